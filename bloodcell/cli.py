@@ -1,0 +1,130 @@
+"""``bloodcell JOB [overrides]``: finds the job and hands over to Hydra.
+
+Nothing heavy is imported here, not even Hydra, before it is needed: ``bloodcell --help`` answers at once.
+"""
+
+import argparse
+import importlib
+import importlib.metadata
+import os
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bloodcell.ending import one_line_errors, unwinding_on_sigterm
+from bloodcell.errors import UserError
+from bloodcell.help import overview, register_help, require_job
+from bloodcell.quiet import silent_stderr
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+QUIET = {
+    "GIT_PYTHON_REFRESH": "quiet",
+    "KERAS_BACKEND": "tensorflow",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+}
+"""Environment variables that keep libraries to themselves, unless the user has set them."""
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Run the command line.
+
+    Parameters
+    ----------
+    argv
+        The words after ``bloodcell``; those of the process by default.
+    """
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    match arguments:
+        case [] | ["-h" | "--help", *_]:
+            print(overview(), end="")
+        case ["--version", *_]:
+            print(f"bloodcell {importlib.metadata.version('bloodcell')}")
+        case ["-sc" | "--shell-completion", *request]:
+            from bloodcell.completion import complete
+
+            with one_line_errors():
+                complete(request)
+        case [job, *rest]:
+            with one_line_errors(job, rest), unwinding_on_sigterm():
+                require_job(job)
+                hand_over(job, with_flags_last(job, [with_home(word) for word in rest]))
+
+
+def hand_over(job: str | None, arguments: Sequence[str]) -> None:
+    """Let Hydra do with a job what the arguments say."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    # Hydra then raises its errors, where it would print them and end the program.
+    os.environ["HYDRA_FULL_ERROR"] = "1"
+    # Its parser warns of its own grammar's ambiguities, which are no business of the user's.
+    warnings.filterwarnings("ignore", module=r"hydra\.core\.override_parser")
+
+    import hydra
+
+    from bloodcell.composition import VERSION_BASE, conf_dir, register_experiments
+
+    register_experiments()
+    register_help()
+    before = sys.argv
+    sys.argv = [f"bloodcell {job}" if job else "bloodcell", *arguments]
+    try:
+        hydra.main(config_path=str(conf_dir()), config_name=job, version_base=VERSION_BASE)(task)()
+    finally:
+        sys.argv = before
+
+
+def task(config: "DictConfig") -> float | None:
+    """Run the job that Hydra has composed a configuration for. Launchers send this function to their workers."""
+    from hydra.core.hydra_config import HydraConfig
+
+    from bloodcell.composition import parse_config
+
+    hydra = HydraConfig.get()
+    job = hydra.job.name
+
+    def start() -> float | None:
+        with silent_stderr():
+            module = importlib.import_module(f"bloodcell.jobs.{job}")
+        result: float | None = module.run(parsed, output_dir=Path(hydra.runtime.output_dir))
+        return result
+
+    parsed = parse_config(job, config)
+    if parsed.tracking.sweep_job is None:
+        with one_line_errors(job):
+            return start()
+    from bloodcell.tracking.study import surviving
+
+    return surviving(start, parsed, say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True))
+
+
+def with_home(word: str) -> str:
+    """Replace the ``~`` of ``KEY=~/PATH``, which the shell leaves as it is and Hydra cannot read."""
+    key, equals, value = word.partition("=")
+    return f"{key}={Path(value).expanduser()}" if equals and re.match(r"~[\w-]*(/|$)", value) else word
+
+
+def with_flags_last(job: str, arguments: Sequence[str]) -> list[str]:
+    """Put overrides before flags, because Hydra's parser does not take them in any order, and check the flags."""
+    from hydra._internal.utils import get_args_parser
+
+    parser: argparse.ArgumentParser = get_args_parser()
+    parser.exit_on_error = False
+    try:
+        known, unknown = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise UserError(f"{error}; see `bloodcell {job} --help`") from error
+    if flags := [word for word in unknown if word.startswith("-")]:
+        raise UserError(f"{flags[0]}: no such flag; see `bloodcell {job} --help`")
+    commands = [known.run, known.multirun, known.cfg, known.info, known.shell_completion]
+    if sum(map(bool, commands)) > 1:
+        raise UserError("--run, --multirun, --cfg, --info and --shell-completion exclude one another")
+    if known.resolve and not (known.cfg or known.help):
+        raise UserError("--resolve goes with --cfg or --help only")
+    overrides = [*known.overrides, *unknown]
+    return [*overrides, *(word for word in arguments if word not in overrides)]

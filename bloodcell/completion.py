@@ -1,0 +1,39 @@
+"""Completing a command line in bash, zsh and fish.
+
+Hydra completes overrides for a program that is one job. Here the job's name is completed first, then taken out of the
+line that Hydra completes.
+"""
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Sequence
+
+from bloodcell.errors import UserError
+from bloodcell.help import jobs
+
+
+def complete(request: Sequence[str]) -> None:
+    """Answer ``install=SHELL`` and ``uninstall=SHELL`` with a script, ``query=SHELL`` with what may stand next.
+
+    The shells pass the line so far in the environment variable ``COMP_LINE``.
+    """
+    from bloodcell.cli import hand_over
+
+    if len(request) != 1 or not (found := re.fullmatch(r"(install|uninstall|query)=(bash|zsh|fish)", request[0])):
+        raise UserError("-sc takes install=SHELL or uninstall=SHELL, where SHELL is bash, zsh or fish")
+    if found[1] != "query":
+        hand_over(None, ["-sc", *request])
+        return
+    _, _, line = os.environ.get("COMP_LINE", "").lstrip().partition(" ")
+    job, blank, rest = line.lstrip().partition(" ")
+    if not blank:
+        print(*(name for name in jobs() if name.startswith(job)), sep="\n" if found[2] == "fish" else " ")
+    elif job in jobs():
+        os.environ["COMP_LINE"] = f"bloodcell {rest}"
+        own_choices = re.search(r"(?:^|\s)(?:-cd|--config-dir)[ =](\S+)", rest)
+        flags = ["--config-dir", own_choices[1]] if own_choices else []
+        # A line that is half written is no error: there is just nothing to offer.
+        with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(Exception, SystemExit):
+            hand_over(job, ["-sc", *request, *flags])

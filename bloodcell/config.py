@@ -1,0 +1,225 @@
+"""The schema of every configuration.
+
+The files under ``conf/`` give the values; the dataclasses here give their types and ranges, so a wrong key, type or
+range is refused before any work starts. There are no defaults here: a value has one home, and that is its file.
+"""
+
+from typing import Annotated, Literal
+
+from pydantic import ConfigDict, Field, model_validator
+from pydantic.dataclasses import dataclass
+
+STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
+
+Fraction = Annotated[float, Field(gt=0, lt=1)]
+Share = Annotated[float, Field(ge=0, le=1)]
+PositiveInt = Annotated[int, Field(gt=0)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Rate = Annotated[float, Field(gt=0)]
+NonEmpty = Annotated[str, Field(min_length=1)]
+OnBadImage = Literal["error", "skip"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class FolderData:
+    """Images in one folder per class, under a folder for training and one for testing."""
+
+    source: Literal["folder"]
+    train_dir: NonEmpty
+    test_dir: NonEmpty
+    val_dir: NonEmpty | None
+    on_bad_image: OnBadImage
+
+
+@dataclass(frozen=True, config=STRICT)
+class BccdData:
+    """The Kaggle "Blood Cell Images" set as it is unpacked: ``TRAIN/<class>`` and ``TEST/<class>`` under a root."""
+
+    source: Literal["bccd"]
+    root: NonEmpty
+    on_bad_image: OnBadImage
+
+
+DataConfig = Annotated[FolderData | BccdData, Field(discriminator="source")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class RandomSplit:
+    """Validation is a random fraction of each class's training images."""
+
+    name: Literal["random"]
+    fraction: Fraction
+    seed: Seed
+
+
+@dataclass(frozen=True, config=STRICT)
+class NotebookSplit:
+    """Validation is the first fraction of each class's sorted file names."""
+
+    name: Literal["notebook"]
+    fraction: Fraction
+
+
+SplitConfig = Annotated[RandomSplit | NotebookSplit, Field(discriminator="name")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class BackboneConfig:
+    """A class of ``keras.applications`` without its top."""
+
+    name: NonEmpty
+    input_size: Annotated[int, Field(ge=16, le=2048)]
+    weights: NonEmpty | None
+    interpolation: Literal["nearest", "bilinear", "bicubic"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class HeadConfig:
+    """What is trained on top of the backbone."""
+
+    pooling: Literal["average", "max", "both"]
+    hidden_units: tuple[PositiveInt, ...]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class EarlyStoppingConfig:
+    """When a stage ends before its last epoch; ``patience: null`` never does."""
+
+    monitor: Literal["val_loss", "val_accuracy"]
+    patience: Annotated[int, Field(ge=1)] | None
+    restore_best: bool
+
+
+@dataclass(frozen=True, config=STRICT)
+class HyperparametersConfig:
+    """How the head is trained, and what later stages take over unless they say otherwise."""
+
+    optimizer: Literal["adam", "adamw", "sgd"]
+    learning_rate: Rate
+    schedule: Literal["constant", "cosine"]
+    warmup: Share
+    momentum: Annotated[float, Field(ge=0, lt=1)]
+    weight_decay: Annotated[float, Field(ge=0)]
+    batch_size: PositiveInt
+    epochs: PositiveInt
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
+    class_weights: Literal["none", "balanced"]
+    early_stopping: EarlyStoppingConfig
+    mixed_precision: bool
+    seed: Seed
+
+
+@dataclass(frozen=True, config=STRICT)
+class AugmentationConfig:
+    """Random changes of a training image; zeros change nothing."""
+
+    horizontal_flip: bool
+    vertical_flip: bool
+    rotation: Annotated[float, Field(ge=0, le=180)]
+    shift: Annotated[float, Field(ge=0, lt=1)]
+    zoom: Annotated[float, Field(ge=0, lt=1)]
+    brightness: Annotated[float, Field(ge=0, lt=1)]
+    contrast: Annotated[float, Field(ge=0, lt=1)]
+    hue: Annotated[float, Field(ge=0, le=0.5)]
+    fill: Literal["constant", "reflect", "nearest"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class StageConfig:
+    """One stage of fine-tuning: what is unfrozen, for how long, at which learning rate.
+
+    Exactly one of ``layer``, ``block`` and ``fraction`` says from where on the backbone is trained.
+    """
+
+    epochs: PositiveInt
+    learning_rate: Rate
+    layer: NonEmpty | None = None
+    block: NonEmpty | None = None
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    batch_norm: Literal["inference", "train"] = "inference"
+
+    @model_validator(mode="after")
+    def _names_one_boundary(self) -> "StageConfig":
+        if sum(choice is not None for choice in (self.layer, self.block, self.fraction)) != 1:
+            raise ValueError("give exactly one of layer, block and fraction")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class FrozenPlan:
+    """The backbone stays frozen."""
+
+    name: Literal["none"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class StagedPlan:
+    """After the head, the stages that are listed, one after the other."""
+
+    name: Literal["staged"]
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class GradualPlan:
+    """After the head, the top blocks one by one, each stage unfreezing one more."""
+
+    name: Literal["gradual"]
+    blocks: PositiveInt
+    epochs: PositiveInt
+    learning_rate: Rate
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)]
+    batch_norm: Literal["inference", "train"]
+
+
+FinetuneConfig = Annotated[FrozenPlan | StagedPlan | GradualPlan, Field(discriminator="name")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrackingConfig:
+    """Where MLflow keeps the runs."""
+
+    store: Literal["local", "server"]
+    dir: NonEmpty
+    uri: NonEmpty | None
+    experiment_name: NonEmpty
+    run_name: NonEmpty | None
+    parent_run: NonEmpty | None
+    sweep_job: Annotated[int, Field(ge=0)] | None
+
+
+@dataclass(frozen=True, config=STRICT)
+class DebugConfig:
+    """Ways to make a run small; all null is a real run."""
+
+    limit_per_class: Annotated[int, Field(ge=2)] | None
+    overfit_images: PositiveInt | None
+    steps_per_epoch: PositiveInt | None
+
+
+@dataclass(frozen=True, config=STRICT)
+class TrainConfig:
+    """The configuration of ``bloodcell train``."""
+
+    data: DataConfig
+    split: SplitConfig
+    backbone: BackboneConfig
+    head: HeadConfig
+    hyperparameters: HyperparametersConfig
+    augmentation: AugmentationConfig
+    finetune: FinetuneConfig
+    tracking: TrackingConfig
+    debug: DebugConfig
+
+
+@dataclass(frozen=True, config=STRICT)
+class UiConfig:
+    """The configuration of ``bloodcell ui``."""
+
+    tracking: TrackingConfig
+    host: NonEmpty
+    port: Annotated[int, Field(gt=0, lt=65536)]
+
+
+SCHEMAS: dict[str, type] = {"train": TrainConfig, "ui": UiConfig}

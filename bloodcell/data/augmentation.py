@@ -1,0 +1,118 @@
+"""Augmentation: random changes of an image that leave its diagnosis as it is.
+
+A view of an image is made by its number: the same image, seed and view give the same pixels, in whatever order and on
+however many threads they are asked for. View 0 is the image itself.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import tensorflow as tf
+
+Tensor = Any  # TensorFlow ships no types
+_N_DRAWS = 9
+_FILL_MODES = {"constant": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Augmentation:
+    """How far an image may be changed; the defaults change nothing.
+
+    Attributes
+    ----------
+    horizontal_flip, vertical_flip
+        Mirror it, one time in two.
+    rotation
+        Degrees, uniformly up to this to either side.
+    shift
+        Share of the width and height, uniformly up to this to either side.
+    zoom
+        Scale by a factor between ``1 - zoom`` and ``1 + zoom``, uniformly.
+    brightness
+        Share of the full range that is added, uniformly up to this to either side.
+    contrast
+        Scale of the differences from the mean, between ``1 - contrast`` and ``1 + contrast``, uniformly.
+    hue
+        Share of the colour circle, uniformly up to this to either side.
+    fill
+        What lies beyond the border: black (``constant``), the image mirrored (``reflect``) or its border (``nearest``).
+    """
+
+    horizontal_flip: bool = False
+    vertical_flip: bool = False
+    rotation: float = 0.0
+    shift: float = 0.0
+    zoom: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+    hue: float = 0.0
+    fill: Literal["constant", "reflect", "nearest"] = "reflect"
+
+    @property
+    def moves(self) -> bool:
+        """Whether pixels change place."""
+        return any((self.horizontal_flip, self.vertical_flip, self.rotation, self.shift, self.zoom))
+
+    @property
+    def changes(self) -> bool:
+        """Whether anything changes."""
+        return self.moves or any((self.brightness, self.contrast, self.hue))
+
+
+def augment(image: Tensor, *, augmentation: Augmentation, seed: Tensor) -> Tensor:
+    """Change an image at random.
+
+    Parameters
+    ----------
+    image
+        Tensor of shape (height, width, 3), float32 in [0, 255].
+    augmentation
+        How far.
+    seed
+        Tensor of shape (2,), int32: same seed, same change.
+
+    Returns
+    -------
+    Tensor of the same shape, float32 in [0, 255]
+    """
+    draws = tf.random.stateless_uniform((_N_DRAWS,), seed=seed, minval=-1.0, maxval=1.0)
+    if augmentation.moves:
+        image = _move(image, augmentation, draws)
+    if augmentation.brightness:
+        image += 255.0 * augmentation.brightness * draws[6]
+    if augmentation.contrast:
+        mean = tf.reduce_mean(image, axis=(0, 1), keepdims=True)
+        image = (image - mean) * (1.0 + augmentation.contrast * draws[7]) + mean
+    image = tf.clip_by_value(image, 0.0, 255.0)
+    if augmentation.hue:
+        image = tf.image.adjust_hue(image / 255.0, augmentation.hue * draws[8]) * 255.0
+    return image
+
+
+def _move(image: Tensor, augmentation: Augmentation, draws: Tensor) -> Tensor:
+    """Flip, rotate, zoom and shift about the centre, in one resampling."""
+    height, width = tf.unstack(tf.cast(tf.shape(image)[:2], tf.float32))
+    angle = draws[0] * augmentation.rotation * (3.141592653589793 / 180.0)
+    scale = 1.0 / (1.0 + augmentation.zoom * draws[1])
+    flip_x = tf.where(draws[2] < 0, -1.0, 1.0) if augmentation.horizontal_flip else 1.0
+    flip_y = tf.where(draws[3] < 0, -1.0, 1.0) if augmentation.vertical_flip else 1.0
+    # The rows of the matrix that takes a pixel of the result to where it comes from, about the centre.
+    a, b = flip_x * scale * tf.cos(angle), -flip_x * scale * tf.sin(angle)
+    c, d = flip_y * scale * tf.sin(angle), flip_y * scale * tf.cos(angle)
+    centre_x, centre_y = (width - 1.0) / 2.0, (height - 1.0) / 2.0
+    shift_x = centre_x + draws[4] * augmentation.shift * width
+    shift_y = centre_y + draws[5] * augmentation.shift * height
+    transform = [
+        *(a, b, shift_x - a * centre_x - b * centre_y),
+        *(c, d, shift_y - c * centre_x - d * centre_y),
+        *(0.0, 0.0),
+    ]
+    moved = tf.raw_ops.ImageProjectiveTransformV3(
+        images=image[tf.newaxis],
+        transforms=tf.stack(transform)[tf.newaxis],
+        output_shape=tf.shape(image)[:2],
+        fill_value=0.0,
+        interpolation="BILINEAR",
+        fill_mode=_FILL_MODES[augmentation.fill],
+    )
+    return tf.ensure_shape(moved[0], image.shape)

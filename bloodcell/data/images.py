@@ -1,0 +1,99 @@
+"""From an image file to pixels: every file is read as 8-bit RGB, the way a viewer shows it."""
+
+import io
+import os
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+"""What a file's name must end with to be taken for an image."""
+
+DECODER_VERSION = 1
+"""Counted up when the same file would be read to other pixels; caches of anything decoded are keyed by it."""
+
+
+class UnreadableImage(Exception):  # noqa: N818 - named for what it is
+    """A file that cannot be read as an image; the message says why."""
+
+
+def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read an image file as RGB.
+
+    Parameters
+    ----------
+    path
+        A file in any format that Pillow reads.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+        Red, green, blue. See `decode_image` for how other modes are brought to it.
+
+    Raises
+    ------
+    UnreadableImage
+        If the file is missing, empty, truncated or no image.
+    """
+    try:
+        with open(path, "rb") as file:  # noqa: PTH123 - also takes the bytes that TensorFlow hands over
+            data = file.read()
+    except OSError as error:
+        raise UnreadableImage(error.strerror or str(error)) from error
+    return decode_image(data)
+
+
+def decode_image(data: bytes) -> NDArray[np.uint8]:
+    """Decode the content of an image file to RGB.
+
+    Turned upright as its EXIF orientation says. Greyscale and palette images become RGB; CMYK is converted;
+    transparent pixels are shown on white; of 16 bits a channel the upper 8 are kept; of an animation the first frame.
+
+    Parameters
+    ----------
+    data
+        The bytes of the file.
+
+    Returns
+    -------
+    ndarray of shape (height, width, 3), uint8
+
+    Raises
+    ------
+    UnreadableImage
+        If the bytes are not a whole image.
+    """
+    if not data:
+        raise UnreadableImage("the file is empty")
+    try:
+        with Image.open(io.BytesIO(data)) as image:
+            image.load()
+            upright = ImageOps.exif_transpose(image)
+        return np.asarray(_to_rgb(upright))
+    except UnreadableImage:
+        raise
+    except Image.UnidentifiedImageError as error:
+        raise UnreadableImage("not an image") from error
+    except Exception as error:  # Pillow's plugins raise whatever their format's parser does
+        raise UnreadableImage(str(error) or type(error).__name__) from error
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode == "RGB":
+        return image
+    if image.mode.startswith("I"):
+        return Image.fromarray(_upper_byte(np.asarray(image))).convert("RGB")
+    if image.mode == "F":
+        raise UnreadableImage("pixels are floating-point numbers; save it with 8 or 16 bits a channel")
+    if image.has_transparency_data:
+        coloured = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
+    return image.convert("RGB")
+
+
+def _upper_byte(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
+    wide = grey.astype(np.int64)
+    if wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max:
+        raise UnreadableImage("pixels have more than 16 bits; save it with 8 or 16 bits a channel")
+    return (wide >> 8).astype(np.uint8)

@@ -1,0 +1,88 @@
+"""Looks at every file once: its digest, and whether it can be read as an image."""
+
+import hashlib
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pandas as pd
+import PIL
+
+from bloodcell.cache import cache_dir
+from bloodcell.data.images import DECODER_VERSION, UnreadableImage, decode_image
+from bloodcell.files import replacing
+from bloodcell.progress import track
+
+log = logging.getLogger(__name__)
+
+
+def inspect(files: Sequence[Path]) -> pd.DataFrame:
+    """Read every file, and decode those whose content was never decoded before.
+
+    Parameters
+    ----------
+    files
+        Image files.
+
+    Returns
+    -------
+    DataFrame
+        One row for each file, in order: ``sha256`` of its content, ``reason`` why it cannot be read (empty where it
+        can).
+    """
+    known = _known()
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        found = list(track(pool.map(lambda file: _look(file, known), files), "reading images", total=len(files)))
+    table = pd.DataFrame(found, columns=["sha256", "reason"])
+    _remember(known, table)
+    return table
+
+
+def _look(file: Path, known: dict[str, str]) -> tuple[str, str]:
+    try:
+        data = file.read_bytes()
+        os.fspath(file).encode()
+    except OSError as error:
+        return "", error.strerror or str(error)
+    except UnicodeEncodeError:
+        return "", "its name is not valid Unicode; rename it"
+    sha256 = hashlib.sha256(data).hexdigest()
+    if sha256 in known:
+        return sha256, known[sha256]
+    try:
+        decode_image(data)
+    except UnreadableImage as error:
+        return sha256, str(error)
+    return sha256, ""
+
+
+def _memory() -> Path:
+    # A new Pillow, or a new way of ours to read files, looks at everything again.
+    return cache_dir() / f"inspected-{DECODER_VERSION}-pillow-{PIL.__version__}.parquet"
+
+
+def _known() -> dict[str, str]:
+    try:
+        table = pd.read_parquet(_memory())
+        return dict(zip(table["sha256"], table["reason"], strict=True))
+    except FileNotFoundError:
+        return {}
+    except Exception as error:  # whatever a torn file makes the reader raise
+        log.warning("%s cannot be read (%s); made again", _memory(), error)
+        return {}
+
+
+def _remember(known: dict[str, str], table: pd.DataFrame) -> None:
+    new = {
+        sha: reason for sha, reason in zip(table["sha256"], table["reason"], strict=True) if sha and sha not in known
+    }
+    if not new:
+        return
+    merged = _known() | new
+    try:
+        with replacing(_memory()) as partial:
+            pd.DataFrame(list(merged.items()), columns=["sha256", "reason"]).to_parquet(partial, index=False)
+    except OSError as error:
+        log.warning("%s cannot be written (%s); the images will be looked at again next time", _memory(), error)

@@ -1,0 +1,67 @@
+"""The manifest: the table of images, one row for each."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bloodcell.files import replacing
+
+COLUMNS = ("path", "label", "group", "split", "sha256")
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class ImageSet:
+    """A set of labelled images.
+
+    Attributes
+    ----------
+    root
+        The folder that the manifest's paths are relative to.
+    classes
+        The class names in the order of the model's outputs: sorted.
+    manifest
+        One row for each readable image: ``path`` (relative to ``root``, with forward slashes), ``label``, ``group``,
+        ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
+    unreadable
+        One row for each image that was left out: ``path`` and ``reason``.
+    other_files
+        Files that are no images by their names, which nothing else mentions.
+    """
+
+    root: Path
+    classes: tuple[str, ...]
+    manifest: pd.DataFrame
+    unreadable: pd.DataFrame
+    other_files: tuple[str, ...]
+
+    def part(self, split: str) -> pd.DataFrame:
+        """Return the rows of one split, in the manifest's order."""
+        return self.manifest[self.manifest["split"] == split].reset_index(drop=True)
+
+    def files(self, rows: pd.DataFrame) -> list[Path]:
+        """Return the rows' files."""
+        return [self.root / path for path in rows["path"]]
+
+    def class_indices(self, rows: pd.DataFrame) -> NDArray[np.int64]:
+        """Return the rows' labels as indices into ``classes``, shape (n,)."""
+        return np.asarray(pd.Index(self.classes).get_indexer(pd.Index(rows["label"])), dtype=np.int64)
+
+
+def digest(manifest: pd.DataFrame) -> str:
+    """Return 16 hexadecimal digits that change with any image's content, name, label, group or split.
+
+    The order of the rows does not matter.
+    """
+    rows = manifest.loc[:, list(COLUMNS)].astype(str).agg("\t".join, axis="columns")
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
+
+
+def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
+    """Write the manifest as Parquet."""
+    with replacing(path) as partial:
+        manifest.to_parquet(partial, index=False)

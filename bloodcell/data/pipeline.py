@@ -1,0 +1,146 @@
+"""The input pipeline: from image files to the batches that a model is trained and evaluated on."""
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from bloodcell.data.augmentation import Augmentation, Tensor, augment
+from bloodcell.data.images import UnreadableImage, read_image
+
+Dataset = Any  # TensorFlow ships no types
+
+
+@dataclass(frozen=True, kw_only=True)
+class Samples:
+    """Labelled image files, and the size that they are brought to.
+
+    Attributes
+    ----------
+    files
+        n image files.
+    labels
+        Class indices, shape (n,), int64.
+    n_classes
+        How many classes there are.
+    input_size
+        Height and width in pixels.
+    interpolation
+        ``nearest``, ``bilinear`` or ``bicubic``.
+    """
+
+    files: Sequence[Path]
+    labels: NDArray[np.int64]
+    n_classes: int
+    input_size: int
+    interpolation: str
+
+    def __len__(self) -> int:
+        """Return how many images there are."""
+        return len(self.files)
+
+
+def evaluation_batches(samples: Samples, *, batch_size: int) -> Dataset:
+    """Return every image once, in order.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Batches of images (batch, size, size, 3), float32 in [0, 255], and one-hot labels (batch, n_classes), float32.
+        The last batch may be smaller.
+    """
+    files = [os.fspath(file) for file in samples.files]
+    labels = tf.one_hot(samples.labels, samples.n_classes)
+    loaded = tf.data.Dataset.from_tensor_slices((files, labels)).map(
+        lambda file, label: (_load(file, samples), label), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+    )
+    return loaded.batch(batch_size).prefetch(2)
+
+
+def training_batches(
+    samples: Samples,
+    *,
+    batch_size: int,
+    augmentation: Augmentation,
+    seed: int,
+    first_epoch: int,
+    epochs: int,
+    steps_per_epoch: int | None = None,
+) -> Dataset:
+    """Return epoch after epoch, each every image once, shuffled and augmented.
+
+    Order and pixels depend on ``seed`` and the number of the epoch only: epoch e shows view e + 1 of every image.
+
+    Returns
+    -------
+    tf.data.Dataset
+        ``epochs`` times ceil(n / batch_size) batches as of `evaluation_batches`, or the first ``steps_per_epoch`` of
+        each epoch; no batch spans two epochs.
+    """
+    files = tf.constant([os.fspath(file) for file in samples.files])
+    labels = tf.one_hot(samples.labels, samples.n_classes)
+
+    def one_epoch(epoch: Tensor) -> Dataset:
+        order = tf.random.experimental.stateless_shuffle(
+            tf.range(len(samples)), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
+        )
+
+        def view(index: Tensor) -> tuple[Tensor, Tensor]:
+            image = _load(files[index], samples)
+            if augmentation.changes:
+                image = augment(image, augmentation=augmentation, seed=_view_seed(seed, index=index, view=epoch + 1))
+            return image, labels[index]
+
+        in_order = tf.data.Dataset.from_tensor_slices(order)
+        made = in_order.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
+        return made.take(steps_per_epoch or -1)
+
+    return tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch).prefetch(2)
+
+
+def views(
+    samples: Samples, *, index: int, augmentation: Augmentation, seed: int, n_views: int
+) -> list[NDArray[np.uint8]]:
+    """Return the image with this index and its first views, as they are trained on, to look at.
+
+    Returns
+    -------
+    list of n_views + 1 ndarrays of shape (size, size, 3), uint8
+    """
+    image = resize(read_image(samples.files[index]), input_size=samples.input_size, interpolation=samples.interpolation)
+    made = [
+        augment(image, augmentation=augmentation, seed=_view_seed(seed, index=index, view=view))
+        for view in range(1, n_views + 1)
+    ]
+    return [tf.cast(tf.round(view), tf.uint8).numpy() for view in (image, *made)]
+
+
+def resize(image: Tensor, *, input_size: int, interpolation: str) -> Tensor:
+    """Bring images to a square, as a saved model does it: float32 in [0, 255], not rounded."""
+    resized = tf.image.resize(image, (input_size, input_size), method=interpolation)
+    return tf.clip_by_value(tf.cast(resized, tf.float32), 0.0, 255.0)
+
+
+def _view_seed(seed: int, *, index: Tensor, view: Tensor) -> Tensor:
+    """Make the pair of numbers that TensorFlow wants out of the three that a view is made from."""
+    pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(view, tf.int64)])
+    return tf.random.experimental.stateless_fold_in(pair, tf.cast(index, tf.int64))
+
+
+def _load(file: Tensor, samples: Samples) -> Tensor:
+    # stateful=False: the same file gives the same pixels, so TensorFlow may read several at a time.
+    image = tf.numpy_function(_read, [file], tf.uint8, stateful=False)
+    image.set_shape((None, None, 3))
+    return resize(image, input_size=samples.input_size, interpolation=samples.interpolation)
+
+
+def _read(file: bytes) -> NDArray[np.uint8]:
+    try:
+        return read_image(file)
+    except UnreadableImage as error:
+        raise UnreadableImage(f"{os.fsdecode(file)}: {error}") from error

@@ -1,0 +1,208 @@
+"""The predictions table: what a run thought of every image, and all that a comparison needs to know of the run."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+import pyarrow
+
+from bloodcell.errors import UserError
+from bloodcell.evaluation.probabilities import checked_probabilities, predicted_classes
+from bloodcell.files import replacing
+
+MANIFEST_COLUMNS = ("path", "label", "group", "split")
+PROBABILITY_PREFIX = "p_"
+
+
+def predictions_table(
+    *,
+    manifest: pd.DataFrame,
+    probabilities: npt.NDArray[np.floating],
+    classes: Sequence[str],
+    fold: int | None = None,
+) -> pd.DataFrame:
+    """Put a model's class probabilities beside the images that they are for.
+
+    Parameters
+    ----------
+    manifest
+        One row per image with the columns ``path, label, group, split``; further columns are left out.
+    probabilities
+        Shape (n, k), the rows in the order of the manifest's, each a distribution over the classes.
+    classes
+        The k class names in the order of the model's outputs.
+    fold
+        The fold of the cross-validation that the model was tested on, or None outside of one.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``path, label, group, split`` (str), ``fold`` (Int64, missing outside a cross-validation) and one
+        ``p_<class>`` (float32, the bits that a single-precision model gave) per class, in the order of `classes`.
+
+    Raises
+    ------
+    ValueError
+        When the manifest lacks a column or a value, a class is named twice, or the probabilities do not have the shape
+        (n, k), are not finite, are negative, or do not sum to 1 within 0.001 in a row.
+    """
+    absent = [column for column in MANIFEST_COLUMNS if column not in manifest.columns]
+    if absent:
+        raise ValueError(f"the manifest has no column {', '.join(absent)}")
+    known = manifest[list(MANIFEST_COLUMNS)].reset_index(drop=True)
+    empty = [column for column in MANIFEST_COLUMNS if known[column].isna().any()]
+    if empty:
+        raise ValueError(f"the manifest has missing values in {', '.join(empty)}")
+    if len(set(classes)) != len(classes):
+        raise ValueError(f"each class may be named once, got {list(classes)}")
+    values = checked_probabilities(probabilities, n_images=len(known), n_classes=len(classes)).astype(np.float32)
+    table = known.astype(str)
+    table["fold"] = pd.array([fold] * len(table), dtype="Int64")
+    columns = pd.DataFrame(values, columns=[PROBABILITY_PREFIX + name for name in classes])
+    return pd.concat([table, columns], axis="columns")
+
+
+def classes_of(table: pd.DataFrame) -> tuple[str, ...]:
+    """Return the class names of a predictions table, in the order of its probability columns."""
+    return tuple(
+        str(column).removeprefix(PROBABILITY_PREFIX)
+        for column in table.columns
+        if str(column).startswith(PROBABILITY_PREFIX)
+    )
+
+
+def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.float64]:
+    """Return the probabilities of a predictions table in the order of some classes.
+
+    Parameters
+    ----------
+    table
+        A predictions table.
+    classes
+        The class names, in the order that is wanted.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, k), float64.
+
+    Raises
+    ------
+    ValueError
+        When the table has no probabilities for one of the classes.
+    """
+    absent = sorted(set(classes) - set(classes_of(table)))
+    if absent:
+        raise ValueError(f"the predictions have no class {', '.join(absent)}; they have {', '.join(classes_of(table))}")
+    return table[[PROBABILITY_PREFIX + name for name in classes]].to_numpy(dtype=np.float64)
+
+
+def label_indices(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Return the true class of each image of a predictions table as an index into some classes.
+
+    Parameters
+    ----------
+    table
+        A predictions table, or any table with a ``label`` column.
+    classes
+        The k class names.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n,), int64 in 0..k-1.
+
+    Raises
+    ------
+    ValueError
+        When an image has a label that is none of the classes.
+    """
+    indices = pd.Index(list(classes)).get_indexer(pd.Index(table["label"]))
+    if (indices < 0).any():
+        unknown = sorted(set(table["label"]) - set(classes))
+        raise ValueError(f"labels that are no class: {', '.join(unknown)}; the classes are {', '.join(classes)}")
+    return indices.astype(np.int64)
+
+
+def most_confident_errors(table: pd.DataFrame, classes: Sequence[str], n: int) -> pd.DataFrame:
+    """Return the misclassified images that the model was most sure of.
+
+    Parameters
+    ----------
+    table
+        A predictions table.
+    classes
+        Its class names, in the order of the model's outputs: of equally probable classes the first is predicted.
+    n
+        How many errors at most.
+
+    Returns
+    -------
+    pandas.DataFrame
+        At most n rows, the most confident first, equally confident ones by path: ``path, label, group, split, fold``,
+        ``predicted`` (str), ``probability`` (float64, of the predicted class) and ``label_probability`` (float64, of
+        the true class).
+
+    Raises
+    ------
+    ValueError
+        When the table lacks a class or an image has a label that is none of the classes.
+    """
+    probabilities = probabilities_of(table, classes)
+    labels = label_indices(table, classes)
+    predicted = predicted_classes(probabilities)
+    rows = np.arange(len(table))
+    errors = table[[*MANIFEST_COLUMNS, "fold"]].assign(
+        predicted=[classes[index] for index in predicted],
+        probability=probabilities[rows, predicted],
+        label_probability=probabilities[rows, labels],
+    )[predicted != labels]
+    ranked: pd.DataFrame = errors.sort_values(["probability", "path"], ascending=[False, True], kind="stable")
+    return ranked.head(n).reset_index(drop=True)
+
+
+def write_predictions(table: pd.DataFrame, path: Path) -> None:
+    """Write a predictions table as Parquet, whole or not at all.
+
+    Parameters
+    ----------
+    table
+        A predictions table.
+    path
+        The file to write; its folder is made when it is not there. The table is written beside it and renamed.
+    """
+    with replacing(path) as beside:
+        table.to_parquet(beside, engine="pyarrow", index=False)
+
+
+def read_predictions(path: Path) -> pd.DataFrame:
+    """Read a predictions table that `write_predictions` wrote.
+
+    Parameters
+    ----------
+    path
+        The Parquet file.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The table as it was written, types included.
+
+    Raises
+    ------
+    UserError
+        When the file is not there, is not Parquet, or is no predictions table.
+    """
+    try:
+        table = pd.read_parquet(path, engine="pyarrow")
+    except FileNotFoundError as error:
+        raise UserError(f"{path}: there is no such file; give the predictions.parquet of a finished run") from error
+    except pyarrow.ArrowInvalid as error:
+        raise UserError(f"{path}: is not a Parquet file; give the predictions.parquet of a finished run") from error
+    absent = [column for column in (*MANIFEST_COLUMNS, "fold") if column not in table.columns]
+    if absent or not classes_of(table):
+        lacks = ", ".join(absent) or f"{PROBABILITY_PREFIX}<class>"
+        raise UserError(f"{path}: is no predictions table, it has no column {lacks}; give the predictions of a run")
+    return table

@@ -1,0 +1,93 @@
+"""What a split's predictions look like: figures, reports and pictures in a folder."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bloodcell.evaluation.baselines import majority_probabilities
+from bloodcell.evaluation.gallery import error_gallery
+from bloodcell.evaluation.metrics import classification_report_text, confusion, evaluate, per_class
+from bloodcell.evaluation.plots import confusion_matrix, per_class_bars
+from bloodcell.evaluation.predictions import label_indices, most_confident_errors, probabilities_of
+
+N_ERRORS = 16
+DPI = 120
+
+
+def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
+    """Return all metrics of a predictions table; see `bloodcell.evaluation.metrics.evaluate`."""
+    return evaluate(
+        labels=label_indices(table, classes),
+        probabilities=probabilities_of(table, classes),
+        classes=classes,
+        label_smoothing=label_smoothing,
+    )
+
+
+def evaluate_majority(
+    table: pd.DataFrame, *, training_labels: NDArray[np.int64], classes: Sequence[str], label_smoothing: float
+) -> dict[str, float]:
+    """Return the metrics that the training classes' frequencies would have had on the same images."""
+    return evaluate(
+        labels=label_indices(table, classes),
+        probabilities=majority_probabilities(
+            training_labels=training_labels, n_classes=len(classes), n_images=len(table)
+        ),
+        classes=classes,
+        label_smoothing=label_smoothing,
+    )
+
+
+def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the per-class report of a predictions table; see `bloodcell.evaluation.metrics.per_class`."""
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    return per_class(labels=labels, probabilities=probabilities, classes=classes)
+
+
+def write_report(
+    table: pd.DataFrame,
+    *,
+    classes: Sequence[str],
+    name: str,
+    folder: Path,
+    read: Callable[[str], NDArray[np.uint8]],
+) -> None:
+    """Write a split's classification report and its pictures.
+
+    Parameters
+    ----------
+    table
+        The split's predictions.
+    classes
+        The class names, in order.
+    name
+        The split, for titles and file names.
+    folder
+        Where ``report/`` and ``plots/`` are made.
+    read
+        From a path of the table to its pixels, (height, width, 3), uint8.
+    """
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    report = classification_report_text(labels=labels, probabilities=probabilities, classes=classes)
+    (folder / "report").mkdir(parents=True, exist_ok=True)
+    (folder / "report" / f"{name}.txt").write_text(report, encoding="utf-8")
+    counts = confusion(labels=labels, probabilities=probabilities, classes=classes)
+    errors = most_confident_errors(table, classes, N_ERRORS)
+    save_figure(confusion_matrix(counts, classes=classes, title=f"Confusion on {name}"), folder, f"confusion_{name}")
+    save_figure(
+        per_class_bars(per_class_of(table, classes=classes), title=f"Classes on {name}"), folder, f"per_class_{name}"
+    )
+    gallery = error_gallery(
+        [read(path) for path in errors["path"]], errors=errors, title=f"Most confident errors on {name}"
+    )
+    save_figure(gallery, folder, f"errors_{name}")
+
+
+def save_figure(figure: Figure, folder: Path, name: str) -> None:
+    """Write a figure as ``plots/name.png`` in a folder."""
+    (folder / "plots").mkdir(parents=True, exist_ok=True)
+    figure.savefig(folder / "plots" / f"{name}.png", dpi=DPI)

@@ -1,0 +1,80 @@
+"""What the command line says of itself. Everything is read from the jobs' docstrings and the configuration's files."""
+
+import ast
+import inspect
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from bloodcell.errors import UserError
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
+JOBS = Path(__file__).parent / "jobs"
+
+OVERVIEW = """\
+Honest comparison of blood-cell image classifiers.
+
+Usage: bloodcell JOB [GROUP=CHOICE ...] [KEY=VALUE ...] [FLAGS]
+
+Jobs:
+{jobs}
+
+Examples:
+  bloodcell train data.root=~/blood-cells backbone=xception
+  bloodcell train -m data.root=~/blood-cells backbone=mobilenetv2,xception,resnet50
+
+`bloodcell JOB --help` says more; `eval "$(bloodcell -sc install=bash)"` makes the Tab key complete; --version.
+"""
+
+
+def jobs() -> dict[str, str]:
+    """Return every job's docstring by its name, without importing a job: that would take seconds."""
+    return {path.stem: _docstring(path) for path in sorted(JOBS.glob("*.py")) if not path.stem.startswith("_")}
+
+
+def require_job(job: str) -> None:
+    """Raise a `UserError` that names the nearest jobs unless there is this one."""
+    names = list(jobs())
+    if job not in names:
+        near = get_close_matches(job, names, n=2)
+        advice = f"did you mean {' or '.join(near)}? " if near else ""
+        raise UserError(f"there is no job {job}; {advice}(jobs: {', '.join(names)})")
+
+
+def overview() -> str:
+    """Return what ``bloodcell --help`` says."""
+    lines = {name: docstring.partition("\n")[0] for name, docstring in jobs().items()}
+    width = max(map(len, lines), default=0)
+    return OVERVIEW.format(jobs="\n".join(f"  {name:{width}}  {line}" for name, line in lines.items()))
+
+
+def register_help() -> None:
+    """Give the configuration ``${bloodcell.job:}`` and ``${bloodcell.groups:}``, of which Hydra's help is made."""
+    from omegaconf import OmegaConf
+
+    OmegaConf.register_new_resolver("bloodcell.job", _job, replace=True)
+    OmegaConf.register_new_resolver("bloodcell.groups", _groups, replace=True)
+
+
+def _docstring(path: Path) -> str:
+    return inspect.cleandoc(ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or "")
+
+
+def _job(*, _root_: "DictConfig") -> str:
+    # Hydra fills in $NAME afterwards, so a job's own dollar signs are doubled.
+    return jobs().get(_root_.hydra.job.name, "").replace("$", "$$")
+
+
+def _groups(*, _root_: "DictConfig") -> str:
+    """List the groups that this job's configuration is made of, not every group that Hydra can see."""
+    from hydra.core.global_hydra import GlobalHydra
+
+    loader = GlobalHydra.instance().config_loader()
+    lines = []
+    for group, chosen in reversed(_root_.hydra.runtime.choices.items()):  # Hydra resolves its list from the end
+        if not group.startswith("hydra/"):
+            choices = [f"[{choice}]" if choice == chosen else choice for choice in loader.get_group_options(group)]
+            lines.append(f"  {group:15}  {', '.join(choices) or '(none yet)'}")
+    return "\n".join(lines)

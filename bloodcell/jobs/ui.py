@@ -1,0 +1,88 @@
+"""Open MLflow's pages on the configured store."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO
+
+from rich.console import Console
+
+from bloodcell.config import UiConfig
+from bloodcell.errors import UserError
+from bloodcell.tracking.store import Store, open_store
+
+STARTING_S = 120.0
+
+
+def run(config: UiConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothing is written
+    """Serve MLflow's pages until interrupted; a store that is a server has pages of its own.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened or the port is taken.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    store, experiment_id = open_store(config.tracking)
+    page = f"#/experiments/{experiment_id}"
+    if store.is_server:
+        console.print(f"The store is a server with pages of its own: {store.label.rstrip('/')}/{page}")
+        return
+    _require_free(config.host, config.port)
+    address = f"http://{config.host}:{config.port}"
+    with TemporaryFile() as messages:
+        server = _serve(store, config, messages)
+        try:
+            _wait_until_up(server, address, messages)
+            console.print(f"MLflow shows {store.label} at {address}/{page}")
+            console.print("Ctrl-C ends it.")
+            server.wait()
+        except KeyboardInterrupt:
+            console.print("Ended.")
+        finally:
+            server.terminate()
+            server.wait()
+
+
+def _serve(store: Store, config: UiConfig, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
+    # By environment, not by argument: arguments are for every user of the machine to see, and a URI may hold a password.
+    settings = {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+    command = ["mlflow", "server", "--host", config.host, "--port", str(config.port), "--workers", "1"]
+    if store.artifacts is not None:
+        command += ["--default-artifact-root", store.artifacts.as_uri()]
+    return subprocess.Popen(
+        [sys.executable, "-m", *command],
+        env=os.environ | settings,
+        stdout=subprocess.DEVNULL,
+        stderr=messages,
+    )
+
+
+def _require_free(host: str, port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError as error:
+            raise UserError(f"port={port}: cannot be opened on {host} ({error.strerror}); give another port") from error
+
+
+def _wait_until_up(server: "subprocess.Popen[bytes]", address: str, messages: IO[bytes]) -> None:
+    until = time.monotonic() + STARTING_S
+    while time.monotonic() < until:
+        if server.poll() is not None:
+            messages.seek(0)
+            said = messages.read().decode(errors="replace").split("\n")
+            raise UserError(f"MLflow's server ended at once: {' '.join(said[-3:]).strip() or 'without a word'}")
+        try:
+            with urllib.request.urlopen(f"{address}/health", timeout=5):
+                return
+        except (urllib.error.URLError, OSError):
+            time.sleep(0.2)
+    raise UserError(f"MLflow's server did not answer at {address} within {STARTING_S:.0f} s")

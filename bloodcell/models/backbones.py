@@ -1,0 +1,120 @@
+"""Backbones: any class of ``keras.applications`` without its top, with its own preprocessing."""
+
+import contextlib
+import importlib
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from bloodcell.errors import UserError
+from bloodcell.models.applications import application_name, applications
+from bloodcell.models.weights import load_weights_file, weights_digest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Backbone:
+    """A Keras application and what has to be done to an image before it.
+
+    Attributes
+    ----------
+    name
+        The class in ``keras.applications``.
+    application
+        The model without its top, from preprocessed images to feature maps.
+    preprocess
+        From images in [0, 255] (batch, size, size, 3) to what ``application`` was trained on.
+    input_size
+        Height and width in pixels.
+    weights
+        ``imagenet``, ``random`` or the name of the file that they came from.
+    digest
+        Of the weights before any training: see `bloodcell.models.weights.weights_digest`.
+    """
+
+    name: str
+    application: keras.Model
+    preprocess: Callable[[Any], Any]
+    input_size: int
+    weights: str
+    digest: str
+
+
+def build_backbone(*, name: str, input_size: int, weights: str | None) -> Backbone:
+    """Build a backbone.
+
+    Parameters
+    ----------
+    name
+        A class of ``keras.applications``, in any case of letters.
+    input_size
+        Height and width in pixels.
+    weights
+        ``imagenet`` (Keras downloads them once), a weights file of the application without its top, or None for
+        random weights.
+
+    Raises
+    ------
+    UserError
+        If there is no such application, it cannot work at this size, or the weights cannot be had.
+    """
+    name = application_name(name)
+    module = importlib.import_module(applications()[name])
+    file = Path(weights).expanduser() if weights not in (None, "imagenet") else None
+    if file is not None and not file.is_file():
+        raise UserError(_weights_message(name, str(weights), "no such file", file.name))
+    make = getattr(keras.applications, name)
+    arguments = {"include_top": False, "input_shape": (input_size, input_size, 3)}
+    try:
+        application = make(weights=None, **arguments)
+    except ValueError as error:
+        raise UserError(f"backbone.input_size={input_size}: {name} cannot take it ({_first_line(error)})") from error
+    if weights == "imagenet":
+        application = _with_imagenet(name, make, arguments)
+    elif file is not None:
+        try:
+            load_weights_file(application, file)
+        except ValueError as error:
+            raise UserError(_weights_message(name, str(weights), str(error), file.name)) from error
+    return Backbone(
+        name=name,
+        application=application,
+        preprocess=module.preprocess_input,
+        input_size=input_size,
+        weights="random" if weights is None else file.name if file else weights,
+        digest=weights_digest(application),
+    )
+
+
+def _with_imagenet(name: str, make: Callable[..., keras.Model], arguments: dict[str, Any]) -> keras.Model:
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # Keras reports its download where a job's output goes
+            return make(weights="imagenet", **arguments)
+    except ValueError as error:
+        raise UserError(
+            f"backbone.weights=imagenet: {name} has none for this input ({_first_line(error)}); "
+            "change backbone.input_size, or train from random weights with backbone.weights=null"
+        ) from error
+    except Exception as error:  # Keras raises a bare Exception where a download fails
+        if type(error) is not Exception:
+            raise
+        file, _, reason = str(error).partition(": ")
+        raise UserError(
+            _weights_message(name, "imagenet", f"cannot be downloaded: {reason}", file.rpartition("/")[2])
+        ) from error
+
+
+def _weights_message(name: str, setting: str, reason: str, file: str) -> str:
+    return (
+        f"backbone.weights={setting}: {name}'s weights file {file}: {_first_line(reason)}; "
+        "let Keras download it once on a machine with internet access and copy it into ~/.keras/models here, "
+        "or give a weights file with backbone.weights=FILE, "
+        "or train from random weights with backbone.weights=null"
+    )
+
+
+def _first_line(message: object) -> str:
+    return " ".join(str(message).split("\n\n")[0].split())

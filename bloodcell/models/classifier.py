@@ -1,0 +1,93 @@
+"""A classifier: backbone and head joined, from raw images to class probabilities."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from bloodcell.models.backbones import Backbone
+from bloodcell.models.heads import head_layers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A backbone with a head.
+
+    Attributes
+    ----------
+    backbone
+        What is frozen at first.
+    pool, stack
+        The head.
+    core
+        The model that is trained: images of the input size (batch, size, size, 3), float32 in [0, 255], to
+        probabilities (batch, n_classes), float32. Its backbone is in inference mode.
+    whole
+        The model that is kept: raw RGB of any size (batch, height, width, 3), uint8, to probabilities. It shares all
+        its weights with ``core``.
+    """
+
+    backbone: Backbone
+    pool: Callable[[Any], Any]
+    stack: Sequence[keras.Layer]
+    core: keras.Model
+    whole: keras.Model
+
+    def trainable_core(self, *, boundary: int | None, train_statistics: bool) -> keras.Model:
+        """Freeze the backbone up to a boundary and return the model to train.
+
+        Parameters
+        ----------
+        boundary
+            Index of the first layer of the application that is trained; None freezes all of it.
+        train_statistics
+            Whether batch normalisation above the boundary learns its statistics (and dropout inside the backbone
+            acts), rather than working as in inference.
+        """
+        self.backbone.application.trainable = True
+        for index, layer in enumerate(self.backbone.application.layers):
+            layer.trainable = boundary is not None and index >= boundary
+        return _connect(self.backbone, self.pool, self.stack, training=None if train_statistics else False)
+
+
+def build_classifier(
+    *,
+    backbone: Backbone,
+    pooling: str,
+    hidden_units: Sequence[int],
+    dropout: float,
+    n_classes: int,
+    interpolation: str,
+) -> Classifier:
+    """Join a backbone and a new head.
+
+    Parameters
+    ----------
+    backbone
+        As `bloodcell.models.backbones.build_backbone` returns it.
+    pooling, hidden_units, dropout, n_classes
+        As for `bloodcell.models.heads.head_layers`.
+    interpolation
+        How ``whole`` resizes images: ``nearest``, ``bilinear`` or ``bicubic``.
+    """
+    pool, stack = head_layers(pooling=pooling, hidden_units=hidden_units, dropout=dropout, n_classes=n_classes)
+    core = _connect(backbone, pool, stack, training=False)
+    raw = keras.Input((None, None, 3), dtype="uint8", name="image")
+    size = backbone.input_size
+    resized = keras.layers.Resizing(size, size, interpolation=interpolation, dtype="float32", name="resize")(
+        keras.ops.cast(raw, "float32")
+    )
+    whole = keras.Model(raw, core(keras.ops.clip(resized, 0.0, 255.0)), name="classifier")
+    return Classifier(backbone=backbone, pool=pool, stack=stack, core=core, whole=whole)
+
+
+def _connect(
+    backbone: Backbone, pool: Callable[[Any], Any], stack: Sequence[keras.Layer], *, training: bool | None
+) -> keras.Model:
+    size = backbone.input_size
+    images = keras.Input((size, size, 3), dtype="float32", name="resized_image")
+    tensor = pool(backbone.application(backbone.preprocess(images), training=training))
+    for layer in stack:
+        tensor = layer(tensor)
+    return keras.Model(images, tensor, name="core")

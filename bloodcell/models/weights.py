@@ -1,0 +1,29 @@
+"""Weights: from files, and what identifies them."""
+
+import hashlib
+from pathlib import Path
+
+import keras
+import numpy as np
+
+
+def load_weights_file(model: keras.Model, path: Path) -> None:
+    """Load a model's weights from a file that Keras wrote.
+
+    Raises
+    ------
+    ValueError
+        If the file is no weights file, or one of another model.
+    """
+    try:
+        model.load_weights(path)
+    except Exception as error:  # h5py and Keras raise whatever their parsers do
+        raise ValueError(f"not weights of {model.name}: {' '.join(str(error).split())[:200]}") from error
+
+
+def weights_digest(model: keras.Model) -> str:
+    """Return 16 hexadecimal digits of all the model's weights, in order: the same for the same weights in any file."""
+    digest = hashlib.sha256()
+    for weight in model.get_weights():
+        digest.update(np.ascontiguousarray(weight).tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,106 @@
+"""Refusing a configuration before Hydra makes a folder for it."""
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from bloodcell.composition import explain, is_composition_error, parse_config
+from bloodcell.ending import end
+from bloodcell.errors import UserError
+
+
+class CheckConfig(Callback):
+    """Ends the program with one line where a configuration, or any of a sweep's, is wrong.
+
+    Hydra turns a callback's errors into warnings, so a refusal here ends the program itself.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Check the configuration of a single run."""
+        _end_unless_valid(config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Check every configuration of a sweep."""
+        loader = GlobalHydra.instance().config_loader()
+        try:
+            swept = swept_keys(config)
+            for number, combination in enumerate(_combinations(config, _overrides(config))):
+                run = loader.load_sweep_config(config, list(combination))
+                with open_dict(run):
+                    run.hydra.job.num = number
+                    run.hydra.job.id = str(number)
+                _end_unless_valid(run, combination, swept)
+        except Exception as error:
+            if not is_composition_error(error):
+                raise
+            end(explain(error, config.hydra.job.name, _arguments(config)), code=2)
+
+
+def swept_keys(config: DictConfig) -> set[str]:
+    """Return the settings that a sweep varies."""
+    return {override.get_key_element() for override in _overrides(config) if override.is_sweep_override()}
+
+
+def count_runs(config: DictConfig) -> int | None:
+    """Return how many runs a sweep will have; None where its sweeper decides as it goes."""
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return None
+    return len(list(_combinations(config, _overrides(config))))
+
+
+def _overrides(config: DictConfig) -> list[Override]:
+    loader = GlobalHydra.instance().config_loader()
+    return OverridesParser.create(config_loader=loader).parse_overrides(_arguments(config))
+
+
+def _arguments(config: DictConfig) -> list[str]:
+    """Return the sweep as overrides: what a sweeper has in its parameters, and what the command line adds."""
+    # Unresolved: an override may hold an interpolation that has its value only in its run.
+    params = OmegaConf.to_container(OmegaConf.create(OmegaConf.select(config, "hydra.sweeper.params") or {}))
+    task: Any = OmegaConf.to_container(config.hydra.overrides.task)
+    assert isinstance(params, dict)
+    return [*(f"{key}={value}" for key, value in params.items()), *task]
+
+
+def _combinations(config: DictConfig, overrides: list[Override]) -> Iterator[Sequence[str]]:
+    """Yield the overrides of each run, or of those that say the most where a sweeper searches."""
+    if config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        yield from itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, None))
+        return
+    # How a searching sweeper will combine the values is its own affair: each is tried once, with the others' first.
+    values = {override.get_key_element(): _values(override) for override in overrides}
+    first = {key: choices[0] for key, choices in values.items() if choices}
+    yield [f"{key}={value}" for key, value in first.items()]
+    for key, choices in values.items():
+        for value in choices[1:]:
+            yield [f"{other}={chosen}" for other, chosen in {**first, key: value}.items()]
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    interval = override.value()
+    return [str(interval.start), str(interval.end)] if isinstance(interval, IntervalSweep) else []
+
+
+def _end_unless_valid(config: DictConfig, combination: Sequence[str] = (), swept: Collection[str] = ()) -> None:
+    # ${hydra:...} is resolved from here; Hydra itself sets it only when the job starts.
+    HydraConfig.instance().set_config(config)
+    try:
+        parse_config(config.hydra.job.name, config)
+    except UserError as error:
+        varied = [override for override in combination if override.partition("=")[0] in swept]
+        # Where the message has the words that are at fault, which run they are in adds nothing.
+        said = any(override in str(error) for override in combination)
+        where = f" (in the run with {' '.join(varied)})" if varied and not said else ""
+        end(f"{error}{where}", code=error.exit_code)

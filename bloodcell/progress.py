@@ -1,0 +1,47 @@
+"""Progress on the terminal: a bar where there is one, plain lines where there is none."""
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds between two plain lines."""
+
+
+def stderr_console() -> Console:
+    """Return a console on the standard error stream as it is now: progress must not mix with a job's output.
+
+    A worker of a sweep shares its terminal with others, so it gets no bars.
+    """
+    alone = multiprocessing.current_process().name == "MainProcess"
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True, force_terminal=None if alone else False)
+
+
+def track(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
+    """Yield the items, showing how many of ``total`` have come and how long the rest will take."""
+    console = stderr_console()
+    if not console.is_terminal:
+        yield from _plain(items, description, total=total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def _plain(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
+    said = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        if time.monotonic() - said > PATIENCE:
+            print(f"{description}: {done} of {total}", file=sys.stderr, flush=True)
+            said = time.monotonic()

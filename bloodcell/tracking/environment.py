@@ -1,0 +1,37 @@
+"""What a run came from: code, packages, machine."""
+
+import os
+import platform
+import subprocess
+from importlib.metadata import version
+from pathlib import Path
+
+PACKAGES = (
+    *("bloodcell", "tensorflow", "keras", "mlflow", "scikit-learn", "hydra-core", "numpy", "pandas", "pillow"),
+    "matplotlib",
+)
+SOURCE = Path(__file__).resolve().parents[2]
+
+
+def environment_tags() -> dict[str, str]:
+    """Return tags that say which code, packages and machine this process is.
+
+    ``git_commit`` and ``git_dirty`` tell of the checkout that bloodcell runs from; an installed package has none.
+    """
+    tags = {f"version.{name}": version(name) for name in PACKAGES}
+    tags["version.python"] = platform.python_version()
+    tags["machine"] = f"{platform.node()}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
+    commit = _git("rev-parse", "HEAD") if (SOURCE / ".git").exists() else None
+    if commit is None:
+        return tags | {"git_commit": "none: an installed package"}
+    return tags | {"git_commit": commit, "git_dirty": str(bool(_git("status", "--porcelain"))).lower()}
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        finished = subprocess.run(
+            ["git", "-C", str(SOURCE), *arguments], capture_output=True, text=True, check=True, timeout=30
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return finished.stdout.strip()

@@ -1,0 +1,103 @@
+"""What tracking does when Hydra starts and ends a sweep."""
+
+import atexit
+from typing import TYPE_CHECKING, Any
+
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from bloodcell.ending import end
+from bloodcell.errors import UserError
+from bloodcell.preflight import count_runs, swept_keys
+
+if TYPE_CHECKING:
+    from bloodcell.tracking.study import Study
+
+
+class HideCredentials(Callback):
+    """Moves credentials in ``tracking.uri`` into the environment before Hydra writes the configuration down."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Hide those of a single run."""
+        _hide(config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Hide those of a sweep."""
+        _hide(config)
+
+
+class TrackStudy(Callback):
+    """Keeps the runs of a sweep together under one parent run."""
+
+    def __init__(self) -> None:
+        self._study: Study | None = None
+        self._expected: int | None = None
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Start the parent run, and tell every run of the sweep to nest under it.
+
+        They are told by overrides, which travel to whatever process or machine a launcher uses.
+        """
+        from bloodcell.composition import parse_tracking
+        from bloodcell.tracking.study import start_study
+
+        try:
+            keys = swept_keys(config)
+            overrides = [text for text in config.hydra.overrides.task if text.partition("=")[0] in keys]
+            self._study = start_study(tracking=parse_tracking(config), overrides=overrides)
+            self._expected = count_runs(config)
+        except UserError as error:
+            end(str(error), code=error.exit_code)
+        fixed = [text.partition("=")[0] for text in config.hydra.overrides.task if text not in overrides]
+        _add_overrides(
+            config,
+            f"hydra.job.config.override_dirname.exclude_keys={fixed + OWN_KEYS}",
+            f"tracking.parent_run={self._study.run_id}",
+            "tracking.sweep_job=${hydra:job.num}",
+            "tracking.run_name='${hydra:job.num}: ${hydra:job.override_dirname}'",
+        )
+        atexit.register(self._abandon)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """End the parent run with a leaderboard; the program's exit code says whether every run finished."""
+        if not self._end(interrupted=False):
+            raise SystemExit(1)
+
+    def _abandon(self) -> None:
+        """End the parent run of a sweep that ended without Hydra's saying so."""
+        self._end(interrupted=True)
+
+    def _end(self, *, interrupted: bool) -> bool:
+        from bloodcell.tracking.study import close_children, end_study
+        from bloodcell.tracking.study_report import show_study
+
+        if self._study is None:
+            return True
+        study, self._study = self._study, None
+        atexit.unregister(self._abandon)
+        entries = close_children(study, expected=self._expected, interrupted=interrupted)
+        show_study(study, entries, end_study(study, entries, interrupted=interrupted))
+        return all(entry.status == "FINISHED" for entry in entries)
+
+
+OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]
+
+
+def _hide(config: DictConfig) -> None:
+    from bloodcell.tracking.store import hide_credentials, redact
+
+    uri = OmegaConf.select(config, "tracking.uri")
+    hidden = hide_credentials(uri)
+    if hidden == uri:
+        return
+    config.tracking.uri = hidden
+    for kind in ("task", "hydra"):
+        texts = [redact(text) for text in config.hydra.overrides[kind]]
+        with open_dict(config.hydra.overrides):
+            config.hydra.overrides[kind] = texts
+
+
+def _add_overrides(config: DictConfig, *overrides: str) -> None:
+    # Hydra composes every run of a sweep from these and the run's own overrides, which come after them and win.
+    with open_dict(config.hydra.overrides):
+        config.hydra.overrides.hydra = [*config.hydra.overrides.hydra, *overrides]

@@ -1,0 +1,215 @@
+"""One run in MLflow: how it starts, what it keeps, how it ends."""
+
+import logging
+import re
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, RunStatus
+from numpy.typing import NDArray
+
+from bloodcell.config import TrackingConfig
+from bloodcell.errors import StoreLostError
+from bloodcell.tracking.store import Store, open_store, redact
+
+log = logging.getLogger(__name__)
+
+SWEEP_JOB_TAG = "sweep_job"
+REASON_TAG = "reason"
+MAX_REASON = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrackedRun:
+    """A run in MLflow that is under way.
+
+    Attributes
+    ----------
+    run_id
+        MLflow's id.
+    store
+        Where it is kept.
+    folder
+        The run's own folder on this machine, which holds everything even if the store is lost.
+    """
+
+    run_id: str
+    store: Store
+    folder: Path
+    _waiting: list[Metric] = field(default_factory=list)
+
+    def log_parameters(self, config: Any) -> None:
+        """Keep a configuration, flattened, as parameters."""
+        mlflow.log_params(flatten(config))
+
+    def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
+        """Keep final figures as ``prefix/name``; those that are no number are left out."""
+        mlflow.log_metrics({f"{prefix}/{name}": value for name, value in metrics.items() if np.isfinite(value)})
+
+    def log_epoch(self, epoch: Any) -> None:
+        """Keep an epoch's numbers as ``epoch/name`` at its step.
+
+        A store that does not answer costs no epoch: the numbers wait, and go with the next or at the end.
+        """
+        now = int(time.time() * 1000)
+        numbers = {name: value for name, value in asdict(epoch).items() if isinstance(value, float)}
+        self._waiting.extend(Metric(f"epoch/{name}", value, now, epoch.epoch) for name, value in numbers.items())
+        try:
+            self._send_waiting()
+        except Exception as error:  # whatever the connection raises
+            log.warning("%s does not answer (%s); metrics wait", self.store.label, redact(str(error)))
+
+    def log_data(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
+        """Keep the manifest as an MLflow dataset."""
+        dataset = mlflow.data.from_pandas(manifest, source=source, name=name, digest=digest)
+        mlflow.log_input(dataset, context="training")
+
+    def log_model(
+        self, model: Any, *, classes: tuple[str, ...], example: NDArray[np.uint8], requirements: list[str]
+    ) -> str:
+        """Keep a Keras model from raw uint8 images (n, height, width, 3) to probabilities (n, classes).
+
+        Returns
+        -------
+        str
+            The address to load it from, with ``mlflow.tensorflow.load_model`` or ``mlflow.pyfunc.load_model``.
+        """
+        from mlflow.models import ModelSignature
+        from mlflow.types import Schema, TensorSpec
+
+        signature = ModelSignature(
+            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(classes)))]),
+        )
+        # mlflow.tensorflow logs the same Keras model as mlflow.keras, which fails with an input example.
+        logged = mlflow.tensorflow.log_model(
+            model,
+            name="model",
+            signature=signature,
+            input_example=example,
+            pip_requirements=requirements,
+            metadata={"classes": list(classes)},
+        )
+        return str(logged.model_uri)
+
+    def log_table(self, table: pd.DataFrame, name: str) -> None:
+        """Keep a table so that MLflow's pages show it as one."""
+        mlflow.log_table(table, name)
+
+    def log_folder(self, folder: Path) -> None:
+        """Keep everything in a folder as artifacts."""
+        self._send_waiting()
+        mlflow.log_artifacts(str(folder))
+
+    def set_tags(self, tags: Mapping[str, str]) -> None:
+        """Set tags."""
+        mlflow.set_tags(dict(tags))
+
+    def _send_waiting(self) -> None:
+        if self._waiting:
+            MlflowClient().log_batch(self.run_id, metrics=self._waiting)
+            self._waiting.clear()
+
+
+@contextmanager
+def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str], folder: Path) -> Iterator[TrackedRun]:
+    """Start a run and see to it that it ends as what it was.
+
+    FINISHED, or FAILED with the reason as a tag if the block raises, or KILLED if it is interrupted.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened.
+    StoreLostError
+        If the store fails in the middle.
+    """
+    store, experiment_id = open_store(tracking)
+    marks = {} if tracking.sweep_job is None else {SWEEP_JOB_TAG: str(tracking.sweep_job)}
+    active = mlflow.start_run(
+        experiment_id=experiment_id,
+        run_name=name,
+        parent_run_id=tracking.parent_run,
+        nested=tracking.parent_run is not None,
+        tags={**tags, **marks},
+    )
+    run = TrackedRun(run_id=active.info.run_id, store=store, folder=folder)
+    try:
+        yield run
+    except BaseException as error:
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
+        _end(RunStatus.KILLED if interrupted else RunStatus.FAILED, reason_of(error))
+        if _is_of_store(error):
+            raise StoreLostError(
+                f"{store.label}: was lost in the middle of the run ({_one_line(error)}); "
+                f"everything that the run made is in {folder}"
+            ) from error
+        raise
+    else:
+        mlflow.end_run()
+
+
+def readable(overrides: str) -> str:
+    """Make a name of overrides: ``backbone=xception,hyperparameters.seed=1`` is ``backbone=xception, seed=1``."""
+    shortened = re.sub(r"(^|,)(?:\+{0,2}[\w/]+\.)+(?=\w+=)", r"\1", overrides)
+    return shortened.replace(",", ", ")
+
+
+def reason_of(error: BaseException) -> str:
+    """Say in one line, without credentials, why a run ended."""
+    line = _one_line(error)
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__
+
+
+def nested(config: Any) -> Any:
+    """Return a configuration as dictionaries, lists and plain values, credentials hidden."""
+    if is_dataclass(config):
+        return {entry.name: nested(getattr(config, entry.name)) for entry in fields(config)}
+    if isinstance(config, tuple):
+        return [nested(entry) for entry in config]
+    return redact(config) if isinstance(config, str) else config
+
+
+def flatten(config: Any) -> dict[str, Any]:
+    """Return a configuration's values by their dotted names, credentials hidden.
+
+    Lists of plain values stay one value; the entries of lists of settings are numbered.
+    """
+    return dict(_leaves("", nested(config)))
+
+
+def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
+    if isinstance(value, list) and value and isinstance(value[0], dict):
+        value = dict(enumerate(value))
+    if not isinstance(value, dict):
+        yield name, value
+        return
+    for key, entry in value.items():
+        yield from _leaves(f"{name}.{key}" if name else str(key), entry)
+
+
+def _end(status: int, reason: str) -> None:
+    with suppress(Exception):  # the store may be what failed
+        mlflow.set_tag(REASON_TAG, reason)
+    with suppress(Exception):
+        mlflow.end_run(RunStatus.to_string(status))
+
+
+def _is_of_store(error: BaseException) -> bool:
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return isinstance(error, (MlflowException, RequestException, SQLAlchemyError))
+
+
+def _one_line(error: BaseException) -> str:
+    return redact(" ".join(str(error).split()))[:MAX_REASON]

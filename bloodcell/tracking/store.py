@@ -1,0 +1,154 @@
+"""The store that runs are kept in: an embedded one, a database or a server."""
+
+import logging
+import os
+import re
+import warnings
+from dataclasses import dataclass
+from pathlib import Path
+
+from bloodcell.config import TrackingConfig
+from bloodcell.errors import UserError
+
+ENVIRONMENT_VARIABLE = "MLFLOW_TRACKING_URI"
+HIDDEN = "***"
+_USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Store:
+    """Where runs are kept.
+
+    Attributes
+    ----------
+    uri
+        What MLflow is told, with credentials where they are needed. Never printed or logged: see `label`.
+    artifacts
+        The folder of artifacts; None where a server keeps them.
+    """
+
+    uri: str
+    artifacts: Path | None
+
+    @property
+    def label(self) -> str:
+        """The address without credentials."""
+        return redact(self.uri)
+
+    @property
+    def is_server(self) -> bool:
+        """Whether it is a tracking server rather than a database."""
+        return self.uri.startswith(("http://", "https://"))
+
+
+def redact(text: str) -> str:
+    """Return a text with the user names and passwords of all addresses in it hidden."""
+    return _USER_INFO.sub(f"{HIDDEN}@", text)
+
+
+def find_store(tracking: TrackingConfig) -> Store:
+    """Say where runs are kept, without touching it.
+
+    An address in ``tracking.uri`` comes first, then the environment variable ``MLFLOW_TRACKING_URI``, then the folder
+    ``tracking.dir``. An address whose credentials were hidden stands for the environment variable.
+
+    Raises
+    ------
+    UserError
+        If a server is asked for and none is named.
+    """
+    uri = tracking.uri if tracking.uri and HIDDEN not in tracking.uri else os.environ.get(ENVIRONMENT_VARIABLE)
+    folder = Path(tracking.dir).expanduser().resolve()
+    if uri is None and tracking.store == "server":
+        raise UserError(f"tracking.uri is not set: give the server's address, or set {ENVIRONMENT_VARIABLE}")
+    if uri is None:
+        return Store(uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=folder / "artifacts")
+    if uri.startswith(("http://", "https://", "databricks")):
+        return Store(uri=uri, artifacts=None)
+    return Store(uri=_absolute(uri), artifacts=folder / "artifacts")
+
+
+def _absolute(uri: str) -> str:
+    """Make a relative SQLite path absolute, so that it means the same in every process."""
+    prefix = "sqlite:///"
+    if not uri.startswith(prefix) or uri.removeprefix(prefix).startswith("/"):
+        return uri
+    return prefix + str(Path(uri.removeprefix(prefix)).resolve())
+
+
+def hide_credentials(uri: str | None) -> str | None:
+    """Move an address with credentials into the environment; return what may be written down in its place.
+
+    The environment variable goes on to the processes that a sweep starts on this machine.
+    """
+    if uri is None or redact(uri) == uri or HIDDEN in uri:
+        return uri
+    os.environ[ENVIRONMENT_VARIABLE] = uri
+    return redact(uri)
+
+
+def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
+    """Make the store ready and return it with the id of MLflow's experiment in it.
+
+    Raises
+    ------
+    UserError
+        If it cannot be written or reached.
+    """
+    store = find_store(tracking)
+    _check_writable(store)
+    quiet_mlflow()
+    import mlflow
+
+    mlflow.set_tracking_uri(store.uri)
+    try:
+        return store, _experiment(tracking.experiment_name, store)
+    except Exception as error:  # whatever the database driver or the connection raises
+        reason = redact(" ".join(str(error).split()))[:300]
+        raise UserError(
+            f"tracking.uri={store.label}: cannot be opened ({reason}); start it, or use tracking=local"
+        ) from error
+
+
+def _experiment(name: str, store: Store) -> str:
+    import mlflow
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+
+    client = MlflowClient()
+    found = client.get_experiment_by_name(name)
+    if found is None:
+        try:
+            return str(client.create_experiment(name, artifact_location=store.artifacts and store.artifacts.as_uri()))
+        except MlflowException:
+            found = client.get_experiment_by_name(name)  # another process was faster
+            if found is None:
+                raise
+    if found.lifecycle_stage == "deleted":
+        raise UserError(
+            f"tracking.experiment_name={name}: was deleted in MLflow; restore it there or take another name"
+        )
+    mlflow.set_experiment(experiment_id=found.experiment_id)
+    return str(found.experiment_id)
+
+
+def _check_writable(store: Store) -> None:
+    """Refuse a folder that cannot be written, before a database library says it in its own way."""
+    if not store.uri.startswith("sqlite:///"):
+        return
+    database = Path(store.uri.removeprefix("sqlite:///"))
+    try:
+        database.parent.mkdir(parents=True, exist_ok=True)
+        with database.open("ab"):
+            pass
+    except OSError as error:
+        raise UserError(
+            f"tracking.dir={database.parent}: cannot be written ({error.strerror}); give another folder"
+        ) from error
+
+
+def quiet_mlflow() -> None:
+    """Keep MLflow's and Alembic's running commentary out of the terminal."""
+    for name in ("mlflow", "alembic"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted in multiple ways")

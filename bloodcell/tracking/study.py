@@ -1,0 +1,187 @@
+"""A study: the runs of one sweep under one parent run."""
+
+import logging
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Run, RunStatus
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+from bloodcell.comparison.leaderboard import Entry, leaderboard
+from bloodcell.config import TrackingConfig
+from bloodcell.evaluation.plots import leaderboard_bars
+from bloodcell.evaluation.report import save_figure
+from bloodcell.tracking.environment import environment_tags
+from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, flatten, readable, reason_of
+from bloodcell.tracking.store import Store, open_store
+
+log = logging.getLogger(__name__)
+
+LOST = "its process ended without a word"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """A parent run that is under way.
+
+    Attributes
+    ----------
+    run_id
+        MLflow's id of the parent.
+    experiment_id
+        MLflow's experiment, the children's too.
+    store
+        Where it is kept.
+    """
+
+    run_id: str
+    experiment_id: str
+    store: Store
+
+
+def start_study(*, tracking: TrackingConfig, overrides: Sequence[str]) -> Study:
+    """Start the parent run of a sweep.
+
+    Parameters
+    ----------
+    tracking
+        Where; ``tracking.run_name`` names it, or the overrides do.
+    overrides
+        What the sweep was asked for.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened.
+    """
+    store, experiment_id = open_store(tracking)
+    name = tracking.run_name or f"sweep: {readable(','.join(overrides))}"
+    tags = environment_tags() | {"study": "sweep", "overrides": " ".join(overrides)}
+    if tracking.parent_run is not None:
+        tags[MLFLOW_PARENT_RUN_ID] = tracking.parent_run
+    created = MlflowClient().create_run(experiment_id, tags=tags, run_name=name[:250])
+    return Study(run_id=created.info.run_id, experiment_id=experiment_id, store=store)
+
+
+def close_children(study: Study, *, expected: int | None, interrupted: bool) -> list[Entry]:
+    """Return what became of every run of the study, and put an end to those that have none.
+
+    Parameters
+    ----------
+    study
+        The study.
+    expected
+        How many runs the sweep was to have; None where its sweeper decides.
+    interrupted
+        Whether the sweep was stopped: then what did not start is not missing.
+    """
+    client = MlflowClient()
+    runs = _children(client, study)
+    for run in runs:
+        if not RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
+            client.set_tag(run.info.run_id, REASON_TAG, LOST)
+            client.set_terminated(run.info.run_id, "KILLED" if interrupted else "FAILED")
+    numbers = {run.data.tags.get(SWEEP_JOB_TAG) for run in runs}
+    for number in range(0 if interrupted or expected is None else expected):
+        if str(number) not in numbers:
+            _record_failure(study.run_id, study.experiment_id, str(number), f"run {number}", LOST, {})
+    return [_entry(run) for run in _children(client, study)]
+
+
+def end_study(study: Study, entries: Sequence[Entry], *, interrupted: bool) -> pd.DataFrame:
+    """Keep the leaderboard with the parent run and end it; return the leaderboard.
+
+    The parent is FINISHED if all its runs are, KILLED if it was interrupted, else FAILED.
+    """
+    client = MlflowClient()
+    table = leaderboard(entries)
+    failed = [entry for entry in entries if entry.status != "FINISHED"]
+    if len(table):
+        client.log_table(study.run_id, table, "leaderboard.json")
+        with TemporaryDirectory() as scratch:
+            save_figure(leaderboard_bars(table), Path(scratch), "leaderboard")
+            table.to_csv(Path(scratch) / "leaderboard.csv", index=False)
+            client.log_artifacts(study.run_id, scratch)
+        best = table.iloc[0]
+        client.log_metric(study.run_id, "best/val_accuracy", best["val_accuracy"])
+        client.set_tag(study.run_id, "best_run", best["run_id"])
+    client.log_metric(study.run_id, "runs/finished", len(table))
+    client.log_metric(study.run_id, "runs/failed", len(failed))
+    if failed:
+        client.set_tag(study.run_id, REASON_TAG, f"{len(failed)} of {len(entries)} runs did not finish")
+    client.set_terminated(study.run_id, "KILLED" if interrupted else "FAILED" if failed else "FINISHED")
+    return table
+
+
+def surviving(job: Callable[[], float | None], config: Any, *, say: Callable[[str], None]) -> float | None:
+    """Run one job of a sweep; if it fails, say so, keep it as a failed run, and let the sweep go on.
+
+    Parameters
+    ----------
+    job
+        The job.
+    config
+        Its configuration.
+    say
+        Told in one line why it failed.
+
+    Returns
+    -------
+    float or None
+        What the job returns; NaN, which every sweeper takes for a failure, if it fails.
+    """
+    try:
+        return job()
+    except Exception as error:
+        tracking: TrackingConfig = config.tracking
+        say(f"{readable(tracking.run_name or '')} failed: {reason_of(error)}")
+        log.exception("failed")  # the traceback goes to the run's log file, which the terminal is spared
+        _, experiment_id = open_store(tracking)
+        parent, number = str(tracking.parent_run), str(tracking.sweep_job)
+        mark = f"tags.{SWEEP_JOB_TAG} = '{number}' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
+        if not MlflowClient().search_runs([experiment_id], mark):
+            name = readable(tracking.run_name or f"run {number}")
+            _record_failure(parent, experiment_id, number, name, reason_of(error), flatten(config))
+        return float("nan")
+
+
+def _record_failure(
+    parent: str, experiment_id: str, number: str, name: str, reason: str, parameters: dict[str, Any]
+) -> None:
+    client = MlflowClient()
+    tags = {MLFLOW_PARENT_RUN_ID: parent, SWEEP_JOB_TAG: number, REASON_TAG: reason}
+    run = client.create_run(experiment_id, tags=tags, run_name=name)
+    for key, value in parameters.items():
+        client.log_param(run.info.run_id, key, value)
+    client.set_terminated(run.info.run_id, "FAILED")
+
+
+def _children(client: MlflowClient, study: Study) -> list[Run]:
+    found: list[Run] = []
+    token = None
+    while token != "":
+        page = client.search_runs(
+            [study.experiment_id],
+            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{study.run_id}'",
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        found.extend(page)
+        token = page.token or ""
+    return found
+
+
+def _entry(run: Run) -> Entry:
+    return Entry(
+        run=run.data.tags.get(MLFLOW_RUN_NAME, run.info.run_id),
+        run_id=run.info.run_id,
+        status=run.info.status,
+        reason=run.data.tags.get(REASON_TAG, ""),
+        metrics=run.data.metrics,
+        leaky=run.data.tags.get("leaky") == "true",
+    )

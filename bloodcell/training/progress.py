@@ -1,0 +1,94 @@
+"""Progress of a training: epoch, batch, metrics and time left; one plain line an epoch where there is no terminal."""
+
+import sys
+import time
+from typing import Any
+
+import keras
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+
+from bloodcell.progress import PATIENCE, stderr_console
+
+
+class EpochProgress(keras.callbacks.Callback):
+    """Shows one stage as it trains.
+
+    Parameters
+    ----------
+    stage
+        The stage's name.
+    """
+
+    def __init__(self, *, stage: str) -> None:
+        super().__init__()
+        self._stage = stage
+        self._console = stderr_console()
+        self._progress: Progress | None = None
+        self._task: TaskID | None = None
+        self._epoch = 0
+        self._last = ""
+        self._started = self._said = time.monotonic()
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        """Draw the bar."""
+        if not self._console.is_terminal:
+            return
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(bar_width=20),
+            TextColumn("{task.fields[batch]}"),
+            TextColumn("{task.fields[metrics]}", style="cyan"),
+            TimeRemainingColumn(),
+        )
+        self._progress = Progress(*columns, console=self._console, transient=True)
+        self._progress.start()
+        self._task = self._progress.add_task(
+            self._stage, total=self.params["epochs"] * self.params["steps"], batch="", metrics=""
+        )
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Count the epoch."""
+        self._epoch = epoch
+        self._started = self._said = time.monotonic()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        """Move the bar on."""
+        steps, metrics = self.params["steps"], _brief(logs or {})
+        if self._progress is not None and self._task is not None:
+            self._progress.update(
+                self._task,
+                completed=self._epoch * steps + batch + 1,
+                description=f"{self._stage}: {self._of_epochs()}",
+                batch=f"batch {batch + 1}/{steps}",
+                metrics=f"{metrics}  {self._last}",
+            )
+        elif time.monotonic() - self._said > PATIENCE:
+            self._say(f"{self._of_epochs()}  batch {batch + 1}/{steps}  {metrics}")
+            self._said = time.monotonic()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        """Show what the epoch came to."""
+        metrics = logs or {}
+        validation = {name.removeprefix("val_"): value for name, value in metrics.items() if name.startswith("val_")}
+        self._last = f"validation {_brief(validation)}"
+        seconds = time.monotonic() - self._started
+        self._say(f"{self._of_epochs()}  training {_brief(metrics)}  {self._last}  {seconds:.0f} s")
+
+    def close(self) -> None:
+        """Give the terminal back."""
+        if self._progress is not None:
+            self._progress.stop()
+            self._progress = None
+
+    def _of_epochs(self) -> str:
+        return f"epoch {self._epoch + 1}/{self.params['epochs']}"
+
+    def _say(self, line: str) -> None:
+        if self._progress is not None:
+            self._progress.console.print(f"{self._stage}: {line}")
+        else:
+            print(f"{self._stage}: {line}", file=sys.stderr, flush=True)
+
+
+def _brief(metrics: dict[str, Any]) -> str:
+    return f"loss {metrics['loss']:.4f} accuracy {metrics['accuracy']:.4f}" if "loss" in metrics else ""

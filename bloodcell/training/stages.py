@@ -1,0 +1,93 @@
+"""Stages: what is trained, for how long, at which learning rate."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import keras
+
+from bloodcell.config import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig
+from bloodcell.errors import UserError
+from bloodcell.models.blocks import blocks, boundary_at_block, boundary_at_fraction, boundary_at_layer
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One stage of a training.
+
+    Attributes
+    ----------
+    name
+        What is trained, for people.
+    boundary
+        Index of the first layer of the application that is trained; None: the head only.
+    epochs
+        At most so many.
+    learning_rate
+        At its highest.
+    train_statistics
+        Whether batch normalisation above the boundary learns its statistics.
+    """
+
+    name: str
+    boundary: int | None
+    epochs: int
+    learning_rate: float
+    train_statistics: bool = False
+
+
+def plan_stages(
+    application: keras.Model, *, finetune: FinetuneConfig, epochs: int, learning_rate: float
+) -> list[Stage]:
+    """Return the head's stage and those of the fine-tuning.
+
+    Raises
+    ------
+    UserError
+        If the plan names a layer or block that the application has not.
+    """
+    head = Stage(name="head", boundary=None, epochs=epochs, learning_rate=learning_rate)
+    if isinstance(finetune, FrozenPlan):
+        return [head]
+    if isinstance(finetune, GradualPlan):
+        return [head, *_gradual(application, finetune)]
+    return [head, *(_staged(application, stage) for stage in finetune.stages)]
+
+
+def _staged(application: keras.Model, stage: StageConfig) -> Stage:
+    if stage.layer is not None:
+        name, boundary = stage.layer, boundary_at_layer(application, stage.layer)
+    elif stage.block is not None:
+        name, boundary = stage.block, boundary_at_block(application, stage.block)
+    else:
+        assert stage.fraction is not None  # the schema lets one of the three through
+        name, boundary = f"top {stage.fraction:.0%}", boundary_at_fraction(application, stage.fraction)
+    return _tuning(name, boundary, stage.epochs, stage.learning_rate, stage.batch_norm)
+
+
+def _gradual(application: keras.Model, plan: GradualPlan) -> Sequence[Stage]:
+    names = blocks(application)
+    if len(names) < plan.blocks:
+        raise UserError(
+            f"finetune.blocks={plan.blocks}: {application.name} has {len(names)} blocks; "
+            "lower it, or use finetune=staged with fractions"
+        )
+    return [
+        _tuning(
+            name,
+            boundary_at_block(application, name),
+            plan.epochs,
+            plan.learning_rate * plan.learning_rate_decay**step,
+            plan.batch_norm,
+        )
+        for step, name in enumerate(reversed(names[-plan.blocks :]))
+    ]
+
+
+def _tuning(name: str, boundary: int, epochs: int, learning_rate: float, batch_norm: str) -> Stage:
+    return Stage(
+        name=f"from {name}",
+        boundary=boundary,
+        epochs=epochs,
+        learning_rate=learning_rate,
+        train_statistics=batch_norm == "train",
+    )

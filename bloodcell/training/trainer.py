@@ -1,0 +1,225 @@
+"""The trainer: stage after stage, each an ordinary Keras ``fit``."""
+
+from collections.abc import Callable, Sequence
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bloodcell.config import HyperparametersConfig
+from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.pipeline import Samples, evaluation_batches, training_batches
+from bloodcell.errors import UserError
+from bloodcell.models.classifier import Classifier
+from bloodcell.progress import track
+from bloodcell.training.checkpoints import Checkpoints
+from bloodcell.training.optimizers import build_optimizer
+from bloodcell.training.progress import EpochProgress
+from bloodcell.training.stages import Stage
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epoch:
+    """What one epoch came to.
+
+    Attributes
+    ----------
+    epoch
+        Counted from 0 over all stages.
+    stage
+        The stage's name.
+    train_loss, train_accuracy
+        Mean over the epoch, while it trained, on augmented images.
+    val_loss, val_accuracy
+        After the epoch.
+    learning_rate
+        Of the epoch's last step.
+    best
+        Whether it was the best so far.
+    """
+
+    epoch: int
+    stage: str
+    train_loss: float
+    train_accuracy: float
+    val_loss: float
+    val_accuracy: float
+    learning_rate: float
+    best: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What a training came to.
+
+    Attributes
+    ----------
+    history
+        One row for each epoch, the columns those of `Epoch`.
+    best_epoch
+        The epoch with the best monitored metric.
+    """
+
+    history: pd.DataFrame
+    best_epoch: int
+
+
+class EpochListener(Protocol):
+    """Something that wants to know of every epoch as it ends."""
+
+    def __call__(self, epoch: Epoch, /) -> None:
+        """Take note of the epoch."""
+
+
+def train(
+    classifier: Classifier,
+    *,
+    train_samples: Samples,
+    val_samples: Samples,
+    augmentation: Augmentation,
+    stages: Sequence[Stage],
+    settings: HyperparametersConfig,
+    folder: Path,
+    steps_per_epoch: int | None = None,
+    listeners: Sequence[EpochListener] = (),
+    label: str = "",
+) -> Trained:
+    """Train a classifier, stage after stage, each from the best weights so far.
+
+    Parameters
+    ----------
+    classifier
+        Trained in place; ends with the weights of the best epoch if ``settings.early_stopping.restore_best``.
+    train_samples, val_samples
+        Validation images decide when a stage stops and which epoch is the best.
+    augmentation
+        Of the training images.
+    stages
+        As of `bloodcell.training.stages.plan_stages`.
+    settings
+        Batch size, optimizer, loss, early stopping, seed.
+    folder
+        Where the checkpoints are kept.
+    steps_per_epoch
+        Stop an epoch after so many batches; None: after all images.
+    listeners
+        Called after each epoch.
+    label
+        What stands before the stage's name where progress is shown, to tell runs apart.
+
+    Raises
+    ------
+    UserError
+        If the loss is no number any more.
+    """
+    checkpoints = Checkpoints(model=classifier.core, folder=folder, monitor=settings.early_stopping.monitor)
+    validation = evaluation_batches(val_samples, batch_size=settings.batch_size)
+    steps = -(-len(train_samples) // settings.batch_size)
+    steps = min(steps, steps_per_epoch or steps)
+    epochs: list[Epoch] = []
+    for stage in stages:
+        model = classifier.trainable_core(boundary=stage.boundary, train_statistics=stage.train_statistics)
+        model.compile(
+            optimizer=build_optimizer(
+                name=settings.optimizer,
+                learning_rate=stage.learning_rate,
+                schedule=settings.schedule,
+                warmup=settings.warmup,
+                momentum=settings.momentum,
+                weight_decay=settings.weight_decay,
+                total_steps=steps * stage.epochs,
+            ),
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
+            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
+        )
+        record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
+        batches = training_batches(
+            train_samples,
+            batch_size=settings.batch_size,
+            augmentation=augmentation,
+            seed=settings.seed,
+            first_epoch=len(epochs),
+            epochs=stage.epochs,
+            steps_per_epoch=steps,
+        )
+        with closing(EpochProgress(stage=f"{label}{stage.name}")) as progress:
+            model.fit(
+                batches,
+                steps_per_epoch=steps,
+                epochs=stage.epochs,
+                validation_data=validation,
+                class_weight=_class_weights(train_samples, settings.class_weights),
+                callbacks=[record, progress, *_early_stopping(settings)],
+                verbose=0,
+                shuffle=False,  # the pipeline shuffles
+            )
+        if settings.early_stopping.restore_best:
+            checkpoints.restore_best()
+    history = pd.DataFrame([asdict(epoch) for epoch in epochs])
+    return Trained(history=history, best_epoch=checkpoints.best_epoch)
+
+
+def predict(model: keras.Model, samples: Samples, *, batch_size: int, description: str) -> NDArray[np.float32]:
+    """Return a model's probabilities for every image, in order, shape (n, n_classes)."""
+    batches = evaluation_batches(samples, batch_size=batch_size)
+    total = -(-len(samples) // batch_size)
+    return np.concatenate([model.predict_on_batch(images) for images, _ in track(batches, description, total=total)])
+
+
+class _Recorder(keras.callbacks.Callback):
+    """Turns Keras's epochs of one stage into ours: checkpoint first, then tell the listeners."""
+
+    def __init__(
+        self,
+        *,
+        stage: Stage,
+        checkpoints: Checkpoints,
+        epochs: list[Epoch],
+        listeners: Sequence[Callable[[Epoch], Any]],
+    ) -> None:
+        super().__init__()
+        self._stage, self._checkpoints, self._epochs, self._listeners = stage, checkpoints, epochs, listeners
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook
+        metrics = {name: float(value) for name, value in (logs or {}).items()}
+        if not np.isfinite(metrics["loss"]):
+            raise UserError(
+                f"hyperparameters.learning_rate: the loss of stage {self._stage.name} became "
+                f"{metrics['loss']} at a learning rate of {self._stage.learning_rate:g}; lower it"
+            )
+        number = len(self._epochs)
+        finished = Epoch(
+            epoch=number,
+            stage=self._stage.name,
+            train_loss=metrics["loss"],
+            train_accuracy=metrics["accuracy"],
+            val_loss=metrics["val_loss"],
+            val_accuracy=metrics["val_accuracy"],
+            learning_rate=float(self.model.optimizer.learning_rate),
+            best=self._checkpoints.save(number, metrics),
+        )
+        self._epochs.append(finished)
+        for listener in self._listeners:
+            listener(finished)
+
+
+def _early_stopping(settings: HyperparametersConfig) -> list[keras.callbacks.Callback]:
+    stopping = settings.early_stopping
+    if stopping.patience is None:
+        return []
+    mode = "min" if stopping.monitor == "val_loss" else "max"
+    return [keras.callbacks.EarlyStopping(monitor=stopping.monitor, patience=stopping.patience, mode=mode)]
+
+
+def _class_weights(samples: Samples, kind: str) -> dict[int, float] | None:
+    """Weigh classes inversely to their number of images, so that the weights of all images sum to their number."""
+    if kind == "none":
+        return None
+    counts = np.bincount(samples.labels, minlength=samples.n_classes)
+    return {label: len(samples) / (samples.n_classes * int(count)) for label, count in enumerate(counts) if count}
