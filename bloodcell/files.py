@@ -1,7 +1,6 @@
 """Files that a crash must not tear: written beside, then renamed."""
 
-import os
-import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,9 +14,7 @@ def replacing(path: Path) -> Iterator[Path]:
     raises leaves ``path`` as it was and nothing beside it.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix="".join(path.suffixes))
-    os.close(descriptor)
-    partial = Path(name)
+    partial = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes)}")
     try:
         yield partial
         partial.replace(path)

@@ -64,9 +64,8 @@ def _overrides(config: DictConfig) -> list[Override]:
 def _arguments(config: DictConfig) -> list[str]:
     """Return the sweep as overrides: what a sweeper has in its parameters, and what the command line adds."""
     # Unresolved: an override may hold an interpolation that has its value only in its run.
-    params = OmegaConf.to_container(OmegaConf.create(OmegaConf.select(config, "hydra.sweeper.params") or {}))
+    params: Any = OmegaConf.to_container(OmegaConf.create(OmegaConf.select(config, "hydra.sweeper.params") or {}))
     task: Any = OmegaConf.to_container(config.hydra.overrides.task)
-    assert isinstance(params, dict)
     return [*(f"{key}={value}" for key, value in params.items()), *task]
 
 

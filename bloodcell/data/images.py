@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What a file's name must end with to be taken for an image."""
@@ -18,7 +18,7 @@ class UnreadableImage(Exception):  # noqa: N818 - named for what it is
     """A file that cannot be read as an image; the message says why."""
 
 
-def read_image(path: str | os.PathLike[str]) -> NDArray[np.uint8]:
+def read_image(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
     """Read an image file as RGB.
 
     Parameters
@@ -73,7 +73,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         return np.asarray(_to_rgb(upright))
     except UnreadableImage:
         raise
-    except Image.UnidentifiedImageError as error:
+    except UnidentifiedImageError as error:
         raise UnreadableImage("not an image") from error
     except Exception as error:  # Pillow's plugins raise whatever their format's parser does
         raise UnreadableImage(str(error) or type(error).__name__) from error

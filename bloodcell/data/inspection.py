@@ -75,12 +75,10 @@ def _known() -> dict[str, str]:
 
 
 def _remember(known: dict[str, str], table: pd.DataFrame) -> None:
-    new = {
-        sha: reason for sha, reason in zip(table["sha256"], table["reason"], strict=True) if sha and sha not in known
-    }
-    if not new:
+    found = {sha256: reason for sha256, reason in zip(table["sha256"], table["reason"], strict=True) if sha256}
+    if found.keys() <= known.keys():
         return
-    merged = _known() | new
+    merged = _known() | found
     try:
         with replacing(_memory()) as partial:
             pd.DataFrame(list(merged.items()), columns=["sha256", "reason"]).to_parquet(partial, index=False)

@@ -76,7 +76,8 @@ def write_report(
     (folder / "report").mkdir(parents=True, exist_ok=True)
     (folder / "report" / f"{name}.txt").write_text(report, encoding="utf-8")
     counts = confusion(labels=labels, probabilities=probabilities, classes=classes)
-    errors = most_confident_errors(table, classes, N_ERRORS)
+    # Of every photograph the worst copy only: the others would fill the gallery with the same cell.
+    errors = most_confident_errors(table, classes, len(table)).drop_duplicates("group").head(N_ERRORS)
     save_figure(confusion_matrix(counts, classes=classes, title=f"Confusion on {name}"), folder, f"confusion_{name}")
     save_figure(
         per_class_bars(per_class_of(table, classes=classes), title=f"Classes on {name}"), folder, f"per_class_{name}"

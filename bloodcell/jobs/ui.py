@@ -51,7 +51,7 @@ def run(config: UiConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothin
 
 
 def _serve(store: Store, config: UiConfig, messages: IO[bytes]) -> "subprocess.Popen[bytes]":
-    # By environment, not by argument: arguments are for every user of the machine to see, and a URI may hold a password.
+    # By environment, not by argument: every user of the machine sees arguments, and a URI may hold a password.
     settings = {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command = ["mlflow", "server", "--host", config.host, "--port", str(config.port), "--workers", "1"]
     if store.artifacts is not None:

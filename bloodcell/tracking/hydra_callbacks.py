@@ -43,12 +43,13 @@ class TrackStudy(Callback):
 
         try:
             keys = swept_keys(config)
-            overrides = [text for text in config.hydra.overrides.task if text.partition("=")[0] in keys]
+            asked = _overrides(config, "task")
+            overrides = [text for text in asked if text.partition("=")[0] in keys]
             self._study = start_study(tracking=parse_tracking(config), overrides=overrides)
             self._expected = count_runs(config)
         except UserError as error:
             end(str(error), code=error.exit_code)
-        fixed = [text.partition("=")[0] for text in config.hydra.overrides.task if text not in overrides]
+        fixed = [text.partition("=")[0] for text in asked if text not in overrides]
         _add_overrides(
             config,
             f"hydra.job.config.override_dirname.exclude_keys={fixed + OWN_KEYS}",
@@ -92,12 +93,18 @@ def _hide(config: DictConfig) -> None:
         return
     config.tracking.uri = hidden
     for kind in ("task", "hydra"):
-        texts = [redact(text) for text in config.hydra.overrides[kind]]
+        texts = [redact(text) for text in _overrides(config, kind)]
         with open_dict(config.hydra.overrides):
             config.hydra.overrides[kind] = texts
+
+
+def _overrides(config: DictConfig, kind: str) -> list[str]:
+    # Not by iterating over the configuration, which would resolve what only a run can.
+    texts: Any = OmegaConf.to_container(config.hydra.overrides[kind], resolve=False)
+    return list(texts)
 
 
 def _add_overrides(config: DictConfig, *overrides: str) -> None:
     # Hydra composes every run of a sweep from these and the run's own overrides, which come after them and win.
     with open_dict(config.hydra.overrides):
-        config.hydra.overrides.hydra = [*config.hydra.overrides.hydra, *overrides]
+        config.hydra.overrides.hydra = [*_overrides(config, "hydra"), *overrides]

@@ -29,7 +29,7 @@ class EpochProgress(keras.callbacks.Callback):
         self._last = ""
         self._started = self._said = time.monotonic()
 
-    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         """Draw the bar."""
         if not self._console.is_terminal:
             return
@@ -46,7 +46,7 @@ class EpochProgress(keras.callbacks.Callback):
             self._stage, total=self.params["epochs"] * self.params["steps"], batch="", metrics=""
         )
 
-    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         """Count the epoch."""
         self._epoch = epoch
         self._started = self._said = time.monotonic()
@@ -66,7 +66,7 @@ class EpochProgress(keras.callbacks.Callback):
             self._say(f"{self._of_epochs()}  batch {batch + 1}/{steps}  {metrics}")
             self._said = time.monotonic()
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         """Show what the epoch came to."""
         metrics = logs or {}
         validation = {name.removeprefix("val_"): value for name, value in metrics.items() if name.startswith("val_")}

@@ -2,7 +2,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell.evaluation.calibration import calibration_bins, expected_calibration_error
@@ -41,6 +41,7 @@ def test_a_model_that_is_right_as_often_as_it_is_sure_has_no_error():
     assert expected_calibration_error(bins) == pytest.approx(0)
 
 
+@settings(max_examples=30)
 @given(st.lists(st.tuples(st.floats(0.5, 1), st.booleans()), min_size=1, max_size=40))
 def test_one_bin_leaves_the_distance_of_mean_confidence_from_accuracy(images):
     probabilities = two_classes([confidence for confidence, _ in images])

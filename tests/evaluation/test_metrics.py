@@ -60,7 +60,7 @@ def test_every_metric_has_the_value_worked_out_by_hand():
     assert measured["brier"] == pytest.approx((0.14 + 0.86 + 0.06 + 0.38 + 0.26 + 0.62) / 6)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(evaluated())
 def test_every_metric_agrees_with_scikit_learn_and_stays_in_its_range(case):
     labels, probabilities, classes = case
@@ -83,7 +83,7 @@ def test_every_metric_agrees_with_scikit_learn_and_stays_in_its_range(case):
     assert 0 <= measured["ece"] <= 1
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(evaluated(), st.randoms(use_true_random=False))
 def test_the_order_of_the_images_changes_nothing(case, random):
     labels, probabilities, classes = case
@@ -94,7 +94,7 @@ def test_the_order_of_the_images_changes_nothing(case, random):
     assert list(after.values()) == pytest.approx(list(before.values()), nan_ok=True)
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(evaluated(), st.randoms(use_true_random=False))
 def test_the_order_of_the_classes_changes_nothing_when_no_two_are_equally_probable(case, random):
     labels, probabilities, classes = case
@@ -221,7 +221,7 @@ def test_what_is_undefined_for_a_class_is_nan_and_not_zero():
     assert table["images"].tolist() == [1, 1, 0, 0]
 
 
-@settings(max_examples=25)
+@settings(max_examples=15)
 @given(evaluated())
 def test_the_means_over_the_classes_are_the_metrics_of_the_run(case):
     labels, probabilities, classes = case
