@@ -30,7 +30,7 @@ def run(config: UiConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothin
     """
     console = Console(highlight=False, soft_wrap=True)
     store, experiment_id = open_store(config.tracking)
-    page = f"#/experiments/{experiment_id}"
+    page = f"#/experiments/{experiment_id}/runs"
     if store.is_server:
         console.print(f"The store is a server with pages of its own: {store.label.rstrip('/')}/{page}")
         return

@@ -46,9 +46,9 @@ class TrackedRun:
     folder: Path
     _waiting: list[Metric] = field(default_factory=list)
 
-    def log_parameters(self, config: Any) -> None:
-        """Keep a configuration, flattened, as parameters."""
-        mlflow.log_params(flatten(config))
+    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
+        """Keep what the run was asked for as parameters."""
+        mlflow.log_params(dict(parameters))
 
     def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
         """Keep final figures as ``prefix/name``; those that are no number are left out."""
@@ -109,9 +109,9 @@ class TrackedRun:
         self._send_waiting()
         mlflow.log_artifacts(str(folder))
 
-    def set_tags(self, tags: Mapping[str, str]) -> None:
-        """Set tags."""
-        mlflow.set_tags(dict(tags))
+    def describe(self, text: str) -> None:
+        """Say in Markdown what came out, on top of the run's page."""
+        mlflow.set_tag("mlflow.note.content", text)
 
     def _send_waiting(self) -> None:
         if self._waiting:
@@ -178,12 +178,15 @@ def nested(config: Any) -> Any:
     return redact(config) if isinstance(config, str) else config
 
 
-def flatten(config: Any) -> dict[str, Any]:
+def parameters_of(config: Any) -> dict[str, Any]:
     """Return a configuration's values by their dotted names, credentials hidden.
 
-    Lists of plain values stay one value; the entries of lists of settings are numbered.
+    Lists of plain values stay one value; the entries of lists of settings are numbered. Where a run is kept is no
+    parameter of it.
     """
-    return dict(_leaves("", nested(config)))
+    values = nested(config)
+    values.pop("tracking", None)
+    return dict(_leaves("", values))
 
 
 def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:

@@ -119,7 +119,10 @@ def _experiment(name: str, store: Store) -> str:
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
-            return str(client.create_experiment(name, artifact_location=store.artifacts and store.artifacts.as_uri()))
+            location = store.artifacts and store.artifacts.as_uri()
+            # Without it MLflow's pages greet with what they have for language models.
+            tags = {"mlflow.experimentKind": "custom_model_development"}
+            return str(client.create_experiment(name, artifact_location=location, tags=tags))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process was faster
             if found is None:

@@ -17,7 +17,7 @@ from bloodcell.config import TrackingConfig
 from bloodcell.evaluation.plots import leaderboard_bars
 from bloodcell.evaluation.report import save_figure
 from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, flatten, readable, reason_of
+from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of
 from bloodcell.tracking.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -146,7 +146,7 @@ def surviving(job: Callable[[], float | None], config: Any, *, say: Callable[[st
         mark = f"tags.{SWEEP_JOB_TAG} = '{number}' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
         if not MlflowClient().search_runs([experiment_id], mark):
             name = readable(tracking.run_name or f"run {number}")
-            _record_failure(parent, experiment_id, number, name, reason_of(error), flatten(config))
+            _record_failure(parent, experiment_id, number, name, reason_of(error), parameters_of(config))
         return float("nan")
 
 
