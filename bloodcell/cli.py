@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bloodcell.ending import one_line_errors, unwinding_on_sigterm
+from bloodcell.ending import discard_unused, one_line_errors, unwinding_on_sigterm
 from bloodcell.errors import UserError
 from bloodcell.help import overview, register_help, require_job
 from bloodcell.quiet import silent_stderr
@@ -22,11 +22,14 @@ from bloodcell.quiet import silent_stderr
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-QUIET = {
+ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
     "KERAS_BACKEND": "tensorflow",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "TF_CPP_MIN_LOG_LEVEL": "3",
+    # Half a minute for a server to come back, where MLflow's own patience would hold up every epoch for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 """Environment variables that keep libraries to themselves, unless the user has set them."""
 
@@ -58,7 +61,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def hand_over(job: str | None, arguments: Sequence[str]) -> None:
     """Let Hydra do with a job what the arguments say."""
-    for name, value in QUIET.items():
+    for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
     # Hydra then raises its errors, where it would print them and end the program.
     os.environ["HYDRA_FULL_ERROR"] = "1"
@@ -91,7 +94,12 @@ def task(config: "DictConfig") -> float | None:
     def start() -> float | None:
         with silent_stderr():
             module = importlib.import_module(f"bloodcell.jobs.{job}")
-        result: float | None = module.run(parsed, output_dir=Path(hydra.runtime.output_dir))
+        output_dir = Path(hydra.runtime.output_dir)
+        try:
+            result: float | None = module.run(parsed, output_dir=output_dir)
+        except UserError:
+            discard_unused(output_dir)
+            raise
         return result
 
     parsed = parse_config(job, config)

@@ -6,7 +6,7 @@ import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -63,6 +63,19 @@ def unwinding_on_sigterm() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
+
+
+def discard_unused(folder: Path) -> None:
+    """Remove the folder that Hydra made for a run, if it holds nothing but Hydra's notes and empty logs."""
+    notes, logs = folder / ".hydra", [log for log in folder.glob("*.log") if not log.stat().st_size]
+    if folder.resolve() == Path.cwd() or not notes.is_dir() or {*folder.iterdir()} != {notes, *logs}:
+        return
+    shutil.rmtree(notes)
+    for log in logs:
+        log.unlink()
+    for emptied in (folder, *list(folder.parents)[:2]):  # the folder of the day and that of all days
+        with suppress(OSError):
+            emptied.rmdir()
 
 
 def _full_disk(error: BaseException | None) -> str | None:

@@ -31,7 +31,7 @@ class CheckConfig(Callback):
         """Check every configuration of a sweep."""
         loader = GlobalHydra.instance().config_loader()
         try:
-            swept = swept_keys(config)
+            swept = {text.partition("=")[0] for text in swept_overrides(config)}
             for number, combination in enumerate(_combinations(config, _overrides(config))):
                 run = loader.load_sweep_config(config, list(combination))
                 with open_dict(run):
@@ -44,9 +44,9 @@ class CheckConfig(Callback):
             end(explain(error, config.hydra.job.name, _arguments(config)), code=2)
 
 
-def swept_keys(config: DictConfig) -> set[str]:
-    """Return the settings that a sweep varies."""
-    return {override.get_key_element() for override in _overrides(config) if override.is_sweep_override()}
+def swept_overrides(config: DictConfig) -> list[str]:
+    """Return the overrides that a sweep varies, as they were written."""
+    return [str(override.input_line) for override in _overrides(config) if override.is_sweep_override()]
 
 
 def count_runs(config: DictConfig) -> int | None:

@@ -3,7 +3,7 @@
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Generator, Iterable, Iterator
 from typing import TypeVar
 
 from rich.console import Console
@@ -24,7 +24,7 @@ def stderr_console() -> Console:
     return Console(file=sys.stderr, highlight=False, soft_wrap=True, force_terminal=None if alone else False)
 
 
-def track(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
+def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, None, None]:
     """Yield the items, showing how many of ``total`` have come and how long the rest will take."""
     console = stderr_console()
     if not console.is_terminal:

@@ -69,7 +69,7 @@ def augment(image: Tensor, *, augmentation: Augmentation, seed: Tensor) -> Tenso
     augmentation
         How far.
     seed
-        Tensor of shape (2,), int32: same seed, same change.
+        Tensor of shape (2,), int32 or int64: same seed, same change.
 
     Returns
     -------

@@ -10,7 +10,7 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """What a file's name must end with to be taken for an image."""
 
-DECODER_VERSION = 1
+DECODER_VERSION = 2
 """Counted up when the same file would be read to other pixels; caches of anything decoded are keyed by it."""
 
 
@@ -71,7 +71,7 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
             image.load()
             upright = ImageOps.exif_transpose(image)
         return np.asarray(_to_rgb(upright))
-    except UnreadableImage:
+    except (UnreadableImage, MemoryError):  # too little memory says nothing of the image
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image") from error
@@ -80,8 +80,6 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode == "RGB":
-        return image
     if image.mode.startswith("I"):
         return Image.fromarray(_upper_byte(np.asarray(image))).convert("RGB")
     if image.mode == "F":

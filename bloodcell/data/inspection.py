@@ -78,9 +78,8 @@ def _remember(known: dict[str, str], table: pd.DataFrame) -> None:
     found = {sha256: reason for sha256, reason in zip(table["sha256"], table["reason"], strict=True) if sha256}
     if found.keys() <= known.keys():
         return
-    merged = _known() | found
     try:
         with replacing(_memory()) as partial:
-            pd.DataFrame(list(merged.items()), columns=["sha256", "reason"]).to_parquet(partial, index=False)
+            pd.DataFrame(list((known | found).items()), columns=["sha256", "reason"]).to_parquet(partial, index=False)
     except OSError as error:
         log.warning("%s cannot be written (%s); the images will be looked at again next time", _memory(), error)

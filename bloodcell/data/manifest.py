@@ -57,8 +57,9 @@ def digest(manifest: pd.DataFrame) -> str:
 
     The order of the rows does not matter.
     """
-    rows = manifest.loc[:, list(COLUMNS)].astype(str).agg("\t".join, axis="columns")
-    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()[:16]
+    # No file name holds a NUL, so no two tables give the same text.
+    rows = manifest.loc[:, list(COLUMNS)].astype(str).agg("\0".join, axis="columns")
+    return hashlib.sha256("\0".join(sorted(rows)).encode()).hexdigest()[:16]
 
 
 def write_manifest(manifest: pd.DataFrame, path: Path) -> None:

@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import pandas as pd
 
@@ -88,7 +89,10 @@ def load_folders(
         read and ``on_bad_image`` is ``error``.
     """
     names = settings or {split: f"data.{split}_dir" for split in folders}
-    listings = {split: _list(names[split], Path(folder).expanduser()) for split, folder in folders.items()}
+    try:
+        listings = {split: _list(names[split], Path(folder).expanduser()) for split, folder in folders.items()}
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be looked into ({error.strerror}); make it readable") from error
     _check_apart(listings.values())
     classes = _common_classes(listings)
     root = Path(os.path.commonpath([listing.folder.resolve() for listing in listings.values()]))
@@ -104,8 +108,8 @@ def load_folders(
     bad = table["reason"] != ""
     if bad.any() and on_bad_image == "error":
         raise UserError(_bad_images(table[bad]))
+    _refuse_emptied(table, classes, names)
     readable = table[~bad].assign(group=table["sha256"].str[:16])
-    _refuse_emptied(readable, classes, names)
     return ImageSet(
         root=root,
         classes=classes,
@@ -117,31 +121,39 @@ def load_folders(
 
 def _list(setting: str, folder: Path) -> _Listing:
     if not folder.is_dir():
-        raise UserError(f"{setting}={folder}: no such folder")
-    class_folders = sorted(entry for entry in folder.iterdir() if entry.is_dir() and not _hidden(entry))
+        raise UserError(f"{setting}={folder}: no such folder; give one that holds a folder of images for each class")
+    entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry, below=folder))
+    class_folders = [entry for entry in entries if entry.is_dir()]
     if not class_folders:
         raise UserError(f"{setting}={folder}: holds no folders; put the images of each class in a folder of their own")
     images: dict[str, list[Path]] = {}
-    others = [entry for entry in folder.iterdir() if entry.is_file() and not _hidden(entry)]
+    others = [entry for entry in entries if not entry.is_dir()]
     for class_folder in class_folders:
-        files = list(_walk(class_folder))
+        files = _walk(class_folder)
         images[class_folder.name] = [file for file in files if file.suffix.lower() in SUFFIXES]
         others += [file for file in files if file.suffix.lower() not in SUFFIXES]
     return _Listing(setting=setting, folder=folder, images=images, others=others)
 
 
-def _walk(folder: Path) -> Iterable[Path]:
+def _walk(folder: Path) -> list[Path]:
     # Folder by folder, each one's files sorted: the order in which Keras's ImageDataGenerator takes them.
-    for directory, _, names in sorted(os.walk(folder, followlinks=True)):
-        yield from (file for name in sorted(names) if not _hidden(file := Path(directory, name)))
+    directories = sorted(os.walk(folder, onerror=_raise, followlinks=True))
+    files = (Path(directory, name) for directory, _, names in directories for name in sorted(names))
+    return [file for file in files if not _hidden(file, below=folder)]
 
 
-def _hidden(path: Path) -> bool:
-    return path.name.startswith(".")
+def _raise(error: OSError) -> NoReturn:
+    raise error
+
+
+def _hidden(path: Path, *, below: Path) -> bool:
+    return any(part.startswith(".") for part in path.relative_to(below).parts)
 
 
 def _relative(file: Path, listing: _Listing, root: Path) -> str:
-    return (listing.folder.resolve().relative_to(root) / file.relative_to(listing.folder)).as_posix()
+    path = listing.folder.resolve().relative_to(root) / file.relative_to(listing.folder)
+    # Bytes that are not valid Unicode are shown escaped, so that the name can be printed and written.
+    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 
 
 def _check_apart(listings: Iterable[_Listing]) -> None:
@@ -152,7 +164,7 @@ def _check_apart(listings: Iterable[_Listing]) -> None:
             if here.is_relative_to(there) or there.is_relative_to(here):
                 raise UserError(
                     f"{listing.setting}={listing.folder}: lies in the same folder as {other.setting}={other.folder}; "
-                    "each image may be on one side only"
+                    "each image may be on one side only, so give folders apart from each other"
                 )
         seen.append(listing)
 
@@ -177,21 +189,27 @@ def _common_classes(listings: Mapping[str, _Listing]) -> tuple[str, ...]:
         if empty:
             raise UserError(
                 f"{listing.setting}={listing.folder}: the class folder {', '.join(empty)} holds no images "
-                f"({', '.join(sorted(SUFFIXES))})"
+                f"({', '.join(sorted(SUFFIXES))}); add some, or remove the class from every split"
             )
     return tuple(sorted(classes))
 
 
 def _bad_images(bad: pd.DataFrame) -> str:
-    shown = "; ".join(f"{row.file} ({row.reason})" for row in bad.head(NAMED).itertuples())
-    more = f"; and {len(bad) - NAMED} more" if len(bad) > NAMED else ""
     count = "1 image cannot be read" if len(bad) == 1 else f"{len(bad)} images cannot be read"
-    return f"{count}: {shown}{more}; mend or remove, or leave out with data.on_bad_image=skip"
+    return f"{count}: {_named(bad)}; mend or remove, or leave out with data.on_bad_image=skip"
 
 
-def _refuse_emptied(readable: pd.DataFrame, classes: Sequence[str], names: Mapping[str, str]) -> None:
+def _named(bad: pd.DataFrame) -> str:
+    shown = "; ".join(f"{row.file} ({row.reason})" for row in bad.head(NAMED).itertuples())
+    return f"{shown}; and {len(bad) - NAMED} more" if len(bad) > NAMED else shown
+
+
+def _refuse_emptied(table: pd.DataFrame, classes: Sequence[str], names: Mapping[str, str]) -> None:
     for split, setting in names.items():
-        left = set(readable.loc[readable["split"] == split, "label"])
         for label in classes:
-            if label not in left:
-                raise UserError(f"{setting}: none of the images of class {label} can be read")
+            rows = table[(table["split"] == split) & (table["label"] == label)]
+            if (rows["reason"] != "").all():
+                raise UserError(
+                    f"{setting}: no image of class {label} can be read: {_named(rows)}; "
+                    "mend them, or remove the class from every split"
+                )

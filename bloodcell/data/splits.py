@@ -30,13 +30,22 @@ def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.Da
     UserError
         If the images are too few to put one of each class on both sides.
     """
-    train = manifest.index[manifest["split"] == "train"]
+    labels = manifest.loc[manifest["split"] == "train", "label"]
     try:
-        _, taken = train_test_split(
-            train, test_size=fraction, random_state=seed, shuffle=True, stratify=manifest.loc[train, "label"]
+        kept, taken = train_test_split(
+            labels.index, test_size=fraction, random_state=seed, shuffle=True, stratify=labels
         )
     except ValueError as error:
-        raise UserError(f"split.fraction={fraction}: too few training images for it ({error})") from error
+        raise UserError(
+            f"split.fraction={fraction}: too few training images for it ({error}); add images or change the fraction"
+        ) from error
+    # Stratifying rounds, so all images of a small class can come to lie on one side.
+    for label, count in labels.value_counts(sort=False).items():
+        if label not in set(labels[kept]) & set(labels[taken]):
+            raise UserError(
+                f"split.fraction={fraction}: puts the {count} training images of class {label} on one side; "
+                "add images or change the fraction"
+            )
     return _as_validation(manifest, taken)
 
 
@@ -44,7 +53,8 @@ def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
     """Take the first fraction of each class's sorted file names.
 
     As ``keras.preprocessing.image.ImageDataGenerator(validation_split=fraction)`` does it in ``flow_from_directory``:
-    files sorted by folder and name, the first ``int(fraction * n)`` of each class.
+    files sorted by folder and name, the first ``int(fraction * n)`` of each class. (Keras takes hidden files for
+    images too, and GIF and WebP for none; of such a folder its images are others.)
 
     Raises
     ------
@@ -57,7 +67,10 @@ def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
         in_order = rows["path"].map(_folder_and_name).sort_values().index.tolist()
         count = int(fraction * len(in_order))
         if not 0 < count < len(in_order):
-            raise UserError(f"split.fraction={fraction}: takes {count} of the {len(in_order)} images of class {label}")
+            raise UserError(
+                f"split.fraction={fraction}: takes {count} of the {len(in_order)} images of class {label}; "
+                "add images or change the fraction"
+            )
         taken += in_order[:count]
     return _as_validation(manifest, taken)
 

@@ -80,7 +80,7 @@ def run(config: TrainConfig, *, output_dir: Path) -> float:
 
     with tracked_run(
         tracking=config.tracking,
-        name=readable(config.tracking.run_name or _default_name(config)),
+        name=_name(config),
         tags=_tags(config, images, classifier) | {"leaky": str(leaky).lower(), "output_dir": str(output_dir)},
         folder=output_dir,
     ) as tracked:
@@ -139,7 +139,10 @@ def _build(config: TrainConfig, *, n_classes: int) -> Classifier:
         )
 
 
-def _default_name(config: TrainConfig) -> str:
+def _name(config: TrainConfig) -> str:
+    """Name a run of a sweep after what is swept, any other after what it is, unless it was given a name."""
+    if config.tracking.run_name is not None:
+        return config.tracking.run_name if config.tracking.sweep_job is None else readable(config.tracking.run_name)
     plan = "frozen" if config.finetune.name == "none" else config.finetune.name
     return f"{config.backbone.name.lower()} {plan}, {config.split.name} split, seed {config.hyperparameters.seed}"
 

@@ -2,9 +2,11 @@
 
 import contextlib
 import importlib
+import os
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
 from typing import Any
 
@@ -66,15 +68,8 @@ def build_backbone(*, name: str, input_size: int, weights: str | None) -> Backbo
     file = Path(weights).expanduser() if weights not in (None, "imagenet") else None
     if file is not None and not file.is_file():
         raise UserError(_weights_message(name, str(weights), "no such file", file.name))
-    make = getattr(keras.applications, name)
-    arguments = {"include_top": False, "input_shape": (input_size, input_size, 3)}
-    try:
-        application = make(weights=None, **arguments)
-    except ValueError as error:
-        raise UserError(f"backbone.input_size={input_size}: {name} cannot take it ({_first_line(error)})") from error
-    if weights == "imagenet":
-        application = _with_imagenet(name, make, arguments)
-    elif file is not None:
+    application = _make(name, input_size=input_size, weights="imagenet" if weights == "imagenet" else None)
+    if file is not None:
         try:
             load_weights_file(application, file)
         except ValueError as error:
@@ -89,31 +84,36 @@ def build_backbone(*, name: str, input_size: int, weights: str | None) -> Backbo
     )
 
 
-def _with_imagenet(name: str, make: Callable[..., keras.Model], arguments: dict[str, Any]) -> keras.Model:
+def _make(name: str, *, input_size: int, weights: str | None) -> keras.Model:
+    make = getattr(keras.applications, name)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras reports its download where a job's output goes
-            return make(weights="imagenet", **arguments)
+            return make(include_top=False, weights=weights, input_shape=(input_size, input_size, 3))
     except ValueError as error:
-        raise UserError(
-            f"backbone.weights=imagenet: {name} has none for this input ({_first_line(error)}); "
-            "change backbone.input_size, or train from random weights with backbone.weights=null"
-        ) from error
+        chosen = f"{name} with backbone.weights={weights}" if weights else name
+        raise UserError(f"backbone.input_size={input_size}: {chosen} cannot take it ({_first_line(error)})") from error
+    except (OSError, HTTPException) as error:
+        reason = f"damaged, or its download broke off ({str(error) or type(error).__name__}); delete it and try again"
+        raise UserError(_weights_message(name, "imagenet", reason, f"in {_downloads()}")) from error
     except Exception as error:  # Keras raises a bare Exception where a download fails
         if type(error) is not Exception:
             raise
-        file, _, reason = str(error).partition(": ")
-        raise UserError(
-            _weights_message(name, "imagenet", f"cannot be downloaded: {reason}", file.rpartition("/")[2])
-        ) from error
+        address, _, reason = str(error).partition(": ")
+        reason = f"cannot be downloaded: {reason.removeprefix('None -- ')}"
+        raise UserError(_weights_message(name, "imagenet", reason, address.rpartition("/")[2])) from error
 
 
 def _weights_message(name: str, setting: str, reason: str, file: str) -> str:
     return (
         f"backbone.weights={setting}: {name}'s weights file {file}: {_first_line(reason)}; "
-        "let Keras download it once on a machine with internet access and copy it into ~/.keras/models here, "
+        f"let Keras download it once on a machine with internet access and copy it into {_downloads()} here, "
         "or give a weights file with backbone.weights=FILE, "
         "or train from random weights with backbone.weights=null"
     )
+
+
+def _downloads() -> Path:
+    return Path(os.environ.get("KERAS_HOME", "~/.keras"), "models")
 
 
 def _first_line(message: object) -> str:

@@ -48,7 +48,10 @@ class Classifier:
         self.backbone.application.trainable = True
         for index, layer in enumerate(self.backbone.application.layers):
             layer.trainable = boundary is not None and index >= boundary
-        return _connect(self.backbone, self.pool, self.stack, training=None if train_statistics else False)
+        model = _connect(self.backbone, self.pool, self.stack, training=None if train_statistics else False)
+        # The policy that the layers were built under, or Keras would not scale the loss when they compute in float16.
+        model.dtype_policy = self.core.dtype_policy
+        return model
 
 
 def build_classifier(

@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bloodcell.ending import end
 from bloodcell.errors import UserError
-from bloodcell.preflight import count_runs, swept_keys
+from bloodcell.preflight import count_runs, swept_overrides
 
 if TYPE_CHECKING:
     from bloodcell.tracking.study import Study
@@ -42,17 +42,16 @@ class TrackStudy(Callback):
         from bloodcell.tracking.study import start_study
 
         try:
-            keys = swept_keys(config)
-            asked = _overrides(config, "task")
-            overrides = [text for text in asked if text.partition("=")[0] in keys]
+            overrides = swept_overrides(config)
             self._study = start_study(tracking=parse_tracking(config), overrides=overrides)
             self._expected = count_runs(config)
         except UserError as error:
             end(str(error), code=error.exit_code)
-        fixed = [text.partition("=")[0] for text in asked if text not in overrides]
+        swept = {text.partition("=")[0] for text in overrides}
+        fixed = {text.partition("=")[0] for text in _overrides(config, "task")} - swept
         _add_overrides(
             config,
-            f"hydra.job.config.override_dirname.exclude_keys={fixed + OWN_KEYS}",
+            f"hydra.job.config.override_dirname.exclude_keys={[*sorted(fixed), *OWN_KEYS]}",
             f"tracking.parent_run={self._study.run_id}",
             "tracking.sweep_job=${hydra:job.num}",
             "tracking.run_name='${hydra:job.num}: ${hydra:job.override_dirname}'",
@@ -92,6 +91,7 @@ def _hide(config: DictConfig) -> None:
     if hidden == uri:
         return
     config.tracking.uri = hidden
+    config.hydra.job.override_dirname = redact(config.hydra.job.override_dirname)
     for kind in ("task", "hydra"):
         texts = [redact(text) for text in _overrides(config, kind)]
         with open_dict(config.hydra.overrides):

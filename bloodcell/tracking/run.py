@@ -159,8 +159,12 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
 
 def readable(overrides: str) -> str:
     """Make a name of overrides: ``backbone=xception,hyperparameters.seed=1`` is ``backbone=xception, seed=1``."""
-    shortened = re.sub(r"(^|,)(?:\+{0,2}[\w/]+\.)+(?=\w+=)", r"\1", overrides)
-    return shortened.replace(",", ", ")
+    return ", ".join(short(override) for override in overrides.split(","))
+
+
+def short(override: str) -> str:
+    """Leave out the groups that a setting is in: ``hyperparameters.seed=1`` is ``seed=1``."""
+    return re.sub(r"(?:[\w/@]+\.)+(?=\w+=)", "", override)
 
 
 def reason_of(error: BaseException) -> str:

@@ -4,6 +4,8 @@ import logging
 import os
 import re
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -100,7 +102,8 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
     quiet_mlflow()
     import mlflow
 
-    mlflow.set_tracking_uri(store.uri)
+    with _unchanged(ENVIRONMENT_VARIABLE):  # where MLflow leaves the address for whoever comes next
+        mlflow.set_tracking_uri(store.uri)
     try:
         return store, _experiment(tracking.experiment_name, store)
     except Exception as error:  # whatever the database driver or the connection raises
@@ -108,6 +111,17 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
         raise UserError(
             f"tracking.uri={store.label}: cannot be opened ({reason}); start it, or use tracking=local"
         ) from error
+
+
+@contextmanager
+def _unchanged(variable: str) -> Iterator[None]:
+    before = os.environ.get(variable)
+    try:
+        yield
+    finally:
+        os.environ.pop(variable, None)
+        if before is not None:
+            os.environ[variable] = before
 
 
 def _experiment(name: str, store: Store) -> str:

@@ -17,7 +17,7 @@ from bloodcell.config import TrackingConfig
 from bloodcell.evaluation.plots import leaderboard_bars
 from bloodcell.evaluation.report import save_figure
 from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of
+from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of, short
 from bloodcell.tracking.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -60,7 +60,7 @@ def start_study(*, tracking: TrackingConfig, overrides: Sequence[str]) -> Study:
         If the store cannot be opened.
     """
     store, experiment_id = open_store(tracking)
-    name = tracking.run_name or f"sweep: {readable(','.join(overrides))}"
+    name = tracking.run_name or f"sweep: {' × '.join(short(override) for override in overrides)}"
     tags = environment_tags() | {"study": "sweep", "overrides": " ".join(overrides)}
     if tracking.parent_run is not None:
         tags[MLFLOW_PARENT_RUN_ID] = tracking.parent_run

@@ -68,8 +68,8 @@ def _gradual(application: keras.Model, plan: GradualPlan) -> Sequence[Stage]:
     names = blocks(application)
     if len(names) < plan.blocks:
         raise UserError(
-            f"finetune.blocks={plan.blocks}: {application.name} has {len(names)} blocks; "
-            "lower it, or use finetune=staged with fractions"
+            f"finetune.blocks={plan.blocks}: {application.name} has {len(names)} blocks with names; "
+            "unfreeze fewer, or use finetune=staged with fractions"
         )
     return [
         _tuning(

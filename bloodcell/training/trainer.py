@@ -169,7 +169,11 @@ def predict(model: keras.Model, samples: Samples, *, batch_size: int, descriptio
     """Return a model's probabilities for every image, in order, shape (n, n_classes)."""
     batches = evaluation_batches(samples, batch_size=batch_size)
     total = -(-len(samples) // batch_size)
-    return np.concatenate([model.predict_on_batch(images) for images, _ in track(batches, description, total=total)])
+    # Not batch by batch: Keras would compile the model anew for the last, smaller one.
+    with closing(track(range(total), description, total=total)) as progress:
+        step = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: next(progress, None))
+        probabilities: NDArray[np.float32] = model.predict(batches, verbose=0, callbacks=[step])
+    return probabilities
 
 
 class _Recorder(keras.callbacks.Callback):
@@ -185,13 +189,20 @@ class _Recorder(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._stage, self._checkpoints, self._epochs, self._listeners = stage, checkpoints, epochs, listeners
+        self._learning_rate = stage.learning_rate
+
+    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        if batch + 1 == self.params["steps"]:  # after the last step it would be that of the next epoch's first
+            self._learning_rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         metrics = {name: float(value) for name, value in (logs or {}).items()}
-        if not np.isfinite(metrics["loss"]):
+        # Weights that the last step ruined show in the validation loss only.
+        loss = next((metrics[name] for name in ("loss", "val_loss") if not np.isfinite(metrics[name])), None)
+        if loss is not None:
             raise UserError(
                 f"hyperparameters.learning_rate: the loss of stage {self._stage.name} became "
-                f"{metrics['loss']} at a learning rate of {self._stage.learning_rate:g}; lower it"
+                f"{loss} at a learning rate of {self._stage.learning_rate:g}; lower it"
             )
         number = len(self._epochs)
         finished = Epoch(
@@ -201,7 +212,7 @@ class _Recorder(keras.callbacks.Callback):
             train_accuracy=metrics["accuracy"],
             val_loss=metrics["val_loss"],
             val_accuracy=metrics["val_accuracy"],
-            learning_rate=float(self.model.optimizer.learning_rate),
+            learning_rate=self._learning_rate,
             best=self._checkpoints.save(number, metrics),
         )
         self._epochs.append(finished)
@@ -221,5 +232,6 @@ def _class_weights(samples: Samples, kind: str) -> dict[int, float] | None:
     """Weigh classes inversely to their number of images, so that the weights of all images sum to their number."""
     if kind == "none":
         return None
-    counts = np.bincount(samples.labels, minlength=samples.n_classes)
-    return {label: len(samples) / (samples.n_classes * int(count)) for label, count in enumerate(counts) if count}
+    labels, counts = np.unique(samples.labels, return_counts=True)
+    weights = len(samples) / (len(labels) * counts)
+    return dict(zip(labels.tolist(), weights.tolist(), strict=True))

@@ -1,0 +1,60 @@
+"""Running the command line as a user would: in this process, which is faster, or in one of its own."""
+
+import contextlib
+import io
+import logging
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from bloodcell.cli import main
+
+
+class Said(NamedTuple):
+    """What a command ended with and said."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+def run(arguments: Sequence[str], *, cwd: Path) -> Said:
+    """Run ``bloodcell`` with these arguments in a folder, in this process."""
+    stdout, stderr = io.StringIO(), io.StringIO()
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    code = 0
+    with contextlib.chdir(cwd), contextlib.redirect_stdout(stdout), contextlib.redirect_stderr(stderr):
+        try:
+            main(arguments)
+        except SystemExit as end:
+            code = int(end.code or 0)
+        finally:
+            for handler in set(root.handlers) - set(handlers):  # Hydra sets up logging for itself
+                handler.close()
+            root.handlers[:], root.level = handlers, level
+    return Said(code, stdout.getvalue(), stderr.getvalue())
+
+
+def start(arguments: Sequence[str], *, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
+    """Start ``bloodcell`` with these arguments in a folder, in a process of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "bloodcell", *arguments],
+        cwd=cwd,
+        env=os.environ | environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def small(data: Path) -> list[str]:
+    """Return overrides that make a run as small as it can be: VGG16 has few layers, so TensorFlow is soon done."""
+    return [
+        *(f"data.root={data}", "backbone=application", "backbone.name=VGG16", "backbone.weights=null"),
+        *("backbone.input_size=32", "head=dense"),
+        *("hyperparameters.epochs=1", "hyperparameters.batch_size=16"),
+    ]

@@ -1,0 +1,230 @@
+"""Sweeps from the command line to the store and the pages that a person compares runs on."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from commands import Said, run, small, start
+from mlflow import MlflowClient
+from stores import artifacts_of, runs_in
+
+CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
+FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
+    *("--disable-component-update", "--disable-sync"),
+)
+
+
+class Swept(NamedTuple):
+    """A sweep that ran, and where."""
+
+    said: Said
+    parent: object
+    children: list
+    folder: object
+
+
+@pytest.fixture(scope="module")
+def swept(bccd, tmp_path_factory):
+    """Two backbones by two weights, at the same time in two processes; one weights file is missing, one image bad."""
+    folder = tmp_path_factory.mktemp("sweep")
+    data = folder / "data"
+    shutil.copytree(bccd, data)
+    (data / "TRAIN" / "MONOCYTE" / "ünlesbar 1.jpeg").write_text("this is text")
+    work = folder / "work"
+    work.mkdir()
+    sweep = ["backbone.name=VGG16,VGG19", "backbone.weights=null,nowhere.h5", "data.on_bad_image=skip"]
+    said = run(["train", "-m", *small(data), *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], cwd=work)
+    parent, *children = runs_in(work)
+    return Swept(said, parent, children, work)
+
+
+def test_a_sweep_is_one_parent_with_a_child_for_every_combination(swept):
+    assert len(swept.children) == 4
+    assert {child.data.tags["mlflow.parentRunId"] for child in swept.children} == {swept.parent.info.run_id}
+    assert {
+        (child.data.params["backbone.name"], child.data.params["backbone.weights"]) for child in swept.children
+    } == {(name, weights) for name in ("VGG16", "VGG19") for weights in ("None", "nowhere.h5")}
+
+
+def test_children_have_names_that_a_person_can_tell_apart(swept):
+    names = sorted(child.info.run_name for child in swept.children)
+    assert names[0] == "0: name=VGG16, weights=null"
+    assert len(set(names)) == 4
+
+
+def test_a_child_that_fails_takes_no_other_down_and_the_sweep_says_so(swept):
+    assert swept.said.returncode == 1
+    statuses = {child.info.run_name: child.info.status for child in swept.children}
+    assert sorted(statuses.values()) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
+    for child in swept.children:
+        if child.info.status == "FAILED":
+            assert "nowhere.h5" in child.data.tags["reason"]
+            assert child.info.run_name in swept.said.stdout
+    assert swept.parent.info.status == "FAILED"
+    assert "2 of 4 runs finished" in swept.said.stdout
+
+
+def test_a_sweep_ends_with_a_leaderboard_that_has_the_trivial_baseline_and_is_kept(swept):
+    assert "the majority class" in swept.said.stdout
+    board = pd.read_csv(artifacts_of(swept.parent) / "leaderboard.csv")
+    assert len(board) == 2
+    assert board["val_accuracy"].is_monotonic_decreasing
+    assert board["baseline_accuracy"].tolist() == [0.25, 0.25]
+    assert (artifacts_of(swept.parent) / "plots" / "leaderboard.png").stat().st_size > 10_000
+    assert swept.parent.data.metrics["runs/failed"] == 2
+
+
+def test_an_unreadable_image_is_left_out_listed_and_counted_where_that_is_asked_for(swept):
+    finished = [child for child in swept.children if child.info.status == "FINISHED"]
+    for child in finished:
+        assert child.data.params["images.unreadable"] == "1"
+        listed = (artifacts_of(child) / "unreadable_images.csv").read_text(encoding="utf-8")
+        assert "TRAIN/MONOCYTE/ünlesbar 1.jpeg,not an image" in listed
+
+
+def test_an_unreadable_image_is_named_and_refused_otherwise(swept, tmp_path):
+    said = run(["train", *small(swept.folder.parent / "data")], cwd=tmp_path)
+    assert said.returncode == 2
+    (line,) = said.stderr.splitlines()
+    assert "ünlesbar 1.jpeg" in line
+    assert "data.on_bad_image=skip" in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
+    from bloodcell.tracking.store import Store
+    from bloodcell.tracking.study import LOST, Study, close_children
+
+    client = MlflowClient()
+    experiment = swept.parent.info.experiment_id
+    parent = client.create_run(experiment, run_name="killed")
+    tags = {"mlflow.parentRunId": parent.info.run_id, "sweep_job": "0"}
+    client.create_run(experiment, run_name="was running", tags=tags)
+    store = Store(uri="sqlite://", artifacts=None)
+    study = Study(run_id=parent.info.run_id, experiment_id=experiment, store=store)
+    entries = close_children(study, expected=2, interrupted=False)
+    assert [(entry.run, entry.status, entry.reason) for entry in entries] == [
+        ("was running", "FAILED", LOST),
+        ("run 1", "FAILED", LOST),
+    ]
+
+
+@pytest.fixture(scope="module")
+def address(swept):
+    """Where ``bloodcell ui`` serves the sweep's store."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    process = start(["ui", f"port={port}"], cwd=swept.folder, PYTHONUNBUFFERED="1")
+    said = process.stdout.readline()
+    yield said.split(" at ")[-1].strip().partition("/#")[0]
+    process.terminate()
+    process.wait(timeout=30)
+
+
+def test_ui_says_its_address_and_serves_the_store(address, swept):
+    with urllib.request.urlopen(f"{address}/health", timeout=10) as answer:
+        assert answer.status == 200
+
+
+def test_ui_refuses_a_port_that_is_taken(address, tmp_path):
+    said = run(["ui", f"port={address.rpartition(':')[2]}"], cwd=tmp_path)
+    assert said.returncode == 2
+    assert said.stderr.startswith("bloodcell: port=")
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+def test_the_runs_are_listed_and_compared_in_a_browser(address, swept, tmp_path):
+    from playwright.sync_api import sync_playwright
+
+    experiment = swept.parent.info.experiment_id
+    finished = [child for child in swept.children if child.info.status == "FINISHED"]
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
+        page = browser.new_page(viewport={"width": 1600, "height": 1000})
+        page.set_default_timeout(60_000)
+        page.goto(f"{address}/#/experiments/{experiment}/runs")
+        page.get_by_text(swept.parent.info.run_name).first.wait_for()
+        wanted = "%2C".join(f"%22{child.info.run_id}%22" for child in finished)
+        page.goto(f"{address}/#/compare-runs?runs=%5B{wanted}%5D&experiments=%5B%22{experiment}%22%5D")
+        page.get_by_text("Parallel Coordinates Plot").wait_for()
+        for child in finished:
+            page.get_by_text(child.info.run_name).first.wait_for()
+        page.goto(
+            f"{address}/#/experiments/{experiment}/runs/{finished[0].info.run_id}/artifacts/plots/confusion_test.png"
+        )
+        picture = page.locator("img[src^='blob:'], img[src*='get-artifact'], img[src*='confusion']").first
+        picture.wait_for()
+        assert picture.evaluate("image => image.naturalWidth") > 500
+        page.screenshot(path=tmp_path / "confusion.png")
+        browser.close()
+
+
+@pytest.fixture
+def server(tmp_path):
+    """A real MLflow server with a store of its own."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    folder = tmp_path / "server"
+    folder.mkdir()
+    process = subprocess.Popen(
+        [
+            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
+            *("--backend-store-uri", f"sqlite:///{folder / 'server.db'}"),
+            *("--artifacts-destination", str(folder / "kept")),
+        ],
+        cwd=folder,
+        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    address = f"http://127.0.0.1:{port}"
+    for _ in range(300):
+        try:
+            urllib.request.urlopen(f"{address}/health", timeout=5).close()
+            break
+        except OSError:
+            time.sleep(0.2)
+    yield address, lambda: os.killpg(process.pid, signal.SIGKILL)
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_a_server_keeps_runs_without_credentials_and_its_loss_loses_nothing(server, bccd, tmp_path):
+    address, kill = server
+    with_password = address.replace("://", "://user:hunter2@")
+    work = tmp_path / "work"
+    work.mkdir()
+    command = start(
+        ["train", *small(bccd), "tracking=server", f"tracking.uri={with_password}", "hyperparameters.epochs=3"],
+        cwd=work,
+        MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
+    )
+    for line in command.stderr:
+        if "epoch 1/" in line:
+            break
+    kill()
+    stdout, stderr = command.communicate(timeout=250)
+    assert command.returncode == 1, stderr
+    last = stderr.splitlines()[-1]
+    assert "was lost" in last
+    assert "Traceback" not in stderr
+    (folder,) = work.glob("outputs/*/*")
+    assert str(folder) in last
+    assert len(pd.read_parquet(folder / "artifacts" / "predictions.parquet")) == 28
+    written = [path for path in [*folder.rglob("*"), tmp_path / "server" / "server.db"] if path.is_file()]
+    assert not [path for path in written if b"hunter2" in path.read_bytes()]
+    assert "hunter2" not in stdout + stderr

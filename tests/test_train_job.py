@@ -1,0 +1,203 @@
+"""The main job from the command line to the store, as a user would run it."""
+
+import signal
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from commands import run, small, start
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from stores import artifacts_of, runs_in
+
+from bloodcell.data.images import read_image
+
+FINE_TUNED = ["finetune=gradual", "finetune.blocks=1", "finetune.epochs=1", "augmentation=standard"]
+METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier", "ece")
+
+
+class Done(NamedTuple):
+    """A finished run and what the command line said."""
+
+    run: Run
+    artifacts: Path
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def workplace(tmp_path_factory):
+    return tmp_path_factory.mktemp("workplace")
+
+
+@pytest.fixture(scope="module")
+def finished(workplace, bccd):
+    """The same configuration, run twice."""
+    done = []
+    for _ in range(2):
+        said = run(["train", *small(bccd), *FINE_TUNED], cwd=workplace)
+        assert said.returncode == 0, said.stderr
+        newest = runs_in(workplace)[-1]
+        done.append(Done(newest, artifacts_of(newest), said.stdout, said.stderr))
+    return done
+
+
+@pytest.fixture(scope="module")
+def first(finished):
+    return finished[0]
+
+
+def test_a_run_ends_with_a_table_that_has_the_trivial_baseline_and_says_where_to_look(first):
+    assert "majority class on test" in first.stdout
+    assert "expected calibration error" in first.stdout
+    assert "bloodcell ui" in first.stdout
+    assert "mlflow.tensorflow.load_model" in first.stdout
+
+
+def test_a_run_says_that_its_split_may_leak(first):
+    assert "copies of one photograph may be on both sides" in first.stdout
+    assert first.run.data.tags["leaky"] == "true"
+
+
+def test_libraries_keep_to_themselves(first):
+    lines = first.stderr.splitlines()
+    assert all(line.startswith(("head: ", "from block5: ")) for line in lines), lines
+
+
+def test_a_run_keeps_its_parameters_and_not_where_it_was_kept(first):
+    parameters = first.run.data.params
+    assert parameters["hyperparameters.learning_rate"] == "0.001"
+    assert parameters["backbone.name"] == "VGG16"
+    assert parameters["finetune.blocks"] == "1"
+    assert parameters["images.train"] == "32"
+    assert not [name for name in parameters if name.startswith("tracking")]
+
+
+def test_a_run_keeps_every_metric_of_validation_test_and_baseline(first):
+    for part in ("val", "test", "baseline/val", "baseline/test"):
+        for metric in METRICS:
+            assert f"{part}/{metric}" in first.run.data.metrics
+    assert first.run.data.metrics["baseline/test/accuracy"] == 0.25
+    for cost in ("parameters", "flops", "megabytes", "images_per_second", "train_seconds"):
+        assert first.run.data.metrics[f"cost/{cost}"] > 0
+
+
+def test_epochs_of_all_stages_are_on_one_continuous_axis(first):
+    history = MlflowClient().get_metric_history(first.run.info.run_id, "epoch/val_loss")
+    assert [point.step for point in history] == [0, 1]
+    stages = pd.read_csv(first.artifacts / "history.csv")["stage"].tolist()
+    assert stages == ["head", "from block5"]
+
+
+def test_a_run_says_which_code_data_weights_and_machine_it_came_from(first):
+    tags = first.run.data.tags
+    assert len(tags["git_commit"]) == 40 or "installed" in tags["git_commit"]
+    assert tags["weights"] == "random"
+    assert len(tags["weights_digest"]) == 16
+    assert tags["seed"] == "0"
+    assert "cores" in tags["machine"]
+    assert tags["version.keras"].startswith("3.")
+    (given,) = first.run.inputs.dataset_inputs
+    assert given.dataset.digest == tags["data_digest"]
+    assert "test: accuracy" in tags["mlflow.note.content"]
+
+
+def test_a_run_keeps_its_pictures_reports_and_tables(first):
+    kept = {str(path.relative_to(first.artifacts)) for path in first.artifacts.rglob("*") if path.is_file()}
+    pictures = {"learning_curves", "architecture", "augmentation"}
+    pictures |= {f"{kind}_{split}" for kind in ("confusion", "per_class", "errors") for split in ("val", "test")}
+    assert {f"plots/{name}.png" for name in pictures} <= kept
+    assert {f"report/{split}.{kind}" for split in ("val", "test") for kind in ("txt", "json")} <= kept
+    assert {"config.yaml", "metrics.json", "history.csv", "manifest.parquet", "predictions.parquet"} <= kept
+
+
+def test_the_kept_configuration_is_the_resolved_one(first):
+    config = yaml.safe_load((first.artifacts / "config.yaml").read_text())
+    assert config["finetune"]["learning_rate"] == 1e-4
+    assert config["hyperparameters"]["early_stopping"]["patience"] == 5
+
+
+def test_predictions_are_kept_for_every_image_that_was_held_out(first, bccd):
+    table = pd.read_parquet(first.artifacts / "predictions.parquet")
+    classes = sorted(folder.name for folder in (bccd / "TEST").iterdir())
+    assert list(table) == ["path", "label", "group", "split", "fold", *(f"p_{label}" for label in classes)]
+    assert table["split"].value_counts().to_dict() == {"test": 20, "val": 8}
+    probabilities = table[[f"p_{label}" for label in classes]].to_numpy()
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    accuracy = (np.array(classes)[probabilities.argmax(axis=1)] == table["label"])[table["split"] == "test"].mean()
+    assert accuracy == first.run.data.metrics["test/accuracy"]
+
+
+def test_a_reloaded_model_predicts_from_raw_images_what_the_run_logged(first, bccd):
+    table = pd.read_parquet(first.artifacts / "predictions.parquet").sample(6, random_state=0)
+    logged = table.filter(like="p_").to_numpy()
+    images = np.stack([read_image(bccd / path) for path in table["path"]])
+    address = f"runs:/{first.run.info.run_id}/model"
+    keras_model = mlflow.tensorflow.load_model(address)
+    np.testing.assert_allclose(keras_model.predict(images, verbose=0), logged, atol=1e-5)
+    np.testing.assert_allclose(mlflow.pyfunc.load_model(address).predict(images), logged, atol=1e-5)
+
+
+def test_a_kept_model_knows_its_classes_its_input_and_an_example(first):
+    information = mlflow.models.get_model_info(f"runs:/{first.run.info.run_id}/model")
+    assert information.metadata["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
+    assert information.signature.inputs.inputs[0].shape == (-1, -1, -1, 3)
+    assert information.saved_input_example_info is not None
+
+
+def test_the_same_configuration_gives_the_same_numbers_to_the_last_digit(finished):
+    first, second = finished
+    timed = ("cost/images_per_second", "cost/train_seconds")
+    metrics = [{name: value for name, value in done.run.data.metrics.items() if name not in timed} for done in finished]
+    assert metrics[0] == metrics[1]
+    tables = [pd.read_parquet(done.artifacts / "predictions.parquet") for done in (first, second)]
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+def test_a_run_whose_loss_explodes_ends_as_failed_with_the_reason(bccd, tmp_path):
+    explode = ["hyperparameters.optimizer=sgd", "hyperparameters.learning_rate=1e30", "hyperparameters.epochs=3"]
+    said = run(["train", *small(bccd), *explode], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "hyperparameters.learning_rate" in said.stderr.splitlines()[-1]
+    (failed,) = runs_in(tmp_path)
+    assert failed.info.status == "FAILED"
+    assert "learning rate" in failed.data.tags["reason"]
+
+
+def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path):
+    process = start(["train", *small(bccd), "hyperparameters.epochs=5000"], cwd=tmp_path)
+    for line in process.stderr:
+        if "epoch 2/" in line:
+            break
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 143, stderr
+    assert "Traceback" not in stderr
+    (killed,) = runs_in(tmp_path)
+    assert killed.info.status == "KILLED"
+    assert list(tmp_path.glob("outputs/*/*/checkpoints/last.weights.h5"))
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["data.root=nowhere"], "data.root=nowhere: no such folder"),
+        (["backbone.weights=nowhere.h5"], "nowhere.h5"),
+        (["finetune=staged", "finetune.stages=[{block: block_99, epochs: 1, learning_rate: 1e-4}]"], "block_99"),
+        (["backbone.input_size=20"], "backbone.input_size=20"),
+        (["tracking.dir=/proc/nowhere"], "tracking.dir=/proc/nowhere"),
+        (["tracking.uri=http://127.0.0.1:9"], "127.0.0.1:9"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, told):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    said = run(["train", *small(bccd), *wrong], cwd=tmp_path)
+    assert said.returncode == 2
+    assert said.stdout == ""
+    (line,) = said.stderr.splitlines()
+    assert told in line
+    assert list(tmp_path.iterdir()) == []
