@@ -1,0 +1,50 @@
+"""Every command of the README is run, as it is written but for the folder of images and the size of the work."""
+
+import re
+import shlex
+
+import pytest
+from commands import run, start
+from conftest import REPOSITORY
+
+README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
+COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
+JOBS = [command.partition("uv run bloodcell ")[2] for command in COMMANDS if "uv run bloodcell " in command]
+TRAINING = [job for job in JOBS if job.startswith("train")]
+PYTHON = [block for language, block in BLOCKS if language == "python"]
+FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batch"]
+
+
+def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
+    unknown = [command for command in COMMANDS if "uv run bloodcell " not in command and command != "uv run pytest"]
+    assert unknown == []
+    assert set(JOBS) == {*TRAINING, "ui"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize("command", TRAINING)
+def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
+    words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(command)]
+    sweep = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if "-m" in words else []
+    said = run([*words, *FEW_PIXELS, *sweep], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "majority class" in said.stdout
+
+
+@pytest.mark.slow
+def test_the_ui_command_of_the_readme_says_its_address(tmp_path):
+    process = start(["ui"], cwd=tmp_path, PYTHONUNBUFFERED="1")
+    assert "http://127.0.0.1:5000/#/experiments/" in process.stdout.readline()
+    process.terminate()
+    process.communicate(timeout=30)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("block", PYTHON)
+def test_the_python_of_the_readme_runs(block, bccd, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    few = "".join(f'"{override}", ' for override in FEW_PIXELS)
+    exec(block.replace("path/to/blood-cells", str(bccd)).replace('"debug=limit"', few), {})
+    assert list(tmp_path.glob("outputs/by-hand/artifacts/predictions.parquet"))
