@@ -1,0 +1,213 @@
+import io
+import shutil
+import tempfile
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from bloodcell.data.sources import load_folders
+from bloodcell.data.splits import divides_groups, limit_per_class, notebook_split, random_split, same_images
+from bloodcell.errors import UserError
+
+
+def manifest_of(train: dict[str, int], *, test: int = 3) -> pd.DataFrame:
+    """Make a manifest with so many training images of each class, and ``test`` test images of each."""
+    rows = [
+        (f"{split}/{label}/{number}.png", label, f"{split}{label}{number}", split)
+        for split, counts in (("test", dict.fromkeys(train, test)), ("train", train))
+        for label, count in counts.items()
+        for number in range(count)
+    ]
+    table = pd.DataFrame(rows, columns=["path", "label", "group", "split"])
+    return table.assign(sha256=[f"{hash_:08x}" for hash_ in np.random.default_rng(0).permutation(len(table))])
+
+
+def paths(manifest: pd.DataFrame, split: str, label: str | None = None) -> list[str]:
+    chosen = manifest["split"] == split
+    return manifest.loc[chosen if label is None else chosen & (manifest["label"] == label), "path"].tolist()
+
+
+def assert_only_training_images_became_validation(before: pd.DataFrame, after: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(after.drop(columns="split"), before.drop(columns="split"))
+    changed = after["split"] != before["split"]
+    assert (before.loc[changed, "split"] == "train").all()
+    assert (after.loc[changed, "split"] == "val").all()
+
+
+COUNTS = st.dictionaries(st.sampled_from("ABCDE"), st.integers(10, 40), min_size=2)
+FRACTIONS = st.floats(0.2, 0.8)
+
+
+@settings(max_examples=40)
+@given(counts=COUNTS, fraction=FRACTIONS, seed=st.integers(0, 2**32 - 1))
+def test_a_random_split_moves_the_fraction_of_each_class_and_loses_nothing(
+    counts: dict[str, int], fraction: float, seed: int
+) -> None:
+    before = manifest_of(counts)
+    after = random_split(before, fraction=fraction, seed=seed)
+    assert_only_training_images_became_validation(before, after)
+    taken = len(paths(after, "val"))
+    assert abs(taken - fraction * sum(counts.values())) < 1
+    for label, count in counts.items():
+        assert abs(len(paths(after, "val", label)) - taken * count / sum(counts.values())) < 1 + 1e-9
+
+
+@settings(max_examples=40)
+@given(counts=COUNTS, fraction=FRACTIONS)
+def test_a_notebook_split_moves_the_fraction_of_each_class_and_loses_nothing(
+    counts: dict[str, int], fraction: float
+) -> None:
+    before = manifest_of(counts)
+    after = notebook_split(before, fraction=fraction)
+    assert_only_training_images_became_validation(before, after)
+    for label, count in counts.items():
+        assert len(paths(after, "val", label)) == int(fraction * count)
+
+
+def test_a_split_leaves_the_manifest_that_it_was_given_as_it_was() -> None:
+    manifest = manifest_of({"A": 10, "B": 10})
+    before = manifest.copy()
+    random_split(manifest, fraction=0.2, seed=0)
+    notebook_split(manifest, fraction=0.2)
+    pd.testing.assert_frame_equal(manifest, before)
+
+
+def test_one_seed_gives_one_random_split() -> None:
+    manifest = manifest_of({"A": 20, "B": 30})
+    splits = [tuple(paths(random_split(manifest, fraction=0.2, seed=seed), "val")) for seed in (0, 1, 2, 0)]
+    assert splits[0] == splits[3]
+    assert len(set(splits)) == 3
+
+
+@pytest.mark.parametrize(
+    ("counts", "fraction", "named"),
+    [
+        ({"A": 20, "B": 1}, 0.2, "too few training images"),
+        ({"A": 4, "B": 4, "C": 4}, 0.1, "too few training images"),
+        ({"A": 100, "B": 2}, 0.2, "puts the 2 training images of class B on one side"),
+        ({"A": 100, "B": 2}, 0.9, "puts the 2 training images of class B on one side"),
+    ],
+)
+def test_a_random_split_refuses_to_leave_a_class_on_one_side(
+    counts: dict[str, int], fraction: float, named: str
+) -> None:
+    with pytest.raises(UserError) as refused:
+        random_split(manifest_of(counts), fraction=fraction, seed=0)
+    message = str(refused.value)
+    assert message.startswith(f"split.fraction={fraction}: {named}")
+    assert message.endswith("add images or change the fraction")
+    assert "\n" not in message
+
+
+def test_a_notebook_split_refuses_to_leave_validation_without_a_class() -> None:
+    with pytest.raises(UserError) as refused:
+        notebook_split(manifest_of({"A": 20, "B": 4}), fraction=0.2)
+    assert str(refused.value) == (
+        "split.fraction=0.2: takes 0 of the 4 images of class B; add images or change the fraction"
+    )
+
+
+def keras_validation(folder: Path, fraction: float) -> list[str]:
+    from keras.src.legacy.preprocessing.image import ImageDataGenerator
+
+    generator = ImageDataGenerator(validation_split=fraction)
+    return [Path(name).as_posix() for name in generator.flow_from_directory(folder, subset="validation").filenames]
+
+
+def notebook_validation(root: Path, fraction: float) -> list[str]:
+    images = load_folders(folders={split: root / split for split in ("train", "test")}, on_bad_image="error")
+    return [path.removeprefix("train/") for path in paths(notebook_split(images.manifest, fraction=fraction), "val")]
+
+
+@pytest.mark.parametrize("fraction", [0.2, 0.25, 0.5])
+def test_the_notebook_split_is_the_one_of_keras(bccd: Path, tmp_path: Path, fraction: float) -> None:
+    shutil.copytree(bccd / "TRAIN", tmp_path / "train")
+    shutil.copytree(bccd / "TEST", tmp_path / "test")
+    folder = tmp_path / "train" / "MONOCYTE"
+    for file, name in zip(
+        sorted(folder.iterdir()),
+        ["10.jpeg", "9.JPEG", "A.jpg", "a b/1.jpeg", "a-b/1.jpeg", "a/1.jpeg", "a/b/1.jpeg", "Über.jpeg", "-.jpeg"],
+        strict=False,
+    ):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        file.rename(folder / name)
+    expected = keras_validation(tmp_path / "train", fraction)
+    assert len(expected) == 4 * int(fraction * 10)
+    assert notebook_validation(tmp_path, fraction) == expected
+
+
+FOLDERS = st.sampled_from(["", "a", "A", "a-b", "a b", "a/b", "é"])
+STEMS = st.text("aB01-_ .é(", min_size=1, max_size=4).filter(lambda name: not name.startswith("."))
+SUFFIXES = st.sampled_from([".png", ".PNG", ".jpg"])
+NAMES = st.lists(
+    st.builds(lambda folder, stem, suffix: str(Path(folder, stem + suffix)), FOLDERS, STEMS, SUFFIXES),
+    unique_by=str.lower,
+    min_size=4,
+    max_size=12,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(names=NAMES, fraction=st.floats(0.25, 0.75))
+def test_the_notebook_split_is_the_one_of_keras_whatever_the_names(names: list[str], fraction: float) -> None:
+    with tempfile.TemporaryDirectory() as root:
+        for split, label in (("train", "A"), ("train", "B"), ("test", "A"), ("test", "B")):
+            fill(Path(root) / split / label, names)
+        assert notebook_validation(Path(root), fraction) == keras_validation(Path(root) / "train", fraction)
+
+
+def fill(folder: Path, names: Iterable[str]) -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (1, 1)).save(file, "PNG")
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(file.getvalue())
+
+
+def test_a_limit_keeps_so_many_of_each_class_in_each_split() -> None:
+    manifest = manifest_of({"A": 9, "B": 4, "C": 2}, test=5)
+    few = limit_per_class(manifest, limit=4)
+    assert few.groupby(["split", "label"]).size().to_dict() == {
+        **{("train", "A"): 4, ("train", "B"): 4, ("train", "C"): 2},
+        **{("test", label): 4 for label in "ABC"},
+    }
+    assert few.index.tolist() == list(range(len(few)))
+    assert few["path"].tolist() == [path for path in manifest["path"] if path in set(few["path"])]
+
+
+def test_a_limit_chooses_the_same_images_in_whatever_order_they_come() -> None:
+    manifest = manifest_of({"A": 9, "B": 7})
+    shuffled = manifest.sample(frac=1, random_state=1)
+    assert set(limit_per_class(shuffled, limit=4)["path"]) == set(limit_per_class(manifest, limit=4)["path"])
+    assert set(limit_per_class(manifest, limit=3)["path"]) < set(limit_per_class(manifest, limit=4)["path"])
+
+
+def test_overfitting_uses_the_same_few_training_images_everywhere() -> None:
+    manifest = manifest_of({"A": 9, "B": 7, "C": 5})
+    few = same_images(random_split(manifest, fraction=0.3, seed=0), n_images=7)
+    train = paths(few, "train")
+    assert sorted(Path(path).parent.as_posix() for path in train) == [
+        *["train/A", "train/A", "train/B", "train/B", "train/C", "train/C"]
+    ]
+    assert paths(few, "val") == train
+    assert paths(few, "test") == train
+
+
+def test_overfitting_refuses_fewer_images_than_classes() -> None:
+    with pytest.raises(UserError, match=r"^debug.overfit_images=2: give at least one image for each of the 3 classes$"):
+        same_images(manifest_of({"A": 9, "B": 7, "C": 5}), n_images=2)
+
+
+def test_a_group_on_two_sides_is_noticed() -> None:
+    manifest = manifest_of({"A": 4, "B": 4})
+    assert not divides_groups(manifest)
+    within = manifest.assign(group=manifest["split"] + manifest["label"])
+    assert not divides_groups(within)
+    assert divides_groups(notebook_split(within, fraction=0.5))
+    assert divides_groups(same_images(manifest, n_images=2))
