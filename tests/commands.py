@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 from bloodcell.cli import main
 
+REPOSITORY = Path(__file__).resolve().parents[1]
+
 
 class Said(NamedTuple):
     """What a command ended with and said."""

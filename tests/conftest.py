@@ -2,16 +2,21 @@
 
 import os
 import shutil
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import absl.logging
 import numpy as np
 import pytest
+from commands import REPOSITORY
 from PIL import Image
 
-REPOSITORY = Path(__file__).resolve().parents[1]
 CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 N_TRAIN, N_TEST = 10, 5
+
+# TensorFlow's Python logger keeps the error stream that it first finds, and pytest's would be closed by then.
+absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")

@@ -4,8 +4,7 @@ import re
 import shlex
 
 import pytest
-from commands import run, start
-from conftest import REPOSITORY
+from commands import REPOSITORY, run, start
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)

@@ -1,5 +1,6 @@
 """A classifier: backbone and head joined, from raw images to class probabilities."""
 
+import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -21,8 +22,8 @@ class Classifier:
     pool, stack
         The head.
     core
-        The model that is trained: images of the input size (batch, size, size, 3), float32 in [0, 255], to
-        probabilities (batch, n_classes), float32. Its backbone is in inference mode.
+        The model that predicts while it is trained: images of the input size (batch, size, size, 3), float32 in
+        [0, 255], to probabilities (batch, n_classes), float32.
     whole
         The model that is kept: raw RGB of any size (batch, height, width, 3), uint8, to probabilities. It shares all
         its weights with ``core``.
@@ -45,10 +46,12 @@ class Classifier:
             Whether batch normalisation above the boundary learns its statistics (and dropout inside the backbone
             acts), rather than working as in inference.
         """
-        self.backbone.application.trainable = True
-        for index, layer in enumerate(self.backbone.application.layers):
+        application = self.backbone.application
+        application.trainable = True
+        for index, layer in enumerate(application.layers):
             layer.trainable = boundary is not None and index >= boundary
-        model = _connect(self.backbone, self.pool, self.stack, training=None if train_statistics else False)
+        trained = application if train_statistics else _Inference(application)
+        model = _connect(self.backbone, trained, self.pool, self.stack)
         # The policy that the layers were built under, or Keras would not scale the loss when they compute in float16.
         model.dtype_policy = self.core.dtype_policy
         return model
@@ -75,22 +78,37 @@ def build_classifier(
         How ``whole`` resizes images: ``nearest``, ``bilinear`` or ``bicubic``.
     """
     pool, stack = head_layers(pooling=pooling, hidden_units=hidden_units, dropout=dropout, n_classes=n_classes)
-    core = _connect(backbone, pool, stack, training=False)
+    core = _connect(backbone, functools.partial(backbone.application, training=False), pool, stack)
     raw = keras.Input((None, None, 3), dtype="uint8", name="image")
     size = backbone.input_size
     resized = keras.layers.Resizing(size, size, interpolation=interpolation, dtype="float32", name="resize")(
         keras.ops.cast(raw, "float32")
     )
-    whole = keras.Model(raw, core(keras.ops.clip(resized, 0.0, 255.0)), name="classifier")
+    # Resizing's own default, training=True, would reach the layers after it where the model is called as a function.
+    whole = keras.Model(raw, core(keras.ops.clip(resized, 0.0, 255.0), training=False), name="classifier")
     return Classifier(backbone=backbone, pool=pool, stack=stack, core=core, whole=whole)
 
 
+class _Inference(keras.Layer):
+    """A model that works as in inference while the model around it trains; ``training=False`` alone is overruled."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(name=model.name)
+        self._model = model
+
+    def call(self, inputs: Any) -> Any:
+        return self._model(inputs, training=False)
+
+
 def _connect(
-    backbone: Backbone, pool: Callable[[Any], Any], stack: Sequence[keras.Layer], *, training: bool | None
+    backbone: Backbone,
+    application: Callable[[Any], Any],
+    pool: Callable[[Any], Any],
+    stack: Sequence[keras.Layer],
 ) -> keras.Model:
     size = backbone.input_size
     images = keras.Input((size, size, 3), dtype="float32", name="resized_image")
-    tensor = pool(backbone.application(backbone.preprocess(images), training=training))
+    tensor = pool(application(backbone.preprocess(images)))
     for layer in stack:
         tensor = layer(tensor)
     return keras.Model(images, tensor, name="core")

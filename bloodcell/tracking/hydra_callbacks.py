@@ -4,7 +4,7 @@ import atexit
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf, open_dict
+from omegaconf import DictConfig, OmegaConf, read_write
 
 from bloodcell.ending import end
 from bloodcell.errors import UserError
@@ -91,11 +91,10 @@ def _hide(config: DictConfig) -> None:
     if hidden == uri:
         return
     config.tracking.uri = hidden
-    config.hydra.job.override_dirname = redact(config.hydra.job.override_dirname)
-    for kind in ("task", "hydra"):
-        texts = [redact(text) for text in _overrides(config, kind)]
-        with open_dict(config.hydra.overrides):
-            config.hydra.overrides[kind] = texts
+    with read_write(config.hydra):
+        config.hydra.job.override_dirname = redact(config.hydra.job.override_dirname)
+        for kind in ("task", "hydra"):
+            config.hydra.overrides[kind] = [redact(text) for text in _overrides(config, kind)]
 
 
 def _overrides(config: DictConfig, kind: str) -> list[str]:
@@ -106,5 +105,5 @@ def _overrides(config: DictConfig, kind: str) -> list[str]:
 
 def _add_overrides(config: DictConfig, *overrides: str) -> None:
     # Hydra composes every run of a sweep from these and the run's own overrides, which come after them and win.
-    with open_dict(config.hydra.overrides):
+    with read_write(config.hydra):
         config.hydra.overrides.hydra = [*_overrides(config, "hydra"), *overrides]

@@ -1,0 +1,201 @@
+import functools
+import importlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import keras
+import numpy as np
+import pytest
+
+from bloodcell.data.images import read_image
+from bloodcell.data.pipeline import resize
+from bloodcell.errors import UserError
+from bloodcell.models.applications import applications
+from bloodcell.models.backbones import build_backbone
+from bloodcell.models.classifier import Classifier, build_classifier
+
+SMALLEST = {
+    "MobileNetV2": 32,
+    "Xception": 71,
+    "ResNet50": 32,
+    "ResNet50V2": 32,
+    "EfficientNetV2B0": 32,
+    "DenseNet121": 32,
+    "MobileNetV3Large": 32,
+    "VGG16": 32,
+    "InceptionV3": 75,
+}
+PREPROCESSED_INSIDE = ("EfficientNetV2B0", "MobileNetV3Large")
+
+LOAD = """
+import sys
+from pathlib import Path
+sys.modules["bloodcell"] = None  # importing it fails
+import keras, numpy as np
+folder = Path(sys.argv[1])
+images = np.load(folder / "images.npy")
+np.savez(folder / "loaded.npz", **{file.stem: keras.models.load_model(file)(images) for file in folder.glob("*.keras")})
+"""
+
+FETCH = """
+import json, os, sys
+from pathlib import Path
+from bloodcell.errors import UserError
+from bloodcell.models.backbones import build_backbone
+
+def refusal():
+    try:
+        build_backbone(name="MobileNetV2", input_size=96, weights="imagenet")
+    except UserError as error:
+        return str(error)
+
+missing = refusal()
+file = Path(os.environ["KERAS_HOME"], "models", "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5")
+file.parent.mkdir(parents=True, exist_ok=True)
+file.write_bytes(b"half a file")
+json.dump([missing, refusal()], Path(sys.argv[1]).open("w"))
+"""
+
+
+class Probabilities(NamedTuple):
+    """What one architecture makes of the same images in different ways."""
+
+    core: np.ndarray
+    by_hand: np.ndarray
+    without_preprocessing: np.ndarray
+    whole: np.ndarray
+
+
+def informative_head(classifier: Classifier, features: np.ndarray) -> None:
+    """Give the head weights at which probabilities tell features apart; random backbones put out tiny or huge ones."""
+    (probabilities,) = classifier.stack
+    kernel = np.random.default_rng(0).normal(size=(features.shape[1], 4))
+    probabilities.set_weights([kernel / np.linalg.norm(features, axis=1).max() * 2, np.zeros(4)])
+
+
+def softmax(logits: np.ndarray) -> np.ndarray:
+    powers = np.exp(logits - logits.max(axis=1, keepdims=True))
+    return powers / powers.sum(axis=1, keepdims=True)
+
+
+@pytest.fixture(scope="module")
+def raw(bccd) -> np.ndarray:
+    """Two real images, 240 x 320."""
+    folders = sorted((bccd / "TRAIN").iterdir())
+    return np.stack([read_image(min(folder.iterdir())) for folder in folders[:2]])
+
+
+@pytest.fixture(scope="module")
+def folder(raw, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("saved")
+    np.save(folder / "images.npy", raw)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def probabilities(raw, folder):
+    """Build an architecture once, save it, and keep what it predicted."""
+
+    @functools.cache
+    def of(name: str) -> Probabilities:
+        size = SMALLEST[name]
+        backbone = build_backbone(name=name, input_size=size, weights=None)
+        classifier = build_classifier(
+            backbone=backbone, pooling="average", hidden_units=(), dropout=0, n_classes=4, interpolation="bilinear"
+        )
+        resized = resize(raw, input_size=size, interpolation="bilinear").numpy()
+
+        def features(images: np.ndarray) -> np.ndarray:
+            return np.asarray(backbone.application(images, training=False)).mean(axis=(1, 2))
+
+        preprocess = importlib.import_module(applications()[name]).preprocess_input
+        preprocessed, unchanged = features(preprocess(resized.copy())), features(resized)
+        informative_head(classifier, preprocessed)
+        kernel = classifier.stack[0].kernel.numpy()
+        classifier.whole.save(folder / f"{name}.keras")
+        return Probabilities(
+            core=np.asarray(classifier.core(resized)),
+            by_hand=softmax(preprocessed @ kernel),
+            without_preprocessing=softmax(unchanged @ kernel),
+            whole=np.asarray(classifier.whole(raw)),
+        )
+
+    return of
+
+
+@pytest.fixture(scope="module")
+def loaded(probabilities, folder):
+    """What the saved models predict in a process that has Keras and nothing of ours."""
+    for name in SMALLEST:
+        probabilities(name)
+    subprocess.run([sys.executable, "-c", LOAD, str(folder)], check=True)
+    return np.load(folder / "loaded.npz")
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_models_own_preprocessing_is_inside_it(name, probabilities):
+    made = probabilities(name)
+    np.testing.assert_allclose(made.core, made.by_hand, atol=1e-4)
+    if name not in PREPROCESSED_INSIDE:
+        assert np.abs(made.core - made.without_preprocessing).max() > 1e-2
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_the_kept_model_takes_raw_images_of_any_size(name, probabilities):
+    made = probabilities(name)
+    np.testing.assert_allclose(made.whole, made.core, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", SMALLEST)
+def test_a_saved_model_predicts_the_same_where_only_keras_is_installed(name, probabilities, loaded):
+    np.testing.assert_allclose(loaded[name], probabilities(name).whole, atol=1e-5)
+
+
+@pytest.mark.parametrize(("name", "too_small"), [("MobileNetV2", 16), ("Xception", 70), ("InceptionV3", 32)])
+def test_an_input_size_that_is_too_small_is_refused_in_one_line(name, too_small):
+    with pytest.raises(UserError, match=rf"^backbone.input_size={too_small}: {name} cannot take it \(.+\)$"):
+        build_backbone(name=name, input_size=too_small, weights=None)
+
+
+def test_layers_without_a_name_of_their_own_are_numbered_from_the_start():
+    keras.utils.clear_session()
+    names = [layer.name for layer in build_backbone(name="Xception", input_size=71, weights=None).application.layers]
+    assert [name for name in names if name.startswith("conv2d")] == ["conv2d", "conv2d_1", "conv2d_2", "conv2d_3"]
+
+
+@pytest.fixture(scope="module")
+def fetched(tmp_path_factory) -> list[str]:
+    """What a user is told where nothing can be downloaded: with no file at hand, and with a damaged one."""
+    folder = tmp_path_factory.mktemp("fetched")
+    nowhere = dict.fromkeys(("https_proxy", "HTTPS_PROXY"), "http://127.0.0.1:9")
+    subprocess.run(
+        [sys.executable, "-c", FETCH, str(folder / "told.json")],
+        env=os.environ | nowhere | {"KERAS_HOME": str(folder), "no_proxy": "", "NO_PROXY": ""},
+        check=True,
+    )
+    return json.loads((folder / "told.json").read_text())
+
+
+def assert_shows_three_ways_out(line: str) -> None:
+    assert "\n" not in line
+    assert "internet access" in line
+    assert "backbone.weights=FILE" in line
+    assert "backbone.weights=null" in line
+
+
+def test_weights_that_cannot_be_downloaded_are_named_with_the_ways_out(fetched):
+    missing, _ = fetched
+    assert missing.startswith("backbone.weights=imagenet: MobileNetV2's weights file mobilenet_v2_weights_")
+    assert "_1.0_96_no_top.h5: cannot be downloaded: [Errno" in missing
+    assert_shows_three_ways_out(missing)
+
+
+def test_a_damaged_download_is_told_with_the_ways_out(fetched):
+    _, damaged = fetched
+    assert damaged.startswith("backbone.weights=imagenet: MobileNetV2's weights file in ")
+    assert "damaged" in damaged
+    assert_shows_three_ways_out(damaged)
