@@ -203,6 +203,7 @@ def server(tmp_path):
     process.wait()
 
 
+@pytest.mark.slow
 def test_a_server_keeps_runs_without_credentials_and_its_loss_loses_nothing(server, bccd, tmp_path):
     address, kill = server
     with_password = address.replace("://", "://user:hunter2@")

@@ -24,7 +24,7 @@ def build_optimizer(
     learning_rate
         At its highest.
     schedule
-        ``constant``, or ``cosine`` down to zero after the last step (Loshchilov and Hutter 2017, SGDR, without restarts).
+        ``constant``, or ``cosine`` down to zero after the last step (Loshchilov and Hutter 2017, without restarts).
     warmup
         Share of the steps in which the learning rate rises from zero linearly, in [0, 1].
     momentum

@@ -1,0 +1,130 @@
+import keras
+import numpy as np
+import pytest
+
+from bloodcell.data.images import read_image
+from bloodcell.data.pipeline import resize
+from bloodcell.models.backbones import Backbone, build_backbone
+from bloodcell.models.classifier import Classifier, build_classifier
+
+
+@pytest.fixture(scope="module")
+def backbone() -> Backbone:
+    return build_backbone(name="MobileNetV2", input_size=32, weights=None)
+
+
+def classify(backbone: Backbone, **changes) -> Classifier:
+    chosen = {"pooling": "max", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "bilinear"}
+    return build_classifier(backbone=backbone, **chosen | changes)
+
+
+@pytest.fixture(scope="module")
+def classifier(backbone) -> Classifier:
+    made = classify(backbone)
+    magnify(made)
+    return made
+
+
+@pytest.fixture(scope="module")
+def raw(bccd) -> np.ndarray:
+    """Two real images, 240 x 320."""
+    folders = sorted((bccd / "TRAIN").iterdir())
+    return np.stack([read_image(min(folder.iterdir())) for folder in folders[:2]])
+
+
+@pytest.fixture(scope="module")
+def resized(raw) -> np.ndarray:
+    return resize(raw, input_size=32, interpolation="bilinear").numpy()
+
+
+def magnify(classifier: Classifier) -> None:
+    """Make probabilities tell images apart: a random backbone puts out features that are nearly zero."""
+    kernel, bias = classifier.stack[-1].get_weights()
+    classifier.stack[-1].set_weights([kernel * 1e4, bias])
+
+
+def statistics(backbone: Backbone) -> list[np.ndarray]:
+    return [weight.numpy() for weight in backbone.application.weights if weight.name.startswith("moving_")]
+
+
+@pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
+def test_the_kept_model_resizes_as_the_input_pipeline_does(backbone, raw, interpolation):
+    classifier = classify(backbone, interpolation=interpolation)
+    magnify(classifier)
+    prepared = resize(raw, input_size=32, interpolation=interpolation).numpy()
+    np.testing.assert_allclose(classifier.whole(raw), classifier.core(prepared), atol=1e-5)
+
+
+def test_the_kept_model_tells_images_apart_and_takes_any_size(classifier, raw):
+    small = raw[:, 40:140, 60:210]
+    whole, cropped = np.asarray(classifier.whole(raw)), np.asarray(classifier.whole(small))
+    assert whole.shape == cropped.shape == (2, 4)
+    assert np.abs(whole[0] - whole[1]).max() > 1e-3
+    assert np.abs(whole - cropped).max() > 1e-3
+    np.testing.assert_allclose(whole.sum(axis=1), 1, atol=1e-5)
+
+
+def test_the_kept_model_shares_its_weights_with_the_trained_one(classifier, raw, resized):
+    probabilities = classifier.stack[-1]
+    before = probabilities.get_weights()
+    probabilities.bias.assign([0, 0, 50, 0])
+    assert np.asarray(classifier.core(resized)).argmax(axis=1).tolist() == [2, 2]
+    assert np.asarray(classifier.whole(raw)).argmax(axis=1).tolist() == [2, 2]
+    probabilities.set_weights(before)
+
+
+@pytest.mark.parametrize("way", ["called", "predict", "loaded and called"])
+def test_a_model_works_as_in_inference_however_it_is_asked(classifier, raw, resized, tmp_path, way):
+    before = statistics(classifier.backbone)
+    expected = classifier.core.predict(resized, verbose=0)
+    if way == "loaded and called":
+        classifier.whole.save(tmp_path / "model.keras")
+        model = keras.models.load_model(tmp_path / "model.keras")
+    else:
+        model = classifier.whole
+    probabilities = model.predict(raw, verbose=0) if way == "predict" else model(raw)
+    np.testing.assert_allclose(probabilities, expected, atol=1e-5)
+    for now, then in zip(statistics(classifier.backbone), before, strict=True):
+        np.testing.assert_array_equal(now, then)
+
+
+@pytest.mark.parametrize("boundary", [None, 0, 100, 153])
+def test_layers_below_the_boundary_are_frozen_and_the_head_never_is(classifier, boundary):
+    model = classifier.trainable_core(boundary=boundary, train_statistics=False)
+    application = classifier.backbone.application
+    frozen = len(application.layers) if boundary is None else boundary
+    above = [weight for layer in application.layers[frozen:] for weight in layer.trainable_weights]
+    expected = [*above, *classifier.stack[-1].weights]
+    assert {id(weight) for weight in model.trainable_weights} == {id(weight) for weight in expected}
+    assert not [layer.name for layer in application.layers[:frozen] if layer.trainable]
+
+
+@pytest.mark.parametrize("train_statistics", [False, True])
+def test_a_backbone_in_training_works_as_in_inference_unless_it_learns_statistics(
+    classifier, resized, train_statistics
+):
+    model = classifier.trainable_core(boundary=0, train_statistics=train_statistics)
+    before = [weight.numpy() for weight in classifier.backbone.application.weights]
+    expected = np.asarray(classifier.core(resized))
+    trained = np.asarray(model(resized, training=True))
+    same = all(
+        np.array_equal(now.numpy(), then)
+        for now, then in zip(classifier.backbone.application.weights, before, strict=True)
+    )
+    classifier.backbone.application.set_weights(before)
+    assert same is not train_statistics
+    assert np.allclose(trained, expected, atol=1e-5) is not train_statistics
+    np.testing.assert_allclose(model(resized, training=False), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize(("policy", "scaled"), [("mixed_float16", True), ("mixed_bfloat16", False)])
+def test_the_loss_is_scaled_where_layers_compute_in_float16(policy, scaled):
+    keras.config.set_dtype_policy(policy)
+    try:
+        classifier = classify(build_backbone(name="VGG16", input_size=32, weights=None))
+    finally:
+        keras.config.set_dtype_policy("float32")
+    model = classifier.trainable_core(boundary=None, train_statistics=False)
+    model.compile(optimizer="adam", loss="categorical_crossentropy")
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer) is scaled
+    assert {weight.dtype for weight in model.trainable_weights} == {"float32"}

@@ -1,0 +1,42 @@
+import keras
+import pytest
+
+from bloodcell.models.backbones import build_backbone
+from bloodcell.models.classifier import build_classifier
+from bloodcell.models.cost import count_flops, measure_cost
+
+MOBILENET_PARAMETERS = 2_257_984  # without the top, as Keras's documentation counts them
+
+
+@pytest.fixture(scope="module")
+def core() -> keras.Model:
+    backbone = build_backbone(name="MobileNetV2", input_size=224, weights=None)
+    return build_classifier(
+        backbone=backbone, pooling="average", hidden_units=(), dropout=0.2, n_classes=4, interpolation="bilinear"
+    ).core
+
+
+@pytest.fixture(scope="module")
+def cost(core):
+    return measure_cost(core, batch_size=1, seconds=0.1)
+
+
+def test_mobilenetv2_needs_the_operations_that_its_paper_says(cost):
+    # 300 million multiply-adds (Sandler et al. 2018, table 4), each counted as two.
+    assert cost.flops == pytest.approx(0.6e9, rel=0.05)
+
+
+def test_parameters_and_their_size_are_counted(cost):
+    head = 1280 * 4 + 4
+    assert cost.parameters == MOBILENET_PARAMETERS + head
+    assert cost.megabytes == pytest.approx(4e-6 * (MOBILENET_PARAMETERS + head))
+
+
+def test_speed_is_measured(cost):
+    assert cost.images_per_second > 0
+
+
+def test_operations_of_one_convolution_are_those_on_paper():
+    image = keras.Input((8, 8, 3))
+    model = keras.Model(image, keras.layers.Conv2D(5, 3, padding="same", use_bias=False)(image))
+    assert count_flops(model) == 2 * 8 * 8 * 5 * 3 * 3 * 3
