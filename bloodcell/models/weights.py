@@ -1,6 +1,7 @@
 """Weights: from files, and what identifies them."""
 
 import hashlib
+import warnings
 from pathlib import Path
 
 import keras
@@ -16,7 +17,8 @@ def load_weights_file(model: keras.Model, path: Path) -> None:
         If the file is no weights file, or one of another model.
     """
     try:
-        model.load_weights(path)
+        with warnings.catch_warnings(action="ignore"):  # one for each layer that is not in the file
+            model.load_weights(path)
     except Exception as error:  # h5py and Keras raise whatever their parsers do
         raise ValueError(f"not weights of {model.name}: {' '.join(str(error).split())[:200]}") from error
 

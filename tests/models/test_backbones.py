@@ -84,6 +84,7 @@ def probabilities(raw, folder):
     @functools.cache
     def of(name: str) -> Probabilities:
         size = SMALLEST[name]
+        keras.utils.set_random_seed(0)
         backbone = build_backbone(name=name, input_size=size, weights=None)
         classifier = build_classifier(
             backbone=backbone, pooling="average", hidden_units=(), dropout=0, n_classes=4, interpolation="bilinear"

@@ -13,15 +13,25 @@ def backbone() -> Backbone:
     return build_backbone(name="MobileNetV2", input_size=32, weights=None)
 
 
+def tell_apart(classifier: Classifier, resized: np.ndarray) -> None:
+    """Give the head weights that tell two images apart; what random backbones make of them is almost the same."""
+    features = np.asarray(
+        classifier.pool(classifier.backbone.application(classifier.backbone.preprocess(resized.copy())))
+    )
+    difference = features[0] - features[1]
+    kernel = np.outer(difference / (difference @ difference), [-2, -1, 1, 2])
+    classifier.stack[-1].set_weights([kernel, -features.mean(axis=0) @ kernel])
+
+
 def classify(backbone: Backbone, **changes) -> Classifier:
     chosen = {"pooling": "max", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "bilinear"}
     return build_classifier(backbone=backbone, **chosen | changes)
 
 
 @pytest.fixture(scope="module")
-def classifier(backbone) -> Classifier:
+def classifier(backbone, resized) -> Classifier:
     made = classify(backbone)
-    magnify(made)
+    tell_apart(made, resized)
     return made
 
 
@@ -37,12 +47,6 @@ def resized(raw) -> np.ndarray:
     return resize(raw, input_size=32, interpolation="bilinear").numpy()
 
 
-def magnify(classifier: Classifier) -> None:
-    """Make probabilities tell images apart: a random backbone puts out features that are nearly zero."""
-    kernel, bias = classifier.stack[-1].get_weights()
-    classifier.stack[-1].set_weights([kernel * 1e4, bias])
-
-
 def statistics(backbone: Backbone) -> list[np.ndarray]:
     return [weight.numpy() for weight in backbone.application.weights if weight.name.startswith("moving_")]
 
@@ -50,16 +54,14 @@ def statistics(backbone: Backbone) -> list[np.ndarray]:
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
 def test_the_kept_model_resizes_as_the_input_pipeline_does(backbone, raw, interpolation):
     classifier = classify(backbone, interpolation=interpolation)
-    magnify(classifier)
     prepared = resize(raw, input_size=32, interpolation=interpolation).numpy()
+    tell_apart(classifier, prepared)
     np.testing.assert_allclose(classifier.whole(raw), classifier.core(prepared), atol=1e-5)
 
 
 def test_the_kept_model_tells_images_apart_and_takes_any_size(classifier, raw):
-    small = raw[:, 40:140, 60:210]
-    whole, cropped = np.asarray(classifier.whole(raw)), np.asarray(classifier.whole(small))
-    assert whole.shape == cropped.shape == (2, 4)
-    assert np.abs(whole[0] - whole[1]).max() > 1e-3
+    whole, cropped = np.asarray(classifier.whole(raw)), np.asarray(classifier.whole(raw[:, 40:140, 60:210]))
+    assert whole.argmax(axis=1).tolist() == [0, 3]
     assert np.abs(whole - cropped).max() > 1e-3
     np.testing.assert_allclose(whole.sum(axis=1), 1, atol=1e-5)
 

@@ -58,7 +58,7 @@ def test_probabilities_are_in_single_precision_whatever_the_layers_before_comput
 
 def test_precision_holds_inside_its_block_only():
     before = keras.config.dtype_policy().name
-    with pytest.raises(RuntimeError, match="stop"), precision(mixed=True):
+    with pytest.raises(RuntimeError, match="stop"), precision(mixed=True):  # noqa: PT012
         assert keras.config.dtype_policy().name.startswith("mixed")
         raise RuntimeError("stop")
     assert keras.config.dtype_policy().name == before == "float32"

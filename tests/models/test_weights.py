@@ -1,3 +1,4 @@
+import warnings
 from pathlib import Path
 
 import keras
@@ -23,7 +24,7 @@ def save(application: keras.Model, file: Path) -> None:
 
 def refusal(weights: Path) -> str:
     """The one line for a file that is no use, checked for what every such line has."""
-    with pytest.raises(UserError) as caught:
+    with warnings.catch_warnings(action="error"), pytest.raises(UserError) as caught:
         build_backbone(name="MobileNetV2", input_size=32, weights=str(weights))
     line = str(caught.value)
     assert "\n" not in line

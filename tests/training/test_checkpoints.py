@@ -1,0 +1,68 @@
+import keras
+import numpy as np
+import pytest
+
+from bloodcell.training.checkpoints import Checkpoints
+
+
+@pytest.fixture
+def model() -> keras.Model:
+    return keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False)])
+
+
+@pytest.fixture
+def checkpoints(model, tmp_path) -> Checkpoints:
+    return Checkpoints(model=model, folder=tmp_path / "check points", monitor="val_loss")
+
+
+def become(model: keras.Model, value: float) -> None:
+    model.set_weights([np.full((1, 1), value)])
+
+
+def kept(model: keras.Model, file) -> float:
+    other = keras.models.clone_model(model)
+    other.load_weights(file)
+    return float(other.get_weights()[0].item())
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "best"), [("val_loss", [3.0, 1.0, 2.0], 1), ("val_accuracy", [0.5, 0.2, 0.9], 2)]
+)
+def test_the_best_and_the_last_epoch_are_kept(model, tmp_path, monitor, values, best):
+    checkpoints = Checkpoints(model=model, folder=tmp_path, monitor=monitor)
+    told = []
+    for epoch, value in enumerate(values):
+        become(model, epoch)
+        told.append(checkpoints.save(epoch, {monitor: value}))
+    assert (kept(model, checkpoints.best), kept(model, checkpoints.last)) == (best, len(values) - 1)
+    assert checkpoints.best_epoch == best
+    assert [told[epoch] for epoch in (0, best)] == [True, True]
+    checkpoints.restore_best()
+    assert model.get_weights()[0].item() == best
+
+
+def test_the_first_of_equally_good_epochs_is_the_best(model, checkpoints):
+    assert [checkpoints.save(epoch, {"val_loss": 1.0}) for epoch in range(3)] == [True, False, False]
+    assert checkpoints.best_epoch == 0
+
+
+def test_only_the_two_files_are_written(checkpoints):
+    for epoch in range(2):
+        checkpoints.save(epoch, {"val_loss": -epoch})
+    assert {file.name for file in checkpoints.best.parent.iterdir()} == {"best.weights.h5", "last.weights.h5"}
+
+
+def test_a_write_that_fails_leaves_the_old_checkpoint_whole(model, checkpoints, monkeypatch):
+    become(model, 5)
+    checkpoints.save(0, {"val_loss": 1.0})
+
+    def fill_the_disk(path, **_):
+        path.write_bytes(b"half")
+        raise OSError("No space left on device")
+
+    become(model, 6)
+    monkeypatch.setattr(model, "save_weights", fill_the_disk)
+    with pytest.raises(OSError, match="No space left"):
+        checkpoints.save(1, {"val_loss": 0.5})
+    assert (kept(model, checkpoints.best), kept(model, checkpoints.last)) == (5, 5)
+    assert len(list(checkpoints.best.parent.iterdir())) == 2

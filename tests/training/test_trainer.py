@@ -1,0 +1,257 @@
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+import tiny
+
+from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.pipeline import Samples, evaluation_batches
+from bloodcell.errors import UserError
+from bloodcell.models.backbones import build_backbone
+from bloodcell.models.blocks import boundary_at_block
+from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.precision import precision
+from bloodcell.training.stages import Stage
+from bloodcell.training.trainer import Epoch, Trained, predict, train
+
+
+@pytest.fixture(scope="module")
+def data(bccd) -> tiny.Data:
+    return tiny.data(bccd)
+
+
+@pytest.fixture(scope="module")
+def unbalanced(data) -> tiny.Data:
+    """Ten images of one class, five of another, none of a third, one of the last."""
+    counts = {0: 10, 1: 5, 3: 1}
+    chosen = np.concatenate([np.flatnonzero(data.train.labels == label)[:count] for label, count in counts.items()])
+    files = [data.train.files[index] for index in chosen]
+    return data._replace(train=replace(data.train, files=files, labels=data.train.labels[chosen]))
+
+
+@pytest.fixture
+def fit(data, tmp_path):
+    """Train a classifier on the images, in place."""
+
+    def run(
+        classifier: Classifier, *stages: Stage, on: tiny.Data = data, listeners=(), steps=None, **settings
+    ) -> Trained:
+        return train(
+            classifier,
+            train_samples=on.train,
+            val_samples=on.val,
+            augmentation=Augmentation(),
+            stages=stages,
+            settings=tiny.settings(**settings),
+            folder=tmp_path,
+            steps_per_epoch=steps,
+            listeners=listeners,
+        )
+
+    return run
+
+
+def probabilities(classifier: Classifier, samples: Samples) -> np.ndarray:
+    return predict(classifier.core, samples, batch_size=16, description="predicting").astype(np.float64)
+
+
+def cross_entropy(predicted: np.ndarray, samples: Samples, smoothing: float = 0.0) -> np.ndarray:
+    """Each image's loss."""
+    targets = np.eye(4)[samples.labels] * (1 - smoothing) + smoothing / 4
+    return -(targets * np.log(predicted)).sum(axis=1)
+
+
+def val_loss(classifier: Classifier, data: tiny.Data) -> float:
+    return float(cross_entropy(probabilities(classifier, data.val), data.val).mean())
+
+
+def weights(layers) -> dict[str, np.ndarray]:
+    return {weight.path: weight.numpy() for layer in layers for weight in layer.weights}
+
+
+def changed(before: dict[str, np.ndarray], layers) -> set[str]:
+    """The weights that are no longer what they were, by layer and name."""
+    now = weights(layers)
+    return {"/".join(path.split("/")[-2:]) for path in before if not np.array_equal(before[path], now[path])}
+
+
+def test_the_head_alone_is_trained_while_the_backbone_is_frozen(fit):
+    classifier = tiny.classifier()
+    layers = classifier.backbone.application.layers
+    before, head = weights(layers), weights(classifier.stack)
+    fit(classifier, tiny.head(2), weight_decay=0.1)
+    assert changed(before, layers) == set()
+    assert changed(head, classifier.stack) == {"probabilities/kernel", "probabilities/bias"}
+
+
+@pytest.mark.parametrize("train_statistics", [False, True])
+def test_a_stage_changes_only_what_lies_above_its_boundary(fit, train_statistics):
+    classifier = tiny.classifier()
+    layers = classifier.backbone.application.layers
+    before = weights(layers)
+    fit(classifier, tiny.tuning(classifier, "block_2", train_statistics=train_statistics), restore_best=False)
+    learnt = {"conv/kernel", "conv/bias", "bn/gamma", "bn/beta"}
+    learnt |= {"bn/moving_mean", "bn/moving_variance"} if train_statistics else set()
+    assert changed(before, layers) == {f"block_{number}_{name}" for number in (2, 3) for name in learnt}
+
+
+def test_a_real_backbone_is_tuned_above_its_boundary_with_its_statistics_left_alone(fit):
+    backbone = build_backbone(name="MobileNetV2", input_size=tiny.SIZE, weights=None)
+    classifier = build_classifier(
+        backbone=backbone, pooling="average", hidden_units=(), dropout=0.2, n_classes=4, interpolation="bilinear"
+    )
+    layers = backbone.application.layers
+    boundary = boundary_at_block(backbone.application, "block_16")
+    before = weights(layers)
+    fit(
+        classifier,
+        Stage(name="from block_16", boundary=boundary, epochs=1, learning_rate=1e-2),
+        restore_best=False,
+        steps=1,
+    )
+    layer_names = {name.split("/")[0] for name in changed(before, layers)}
+    assert "Conv_1" in layer_names
+    assert layer_names <= {layer.name for layer in layers[boundary:]}
+    assert not [name for name in changed(before, layers) if "moving_" in name]
+
+
+def test_the_learning_curve_goes_on_over_the_stages(fit):
+    classifier = tiny.classifier()
+    trained = fit(classifier, tiny.head(2), tiny.tuning(classifier, epochs=2, learning_rate=1e-3))
+    history = trained.history
+    assert list(history) == list(Epoch.__dataclass_fields__)
+    assert history["epoch"].tolist() == [0, 1, 2, 3]
+    assert history["stage"].tolist() == ["head", "head", "from block_3", "from block_3"]
+    assert history["learning_rate"].tolist() == pytest.approx([1e-2, 1e-2, 1e-3, 1e-3])
+    assert history["best"].tolist() == (history["val_loss"] == history["val_loss"].cummin()).tolist()
+    assert history["val_accuracy"].between(0, 1).all()
+    assert history.notna().all(axis=None)
+
+
+def test_training_learns(fit, data):
+    classifier = tiny.classifier()
+    history = fit(
+        classifier, tiny.head(3), tiny.tuning(classifier, "block_1", epochs=6), on=data._replace(val=data.train)
+    )
+    assert history.history["train_loss"].iloc[-1] < history.history["train_loss"].iloc[0]
+    assert history.history["val_accuracy"].max() > 0.5
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_a_training_ends_with_the_best_epochs_weights_if_asked_to(fit, data, restore_best):
+    classifier = tiny.classifier()
+    ruin = replace(tiny.head(), name="ruin", learning_rate=10.0)
+    trained = fit(classifier, tiny.head(2), ruin, restore_best=restore_best)
+    losses = trained.history["val_loss"]
+    assert trained.best_epoch == losses.idxmin() < 2
+    assert losses[2] > losses.min() + 0.1
+    expected = losses.min() if restore_best else losses[2]
+    assert val_loss(classifier, data) == pytest.approx(expected, rel=1e-4)
+
+
+def test_a_stage_begins_with_the_best_weights_so_far(fit):
+    classifier = tiny.classifier()
+    ruin, rest = replace(tiny.head(), learning_rate=10.0), replace(tiny.head(), learning_rate=tiny.NOTHING)
+    losses = fit(classifier, tiny.head(2), ruin, rest).history["val_loss"]
+    assert losses[3] == pytest.approx(losses[:2].min(), rel=1e-4)
+
+
+def test_the_best_epoch_may_be_that_of_accuracy(fit, data):
+    classifier = tiny.classifier()
+    trained = fit(classifier, tiny.head(4, learning_rate=0.1), monitor="val_accuracy")
+    best = trained.history["val_accuracy"].idxmax()
+    assert trained.best_epoch == best
+    right = probabilities(classifier, data.val).argmax(axis=1) == data.val.labels
+    assert right.mean() == pytest.approx(trained.history["val_accuracy"][best])
+
+
+def test_patience_is_counted_within_each_stage(fit):
+    classifier = tiny.classifier()
+    stages = [tiny.head(9, tiny.NOTHING), tiny.tuning(classifier, epochs=9, learning_rate=tiny.NOTHING)]
+    history = fit(classifier, *stages, patience=2, optimizer="sgd").history
+    assert history["stage"].value_counts().to_dict() == {"head": 3, "from block_3": 3}
+
+
+def test_without_patience_every_epoch_is_trained(fit):
+    assert len(fit(tiny.classifier(), tiny.head(5, tiny.NOTHING), optimizer="sgd").history) == 5
+
+
+def test_label_smoothing_smooths_the_targets(fit, data):
+    classifier = tiny.classifier()
+    row = fit(classifier, tiny.head(1, tiny.NOTHING), optimizer="sgd", label_smoothing=0.2).history.iloc[0]
+    for samples, loss in ((data.train, row["train_loss"]), (data.val, row["val_loss"])):
+        predicted = probabilities(classifier, samples)
+        assert loss == pytest.approx(cross_entropy(predicted, samples, smoothing=0.2).mean(), rel=1e-4)
+
+
+def test_balanced_classes_count_the_same_whatever_their_number_of_images(fit, unbalanced):
+    classifier = tiny.classifier()
+    row = fit(
+        classifier, tiny.head(1, tiny.NOTHING), optimizer="sgd", on=unbalanced, class_weights="balanced"
+    ).history.iloc[0]
+    losses = cross_entropy(probabilities(classifier, unbalanced.train), unbalanced.train)
+    by_class = [losses[unbalanced.train.labels == label].mean() for label in (0, 1, 3)]
+    assert row["train_loss"] == pytest.approx(np.mean(by_class), rel=1e-4)
+    assert row["val_loss"] == pytest.approx(val_loss(classifier, unbalanced), rel=1e-4)
+
+
+def test_an_epoch_can_be_cut_to_a_number_of_steps(fit):
+    # A cosine halves the learning rate in the middle of the steps: after one of two, and after three of six.
+    cut = fit(tiny.classifier(), tiny.head(2), steps=1, schedule="cosine").history["learning_rate"]
+    assert cut.tolist() == pytest.approx([1e-2, 5e-3])
+    full = fit(tiny.classifier(), tiny.head(2), steps=99, schedule="cosine").history["learning_rate"]
+    assert full.tolist() == pytest.approx([1e-2 * (1 + np.cos(np.pi * step / 6)) / 2 for step in (2, 5)])
+
+
+def test_checkpoints_of_the_best_and_last_epoch_load_into_a_new_model(fit, data, tmp_path):
+    classifier = tiny.classifier()
+    trained = fit(classifier, tiny.head(2), replace(tiny.head(), learning_rate=10.0), restore_best=False)
+    other = tiny.classifier()
+    losses = trained.history["val_loss"]
+    for name, expected in (("best", losses.min()), ("last", losses.iloc[-1])):
+        other.core.load_weights(tmp_path / f"{name}.weights.h5")
+        assert val_loss(other, data) == pytest.approx(expected, rel=1e-4)
+
+
+@pytest.mark.parametrize("steps", [None, 1])  # in one step nothing but the validation loss has seen the new weights
+def test_a_loss_that_is_no_number_is_told_with_the_learning_rate(fit, steps):
+    with pytest.raises(UserError, match=r"^hyperparameters.learning_rate: .*stage head.* 1e\+38; lower it$") as caught:
+        fit(tiny.classifier(), tiny.head(2, 1e38), optimizer="sgd", steps=steps)
+    assert "\n" not in str(caught.value)
+
+
+def test_listeners_hear_of_every_epoch_once_and_in_order(fit):
+    heard: list[tuple[str, Epoch]] = []
+    listeners = [lambda epoch: heard.append(("first", epoch)), lambda epoch: heard.append(("second", epoch))]
+    trained = fit(tiny.classifier(), tiny.head(2), tiny.head(1), listeners=listeners)
+    assert [(who, epoch.epoch) for who, epoch in heard] == [
+        (who, number) for number in range(3) for who in ("first", "second")
+    ]
+    pd.testing.assert_frame_equal(pd.DataFrame([epoch for who, epoch in heard if who == "first"]), trained.history)
+
+
+def test_a_checkpoint_is_written_before_listeners_are_told(fit, tmp_path):
+    there: list[bool] = []
+    fit(tiny.classifier(), tiny.head(), listeners=[lambda _: there.append((tmp_path / "best.weights.h5").is_file())])
+    assert there == [True]
+
+
+def test_mixed_precision_trains_and_its_probabilities_are_in_single_precision(fit, data):
+    with precision(mixed=True):
+        classifier = tiny.classifier(dropout=0.1)
+    assert classifier.backbone.application.layers[1].compute_dtype in ("bfloat16", "float16")
+    losses = fit(classifier, tiny.head(2), tiny.tuning(classifier, epochs=2)).history["train_loss"]
+    assert losses.iloc[-1] < losses.iloc[0]
+    assert {weight.dtype for weight in classifier.core.trainable_weights} == {"float32"}
+    predicted = predict(classifier.core, data.val, batch_size=16, description="predicting")
+    assert predicted.dtype == np.float32
+    np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-6)
+
+
+def test_predictions_are_in_the_order_of_the_images_and_skip_none(data):
+    classifier = tiny.classifier()
+    predicted = predict(classifier.core, data.val, batch_size=7, description="predicting")
+    one_by_one = [np.asarray(classifier.core(images)) for images, _ in evaluation_batches(data.val, batch_size=1)]
+    np.testing.assert_allclose(predicted, np.concatenate(one_by_one), atol=1e-5)
+    assert predicted.shape == (20, 4)
