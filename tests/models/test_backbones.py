@@ -28,7 +28,7 @@ SMALLEST = {
     "InceptionV3": 75,
 }
 PREPROCESSED_INSIDE = ("EfficientNetV2B0", "MobileNetV3Large")
-RELOADED = ("MobileNetV2", "ResNet50", "DenseNet121", "EfficientNetV2B0")
+RELOADED = ("MobileNetV2", "VGG16", "DenseNet121", "EfficientNetV2B0")
 """One for each way to preprocess."""
 
 LOAD = """

@@ -1,5 +1,6 @@
 from dataclasses import replace
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -8,12 +9,15 @@ import tiny
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples, evaluation_batches
 from bloodcell.errors import UserError
-from bloodcell.models.backbones import build_backbone
-from bloodcell.models.blocks import boundary_at_block
-from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.classifier import Classifier
 from bloodcell.models.precision import precision
 from bloodcell.training.stages import Stage
 from bloodcell.training.trainer import Epoch, Trained, predict, train
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    keras.utils.set_random_seed(0)
 
 
 @pytest.fixture(scope="module")
@@ -96,26 +100,6 @@ def test_a_stage_changes_only_what_lies_above_its_boundary(fit, train_statistics
     assert changed(before, layers) == {f"block_{number}_{name}" for number in (2, 3) for name in learnt}
 
 
-def test_a_real_backbone_is_tuned_above_its_boundary_with_its_statistics_left_alone(fit):
-    backbone = build_backbone(name="MobileNetV2", input_size=tiny.SIZE, weights=None)
-    classifier = build_classifier(
-        backbone=backbone, pooling="average", hidden_units=(), dropout=0.2, n_classes=4, interpolation="bilinear"
-    )
-    layers = backbone.application.layers
-    boundary = boundary_at_block(backbone.application, "block_16")
-    before = weights(layers)
-    fit(
-        classifier,
-        Stage(name="from block_16", boundary=boundary, epochs=1, learning_rate=1e-2),
-        restore_best=False,
-        steps=1,
-    )
-    layer_names = {name.split("/")[0] for name in changed(before, layers)}
-    assert "Conv_1" in layer_names
-    assert layer_names <= {layer.name for layer in layers[boundary:]}
-    assert not [name for name in changed(before, layers) if "moving_" in name]
-
-
 def test_the_learning_curve_goes_on_over_the_stages(fit):
     classifier = tiny.classifier()
     trained = fit(classifier, tiny.head(2), tiny.tuning(classifier, epochs=2, learning_rate=1e-3))
@@ -129,13 +113,11 @@ def test_the_learning_curve_goes_on_over_the_stages(fit):
     assert history.notna().all(axis=None)
 
 
-def test_training_learns(fit, data):
+def test_training_learns(fit):
     classifier = tiny.classifier()
-    history = fit(
-        classifier, tiny.head(3), tiny.tuning(classifier, "block_1", epochs=6), on=data._replace(val=data.train)
-    )
-    assert history.history["train_loss"].iloc[-1] < history.history["train_loss"].iloc[0]
-    assert history.history["val_accuracy"].max() > 0.5
+    history = fit(classifier, tiny.tuning(classifier, "block_1", epochs=12, train_statistics=True)).history
+    assert history["train_accuracy"].iloc[-1] > history["train_accuracy"].iloc[0] + 0.2
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] - 0.2
 
 
 @pytest.mark.parametrize("restore_best", [True, False])
