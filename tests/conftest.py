@@ -18,7 +18,7 @@ N_TRAIN, N_TEST = 10, 5
 # TensorFlow's Python logger keeps the error stream that it first finds, and pytest's would be closed by then.
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 
-# The tests start many processes; where nothing that Python compiles is kept, each would compile TensorFlow's files again.
+# The tests start many processes; where Python may keep nothing that it compiles, each would compile TensorFlow again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
