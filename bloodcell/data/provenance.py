@@ -1,0 +1,95 @@
+"""Finds out from the pixels alone which images were made from one photograph, and remembers it.
+
+Labels, folders and file names play no part. Images are taken in the order of their digests, so the answer does not
+depend on how they lie on the disk.
+"""
+
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from bloodcell.data.images import read_image
+from bloodcell.data.keypoints import find_keypoints
+from bloodcell.data.photographs import Photographs
+from bloodcell.data.provenance_store import Found, recall, remember
+from bloodcell.progress import track
+
+BATCH = 64
+SAVE_EVERY_S = 60.0
+"""How often what was found is kept, so that little is lost if the search is cut off."""
+
+DIGITS = 16
+"""A group is named after the digest of its first image."""
+
+
+def recover_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
+    """Find the group of every image: images of one group were made from one photograph.
+
+    Seen through rotation, shift, shear, scale, perspective, either flip, black or reflected fill, JPEG, and mild
+    changes of brightness and contrast. An image that matches no other is a group of its own. Images that were looked at
+    before, in this set or in one that had most of it, are not looked at again.
+
+    Parameters
+    ----------
+    files
+        Readable image files.
+    sha256s
+        The digest of each file's content; exact copies are always of one group.
+
+    Returns
+    -------
+    list of str
+        The name of each image's group: 16 hexadecimal digits.
+    """
+    content = dict(zip(sha256s, files, strict=True))
+    known = recall(content)
+    if known is None or not known.settled or not content.keys() <= set(known.sha256s):
+        known = _look_at_rest(content, known)
+    first: dict[int, str] = {}
+    for sha256, member in zip(known.sha256s, known.members, strict=True):
+        first.setdefault(member.photograph, sha256[:DIGITS])
+    groups = {sha256: first[member.photograph] for sha256, member in zip(known.sha256s, known.members, strict=True)}
+    return [groups[sha256] for sha256 in sha256s]
+
+
+def _look_at_rest(content: dict[str, Path], known: Found | None) -> Found:
+    """Sort the images that are not known yet, keeping now and then what was found."""
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        photographs = Photographs(pool)
+        sha256s: list[str] = []
+        if known is not None:
+            photographs.restore(known.members, known.thumbnails, known.representatives, settled=known.settled)
+            sha256s = list(known.sha256s)
+        rest = sorted(content.keys() - set(sha256s))
+        kept, saved = list(sha256s), time.monotonic()
+        for sha256 in track(_sorted(rest, content, photographs, pool), "finding photographs", total=len(rest)):
+            sha256s.append(sha256)
+            if len(sha256s) == len(photographs.members) and time.monotonic() - saved > SAVE_EVERY_S:
+                remember(_found(sha256s, photographs, settled=False), instead_of=kept)
+                kept, saved = list(sha256s), time.monotonic()
+        photographs.settle()
+        result = _found(sha256s, photographs, settled=True)
+    remember(result, instead_of=kept)
+    return result
+
+
+def _sorted(
+    sha256s: Sequence[str], content: dict[str, Path], photographs: Photographs, pool: ThreadPoolExecutor
+) -> Iterator[str]:
+    """Add images to the photographs, batch by batch; yield each when its batch is done."""
+    for start in range(0, len(sha256s), BATCH):
+        batch = sha256s[start : start + BATCH]
+        photographs.add(list(pool.map(lambda sha256: find_keypoints(read_image(content[sha256])), batch)))
+        yield from batch
+
+
+def _found(sha256s: Sequence[str], photographs: Photographs, *, settled: bool) -> Found:
+    return Found(
+        sha256s=list(sha256s),
+        members=list(photographs.members),
+        thumbnails=list(photographs.thumbnails),
+        representatives=dict(photographs.representatives),
+        settled=settled,
+    )
