@@ -34,6 +34,9 @@ GREY_LEVELS = 40.0
 BLUR = 9
 """Thumbnail pixels, of each side, that a difference is averaged over."""
 
+TOLERATED = 0.02
+"""The share of the overlap that may contradict: alignment is never exact, and edges are steep."""
+
 MIN_OVERLAP = 1600
 """Thumbnail pixels that both must show before anything is said about their difference."""
 
@@ -105,7 +108,8 @@ def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matr
     """Say how much two aligned images differ: 0 for the same picture; NaN where they hardly overlap.
 
     Two things are added up: one minus the correlation of what both show, which brightness and contrast leave alone and
-    another focus does not; and the share of the overlap where they contradict each other, as fill and cells do.
+    another focus does not; and the share of the overlap where they contradict each other, as fill and cells do, beyond
+    what the edges of fill and cells come to by themselves.
 
     Parameters
     ----------
@@ -131,7 +135,7 @@ def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matr
     evened = np.where(moved > FILL, (moved.astype(np.float32) - here_mean) * gain + there_mean, moved)
     apart = cv2.blur(np.abs(evened.astype(np.float32) - fixed), (BLUR, BLUR)) > GREY_LEVELS
     contradicting = float(apart[overlap > 0].mean())
-    return 1 - covariance / (here_spread * there_spread) + contradicting
+    return 1 - covariance / (here_spread * there_spread) + max(0.0, contradicting - TOLERATED)
 
 
 def _mutual_nearest(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

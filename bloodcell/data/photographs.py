@@ -25,10 +25,10 @@ from bloodcell.data.keypoints import Keypoints
 MAX_DIFFERENCE = 0.08
 """How much an image may differ from a photograph's others to be laid beside them for now."""
 
-SAME = 0.02
-"""Mean difference that two parts of one photograph may always have: copies come to 0.01, another focus to 0.03."""
+SAME = 0.025
+"""Mean difference that two parts of one photograph may always have: copies come to 0.01, another focus to 0.033."""
 
-SAME_RATIO = 2.5
+SAME_RATIO = 3.5
 """Mean difference between two parts of one photograph, over that within them; where copies are rougher, both grow."""
 
 MAX_REPRESENTATIVES = 6
@@ -190,7 +190,7 @@ class Photographs:
 
     def _into(self, image: int) -> Matrix:
         """Return the matrix from a photograph's pixels to those of an image of it."""
-        return np.linalg.inv(self.members[image].matrix)
+        return np.asarray(np.linalg.inv(self.members[image].matrix), np.float64)
 
     def _differences(self, pairs: Iterable[tuple[int, int]], across: Matrix | None = None) -> NDArray[np.float64]:
         """Compare images; ``across`` leads from the first ones' photograph to the second ones', if they differ."""
@@ -201,7 +201,7 @@ class Photographs:
             matrix = self._into(fixed) @ between @ self.members[moving].matrix
             return difference(self.thumbnails[moving], self.thumbnails[fixed], matrix)
 
-        return np.fromiter(self._pool.map(of, pairs), np.float64)
+        return np.array(list(self._pool.map(of, pairs)))
 
     def _retry_lone(self) -> None:
         """Look up images that are alone so far more thoroughly, among all representatives there are now."""

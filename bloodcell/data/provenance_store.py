@@ -59,7 +59,7 @@ def recall(sha256s: Collection[str]) -> Found | None:
     best: tuple[int, Path] | None = None
     for path in _folder().glob("*.npz"):
         try:
-            with np.load(path, allow_pickle=False) as arrays:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 known = set(arrays["sha256s"].astype(str))
         except Exception as error:  # whatever a torn file makes the reader raise
             log.warning("%s cannot be read (%s); made again", path, error)
@@ -116,7 +116,7 @@ def _joined(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
 
 def _read(path: Path) -> Found | None:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             shapes = arrays["thumbnail_shapes"]
             flat = np.split(arrays["thumbnails"], np.cumsum(shapes.prod(axis=1))[:-1])
             thumbnails = [pixels.reshape(shape) for pixels, shape in zip(flat, shapes, strict=True)]
