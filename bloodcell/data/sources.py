@@ -130,9 +130,7 @@ def _list(setting: str, folder: Path) -> _Listing:
     others = [entry for entry in entries if not entry.is_dir()]
     for class_folder in class_folders:
         if not _is_unicode(class_folder.name):
-            raise UserError(
-                f"{setting}={folder}: folder {class_folder.name!a} has no valid Unicode name; rename it"
-            )
+            raise UserError(f"{setting}={folder}: folder {class_folder.name!a} has no valid Unicode name; rename it")
         files = _walk(class_folder)
         images[class_folder.name] = [file for file in files if file.suffix.lower() in SUFFIXES]
         others += [file for file in files if file.suffix.lower() not in SUFFIXES]
