@@ -17,21 +17,10 @@ from typing import TYPE_CHECKING
 from bloodcell.ending import discard_unused, one_line_errors, unwinding_on_sigterm
 from bloodcell.errors import UserError
 from bloodcell.help import overview, register_help, require_job
-from bloodcell.quiet import silent_stderr
+from bloodcell.quiet import quieten_libraries, silent_stderr
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
-
-ENVIRONMENT = {
-    "GIT_PYTHON_REFRESH": "quiet",
-    "KERAS_BACKEND": "tensorflow",
-    "MLFLOW_DISABLE_TELEMETRY": "true",
-    "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Half a minute for a server to come back, where MLflow's own patience would hold up every epoch for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-}
-"""Environment variables that keep libraries to themselves, unless the user has set them."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -61,8 +50,7 @@ def main(argv: Sequence[str] | None = None) -> None:
 
 def hand_over(job: str | None, arguments: Sequence[str]) -> None:
     """Let Hydra do with a job what the arguments say."""
-    for name, value in ENVIRONMENT.items():
-        os.environ.setdefault(name, value)
+    quieten_libraries()
     # Hydra then raises its errors, where it would print them and end the program.
     os.environ["HYDRA_FULL_ERROR"] = "1"
     # Its parser warns of its own grammar's ambiguities, which are no business of the user's.

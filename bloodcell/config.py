@@ -195,6 +195,7 @@ class DebugConfig:
 
     limit_per_class: Annotated[int, Field(ge=2)] | None
     overfit_images: PositiveInt | None
+    finetune_epochs: PositiveInt | None
     steps_per_epoch: PositiveInt | None
 
 

@@ -66,8 +66,8 @@ def unwinding_on_sigterm() -> Iterator[None]:
 
 
 def discard_unused(folder: Path) -> None:
-    """Remove the folder that Hydra made for a run, if it holds nothing but Hydra's notes and empty logs."""
-    notes, logs = folder / ".hydra", [log for log in folder.glob("*.log") if not log.stat().st_size]
+    """Remove the folder that Hydra made for a run, if it holds nothing but Hydra's notes and the log."""
+    notes, logs = folder / ".hydra", [*folder.glob("*.log")]
     if folder.resolve() == Path.cwd() or not notes.is_dir() or {*folder.iterdir()} != {notes, *logs}:
         return
     shutil.rmtree(notes)

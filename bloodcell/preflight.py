@@ -2,6 +2,8 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
+from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
@@ -24,8 +26,9 @@ class CheckConfig(Callback):
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Check the configuration of a single run."""
+        """Check the configuration of a single run, and that its folder can be made."""
         _end_unless_valid(config)
+        _end_unless_writable("hydra.run.dir", Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Check every configuration of a sweep."""
@@ -42,6 +45,7 @@ class CheckConfig(Callback):
             if not is_composition_error(error):
                 raise
             end(explain(error, config.hydra.job.name, _arguments(config)), code=2)
+        _end_unless_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
 
 
 def swept_overrides(config: DictConfig) -> list[str]:
@@ -54,6 +58,18 @@ def count_runs(config: DictConfig) -> int | None:
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return None
     return len(list(_combinations(config, _overrides(config))))
+
+
+def _end_unless_writable(setting: str, folder: Path) -> None:
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        end(f"{setting}={folder}: cannot be made ({error.strerror}); give another, or work in another folder", code=2)
+    finally:
+        for made in missing:
+            with suppress(OSError):
+                made.rmdir()
 
 
 def _overrides(config: DictConfig) -> list[Override]:

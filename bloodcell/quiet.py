@@ -5,6 +5,23 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+ENVIRONMENT = {
+    "GIT_PYTHON_REFRESH": "quiet",
+    "KERAS_BACKEND": "tensorflow",
+    "MLFLOW_DISABLE_TELEMETRY": "true",
+    "TF_CPP_MIN_LOG_LEVEL": "3",
+    # Half a minute for a server to come back, where MLflow's own patience would hold up every epoch for minutes.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
+}
+"""Environment variables that keep libraries to themselves, unless the user has set them."""
+
+
+def quieten_libraries() -> None:
+    """Set `ENVIRONMENT`. It holds for what is imported afterwards."""
+    for name, value in ENVIRONMENT.items():
+        os.environ.setdefault(name, value)
+
 
 @contextmanager
 def silent_stderr() -> Iterator[None]:

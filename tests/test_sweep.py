@@ -43,6 +43,7 @@ def swept(bccd, tmp_path_factory):
     work = folder / "work"
     work.mkdir()
     sweep = ["backbone.name=VGG16,VGG19", "backbone.weights=null,nowhere.h5", "data.on_bad_image=skip"]
+    sweep.append("tracking.run_name=weights")
     said = run(["train", "-m", *small(data), *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], cwd=work)
     parent, *children = runs_in(work)
     return Swept(said, parent, children, work)
@@ -58,6 +59,7 @@ def test_a_sweep_is_one_parent_with_a_child_for_every_combination(swept):
 
 def test_children_have_names_that_a_person_can_tell_apart(swept):
     names = sorted(child.info.run_name for child in swept.children)
+    assert swept.parent.info.run_name == "weights"
     assert names[0] == "0: name=VGG16, weights=null"
     assert len(set(names)) == 4
 

@@ -190,7 +190,9 @@ def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path
         (["finetune=staged", "finetune.stages=[{block: block_99, epochs: 1, learning_rate: 1e-4}]"], "block_99"),
         (["backbone.input_size=20"], "backbone.input_size=20"),
         (["tracking.dir=/proc/nowhere"], "tracking.dir=/proc/nowhere"),
-        (["tracking.uri=http://127.0.0.1:9"], "127.0.0.1:9"),
+        (["tracking.uri=http://127.0.0.1:9"], "tracking.uri=http://127.0.0.1:9"),
+        (["tracking=server"], "tracking.uri is not set"),
+        (["hydra.run.dir=/proc/nowhere"], "hydra.run.dir=/proc/nowhere"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, told):
@@ -201,3 +203,19 @@ def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_
     (line,) = said.stderr.splitlines()
     assert told in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_server_that_the_environment_names_is_told_apart(bccd, tmp_path, monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    said = run(["train", *small(bccd)], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "MLFLOW_TRACKING_URI=http://127.0.0.1:9: cannot be opened" in said.stderr
+    assert "refused" in said.stderr
+
+
+def test_a_parent_run_that_is_not_there_is_refused(bccd, tmp_path):
+    said = run(["train", *small(bccd), "tracking.parent_run=nobody", f"tracking.dir={tmp_path}/kept"], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "tracking.parent_run=nobody" in said.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["kept"]

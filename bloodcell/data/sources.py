@@ -129,6 +129,8 @@ def _list(setting: str, folder: Path) -> _Listing:
     images: dict[str, list[Path]] = {}
     others = [entry for entry in entries if not entry.is_dir()]
     for class_folder in class_folders:
+        if not _is_unicode(class_folder.name):
+            raise UserError(f"{setting}={folder}: folder {class_folder.name!a} has no valid Unicode name; rename it")
         files = _walk(class_folder)
         images[class_folder.name] = [file for file in files if file.suffix.lower() in SUFFIXES]
         others += [file for file in files if file.suffix.lower() not in SUFFIXES]
@@ -137,9 +139,25 @@ def _list(setting: str, folder: Path) -> _Listing:
 
 def _walk(folder: Path) -> list[Path]:
     # Folder by folder, each one's files sorted: the order in which Keras's ImageDataGenerator takes them.
-    directories = sorted(os.walk(folder, onerror=_raise, followlinks=True))
-    files = (Path(directory, name) for directory, _, names in directories for name in sorted(names))
+    directories, seen = [], set()
+    for directory, below, names in os.walk(folder, onerror=_raise, followlinks=True):
+        below.sort()
+        place = os.path.realpath(directory)
+        if place in seen:  # a link that leads back: these files were listed
+            below.clear()
+        else:
+            seen.add(place)
+            directories.append((directory, names))
+    files = (Path(directory, name) for directory, names in sorted(directories) for name in sorted(names))
     return [file for file in files if not _hidden(file, below=folder)]
+
+
+def _is_unicode(name: str) -> bool:
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _raise(error: OSError) -> NoReturn:

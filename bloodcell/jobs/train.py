@@ -39,6 +39,7 @@ from bloodcell.models.precision import precision
 from bloodcell.models.summary import summarise
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import TrackedRun, nested, parameters_of, readable, tracked_run
+from bloodcell.tracking.store import find_store
 from bloodcell.training.determinism import make_deterministic
 from bloodcell.training.stages import Stage, plan_stages
 from bloodcell.training.trainer import Trained, predict, train
@@ -62,6 +63,7 @@ def run(config: TrainConfig, *, output_dir: Path) -> float:
     UserError
         If the images, the weights or the store cannot be used.
     """
+    find_store(config.tracking)  # a store that is not named is refused before anything is read
     images = prepare_images(config)
     settings = config.hyperparameters
     make_deterministic(settings.seed)
@@ -72,6 +74,7 @@ def run(config: TrainConfig, *, output_dir: Path) -> float:
         finetune=config.finetune,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
+        max_finetune_epochs=config.debug.finetune_epochs,
     )
     augmentation = Augmentation(**asdict(config.augmentation))
     samples = {split: samples_of(images, split, config) for split in ("train", *HELD_OUT)}
@@ -153,7 +156,7 @@ def _tags(config: TrainConfig, images: ImageSet, classifier: Classifier) -> dict
         "weights": classifier.backbone.weights,
         "weights_digest": classifier.backbone.digest,
         "seed": str(config.hyperparameters.seed),
-        "debug": str(config.debug != DebugConfig(None, None, None)).lower(),
+        "debug": str(config.debug != DebugConfig(None, None, None, None)).lower(),
     }
 
 

@@ -48,6 +48,7 @@ class TrackStudy(Callback):
         except UserError as error:
             end(str(error), code=error.exit_code)
         swept = {text.partition("=")[0] for text in overrides}
+        _remove_overrides(config, set(OWN_KEYS) - swept)  # they were the parent's
         fixed = {text.partition("=")[0] for text in _overrides(config, "task")} - swept
         _add_overrides(
             config,
@@ -101,6 +102,13 @@ def _overrides(config: DictConfig, kind: str) -> list[str]:
     # Not by iterating over the configuration, which would resolve what only a run can.
     texts: Any = OmegaConf.to_container(config.hydra.overrides[kind], resolve=False)
     return list(texts)
+
+
+def _remove_overrides(config: DictConfig, keys: set[str]) -> None:
+    with read_write(config.hydra):
+        config.hydra.overrides.task = [
+            text for text in _overrides(config, "task") if text.partition("=")[0].lstrip("+") not in keys
+        ]
 
 
 def _add_overrides(config: DictConfig, *overrides: str) -> None:

@@ -27,10 +27,13 @@ class Store:
         What MLflow is told, with credentials where they are needed. Never printed or logged: see `label`.
     artifacts
         The folder of artifacts; None where a server keeps them.
+    named_by
+        The setting or environment variable that names it.
     """
 
     uri: str
     artifacts: Path | None
+    named_by: str = "tracking.uri"
 
     @property
     def label(self) -> str:
@@ -59,15 +62,16 @@ def find_store(tracking: TrackingConfig) -> Store:
     UserError
         If a server is asked for and none is named.
     """
-    uri = tracking.uri if tracking.uri and HIDDEN not in tracking.uri else os.environ.get(ENVIRONMENT_VARIABLE)
+    uri = tracking.uri if tracking.uri and HIDDEN not in tracking.uri else os.environ.get(ENVIRONMENT_VARIABLE) or None
+    named_by = "tracking.uri" if tracking.uri else ENVIRONMENT_VARIABLE
     folder = Path(tracking.dir).expanduser().resolve()
     if uri is None and tracking.store == "server":
         raise UserError(f"tracking.uri is not set: give the server's address, or set {ENVIRONMENT_VARIABLE}")
     if uri is None:
-        return Store(uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=folder / "artifacts")
+        return Store(uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=folder / "artifacts", named_by="tracking.dir")
     if uri.startswith(("http://", "https://", "databricks")):
-        return Store(uri=uri, artifacts=None)
-    return Store(uri=_absolute(uri), artifacts=folder / "artifacts")
+        return Store(uri=uri, artifacts=None, named_by=named_by)
+    return Store(uri=_absolute(uri), artifacts=folder / "artifacts", named_by=named_by)
 
 
 def _absolute(uri: str) -> str:
@@ -105,12 +109,24 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
     with _unchanged(ENVIRONMENT_VARIABLE):  # where MLflow leaves the address for whoever comes next
         mlflow.set_tracking_uri(store.uri)
     try:
-        return store, _experiment(tracking.experiment_name, store)
+        experiment_id = _experiment(tracking.experiment_name, store)
+        if tracking.parent_run is not None:
+            _require_run(tracking.parent_run, store)
+    except UserError:
+        raise
     except Exception as error:  # whatever the database driver or the connection raises
-        reason = redact(" ".join(str(error).split()))[:300]
+        way_out = f"unset {ENVIRONMENT_VARIABLE}" if store.named_by == ENVIRONMENT_VARIABLE else "use tracking=local"
         raise UserError(
-            f"tracking.uri={store.label}: cannot be opened ({reason}); start it, or use tracking=local"
+            f"{store.named_by}={store.label}: cannot be opened ({_reason(error)}); start it, or {way_out}"
         ) from error
+    return store, experiment_id
+
+
+def _reason(error: BaseException) -> str:
+    """Return what lies at the bottom of an error: what wraps it says it in more and other words."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    return redact(" ".join(str(error).split()))[:300] or type(error).__name__
 
 
 @contextmanager
@@ -147,6 +163,20 @@ def _experiment(name: str, store: Store) -> str:
         )
     mlflow.set_experiment(experiment_id=found.experiment_id)
     return str(found.experiment_id)
+
+
+def _require_run(run_id: str, store: Store) -> None:
+    from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    unknown = (ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
+    try:
+        MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if error.error_code not in unknown:
+            raise
+        raise UserError(f"tracking.parent_run={run_id}: {store.label} has no such run; give the id of one") from error
 
 
 def _check_writable(store: Store) -> None:

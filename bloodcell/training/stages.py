@@ -1,11 +1,11 @@
 """Stages: what is trained, for how long, at which learning rate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 
-from bloodcell.config import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig
+from bloodcell.config import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig, StagedPlan
 from bloodcell.errors import UserError
 from bloodcell.models.blocks import blocks, boundary_at_block, boundary_at_fraction, boundary_at_layer
 
@@ -36,9 +36,14 @@ class Stage:
 
 
 def plan_stages(
-    application: keras.Model, *, finetune: FinetuneConfig, epochs: int, learning_rate: float
+    application: keras.Model,
+    *,
+    finetune: FinetuneConfig,
+    epochs: int,
+    learning_rate: float,
+    max_finetune_epochs: int | None = None,
 ) -> list[Stage]:
-    """Return the head's stage and those of the fine-tuning.
+    """Return the head's stage and those of the fine-tuning, which have at most ``max_finetune_epochs`` each.
 
     Raises
     ------
@@ -46,11 +51,14 @@ def plan_stages(
         If the plan names a layer or block that the application has not.
     """
     head = Stage(name="head", boundary=None, epochs=epochs, learning_rate=learning_rate)
-    if isinstance(finetune, FrozenPlan):
-        return [head]
-    if isinstance(finetune, GradualPlan):
-        return [head, *_gradual(application, finetune)]
-    return [head, *(_staged(application, stage) for stage in finetune.stages)]
+    match finetune:
+        case FrozenPlan():
+            tuning: Sequence[Stage] = []
+        case GradualPlan():
+            tuning = _gradual(application, finetune)
+        case StagedPlan():
+            tuning = [_staged(application, stage) for stage in finetune.stages]
+    return [head, *(replace(stage, epochs=min(stage.epochs, max_finetune_epochs or stage.epochs)) for stage in tuning)]
 
 
 def _staged(application: keras.Model, stage: StageConfig) -> Stage:

@@ -89,6 +89,17 @@ def test_odd_names_and_folders_within_a_class_are_read(cells: Path) -> None:
     assert {f"train/MONOCYTE/{name}" for name in names} <= paths
 
 
+def test_a_link_that_leads_back_lists_no_image_twice(cells: Path) -> None:
+    before = load(cells).manifest
+    (cells / "train" / "MONOCYTE" / "again").symlink_to(cells / "train" / "MONOCYTE")
+    pd.testing.assert_frame_equal(load(cells).manifest, before)
+
+
+def test_a_class_whose_name_is_not_unicode_is_refused(cells: Path) -> None:
+    (cells / "train" / os.fsdecode(b"M\xff")).mkdir()
+    assert "rename it" in refusal(cells)
+
+
 def test_hidden_files_and_folders_are_ignored(cells: Path) -> None:
     before = load(cells)
     original = file_of(cells)

@@ -93,3 +93,10 @@ def test_what_a_backbone_does_not_have_is_named_in_one_line(application, finetun
     with pytest.raises(UserError, match=f"^{named}") as caught:
         plan(application, finetune)
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("finetune", [staged(fraction=0.5), gradual()])
+def test_the_epochs_of_fine_tuning_can_be_limited_for_a_trial(application, finetune):
+    head, *tuning = plan_stages(application, finetune=finetune, epochs=7, learning_rate=1e-3, max_finetune_epochs=1)
+    assert head.epochs == 7
+    assert {stage.epochs for stage in tuning} == {1}
