@@ -201,8 +201,8 @@ def _check_no_class_is_lost(manifest: pd.DataFrame, dropped: NDArray[np.bool_]) 
         for label, rows in side.groupby("label"):
             if rows["dropped"].all():
                 raise UserError(
-                    f"data.on_shared_groups=drop: leaves no {NAMES[str(split)]} images of class {label}: all {len(rows)} "
-                    "have a copy of their photograph on another side; put every photograph on one side only"
+                    f"data.on_shared_groups=drop: leaves no {NAMES[str(split)]} images of class {label}, as all "
+                    f"{len(rows)} have a copy on another side; put every photograph on one side only"
                 )
 
 

@@ -134,7 +134,7 @@ def _table(outcome: Outcome, *, title: str) -> Table:
         table.add_row(label, *(f"{column[name]:.3f}" for column in columns))
     if FOLD_MEAN in outcome.metrics["val"]:
         mean, deviation = (outcome.metrics["val"][name] for name in (FOLD_MEAN, FOLD_STD))
-        table.add_row("accuracy of the folds, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", "", "")
+        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", "", "")
     table.add_row("images", *(str(len(outcome.tables[split])) for split in ("val", "test", "test")))
     table.add_row("photographs", *(f"{column['photographs']:.0f}" for column in columns))
     return table
