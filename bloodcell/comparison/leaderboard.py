@@ -23,7 +23,7 @@ class Entry:
     metrics
         Its final figures by their names, such as ``val/accuracy``.
     leaky
-        Whether copies of one photograph are on two sides of its split.
+        Whether copies of one photograph are, or can be, on two sides of its split.
     groups
         Where its groups came from; with ``none`` nobody looked for them, so that leaks are not known.
     """

@@ -82,7 +82,8 @@ def matched_groups(images: ImageSet, *, pattern: str) -> ImageSet:
     groups = [match[captured] if match else None for match in matches]
     unmatched = pd.Series([not group for group in groups], index=images.manifest.index)
     if unmatched.any():
-        raise UserError(f"data.groups_pattern={pattern}: finds no group in the path of {_some(images, unmatched)}")
+        named = _some(images, unmatched)
+        raise UserError(f"data.groups_pattern={pattern}: finds no group in the path of {named}; it has to in every")
     return _with(images, [str(group) for group in groups])
 
 

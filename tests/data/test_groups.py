@@ -94,7 +94,8 @@ def test_an_image_that_a_pattern_does_not_match_is_named(images):
     with pytest.raises(UserError) as refused:
         matched_groups(images, pattern=r"_(\d)_")
     assert str(refused.value) == (
-        f"data.groups_pattern=_(\\d)_: finds no group in the path of 2 of 4 images ({PATHS[2]}, {PATHS[3]})"
+        f"data.groups_pattern=_(\\d)_: finds no group in the path of 2 of 4 images ({PATHS[2]}, {PATHS[3]}); "
+        "it has to in every"
     )
 
 
