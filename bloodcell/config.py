@@ -4,9 +4,10 @@ The files under ``conf/`` give the values; the dataclasses here give their types
 range is refused before any work starts. There are no defaults here: a value has one home, and that is its file.
 """
 
+import re
 from typing import Annotated, Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
@@ -18,29 +19,87 @@ Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0)]
 NonEmpty = Annotated[str, Field(min_length=1)]
 OnBadImage = Literal["error", "skip"]
+GroupSource = Literal["recover", "column", "pattern", "folder", "none"]
+OnSharedGroups = Literal["error", "drop", "allow"]
 
 
 @dataclass(frozen=True, config=STRICT)
-class FolderData:
+class ImagesConfig:
+    """What all sources of images have in common."""
+
+    on_bad_image: OnBadImage
+    groups: GroupSource
+    groups_file: NonEmpty | None
+    groups_column: NonEmpty
+    groups_pattern: NonEmpty | None
+    on_shared_groups: OnSharedGroups
+
+    @field_validator("groups_file", "groups_pattern")
+    @classmethod
+    def _goes_with_the_source(cls, value: str | None, info: ValidationInfo) -> str | None:
+        chosen = info.data.get("groups")
+        source, meaning = {
+            "groups_file": ("column", "a CSV with the columns path and data.groups_column"),
+            "groups_pattern": ("pattern", "a regular expression whose first capture group is the photograph"),
+        }[str(info.field_name)]
+        if chosen == source and value is None:
+            raise ValueError(f"is needed by data.groups={source}: {meaning}")
+        if chosen not in (source, None) and value is not None:
+            raise ValueError(f"goes with data.groups={source}, not with data.groups={chosen}; leave one of them out")
+        return value
+
+    @field_validator("groups_pattern")
+    @classmethod
+    def _captures_a_group(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            captures = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from error
+        if not captures:
+            raise ValueError("captures nothing; put the part that names the photograph in parentheses")
+        return value
+
+
+@dataclass(frozen=True, config=STRICT)
+class FolderData(ImagesConfig):
     """Images in one folder per class, under a folder for training and one for testing."""
 
     source: Literal["folder"]
     train_dir: NonEmpty
     test_dir: NonEmpty
     val_dir: NonEmpty | None
-    on_bad_image: OnBadImage
 
 
 @dataclass(frozen=True, config=STRICT)
-class BccdData:
+class BccdData(ImagesConfig):
     """The Kaggle "Blood Cell Images" set as it is unpacked: ``TRAIN/<class>`` and ``TEST/<class>`` under a root."""
 
     source: Literal["bccd"]
     root: NonEmpty
-    on_bad_image: OnBadImage
 
 
 DataConfig = Annotated[FolderData | BccdData, Field(discriminator="source")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class GroupHoldoutSplit:
+    """Validation is a random fraction of each class's groups, whole."""
+
+    name: Literal["group_holdout"]
+    fraction: Fraction
+    seed: Seed
+
+
+@dataclass(frozen=True, config=STRICT)
+class GroupKfoldSplit:
+    """Cross-validation: every group is validated on once in each repeat, by a model of its own fold."""
+
+    name: Literal["group_kfold"]
+    folds: Annotated[int, Field(ge=2)]
+    repeats: PositiveInt
+    seed: Seed
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -60,7 +119,7 @@ class NotebookSplit:
     fraction: Fraction
 
 
-SplitConfig = Annotated[RandomSplit | NotebookSplit, Field(discriminator="name")]
+SplitConfig = Annotated[GroupHoldoutSplit | GroupKfoldSplit | RandomSplit | NotebookSplit, Field(discriminator="name")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -212,6 +271,20 @@ class TrainConfig:
     finetune: FinetuneConfig
     tracking: TrackingConfig
     debug: DebugConfig
+
+    @model_validator(mode="after")
+    def _folds_are_of_training_images(self) -> "TrainConfig":
+        if isinstance(self.split, GroupKfoldSplit):
+            if isinstance(self.data, FolderData) and self.data.val_dir is not None:
+                raise ValueError(
+                    f"data.val_dir={self.data.val_dir}: leaves no folds to make; leave it out, or split=group_kfold"
+                )
+            if self.debug.overfit_images is not None:
+                raise ValueError(
+                    f"debug.overfit_images={self.debug.overfit_images}: validates on the training images, so there "
+                    "are no folds to make; leave it out, or split=group_kfold"
+                )
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -59,4 +59,6 @@ def small(data: Path) -> list[str]:
         *(f"data.root={data}", "backbone=application", "backbone.name=VGG16", "backbone.weights=null"),
         *("backbone.input_size=32", "head=dense"),
         *("hyperparameters.epochs=1", "hyperparameters.batch_size=16"),
+        # Every image its own photograph.
+        *("data.groups=pattern", "data.groups_pattern='(.+)'"),
     ]

@@ -6,7 +6,7 @@ from omegaconf import OmegaConf
 
 import bloodcell.composition
 from bloodcell.composition import compose_config, conf_dir, experiments_dir, parse_config
-from bloodcell.config import FolderData, RandomSplit, StagedPlan, TrainConfig, UiConfig
+from bloodcell.config import FolderData, GroupHoldoutSplit, StagedPlan, TrainConfig, UiConfig
 from bloodcell.errors import UserError
 
 ROOT = "data.root=/cells"
@@ -45,7 +45,7 @@ def test_the_folders_are_those_of_the_checkout():
 def test_a_configuration_is_composed_into_the_jobs_dataclass():
     config = compose_config("train", [ROOT, "backbone=xception", "hyperparameters.learning_rate=2e-4"])
     assert isinstance(config, TrainConfig)
-    assert isinstance(config.split, RandomSplit)
+    assert isinstance(config.split, GroupHoldoutSplit)
     assert (config.backbone.name, config.backbone.input_size) == ("Xception", 299)
     assert config.hyperparameters.learning_rate == 2e-4
     assert isinstance(compose_config("ui"), UiConfig)
@@ -56,6 +56,14 @@ def test_a_choice_brings_its_own_settings():
     assert isinstance(config.data, FolderData)
     assert isinstance(config.finetune, StagedPlan)
     assert config.finetune.stages[0].batch_norm == "inference"
+
+
+def test_folds_and_validation_images_of_ones_own_do_not_go_together():
+    overrides = ["data=folder", "data.train_dir=a", "data.test_dir=b", "data.val_dir=c"]
+    assert compose_config("train", overrides).data.val_dir == "c"
+    assert refusal("train", *overrides, "split=group_kfold") == (
+        "data.val_dir=c: leaves no folds to make; leave it out, or split=group_kfold"
+    )
 
 
 def test_a_backbone_is_spelt_as_keras_does():
@@ -148,6 +156,42 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
             ["hyperparameters.epochs=0", "head.dropout=2", "split.fraction=1"],
             "split.fraction=1: must be less than 1; and 2 more",
         ),
+        (
+            ["data.groups=pattern"],
+            "data.groups_pattern=null: is needed by data.groups=pattern: a regular expression whose first capture "
+            "group is the photograph",
+        ),
+        (
+            ["data.groups=column"],
+            "data.groups_file=null: is needed by data.groups=column: a CSV with the columns path and "
+            "data.groups_column",
+        ),
+        (
+            ["data.groups_file=a.csv"],
+            "data.groups_file=a.csv: goes with data.groups=column, not with data.groups=recover; leave one of them out",
+        ),
+        (
+            ["data.groups=none", "data.groups_pattern='(.)'"],
+            "data.groups_pattern=(.): goes with data.groups=pattern, not with data.groups=none; leave one of them out",
+        ),
+        (
+            ["data.groups=pattern", "data.groups_pattern=abc"],
+            "data.groups_pattern=abc: captures nothing; put the part that names the photograph in parentheses",
+        ),
+        (
+            ["data.groups=pattern", "data.groups_pattern='(a'"],
+            "data.groups_pattern=(a: is no regular expression (missing ), unterminated subpattern at position 0)",
+        ),
+        (
+            ["data.groups=recove"],
+            "data.groups=recove: must be recover, column, pattern, folder or none; did you mean recover?",
+        ),
+        (
+            ["split=group_kfold", "debug=overfit"],
+            "debug.overfit_images=16: validates on the training images, so there are no folds to make; leave it out, "
+            "or split=group_kfold",
+        ),
+        (["split=group_kfold", "split.folds=1"], "split.folds=1: must be greater than or equal to 2"),
         (["backbone"], "backbone: no value; write backbone=VALUE"),
         (
             ["tracking.dir=a(b"],

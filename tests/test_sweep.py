@@ -111,7 +111,8 @@ def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
     experiment = swept.parent.info.experiment_id
     parent = client.create_run(experiment, run_name="killed")
     tags = {"mlflow.parentRunId": parent.info.run_id, "sweep_job": "0"}
-    client.create_run(experiment, run_name="was running", tags=tags)
+    running = client.create_run(experiment, run_name="was running", tags=tags)
+    fold = client.create_run(experiment, run_name="fold 1 of 2", tags={"mlflow.parentRunId": running.info.run_id})
     store = Store(uri="sqlite://", artifacts=None)
     study = Study(run_id=parent.info.run_id, experiment_id=experiment, store=store)
     entries = close_children(study, expected=2, interrupted=False)
@@ -119,6 +120,26 @@ def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
         ("was running", "FAILED", LOST),
         ("run 1", "FAILED", LOST),
     ]
+    assert client.get_run(fold.info.run_id).info.status == "FAILED"
+
+
+def test_a_leaderboard_marks_what_leaks_and_what_nobody_looked_into(capsys):
+    from bloodcell.comparison.leaderboard import Entry, leaderboard
+    from bloodcell.tracking.store import Store
+    from bloodcell.tracking.study import Study
+    from bloodcell.tracking.study_report import show_study
+
+    figures = dict.fromkeys(("val/accuracy", "test/accuracy", "test/balanced_accuracy", "cost/train_seconds"), 0.5)
+    entries = [
+        Entry(run=run_, run_id=run_, status="FINISHED", reason="", metrics=figures, leaky=leaky, groups=groups)
+        for run_, leaky, groups in (("one", True, "recover"), ("two", False, "none"), ("three", False, "recover"))
+    ]
+    study = Study(run_id="0", experiment_id="0", store=Store(uri="sqlite://", artifacts=None))
+    show_study(study, entries, leaderboard(entries))
+    lines = capsys.readouterr().out.splitlines()
+    assert [" ".join(line.split()[1:3]) for line in lines if "0.500" in line] == ["one *", "three │", "two ?"]
+    assert any(line.startswith("* Copies of one photograph") for line in lines)
+    assert any(line.startswith("? Groups were not looked for") for line in lines)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,6 @@
 """The main job from the command line to the store, as a user would run it."""
 
+import shutil
 import signal
 from pathlib import Path
 from typing import NamedTuple
@@ -58,9 +59,21 @@ def test_a_run_ends_with_a_table_that_has_the_trivial_baseline_and_says_where_to
     assert "mlflow.tensorflow.load_model" in first.stdout
 
 
-def test_a_run_says_that_its_split_may_leak(first):
-    assert "copies of one photograph may be on both sides" in first.stdout
-    assert first.run.data.tags["leaky"] == "true"
+def test_a_run_on_whole_photographs_is_not_leaky_and_says_where_its_groups_came_from(first):
+    assert "Careful" not in first.stdout
+    assert "validation *" not in first.stdout
+    assert first.run.data.tags["leaky"] == "false"
+    assert first.run.data.tags["groups"] == "pattern"
+
+
+def test_a_run_shows_its_figures_by_photograph_too(first):
+    assert "accuracy by photograph" in first.stdout
+    assert "photographs" in first.stdout
+    metrics = first.run.data.metrics
+    # Each image is a photograph of its own here.
+    assert (metrics["val/photographs"], metrics["test/photographs"]) == (8, 20)
+    assert metrics["test/photograph_accuracy"] == metrics["test/accuracy"]
+    assert first.run.data.params["photographs.train"] == "32"
 
 
 def test_libraries_keep_to_themselves(first):
@@ -156,6 +169,72 @@ def test_the_same_configuration_gives_the_same_numbers_to_the_last_digit(finishe
     assert metrics[0] == metrics[1]
     tables = [pd.read_parquet(done.artifacts / "predictions.parquet") for done in (first, second)]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
+
+
+@pytest.fixture(scope="module")
+def copies(bccd, tmp_path_factory):
+    """Images whose names say their photograph: three of each, and in test one that training has too."""
+    root = tmp_path_factory.mktemp("copies")
+    for split, numbers in (("TRAIN", range(9)), ("TEST", range(3))):
+        for folder in sorted((bccd / split).iterdir()):
+            (root / split / folder.name).mkdir(parents=True)
+            for number, file in zip(numbers, sorted(folder.iterdir()), strict=False):
+                photograph = f"photo{number // 3}" if split == "TRAIN" or number == 0 else f"test{number}"
+                shutil.copy(file, root / split / folder.name / f"{folder.name}-{photograph}-{number}.jpeg")
+    return root
+
+
+BY_NAME = "data.groups_pattern='/([A-Z]+-[a-z0-9]+)-'"
+
+
+def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts(copies, tmp_path):
+    said = run(["train", *small(copies), BY_NAME], cwd=tmp_path)
+    assert said.returncode == 2
+    (line,) = said.stderr.splitlines()
+    assert line.startswith(
+        "bloodcell: data.on_shared_groups=error: training and test share 4 photographs (12 of 36 and 4 of 12 images, "
+        "for example TRAIN/EOSINOPHIL/EOSINOPHIL-photo0-0.jpeg and TEST/EOSINOPHIL/EOSINOPHIL-photo0-0.jpeg); "
+    )
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_and_listed(copies, tmp_path):
+    said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "Left out because another side has their photograph: 12, listed in shared_images.csv." in said.stdout
+    (kept,) = runs_in(tmp_path)
+    assert kept.data.tags["leaky"] == "false"
+    assert (kept.data.params["images.left_out"], kept.data.params["images.train"]) == ("12", "12")
+    listed = pd.read_csv(artifacts_of(kept) / "shared_images.csv")
+    assert listed["group"].tolist() == [f"{label}-photo0" for label in sorted(set(listed["label"])) for _ in range(3)]
+    manifest = pd.read_parquet(artifacts_of(kept) / "manifest.parquet")
+    assert (manifest.groupby("group")["split"].nunique() == 1).all()
+
+
+def test_a_split_by_file_goes_on_marked_with_how_many_images_have_a_copy(copies, tmp_path):
+    said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=allow", "split=notebook"], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    sentence = (
+        "4 of 4 validation images have a copy of their photograph in training; "
+        "4 of 12 test images have a copy of their photograph in training; "
+        "4 of 12 test images have a copy of their photograph in validation: figures say too much."
+    )
+    assert said.stderr.splitlines()[0] == f"bloodcell: careful: {sentence}"
+    assert f"Careful: {sentence}" in said.stdout
+    assert "validation *" in said.stdout
+    assert "test *" in said.stdout
+    (kept,) = runs_in(tmp_path)
+    assert kept.data.tags["leaky"] == "true"
+    assert sentence in kept.data.tags["mlflow.note.content"]
+
+
+def test_where_nobody_looked_for_groups_the_run_says_that_nothing_is_known(bccd, tmp_path):
+    said = run(["train", *small(bccd), "data.groups=none", "data.groups_pattern=null"], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "Groups were not looked for (data.groups=none)" in said.stdout
+    assert "validation ?" in said.stdout
+    (kept,) = runs_in(tmp_path)
+    assert (kept.data.tags["leaky"], kept.data.tags["groups"]) == ("unknown", "none")
 
 
 def test_a_run_whose_loss_explodes_ends_as_failed_with_the_reason(bccd, tmp_path):

@@ -23,7 +23,9 @@ class Entry:
     metrics
         Its final figures by their names, such as ``val/accuracy``.
     leaky
-        Whether copies of one photograph may be on both sides of its split.
+        Whether copies of one photograph are, or can be, on two sides of its split.
+    groups
+        Where its groups came from; with ``none`` nobody looked for them, so that leaks are not known.
     """
 
     run: str
@@ -32,6 +34,7 @@ class Entry:
     reason: str
     metrics: dict[str, float]
     leaky: bool
+    groups: str
 
 
 def leaderboard(entries: Sequence[Entry]) -> pd.DataFrame:
@@ -41,7 +44,7 @@ def leaderboard(entries: Sequence[Entry]) -> pd.DataFrame:
     -------
     DataFrame
         One row for each finished run: ``run, val_accuracy, val_log_loss, test_accuracy, test_balanced_accuracy,
-        baseline_accuracy`` (the majority class on test), ``seconds, parameters, leaky, run_id``.
+        baseline_accuracy`` (the majority class on test), ``seconds, parameters, leaky, groups, run_id``.
     """
     rows = [
         {
@@ -54,6 +57,7 @@ def leaderboard(entries: Sequence[Entry]) -> pd.DataFrame:
             "seconds": entry.metrics.get("cost/train_seconds"),
             "parameters": entry.metrics.get("cost/parameters"),
             "leaky": entry.leaky,
+            "groups": entry.groups,
             "run_id": entry.run_id,
         }
         for entry in entries
@@ -61,7 +65,7 @@ def leaderboard(entries: Sequence[Entry]) -> pd.DataFrame:
     ]
     columns = [
         *("run", "val_accuracy", "val_log_loss", "test_accuracy", "test_balanced_accuracy", "baseline_accuracy"),
-        *("seconds", "parameters", "leaky", "run_id"),
+        *("seconds", "parameters", "leaky", "groups", "run_id"),
     ]
     table = pd.DataFrame(rows, columns=columns)
     return table.sort_values(["val_accuracy", "val_log_loss", "run"], ascending=[False, True, True], ignore_index=True)

@@ -1,16 +1,89 @@
 """How validation images are taken from the training images.
 
-Every split is a function from a manifest to a manifest in which some rows of ``train`` have become ``val``; the test
-rows are never touched. The splits here look at files, not at groups, so copies of one photograph can fall on both
-sides: they leak.
+Every split turns a manifest into one, or into one for each fold, in which some rows of ``train`` have become ``val``;
+the test rows are never touched. `group_holdout` and `group_kfold` take whole groups. `random_split` and
+`notebook_split` look at files, so copies of one photograph can fall on both sides: they leak.
 """
 
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
+import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import RepeatedStratifiedKFold, train_test_split
 
 from bloodcell.errors import UserError
+
+
+def group_holdout(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
+    """Take a random fraction of each class's groups, each with all its training images.
+
+    A group whose images have several labels counts for its most frequent one.
+
+    Parameters
+    ----------
+    manifest
+        As in `bloodcell.data.manifest.ImageSet`.
+    fraction
+        Share of each class's groups, between 0 and 1; rounded, but at least one is taken and one left.
+    seed
+        Same seed and images, same split, whatever the order of the rows.
+
+    Raises
+    ------
+    UserError
+        If a class has fewer than two groups.
+    """
+    groups = _training_groups(manifest)
+    counts = _groups_per_class(manifest, groups)
+    if counts.min() < 2:
+        raise UserError(
+            f"split=group_holdout: a class needs two groups, one for each side, and {_fewest(counts)}; "
+            "add images of other photographs"
+        )
+    random = np.random.default_rng(seed)
+    taken: list[str] = []
+    for label, count in counts.items():
+        n_taken = min(max(round(fraction * count), 1), count - 1)
+        taken += random.permutation(groups.index[groups == label])[:n_taken].tolist()
+    return _groups_as_validation(manifest, taken)
+
+
+def group_kfold(manifest: pd.DataFrame, *, folds: int, repeats: int, seed: int) -> list[pd.DataFrame]:
+    """Make folds of whole groups, each class's groups spread evenly over them.
+
+    A group whose images have several labels counts for its most frequent one.
+
+    Parameters
+    ----------
+    manifest
+        As in `bloodcell.data.manifest.ImageSet`.
+    folds
+        How many, at least 2.
+    repeats
+        How many times, each with folds of its own.
+    seed
+        Same seed and images, same folds, whatever the order of the rows.
+
+    Returns
+    -------
+    list of DataFrame
+        ``folds * repeats`` manifests, repeat after repeat; in each repeat every training image is in validation once.
+
+    Raises
+    ------
+    UserError
+        If a class has fewer groups than there are folds.
+    """
+    groups = _training_groups(manifest)
+    counts = _groups_per_class(manifest, groups)
+    if counts.min() < folds:
+        raise UserError(
+            f"split.folds={folds}: each class needs a group for every fold, and {_fewest(counts)}; "
+            "lower split.folds or add images of other photographs"
+        )
+    splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
+    return [_groups_as_validation(manifest, groups.index[taken]) for _, taken in splitter.split(groups, groups)]
 
 
 def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
@@ -106,12 +179,29 @@ def _folder_and_name(path: str) -> tuple[str, str]:
     return str(PurePosixPath(path).parent), PurePosixPath(path).name
 
 
-def divides_groups(manifest: pd.DataFrame) -> bool:
-    """Whether images of one group are in more than one split."""
-    return bool((manifest.groupby("group")["split"].nunique() > 1).any())
+def _training_groups(manifest: pd.DataFrame) -> pd.Series:
+    """Return the most frequent label of each group's training images, by group, in the order of the groups' names."""
+    train = manifest[manifest["split"] == "train"]
+    counts = train.groupby(["group", "label"]).size().rename("images").reset_index()
+    ranked = counts.sort_values(["group", "images", "label"], ascending=[True, False, True])
+    return ranked.drop_duplicates("group").set_index("group")["label"]
 
 
-def _as_validation(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int]") -> pd.DataFrame:
+def _groups_per_class(manifest: pd.DataFrame, groups: pd.Series) -> pd.Series:
+    classes = sorted(manifest.loc[manifest["split"] == "train", "label"].unique())
+    return groups.value_counts().reindex(classes, fill_value=0)
+
+
+def _fewest(counts: pd.Series) -> str:
+    every = ", ".join(f"{label} {count}" for label, count in counts.items())
+    return f"class {counts.idxmin()} has {counts.min()} (groups by class: {every})"
+
+
+def _groups_as_validation(manifest: pd.DataFrame, groups: Iterable[str]) -> pd.DataFrame:
+    return _as_validation(manifest, manifest["group"].isin(groups) & (manifest["split"] == "train"))
+
+
+def _as_validation(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int] | pd.Series[bool]") -> pd.DataFrame:
     changed = manifest.copy()
     changed.loc[taken, "split"] = "val"
     return changed

@@ -11,35 +11,35 @@ from numpy.typing import NDArray
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.gallery import error_gallery
 from bloodcell.evaluation.metrics import classification_report_text, confusion, evaluate, per_class
+from bloodcell.evaluation.photographs import photograph_figures
 from bloodcell.evaluation.plots import confusion_matrix, per_class_bars
-from bloodcell.evaluation.predictions import label_indices, most_confident_errors, probabilities_of
+from bloodcell.evaluation.predictions import label_indices, most_confident_errors, predictions_table, probabilities_of
 
 N_ERRORS = 16
 DPI = 120
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
-    """Return all metrics of a predictions table; see `bloodcell.evaluation.metrics.evaluate`."""
-    return evaluate(
+    """Return all metrics of a predictions table, by image and by photograph.
+
+    See `bloodcell.evaluation.metrics.evaluate` and `bloodcell.evaluation.photographs.photograph_figures`.
+    """
+    by_image = evaluate(
         labels=label_indices(table, classes),
         probabilities=probabilities_of(table, classes),
         classes=classes,
         label_smoothing=label_smoothing,
     )
+    return by_image | photograph_figures(table, classes=classes)
 
 
 def evaluate_majority(
     table: pd.DataFrame, *, training_labels: NDArray[np.int64], classes: Sequence[str], label_smoothing: float
 ) -> dict[str, float]:
     """Return the metrics that the training classes' frequencies would have had on the same images."""
-    return evaluate(
-        labels=label_indices(table, classes),
-        probabilities=majority_probabilities(
-            training_labels=training_labels, n_classes=len(classes), n_images=len(table)
-        ),
-        classes=classes,
-        label_smoothing=label_smoothing,
-    )
+    probabilities = majority_probabilities(training_labels=training_labels, n_classes=len(classes), n_images=len(table))
+    majority = predictions_table(manifest=table, probabilities=probabilities, classes=classes)
+    return evaluate_table(majority, classes=classes, label_smoothing=label_smoothing)
 
 
 def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:

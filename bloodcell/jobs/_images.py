@@ -1,39 +1,93 @@
-"""From a configuration to the images that a job works on."""
+"""From a configuration to the images that a job works on: found, grouped, split and checked for leaks."""
 
-from dataclasses import replace
+import hashlib
+from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bloodcell.config import BccdData, DataConfig, FolderData, NotebookSplit, SplitConfig, TrainConfig
-from bloodcell.data.manifest import ImageSet
+from bloodcell.config import (
+    BccdData,
+    DataConfig,
+    GroupHoldoutSplit,
+    GroupKfoldSplit,
+    NotebookSplit,
+    RandomSplit,
+    SplitConfig,
+    TrainConfig,
+)
+from bloodcell.data.groups import folder_groups, listed_groups, matched_groups, recovered_groups, single_groups
+from bloodcell.data.leaks import Leak, settle, shared_in_folds, shared_photographs
+from bloodcell.data.manifest import ImageSet, digest
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sources import load_bccd, load_folders
-from bloodcell.data.splits import divides_groups, limit_per_class, notebook_split, random_split, same_images
+from bloodcell.data.splits import (
+    group_holdout,
+    group_kfold,
+    limit_per_class,
+    notebook_split,
+    random_split,
+    same_images,
+)
 
 
-def prepare_images(config: TrainConfig) -> ImageSet:
-    """Find, check, limit and split the images that a configuration asks for.
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Images that are ready for training.
+
+    Attributes
+    ----------
+    images
+        The images; those of a cross-validation are in ``train`` and ``test`` only.
+    split
+        How validation was taken: the split's name, or ``given``.
+    leak
+        What is known of leaks.
+    left_out
+        The manifest's rows of images that were left out because their photograph is on another side too.
+    folds
+        The same for each fold of a cross-validation, in order; empty where there is only one split.
+    """
+
+    images: ImageSet
+    split: str
+    leak: Leak
+    left_out: pd.DataFrame
+    folds: "tuple[Prepared, ...]" = ()
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with any image or its side of the split, in any fold."""
+        if not self.folds:
+            return digest(self.images.manifest)
+        return hashlib.sha256("".join(fold.digest for fold in self.folds).encode()).hexdigest()[:16]
+
+
+def prepare_images(config: TrainConfig) -> Prepared:
+    """Find, check, limit, group and split the images that a configuration asks for.
 
     Raises
     ------
     UserError
-        If they cannot be used.
+        If they cannot be used, or copies of one photograph are on two sides that nobody allowed.
     """
     images = _load(config.data)
-    manifest = images.manifest
     if config.debug.limit_per_class is not None:
-        manifest = limit_per_class(manifest, limit=config.debug.limit_per_class)
-    if "val" not in set(manifest["split"]):
-        manifest = _split(manifest, config.split)
+        images = replace(images, manifest=limit_per_class(images.manifest, limit=config.debug.limit_per_class))
     if config.debug.overfit_images is not None:
-        manifest = same_images(manifest, n_images=config.debug.overfit_images)
-    return replace(images, manifest=manifest)
-
-
-def may_leak(config: TrainConfig, images: ImageSet) -> bool:
-    """Whether copies of one photograph may be on two sides of the split; only exact copies are known for sure."""
-    files_were_split = not (isinstance(config.data, FolderData) and config.data.val_dir)
-    return files_were_split or divides_groups(images.manifest)
+        images = replace(images, manifest=same_images(images.manifest, n_images=config.debug.overfit_images))
+        return _prepared(_grouped(images, config.data), config, split="the same images", on_shared_groups="allow")
+    images = _grouped(images, config.data)
+    if "val" in set(images.manifest["split"]):
+        return _prepared(images, config, split="given")
+    whole = _prepared(images, config, split=config.split.name)
+    parts = [
+        _prepared(replace(images, manifest=manifest), config, split=config.split.name)
+        for manifest in _split(whole.images.manifest, config.split)
+    ]
+    if len(parts) == 1:
+        return replace(parts[0], left_out=pd.concat([whole.left_out, parts[0].left_out], ignore_index=True))
+    shared = shared_in_folds([part.images.manifest for part in parts])
+    return replace(whole, leak=replace(whole.leak, shared=[*whole.leak.shared, *shared]), folds=tuple(parts))
 
 
 def samples_of(images: ImageSet, split: str, config: TrainConfig) -> Samples:
@@ -55,7 +109,41 @@ def _load(data: DataConfig) -> ImageSet:
     return load_folders(folders=folders, on_bad_image=data.on_bad_image)
 
 
-def _split(manifest: pd.DataFrame, split: SplitConfig) -> pd.DataFrame:
-    if isinstance(split, NotebookSplit):
-        return notebook_split(manifest, fraction=split.fraction)
-    return random_split(manifest, fraction=split.fraction, seed=split.seed)
+def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
+    # That a source has the setting that it needs was checked with the configuration.
+    match data.groups:
+        case "recover":
+            return recovered_groups(images)
+        case "column":
+            return listed_groups(images, file=str(data.groups_file), column=data.groups_column)
+        case "pattern":
+            return matched_groups(images, pattern=str(data.groups_pattern))
+        case "folder":
+            return folder_groups(images)
+        case "none":
+            return single_groups(images)
+
+
+def _split(manifest: pd.DataFrame, split: SplitConfig) -> list[pd.DataFrame]:
+    """Return the manifest with validation taken, once for every fold."""
+    match split:
+        case GroupHoldoutSplit():
+            return [group_holdout(manifest, fraction=split.fraction, seed=split.seed)]
+        case GroupKfoldSplit():
+            return group_kfold(manifest, folds=split.folds, repeats=split.repeats, seed=split.seed)
+        case RandomSplit():
+            return [random_split(manifest, fraction=split.fraction, seed=split.seed)]
+        case NotebookSplit():
+            return [notebook_split(manifest, fraction=split.fraction)]
+
+
+def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_groups: str | None = None) -> Prepared:
+    """Settle what is on two sides, and say what is known of leaks.
+
+    A split by file that was asked for by name may have copies on both sides of training and validation.
+    """
+    by_file = split in ("random", "notebook") and "val" in set(images.manifest["split"])
+    policy = on_shared_groups or ("allow" if by_file else config.data.on_shared_groups)
+    manifest, left_out = settle(images.manifest, on_shared_groups=policy)
+    leak = Leak(shared=shared_photographs(manifest), by_file=by_file, looked_for=config.data.groups != "none")
+    return Prepared(images=replace(images, manifest=manifest), split=split, leak=leak, left_out=left_out)

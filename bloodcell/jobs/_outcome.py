@@ -1,7 +1,7 @@
 """What came out of a training: measured, written into the run's folder, kept in MLflow, shown on the terminal."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -11,15 +11,19 @@ from rich.table import Table
 
 from bloodcell.config import TrackingConfig, TrainConfig
 from bloodcell.data.images import read_image
+from bloodcell.data.leaks import Leak
 from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.predictions import write_predictions
 from bloodcell.evaluation.report import evaluate_majority, evaluate_table, per_class_of, write_report
 from bloodcell.files import replacing
+from bloodcell.jobs._images import Prepared
 from bloodcell.tracking.run import TrackedRun
 from bloodcell.tracking.store import Store
 
+FOLD_MEAN, FOLD_STD = "accuracy_fold_mean", "accuracy_fold_std"
 SHOWN = {
     "accuracy": "accuracy",
+    "photograph_accuracy": "accuracy by photograph",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "auroc": "AUROC, one against the rest",
@@ -28,7 +32,6 @@ SHOWN = {
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
-LEAKY = "copies of one photograph may be on both sides of this split; if so, validation says too much."
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,21 +40,25 @@ class Outcome:
 
     Attributes
     ----------
+    predictions
+        Every prediction for a held-out image; in a cross-validation with repeats an image has several.
     tables
-        The predictions of each held-out split.
+        The predictions of each held-out split, every image once: what the figures are of.
     metrics
         By split, and by ``baseline/<split>`` those of the majority class on the same images.
-    leaky
-        Whether copies of one photograph may be on two sides of the split.
+    leak
+        What is known of leaks in the split.
     """
 
+    predictions: pd.DataFrame
     tables: Mapping[str, pd.DataFrame]
     metrics: Mapping[str, Mapping[str, float]]
-    leaky: bool
+    leak: Leak
 
 
-def measure(tables: Mapping[str, pd.DataFrame], *, images: ImageSet, label_smoothing: float, leaky: bool) -> Outcome:
+def measure(tables: Mapping[str, pd.DataFrame], *, prepared: Prepared, label_smoothing: float) -> Outcome:
     """Measure the predictions, and what the majority class of training would have had."""
+    images = prepared.images
     training_labels = images.class_indices(images.part("train"))
     metrics: dict[str, Mapping[str, float]] = {}
     for split, table in tables.items():
@@ -59,12 +66,13 @@ def measure(tables: Mapping[str, pd.DataFrame], *, images: ImageSet, label_smoot
         metrics[f"baseline/{split}"] = evaluate_majority(
             table, training_labels=training_labels, classes=images.classes, label_smoothing=label_smoothing
         )
-    return Outcome(tables=tables, metrics=metrics, leaky=leaky)
+    predictions = pd.concat(tables.values(), ignore_index=True)
+    return Outcome(predictions=predictions, tables=tables, metrics=metrics, leak=prepared.leak)
 
 
 def write_outcome(outcome: Outcome, *, images: ImageSet, folder: Path) -> None:
     """Write predictions, metrics, reports and pictures into a folder."""
-    write_predictions(pd.concat(outcome.tables.values(), ignore_index=True), folder / "predictions.parquet")
+    write_predictions(outcome.predictions, folder / "predictions.parquet")
     with replacing(folder / "metrics.json") as partial:
         partial.write_text(json.dumps(outcome.metrics, indent=2), encoding="utf-8")
     for split, table in outcome.tables.items():
@@ -77,48 +85,84 @@ def write_outcome(outcome: Outcome, *, images: ImageSet, folder: Path) -> None:
         )
 
 
-def keep_outcome(tracked: TrackedRun, outcome: Outcome, *, images: ImageSet) -> None:
+def keep_outcome(tracked: TrackedRun, outcome: Outcome, *, classes: Sequence[str]) -> None:
     """Keep figures, per-class tables and a description in MLflow."""
     for prefix, values in outcome.metrics.items():
         tracked.log_metrics(values, prefix=prefix)
     for split, table in outcome.tables.items():
-        tracked.log_table(per_class_of(table, classes=images.classes), f"report/{split}.json")
+        tracked.log_table(per_class_of(table, classes=classes), f"report/{split}.json")
     tracked.describe(_description(outcome))
 
 
 def show_outcome(
-    outcome: Outcome, *, config: TrainConfig, images: ImageSet, tracked: TrackedRun, model_uri: str
+    outcome: Outcome, *, config: TrainConfig, prepared: Prepared, tracked: TrackedRun, models: Sequence[str]
 ) -> None:
-    """Print the figures and where to look next."""
+    """Print the figures and where to look next.
+
+    Parameters
+    ----------
+    outcome
+        The predictions and figures.
+    config, prepared
+        What was asked for, and the images.
+    tracked
+        The run.
+    models
+        Where to load the model from, or that of each fold.
+    """
     console = Console(highlight=False, soft_wrap=True)
-    table = Table(title=f"{config.backbone.name}, {config.split.name} split", title_justify="left")
+    console.print(_table(outcome, title=f"{config.backbone.name}, {prepared.split} split"))
+    for line in _left_out(prepared):
+        console.print(line)
+    if outcome.leak.sentence:
+        console.print(f"Careful: {outcome.leak.sentence}", markup=False)
+    console.print(f"Look at it  {_ui(config.tracking, tracked.store)}", markup=False)
+    others = f" (fold 1; the other {len(models) - 1} are in folds.csv)" if len(models) > 1 else ""
+    load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"
+    console.print(f"Load it     {load}", markup=False)
+    console.print(f"Its files   {tracked.folder}", markup=False)
+
+
+def _table(outcome: Outcome, *, title: str) -> Table:
+    leak = outcome.leak
+    table = Table(title=title, title_justify="left")
     table.add_column("")
-    for heading in ("validation", "test", "majority class on test"):
+    for heading in (f"validation{leak.mark('val')}", f"test{leak.mark('test')}", "majority class on test"):
         table.add_column(heading, justify="right")
     columns = [outcome.metrics[part] for part in ("val", "test", "baseline/test")]
     for name, label in SHOWN.items():
         table.add_row(label, *(f"{column[name]:.3f}" for column in columns))
+    if FOLD_MEAN in outcome.metrics["val"]:
+        mean, deviation = (outcome.metrics["val"][name] for name in (FOLD_MEAN, FOLD_STD))
+        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", "", "")
     table.add_row("images", *(str(len(outcome.tables[split])) for split in ("val", "test", "test")))
-    console.print(table)
+    table.add_row("photographs", *(f"{column['photographs']:.0f}" for column in columns))
+    return table
+
+
+def _left_out(prepared: Prepared) -> list[str]:
+    images, parts = prepared.images, (prepared, *prepared.folds)
+    lines = []
     if len(images.unreadable):
-        console.print(f"Left out because they cannot be read: {len(images.unreadable)}, listed in the run.")
+        lines.append(f"Left out because they cannot be read: {len(images.unreadable)}, listed in the run.")
     if images.other_files:
-        console.print(f"Left out because their names are not images': {len(images.other_files)}, listed in the log.")
-    if outcome.leaky:
-        console.print(f"Careful: {LEAKY}")
-    console.print(f"Look at it  {_ui(config.tracking, tracked.store)}", markup=False)
-    console.print(f"Load it     mlflow.tensorflow.load_model({model_uri!r}), from {tracked.store.label}", markup=False)
-    console.print(f"Its files   {tracked.folder}", markup=False)
+        lines.append(f"Left out because their names are not images': {len(images.other_files)}, listed in the log.")
+    if count := sum(len(part.left_out) for part in parts):
+        lines.append(f"Left out because another side has their photograph: {count}, listed in shared_images.csv.")
+    return lines
 
 
 def _description(outcome: Outcome) -> str:
-    lines = [
-        f"- {split}: accuracy {outcome.metrics[split]['accuracy']:.3f} on {len(table)} images "
-        f"(majority class {outcome.metrics[f'baseline/{split}']['accuracy']:.3f})"
-        for split, table in outcome.tables.items()
-    ]
-    if outcome.leaky:
-        lines.append(f"- **Careful:** {LEAKY}")
+    lines = []
+    for split, table in outcome.tables.items():
+        figures, majority = outcome.metrics[split], outcome.metrics[f"baseline/{split}"]["accuracy"]
+        lines.append(
+            f"- {split}{outcome.leak.mark(split)}: accuracy {figures['accuracy']:.3f} on {len(table)} images "
+            f"(majority class {majority:.3f}), by photograph {figures['photograph_accuracy']:.3f} on "
+            f"{figures['photographs']:.0f}"
+        )
+    if outcome.leak.sentence:
+        lines.append(f"- **Careful:** {outcome.leak.sentence}")
     lines.append("- Artifacts: `plots/`, `report/`, `predictions.parquet`, `manifest.parquet`, `config.yaml`")
     return "\n".join(lines)
 

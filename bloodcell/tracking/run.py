@@ -23,6 +23,8 @@ from bloodcell.tracking.store import Store, open_store, redact
 log = logging.getLogger(__name__)
 
 SWEEP_JOB_TAG = "sweep_job"
+FOLD_TAG = "fold"
+"""What tells the run of a fold, which is a part of a cross-validation, from a run of its own."""
 REASON_TAG = "reason"
 MAX_REASON = 500
 
@@ -35,6 +37,8 @@ class TrackedRun:
     ----------
     run_id
         MLflow's id.
+    experiment_id
+        MLflow's experiment that it is in.
     store
         Where it is kept.
     folder
@@ -42,6 +46,7 @@ class TrackedRun:
     """
 
     run_id: str
+    experiment_id: str
     store: Store
     folder: Path
     _waiting: list[Metric] = field(default_factory=list)
@@ -134,24 +139,67 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
     """
     store, experiment_id = open_store(tracking)
     marks = {} if tracking.sweep_job is None else {SWEEP_JOB_TAG: str(tracking.sweep_job)}
-    active = mlflow.start_run(
-        experiment_id=experiment_id,
-        run_name=name,
-        parent_run_id=tracking.parent_run,
-        nested=tracking.parent_run is not None,
-        tags={**tags, **marks},
-    )
-    run = TrackedRun(run_id=active.info.run_id, store=store, folder=folder)
     try:
-        yield run
-    except BaseException as error:
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
-        _end(RunStatus.KILLED if interrupted else RunStatus.FAILED, reason_of(error))
+        with _under_way(
+            experiment_id=experiment_id,
+            name=name,
+            parent=tracking.parent_run,
+            tags={**tags, **marks},
+            store=store,
+            folder=folder,
+        ) as run:
+            yield run
+    except Exception as error:
         if _is_of_store(error):
             raise StoreLostError(
                 f"{store.label}: was lost in the middle of the run ({_one_line(error)}); "
                 f"everything that the run made is in {folder}"
             ) from error
+        raise
+
+
+@contextmanager
+def fold_run(
+    whole: TrackedRun, *, number: int, n_folds: int, tags: Mapping[str, str], folder: Path
+) -> Iterator[TrackedRun]:
+    """Start the run of one fold within that of its cross-validation; it ends as `tracked_run` does.
+
+    Parameters
+    ----------
+    whole
+        The cross-validation's run.
+    number
+        The fold's, from 1.
+    n_folds
+        How many there are.
+    tags
+        The fold's own.
+    folder
+        Where everything of the fold is kept on this machine.
+    """
+    with _under_way(
+        experiment_id=whole.experiment_id,
+        name=f"fold {number} of {n_folds}",
+        parent=whole.run_id,
+        tags={**tags, FOLD_TAG: str(number)},
+        store=whole.store,
+        folder=folder,
+    ) as run:
+        yield run
+
+
+@contextmanager
+def _under_way(
+    *, experiment_id: str, name: str, parent: str | None, tags: Mapping[str, str], store: Store, folder: Path
+) -> Iterator[TrackedRun]:
+    active = mlflow.start_run(
+        experiment_id=experiment_id, run_name=name, parent_run_id=parent, nested=parent is not None, tags=dict(tags)
+    )
+    try:
+        yield TrackedRun(run_id=active.info.run_id, experiment_id=experiment_id, store=store, folder=folder)
+    except BaseException as error:
+        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
+        _end(RunStatus.KILLED if interrupted else RunStatus.FAILED, reason_of(error))
         raise
     else:
         mlflow.end_run()

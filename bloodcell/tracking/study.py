@@ -81,16 +81,14 @@ def close_children(study: Study, *, expected: int | None, interrupted: bool) -> 
         Whether the sweep was stopped: then what did not start is not missing.
     """
     client = MlflowClient()
-    runs = _children(client, study)
+    runs = _children(client, study.experiment_id, study.run_id)
     for run in runs:
-        if not RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
-            client.set_tag(run.info.run_id, REASON_TAG, LOST)
-            client.set_terminated(run.info.run_id, "KILLED" if interrupted else "FAILED")
+        _close(client, run, status="KILLED" if interrupted else "FAILED")
     numbers = {run.data.tags.get(SWEEP_JOB_TAG) for run in runs}
     for number in range(0 if interrupted or expected is None else expected):
         if str(number) not in numbers:
             _record_failure(study.run_id, study.experiment_id, str(number), f"run {number}", LOST, {})
-    return [_entry(run) for run in _children(client, study)]
+    return [_entry(run) for run in _children(client, study.experiment_id, study.run_id)]
 
 
 def end_study(study: Study, entries: Sequence[Entry], *, interrupted: bool) -> pd.DataFrame:
@@ -161,13 +159,23 @@ def _record_failure(
     client.set_terminated(run.info.run_id, "FAILED")
 
 
-def _children(client: MlflowClient, study: Study) -> list[Run]:
+def _close(client: MlflowClient, run: Run, *, status: str) -> None:
+    """Put an end to a run that has none, and to its folds that have none."""
+    if RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
+        return
+    for fold in _children(client, run.info.experiment_id, run.info.run_id):
+        _close(client, fold, status=status)
+    client.set_tag(run.info.run_id, REASON_TAG, LOST)
+    client.set_terminated(run.info.run_id, status)
+
+
+def _children(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
     found: list[Run] = []
     token = None
     while token != "":
         page = client.search_runs(
-            [study.experiment_id],
-            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{study.run_id}'",
+            [experiment_id],
+            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'",
             order_by=["attributes.start_time ASC"],
             page_token=token,
         )
@@ -184,4 +192,5 @@ def _entry(run: Run) -> Entry:
         reason=run.data.tags.get(REASON_TAG, ""),
         metrics=run.data.metrics,
         leaky=run.data.tags.get("leaky") == "true",
+        groups=run.data.tags.get("groups", ""),
     )

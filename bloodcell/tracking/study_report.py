@@ -9,16 +9,20 @@ from rich.table import Table
 from bloodcell.comparison.leaderboard import Entry
 from bloodcell.tracking.study import Study
 
+MARKS = {
+    "*": "Copies of one photograph can be on two sides of its split: its figures may say too much.",
+    "?": "Groups were not looked for (data.groups=none): whether its split leaks is not known.",
+}
+
 
 def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame) -> None:
     """Print a study's leaderboard, what failed, and where to look next."""
     console = Console(highlight=False, soft_wrap=True)
     if len(table):
         console.print(_leaderboard(table))
-        if table["leaky"].any():
-            console.print(
-                "* Copies of one photograph may be on both sides of its split; if so, validation says too much."
-            )
+        marks = {_mark(bool(row.leaky), str(row.groups)) for row in table.itertuples()}
+        for mark in sorted(marks & MARKS.keys()):
+            console.print(f"{mark} {MARKS[mark]}")
     failed = [entry for entry in entries if entry.status != "FINISHED"]
     for entry in failed:
         console.print(f"{entry.status}  {entry.run}: {entry.reason}", markup=False)
@@ -34,7 +38,7 @@ def _leaderboard(table: pd.DataFrame) -> Table:
         drawn.add_column(heading, justify="right", no_wrap=True)
     for row in table.itertuples():
         drawn.add_row(
-            str(row.run) + (" *" if row.leaky else ""),
+            f"{row.run} {_mark(bool(row.leaky), str(row.groups))}".strip(),
             f"{row.val_accuracy:.3f}",
             f"{row.test_accuracy:.3f}",
             f"{row.test_balanced_accuracy:.3f}",
@@ -44,3 +48,7 @@ def _leaderboard(table: pd.DataFrame) -> Table:
     baselines = table["baseline_accuracy"]
     drawn.add_row("the majority class", "", f"{baselines.max():.3f}", "", "")
     return drawn
+
+
+def _mark(leaky: bool, groups: str) -> str:
+    return "*" if leaky else "?" if groups == "none" else ""

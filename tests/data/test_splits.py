@@ -12,7 +12,14 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from bloodcell.data.sources import load_folders
-from bloodcell.data.splits import divides_groups, limit_per_class, notebook_split, random_split, same_images
+from bloodcell.data.splits import (
+    group_holdout,
+    group_kfold,
+    limit_per_class,
+    notebook_split,
+    random_split,
+    same_images,
+)
 from bloodcell.errors import UserError
 
 
@@ -204,10 +211,103 @@ def test_overfitting_refuses_fewer_images_than_classes() -> None:
         same_images(manifest_of({"A": 9, "B": 7, "C": 5}), n_images=2)
 
 
-def test_a_group_on_two_sides_is_noticed() -> None:
-    manifest = manifest_of({"A": 4, "B": 4})
-    assert not divides_groups(manifest)
-    within = manifest.assign(group=manifest["split"] + manifest["label"])
-    assert not divides_groups(within)
-    assert divides_groups(notebook_split(within, fraction=0.5))
-    assert divides_groups(same_images(manifest, n_images=2))
+# Rows of (group, label, split): groups of any size, with one label or several, in training, test or both.
+ROWS = st.lists(
+    st.tuples(st.integers(0, 14), st.sampled_from("AB"), st.sampled_from(["train", "train", "test"])), max_size=40
+)
+
+
+def manifest_with_groups(rows: list[tuple[int, str, str]], *, at_least: int) -> pd.DataFrame:
+    """Make a manifest of these rows, and of ``at_least`` more groups of each class."""
+    sure = [(f"{label}{number}", label, "train") for label in "AB" for number in range(at_least)]
+    table = pd.DataFrame([*((str(group), *rest) for group, *rest in rows), *sure], columns=["group", "label", "split"])
+    names = [f"{number}.png" for number in range(len(table))]
+    return table.assign(path=names, sha256=names)
+
+
+def assert_no_training_group_is_divided(after: pd.DataFrame) -> None:
+    sides = after[after["split"] != "test"].groupby("group")["split"].nunique()
+    assert (sides == 1).all()
+
+
+def assert_every_class_is_on_both_sides(after: pd.DataFrame) -> None:
+    for split in ("train", "val"):
+        assert set(after.loc[after["split"] == split, "label"]) == {"A", "B"}
+
+
+@settings(max_examples=100, deadline=None)
+@given(rows=ROWS, fraction=FRACTIONS, seed=st.integers(0, 2**32 - 1))
+def test_a_group_holdout_divides_no_group_of_any_manifest(
+    rows: list[tuple[int, str, str]], fraction: float, seed: int
+) -> None:
+    before = manifest_with_groups(rows, at_least=2)
+    after = group_holdout(before, fraction=fraction, seed=seed)
+    assert_only_training_images_became_validation(before, after)
+    assert_no_training_group_is_divided(after)
+    assert_every_class_is_on_both_sides(after)
+    shuffled = group_holdout(before.sample(frac=1, random_state=seed), fraction=fraction, seed=seed)
+    pd.testing.assert_frame_equal(shuffled.sort_index(), after)
+
+
+@settings(max_examples=60, deadline=None)
+@given(rows=ROWS, folds=st.integers(2, 4), repeats=st.integers(1, 3), seed=st.integers(0, 2**32 - 1))
+def test_group_folds_divide_no_group_of_any_manifest_and_validate_on_every_image_once_in_each_repeat(
+    rows: list[tuple[int, str, str]], folds: int, repeats: int, seed: int
+) -> None:
+    before = manifest_with_groups(rows, at_least=folds)
+    parts = group_kfold(before, folds=folds, repeats=repeats, seed=seed)
+    assert len(parts) == folds * repeats
+    for part in parts:
+        assert_only_training_images_became_validation(before, part)
+        assert_no_training_group_is_divided(part)
+        assert_every_class_is_on_both_sides(part)
+    for repeat in range(repeats):
+        validated = sum((part["split"] == "val").astype(int) for part in parts[repeat * folds : (repeat + 1) * folds])
+        assert (validated == (before["split"] == "train")).all()
+    shuffled = group_kfold(before.sample(frac=1, random_state=seed), folds=folds, repeats=repeats, seed=seed)
+    for part, same in zip(parts, shuffled, strict=True):
+        pd.testing.assert_frame_equal(same.sort_index(), part)
+
+
+@settings(max_examples=40)
+@given(counts=st.dictionaries(st.sampled_from("ABC"), st.integers(2, 30), min_size=2), fraction=FRACTIONS)
+def test_a_group_holdout_takes_the_fraction_of_each_classs_groups(counts: dict[str, int], fraction: float) -> None:
+    after = group_holdout(manifest_of(counts), fraction=fraction, seed=0)
+    for label, count in counts.items():
+        taken = len(paths(after, "val", label))
+        assert 1 <= taken <= count - 1
+        assert abs(taken - fraction * count) <= 1
+
+
+def test_one_seed_gives_one_group_split_and_another_seed_another() -> None:
+    manifest = manifest_of({"A": 20, "B": 30})
+    splits = [tuple(paths(group_holdout(manifest, fraction=0.2, seed=seed), "val")) for seed in (0, 1, 2, 0)]
+    assert splits[0] == splits[3]
+    assert len(set(splits)) == 3
+    folds = [tuple(paths(group_kfold(manifest, folds=3, repeats=2, seed=seed)[0], "val")) for seed in (0, 1, 0)]
+    assert folds[0] == folds[2] != folds[1]
+    one, other = (paths(group_kfold(manifest, folds=3, repeats=2, seed=0)[fold], "val") for fold in (0, 3))
+    assert one != other
+
+
+def test_a_group_with_several_labels_stays_whole_and_counts_for_its_most_frequent() -> None:
+    manifest = manifest_of({"A": 3, "B": 2})
+    mixed = manifest.assign(group=manifest["group"].replace({"trainA2": "trainB0", "trainA1": "trainB0"}))
+    with pytest.raises(UserError, match=r"class B has 1 \(groups by class: A 2, B 1\)"):
+        group_holdout(mixed, fraction=0.5, seed=0)
+
+
+def test_too_few_groups_are_refused_with_the_counts_of_every_class() -> None:
+    manifest = manifest_of({"A": 7, "B": 3, "C": 1})
+    with pytest.raises(UserError) as refused:
+        group_kfold(manifest, folds=3, repeats=1, seed=0)
+    assert str(refused.value) == (
+        "split.folds=3: each class needs a group for every fold, and class C has 1 (groups by class: A 7, B 3, C 1); "
+        "lower split.folds or add images of other photographs"
+    )
+    with pytest.raises(UserError) as refused:
+        group_holdout(manifest, fraction=0.2, seed=0)
+    assert str(refused.value) == (
+        "split=group_holdout: a class needs two groups, one for each side, and class C has 1 (groups by class: "
+        "A 7, B 3, C 1); add images of other photographs"
+    )

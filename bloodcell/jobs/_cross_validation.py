@@ -1,0 +1,146 @@
+"""Cross-validation: a training for every fold, each in a run within the run, and what they come to together."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+
+from bloodcell.config import TrainConfig
+from bloodcell.evaluation.folds import mean_by_image
+from bloodcell.files import replacing
+from bloodcell.jobs._fold import FoldResult, Learner, build_learner, train_fold
+from bloodcell.jobs._images import Prepared
+from bloodcell.jobs._inputs import keep_inputs, tags_of, write_manifests
+from bloodcell.jobs._outcome import FOLD_MEAN, FOLD_STD, Outcome, keep_outcome, measure, write_outcome
+from bloodcell.tracking.run import TrackedRun, fold_run
+
+
+def fold_configs(config: TrainConfig, *, n_folds: int) -> list[TrainConfig]:
+    """Return the configuration of every fold's training, each with a seed of its own; without folds the one there is.
+
+    A fold's seed depends on the configuration's seed and the fold's number only.
+    """
+    if not n_folds:
+        return [config]
+    seeds = [np.random.SeedSequence([config.hyperparameters.seed, fold]) for fold in range(1, n_folds + 1)]
+    return [
+        replace(config, hyperparameters=replace(config.hyperparameters, seed=int(seed.generate_state(1)[0])))
+        for seed in seeds
+    ]
+
+
+def train_folds(
+    tracked: TrackedRun, learner: Learner, *, prepared: Prepared, configs: Sequence[TrainConfig], label: str
+) -> list[FoldResult]:
+    """Train fold after fold; what is finished stays on disk and in MLflow if a later one fails.
+
+    Parameters
+    ----------
+    tracked
+        The cross-validation's run.
+    learner
+        The first fold's; the others' are built when it is their turn.
+    prepared
+        The images and their folds.
+    configs
+        One for each fold.
+    label
+        What stands before the fold's name where progress is shown.
+    """
+    results: list[FoldResult] = []
+    for number, (part, config) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
+        if number > 1:
+            learner = build_learner(config, n_classes=len(part.images.classes))
+        with fold_run(
+            tracked,
+            number=number,
+            n_folds=len(configs),
+            tags=tags_of(config, part, learner.classifier),
+            folder=tracked.folder / "folds" / str(number),
+        ) as fold:
+            write_manifests(part, fold.folder / "artifacts")
+            keep_inputs(fold, config, part)
+            results.append(
+                train_fold(
+                    fold,
+                    learner,
+                    prepared=part,
+                    config=config,
+                    fold=number,
+                    label=f"{label}fold {number} of {len(configs)}: ",
+                )
+            )
+    return results
+
+
+def keep_cross_validation(
+    tracked: TrackedRun, results: Sequence[FoldResult], *, prepared: Prepared, config: TrainConfig
+) -> Outcome:
+    """Write and keep what the folds come to together.
+
+    Validation's figures are of every training image's prediction by the model that was not trained on it, test's of
+    the mean of all models' probabilities.
+    """
+    images, artifacts = prepared.images, tracked.folder / "artifacts"
+    smoothing = config.hyperparameters.label_smoothing
+    outcome = pooled([result.outcome for result in results], prepared=prepared, label_smoothing=smoothing)
+    table = _folds_table(results)
+    write_outcome(outcome, images=images, folder=artifacts)
+    with replacing(artifacts / "folds.csv") as partial:
+        table.to_csv(partial, index=False)
+    keep_outcome(tracked, outcome, classes=images.classes)
+    tracked.log_table(table, "folds.json")
+    tracked.log_metrics({**results[0].cost, "train_seconds": table["train_seconds"].sum()}, prefix="cost")
+    tracked.log_folder(artifacts)
+    return outcome
+
+
+def pooled(outcomes: Sequence[Outcome], *, prepared: Prepared, label_smoothing: float) -> Outcome:
+    """Put the folds' predictions together and measure them.
+
+    Parameters
+    ----------
+    outcomes
+        Of all folds, in order.
+    prepared
+        All training and test images.
+    label_smoothing
+        As the models were trained with.
+
+    Returns
+    -------
+    Outcome
+        Its predictions of ``val`` are those of all folds, each with its fold's number; where an image was validated on
+        in several repeats its figures are of the mean of its probabilities. Those of ``test`` are the mean over the
+        folds. The metrics of ``val`` have ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1) besides.
+    """
+    by_split = {split: [outcome.tables[split] for outcome in outcomes] for split in ("val", "test")}
+    tables = {split: mean_by_image(parts, classes=prepared.images.classes) for split, parts in by_split.items()}
+    outcome = measure(tables, prepared=prepared, label_smoothing=label_smoothing)
+    accuracies = [outcome.metrics["val"]["accuracy"] for outcome in outcomes]
+    spread = {FOLD_MEAN: float(np.mean(accuracies)), FOLD_STD: float(np.std(accuracies, ddof=1))}
+    return replace(
+        outcome,
+        predictions=pd.concat([*by_split["val"], tables["test"]], ignore_index=True),
+        metrics={**outcome.metrics, "val": {**outcome.metrics["val"], **spread}},
+    )
+
+
+def _folds_table(results: Sequence[FoldResult]) -> pd.DataFrame:
+    rows = [
+        {
+            "fold": number,
+            **{
+                f"{split}_{name}": result.outcome.metrics[split][name]
+                for split in ("val", "test")
+                for name in ("accuracy", "photograph_accuracy", "photographs")
+            },
+            "best_epoch": result.best_epoch,
+            "train_seconds": result.cost["train_seconds"],
+            "run_id": result.run_id,
+            "model_uri": result.model_uri,
+        }
+        for number, result in enumerate(results, start=1)
+    ]
+    return pd.DataFrame(rows)

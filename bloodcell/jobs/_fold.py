@@ -1,0 +1,196 @@
+"""One split's training: from its images to a model with its predictions and figures."""
+
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from pathlib import Path
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from bloodcell.config import TrainConfig
+from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.images import read_image
+from bloodcell.data.manifest import ImageSet
+from bloodcell.data.pipeline import Samples
+from bloodcell.evaluation.plots import learning_curves
+from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.evaluation.report import save_figure
+from bloodcell.jobs._images import Prepared, samples_of
+from bloodcell.jobs._outcome import Outcome, keep_outcome, measure, write_outcome
+from bloodcell.models.backbones import build_backbone
+from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.cost import measure_cost
+from bloodcell.models.precision import precision
+from bloodcell.tracking.run import TrackedRun
+from bloodcell.training.determinism import make_deterministic
+from bloodcell.training.stages import Stage, plan_stages
+from bloodcell.training.trainer import Trained, predict, train
+
+EXAMPLE_SIDE = 64
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """An untrained classifier and how it is to be trained."""
+
+    classifier: Classifier
+    stages: list[Stage]
+    augmentation: Augmentation
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """What a training left.
+
+    Attributes
+    ----------
+    outcome
+        Predictions and figures.
+    cost
+        Parameters, FLOPs, megabytes, images per second, seconds of training.
+    best_epoch
+        Counted from 0 over all stages.
+    run_id, model_uri
+        Where MLflow keeps the run and the model.
+    """
+
+    outcome: Outcome
+    cost: Mapping[str, float]
+    best_epoch: int
+    run_id: str
+    model_uri: str
+
+
+def build_learner(config: TrainConfig, *, n_classes: int) -> Learner:
+    """Seed every source of randomness and build what a configuration describes.
+
+    Raises
+    ------
+    UserError
+        If the weights cannot be used or a stage names no part of the backbone.
+    """
+    settings = config.hyperparameters
+    make_deterministic(settings.seed)
+    keras.utils.disable_interactive_logging()  # only now: making Keras start over turns it on again
+    with precision(mixed=settings.mixed_precision):
+        backbone = build_backbone(
+            name=config.backbone.name, input_size=config.backbone.input_size, weights=config.backbone.weights
+        )
+        classifier = build_classifier(
+            backbone=backbone,
+            pooling=config.head.pooling,
+            hidden_units=config.head.hidden_units,
+            dropout=config.head.dropout,
+            n_classes=n_classes,
+            interpolation=config.backbone.interpolation,
+        )
+    stages = plan_stages(
+        backbone.application,
+        finetune=config.finetune,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        max_finetune_epochs=config.debug.finetune_epochs,
+    )
+    return Learner(classifier=classifier, stages=stages, augmentation=Augmentation(**asdict(config.augmentation)))
+
+
+def train_fold(
+    tracked: TrackedRun,
+    learner: Learner,
+    *,
+    prepared: Prepared,
+    config: TrainConfig,
+    fold: int | None = None,
+    label: str = "",
+) -> FoldResult:
+    """Train on one split, evaluate on validation and test, write everything into the run's folder and keep it.
+
+    The folder is written first, MLflow second, so a lost store loses nothing.
+
+    Parameters
+    ----------
+    tracked
+        The run that it is kept in.
+    learner
+        Trained in place.
+    prepared
+        Training, validation and test images.
+    config
+        The run's configuration, with the seed that the learner was built with.
+    fold
+        The fold of a cross-validation, from 1.
+    label
+        What stands before the stages' names where progress is shown.
+    """
+    images, settings, classifier = prepared.images, config.hyperparameters, learner.classifier
+    artifacts = tracked.folder / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    samples = {split: samples_of(images, split, config) for split in ("train", "val", "test")}
+    started = time.perf_counter()
+    trained = train(
+        classifier,
+        train_samples=samples["train"],
+        val_samples=samples["val"],
+        augmentation=learner.augmentation,
+        stages=learner.stages,
+        settings=settings,
+        folder=tracked.folder / "checkpoints",
+        steps_per_epoch=config.debug.steps_per_epoch,
+        listeners=[tracked.log_epoch],
+        label=label,
+    )
+    seconds = time.perf_counter() - started
+    _draw_history(trained, config, artifacts)
+    tables = {
+        split: predictions_table(
+            manifest=images.part(split),
+            probabilities=predict(
+                classifier.core,
+                samples[split],
+                batch_size=settings.batch_size,
+                description=f"{label}predicting {split}",
+            ),
+            classes=images.classes,
+            fold=fold,
+        )
+        for split in ("val", "test")
+    }
+    outcome = measure(tables, prepared=prepared, label_smoothing=settings.label_smoothing)
+    write_outcome(outcome, images=images, folder=artifacts)
+    keep_outcome(tracked, outcome, classes=images.classes)
+    cost = asdict(measure_cost(classifier.core)) | {"train_seconds": seconds}
+    tracked.log_metrics(cost, prefix="cost")
+    tracked.log_folder(artifacts)
+    return FoldResult(
+        outcome=outcome,
+        cost=cost,
+        best_epoch=trained.best_epoch,
+        run_id=tracked.run_id,
+        model_uri=_keep_model(tracked, classifier, images, samples["train"]),
+    )
+
+
+def _draw_history(trained: Trained, config: TrainConfig, artifacts: Path) -> None:
+    trained.history.to_csv(artifacts / "history.csv", index=False)
+    figure = learning_curves(trained.history, monitor=config.hyperparameters.early_stopping.monitor)
+    save_figure(figure, artifacts, "learning_curves")
+
+
+def _keep_model(tracked: TrackedRun, classifier: Classifier, images: ImageSet, samples: Samples) -> str:
+    return tracked.log_model(
+        classifier.whole,
+        classes=images.classes,
+        example=_example(read_image(samples.files[0])),
+        requirements=[f"{package}=={version(package)}" for package in ("tensorflow", "keras", "numpy")],
+    )
+
+
+def _example(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Make an image small, since MLflow keeps the example as text; the model takes any size."""
+    small = Image.fromarray(image)
+    small.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE))
+    return np.asarray(small)[np.newaxis]

@@ -1,0 +1,93 @@
+"""What a run is made from: written into its folder, kept in MLflow."""
+
+import logging
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+from bloodcell.config import BccdData, DebugConfig, TrainConfig
+from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.manifest import ImageSet, write_manifest
+from bloodcell.data.pipeline import Samples, views
+from bloodcell.evaluation.architecture import architecture
+from bloodcell.evaluation.gallery import augmentation_samples
+from bloodcell.evaluation.report import save_figure
+from bloodcell.jobs._fold import Learner
+from bloodcell.jobs._images import Prepared, samples_of
+from bloodcell.models.classifier import Classifier
+from bloodcell.models.summary import summarise
+from bloodcell.tracking.environment import environment_tags
+from bloodcell.tracking.run import TrackedRun, nested, parameters_of
+from bloodcell.training.stages import Stage
+
+log = logging.getLogger(__name__)
+
+N_SAMPLES = 4
+N_VIEWS = 5
+
+
+def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> dict[str, str]:
+    """Return the tags that say which code, machine, images, groups, weights and seed a run is of, and if it leaks."""
+    return environment_tags() | {
+        "data_digest": prepared.digest,
+        "groups": config.data.groups,
+        "leaky": prepared.leak.leaky,
+        "weights": classifier.backbone.weights,
+        "weights_digest": classifier.backbone.digest,
+        "seed": str(config.hyperparameters.seed),
+        "debug": str(config.debug != DebugConfig(None, None, None, None)).lower(),
+    }
+
+
+def write_inputs(config: TrainConfig, prepared: Prepared, learner: Learner, artifacts: Path) -> None:
+    """Write configuration, manifest and what was left out, and draw the model and the augmentation."""
+    images = prepared.images
+    write_manifests(prepared, artifacts)
+    text = yaml.safe_dump(nested(config), sort_keys=False, allow_unicode=True)
+    (artifacts / "config.yaml").write_text(text, encoding="utf-8")
+    if len(images.unreadable):
+        images.unreadable.to_csv(artifacts / "unreadable_images.csv", index=False)
+        log.warning("left out, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))
+    if images.other_files:
+        log.warning("left out, not images by their names: %s", ", ".join(images.other_files))
+    _draw_model(learner.classifier, learner.stages, artifacts)
+    samples = samples_of(images, "train", config)
+    _draw_augmentation(images, samples, learner.augmentation, config.hyperparameters.seed, artifacts)
+
+
+def write_manifests(prepared: Prepared, artifacts: Path) -> None:
+    """Write the manifest, and the rows of images that were left out because they have a copy on another side."""
+    write_manifest(prepared.images.manifest, artifacts / "manifest.parquet")
+    if len(prepared.left_out):
+        prepared.left_out.to_csv(artifacts / "shared_images.csv", index=False)
+        log.warning("left out, have a copy on another side: %s", ", ".join(prepared.left_out["path"]))
+
+
+def keep_inputs(tracked: TrackedRun, config: TrainConfig, prepared: Prepared) -> None:
+    """Keep configuration, counts and images in MLflow."""
+    images = prepared.images
+    counts = {"images.unreadable": len(images.unreadable), "images.left_out": len(prepared.left_out)}
+    for split, rows in images.manifest.groupby("split"):
+        counts |= {f"images.{split}": len(rows), f"photographs.{split}": rows["group"].nunique()}
+    tracked.log_parameters(parameters_of(config) | counts)
+    source = config.data.root if isinstance(config.data, BccdData) else config.data.train_dir
+    tracked.log_data(images.manifest, name=config.data.source, source=source, digest=prepared.digest)
+
+
+def _draw_model(classifier: Classifier, stages: list[Stage], artifacts: Path) -> None:
+    boundaries = [stage.boundary for stage in stages if stage.boundary is not None]
+    blocks = summarise(classifier, boundary=min(boundaries, default=None))
+    save_figure(architecture(blocks, title=f"{classifier.backbone.name} and its head"), artifacts, "architecture")
+
+
+def _draw_augmentation(
+    images: ImageSet, samples: Samples, augmentation: Augmentation, seed: int, artifacts: Path
+) -> None:
+    """Draw an image of each of some classes, as it is and as it is trained on."""
+    n_views = N_VIEWS if augmentation.changes else 0
+    chosen = [int(np.flatnonzero(samples.labels == label)[0]) for label in np.unique(samples.labels)[:N_SAMPLES]]
+    rows = [views(samples, index=index, augmentation=augmentation, seed=seed, n_views=n_views) for index in chosen]
+    names = [images.classes[samples.labels[index]] for index in chosen]
+    figure = augmentation_samples([row[0] for row in rows], views=[row[1:] for row in rows], names=names)
+    save_figure(figure, artifacts, "augmentation")

@@ -1,0 +1,152 @@
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bloodcell.data.leaks import Leak, settle, shared_in_folds, shared_photographs
+from bloodcell.errors import UserError
+
+ROWS = st.lists(
+    st.tuples(
+        st.sampled_from("abcdef"), st.sampled_from("123456"), st.sampled_from(["train", "val", "test"]), st.just("A")
+    ),
+    min_size=1,
+    max_size=12,
+)
+
+
+def manifest_of(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
+    """Make a manifest of rows of (group, sha256, split, label)."""
+    table = pd.DataFrame(rows, columns=["group", "sha256", "split", "label"])
+    return table.assign(path=[f"{split}/{number}.png" for number, split in enumerate(table["split"])])
+
+
+CLEAN = manifest_of(("a", "1", "train", "A"), ("a", "2", "train", "A"), ("b", "3", "val", "A"), ("c", "4", "test", "A"))
+ACROSS = manifest_of(
+    ("a", "1", "train", "A"),
+    ("a", "2", "train", "A"),
+    ("b", "3", "train", "A"),
+    ("c", "4", "train", "A"),
+    ("a", "5", "test", "A"),
+    ("b", "6", "test", "A"),
+    ("d", "7", "test", "A"),
+    ("c", "8", "val", "A"),
+    ("d", "9", "val", "A"),
+    ("e", "10", "val", "A"),
+)
+
+
+def test_nothing_is_shared_where_every_group_is_on_one_side():
+    assert shared_photographs(CLEAN) == []
+
+
+def test_what_sides_share_is_counted_with_an_example():
+    val, test, both = shared_photographs(ACROSS)
+    assert (val.sides, val.photographs, val.images, val.totals) == (("train", "val"), 1, (1, 1), (4, 3))
+    assert (test.sides, test.photographs, test.images, test.totals) == (("train", "test"), 2, (3, 2), (4, 3))
+    assert (both.sides, both.example, both.exact) == (("val", "test"), ("val/8.png", "test/6.png"), False)
+    assert str(test) == "2 of 3 test images have a copy of their photograph in training"
+
+
+def test_the_same_file_in_two_groups_is_found():
+    (found,) = shared_photographs(manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A")))
+    assert found.exact
+    assert found.example == ("train/0.png", "val/1.png")
+
+
+def test_copies_are_followed_through_groups_and_files():
+    chain = manifest_of(
+        *(("a", "1", "train", "A"), ("b", "1", "train", "A"), ("b", "2", "train", "A"), ("c", "2", "val", "A"))
+    )
+    (found,) = shared_photographs(chain)
+    assert (found.photographs, found.images) == (1, (3, 1))
+
+
+@settings(max_examples=150, deadline=None)
+@given(rows=ROWS)
+def test_something_is_shared_exactly_if_a_group_or_file_is_on_two_sides_and_dropping_mends_it(rows):
+    manifest = manifest_of(*rows)
+    assert bool(shared_photographs(manifest)) == any(
+        (manifest.groupby(column)["split"].nunique() > 1).any() for column in ("group", "sha256")
+    )
+    # Every side keeps an image, so that none is lost.
+    sure = manifest_of(*((side, side, side, "A") for side in ("train", "val", "test")))
+    manifest = pd.concat([manifest, sure.assign(path=sure["group"])], ignore_index=True)
+    kept, left_out = settle(manifest, on_shared_groups="drop")
+    assert shared_photographs(kept) == []
+    assert sorted([*kept["path"], *left_out["path"]]) == sorted(manifest["path"])
+    assert set(left_out["split"]) <= {"train", "val"}
+
+
+def test_shared_photographs_are_refused_with_counts_an_example_and_the_way_out():
+    with pytest.raises(UserError) as refused:
+        settle(ACROSS[ACROSS["split"] != "val"], on_shared_groups="error")
+    assert str(refused.value) == (
+        "data.on_shared_groups=error: training and test share 2 photographs (3 of 4 and 2 of 3 images, for example "
+        "train/0.png and test/4.png); put every photograph on one side only: data.on_shared_groups=drop leaves such "
+        "images out of training, =allow goes on and marks the run as leaky"
+    )
+
+
+def test_exact_copies_that_were_torn_apart_are_refused_with_what_would_join_them():
+    with pytest.raises(UserError) as refused:
+        settle(manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A")), on_shared_groups="error")
+    assert "share 1 photograph (1 of 1 and 1 of 1 images, for example train/0.png and val/1.png, the same file)" in str(
+        refused.value
+    )
+    assert "data.groups=recover joins exact copies" in str(refused.value)
+
+
+def test_dropping_takes_from_training_what_is_elsewhere_and_from_validation_what_is_in_test():
+    few = pd.concat([ACROSS, manifest_of(("f", "11", "train", "A")).assign(path="train/f.png")], ignore_index=True)
+    kept, left_out = settle(few, on_shared_groups="drop")
+    assert kept["path"].tolist() == ["test/4.png", "test/5.png", "test/6.png", "val/7.png", "val/9.png", "train/f.png"]
+    assert left_out["path"].tolist() == ["train/0.png", "train/1.png", "train/2.png", "train/3.png", "val/8.png"]
+
+
+def test_dropping_refuses_to_leave_a_class_without_images():
+    with pytest.raises(UserError, match=r"^data.on_shared_groups=drop: leaves no training images of class A, as all 4"):
+        settle(ACROSS, on_shared_groups="drop")
+
+
+def test_what_is_allowed_is_left_as_it_is():
+    kept, left_out = settle(ACROSS, on_shared_groups="allow")
+    pd.testing.assert_frame_equal(kept, ACROSS)
+    assert left_out.empty
+
+
+def test_what_folds_share_is_added_up_over_all_folds():
+    torn = manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A"), ("c", "2", "val", "A"))
+    whole = manifest_of(("a", "1", "val", "A"), ("c", "2", "train", "A"))
+    (found,) = shared_in_folds([torn, whole])
+    assert (found.photographs, found.images, found.totals) == (1, (1, 1), (2, 3))
+    assert shared_in_folds([whole, whole]) == []
+
+
+def leak_of(manifest: pd.DataFrame, *, by_file: bool = False, looked_for: bool = True) -> Leak:
+    return Leak(shared=shared_photographs(manifest), by_file=by_file, looked_for=looked_for)
+
+
+def test_a_clean_split_of_known_groups_is_not_leaky_and_has_nothing_to_say():
+    leak = leak_of(CLEAN)
+    assert (leak.leaky, leak.sentence, leak.mark("val"), leak.mark("test")) == ("false", "", "", "")
+
+
+def test_a_split_by_file_is_leaky_on_validation_and_says_how_many_images_have_a_copy():
+    torn = manifest_of(
+        ("a", "1", "train", "A"), ("a", "2", "val", "A"), ("b", "3", "val", "A"), ("c", "4", "test", "A")
+    )
+    leak = leak_of(torn, by_file=True)
+    assert (leak.leaky, leak.mark("val"), leak.mark("test")) == ("true", " *", "")
+    assert leak.sentence == (
+        "1 of 2 validation images have a copy of their photograph in training: figures say too much."
+    )
+    assert leak_of(CLEAN, by_file=True).leaky == "true"
+    assert "goes by file" in leak_of(CLEAN, by_file=True).sentence
+
+
+def test_where_nobody_looked_for_groups_it_is_not_known_whether_a_split_leaks():
+    leak = leak_of(CLEAN, looked_for=False)
+    assert (leak.leaky, leak.mark("val"), leak.mark("test")) == ("unknown", " ?", " ?")
+    assert "Groups were not looked for (data.groups=none)" in leak.sentence
+    assert leak_of(ACROSS, looked_for=False).leaky == "true"

@@ -1,0 +1,155 @@
+"""Cross-validation from the command line to the store."""
+
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from commands import Said, run, small
+from mlflow.entities import Run
+from stores import artifacts_of, runs_in
+
+from bloodcell.jobs import _cross_validation
+
+KFOLD = ["split=group_kfold", "split.folds=2"]
+
+
+class Validated(NamedTuple):
+    """A cross-validation that ran."""
+
+    said: Said
+    parent: Run
+    folds: list[Run]
+    folder: Path
+
+    @property
+    def predictions(self) -> pd.DataFrame:
+        return pd.read_parquet(artifacts_of(self.parent) / "predictions.parquet")
+
+
+def validated(bccd: Path, folder: Path, *overrides: str) -> Validated:
+    said = run(["train", *small(bccd), *KFOLD, *overrides], cwd=folder)
+    assert said.returncode == 0, said.stderr
+    parent, *folds = runs_in(folder)
+    return Validated(said, parent, folds, folder)
+
+
+@pytest.fixture(scope="module")
+def twice(bccd, tmp_path_factory):
+    """Two folds, two repeats."""
+    return validated(bccd, tmp_path_factory.mktemp("twice"), "split.repeats=2")
+
+
+@pytest.fixture(scope="module")
+def once(bccd, tmp_path_factory):
+    """The first repeat of the same by itself."""
+    return validated(bccd, tmp_path_factory.mktemp("once"))
+
+
+def test_every_fold_is_a_run_within_the_run_with_everything_of_its_own(twice):
+    assert twice.parent.info.status == "FINISHED"
+    assert [fold.info.run_name for fold in twice.folds] == [f"fold {number} of 4" for number in (1, 2, 3, 4)]
+    for number, fold in enumerate(twice.folds, start=1):
+        assert fold.info.status == "FINISHED"
+        assert fold.data.tags["mlflow.parentRunId"] == twice.parent.info.run_id
+        assert fold.data.tags["fold"] == str(number)
+        assert {"val/accuracy", "test/accuracy", "epoch/val_loss", "cost/train_seconds"} <= fold.data.metrics.keys()
+        for name in ("manifest.parquet", "predictions.parquet", "history.csv", "plots/confusion_val.png"):
+            assert (artifacts_of(fold) / name).is_file()
+        (own,) = twice.folder.glob(f"outputs/*/*/folds/{number}")
+        assert (own / "checkpoints" / "best.weights.h5").is_file()
+        assert (own / "artifacts" / "predictions.parquet").is_file()
+        assert mlflow.models.get_model_info(f"runs:/{fold.info.run_id}/model").metadata["classes"]
+    assert "fold" not in twice.parent.data.tags
+    assert len({fold.data.tags["seed"] for fold in twice.folds}) == 4
+    assert len({fold.data.tags["data_digest"] for fold in [twice.parent, *twice.folds]}) == 5
+
+
+def test_every_training_image_is_predicted_once_in_each_repeat_by_a_model_that_never_saw_it(twice):
+    table = twice.predictions
+    val = table[table["split"] == "val"]
+    assert val["fold"].value_counts().to_dict() == dict.fromkeys((1, 2, 3, 4), 20)
+    for repeat in ((1, 2), (3, 4)):
+        paths = val.loc[val["fold"].isin(repeat), "path"]
+        assert len(paths) == paths.nunique() == 40
+    for fold, run_ in enumerate(twice.folds, start=1):
+        manifest = pd.read_parquet(artifacts_of(run_) / "manifest.parquet")
+        predicted = set(val.loc[val["fold"] == fold, "path"])
+        assert predicted == set(manifest.loc[manifest["split"] == "val", "path"])
+
+
+def test_test_predictions_are_the_mean_of_the_folds(twice):
+    test = twice.predictions.query("split == 'test'").set_index("path").filter(like="p_")
+    of_folds = [pd.read_parquet(artifacts_of(fold) / "predictions.parquet") for fold in twice.folds]
+    mean = sum(table.query("split == 'test'").set_index("path").filter(like="p_") for table in of_folds) / 4
+    assert twice.predictions.query("split == 'test'")["fold"].isna().all()
+    pd.testing.assert_frame_equal(test, mean.loc[test.index], atol=1e-6)
+
+
+def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_folds(twice):
+    metrics = twice.parent.data.metrics
+    columns = [column for column in twice.predictions if column.startswith("p_")]
+    val = twice.predictions.query("split == 'val'")
+    mean = val.groupby(["path", "label"])[columns].mean().reset_index("label")
+    classes = np.array([column.removeprefix("p_") for column in columns])
+    assert metrics["val/accuracy"] == (classes[mean[columns].to_numpy().argmax(axis=1)] == mean["label"]).mean()
+    accuracies = [fold.data.metrics["val/accuracy"] for fold in twice.folds]
+    assert metrics["val/accuracy_fold_mean"] == pytest.approx(np.mean(accuracies))
+    assert metrics["val/accuracy_fold_std"] == pytest.approx(np.std(accuracies, ddof=1))
+    assert (metrics["val/photographs"], metrics["test/photographs"]) == (40, 20)
+    seconds = sum(fold.data.metrics["cost/train_seconds"] for fold in twice.folds)
+    assert metrics["cost/train_seconds"] == pytest.approx(seconds)
+    assert "folds' accuracy, mean ± SD" in twice.said.stdout
+    listed = pd.read_csv(artifacts_of(twice.parent) / "folds.csv")
+    assert listed["val_accuracy"].tolist() == accuracies
+    assert listed["run_id"].tolist() == [fold.info.run_id for fold in twice.folds]
+
+
+def test_a_fold_is_the_same_to_the_last_digit_whatever_ran_beside_it(twice, once):
+    for fold, again in zip(twice.folds, once.folds, strict=False):
+        tables = [pd.read_parquet(artifacts_of(run_) / "predictions.parquet") for run_ in (fold, again)]
+        pd.testing.assert_frame_equal(*tables, check_exact=True)
+        for name in ("val/loss", "test/loss", "epoch/val_loss"):
+            assert fold.data.metrics[name] == again.data.metrics[name]
+    first_repeat = twice.predictions.query("split == 'val' and fold <= 2").reset_index(drop=True)
+    pd.testing.assert_frame_equal(once.predictions.query("split == 'val'"), first_repeat, check_exact=True)
+
+
+def test_finished_folds_stay_when_a_later_one_does_not_finish(bccd, tmp_path, monkeypatch):
+    train = _cross_validation.train_fold
+
+    def interrupted(tracked, *arguments, fold, **settings):
+        if fold == 2:
+            raise KeyboardInterrupt
+        return train(tracked, *arguments, fold=fold, **settings)
+
+    monkeypatch.setattr(_cross_validation, "train_fold", interrupted)
+    assert run(["train", *small(bccd), *KFOLD], cwd=tmp_path).returncode == 130
+    parent, first, second = runs_in(tmp_path)
+    assert [run_.info.status for run_ in (parent, first, second)] == ["KILLED", "FINISHED", "KILLED"]
+    assert "val/accuracy" in first.data.metrics
+    assert list(tmp_path.glob("outputs/*/*/folds/1/artifacts/predictions.parquet"))
+
+
+def test_a_cross_validation_in_a_sweep_is_one_run_of_the_study(bccd, tmp_path):
+    said = run(["train", "-m", *small(bccd), *KFOLD], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    study, whole, *folds = runs_in(tmp_path)
+    assert whole.data.tags["mlflow.parentRunId"] == study.info.run_id
+    assert {fold.data.tags["mlflow.parentRunId"] for fold in folds} == {whole.info.run_id}
+    assert "sweep_job" not in folds[0].data.tags
+    board = pd.read_csv(artifacts_of(study) / "leaderboard.csv")
+    assert board["run_id"].tolist() == [whole.info.run_id]
+    assert board["val_accuracy"].tolist() == [whole.data.metrics["val/accuracy"]]
+    assert "1 of 1 runs finished" in said.stdout
+    assert "0: fold 1 of 2: head: epoch 1/1" in said.stderr
+
+
+def test_too_few_photographs_for_the_folds_are_refused_with_the_counts(bccd, tmp_path):
+    said = run(["train", *small(bccd), "split=group_kfold", "split.folds=11"], cwd=tmp_path)
+    assert said.returncode == 2
+    (line,) = said.stderr.splitlines()
+    assert "EOSINOPHIL 10, LYMPHOCYTE 10, MONOCYTE 10, NEUTROPHIL 10" in line
+    assert list(tmp_path.iterdir()) == []
