@@ -91,7 +91,7 @@ def task(config: "DictConfig") -> float | None:
         return result
 
     parsed = parse_config(job, config)
-    if parsed.tracking.sweep_job is None:
+    if getattr(parsed, "tracking", None) is None or parsed.tracking.sweep_job is None:
         with one_line_errors(job):
             return start()
     from bloodcell.tracking.study import surviving

@@ -296,4 +296,12 @@ class UiConfig:
     port: Annotated[int, Field(gt=0, lt=65536)]
 
 
-SCHEMAS: dict[str, type] = {"train": TrainConfig, "ui": UiConfig}
+@dataclass(frozen=True, config=STRICT)
+class GroupsConfig:
+    """The configuration of ``bloodcell groups``."""
+
+    data: DataConfig
+    output: NonEmpty
+
+
+SCHEMAS: dict[str, type] = {"groups": GroupsConfig, "train": TrainConfig, "ui": UiConfig}

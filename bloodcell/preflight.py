@@ -31,7 +31,9 @@ class CheckConfig(Callback):
         _end_unless_writable("hydra.run.dir", Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Check every configuration of a sweep."""
+        """Check every configuration of a sweep, and that the job's runs can be swept at all."""
+        if "tracking" not in config:
+            end(f"-m: bloodcell {config.hydra.job.name} cannot be swept; run it once for each choice", code=2)
         loader = GlobalHydra.instance().config_loader()
         try:
             swept = {text.partition("=")[0] for text in swept_overrides(config)}

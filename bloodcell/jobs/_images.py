@@ -90,6 +90,17 @@ def prepare_images(config: TrainConfig) -> Prepared:
     return replace(whole, leak=replace(whole.leak, shared=[*whole.leak.shared, *shared]), folds=tuple(parts))
 
 
+def load_images(data: DataConfig) -> ImageSet:
+    """Find and check images, and say which photograph each was made from.
+
+    Raises
+    ------
+    UserError
+        If they cannot be used, or nothing says which photograph an image was made from.
+    """
+    return _grouped(_load(data), data)
+
+
 def samples_of(images: ImageSet, split: str, config: TrainConfig) -> Samples:
     """Return one split's files and labels at the size that the backbone takes."""
     rows = images.part(split)

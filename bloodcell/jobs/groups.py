@@ -56,7 +56,7 @@ def _show(images: ImageSet, console: Console, output: Path) -> None:
     sizes = manifest["group"].map(manifest["group"].value_counts())
     for (split, label), rows in manifest.groupby(["split", "label"], sort=True):
         alone = int((sizes[rows.index] == 1).sum())
-        table.add_row(split, label, str(rows["group"].nunique()), str(len(rows)), str(alone))
+        table.add_row(str(split), str(label), str(rows["group"].nunique()), str(len(rows)), str(alone))
     n_alone = int((sizes == 1).sum())
     table.add_section()
     table.add_row("all", "", str(manifest["group"].nunique()), str(len(manifest)), str(n_alone))
