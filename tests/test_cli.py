@@ -293,10 +293,19 @@ def test_any_other_error_keeps_its_traceback(bloodcell, train):
         bloodcell("train", ROOT)
 
 
+@pytest.fixture
+def interruptible():
+    """Let Ctrl-C interrupt, as it does not where a shell has started the tests in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.parametrize(
     ("number", "code", "line"), [(signal.SIGTERM, 143, "terminated"), (signal.SIGINT, 130, "interrupted")]
 )
 @pytest.mark.parametrize("flags", [(), ("-m", WITHOUT_STUDY)])
+@pytest.mark.usefixtures("interruptible")
 def test_a_signal_unwinds_the_job(bloodcell, train, number, code, line, flags):
     closed = []
 
