@@ -9,7 +9,7 @@ photographs of one place, or of neighbouring places, and are parted; some are pa
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from itertools import combinations, product
@@ -128,11 +128,23 @@ class Photographs:
             ]
             self._place(keypoints, known[place] + among_batch)
 
-    def settle(self) -> None:
-        """Part what is two photographs, join what is one, and try lone images once more."""
+    @property
+    def n_unsettled(self) -> int:
+        """How many photographs `settle` has to look at."""
+        return len(self._unsettled)
+
+    def settle(self) -> Iterator[None]:
+        """Part what is two photographs, join what is one, and try lone images once more.
+
+        Yields
+        ------
+        None
+            Whenever one more photograph was looked at; all has to be drawn.
+        """
         self._retry_lone()
         for photograph in sorted(self._unsettled):
             self._part(photograph)
+            yield
         self._join()
         self._unsettled.clear()
 

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.data.augmentation import Augmentation, Tensor, augment
 from bloodcell.data.images import UnreadableImage, read_image
+from bloodcell.data.manifest import ImageSet
 
 Dataset = Any  # TensorFlow ships no types
 
@@ -43,6 +45,17 @@ class Samples:
     def __len__(self) -> int:
         """Return how many images there are."""
         return len(self.files)
+
+
+def samples_of(images: ImageSet, rows: pd.DataFrame, *, input_size: int, interpolation: str) -> Samples:
+    """Return files and labels of some rows of a set's manifest, at the size that a model takes."""
+    return Samples(
+        files=images.files(rows),
+        labels=images.class_indices(rows),
+        n_classes=len(images.classes),
+        input_size=input_size,
+        interpolation=interpolation,
+    )
 
 
 def evaluation_batches(samples: Samples, *, batch_size: int) -> Dataset:

@@ -69,7 +69,8 @@ def _look_at_rest(content: dict[str, Path], known: Found | None) -> Found:
             if len(sha256s) == len(photographs.members) and time.monotonic() - saved > SAVE_EVERY_S:
                 remember(_found(sha256s, photographs, settled=False), instead_of=kept)
                 kept, saved = list(sha256s), time.monotonic()
-        photographs.settle()
+        for _ in track(photographs.settle(), "telling photographs apart", total=photographs.n_unsettled):
+            pass
         result = _found(sha256s, photographs, settled=True)
     remember(result, instead_of=kept)
     return result

@@ -15,11 +15,11 @@ from bloodcell.config import TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.pipeline import Samples
+from bloodcell.data.pipeline import Samples, samples_of
 from bloodcell.evaluation.plots import learning_curves
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.evaluation.report import save_figure
-from bloodcell.jobs._images import Prepared, samples_of
+from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._outcome import Outcome, keep_outcome, measure, write_outcome
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
@@ -129,7 +129,15 @@ def train_fold(
     images, settings, classifier = prepared.images, config.hyperparameters, learner.classifier
     artifacts = tracked.folder / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    samples = {split: samples_of(images, split, config) for split in ("train", "val", "test")}
+    samples = {
+        split: samples_of(
+            images,
+            images.part(split),
+            input_size=config.backbone.input_size,
+            interpolation=config.backbone.interpolation,
+        )
+        for split in ("train", "val", "test")
+    }
     started = time.perf_counter()
     trained = train(
         classifier,

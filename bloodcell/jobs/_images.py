@@ -18,7 +18,6 @@ from bloodcell.config import (
 from bloodcell.data.groups import folder_groups, listed_groups, matched_groups, recovered_groups, single_groups
 from bloodcell.data.leaks import Leak, settle, shared_in_folds, shared_photographs
 from bloodcell.data.manifest import ImageSet, digest
-from bloodcell.data.pipeline import Samples
 from bloodcell.data.sources import load_bccd, load_folders
 from bloodcell.data.splits import (
     group_holdout,
@@ -99,18 +98,6 @@ def load_images(data: DataConfig) -> ImageSet:
         If they cannot be used, or nothing says which photograph an image was made from.
     """
     return _grouped(_load(data), data)
-
-
-def samples_of(images: ImageSet, split: str, config: TrainConfig) -> Samples:
-    """Return one split's files and labels at the size that the backbone takes."""
-    rows = images.part(split)
-    return Samples(
-        files=images.files(rows),
-        labels=images.class_indices(rows),
-        n_classes=len(images.classes),
-        input_size=config.backbone.input_size,
-        interpolation=config.backbone.interpolation,
-    )
 
 
 def _load(data: DataConfig) -> ImageSet:

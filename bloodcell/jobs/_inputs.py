@@ -9,12 +9,12 @@ import yaml
 from bloodcell.config import BccdData, DebugConfig, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet, write_manifest
-from bloodcell.data.pipeline import Samples, views
+from bloodcell.data.pipeline import Samples, samples_of, views
 from bloodcell.evaluation.architecture import architecture
 from bloodcell.evaluation.gallery import augmentation_samples
 from bloodcell.evaluation.report import save_figure
 from bloodcell.jobs._fold import Learner
-from bloodcell.jobs._images import Prepared, samples_of
+from bloodcell.jobs._images import Prepared
 from bloodcell.models.classifier import Classifier
 from bloodcell.models.summary import summarise
 from bloodcell.tracking.environment import environment_tags
@@ -52,7 +52,12 @@ def write_inputs(config: TrainConfig, prepared: Prepared, learner: Learner, arti
     if images.other_files:
         log.warning("left out, not images by their names: %s", ", ".join(images.other_files))
     _draw_model(learner.classifier, learner.stages, artifacts)
-    samples = samples_of(images, "train", config)
+    samples = samples_of(
+        images,
+        images.part("train"),
+        input_size=config.backbone.input_size,
+        interpolation=config.backbone.interpolation,
+    )
     _draw_augmentation(images, samples, learner.augmentation, config.hyperparameters.seed, artifacts)
 
 

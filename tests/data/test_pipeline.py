@@ -14,7 +14,7 @@ from PIL import Image
 
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.images import read_image
-from bloodcell.data.pipeline import Samples, evaluation_batches, resize, training_batches, views
+from bloodcell.data.pipeline import Samples, evaluation_batches, resize, samples_of, training_batches, views
 from bloodcell.data.sources import load_bccd
 
 SIZE = 24
@@ -31,13 +31,7 @@ def samples(bccd: Path) -> Samples:
     """Return three training images of each class."""
     images = load_bccd(root=bccd, on_bad_image="error")
     rows = images.part("train").groupby("label").head(N // 4)
-    return Samples(
-        files=images.files(rows),
-        labels=images.class_indices(rows),
-        n_classes=len(images.classes),
-        input_size=SIZE,
-        interpolation="bilinear",
-    )
+    return samples_of(images, rows, input_size=SIZE, interpolation="bilinear")
 
 
 def drawn(dataset: Iterable[Any]) -> list[Batch]:

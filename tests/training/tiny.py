@@ -14,7 +14,7 @@ import numpy as np
 from bloodcell.config import EarlyStoppingConfig, HyperparametersConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.pipeline import Samples
+from bloodcell.data.pipeline import Samples, samples_of
 from bloodcell.data.sources import load_bccd
 from bloodcell.models.backbones import Backbone
 from bloodcell.models.classifier import Classifier, build_classifier
@@ -35,14 +35,7 @@ class Data(NamedTuple):
 
 
 def samples(images: ImageSet, split: str) -> Samples:
-    rows = images.part(split)
-    return Samples(
-        files=images.files(rows),
-        labels=images.class_indices(rows),
-        n_classes=len(images.classes),
-        input_size=SIZE,
-        interpolation="bilinear",
-    )
+    return samples_of(images, images.part(split), input_size=SIZE, interpolation="bilinear")
 
 
 def data(root: Path) -> Data:
