@@ -11,7 +11,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.data.keypoints import FILL, MIRRORED, SCALED, Keypoints
+from bloodcell.data.keypoints import MIRRORED, SCALED, Keypoints
+from bloodcell.data.working import FILL
 
 MIN_INLIERS = 15
 """Keypoints that must agree on a transformation; chance brings 9 at the most on blood smears."""

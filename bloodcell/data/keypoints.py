@@ -7,8 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-WORKING_AREA = 320 * 240
-"""Pixels that every image is brought to: more cost time and find no more of what copies have in common."""
+from bloodcell.data.working import at_working_size, photographed
 
 N_KEYPOINTS = 250
 THUMBNAIL_SCALE = 0.5
@@ -20,9 +19,6 @@ EDGE_THRESHOLD = 12
 
 DESCRIPTOR_NORM = 512
 """The length of a descriptor, so that nearly all of its entries fit into 8 bits."""
-
-FILL = 24
-"""The brightest that black fill is after JPEG, of 255."""
 
 FILL_MARGIN = 6
 """Keypoints nearer to fill than this many pixels describe its edge more than the photograph."""
@@ -76,13 +72,10 @@ def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
     pixels
         RGB, shape (height, width, 3), uint8.
     """
-    height, width = pixels.shape[:2]
-    scale = (WORKING_AREA / (height * width)) ** 0.5
-    size = max(round(width * scale), 8), max(round(height * scale), 8)
-    if size != (width, height):
-        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR)
+    pixels = at_working_size(pixels)
+    size = pixels.shape[1], pixels.shape[0]
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    found, descriptors = _detector().detectAndCompute(grey, _inside(pixels))
+    found, descriptors = _detector().detectAndCompute(grey, photographed(pixels, margin=FILL_MARGIN))
     if not found:
         descriptors = np.zeros((0, 128), np.float32)
     strongest = np.argsort([-keypoint.response for keypoint in found], kind="stable")[:N_KEYPOINTS]
@@ -108,15 +101,3 @@ def _detector() -> "cv2.SIFT":
 def _root(descriptors: NDArray[np.float32]) -> NDArray[np.uint8]:
     sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
     return np.asarray(np.clip(np.rint(np.sqrt(descriptors / sums) * DESCRIPTOR_NORM), 0, 255), np.uint8)
-
-
-def _inside(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return 255 where a pixel is well inside of black fill that touches the border, else 0."""
-    dark = (pixels.max(axis=2) <= FILL).astype(np.uint8)
-    framed = np.pad(dark, 1, constant_values=1)
-    cv2.floodFill(framed, None, (0, 0), 2)
-    inside = (framed[1:-1, 1:-1] != 2).astype(np.uint8) * 255
-    side = 2 * FILL_MARGIN + 1
-    return np.asarray(
-        cv2.erode(inside, np.ones((side, side), np.uint8), borderType=cv2.BORDER_CONSTANT, borderValue=255)
-    )
