@@ -304,4 +304,16 @@ class GroupsConfig:
     output: NonEmpty
 
 
-SCHEMAS: dict[str, type] = {"groups": GroupsConfig, "train": TrainConfig, "ui": UiConfig}
+@dataclass(frozen=True, config=STRICT)
+class AuditConfig:
+    """The configuration of ``bloodcell audit``."""
+
+    data: DataConfig
+    fail_on: Literal["never", "error", "warning"]
+    output: NonEmpty | None
+    n_permutations: Annotated[int, Field(ge=199)]
+    seed: Seed
+    tracking: TrackingConfig
+
+
+SCHEMAS: dict[str, type] = {"audit": AuditConfig, "groups": GroupsConfig, "train": TrainConfig, "ui": UiConfig}

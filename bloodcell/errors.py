@@ -17,3 +17,9 @@ class StoreLostError(UserError):
     """The store of runs went away in the middle of a job; the message says where the job's results are."""
 
     exit_code: ClassVar[int] = 1
+
+
+class FindingsError(UserError):
+    """An audit found what it was told to fail on; the message says what, and where the page is."""
+
+    exit_code: ClassVar[int] = 1

@@ -18,6 +18,9 @@ from bloodcell.composition import explain, is_composition_error, parse_config
 from bloodcell.ending import end
 from bloodcell.errors import UserError
 
+SWEPT = ("train",)
+"""The jobs whose runs make a study."""
+
 
 class CheckConfig(Callback):
     """Ends the program with one line where a configuration, or any of a sweep's, is wrong.
@@ -32,7 +35,7 @@ class CheckConfig(Callback):
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Check every configuration of a sweep, and that the job's runs can be swept at all."""
-        if "tracking" not in config:
+        if config.hydra.job.name not in SWEPT:
             end(f"-m: bloodcell {config.hydra.job.name} cannot be swept; run it once for each choice", code=2)
         loader = GlobalHydra.instance().config_loader()
         try:

@@ -1,0 +1,202 @@
+"""Whether two sides of a split differ in kind, so that a model meets other images than it was trained on.
+
+Both tests compare photographs within classes, so that other shares of the classes are no difference in kind.
+"""
+
+from itertools import combinations
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bloodcell.audit.finding import Finding, Picture, records
+from bloodcell.audit.permutation import Array, auroc, holm, out_of_fold, p_value, shuffles
+from bloodcell.audit.photographs import Photographs
+from bloodcell.audit.pictures import drift as drift_picture
+from bloodcell.data.leaks import NAMES
+from bloodcell.data.measures import PROPERTIES
+
+SIGNIFICANT = 0.01
+LEAST_EFFECT = 0.3
+"""Standard deviations between photographs that a property must differ by to matter, small after Cohen (1988)."""
+
+LEAST_AUROC = 0.6
+FEWEST = 10
+"""Photographs that a side needs for its kind to be compared."""
+
+FOLDS = 5
+
+
+def differences(photographs: Photographs, *, n_permutations: int, seed: int) -> list[Finding]:
+    """Compare each two sides by single properties and by a classifier that tries to tell them apart.
+
+    The classifier two-sample test is that of Lopez-Paz and Oquab (2017), with AUROC as its statistic; photographs on
+    both sides are left out.
+    """
+    found = []
+    sides = [side for side in NAMES if side in set(photographs.splits)]
+    for one, other in combinations(sides, 2):
+        both = _comparable(photographs.part(np.isin(photographs.splits, [one, other])))
+        there = both.splits == other
+        if min(there.sum(), (~there).sum()) < FEWEST:
+            found.append(_too_few(one, other, both))
+            continue
+        found.append(_told_apart(both, there, one, other, n_permutations=n_permutations, seed=seed))
+        found.append(_drift(both, there, one, other, n_permutations=n_permutations, seed=seed))
+    return found
+
+
+def _comparable(photographs: Photographs) -> Photographs:
+    """Leave out classes that are on one side only."""
+    common = set.intersection(
+        *(set(photographs.labels[photographs.splits == side]) for side in np.unique(photographs.splits))
+    )
+    return photographs.part(np.isin(photographs.labels, sorted(common)))
+
+
+def _too_few(one: str, other: str, both: Photographs) -> Finding:
+    return Finding(
+        code="splits-not-compared",
+        severity="note",
+        what=f"{NAMES[one].capitalize()} and {NAMES[other]} have too few photographs apart from each other to say "
+        "whether they differ in kind.",
+        numbers={f"{side}_photographs": int((both.splits == side).sum()) for side in (one, other)},
+    )
+
+
+def _told_apart(
+    both: Photographs, there: NDArray[np.bool_], one: str, other: str, *, n_permutations: int, seed: int
+) -> Finding:
+    features = _within_classes(np.hstack([both.properties, both.cells]), both.labels)
+    strata = np.char.add(np.char.add(both.labels, "\0"), both.splits)
+    counts = np.unique(strata, return_counts=True)[1]
+    folds = min(FOLDS, len(both))
+    # Strata that are smaller than the number of folds are balanced as well as can be: by side alone.
+    matrix = out_of_fold(features, strata if counts.min() >= folds else both.splits, folds=folds, seed=seed)
+
+    def measure(sides: NDArray[np.bool_]) -> float:
+        targets = _within_classes(sides[:, None].astype(np.float64), both.labels)
+        return float(auroc(matrix @ targets, sides[:, None])[0])
+
+    observed = measure(there)
+    shuffled = np.array([measure(there[order]) for order in shuffles(both.labels, n=n_permutations, seed=seed)])
+    p = p_value(observed, shuffled)
+    differ = p <= SIGNIFICANT and observed >= LEAST_AUROC
+    names = f"{NAMES[one]} and {NAMES[other]}"
+    said = f"AUROC {observed:.2f}, p = {p:.3f}, {len(both)} photographs"
+    return Finding(
+        code="splits-differ",
+        severity="warning" if differ else "clear",
+        what=f"A classifier tells photographs of {names} apart within their classes ({said}): they differ in kind."
+        if differ
+        else f"A classifier cannot tell photographs of {names} apart within their classes ({said}).",
+        numbers={
+            "sides": f"{NAMES[one]}, {NAMES[other]}",
+            "auroc": round(observed, 4),
+            "p_value": round(p, 4),
+            "photographs": len(both),
+            "n_permutations": n_permutations,
+        },
+        advice=f"See below in which property; figures on {NAMES[other]} are for another kind of image than was "
+        "trained on."
+        if differ
+        else "",
+    )
+
+
+def _drift(
+    both: Photographs, there: NDArray[np.bool_], one: str, other: str, *, n_permutations: int, seed: int
+) -> Finding:
+    values = _within_classes(both.properties, both.labels)
+    spread = values.std(axis=0)
+    standard = values / np.where(spread > 1e-9, spread, 1.0)
+    weights = _contrast(there, both.labels)
+    observed = weights @ standard
+    shuffled = np.array(
+        [
+            _contrast(there[order], both.labels) @ standard
+            for order in shuffles(both.labels, n=n_permutations, seed=seed + 1)
+        ]
+    )
+    p_values = np.array([p_value(abs(value), abs(column)) for value, column in zip(observed, shuffled.T, strict=True)])
+    adjusted = holm(p_values)
+    table = pd.DataFrame(
+        {
+            "property": PROPERTIES,
+            f"mean_{one}": [_mean(column, ~there, both.labels) for column in both.properties.T],
+            f"mean_{other}": [_mean(column, there, both.labels) for column in both.properties.T],
+            "difference_in_sd": observed,
+            "p_value": p_values,
+            "p_adjusted": adjusted,
+        }
+    )
+    drifted = table[(adjusted <= SIGNIFICANT) & (abs(observed) >= LEAST_EFFECT)]
+    names = f"{NAMES[one]} and {NAMES[other]}"
+    rows = records(table.round(4))
+    picture = Picture(
+        name=f"drift_{one}_{other}",
+        figure=drift_picture(
+            both.properties,
+            there,
+            properties=PROPERTIES,
+            p_adjusted=adjusted,
+            sides=(NAMES[one], NAMES[other]),
+        ),
+        shows=f"How {names} are distributed in each property, one value per photograph",
+    )
+    numbers: dict[str, float | int | str] = {
+        "sides": f"{NAMES[one]}, {NAMES[other]}",
+        "photographs": len(both),
+        "smallest_p_adjusted": round(float(adjusted.min()), 4),
+        "largest_difference_in_sd": round(float(abs(observed).max()), 3),
+    }
+    if drifted.empty:
+        return Finding(
+            code="drift",
+            severity="clear",
+            what=f"In none of {len(PROPERTIES)} properties do photographs of {names} differ "
+            f"(smallest adjusted p = {adjusted.min():.2f}).",
+            numbers=numbers,
+            rows=rows,
+            pictures=[picture],
+        )
+    listed = ", ".join(
+        f"{row.property} ({row.difference_in_sd:+.1f} sd, p = {row.p_adjusted:.3f})" for row in drifted.itertuples()
+    )
+    return Finding(
+        code="drift",
+        severity="warning",
+        what=f"Photographs of {NAMES[other]} differ from those of {NAMES[one]} in {listed}.",
+        numbers=numbers | {"properties": ", ".join(drifted["property"])},
+        advice=f"Find out how the images of {NAMES[other]} were made; augment training over the difference, or take "
+        "both from one source.",
+        rows=rows,
+        pictures=[picture],
+    )
+
+
+def _within_classes(values: Array, labels: NDArray[np.str_]) -> Array:
+    """Take each class's mean away."""
+    return np.asarray(values - pd.DataFrame(values).groupby(labels).transform("mean").to_numpy())
+
+
+def _contrast(there: NDArray[np.bool_], labels: NDArray[np.str_]) -> Array:
+    """Return weights whose product with values is the difference of the sides' means within classes.
+
+    Classes count by how much they say: n m / (n + m) of n and m photographs, the weights of a two-way layout.
+    """
+    weights = np.zeros(len(there))
+    total = 0.0
+    for label in np.unique(labels):
+        inside = labels == label
+        n_there, n_here = int((inside & there).sum()), int((inside & ~there).sum())
+        share = n_there * n_here / (n_there + n_here)
+        weights[inside & there] = share / n_there
+        weights[inside & ~there] = -share / n_here
+        total += share
+    return weights / total
+
+
+def _mean(values: Array, side: NDArray[np.bool_], labels: NDArray[np.str_]) -> float:
+    """Return a side's mean with every class counting the same."""
+    return float(np.mean([values[side & (labels == label)].mean() for label in np.unique(labels)]))

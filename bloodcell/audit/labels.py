@@ -1,0 +1,265 @@
+"""Labels that the cell contradicts: photographs that a classifier, fitted on others, is sure are of another class.
+
+The classifier is a plain one on the cell's colours, shape and texture, as under one light. It is right of most
+photographs, not of all: what it names is to be looked at, not to be believed.
+"""
+
+import warnings
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import minimize_scalar
+from scipy.stats import poisson
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedKFold
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from bloodcell.audit.finding import Finding, Picture, count
+from bloodcell.audit.permutation import Array, p_value, shuffles
+from bloodcell.audit.photographs import Photographs
+from bloodcell.audit.pictures import gallery
+from bloodcell.audit.sides import Read
+from bloodcell.data.leaks import NAMES
+
+REGULARISATION = 0.1
+FOLDS, REPEATS = 5, 5
+SURE = 0.85
+"""How probable another class must be for a label to be suspected."""
+
+DOUBTED = 0.05
+"""How probable the label may be at the most."""
+
+SIGNIFICANT = 0.01
+FEWEST = 5
+"""Photographs that a class needs to be judged."""
+
+LIKELY_CHANCE = 0.05
+N_SHOWN = 12
+N_LISTED = 100
+
+
+def suspicious_labels(photographs: Photographs, *, read: Read, n_permutations: int, seed: int) -> list[Finding]:
+    """Name labels that out-of-fold predictions contradict confidently, and say if one side has more of them."""
+    names, counts = np.unique(photographs.labels, return_counts=True)
+    chosen = photographs.part(np.isin(photographs.labels, names[counts >= FEWEST]))
+    classes = np.unique(chosen.labels)
+    if len(classes) < 2:
+        return [
+            Finding(
+                code="labels-not-judged",
+                severity="note",
+                what=f"Fewer than two classes have {FEWEST} photographs: too few to judge labels by.",
+            )
+        ]
+    probabilities = calibrated(out_of_fold_probabilities(chosen.cells, chosen.labels, seed=seed), chosen.labels)
+    right = classes[probabilities.argmax(axis=1)] == chosen.labels
+    return [
+        _suspicious(chosen, probabilities, right, read),
+        *_agreement(chosen, right, n_permutations=n_permutations, seed=seed),
+    ]
+
+
+def out_of_fold_probabilities(features: Array, labels: NDArray[np.str_], *, seed: int) -> Array:
+    """Return each photograph's class probabilities by classifiers that were fitted without it, shape (n, classes).
+
+    Logarithms are averaged over repeats of the cross-validation.
+    """
+    model = make_pipeline(StandardScaler(), LogisticRegression(C=REGULARISATION, max_iter=1000))
+    classes, counts = np.unique(labels, return_counts=True)
+    logs = np.zeros((len(labels), len(classes)))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        for repeat in range(REPEATS):
+            folds = StratifiedKFold(min(FOLDS, counts.min()), shuffle=True, random_state=seed + repeat)
+            for fitted, left_out in folds.split(features, labels):
+                logs[left_out] += model.fit(features[fitted], labels[fitted]).predict_log_proba(features[left_out])
+    return _normalised(np.maximum(logs / REPEATS, -700.0))
+
+
+def calibrated(probabilities: Array, labels: NDArray[np.str_]) -> Array:
+    """Scale the logarithms by one temperature that makes the labels the most probable (Guo et al. 2017).
+
+    Never sharper than they were: wrong labels must not be found by overconfidence.
+    """
+    logs = np.log(np.maximum(probabilities, 1e-300))
+    index = np.searchsorted(np.unique(labels), labels)
+
+    def loss(temperature: float) -> float:
+        return -float(np.log(_normalised(logs / temperature)[np.arange(len(logs)), index] + 1e-300).mean())
+
+    best = minimize_scalar(loss, bounds=(1.0, 5.0), method="bounded")
+    return _normalised(logs / float(best.x))
+
+
+def _normalised(logs: Array) -> Array:
+    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+
+
+def _suspicious(photographs: Photographs, probabilities: Array, right: NDArray[np.bool_], read: Read) -> Finding:
+    classes = np.unique(photographs.labels)
+    of_label = probabilities[np.arange(len(photographs)), np.searchsorted(classes, photographs.labels)]
+    best = probabilities.argmax(axis=1)
+    surest = probabilities.max(axis=1)
+    suspected = np.flatnonzero((of_label <= DOUBTED) & (surest >= SURE))
+    suspected = suspected[np.argsort(of_label[suspected], kind="stable")]
+    accuracy = float(right.mean())
+    # If the probabilities are right, so are the labels this often where they meet the criterion all the same.
+    expected = float(np.where((probabilities <= DOUBTED) & (surest >= SURE)[:, None], probabilities, 0.0).sum())
+    p = float(poisson.sf(len(suspected) - 1, expected))
+    numbers: dict[str, float | int | str] = {
+        "photographs": len(photographs),
+        "out_of_fold_accuracy": round(accuracy, 4),
+        "suspicious": len(suspected),
+        "expected_by_chance": round(expected, 2),
+        "p_value": round(p, 4),
+    }
+    if not suspected.size:
+        return Finding(
+            code="suspicious-labels",
+            severity="clear",
+            what=f"No label is contradicted confidently by a classifier of cells that is right of {accuracy:.0%} of "
+            f"{len(photographs):,} photographs.",
+            numbers=numbers,
+        )
+    rows = [
+        {
+            "path": str(photographs.examples[i]),
+            "group": str(photographs.groups[i]),
+            "images": int(photographs.n_images[i]),
+            "split": NAMES.get(str(photographs.splits[i]), "several"),
+            "label": str(photographs.labels[i]),
+            "looks_like": str(classes[best[i]]),
+            "probability_of_label": round(float(of_label[i]), 4),
+            "probability_of_other": round(float(surest[i]), 4),
+        }
+        for i in suspected
+    ]
+    more = p <= LIKELY_CHANCE
+    return Finding(
+        code="suspicious-labels",
+        severity="warning" if more else "note",
+        what=f"A classifier of cells, right of {accuracy:.0%} of {len(photographs):,} photographs, is sure that "
+        f"{count(len(rows), 'label')} {'is' if len(rows) == 1 else 'are'} wrong; by chance it would be of "
+        f"{expected:.1f}, {'so some of them are' if more else 'so all may be right'} (p = {p:.3f}).",
+        numbers=numbers,
+        advice="Look at each with someone who knows blood cells; do not relabel by the classifier's word.",
+        rows=rows[:N_LISTED],
+        pictures=[
+            Picture(
+                name="suspicious_labels",
+                figure=gallery(
+                    [read(str(row["path"])) for row in rows[:N_SHOWN]],
+                    captions=[
+                        f"{row['label']}, looks like {row['looks_like']}\n{row['probability_of_other']:.0%} sure, "
+                        f"{row['split']}\n{row['path']}"
+                        for row in rows[:N_SHOWN]
+                    ],
+                    title="Labels to look at again",
+                    columns=4,
+                ),
+                shows="One image of each photograph whose label is contradicted, the most doubtful first",
+            )
+        ],
+    )
+
+
+def _agreement(photographs: Photographs, right: NDArray[np.bool_], *, n_permutations: int, seed: int) -> list[Finding]:
+    """Compare how often labels of training and test agree with classifiers that were fitted on other photographs."""
+    both = np.isin(photographs.splits, ["train", "test"])
+    there = photographs.splits[both] == "test"
+    if not there.any() or there.all():
+        return []
+    labels, right = photographs.labels[both], right[both]
+    rows = []
+    for label in np.unique(labels):
+        inside = labels == label
+        rows.append(
+            {
+                "class": str(label),
+                "train_agree": _share(right[inside & ~there]),
+                "test_agree": _share(right[inside & there]),
+                "train_photographs": int((inside & ~there).sum()),
+                "test_photographs": int((inside & there).sum()),
+            }
+        )
+
+    def less(sides: NDArray[np.bool_]) -> float:
+        """How many fewer of the test side's labels agree than its classes would have by training and test together."""
+        return -float(right[sides].sum())
+
+    shuffled = np.array([less(there[order]) for order in shuffles(labels, n=n_permutations, seed=seed)])
+    p = p_value(less(there), shuffled)
+    train, test = float(right[~there].mean()), float(right[there].mean())
+    worse = p <= SIGNIFICANT
+    return [
+        Finding(
+            code="test-labels",
+            severity="warning" if worse else "clear",
+            what=f"Test labels agree with the cells {'less often than' if worse else 'as often as'} training labels: "
+            f"{test:.0%} of {int(there.sum())} photographs against {train:.0%} of {int((~there).sum())} "
+            f"(p = {p:.2f} that test is worse by chance, within classes).",
+            numbers={"train_agree": round(train, 4), "test_agree": round(test, 4), "p_value": round(p, 4)},
+            advice="Have the test labels checked by someone who knows blood cells." if worse else "",
+            rows=rows,
+        )
+    ]
+
+
+def _share(values: NDArray[np.bool_]) -> float | str:
+    return round(float(values.mean()), 3) if len(values) else "none"
+
+
+def several_cells(photographs: Photographs, *, read: Read, n_permutations: int, seed: int) -> Finding:
+    """Count photographs with more than one white cell: their label is that of one of them only."""
+    several = photographs.counts > 1
+    numbers: dict[str, float | int | str] = {"photographs": int(several.sum()), "of": len(photographs)}
+    sides = [side for side in NAMES if side in set(photographs.splits)]
+    numbers |= {f"{side}_share": round(float(several[photographs.splits == side].mean()), 4) for side in sides}
+    if not several.any():
+        return Finding(
+            code="several-cells",
+            severity="clear",
+            what="No photograph shows more than one white cell.",
+            numbers=numbers,
+        )
+    there = photographs.splits == sides[-1]
+
+    def more(of: NDArray[np.bool_]) -> float:
+        return float(several[of].sum())
+
+    shuffled = np.array([more(there[order]) for order in shuffles(photographs.labels, n=n_permutations, seed=seed)])
+    p = p_value(more(there), shuffled)
+    shown = np.flatnonzero(several)[:N_SHOWN]
+    rows = [
+        {
+            "path": str(photographs.examples[i]),
+            "label": str(photographs.labels[i]),
+            "split": NAMES.get(str(photographs.splits[i]), "several"),
+        }
+        for i in np.flatnonzero(several)
+    ]
+    return Finding(
+        code="several-cells",
+        severity="note",
+        what=f"{count(int(several.sum()), 'photograph')} of {len(photographs):,} may show more than one white cell, "
+        f"{int(several[there].sum())} of {int(there.sum())} in {NAMES[sides[-1]]} (p = {p:.2f} that it has more by "
+        "chance).",
+        numbers=numbers | {"p_value": round(p, 4)},
+        advice="Look whether the label is that of the larger cell.",
+        rows=rows[:N_LISTED],
+        pictures=[
+            Picture(
+                name="several_cells",
+                figure=gallery(
+                    [read(str(photographs.examples[i])) for i in shown],
+                    captions=[f"{photographs.labels[i]}\n{photographs.examples[i]}" for i in shown],
+                    title="More than one white cell?",
+                    columns=4,
+                ),
+                shows="One image of each photograph that may show more than one white cell",
+            )
+        ],
+    )

@@ -1,0 +1,115 @@
+"""An audit as one page: HTML with its pictures inside, Markdown, and JSON for machines."""
+
+import base64
+import io
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from bloodcell.audit.finding import SEVERITIES, Finding, Picture
+from bloodcell.audit.questions import answers
+from bloodcell.files import replacing
+
+DPI = 110
+TITLES = {
+    "error": "Wrong, and to be mended first",
+    "warning": "To be looked at",
+    "note": "Good to know",
+    "clear": "Looked for and not found",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Audit:
+    """What was found out about a set of images.
+
+    Attributes
+    ----------
+    title
+        What the set is.
+    facts
+        What the page is about, by name: where the images are, their digest, which version looked at them.
+    findings
+        All of them, in the order in which they were looked for.
+    """
+
+    title: str
+    facts: Mapping[str, str]
+    findings: Sequence[Finding]
+
+    def of(self, severity: str) -> list[Finding]:
+        """Return the findings of one severity."""
+        return [finding for finding in self.findings if finding.severity == severity]
+
+    @property
+    def summary(self) -> str:
+        """One sentence on how it went."""
+        counts = Counter(finding.severity for finding in self.findings)
+        parts = [
+            f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in ("error", "warning", "note")
+        ]
+        return f"{', '.join(parts)}; {counts['clear']} checks found nothing."
+
+
+def write_page(audit: Audit, folder: Path) -> None:
+    """Write ``audit.html``, ``audit.md``, ``audit.json`` and ``pictures/`` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    pictures = {picture.name: _png(picture) for finding in audit.findings for picture in finding.pictures}
+    for name, png in pictures.items():
+        (folder / "pictures").mkdir(exist_ok=True)
+        (folder / "pictures" / f"{name}.png").write_bytes(png)
+    encoded = {name: base64.b64encode(png).decode("ascii") for name, png in pictures.items()}
+    for name, text in (
+        ("audit.html", _render("page.html.jinja", audit, encoded)),
+        ("audit.md", _render("page.md.jinja", audit, encoded)),
+        ("audit.json", json.dumps(as_data(audit), indent=2, ensure_ascii=False) + "\n"),
+    ):
+        with replacing(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def as_data(audit: Audit) -> dict[str, Any]:
+    """Return what a machine reads: facts, ``findings`` (errors, warnings, notes) and ``clear``, the worst first."""
+    return {
+        "title": audit.title,
+        "facts": dict(audit.facts),
+        "counts": {severity: len(audit.of(severity)) for severity in SEVERITIES},
+        "findings": [_data(finding) for severity in SEVERITIES[:-1] for finding in audit.of(severity)],
+        "clear": [_data(finding) for finding in audit.of("clear")],
+    }
+
+
+def _data(finding: Finding) -> dict[str, Any]:
+    return {
+        "code": finding.code,
+        "severity": finding.severity,
+        "what": finding.what,
+        "numbers": dict(finding.numbers),
+        "advice": finding.advice,
+        "rows": [dict(row) for row in finding.rows],
+        "pictures": [f"pictures/{picture.name}.png" for picture in finding.pictures],
+    }
+
+
+def _png(picture: Picture) -> bytes:
+    buffer = io.BytesIO()
+    picture.figure.savefig(buffer, format="png", dpi=DPI)
+    return buffer.getvalue()
+
+
+def _render(template: str, audit: Audit, pictures: Mapping[str, str]) -> str:
+    environment = Environment(
+        loader=PackageLoader("bloodcell.audit", "."),
+        autoescape=template.endswith(".html.jinja"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(
+        audit=audit, pictures=pictures, severities=SEVERITIES, titles=TITLES, answers=answers(audit.findings)
+    )

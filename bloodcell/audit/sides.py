@@ -1,0 +1,152 @@
+"""Photographs on two sides of a split, and what a split by file would do."""
+
+from collections.abc import Callable, Sequence
+
+import cv2
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bloodcell.audit.finding import Finding, Picture, count
+from bloodcell.audit.pictures import aligned_pairs
+from bloodcell.data.alignment import align
+from bloodcell.data.keypoints import find_keypoints
+from bloodcell.data.leaks import NAMES, Shared, shared_photographs
+from bloodcell.data.working import at_working_size
+
+N_PAIRS = 4
+N_LISTED = 50
+VALIDATION_SHARE = 0.2
+
+Read = Callable[[str], NDArray[np.uint8]]
+"""From a path of the manifest to its pixels, RGB, shape (height, width, 3), uint8."""
+
+
+def shared_between_sides(manifest: pd.DataFrame, *, read: Read, looked_for: bool) -> list[Finding]:
+    """Find photographs that have images on two sides of training, validation and test.
+
+    Parameters
+    ----------
+    manifest
+        As in `bloodcell.data.manifest.ImageSet`.
+    read
+        Reads an image.
+    looked_for
+        Whether groups are known; where they are not, only exact copies are.
+    """
+    found = [_shared(manifest, shared, read) for shared in shared_photographs(manifest)]
+    if not looked_for:
+        found.append(
+            Finding(
+                code="photographs-unknown",
+                severity="warning",
+                what="Which photograph an image was made from was not looked for (data.groups=none), so copies on "
+                "two sides would go unseen, and every number below counts images as if each were a photograph.",
+                advice="Leave data.groups=recover, or name the photographs by column, pattern or folder.",
+            )
+        )
+    if not found:
+        sides = sorted(set(manifest["split"]), key=list(NAMES).index)
+        found.append(
+            Finding(
+                code="shared-photographs",
+                severity="clear",
+                what=f"No photograph has images on two sides of {', '.join(NAMES[side] for side in sides)}.",
+            )
+        )
+    return found
+
+
+def random_split(manifest: pd.DataFrame) -> Finding:
+    """Say how many validation images would have a copy in training if validation were taken file by file.
+
+    Exactly, for a fifth of the training images drawn at random: an image of a photograph with s of all n images has no
+    copy in training if the other s - 1 were all drawn too.
+    """
+    sizes = manifest.loc[manifest["split"] == "train", "group"].value_counts().to_numpy()
+    n_images = int(sizes.sum())
+    n_val = max(round(VALIDATION_SHARE * n_images), 1)
+    alone = sum(size * _all_drawn(size - 1, n_val - 1, n_images - 1) for size in sizes) / n_images
+    leaking = 1 - alone
+    numbers = {
+        "training_images": n_images,
+        "validation_images": n_val,
+        "share_with_copy_in_training": round(leaking, 4),
+    }
+    if leaking < 0.005:
+        return Finding(
+            code="random-split",
+            severity="clear",
+            what="A random split by file would hardly part copies of one photograph: there are none, or next to none.",
+            numbers=numbers,
+        )
+    return Finding(
+        code="random-split",
+        severity="note",
+        what=f"A random split by file would put a copy in training of {round(leaking * n_val):,} of {n_val:,} "
+        f"validation images ({leaking:.1%}): validation would measure memory.",
+        numbers=numbers,
+        advice="Split by whole photographs: split=group_holdout (the default) or split=group_kfold.",
+    )
+
+
+def _all_drawn(others: int, drawn: int, among: int) -> float:
+    """Return the probability that all of some others are among those drawn without replacement."""
+    if others > drawn:
+        return 0.0
+    steps = np.arange(others)
+    return float(np.prod((drawn - steps) / (among - steps)))
+
+
+def _shared(manifest: pd.DataFrame, shared: Shared, read: Read) -> Finding:
+    one, other = (NAMES[side] for side in shared.sides)
+    rows = _copies(manifest, shared.sides)
+    return Finding(
+        code="shared-photographs",
+        severity="error",
+        what=f"{count(shared.photographs, 'photograph')} {'has' if shared.photographs == 1 else 'have'} images in both "
+        f"{one} and {other}: {shared.images[1]:,} of {shared.totals[1]:,} {other} images have a copy in {one}.",
+        numbers={
+            "sides": f"{one}, {other}",
+            "photographs": shared.photographs,
+            f"{shared.sides[0]}_images": shared.images[0],
+            f"{shared.sides[1]}_images": shared.images[1],
+        },
+        advice=f"Move every photograph to one side, or leave its {one} images out with data.on_shared_groups=drop.",
+        rows=rows[:N_LISTED],
+        pictures=[_pairs(rows, read, f"{one} and {other}")],
+    )
+
+
+def _copies(manifest: pd.DataFrame, sides: Sequence[str]) -> list[dict[str, str]]:
+    """Return an image of each side for every photograph that they share, by group or by content."""
+    here, there = (manifest[manifest["split"] == side] for side in sides)
+    pairs = []
+    for column in ("group", "sha256"):
+        first, second = (rows.drop_duplicates(column).set_index(column)["path"] for rows in (here, there))
+        both = first.to_frame("here").join(second.rename("there"), how="inner").sort_values("here")
+        pairs += [{sides[0]: str(row.here), sides[1]: str(row.there)} for row in both.itertuples()]
+    return list({tuple(pair.values()): pair for pair in pairs}.values())
+
+
+def _pairs(rows: Sequence[dict[str, str]], read: Read, sides: str) -> Picture:
+    chosen = [list(pair.values()) for pair in rows[:: max(len(rows) // N_PAIRS, 1)][:N_PAIRS]]
+    triples = []
+    for here, there in chosen:
+        first, second = at_working_size(read(here)), at_working_size(read(there))
+        triples.append((first, second, lay_on(second, first)))
+    return Picture(
+        name=f"shared_{sides.replace(' and ', '_')}",
+        figure=aligned_pairs(triples, names=[(here, there) for here, there in chosen], title=f"On both sides: {sides}"),
+        shows=f"Pairs of images made from one photograph, one in each of {sides}, and the second laid on the first",
+    )
+
+
+def lay_on(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
+    """Bring an image to where another shows the same; None if no transformation is found."""
+    here, there = find_keypoints(moving), find_keypoints(fixed)
+    found = [align(here, there, mirrored=mirrored) for mirrored in (False, True)]
+    best = max((fit for fit in found if fit is not None), key=lambda fit: fit.inliers, default=None)
+    if best is None:
+        return None
+    return np.asarray(cv2.warpPerspective(moving, best.matrix, (fixed.shape[1], fixed.shape[0])))

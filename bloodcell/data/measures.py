@@ -1,0 +1,248 @@
+"""Numbers that say what an image looks like: as a whole, its white cell, and all that is not the cell.
+
+They are measured once for every content of a file and kept.
+"""
+
+import logging
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.cache import cache_dir
+from bloodcell.data.cells import Cell, find_cell
+from bloodcell.data.images import DECODER_VERSION, read_image
+from bloodcell.data.working import at_working_size
+from bloodcell.files import replacing
+from bloodcell.progress import track
+
+log = logging.getLogger(__name__)
+
+MEASURES_VERSION = 1
+"""Counted up when the same image would be measured otherwise."""
+
+PROPERTIES = (
+    *("brightness", "contrast", "sharpness", "red-green", "yellow-blue"),
+    *("black border", "cell off centre, across", "cell off centre, down", "cell area"),
+)
+"""What `Measures.properties` holds.
+
+Brightness and contrast are the median and the standard deviation of the grey level; sharpness is the logarithm of the
+mean absolute Laplacian; the colours are means of CIE L*a*b*'s a* and b* (8-bit); border and area are shares of the
+image; the distances from its centre are shares of its width and height.
+"""
+
+GROUND_DISTANCE = 45
+"""Pixels from the nucleus where the cell has surely ended."""
+
+RING = 10
+"""Pixels around the nucleus that are mostly cytoplasm."""
+
+BINS = 12
+RED_RANGE, GREEN_RANGE = (0.20, 0.50), (0.15, 0.40)
+"""Where the chromaticities r = R / (R + G + B) and g = G / (R + G + B) of stained cells lie."""
+
+CROP_RADII = 1.9
+CROP_LIMITS = (30, 80)
+"""The square around a nucleus whose colours are counted: half its side over the nucleus's radius, and in pixels."""
+
+WHITE = 230
+WHITE_QUANTILE = 0.9
+"""The clear ground's grey level once light and exposure are evened out, and which quantile is taken for it."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What n images look like.
+
+    Attributes
+    ----------
+    properties
+        By `PROPERTIES`, shape (n, 9), float32.
+    cells
+        The cell's chromaticity (a histogram around the nucleus, square roots), the nucleus's size, outline, lobes and
+        colours, and the colours around it, as under one light, shape (n, 193), float32.
+    ground
+        Everything further than 45 pixels from the nucleus: colours and sharpness, shape (n, 22), float32.
+    counts
+        How many white cells there seem to be, shape (n,), int64.
+    """
+
+    properties: NDArray[np.float32]
+    cells: NDArray[np.float32]
+    ground: NDArray[np.float32]
+    counts: NDArray[np.int64]
+
+
+def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measures:
+    """Measure images that were never measured before, and recall the others.
+
+    Parameters
+    ----------
+    files
+        Readable image files.
+    sha256s
+        The digest of each file's content.
+    """
+    known = _known()
+    new = {sha256: file for sha256, file in zip(sha256s, files, strict=True) if sha256 not in known}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        rows = track(pool.map(lambda file: measure(read_image(file)), new.values()), "measuring images", total=len(new))
+        known |= dict(zip(new, rows, strict=True))
+    if new:
+        _remember(known)
+    return _split(np.array([known[sha256] for sha256 in sha256s]))
+
+
+def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Measure one image, RGB, shape (height, width, 3), uint8; the result is one row of all of `Measures`."""
+    pixels = at_working_size(pixels)
+    cell = find_cell(pixels)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    detail = cv2.convertScaleAbs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_16S), alpha=8.0)
+    distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 3)
+    ground = cv2.bitwise_and(np.asarray((distance > GROUND_DISTANCE).astype(np.uint8) * 255), cell.photographed)
+    ring = cv2.bitwise_and(cv2.inRange(distance, 1.5, RING), cell.photographed)
+    row = [
+        *_properties(pixels, grey, detail, cell),
+        *_cell(_under_one_light(pixels, cell.photographed), cell, ring),
+        *_colours(pixels, ground),
+        _log_mean(detail, ground),
+        cell.count,
+    ]
+    return np.array(row, np.float32)
+
+
+def _split(rows: NDArray[np.float32]) -> Measures:
+    first, last = len(PROPERTIES), rows.shape[1] - 1
+    middle = last - (6 + 3 * len(QUANTILES) + 1)
+    return Measures(
+        properties=rows[:, :first],
+        cells=rows[:, first:middle],
+        ground=rows[:, middle:last],
+        counts=rows[:, last].astype(np.int64),
+    )
+
+
+def _properties(
+    pixels: NDArray[np.uint8], grey: NDArray[np.uint8], detail: NDArray[np.uint8], cell: Cell
+) -> list[float]:
+    height, width = grey.shape
+    shown = max(cv2.countNonZero(cell.photographed), 1)
+    lab = cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB), mask=cell.photographed)
+    return [
+        _quantiles(grey, cell.photographed, (0.5,))[0],
+        _spread(grey, cell.photographed)[0],
+        _log_mean(detail, cell.photographed),
+        lab[1],
+        lab[2],
+        1 - shown / grey.size,
+        abs(cell.centre[0] / (width - 1) - 0.5),
+        abs(cell.centre[1] / (height - 1) - 0.5),
+        cell.area / shown,
+    ]
+
+
+def _cell(pixels: NDArray[np.uint8], cell: Cell, ring: NDArray[np.uint8]) -> list[float]:
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    return [
+        *_chromaticity(pixels, cell),
+        *_outline(cell),
+        *_colours(lab, cell.nucleus),
+        *_colours(lab, ring),
+    ]
+
+
+def _chromaticity(pixels: NDArray[np.uint8], cell: Cell) -> NDArray[np.float64]:
+    """Count the colours in a square around the nucleus; square roots, so that rare colours count (Hellinger)."""
+    radius = round(float(np.clip(CROP_RADII * (cell.area / np.pi) ** 0.5, *CROP_LIMITS)))
+    x, y = round(cell.centre[0]), round(cell.centre[1])
+    window = slice(max(y - radius, 0), y + radius + 1), slice(max(x - radius, 0), x + radius + 1)
+    colours = pixels[window][cell.photographed[window] > 0].astype(np.float32)
+    if not len(colours):
+        return np.zeros(BINS * BINS)
+    share = colours[:, :2] / np.maximum(colours.sum(axis=1, keepdims=True), 1)
+    counts, _, _ = np.histogram2d(share[:, 0], share[:, 1], bins=BINS, range=(RED_RANGE, GREEN_RANGE))
+    return np.asarray(np.sqrt(counts.ravel() / len(colours)))
+
+
+def _outline(cell: Cell) -> list[float]:
+    """Return the nucleus's size, raggedness, solidity, lobes, thickness, elongation, and how many nuclei there are."""
+    outlines, _ = cv2.findContours(cell.nucleus, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not outlines:
+        return [0.0] * 7
+    points = np.vstack(outlines)
+    side = cell.area**0.5
+    _, (width, height), _ = cv2.minAreaRect(points)
+    return [
+        side,
+        sum(cv2.arcLength(outline, closed=True) for outline in outlines) / side,
+        cell.area / max(cv2.contourArea(cv2.convexHull(points)), 1.0),
+        sum(cv2.contourArea(outline) > 0.08 * cell.area for outline in outlines),
+        float(cv2.distanceTransform(cell.nucleus, cv2.DIST_L2, 3).max()) / side,
+        min(width, height) / max(width, height, 1.0),
+        cell.count,
+    ]
+
+
+def _under_one_light(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Scale each channel so that the clear ground has one colour."""
+    light = [_quantiles(channel, mask, (WHITE_QUANTILE,))[0] for channel in cv2.split(pixels)]
+    scale = np.arange(256)[:, None] * (WHITE / np.maximum(light, 1.0))
+    return np.asarray(cv2.LUT(pixels, np.clip(scale, 0, 255).astype(np.uint8)[None]))
+
+
+def _colours(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
+    """Return three channels' means, standard deviations and quantiles, zeros where nothing is."""
+    if not cv2.countNonZero(mask):
+        return [0.0] * (6 + 3 * len(QUANTILES))
+    mean, spread = cv2.meanStdDev(pixels, mask=mask)
+    quantiles = [_quantiles(channel, mask, QUANTILES) for channel in cv2.split(pixels)]
+    return [*mean.ravel(), *spread.ravel(), *(value for row in quantiles for value in row)]
+
+
+def _spread(channel: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
+    return [float(value) for value in cv2.meanStdDev(channel, mask=mask)[1].ravel()]
+
+
+def _log_mean(values: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:
+    return float(np.log(cv2.mean(values, mask=mask)[0] + 1e-2))
+
+
+def _quantiles(channel: NDArray[np.uint8], mask: NDArray[np.uint8], quantiles: Sequence[float]) -> list[float]:
+    """Return grey levels below which a share of the masked pixels lies, interpolated within a level."""
+    below = np.cumsum(cv2.calcHist([channel], [0], mask, [256], [0, 256]).ravel())
+    if not below[-1]:
+        return [0.0] * len(quantiles)
+    levels = np.interp(np.asarray(quantiles) * below[-1], np.concatenate([[0], below]), np.arange(257) - 0.5)
+    return [float(level) for level in levels]
+
+
+def _memory() -> Path:
+    return cache_dir() / f"measures-{MEASURES_VERSION}-{DECODER_VERSION}-opencv-{cv2.__version__}.npz"
+
+
+def _known() -> dict[str, NDArray[np.float32]]:
+    try:
+        with _memory().open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+            return dict(zip(arrays["sha256s"].astype(str).tolist(), arrays["rows"], strict=True))
+    except FileNotFoundError:
+        return {}
+    except Exception as error:  # whatever a torn file makes the reader raise
+        log.warning("%s cannot be read (%s); made again", _memory(), error)
+        return {}
+
+
+def _remember(known: dict[str, NDArray[np.float32]]) -> None:
+    try:
+        with replacing(_memory()) as partial:
+            np.savez(partial, sha256s=np.array(list(known), dtype="S64"), rows=np.array(list(known.values())))
+    except OSError as error:
+        log.warning("%s cannot be written (%s); the images will be measured again next time", _memory(), error)

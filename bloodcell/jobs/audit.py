@@ -1,0 +1,140 @@
+"""Look at a data set as a careful colleague would, and write down what is wrong with it, with pictures.
+
+For example, the Kaggle set as it is unpacked, and your own folders, in a check that is to fail on errors:
+
+  bloodcell audit data.root=~/blood-cells
+  bloodcell audit data=folder data.train_dir=cells/train data.test_dir=cells/test output=audit fail_on=error
+
+The page is audit.html; audit.md says the same for people without a browser, audit.json for machines.
+"""
+
+from collections.abc import Iterator
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.table import Table
+
+from bloodcell.audit.amounts import amounts
+from bloodcell.audit.copies import conflicting_labels, exact_duplicates
+from bloodcell.audit.differences import differences
+from bloodcell.audit.files import odd_files
+from bloodcell.audit.finding import SEVERITIES, Finding
+from bloodcell.audit.labels import several_cells, suspicious_labels
+from bloodcell.audit.page import Audit, write_page
+from bloodcell.audit.photographs import by_photograph
+from bloodcell.audit.shortcuts import shortcuts
+from bloodcell.audit.sides import random_split, shared_between_sides
+from bloodcell.config import AuditConfig, BccdData
+from bloodcell.data.images import read_image
+from bloodcell.data.manifest import ImageSet, digest
+from bloodcell.data.measures import measure_images
+from bloodcell.errors import FindingsError, UserError
+from bloodcell.jobs._images import load_images
+from bloodcell.tracking.environment import environment_tags
+from bloodcell.tracking.run import parameters_of, tracked_run
+from bloodcell.tracking.store import find_store
+
+COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan", "clear": "green"}
+TAKEN = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+
+
+def run(config: AuditConfig, *, output_dir: Path) -> None:
+    """Look at the images, write the page into a folder, keep it as an MLflow run, and show the findings.
+
+    The folder is written first, MLflow second, so a lost store loses nothing.
+
+    Raises
+    ------
+    UserError
+        If the images or the store cannot be used, or the folder cannot be written.
+    FindingsError
+        If there is a finding as bad as ``fail_on`` says, after all is written.
+    """
+    find_store(config.tracking)  # a store that is not named is refused before anything is read
+    folder = output_dir / "artifacts" if config.output is None else Path(config.output).expanduser()
+    _require_writable(folder, config)
+    images = load_images(replace(config.data, on_bad_image="skip"))  # an audit reports them
+    data_digest = digest(images.manifest)
+    source = config.data.root if isinstance(config.data, BccdData) else config.data.train_dir
+    audit = Audit(
+        title=f"Audit of {Path(source).name or source}",
+        facts=_facts(images, config),
+        findings=list(_findings(images, config)),
+    )
+    write_page(audit, folder)
+    with tracked_run(
+        tracking=config.tracking,
+        name=config.tracking.run_name or audit.title,
+        tags=environment_tags() | {"job": "audit", "data_digest": data_digest, "groups": config.data.groups},
+        folder=folder,
+    ) as tracked:
+        tracked.log_parameters(parameters_of(config))
+        tracked.log_data(images.manifest, name=config.data.source, source=str(source), digest=data_digest)
+        tracked.log_metrics({name: float(len(audit.of(name))) for name in SEVERITIES}, prefix="findings")
+        tracked.log_folder(folder)
+        tracked.describe(f"{audit.summary} The page is `audit.html`.")
+    _show(audit, folder)
+    failing = [finding for severity in TAKEN[config.fail_on] for finding in audit.of(severity)]
+    if failing:
+        raise FindingsError(
+            f"fail_on={config.fail_on}: {', '.join(dict.fromkeys(finding.code for finding in failing))}; "
+            f"see {folder / 'audit.html'}"
+        )
+
+
+def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
+    """Look for one kind of trouble after the other."""
+    manifest, seed, n_permutations = images.manifest, config.seed, config.n_permutations
+
+    def read(path: str) -> NDArray[np.uint8]:
+        return read_image(images.root / path)
+
+    yield from odd_files(images)
+    yield from shared_between_sides(manifest, read=read, looked_for=config.data.groups != "none")
+    yield random_split(manifest)
+    yield from amounts(manifest)
+    yield conflicting_labels(manifest, read=read)
+    yield exact_duplicates(manifest)
+    measures = measure_images(images.files(manifest), manifest["sha256"].tolist())
+    photographs = by_photograph(manifest, measures)
+    yield from suspicious_labels(photographs, read=read, n_permutations=n_permutations, seed=seed)
+    yield several_cells(photographs, read=read, n_permutations=n_permutations, seed=seed)
+    yield from differences(photographs, n_permutations=n_permutations, seed=seed)
+    yield from shortcuts(photographs, n_permutations=n_permutations, seed=seed)
+
+
+def _facts(images: ImageSet, config: AuditConfig) -> dict[str, str]:
+    return {
+        "images": str(images.root),
+        "classes": ", ".join(images.classes),
+        "photographs from": f"data.groups={config.data.groups}",
+        "digest of images, labels, groups and sides": digest(images.manifest),
+        "bloodcell": version("bloodcell"),
+    }
+
+
+def _require_writable(folder: Path, config: AuditConfig) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / ".try").touch()
+        (folder / ".try").unlink()
+    except OSError as error:
+        raise UserError(f"output={config.output}: cannot be written ({error.strerror}); give another folder") from error
+
+
+def _show(audit: Audit, folder: Path) -> None:
+    console = Console(highlight=False)
+    table = Table(title=audit.title, title_justify="left", show_lines=False)
+    table.add_column("", no_wrap=True)
+    table.add_column("finding", no_wrap=True)
+    table.add_column("", overflow="fold")
+    for severity in SEVERITIES:
+        for finding in audit.of(severity):
+            table.add_row(f"[{COLOURS[severity]}]{severity}[/]", finding.code, finding.what)
+    console.print(table)
+    console.print(audit.summary, markup=False)
+    console.print(f"Read it     {folder / 'audit.html'}", markup=False, soft_wrap=True)
