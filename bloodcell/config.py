@@ -311,7 +311,7 @@ class AuditConfig:
     data: DataConfig
     fail_on: Literal["never", "error", "warning"]
     output: NonEmpty | None
-    n_permutations: Annotated[int, Field(ge=199)]
+    n_permutations: Annotated[int, Field(ge=999)]
     seed: Seed
     tracking: TrackingConfig
 

@@ -1,0 +1,30 @@
+"""Photographs with features that a test plants something in."""
+
+import numpy as np
+
+from bloodcell.audit.photographs import Photographs
+from bloodcell.data.measures import PROPERTIES
+
+CLASSES = ("a", "b", "c")
+N_CELLS = 12
+
+
+def some(n: int, *, seed: int, apart: float = 3.0, test_share: float = 0.3) -> Photographs:
+    """Return n photographs whose cells tell the class, and nothing else tells anything."""
+    rng = np.random.default_rng(seed)
+    labels = rng.choice(CLASSES, n, p=[0.5, 0.3, 0.2])
+    cells = rng.normal(size=(n, N_CELLS))
+    for place, label in enumerate(CLASSES):
+        cells[labels == label, place] += apart
+    return Photographs(
+        groups=np.array([f"g{number:04}" for number in range(n)]),
+        labels=labels,
+        splits=np.where(rng.random(n) < test_share, "test", "train"),
+        examples=np.array([f"{number}.png" for number in range(n)]),
+        n_images=rng.integers(1, 20, n),
+        properties=rng.normal(size=(n, len(PROPERTIES))),
+        cells=cells,
+        one_border=rng.random(n),
+        one_ground=rng.normal(size=(n, 22)),
+        counts=np.ones(n, dtype=np.int64),
+    )

@@ -1,0 +1,43 @@
+from dataclasses import replace
+
+import numpy as np
+from audit.some import some
+
+from bloodcell.audit.differences import differences
+from bloodcell.audit.permutation import shuffles
+from bloodcell.data.measures import PROPERTIES
+
+
+def found(photographs):
+    return {finding.code: finding for finding in differences(photographs, n_permutations=999, seed=0)}
+
+
+def test_a_side_that_was_made_differently_is_found_with_the_property():
+    photographs = some(200, seed=0)
+    properties = photographs.properties.copy()
+    properties[photographs.splits == "test", PROPERTIES.index("sharpness")] += 1.5
+    codes = found(replace(photographs, properties=properties))
+    assert codes["drift"].severity == codes["splits-differ"].severity == "warning"
+    assert codes["drift"].numbers["properties"] == "sharpness"
+
+
+def test_other_shares_of_the_classes_are_no_difference_in_kind():
+    photographs = some(300, seed=0, apart=6.0)
+    rare = photographs.labels == "c"
+    splits = np.where(rare, "test", photographs.splits)
+    splits[np.flatnonzero(rare)[:12]] = "train"
+    codes = found(replace(photographs, splits=splits, properties=photographs.properties + 3 * rare[:, None]))
+    assert codes["drift"].severity == codes["splits-differ"].severity == "clear"
+
+
+def test_sides_of_one_kind_are_called_different_as_rarely_as_said():
+    warned = 0
+    for order in shuffles(np.zeros(90), n=30, seed=0):
+        photographs = some(90, seed=7)
+        codes = found(replace(photographs, splits=photographs.splits[order]))
+        warned += any(finding.severity == "warning" for finding in codes.values())
+    assert warned <= 2  # two tests at 1 % each
+
+
+def test_too_few_photographs_are_not_compared():
+    assert list(found(some(20, seed=0, test_share=0.1))) == ["splits-not-compared"]

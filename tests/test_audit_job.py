@@ -1,0 +1,150 @@
+"""``bloodcell audit`` as a user would run it, on sets with known faults."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from commands import run
+from conftest import real_data
+from data.photographs import copy, save
+from PIL import Image
+from stores import artifacts_of, runs_in
+
+COPIES = 3
+CLASSES = {"EOSINOPHIL": 13, "NEUTROPHIL": 30}
+
+
+def make(root: Path) -> Path:
+    """Make a set of copies of real photographs of two classes: five of each in test, the others in training."""
+    source = real_data()
+    if source is None:
+        pytest.skip("needs the real photographs")
+    rng = np.random.default_rng(0)
+    for label, n in CLASSES.items():
+        # Without neighbouring fields of one place.
+        for number, file in enumerate(sorted((source / "TEST_SIMPLE" / label).iterdir())[:n]):
+            folder = root / ("TEST" if number % 3 == 0 else "TRAIN") / label
+            pixels = np.asarray(Image.open(file).convert("RGB"))
+            for index in range(COPIES):
+                save(folder, f"{file.stem}-{index}", copy(pixels, rng))
+    return root
+
+
+def audit(root: Path, folder: Path, *overrides: str):
+    said = run(["audit", f"data.root={root}", "output=page", *overrides], cwd=folder)
+    return said, json.loads((folder / "page" / "audit.json").read_text())
+
+
+@pytest.fixture(scope="module")
+def sound(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("sound")
+    said, data = audit(make(folder / "cells"), folder, "fail_on=warning")
+    return said, data, folder
+
+
+@pytest.fixture(scope="module")
+def planted(tmp_path_factory):
+    """A copy across splits, a copy in the wrong class, a class photographed darker, and two text files."""
+    folder = tmp_path_factory.mktemp("planted")
+    root = make(folder / "cells")
+    train, test = root / "TRAIN", root / "TEST"
+    for file in train.glob("EOSINOPHIL/*"), test.glob("EOSINOPHIL/*"):
+        for path in file:
+            Image.fromarray((np.asarray(Image.open(path)) * 0.85).astype(np.uint8)).save(path, quality=90)
+    across = sorted(train.glob("NEUTROPHIL/*-0.jpeg"))[0]
+    shutil.move(across, test / "NEUTROPHIL" / across.name)
+    confused = sorted(train.glob("NEUTROPHIL/*-1.jpeg"))[5]
+    shutil.move(confused, train / "EOSINOPHIL" / confused.name)
+    (train / "NEUTROPHIL" / "notes.txt").write_text("to be looked at")
+    (train / "NEUTROPHIL" / "text.jpeg").write_text("no image")
+    said, data = audit(root, folder, "fail_on=error")
+    return said, data, folder, across, confused
+
+
+def codes(data, *severities):
+    return {finding["code"] for finding in data["findings"] if finding["severity"] in severities}
+
+
+def test_a_sound_set_is_accused_of_nothing(sound):
+    said, data, _ = sound
+    assert codes(data, "error", "warning") == set()
+    assert said.returncode == 0, said.stderr
+    assert {"shared-photographs", "conflicting-labels", "drift", "splits-differ", "background-shortcut"} <= {
+        finding["code"] for finding in data["clear"]
+    }
+
+
+def test_every_planted_fault_is_found_and_nothing_else_is_accused(planted):
+    said, data, _, across, confused = planted
+    assert codes(data, "error", "warning") == {
+        *("shared-photographs", "conflicting-labels", "background-shortcut", "unreadable-images", "other-files")
+    }
+    found = {finding["code"]: finding for finding in data["findings"]}
+    (pair,) = found["shared-photographs"]["rows"]
+    assert pair["test"] == f"TEST/NEUTROPHIL/{across.name}"
+    assert pair["train"].startswith(f"TRAIN/NEUTROPHIL/{across.name.removesuffix('-0.jpeg')}-")
+    (row,) = found["conflicting-labels"]["rows"]
+    assert row == {"path": f"TRAIN/EOSINOPHIL/{confused.name}", "label": "EOSINOPHIL", "other_copies": "NEUTROPHIL"}
+    assert found["unreadable-images"]["rows"] == [{"path": "TRAIN/NEUTROPHIL/text.jpeg", "reason": "not an image"}]
+    assert found["other-files"]["rows"] == [{"path": "TRAIN/NEUTROPHIL/notes.txt"}]
+    assert "EOSINOPHIL is darker" in found["background-shortcut"]["what"]
+    assert said.returncode == 1
+    (line,) = said.stderr.splitlines()[-1:]
+    assert "fail_on=error" in line
+    assert "shared-photographs" in line
+
+
+def test_the_page_says_it_all_and_needs_nothing_from_elsewhere(planted):
+    _, data, folder, *_ = planted
+    page = (folder / "page" / "audit.html").read_text()
+    markdown = (folder / "page" / "audit.md").read_text()
+    for finding in (*data["findings"], *data["clear"]):
+        assert f"<code>{finding['code']}</code>" in page
+        assert finding["what"] in markdown
+        assert all((folder / "page" / picture).is_file() for picture in finding["pictures"])
+    assert re.findall(r'(?:src|href)="(?!data:image/png;base64,|#)', page) == []
+    anchors = set(re.findall(r' id="([^"]+)"', page))
+    assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
+    assert all(alt for alt in re.findall(r'<img [^>]*alt="([^"]*)"', page))
+
+
+def test_an_audit_is_an_mlflow_run_with_its_page(planted):
+    _, data, folder, *_ = planted
+    (tracked,) = runs_in(folder)
+    assert tracked.info.status == "FINISHED"
+    assert tracked.data.metrics["findings/error"] == data["counts"]["error"]
+    assert tracked.data.tags["job"] == "audit"
+    assert {"audit.html", "audit.md", "audit.json", "pictures"} <= {
+        path.name for path in artifacts_of(tracked).iterdir()
+    }
+
+
+def test_the_same_audit_says_the_same(sound, tmp_path):
+    _, data, folder = sound
+    _, again = audit(folder / "cells", tmp_path)
+    assert again == data
+
+
+def test_unknown_groups_are_said(sound, tmp_path):
+    _, _, folder = sound
+    _, data = audit(folder / "cells", tmp_path, "data.groups=none")
+    assert "photographs-unknown" in codes(data, "warning")
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (["output=/proc/nowhere"], "output=/proc/nowhere"),
+        (["fail_on=never_ever"], "fail_on"),
+        (["-m", "seed=1,2"], "cannot be swept"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line(bccd, tmp_path, wrong, told):
+    said = run(["audit", f"data.root={bccd}", *wrong], cwd=tmp_path)
+    assert said.returncode == 2
+    (line,) = said.stderr.splitlines()
+    assert told in line
+    assert list(tmp_path.iterdir()) == []
