@@ -111,5 +111,10 @@ def _render(template: str, audit: Audit, pictures: Mapping[str, str]) -> str:
         lstrip_blocks=True,
     )
     return environment.get_template(template).render(
-        audit=audit, pictures=pictures, severities=SEVERITIES, titles=TITLES, answers=answers(audit.findings)
+        audit=audit,
+        pictures=pictures,
+        severities=SEVERITIES,
+        titles=TITLES,
+        answers=answers(audit.findings),
+        anchor=lambda finding: f"finding-{next(n for n, each in enumerate(audit.findings, 1) if each is finding)}",
     )
