@@ -183,9 +183,9 @@ def _agreement(photographs: Photographs, right: NDArray[np.bool_], *, n_permutat
         rows.append(
             {
                 "class": str(label),
-                "train_agree": _share(right[inside & ~there]),
-                "test_agree": _share(right[inside & there]),
+                "train_agree": int(right[inside & ~there].sum()),
                 "train_photographs": int((inside & ~there).sum()),
+                "test_agree": int(right[inside & there].sum()),
                 "test_photographs": int((inside & there).sum()),
             }
         )
@@ -198,22 +198,19 @@ def _agreement(photographs: Photographs, right: NDArray[np.bool_], *, n_permutat
     p = p_value(less(there), shuffled)
     train, test = float(right[~there].mean()), float(right[there].mean())
     worse = p <= SIGNIFICANT
+    by_class = ", ".join(f"{row['class']} {row['test_agree']} of {row['test_photographs']}" for row in rows)
     return [
         Finding(
             code="test-labels",
             severity="warning" if worse else "clear",
             what=f"Test labels agree with the cells {'less often than' if worse else 'as often as'} training labels: "
             f"{test:.0%} of {int(there.sum())} photographs against {train:.0%} of {int((~there).sum())} "
-            f"(p = {p:.2f} that test is worse by chance, within classes).",
+            f"(p = {p:.2f} that test is worse by chance, within classes); {by_class}.",
             numbers={"train_agree": round(train, 4), "test_agree": round(test, 4), "p_value": round(p, 4)},
             advice="Have the test labels checked by someone who knows blood cells." if worse else "",
             rows=rows,
         )
     ]
-
-
-def _share(values: NDArray[np.bool_]) -> float | str:
-    return round(float(values.mean()), 3) if len(values) else "none"
 
 
 def several_cells(photographs: Photographs, *, read: Read, n_permutations: int, seed: int) -> Finding:

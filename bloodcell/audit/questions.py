@@ -6,11 +6,16 @@ from dataclasses import dataclass
 from bloodcell.audit.finding import Finding
 
 QUESTIONS = {
-    "Are there copies of one photograph on both sides?": ("shared-photographs", "photographs-unknown"),
+    "Are there copies of one photograph on both sides?": (
+        "shared-photographs",
+        "photographs-unknown",
+        "overlapping-photographs",
+    ),
     "Can a validation accuracy from a random split be believed?": ("random-split",),
-    "Are the test labels wrong?": ("test-labels", "suspicious-labels", "conflicting-labels"),
+    "Are the test labels wrong, or other cells mixed into a class?": (
+        *("test-labels", "suspicious-labels", "conflicting-labels", "several-cells"),
+    ),
     "Was the test set made differently?": ("splits-differ", "drift", "splits-not-compared"),
-    "Are other cells mixed in?": ("several-cells",),
     "Could a model learn something that is not the cell?": ("background-shortcut", "border-shortcut"),
 }
 

@@ -57,6 +57,40 @@ def shared_between_sides(manifest: pd.DataFrame, *, read: Read, looked_for: bool
     return found
 
 
+def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], read: Read) -> Finding:
+    """Report pairs of photographs, by their groups, that show the same place in part."""
+    first = manifest.drop_duplicates("group").set_index("group")
+    rows = [
+        {
+            "path": str(first.loc[one, "path"]),
+            "overlaps": str(first.loc[other, "path"]),
+            "labels": ", ".join(dict.fromkeys(first.loc[[one, other], "label"])),
+            "sides": " and ".join(NAMES[side] for side in NAMES if side in set(first.loc[[one, other], "split"])),
+        }
+        for one, other in pairs
+    ]
+    if not rows:
+        return Finding(
+            code="overlapping-photographs", severity="clear", what="No two photographs show the same place on a slide."
+        )
+    rows.sort(key=lambda row: (" and " not in row["sides"], row["labels"].count(",") == 0))
+    across = sum(" and " in row["sides"] for row in rows)
+    differing = sum("," in row["labels"] for row in rows)
+    return Finding(
+        code="overlapping-photographs",
+        severity="warning" if across else "note",
+        what=f"{count(len(rows), 'pair')} of photographs {'shows' if len(rows) == 1 else 'show'} places that overlap, "
+        f"{across} of them on two sides and {differing} with different labels: the same cell may be in both.",
+        numbers={"pairs": len(rows), "pairs_on_two_sides": across, "pairs_with_different_labels": differing},
+        advice="Look whether it is the same cell. If so, put both on one side: write the groups down with bloodcell "
+        "groups, give both one name, and use data.groups=column.",
+        rows=rows[:N_LISTED],
+        pictures=[
+            _aligned([(row["path"], row["overlaps"]) for row in rows], read, "Photographs that overlap", "overlapping")
+        ],
+    )
+
+
 def random_split(manifest: pd.DataFrame) -> Finding:
     """Say how many validation images would have a copy in training if validation were taken file by file.
 
@@ -114,7 +148,14 @@ def _shared(manifest: pd.DataFrame, shared: Shared, read: Read) -> Finding:
         },
         advice=f"Move every photograph to one side, or leave its {one} images out with data.on_shared_groups=drop.",
         rows=rows[:N_LISTED],
-        pictures=[_pairs(rows, read, f"{one} and {other}")],
+        pictures=[
+            _aligned(
+                [(pair[shared.sides[0]], pair[shared.sides[1]]) for pair in rows],
+                read,
+                f"On both sides, {one} and {other}",
+                f"shared_{'_'.join(shared.sides)}",
+            )
+        ],
     )
 
 
@@ -129,16 +170,16 @@ def _copies(manifest: pd.DataFrame, sides: Sequence[str]) -> list[dict[str, str]
     return list({tuple(pair.values()): pair for pair in pairs}.values())
 
 
-def _pairs(rows: Sequence[dict[str, str]], read: Read, sides: str) -> Picture:
-    chosen = [list(pair.values()) for pair in rows[:: max(len(rows) // N_PAIRS, 1)][:N_PAIRS]]
+def _aligned(pairs: Sequence[tuple[str, str]], read: Read, title: str, name: str) -> Picture:
+    chosen = pairs[:N_PAIRS]
     triples = []
     for here, there in chosen:
         first, second = at_working_size(read(here)), at_working_size(read(there))
         triples.append((first, second, lay_on(second, first)))
     return Picture(
-        name=f"shared_{sides.replace(' and ', '_')}",
-        figure=aligned_pairs(triples, names=[(here, there) for here, there in chosen], title=f"On both sides: {sides}"),
-        shows=f"Pairs of images made from one photograph, one in each of {sides}, and the second laid on the first",
+        name=name,
+        figure=aligned_pairs(triples, names=chosen, title=title),
+        shows=f"{title}: pairs of images, and the second laid on the first",
     )
 
 

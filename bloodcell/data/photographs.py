@@ -148,6 +148,23 @@ class Photographs:
         self._join()
         self._unsettled.clear()
 
+    def overlapping(self) -> list[tuple[int, int]]:
+        """Return pairs of photographs that show the same place in part: neighbouring fields, or another focus."""
+        images = sorted(self.representatives)
+        batch = [self.representatives[image] for image in images]
+        votes = self._index.votes(batch, thorough=True)
+        own = [self.members[image].photograph for image in images]
+        others = [
+            [vote for vote in found if self.members[vote.owner].photograph != photograph]
+            for photograph, found in zip(own, votes, strict=True)
+        ]
+        pairs = {
+            (photograph, self.members[fit.representative].photograph)
+            for photograph, fits in zip(own, self._pool.map(self._fits, batch, others), strict=True)
+            for fit in fits
+        }
+        return sorted({(min(pair), max(pair)) for pair in pairs})
+
     def _fits(self, keypoints: Keypoints, votes: Sequence[Vote]) -> list[Fit]:
         best: dict[int, Vote] = {}
         for vote in votes:  # the most first

@@ -43,15 +43,51 @@ def recover_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
     list of str
         The name of each image's group: 16 hexadecimal digits.
     """
+    found = _find(files, sha256s)
+    names = _names(found)
+    groups = {sha256: names[member.photograph] for sha256, member in zip(found.sha256s, found.members, strict=True)}
+    return [groups[sha256] for sha256 in sha256s]
+
+
+def overlapping_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[tuple[str, str]]:
+    """Find pairs of photographs that show the same place in part: they may show the same cell.
+
+    Parameters
+    ----------
+    files, sha256s
+        As for `recover_groups`.
+
+    Returns
+    -------
+    list of (str, str)
+        Names of groups.
+    """
+    found = _find(files, sha256s)
+    names, wanted = _names(found), set(sha256s)
+    present = {
+        member.photograph for sha256, member in zip(found.sha256s, found.members, strict=True) if sha256 in wanted
+    }
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        photographs = Photographs(pool)
+        photographs.restore(found.members, found.thumbnails, found.representatives, settled=True)
+        pairs = photographs.overlapping()
+    return [(names[one], names[other]) for one, other in pairs if {one, other} <= present]
+
+
+def _find(files: Sequence[Path], sha256s: Sequence[str]) -> Found:
     content = dict(zip(sha256s, files, strict=True))
     known = recall(content)
     if known is None or not known.settled or not content.keys() <= set(known.sha256s):
         known = _look_at_rest(content, known)
+    return known
+
+
+def _names(found: Found) -> dict[int, str]:
+    """Name every photograph after its first image."""
     first: dict[int, str] = {}
-    for sha256, member in zip(known.sha256s, known.members, strict=True):
+    for sha256, member in zip(found.sha256s, found.members, strict=True):
         first.setdefault(member.photograph, sha256[:DIGITS])
-    groups = {sha256: first[member.photograph] for sha256, member in zip(known.sha256s, known.members, strict=True)}
-    return [groups[sha256] for sha256 in sha256s]
+    return first
 
 
 def _look_at_rest(content: dict[str, Path], known: Found | None) -> Found:

@@ -27,11 +27,12 @@ from bloodcell.audit.labels import several_cells, suspicious_labels
 from bloodcell.audit.page import Audit, write_page
 from bloodcell.audit.photographs import by_photograph
 from bloodcell.audit.shortcuts import shortcuts
-from bloodcell.audit.sides import random_split, shared_between_sides
+from bloodcell.audit.sides import overlapping, random_split, shared_between_sides
 from bloodcell.config import AuditConfig, BccdData
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet, digest
 from bloodcell.data.measures import measure_images
+from bloodcell.data.provenance import overlapping_groups
 from bloodcell.errors import FindingsError, UserError
 from bloodcell.jobs._images import load_images
 from bloodcell.tracking.environment import environment_tags
@@ -95,6 +96,9 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
 
     yield from odd_files(images)
     yield from shared_between_sides(manifest, read=read, looked_for=config.data.groups != "none")
+    if config.data.groups == "recover":
+        pairs = overlapping_groups(images.files(manifest), manifest["sha256"].tolist())
+        yield overlapping(manifest, pairs=pairs, read=read)
     yield random_split(manifest)
     yield from amounts(manifest)
     yield conflicting_labels(manifest, read=read)

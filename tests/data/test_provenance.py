@@ -11,7 +11,7 @@ import pytest
 from data.photographs import copy, photographs, save
 
 from bloodcell.data import provenance
-from bloodcell.data.provenance import recover_groups
+from bloodcell.data.provenance import overlapping_groups, recover_groups
 
 N_PHOTOGRAPHS, N_COPIES = 12, 6
 
@@ -146,3 +146,18 @@ def test_a_memory_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
     files, truth = copies(tmp_path / "images", n_photographs=2)
     assert pairs(groups_of(files)) == pairs(truth)
+
+
+def test_fields_that_overlap_are_two_photographs_and_said_to(tmp_path):
+    wide = [cv2.resize(pixels, (480, 360), interpolation=cv2.INTER_CUBIC) for pixels in photographs(3)]
+    rng = np.random.default_rng(0)
+    fields = [wide[0][:240, :320], wide[0][60:300, 140:460], wide[1][:240, :320], wide[2][:240, :320]]
+    files = [
+        save(tmp_path, f"{number}-{index}", copy(field, rng))
+        for number, field in enumerate(fields)
+        for index in range(5)
+    ]
+    groups = groups_of(files)
+    assert len(set(groups)) == 4
+    (pair,) = overlapping_groups(files, digests(files))
+    assert set(pair) == {groups[0], groups[5]}
