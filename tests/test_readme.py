@@ -18,7 +18,7 @@ FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batc
 def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
     unknown = [command for command in COMMANDS if "uv run bloodcell " not in command and command != "uv run pytest"]
     assert unknown == []
-    assert set(JOBS) == {*TRAINING, "ui"}
+    assert {job.partition(" ")[0] for job in JOBS} == {"train", "audit", "groups", "ui"}
 
 
 @pytest.mark.slow
@@ -30,6 +30,14 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     said = run([*words, *FEW_PIXELS, *sweep], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "majority class" in said.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("command", [job for job in JOBS if job.startswith(("audit", "groups"))])
+def test_a_command_of_the_readme_on_images_alone_runs(command, bccd, tmp_path):
+    said = run([word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(command)], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "photographs" in said.stdout
 
 
 @pytest.mark.slow

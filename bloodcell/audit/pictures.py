@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bloodcell.data.working import photographed
 from bloodcell.evaluation.style import (
     BLUE,
     FAINT,
@@ -34,6 +35,10 @@ GAP = 0.1
 ROW = 0.42
 
 JITTER = 0.3
+SQUARE = 30
+FILL_MARGIN = 3
+"""In pixels."""
+
 SHADES = (BLUE, ORANGE)
 
 
@@ -177,7 +182,9 @@ def _dots(axes: Axes, values: NDArray[np.float64], place: int, colour: str) -> N
 def _checkered(first: Pixels, second: Pixels) -> Pixels:
     """Show two images of one size in alternating squares: edges that go on from square to square are the same."""
     rows, columns = np.mgrid[: first.shape[0], : first.shape[1]]
-    chosen = ((rows // 30 + columns // 30) % 2 == 0) | (second.max(axis=2) == 0)
+    turn = (rows // SQUARE + columns // SQUARE) % 2 == 0
+    empty_first, empty_second = (photographed(image, margin=FILL_MARGIN) == 0 for image in (first, second))
+    chosen = (turn & ~empty_first) | empty_second
     return np.where(chosen[..., None], first, second).astype(np.uint8)
 
 
