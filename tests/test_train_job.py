@@ -76,6 +76,21 @@ def test_a_run_shows_its_figures_by_photograph_too(first):
     assert first.run.data.params["photographs.train"] == "32"
 
 
+def test_a_run_says_how_sure_its_accuracies_are(first):
+    metrics = first.run.data.metrics
+    for split in ("val", "test"):
+        for name in ("accuracy", "photograph_accuracy"):
+            low, high = metrics[f"{split}/{name}_low"], metrics[f"{split}/{name}_high"]
+            assert 0 <= low <= metrics[f"{split}/{name}"] <= high <= 1
+            assert low < high
+    assert not [name for name in metrics if name.startswith("baseline/") and name.endswith(("_low", "_high"))]
+    ends = f"{metrics['test/accuracy_low']:.2f} to {metrics['test/accuracy_high']:.2f}"
+    assert first.stdout.count("95 % interval") == 2
+    assert ends in first.stdout
+    described = first.run.data.tags["mlflow.note.content"]
+    assert f"accuracy {metrics['test/accuracy']:.3f} ({ends}) on 20 images" in described
+
+
 def test_libraries_keep_to_themselves(first):
     lines = first.stderr.splitlines()
     assert all(line.startswith(("head: ", "from block5: ")) for line in lines), lines
