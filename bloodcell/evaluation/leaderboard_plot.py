@@ -48,7 +48,7 @@ ASIDE = 0.17
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Figure:
+class _Accuracy:
     """An accuracy, and the ends of its interval, each NaN where it is not known."""
 
     value: float
@@ -67,8 +67,8 @@ class _Line:
 
     split: str
     middle: float
-    by_image: _Figure
-    by_photograph: _Figure
+    by_image: _Accuracy
+    by_photograph: _Accuracy
 
 
 def leaderboard_plot(
@@ -118,7 +118,6 @@ def leaderboard_plot(
     n_foot = foot.count("\n") + 1 if foot else 0
     figure = new_figure(title=title, width=width, height=tops[-1] * LINE + 0.95 + 0.15 * n_foot)
     axes = figure.subplots()
-    tidy(axes, grid="x")
     for top, bottom in list(pairwise(tops))[1::2]:
         axes.axhspan(top, bottom, color=FAINT, alpha=0.3, linewidth=0, zorder=0)
     axes.vlines(table["baseline_accuracy"].to_numpy(dtype=np.float64), tops[:-1], tops[1:], zorder=1, **BASELINE)
@@ -129,24 +128,8 @@ def leaderboard_plot(
         _write(axes, heading, texts, lines=lines, right=right)
         right += column + COLUMN_GAP
     axes.set_yticks((tops[:-1] + tops[1:]) / 2, labels)
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
     axes.set_ylim(tops[-1], 0)
-    axes.set_xlim(-0.015, 1.015)
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
-    axes.legend(
-        handles=_legend(with_photographs="By photograph" in written),
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1),
-        ncols=5,
-        fontsize=SMALL_SIZE,
-        frameon=False,
-        borderaxespad=0.2,
-        handlelength=1.3,
-        handletextpad=0.4,
-        columnspacing=1.0,
-    )
+    _frame(axes, with_photographs="By photograph" in written)
     if foot:
         figure.supxlabel(foot, fontsize=SMALL_SIZE, color=MUTED, x=0.1 / width, ha="left", multialignment="left")
     return finish(figure)
@@ -156,7 +139,7 @@ def _lines(table: pd.DataFrame, *, middles: Sequence[float]) -> Iterator[_Line]:
     for (_, row), middle in zip(table.iterrows(), middles, strict=True):
         for number, split in enumerate(SPLITS):
             by_image, by_photograph = (
-                _Figure(
+                _Accuracy(
                     **{
                         name: float(row[f"{split}_{measure}{end}"])
                         for name, end in (("value", ""), ("low", "_low"), ("high", "_high"))
@@ -219,6 +202,28 @@ def _write(axes: Axes, heading: str, texts: Sequence[str], *, lines: Sequence[_L
     beside = axes.get_yaxis_transform()
     for text, line in zip(texts, lines, strict=True):
         axes.annotate(text, (1, line.middle), xycoords=beside, xytext=(72 * right, 0), va="center", **style)
+
+
+def _frame(axes: Axes, *, with_photographs: bool) -> None:
+    """Draw what is the same in every leaderboard: grid, scale and legend."""
+    tidy(axes, grid="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlim(-0.015, 1.015)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.legend(
+        handles=_legend(with_photographs=with_photographs),
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1),
+        ncols=4,
+        fontsize=SMALL_SIZE,
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.3,
+        handletextpad=0.4,
+        columnspacing=1.0,
+    )
 
 
 def _legend(*, with_photographs: bool) -> list[Line2D]:
