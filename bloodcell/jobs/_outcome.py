@@ -129,7 +129,7 @@ def _table(outcome: Outcome, *, title: str) -> Table:
     leak = outcome.leak
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for heading in (f"validation{leak.mark('val')}", f"test{leak.mark('test')}", "majority class on test"):
+    for heading in (f"validation{leak.mark('val')}", f"test{leak.mark('test')}", "majority class\non test"):
         table.add_column(heading, justify="right")
     columns = [outcome.metrics[part] for part in ("val", "test", "baseline/test")]
     for name, label in SHOWN.items():
