@@ -81,7 +81,7 @@ def leaderboard_plot(
     table
         One row per run: ``run`` (str, with any mark it has), ``baseline_accuracy``, and for ``val`` and ``test``
         ``<split>_accuracy`` and ``<split>_photograph_accuracy``, each also with ``_low`` and ``_high``, the ends of its
-        interval; all in 0..1, NaN where not measured.
+        interval; all in 0..1, NaN where not measured. The baseline is by image.
     title
         What stands over the figure.
     notes
@@ -244,4 +244,4 @@ def _legend(*, with_photographs: bool) -> list[Line2D]:
                 label="By photograph",
             )
         )
-    return [*handles, Line2D([], [], label="Majority class", **BASELINE)]
+    return [*handles, Line2D([], [], label="Majority class, by image", **BASELINE)]

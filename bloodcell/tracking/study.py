@@ -23,7 +23,10 @@ from bloodcell.tracking.store import Store, open_store
 log = logging.getLogger(__name__)
 
 LOST = "its process ended without a word"
-INTERVALS = "Intervals count photographs, not images: whole photographs are resampled within their class."
+INTERVALS = (
+    "Intervals count photographs, not images: whole photographs are resampled within their class. By photograph, a "
+    "class counts for as many photographs as it has."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
