@@ -82,18 +82,19 @@ def task(config: "DictConfig") -> float | None:
     def start() -> float | None:
         with silent_stderr():
             module = importlib.import_module(f"bloodcell.jobs.{job}")
-        output_dir = Path(hydra.runtime.output_dir)
-        try:
-            result: float | None = module.run(parsed, output_dir=output_dir)
-        except UserError:
-            discard_unused(output_dir)
-            raise
+        result: float | None = module.run(parsed, output_dir=output_dir)
         return result
 
+    output_dir = Path(hydra.runtime.output_dir)
     parsed = parse_config(job, config)
     if getattr(parsed, "tracking", None) is None or parsed.tracking.sweep_job is None:
         with one_line_errors(job):
-            return start()
+            try:
+                return start()
+            except UserError:
+                discard_unused(output_dir)
+                raise
+    # A run of a sweep keeps its folder: the log in it says why it failed.
     from bloodcell.tracking.study import surviving
 
     return surviving(start, parsed, say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True))

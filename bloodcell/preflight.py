@@ -55,7 +55,9 @@ class CheckConfig(Callback):
 
 def swept_overrides(config: DictConfig) -> list[str]:
     """Return the overrides that a sweep varies, as they were written."""
-    return [str(override.input_line) for override in _overrides(config) if override.is_sweep_override()]
+    # Of a setting that both an experiment and the command line give, sweepers take the command line's, which is last.
+    last = {override.get_key_element(): override for override in _overrides(config)}
+    return [str(override.input_line) for override in last.values() if override.is_sweep_override()]
 
 
 def count_runs(config: DictConfig) -> int | None:

@@ -11,6 +11,8 @@ from commands import Said, run, small
 from mlflow.entities import Run
 from stores import artifacts_of, runs_in
 
+from bloodcell.evaluation.folds import mean_by_image
+from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.jobs import _cross_validation
 
 KFOLD = ["split=group_kfold", "split.folds=2"]
@@ -95,6 +97,9 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
     mean = val.groupby(["path", "label"])[columns].mean().reset_index("label")
     classes = np.array([column.removeprefix("p_") for column in columns])
     assert metrics["val/accuracy"] == (classes[mean[columns].to_numpy().argmax(axis=1)] == mean["label"]).mean()
+    # Images that are validated on in both repeats count once: of 40 photographs, not 80.
+    intervals = accuracy_intervals(mean_by_image([val], classes=list(classes)), classes=list(classes))
+    assert {name: metrics[f"val/{name}"] for name in intervals} == pytest.approx(intervals)
     accuracies = [fold.data.metrics["val/accuracy"] for fold in twice.folds]
     assert metrics["val/accuracy_fold_mean"] == pytest.approx(np.mean(accuracies))
     assert metrics["val/accuracy_fold_std"] == pytest.approx(np.std(accuracies, ddof=1))

@@ -72,6 +72,8 @@ def test_a_child_that_fails_takes_no_other_down_and_the_sweep_says_so(swept):
         if child.info.status == "FAILED":
             assert "nowhere.h5" in child.data.tags["reason"]
             assert child.info.run_name in swept.said.stdout
+    logs = [path.read_text(encoding="utf-8") for path in swept.folder.glob("multirun/*/*/*/train.log")]
+    assert sum("nowhere.h5" in log for log in logs) == 2
     assert swept.parent.info.status == "FAILED"
     assert "2 of 4 runs finished" in swept.said.stdout
 

@@ -53,7 +53,8 @@ def first(finished):
 
 
 def test_a_run_ends_with_a_table_that_has_the_trivial_baseline_and_says_where_to_look(first):
-    assert "majority class on test" in first.stdout
+    assert "majority class" in first.stdout
+    assert all(len(line) <= 80 for line in first.stdout.splitlines() if line.startswith(("│", "┃")))
     assert "expected calibration error" in first.stdout
     assert "bloodcell ui" in first.stdout
     assert "mlflow.tensorflow.load_model" in first.stdout
@@ -74,6 +75,21 @@ def test_a_run_shows_its_figures_by_photograph_too(first):
     assert (metrics["val/photographs"], metrics["test/photographs"]) == (8, 20)
     assert metrics["test/photograph_accuracy"] == metrics["test/accuracy"]
     assert first.run.data.params["photographs.train"] == "32"
+
+
+def test_a_run_says_how_sure_its_accuracies_are(first):
+    metrics = first.run.data.metrics
+    for split in ("val", "test"):
+        for name in ("accuracy", "photograph_accuracy"):
+            low, high = metrics[f"{split}/{name}_low"], metrics[f"{split}/{name}_high"]
+            assert 0 <= low <= metrics[f"{split}/{name}"] <= high <= 1
+            assert low < high
+    assert not [name for name in metrics if name.startswith("baseline/") and name.endswith(("_low", "_high"))]
+    ends = f"{metrics['test/accuracy_low']:.2f} to {metrics['test/accuracy_high']:.2f}"
+    assert first.stdout.count("95 % interval") == 2
+    assert ends in first.stdout
+    described = first.run.data.tags["mlflow.note.content"]
+    assert f"accuracy {metrics['test/accuracy']:.3f} ({ends}) on 20 images" in described
 
 
 def test_libraries_keep_to_themselves(first):

@@ -3,7 +3,33 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
+
+MARKS = {
+    "*": "Copies of one photograph can be on two sides of its split: its figures may say too much.",
+    "?": "Groups were not looked for (data.groups=none): whether its split leaks is not known.",
+}
+"""What stands behind a run's name wherever it is shown, and what that means."""
+
+FIGURES = {
+    "val_accuracy": "val/accuracy",
+    "val_log_loss": "val/log_loss",
+    "test_accuracy": "test/accuracy",
+    "test_balanced_accuracy": "test/balanced_accuracy",
+    "baseline_accuracy": "baseline/test/accuracy",
+    "seconds": "cost/train_seconds",
+    "parameters": "cost/parameters",
+    **{
+        f"{split}_{name}": f"{split}/{name}"
+        for split in ("val", "test")
+        for name in (
+            *("accuracy_low", "accuracy_high"),
+            *("photograph_accuracy", "photograph_accuracy_low", "photograph_accuracy_high"),
+        )
+    },
+}
+"""The columns of a leaderboard that are metrics of its runs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,19 +69,13 @@ def leaderboard(entries: Sequence[Entry]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each finished run: ``run, val_accuracy, val_log_loss, test_accuracy, test_balanced_accuracy,
-        baseline_accuracy`` (the majority class on test), ``seconds, parameters, leaky, groups, run_id``.
+        One row for each finished run: ``run``, the columns of `FIGURES` (float64, NaN where the run has no such
+        metric; ``baseline_accuracy`` is that of the majority class on test), ``leaky, groups, run_id``.
     """
     rows = [
         {
             "run": entry.run,
-            "val_accuracy": entry.metrics.get("val/accuracy"),
-            "val_log_loss": entry.metrics.get("val/log_loss"),
-            "test_accuracy": entry.metrics.get("test/accuracy"),
-            "test_balanced_accuracy": entry.metrics.get("test/balanced_accuracy"),
-            "baseline_accuracy": entry.metrics.get("baseline/test/accuracy"),
-            "seconds": entry.metrics.get("cost/train_seconds"),
-            "parameters": entry.metrics.get("cost/parameters"),
+            **{column: entry.metrics.get(metric, np.nan) for column, metric in FIGURES.items()},
             "leaky": entry.leaky,
             "groups": entry.groups,
             "run_id": entry.run_id,
@@ -63,9 +83,23 @@ def leaderboard(entries: Sequence[Entry]) -> pd.DataFrame:
         for entry in entries
         if entry.status == "FINISHED"
     ]
-    columns = [
-        *("run", "val_accuracy", "val_log_loss", "test_accuracy", "test_balanced_accuracy", "baseline_accuracy"),
-        *("seconds", "parameters", "leaky", "groups", "run_id"),
-    ]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(rows, columns=["run", *FIGURES, "leaky", "groups", "run_id"])
     return table.sort_values(["val_accuracy", "val_log_loss", "run"], ascending=[False, True, True], ignore_index=True)
+
+
+def marks(table: pd.DataFrame) -> list[str]:
+    """Return the mark of each run of a leaderboard: one of `MARKS`, or nothing."""
+    return [
+        "*" if leaky else "?" if groups == "none" else ""
+        for leaky, groups in zip(table["leaky"], table["groups"], strict=True)
+    ]
+
+
+def marked_runs(table: pd.DataFrame) -> list[str]:
+    """Return the name of each run of a leaderboard with its mark."""
+    return [f"{run} {mark}".strip() for run, mark in zip(table["run"], marks(table), strict=True)]
+
+
+def notes(table: pd.DataFrame) -> list[str]:
+    """Return what the marks of a leaderboard mean, each with its mark before it."""
+    return [f"{mark} {MARKS[mark]}" for mark in sorted(set(marks(table)) & MARKS.keys())]

@@ -1,4 +1,4 @@
-"""Charts of a run's numbers and of a study's: learning curves, confusion, classes and the leaderboard."""
+"""Charts of a run's numbers: learning curves, confusion and classes."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -9,7 +9,6 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
@@ -23,7 +22,6 @@ from bloodcell.evaluation.style import (
     SKY,
     SMALL_SIZE,
     TEXT_SIZE,
-    VERMILION,
     finish,
     fold,
     new_figure,
@@ -34,7 +32,6 @@ from bloodcell.evaluation.style import (
 )
 
 HISTORY_COLUMNS = ("epoch", "stage", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
-LEADERBOARD_COLUMNS = ("run", "val_accuracy", "test_accuracy", "baseline_accuracy")
 PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "images")
 
 
@@ -187,41 +184,6 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
     )
 
 
-def leaderboard_bars(table: pd.DataFrame, *, title: str = "Accuracy of every run") -> Figure:
-    """Draw the accuracies of a study's runs beside what always guessing the majority class reaches.
-
-    Parameters
-    ----------
-    table
-        One row per run: ``run`` (str), ``val_accuracy, test_accuracy, baseline_accuracy`` (float in 0..1, NaN where
-        not measured).
-    title
-        What stands over the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two horizontal bars per run, from the top in the order of the table, and the baseline as a dashed line.
-
-    Raises
-    ------
-    ValueError
-        When the table has no run or lacks a column.
-    """
-    _require(table, LEADERBOARD_COLUMNS)
-    if table.empty:
-        raise ValueError("the leaderboard has no run to draw")
-    return _grouped_bars(
-        values=table[["val_accuracy", "test_accuracy"]].to_numpy(dtype=np.float64),
-        names=("Validation", "Test"),
-        colours=(SKY, BLUE),
-        labels=[fold(str(run), inches=3.6, size=TEXT_SIZE) for run in table["run"]],
-        title=title,
-        absent="not measured",
-        baselines=table["baseline_accuracy"].to_numpy(dtype=np.float64),
-    )
-
-
 def _require(table: pd.DataFrame, columns: Sequence[str]) -> None:
     absent = [column for column in columns if column not in table.columns]
     if absent:
@@ -367,7 +329,6 @@ def _grouped_bars(
     labels: Sequence[str],
     title: str,
     absent: str,
-    baselines: npt.NDArray[np.float64] | None = None,
 ) -> Figure:
     """Draw a group of horizontal bars from 0 to 1 per label; `values` has shape (labels, names)."""
     n_groups, n_bars = values.shape
@@ -391,16 +352,8 @@ def _grouped_bars(
                 fontsize=SMALL_SIZE,
                 color=MUTED if missing else INK,
                 fontstyle="italic" if missing else "normal",
-                # The baseline may run through here.
-                bbox={"facecolor": PAPER, "alpha": 0.85, "linewidth": 0, "pad": 0.6},
             )
-    handles: list[Patch | Line2D] = [
-        Patch(facecolor=colour, label=name) for name, colour in zip(names, colours, strict=True)
-    ]
-    if baselines is not None:
-        groups = np.arange(n_groups)
-        axes.vlines(baselines, groups - 0.5, groups + 0.5, color=VERMILION, linewidth=1.4, linestyle=(0, (4, 2)))
-        handles.append(Line2D([], [], color=VERMILION, linewidth=1.4, linestyle=(0, (4, 2)), label="Majority baseline"))
+    handles = [Patch(facecolor=colour, label=name) for name, colour in zip(names, colours, strict=True)]
     axes.set_yticks(np.arange(n_groups), list(labels))
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(n_groups - 0.5, -0.5)

@@ -13,6 +13,7 @@ from bloodcell.config import TrackingConfig, TrainConfig
 from bloodcell.data.images import read_image
 from bloodcell.data.leaks import Leak
 from bloodcell.data.manifest import ImageSet
+from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.predictions import write_predictions
 from bloodcell.evaluation.report import evaluate_majority, evaluate_table, per_class_of, write_report
 from bloodcell.files import replacing
@@ -45,7 +46,7 @@ class Outcome:
     tables
         The predictions of each held-out split, every image once: what the figures are of.
     metrics
-        By split, and by ``baseline/<split>`` those of the majority class on the same images.
+        By split, with intervals, and by ``baseline/<split>`` those of the majority class on the same images.
     leak
         What is known of leaks in the split.
     """
@@ -57,12 +58,13 @@ class Outcome:
 
 
 def measure(tables: Mapping[str, pd.DataFrame], *, prepared: Prepared, label_smoothing: float) -> Outcome:
-    """Measure the predictions, and what the majority class of training would have had."""
+    """Measure the predictions with their intervals, and what the majority class of training would have had."""
     images = prepared.images
     training_labels = images.class_indices(images.part("train"))
     metrics: dict[str, Mapping[str, float]] = {}
     for split, table in tables.items():
-        metrics[split] = evaluate_table(table, classes=images.classes, label_smoothing=label_smoothing)
+        figures = evaluate_table(table, classes=images.classes, label_smoothing=label_smoothing)
+        metrics[split] = figures | accuracy_intervals(table, classes=images.classes)
         metrics[f"baseline/{split}"] = evaluate_majority(
             table, training_labels=training_labels, classes=images.classes, label_smoothing=label_smoothing
         )
@@ -127,11 +129,14 @@ def _table(outcome: Outcome, *, title: str) -> Table:
     leak = outcome.leak
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for heading in (f"validation{leak.mark('val')}", f"test{leak.mark('test')}", "majority class on test"):
+    for heading in (f"validation{leak.mark('val')}", f"test{leak.mark('test')}", "majority class\non test"):
         table.add_column(heading, justify="right")
     columns = [outcome.metrics[part] for part in ("val", "test", "baseline/test")]
     for name, label in SHOWN.items():
         table.add_row(label, *(f"{column[name]:.3f}" for column in columns))
+        if f"{name}_low" in outcome.metrics["val"]:
+            ends = (_interval(outcome.metrics[split], name) for split in ("val", "test"))
+            table.add_row("  95 % interval", *ends, "")
     if FOLD_MEAN in outcome.metrics["val"]:
         mean, deviation = (outcome.metrics["val"][name] for name in (FOLD_MEAN, FOLD_STD))
         table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", "", "")
@@ -157,14 +162,20 @@ def _description(outcome: Outcome) -> str:
     for split, table in outcome.tables.items():
         figures, majority = outcome.metrics[split], outcome.metrics[f"baseline/{split}"]["accuracy"]
         lines.append(
-            f"- {split}{outcome.leak.mark(split)}: accuracy {figures['accuracy']:.3f} on {len(table)} images "
-            f"(majority class {majority:.3f}), by photograph {figures['photograph_accuracy']:.3f} on "
-            f"{figures['photographs']:.0f}"
+            f"- {split}{outcome.leak.mark(split)}: accuracy {figures['accuracy']:.3f} "
+            f"({_interval(figures, 'accuracy')}) on {len(table)} images, by photograph "
+            f"{figures['photograph_accuracy']:.3f} ({_interval(figures, 'photograph_accuracy')}) on "
+            f"{figures['photographs']:.0f}; majority class {majority:.3f}"
         )
+    lines.append("- In brackets: 95 % intervals, which count photographs, not images")
     if outcome.leak.sentence:
         lines.append(f"- **Careful:** {outcome.leak.sentence}")
     lines.append("- Artifacts: `plots/`, `report/`, `predictions.parquet`, `manifest.parquet`, `config.yaml`")
     return "\n".join(lines)
+
+
+def _interval(figures: Mapping[str, float], name: str) -> str:
+    return f"{figures[f'{name}_low']:.2f} to {figures[f'{name}_high']:.2f}"
 
 
 def _ui(tracking: TrackingConfig, store: Store) -> str:

@@ -12,9 +12,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run, RunStatus
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from bloodcell.comparison.leaderboard import Entry, leaderboard
+from bloodcell.comparison.leaderboard import Entry, leaderboard, marked_runs, notes
 from bloodcell.config import TrackingConfig
-from bloodcell.evaluation.plots import leaderboard_bars
+from bloodcell.evaluation.leaderboard_plot import leaderboard_plot
 from bloodcell.evaluation.report import save_figure
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of, short
@@ -23,6 +23,10 @@ from bloodcell.tracking.store import Store, open_store
 log = logging.getLogger(__name__)
 
 LOST = "its process ended without a word"
+INTERVALS = (
+    "Intervals count photographs, not images: whole photographs are resampled within their class. By photograph, a "
+    "class counts for as many photographs as it has."
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +106,8 @@ def end_study(study: Study, entries: Sequence[Entry], *, interrupted: bool) -> p
     if len(table):
         client.log_table(study.run_id, table, "leaderboard.json")
         with TemporaryDirectory() as scratch:
-            save_figure(leaderboard_bars(table), Path(scratch), "leaderboard")
+            figure = leaderboard_plot(table.assign(run=marked_runs(table)), notes=[*notes(table), INTERVALS])
+            save_figure(figure, Path(scratch), "leaderboard")
             table.to_csv(Path(scratch) / "leaderboard.csv", index=False)
             client.log_artifacts(study.run_id, scratch)
         best = table.iloc[0]

@@ -6,13 +6,8 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from bloodcell.comparison.leaderboard import Entry
+from bloodcell.comparison.leaderboard import Entry, marked_runs, notes
 from bloodcell.tracking.study import Study
-
-MARKS = {
-    "*": "Copies of one photograph can be on two sides of its split: its figures may say too much.",
-    "?": "Groups were not looked for (data.groups=none): whether its split leaks is not known.",
-}
 
 
 def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame) -> None:
@@ -20,9 +15,8 @@ def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame) -> N
     console = Console(highlight=False, soft_wrap=True)
     if len(table):
         console.print(_leaderboard(table))
-        marks = {_mark(bool(row.leaky), str(row.groups)) for row in table.itertuples()}
-        for mark in sorted(marks & MARKS.keys()):
-            console.print(f"{mark} {MARKS[mark]}")
+        for note in notes(table):
+            console.print(note, markup=False)
     failed = [entry for entry in entries if entry.status != "FINISHED"]
     for entry in failed:
         console.print(f"{entry.status}  {entry.run}: {entry.reason}", markup=False)
@@ -36,9 +30,9 @@ def _leaderboard(table: pd.DataFrame) -> Table:
     drawn.add_column("run", overflow="fold", ratio=1)
     for heading in ("validation", "test", "test, balanced", "training"):
         drawn.add_column(heading, justify="right", no_wrap=True)
-    for row in table.itertuples():
+    for name, row in zip(marked_runs(table), table.itertuples(), strict=True):
         drawn.add_row(
-            f"{row.run} {_mark(bool(row.leaky), str(row.groups))}".strip(),
+            name,
             f"{row.val_accuracy:.3f}",
             f"{row.test_accuracy:.3f}",
             f"{row.test_balanced_accuracy:.3f}",
@@ -48,7 +42,3 @@ def _leaderboard(table: pd.DataFrame) -> Table:
     baselines = table["baseline_accuracy"]
     drawn.add_row("the majority class", "", f"{baselines.max():.3f}", "", "")
     return drawn
-
-
-def _mark(leaky: bool, groups: str) -> str:
-    return "*" if leaky else "?" if groups == "none" else ""

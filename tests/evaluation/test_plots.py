@@ -2,13 +2,11 @@ import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
-from matplotlib.collections import LineCollection
 from PIL import Image
 
-from bloodcell.evaluation.plots import confusion_matrix, leaderboard_bars, learning_curves, per_class_bars
+from bloodcell.evaluation.plots import confusion_matrix, learning_curves, per_class_bars
 
 CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "промиелоцит", "plasma cell, atypical, of a name that goes on $and$ on"]
-LONG_RUN = "mobilenetv2_lr=0.001,dropout=0.3,augmentation=strong,μ=1,x=2"
 
 
 def history_of(*stages: tuple[str, int, float]) -> pd.DataFrame:
@@ -153,49 +151,7 @@ def test_the_first_class_is_at_the_top():
     assert positions[0] > positions[1]
 
 
-def leaderboard() -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "run": [LONG_RUN, "xception", "$resnet$"],
-            "val_accuracy": [0.93, 0.95, 0.9],
-            "test_accuracy": [0.88, np.nan, 0.2],
-            "baseline_accuracy": [0.25, 0.25, 0.31],
-        }
-    )
-
-
-def test_the_leaderboard_keeps_the_order_of_its_table(texts_of, check_legible):
-    figure = leaderboard_bars(leaderboard(), title="Leaderboard")
-    (axes,) = figure.axes
-    assert [label.get_text().replace("\n", "") for label in axes.get_yticklabels()] == [
-        LONG_RUN,
-        "xception",
-        "$resnet$",
-    ]
-    assert [patch.get_width() for patch in axes.patches] == [0.93, 0.95, 0.9, 0.88, 0, 0.2]
-    assert "not measured" in texts_of(figure)
-    check_legible(figure)
-
-
-def test_the_baseline_of_each_run_is_a_dashed_line_through_its_bars():
-    (axes,) = leaderboard_bars(leaderboard()).axes
-    (lines,) = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
-    assert [segment.tolist() for segment in lines.get_segments()] == [
-        [[0.25, -0.5], [0.25, 0.5]],
-        [[0.25, 0.5], [0.25, 1.5]],
-        [[0.31, 1.5], [0.31, 2.5]],
-    ]
-    assert lines.get_linestyle()[0][1] is not None
-
-
-def test_one_run_and_many_runs_are_legible(check_legible):
-    check_legible(leaderboard_bars(leaderboard().iloc[:1]))
-    check_legible(leaderboard_bars(pd.concat([leaderboard()] * 5, ignore_index=True)))
-
-
-def test_empty_tables_are_refused():
-    with pytest.raises(ValueError, match="no run"):
-        leaderboard_bars(leaderboard().iloc[:0])
+def test_an_empty_table_is_refused():
     with pytest.raises(ValueError, match="no class"):
         per_class_bars(per_class_table().iloc[:0], title="Scores")
 
@@ -207,8 +163,8 @@ def test_drawing_leaves_the_global_settings_of_matplotlib_alone():
 
 
 def test_a_saved_figure_is_a_png_of_at_least_a_thousand_pixels(tmp_path):
-    path = tmp_path / "leaderboard.png"
-    leaderboard_bars(leaderboard()).savefig(path)
+    path = tmp_path / "classes.png"
+    per_class_bars(per_class_table(), title="Scores of each class").savefig(path)
     with Image.open(path) as picture:
         assert picture.format == "PNG"
         assert picture.width > 1000

@@ -1,0 +1,108 @@
+"""The named experiments: what their files pin, and what a sweep that one of them brings leaves."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import run, small
+from PIL import Image
+from stores import artifacts_of, runs_in
+
+from bloodcell.composition import compose_config, experiments_dir
+from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.jobs import train
+from bloodcell.jobs._fold import FoldResult
+from bloodcell.jobs._outcome import keep_outcome, measure
+
+
+@pytest.fixture
+def configurations(monkeypatch):
+    """The configurations that the train job would have been run with."""
+    kept = []
+    monkeypatch.setattr(train, "run", lambda config, *, output_dir: kept.append(config) or 0.0)
+    return kept
+
+
+@pytest.fixture(scope="module")
+def leakage(bccd, tmp_path_factory):
+    """The leakage study on few images, with chance in the place of training, which other tests do."""
+    folder = tmp_path_factory.mktemp("leakage")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "train_fold", guess)
+        said = run(["train", "-m", "experiment=leakage", *small(bccd)], cwd=folder)
+    assert said.returncode == 0, said.stderr
+    return said, *runs_in(folder)
+
+
+def guess(tracked, learner, *, prepared, config, label):
+    """Keep what a model that guesses would have left."""
+    images, rng = prepared.images, np.random.default_rng(0)
+    parts = {split: images.part(split) for split in ("val", "test")}
+    tables = {
+        split: predictions_table(
+            manifest=part, probabilities=rng.dirichlet(np.ones(4), len(part)), classes=images.classes
+        )
+        for split, part in parts.items()
+    }
+    outcome = measure(tables, prepared=prepared, label_smoothing=0.0)
+    keep_outcome(tracked, outcome, classes=images.classes)
+    tracked.log_metrics({"train_seconds": 1.0}, prefix="cost")
+    tracked.log_folder(tracked.folder / "artifacts")
+    return FoldResult(outcome=outcome, cost={}, best_epoch=0, run_id=tracked.run_id, model_uri="")
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in experiments_dir().glob("*.yaml")))
+def test_every_experiment_can_be_composed(name):
+    compose_config("train", ["data.root=/cells", f"experiment={name}"])
+
+
+def test_the_leakage_study_compares_two_splits_and_changes_nothing_else(configurations, tmp_path):
+    run(["train", "-m", "~hydra.callbacks.study", "data.root=/cells", "experiment=leakage"], cwd=tmp_path)
+    random, whole = configurations
+    assert (random.split.name, whole.split.name) == ("random", "group_holdout")
+    assert (random.split.fraction, random.split.seed) == (whole.split.fraction, whole.split.seed)
+    for part in ("data", "backbone", "head", "hyperparameters", "augmentation", "finetune", "debug"):
+        assert getattr(random, part) == getattr(whole, part)
+    assert (whole.head.hidden_units, whole.finetune.name) == ((), "none")
+    assert not whole.hyperparameters.early_stopping.restore_best
+
+
+def test_the_command_line_has_the_last_word_on_what_an_experiment_sweeps(configurations, tmp_path):
+    run(["train", "-m", "data.root=/cells", "experiment=leakage", "split=group_holdout,random"], cwd=tmp_path)
+    assert [config.split.name for config in configurations] == ["group_holdout", "random"]
+    parent = runs_in(tmp_path)[0]
+    assert parent.info.run_name == "sweep: split=group_holdout,random"
+
+
+def test_the_leakage_study_is_a_parent_run_with_a_run_for_each_split_and_marks_the_leaky_one(leakage):
+    said, parent, random, whole = leakage
+    assert parent.info.run_name == "sweep: split=random,group_holdout"
+    assert parent.data.metrics["runs/finished"] == 2
+    assert "2 of 2 runs finished" in said.stdout
+    assert [random.info.run_name, whole.info.run_name] == ["0: split=random", "1: split=group_holdout"]
+    assert [child.data.tags["leaky"] for child in (random, whole)] == ["true", "false"]
+    assert "0: split=random * " in said.stdout
+    assert "1: split=group_holdout * " not in said.stdout
+    assert "* Copies of one photograph can be on two sides" in said.stdout
+
+
+def test_both_splits_are_tested_on_the_same_images_and_validated_on_as_many(leakage):
+    _, _, random, whole = leakage
+    tables = [pd.read_parquet(artifacts_of(child) / "manifest.parquet") for child in (random, whole)]
+    paths = [set(table.loc[table["split"] == "test", "path"]) for table in tables]
+    assert paths[0] == paths[1]
+    assert [(table["split"] == "val").sum() for table in tables] == [8, 8]
+
+
+def test_a_study_keeps_the_intervals_of_its_runs_and_draws_them(leakage):
+    _, parent, *children = leakage
+    board = pd.read_csv(artifacts_of(parent) / "leaderboard.csv").set_index("run_id")
+    for child in children:
+        for split in ("val", "test"):
+            for name in ("accuracy", "photograph_accuracy"):
+                low, value, high = (
+                    board.loc[child.info.run_id, f"{split}_{name}{end}"] for end in ("_low", "", "_high")
+                )
+                assert low <= value <= high
+                assert high == child.data.metrics[f"{split}/{name}_high"]
+    with Image.open(artifacts_of(parent) / "plots" / "leaderboard.png") as picture:
+        assert picture.width > 1000
