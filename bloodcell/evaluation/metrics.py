@@ -1,7 +1,7 @@
 """How good predictions are: every number that a run reports of itself.
 
-All are means over images. How sure such a number is depends on the groups behind the images, which is a question for
-`bloodcell.comparison`.
+All are means over images. How sure such a number is depends on the groups behind the images: see
+`bloodcell.evaluation.intervals`.
 """
 
 from collections.abc import Sequence
