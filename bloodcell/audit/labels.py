@@ -30,7 +30,7 @@ FOLDS, REPEATS = 5, 5
 LISTED = (0.1, 0.75)
 """How probable a label may be at the most, and another class must be, for the label to be looked at."""
 
-SUSPECTED = (0.05, 0.8)
+SUSPECTED = (0.02, 0.9)
 """The same for a label to be called suspicious."""
 
 SIGNIFICANT = 0.01

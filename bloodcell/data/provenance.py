@@ -21,7 +21,7 @@ SAVE_EVERY_S = 60.0
 """How often what was found is kept, so that little is lost if the search is cut off."""
 
 DIGITS = 16
-"""A group is named after the digest of its first image."""
+"""A group is named after the digest of one of its images."""
 
 
 def recover_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
@@ -43,10 +43,8 @@ def recover_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
     list of str
         The name of each image's group: 16 hexadecimal digits.
     """
-    found = _find(files, sha256s)
-    names = _names(found)
-    groups = {sha256: names[member.photograph] for sha256, member in zip(found.sha256s, found.members, strict=True)}
-    return [groups[sha256] for sha256 in sha256s]
+    names, photographs = _named(_find(files, sha256s), sha256s)
+    return [names[photographs[sha256]] for sha256 in sha256s]
 
 
 def overlapping_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[tuple[str, str]]:
@@ -63,15 +61,13 @@ def overlapping_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[tu
         Names of groups.
     """
     found = _find(files, sha256s)
-    names, wanted = _names(found), set(sha256s)
-    present = {
-        member.photograph for sha256, member in zip(found.sha256s, found.members, strict=True) if sha256 in wanted
-    }
+    names, _ = _named(found, sha256s)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         photographs = Photographs(pool)
         photographs.restore(found.members, found.thumbnails, found.representatives, settled=True)
         pairs = photographs.overlapping()
-    return [(names[one], names[other]) for one, other in pairs if {one, other} <= present]
+    both = [(names[one], names[other]) for one, other in pairs if one in names and other in names]
+    return sorted((min(pair), max(pair)) for pair in both)
 
 
 def _find(files: Sequence[Path], sha256s: Sequence[str]) -> Found:
@@ -82,12 +78,18 @@ def _find(files: Sequence[Path], sha256s: Sequence[str]) -> Found:
     return known
 
 
-def _names(found: Found) -> dict[int, str]:
-    """Name every photograph after its first image."""
-    first: dict[int, str] = {}
-    for sha256, member in zip(found.sha256s, found.members, strict=True):
-        first.setdefault(member.photograph, sha256[:DIGITS])
-    return first
+def _named(found: Found, sha256s: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
+    """Return the names of the photographs of some images, and each image's photograph.
+
+    A photograph is named after the smallest digest of the images asked for, so that what else was looked at before does
+    not show.
+    """
+    members = dict(zip(found.sha256s, found.members, strict=True))
+    photographs = {sha256: members[sha256].photograph for sha256 in sorted(sha256s)}
+    names: dict[int, str] = {}
+    for sha256, photograph in photographs.items():
+        names.setdefault(photograph, sha256[:DIGITS])
+    return names, photographs
 
 
 def _look_at_rest(content: dict[str, Path], known: Found | None) -> Found:
