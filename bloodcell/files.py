@@ -2,8 +2,29 @@
 
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+
+def require_writable(folder: Path) -> None:
+    """See that files can be made in a folder that may not be there yet, and leave nothing behind.
+
+    Raises
+    ------
+    OSError
+        If they cannot.
+    """
+    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+    attempt = folder / f".{uuid.uuid4().hex}"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        attempt.touch()
+    finally:
+        with suppress(OSError):
+            attempt.unlink(missing_ok=True)
+        for made in missing:
+            with suppress(OSError):
+                made.rmdir()
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 from bloodcell.composition import explain, is_composition_error, parse_config
 from bloodcell.ending import end
 from bloodcell.errors import UserError
+from bloodcell.files import require_writable
 
 SWEPT = ("train",)
 """The jobs whose runs make a study."""
@@ -68,15 +68,10 @@ def count_runs(config: DictConfig) -> int | None:
 
 
 def _end_unless_writable(setting: str, folder: Path) -> None:
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        require_writable(folder)
     except OSError as error:
         end(f"{setting}={folder}: cannot be made ({error.strerror}); give another, or work in another folder", code=2)
-    finally:
-        for made in missing:
-            with suppress(OSError):
-                made.rmdir()
 
 
 def _overrides(config: DictConfig) -> list[Override]:

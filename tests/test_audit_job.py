@@ -118,7 +118,7 @@ def test_an_audit_is_an_mlflow_run_with_its_page(planted):
     assert tracked.info.status == "FINISHED"
     assert tracked.data.metrics["findings/error"] == data["counts"]["error"]
     assert tracked.data.tags["job"] == "audit"
-    assert {"audit.html", "audit.md", "audit.json", "pictures"} <= {
+    assert {"audit.html", "audit.md", "audit.json", "audit_pictures"} <= {
         path.name for path in artifacts_of(tracked).iterdir()
     }
 

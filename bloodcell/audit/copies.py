@@ -5,37 +5,38 @@ import pandas as pd
 from bloodcell.audit.finding import Finding, Picture, count
 from bloodcell.audit.pictures import gallery
 from bloodcell.audit.sides import Read
+from bloodcell.data.leaks import photograph_numbers
 
-N_LISTED = 50
 N_SHOWN = 8
 
 
 def conflicting_labels(manifest: pd.DataFrame, *, read: Read) -> Finding:
     """Find photographs whose images are of more than one class: at least one label of each is wrong."""
-    kinds = manifest.groupby("group")["label"].nunique()
-    torn = manifest[manifest["group"].isin(kinds[kinds > 1].index)]
+    numbered = manifest.assign(photograph=photograph_numbers(manifest))
+    kinds = numbered.groupby("photograph")["label"].transform("nunique")
+    torn = numbered[kinds > 1]
     if torn.empty:
         return Finding(
             code="conflicting-labels", severity="clear", what="All images of one photograph are of one class."
         )
-    majority = torn.groupby("group")["label"].transform(lambda labels: labels.mode().iloc[0])
-    against = torn.assign(others=majority)[torn["label"] != majority].sort_values(["group", "path"])
+    majority = torn.groupby("photograph")["label"].transform(lambda labels: labels.mode().iloc[0])
+    against = torn.assign(others=majority)[torn["label"] != majority].sort_values(["photograph", "path"])
     rows = [{"path": row.path, "label": row.label, "other_copies": row.others} for row in against.itertuples()]
-    shown = against.drop_duplicates("group").head(N_SHOWN // 2)
+    shown = against.drop_duplicates("photograph").head(N_SHOWN // 2)
     pairs = []
     for row in shown.itertuples():
-        other = torn[(torn["group"] == row.group) & (torn["label"] == row.others)].iloc[0]
+        other = torn[(torn["photograph"] == row.photograph) & (torn["label"] == row.others)].iloc[0]
         pairs += [(row.path, str(row.label)), (other["path"], str(row.others))]
-    n_photographs = torn["group"].nunique()
+    n_photographs = torn["photograph"].nunique()
     return Finding(
         code="conflicting-labels",
         severity="error",
         what=f"{count(n_photographs, 'photograph')} {'has' if n_photographs == 1 else 'have'} images of more than one "
-        f"class: {count(len(against), 'image')} {'contradicts' if len(against) == 1 else 'contradict'} most copies of "
-        "the same photograph.",
+        f"class: {count(len(against), 'image')} {'is' if len(against) == 1 else 'are'} of another class than other "
+        "copies.",
         numbers={"photographs": n_photographs, "images": len(against)},
         advice="Look at each, and move its images to the class that is right.",
-        rows=rows[:N_LISTED],
+        rows=rows,
         pictures=[
             Picture(
                 name="conflicting_labels",
@@ -64,5 +65,5 @@ def exact_duplicates(manifest: pd.DataFrame) -> Finding:
         what=f"{count(surplus, 'file')} {'repeats' if surplus == 1 else 'repeat'} the content of another.",
         numbers={"contents": len(contents), "surplus_files": surplus},
         advice="They count as one photograph here; remove the surplus if they were not meant.",
-        rows=[{"path": paths[0], "same_as": ", ".join(paths[1:])} for paths in contents][:N_LISTED],
+        rows=[{"path": paths[0], "same_as": ", ".join(paths[1:])} for paths in contents],
     )

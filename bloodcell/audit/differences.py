@@ -3,6 +3,7 @@
 Both tests compare photographs within classes, so that other shares of the classes are no difference in kind.
 """
 
+from collections.abc import Sequence
 from itertools import combinations
 
 import numpy as np
@@ -10,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.audit.finding import Finding, Picture, records
-from bloodcell.audit.permutation import Array, auroc, holm, out_of_fold, p_value, shuffles
+from bloodcell.audit.permutation import Array, auroc_within, holm, out_of_fold, p_value, shuffles
 from bloodcell.audit.photographs import Photographs
 from bloodcell.audit.pictures import drift as drift_picture
 from bloodcell.data.leaks import NAMES
@@ -27,14 +28,13 @@ FEWEST = 10
 FOLDS = 5
 
 
-def differences(photographs: Photographs, *, n_permutations: int, seed: int) -> list[Finding]:
+def differences(photographs: Photographs, *, sides: Sequence[str], n_permutations: int, seed: int) -> list[Finding]:
     """Compare each two sides by single properties and by a classifier that tries to tell them apart.
 
-    The classifier two-sample test is that of Lopez-Paz and Oquab (2017), with AUROC as its statistic; photographs on
-    both sides are left out.
+    ``sides`` are those of the set, of ``train``, ``val`` and ``test``; photographs on both of two are left out. The
+    classifier two-sample test is that of Lopez-Paz and Oquab (2017), with AUROC as its statistic.
     """
     found = []
-    sides = [side for side in NAMES if side in set(photographs.splits)]
     for one, other in combinations(sides, 2):
         both = _comparable(photographs.part(np.isin(photographs.splits, [one, other])))
         there = both.splits == other
@@ -48,9 +48,8 @@ def differences(photographs: Photographs, *, n_permutations: int, seed: int) -> 
 
 def _comparable(photographs: Photographs) -> Photographs:
     """Leave out classes that are on one side only."""
-    common = set.intersection(
-        *(set(photographs.labels[photographs.splits == side]) for side in np.unique(photographs.splits))
-    )
+    sides = np.unique(photographs.splits)
+    common = set(photographs.labels).intersection(*(photographs.labels[photographs.splits == side] for side in sides))
     return photographs.part(np.isin(photographs.labels, sorted(common)))
 
 
@@ -67,16 +66,11 @@ def _too_few(one: str, other: str, both: Photographs) -> Finding:
 def _told_apart(
     both: Photographs, there: NDArray[np.bool_], one: str, other: str, *, n_permutations: int, seed: int
 ) -> Finding:
-    features = _within_classes(np.hstack([both.properties, both.cells]), both.labels)
-    strata = np.char.add(np.char.add(both.labels, "\0"), both.splits)
-    counts = np.unique(strata, return_counts=True)[1]
-    folds = min(FOLDS, len(both))
-    # Strata that are smaller than the number of folds are balanced as well as can be: by side alone.
-    matrix = out_of_fold(features, strata if counts.min() >= folds else both.splits, folds=folds, seed=seed)
+    features = np.hstack([both.properties, both.cells])
+    matrix = out_of_fold(features, folds=FOLDS, seed=seed, strata=both.labels)
 
     def measure(sides: NDArray[np.bool_]) -> float:
-        targets = _within_classes(sides[:, None].astype(np.float64), both.labels)
-        return float(auroc(matrix @ targets, sides[:, None])[0])
+        return auroc_within(matrix @ sides.astype(np.float64), sides, both.labels)
 
     observed = measure(there)
     shuffled = np.array([measure(there[order]) for order in shuffles(both.labels, n=n_permutations, seed=seed)])
@@ -155,7 +149,7 @@ def _drift(
             code="drift",
             severity="clear",
             what=f"In none of {len(PROPERTIES)} properties do photographs of {names} differ "
-            f"(smallest adjusted p = {adjusted.min():.2f}).",
+            f"(smallest adjusted p = {adjusted.min():.3f}).",
             numbers=numbers,
             rows=rows,
             pictures=[picture],

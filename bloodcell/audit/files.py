@@ -10,7 +10,6 @@ from PIL import Image
 from bloodcell.audit.finding import Finding, count
 from bloodcell.data.manifest import ImageSet
 
-N_LISTED = 50
 ODD_SHARE = 0.1
 """Files of another size or mode than most are odd if they are fewer than this share; else the set is simply mixed."""
 
@@ -44,7 +43,7 @@ def _unreadable(unreadable: pd.DataFrame) -> Finding:
         f"{unreadable['path'].iloc[0]} ({unreadable['reason'].iloc[0]}) for one.",
         numbers={"files": len(unreadable)},
         advice="Mend or remove them, or leave them out of training with data.on_bad_image=skip.",
-        rows=[{"path": row.path, "reason": row.reason} for row in unreadable.itertuples()][:N_LISTED],
+        rows=[{"path": row.path, "reason": row.reason} for row in unreadable.itertuples()],
     )
 
 
@@ -58,7 +57,7 @@ def _others(others: Sequence[str]) -> Finding:
         f"{others[0]} for one; nothing reads {'it' if len(others) == 1 else 'them'}.",
         numbers={"files": len(others)},
         advice="Move them away, or name them as the images that they are.",
-        rows=[{"path": path} for path in others][:N_LISTED],
+        rows=[{"path": path} for path in others],
     )
 
 
@@ -79,5 +78,5 @@ def _odd(table: pd.DataFrame, column: str, plural: str) -> Finding:
         f"the usual {usual}: {', '.join(counts.index[1:4])}{' and others' if len(counts) > 4 else ''}.",
         numbers=numbers,
         advice="All are brought to one size of 8-bit RGB; see that what differs is not one class or one source.",
-        rows=[{"path": row.path, column: getattr(row, column)} for row in odd.itertuples()][:N_LISTED],
+        rows=[{"path": row.path, column: getattr(row, column)} for row in odd.itertuples()],
     )

@@ -30,7 +30,7 @@ FOLDS, REPEATS = 5, 5
 LISTED = (0.1, 0.75)
 """How probable a label may be at the most, and another class must be, for the label to be looked at."""
 
-SUSPECTED = (0.02, 0.9)
+SUSPECTED = (0.05, 0.8)
 """The same for a label to be called suspicious."""
 
 SIGNIFICANT = 0.01
@@ -38,7 +38,6 @@ FEWEST = 5
 """Photographs that a class needs to be judged."""
 
 N_SHOWN = 12
-N_LISTED = 100
 
 
 def suspicious_labels(photographs: Photographs, *, read: Read, n_permutations: int, seed: int) -> list[Finding]:
@@ -150,7 +149,7 @@ def _suspicious(photographs: Photographs, probabilities: Array, right: NDArray[n
         f"sure of another class. It is as sure of {numbers['as_sure_and_right']} others, and agrees with their labels.",
         numbers=numbers,
         advice="Look at each with someone who knows blood cells; do not relabel by the classifier's word.",
-        rows=rows[:N_LISTED],
+        rows=rows,
         pictures=[
             Picture(
                 name="suspicious_labels",
@@ -203,9 +202,10 @@ def _agreement(photographs: Photographs, right: NDArray[np.bool_], *, n_permutat
         Finding(
             code="test-labels",
             severity="warning" if worse else "clear",
-            what=f"Test labels agree with the cells {'less often than' if worse else 'as often as'} training labels: "
-            f"{test:.0%} of {int(there.sum())} photographs against {train:.0%} of {int((~there).sum())} "
-            f"(p = {p:.2f} that test is worse by chance, within classes); {by_class}.",
+            what=f"{'Test labels are worse' if worse else 'Nothing says that test labels are worse'} than training "
+            f"labels: cells agree with {test:.0%} of {int(there.sum())} photographs of test and {train:.0%} of "
+            f"{int((~there).sum())} of training (p = {p:.3f} for a worse test, within classes). By class, test: "
+            f"{by_class}.",
             numbers={"train_agree": round(train, 4), "test_agree": round(test, 4), "p_value": round(p, 4)},
             advice="Have the test labels checked by someone who knows blood cells." if worse else "",
             rows=rows,
@@ -226,13 +226,20 @@ def several_cells(photographs: Photographs, *, read: Read, n_permutations: int, 
             what="No photograph shows more than one white cell.",
             numbers=numbers,
         )
-    there = photographs.splits == sides[-1]
+    apart = ""
+    if len(sides) > 1:
+        there = photographs.splits == sides[-1]
 
-    def more(of: NDArray[np.bool_]) -> float:
-        return float(several[of].sum())
+        def more(of: NDArray[np.bool_]) -> float:
+            return float(several[of].sum())
 
-    shuffled = np.array([more(there[order]) for order in shuffles(photographs.labels, n=n_permutations, seed=seed)])
-    p = p_value(more(there), shuffled)
+        shuffled = np.array([more(there[order]) for order in shuffles(photographs.labels, n=n_permutations, seed=seed)])
+        p = p_value(more(there), shuffled)
+        numbers |= {"p_value": round(p, 4)}
+        apart = (
+            f", {int(several[there].sum())} of {int(there.sum())} in {NAMES[sides[-1]]} (p = {p:.3f} for more of them "
+            "there)"
+        )
     shown = np.flatnonzero(several)[:N_SHOWN]
     rows = [
         {
@@ -245,12 +252,11 @@ def several_cells(photographs: Photographs, *, read: Read, n_permutations: int, 
     return Finding(
         code="several-cells",
         severity="note",
-        what=f"{count(int(several.sum()), 'photograph')} of {len(photographs):,} may show more than one white cell, "
-        f"{int(several[there].sum())} of {int(there.sum())} in {NAMES[sides[-1]]} (p = {p:.2f} that it has more by "
-        "chance).",
-        numbers=numbers | {"p_value": round(p, 4)},
+        what=f"{count(int(several.sum()), 'photograph')} of {len(photographs):,} may show more than one white "
+        f"cell{apart}.",
+        numbers=numbers,
         advice="Look whether the label is that of the larger cell.",
-        rows=rows[:N_LISTED],
+        rows=rows,
         pictures=[
             Picture(
                 name="several_cells",

@@ -3,6 +3,8 @@
 import base64
 import io
 import json
+import re
+import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -16,6 +18,11 @@ from bloodcell.audit.questions import answers
 from bloodcell.files import replacing
 
 DPI = 110
+PICTURES = "audit_pictures"
+N_ROWS = 50
+"""How many rows of a finding the pages show; audit.json has all."""
+
+MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 TITLES = {
     "error": "Wrong, and to be mended first",
     "warning": "To be looked at",
@@ -57,12 +64,13 @@ class Audit:
 
 
 def write_page(audit: Audit, folder: Path) -> None:
-    """Write ``audit.html``, ``audit.md``, ``audit.json`` and ``pictures/`` into a folder."""
+    """Write ``audit.html``, ``audit.md``, ``audit.json`` and ``audit_pictures/`` into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     pictures = {picture.name: _png(picture) for finding in audit.findings for picture in finding.pictures}
+    shutil.rmtree(folder / PICTURES, ignore_errors=True)  # those of an earlier audit
     for name, png in pictures.items():
-        (folder / "pictures").mkdir(exist_ok=True)
-        (folder / "pictures" / f"{name}.png").write_bytes(png)
+        (folder / PICTURES).mkdir(exist_ok=True)
+        (folder / PICTURES / f"{name}.png").write_bytes(png)
     encoded = {name: base64.b64encode(png).decode("ascii") for name, png in pictures.items()}
     for name, text in (
         ("audit.html", _render("page.html.jinja", audit, encoded)),
@@ -92,7 +100,7 @@ def _data(finding: Finding) -> dict[str, Any]:
         "numbers": dict(finding.numbers),
         "advice": finding.advice,
         "rows": [dict(row) for row in finding.rows],
-        "pictures": [f"pictures/{picture.name}.png" for picture in finding.pictures],
+        "pictures": [f"{PICTURES}/{picture.name}.png" for picture in finding.pictures],
     }
 
 
@@ -110,7 +118,10 @@ def _render(template: str, audit: Audit, pictures: Mapping[str, str]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    environment.filters["plain"] = lambda value: MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))
     return environment.get_template(template).render(
+        n_rows=N_ROWS,
+        pictures_folder=PICTURES,
         audit=audit,
         pictures=pictures,
         severities=SEVERITIES,

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import KFold
 
 Array = NDArray[np.float64]
 
@@ -42,21 +42,23 @@ def holm(p_values: Array) -> Array:
     return adjusted
 
 
-def out_of_fold(features: Array, labels: NDArray[np.generic], *, folds: int, seed: int) -> Array:
+def out_of_fold(features: Array, *, folds: int, seed: int, strata: NDArray[np.generic] | None = None) -> Array:
     """Return the matrix that turns targets into the scores that ridge regression gives to rows it was not fitted on.
 
-    Linear in the targets, so that shuffled ones cost a product: scores = matrix @ targets.
+    Linear in the targets, so that shuffled ones cost a product: scores = matrix @ targets. The folds know nothing of
+    targets: were they balanced by what is shuffled, shuffles would look worse than they are.
 
     Parameters
     ----------
     features
         Shape (n, k); standardised here.
-    labels
-        What the folds are balanced by, shape (n,).
     folds
         How many.
     seed
         Of the folds.
+    strata
+        Shape (n,); if given, what differs between strata is taken away, as the fitted rows have it, and scores are to
+        be compared within strata only.
 
     Returns
     -------
@@ -64,15 +66,21 @@ def out_of_fold(features: Array, labels: NDArray[np.generic], *, folds: int, see
     """
     spread = features.std(axis=0)
     standard = (features - features.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
+    of = np.zeros(len(features)) if strata is None else np.unique(strata, return_inverse=True)[1]
     matrix = np.zeros((len(features), len(features)))
-    for fitted, left_out in StratifiedKFold(folds, shuffle=True, random_state=seed).split(standard, labels):
-        centre = standard[fitted].mean(axis=0)
-        inside, outside = standard[fitted] - centre, standard[left_out] - centre
+    for fitted, left_out in KFold(folds, shuffle=True, random_state=seed).split(standard):
+        same = (of[fitted][:, None] == of[fitted][None, :]).astype(np.float64)
+        means = same / same.sum(axis=1, keepdims=True)  # from values of the fitted rows to their strata's means
+        inside = standard[fitted] - means @ standard[fitted]
+        with_stratum = (of[left_out][:, None] == of[fitted][None, :]).astype(np.float64)
+        shares = with_stratum / np.maximum(with_stratum.sum(axis=1, keepdims=True), 1.0)
+        outside = standard[left_out] - shares @ standard[fitted]
         # In the dual form the cost goes with the number of photographs, not of features.
         kernel = inside @ inside.T + RIDGE * len(fitted) * np.eye(len(fitted))
         weights = np.linalg.solve(kernel, inside @ outside.T).T
-        mean = np.full((len(left_out), len(fitted)), 1 / len(fitted))
-        matrix[np.ix_(left_out, fitted)] = mean + weights - weights.mean(axis=1, keepdims=True)
+        matrix[np.ix_(left_out, fitted)] = weights - weights @ means
+        if strata is None:
+            matrix[np.ix_(left_out, fitted)] += shares
     return matrix
 
 
@@ -94,3 +102,26 @@ def auroc(scores: Array, targets: NDArray[np.bool_]) -> Array:
     positive = targets.sum(axis=0)
     negative = len(targets) - positive
     return np.asarray(((ranks * targets).sum(axis=0) - positive * (positive + 1) / 2) / (positive * negative))
+
+
+def auroc_within(scores: Array, targets: NDArray[np.bool_], strata: NDArray[np.generic]) -> float:
+    """Return how often a positive row's score is above that of a negative one of the same stratum, ties counted half.
+
+    Parameters
+    ----------
+    scores, targets, strata
+        Shape (n,).
+
+    Returns
+    -------
+    float
+        NaN if no stratum has both.
+    """
+    won = pairs = 0.0
+    for stratum in np.unique(strata):
+        inside = strata == stratum
+        weight = float(targets[inside].sum() * (~targets[inside]).sum())
+        if weight:
+            won += weight * float(auroc(scores[inside][:, None], targets[inside][:, None])[0])
+            pairs += weight
+    return won / pairs if pairs else float("nan")

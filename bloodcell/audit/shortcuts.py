@@ -14,6 +14,7 @@ FEWEST = 5
 """Photographs that a class needs to be looked at."""
 
 FOLDS = 5
+LEAST_SPREAD = 1e-3
 N_GROUND_COLOURS = 3
 COLOURS = ("red", "green", "blue")
 
@@ -45,9 +46,11 @@ def _shortcut(
     code: str, what: str, features: Array, photographs: Photographs, n_permutations: int, seed: int
 ) -> Finding:
     labels, classes = photographs.labels, np.unique(photographs.labels)
+    if np.ptp(features, axis=0).max() < LEAST_SPREAD:
+        return Finding(code=f"{code}-shortcut", severity="clear", what=f"The {what} is the same everywhere.")
     # Both ends of a property may give a class away.
     standard = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
-    matrix = out_of_fold(np.hstack([standard, standard**2]), labels, folds=FOLDS, seed=seed)
+    matrix = out_of_fold(np.hstack([standard, standard**2]), folds=FOLDS, seed=seed)
 
     def measure(of: NDArray[np.str_]) -> Array:
         targets = of[:, None] == classes

@@ -15,7 +15,6 @@ from bloodcell.data.leaks import NAMES, Shared, shared_photographs
 from bloodcell.data.working import at_working_size
 
 N_PAIRS = 4
-N_LISTED = 50
 VALIDATION_SHARE = 0.2
 
 Read = Callable[[str], NDArray[np.uint8]]
@@ -84,7 +83,7 @@ def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], rea
         numbers={"pairs": len(rows), "pairs_on_two_sides": across, "pairs_with_different_labels": differing},
         advice="Look whether it is the same cell. If so, put both on one side: write the groups down with bloodcell "
         "groups, give both one name, and use data.groups=column.",
-        rows=rows[:N_LISTED],
+        rows=rows,
         pictures=[
             _aligned([(row["path"], row["overlaps"]) for row in rows], read, "Photographs that overlap", "overlapping")
         ],
@@ -117,8 +116,8 @@ def random_split(manifest: pd.DataFrame) -> Finding:
     return Finding(
         code="random-split",
         severity="note",
-        what=f"A random split by file would put a copy in training of {round(leaking * n_val):,} of {n_val:,} "
-        f"validation images ({leaking:.1%}): validation would measure memory.",
+        what=f"A random split by file would leave {leaking:.1%} of its {n_val:,} validation images with a copy in "
+        f"training{': validation would measure memory' if leaking > 0.5 else ''}.",
         numbers=numbers,
         advice="Split by whole photographs: split=group_holdout (the default) or split=group_kfold.",
     )
@@ -147,7 +146,7 @@ def _shared(manifest: pd.DataFrame, shared: Shared, read: Read) -> Finding:
             f"{shared.sides[1]}_images": shared.images[1],
         },
         advice=f"Move every photograph to one side, or leave its {one} images out with data.on_shared_groups=drop.",
-        rows=rows[:N_LISTED],
+        rows=rows,
         pictures=[
             _aligned(
                 [(pair[shared.sides[0]], pair[shared.sides[1]]) for pair in rows],

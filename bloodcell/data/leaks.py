@@ -100,7 +100,7 @@ class Leak:
 
 def shared_photographs(manifest: pd.DataFrame) -> list[Shared]:
     """Return what the sides of a split have in common, for each two that have anything."""
-    photographs = _photographs(manifest)
+    photographs = photograph_numbers(manifest)
     found = []
     for sides in combinations(SPLITS, 2):
         one, other = (manifest["split"].to_numpy() == side for side in sides)
@@ -175,7 +175,7 @@ def settle(manifest: pd.DataFrame, *, on_shared_groups: str) -> tuple[pd.DataFra
     return manifest[~dropped].reset_index(drop=True), manifest[dropped].reset_index(drop=True)
 
 
-def _photographs(manifest: pd.DataFrame) -> NDArray[np.int64]:
+def photograph_numbers(manifest: pd.DataFrame) -> NDArray[np.int64]:
     """Number the photographs: images of one group have one number, and so have exact copies; shape (n,)."""
     numbers = pd.Series(manifest.groupby("group").ngroup().to_numpy())
     while True:
@@ -189,7 +189,7 @@ def _photographs(manifest: pd.DataFrame) -> NDArray[np.int64]:
 
 
 def _dropped(manifest: pd.DataFrame) -> NDArray[np.bool_]:
-    photographs = _photographs(manifest)
+    photographs = photograph_numbers(manifest)
     train, val, test = (manifest["split"].to_numpy() == side for side in SPLITS)
     in_test = np.isin(photographs, photographs[test])
     in_val = np.isin(photographs, photographs[val])

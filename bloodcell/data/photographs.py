@@ -31,6 +31,9 @@ SAME = 0.025
 SAME_RATIO = 3.5
 """Mean difference between two parts of one photograph, over that within them; where copies are rougher, both grow."""
 
+MAX_OVERLAP_DIFFERENCE = 0.4
+"""Difference of photographs that show one place in part: 0.3 at the most; more where only a caption is alike."""
+
 MAX_REPRESENTATIVES = 6
 FEW_INLIERS = 60
 """An image that fits with fewer keypoints than this becomes one more representative of its photograph."""
@@ -160,8 +163,10 @@ class Photographs:
         ]
         pairs = {
             (photograph, self.members[fit.representative].photograph)
-            for photograph, fits in zip(own, self._pool.map(self._fits, batch, others), strict=True)
+            for image, photograph, fits in zip(images, own, self._pool.map(self._fits, batch, others), strict=True)
             for fit in fits
+            if difference(self.thumbnails[image], self.thumbnails[fit.representative], fit.matrix)
+            <= MAX_OVERLAP_DIFFERENCE
         }
         return sorted({(min(pair), max(pair)) for pair in pairs})
 

@@ -3,6 +3,8 @@
 import contextlib
 import hashlib
 import logging
+import zipfile
+import zlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,6 +26,9 @@ METHOD_VERSION = 1
 
 MIN_SHARED = 0.5
 """What is remembered is built upon if it has at least this share of the images asked for, or they of it."""
+
+TORN = (zipfile.BadZipFile, ValueError, KeyError, EOFError, IndexError, zlib.error)
+"""What a damaged file makes NumPy raise."""
 
 log = logging.getLogger(__name__)
 
@@ -57,14 +62,15 @@ def recall(sha256s: Collection[str]) -> Found | None:
     """Return what is remembered of most of these images, if anything is."""
     wanted = set(sha256s)
     best: tuple[int, Path] | None = None
-    for path in _folder().glob("*.npz"):
+    for path in sorted(_folder().glob("[!.]*.npz")):  # not what another process is writing
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 known = set(arrays["sha256s"].astype(str))
-        except Exception as error:  # whatever a torn file makes the reader raise
-            log.warning("%s cannot be read (%s); made again", path, error)
-            with contextlib.suppress(OSError):
-                path.unlink()
+        except TORN as error:
+            _discard(path, error)
+            continue
+        except OSError as error:
+            log.warning("%s cannot be read (%s)", path, error)
             continue
         shared = len(wanted & known)
         if shared >= MIN_SHARED * min(len(wanted), len(known)) and shared > 0 and (best is None or shared > best[0]):
@@ -141,6 +147,12 @@ def _read(path: Path) -> Found | None:
                     )
                 },
             )
-    except Exception as error:  # whatever a torn file makes the reader raise
-        log.warning("%s cannot be read (%s); made again", path, error)
+    except TORN as error:
+        _discard(path, error)
         return None
+
+
+def _discard(path: Path, error: Exception) -> None:
+    log.warning("%s cannot be read (%s); made again", path, error)
+    with contextlib.suppress(OSError):
+        path.unlink()

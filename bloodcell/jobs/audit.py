@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.audit.amounts import amounts
@@ -30,10 +31,11 @@ from bloodcell.audit.shortcuts import shortcuts
 from bloodcell.audit.sides import overlapping, random_split, shared_between_sides
 from bloodcell.config import AuditConfig, BccdData
 from bloodcell.data.images import read_image
-from bloodcell.data.manifest import ImageSet, digest
+from bloodcell.data.manifest import SPLITS, ImageSet, digest
 from bloodcell.data.measures import measure_images
 from bloodcell.data.provenance import overlapping_groups
 from bloodcell.errors import FindingsError, UserError
+from bloodcell.files import require_writable
 from bloodcell.jobs._images import load_images
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import parameters_of, tracked_run
@@ -56,8 +58,9 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         If there is a finding as bad as ``fail_on`` says, after all is written.
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
-    folder = output_dir / "artifacts" if config.output is None else Path(config.output).expanduser()
-    _require_writable(folder, config)
+    folder = output_dir / "artifacts"
+    output = folder if config.output is None else Path(config.output).expanduser()
+    _require_writable(output)
     images = load_images(replace(config.data, on_bad_image="skip"))  # an audit reports them
     data_digest = digest(images.manifest)
     source = config.data.root if isinstance(config.data, BccdData) else config.data.train_dir
@@ -67,6 +70,8 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         findings=list(_findings(images, config)),
     )
     write_page(audit, folder)
+    if config.output is not None:
+        write_page(audit, output)
     with tracked_run(
         tracking=config.tracking,
         name=config.tracking.run_name or audit.title,
@@ -78,12 +83,12 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         tracked.log_metrics({name: float(len(audit.of(name))) for name in SEVERITIES}, prefix="findings")
         tracked.log_folder(folder)
         tracked.describe(f"{audit.summary} The page is `audit.html`.")
-    _show(audit, folder)
+    _show(audit, output)
     failing = [finding for severity in TAKEN[config.fail_on] for finding in audit.of(severity)]
     if failing:
         raise FindingsError(
             f"fail_on={config.fail_on}: {', '.join(dict.fromkeys(finding.code for finding in failing))}; "
-            f"see {folder / 'audit.html'}"
+            f"see {output / 'audit.html'}"
         )
 
 
@@ -99,7 +104,8 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
     if config.data.groups == "recover":
         pairs = overlapping_groups(images.files(manifest), manifest["sha256"].tolist())
         yield overlapping(manifest, pairs=pairs, read=read)
-    yield random_split(manifest)
+    if config.data.groups != "none":
+        yield random_split(manifest)
     yield from amounts(manifest)
     yield conflicting_labels(manifest, read=read)
     yield exact_duplicates(manifest)
@@ -107,7 +113,8 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
     photographs = by_photograph(manifest, measures)
     yield from suspicious_labels(photographs, read=read, n_permutations=n_permutations, seed=seed)
     yield several_cells(photographs, read=read, n_permutations=n_permutations, seed=seed)
-    yield from differences(photographs, n_permutations=n_permutations, seed=seed)
+    sides = [side for side in SPLITS if (manifest["split"] == side).any()]
+    yield from differences(photographs, sides=sides, n_permutations=n_permutations, seed=seed)
     yield from shortcuts(photographs, n_permutations=n_permutations, seed=seed)
 
 
@@ -121,24 +128,23 @@ def _facts(images: ImageSet, config: AuditConfig) -> dict[str, str]:
     }
 
 
-def _require_writable(folder: Path, config: AuditConfig) -> None:
+def _require_writable(output: Path) -> None:
+    """Refuse a place that cannot be written to before the work, not after it."""
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        (folder / ".try").touch()
-        (folder / ".try").unlink()
+        require_writable(output)
     except OSError as error:
-        raise UserError(f"output={config.output}: cannot be written ({error.strerror}); give another folder") from error
+        raise UserError(f"output={output}: cannot be written ({error.strerror}); give another folder") from error
 
 
 def _show(audit: Audit, folder: Path) -> None:
     console = Console(highlight=False)
-    table = Table(title=audit.title, title_justify="left", show_lines=False)
+    table = Table(title=escape(audit.title), title_justify="left", show_lines=False)
     table.add_column("", no_wrap=True)
     table.add_column("finding", no_wrap=True)
     table.add_column("", overflow="fold")
     for severity in SEVERITIES:
         for finding in audit.of(severity):
-            table.add_row(f"[{COLOURS[severity]}]{severity}[/]", finding.code, finding.what)
+            table.add_row(f"[{COLOURS[severity]}]{severity}[/]", finding.code, escape(finding.what))
     console.print(table)
     console.print(audit.summary, markup=False)
     console.print(f"Read it     {folder / 'audit.html'}", markup=False, soft_wrap=True)

@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pandas as pd
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.config import GroupsConfig
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
-from bloodcell.files import replacing
+from bloodcell.files import replacing, require_writable
 from bloodcell.jobs._images import load_images
 
 
@@ -40,10 +41,10 @@ def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - al
 
 def _require_writable(output: Path) -> None:
     """Refuse a place that cannot be written to before the work, not after it."""
+    if output.is_dir():
+        raise UserError(f"output={output}: is a folder; give the name of a file")
     try:
-        with replacing(output.with_suffix(".csv.try")) as partial:
-            partial.touch()
-        output.with_suffix(".csv.try").unlink()
+        require_writable(output.parent)
     except OSError as error:
         raise UserError(f"output={output}: cannot be written ({error.strerror}); give another file") from error
 
@@ -56,7 +57,7 @@ def _show(images: ImageSet, console: Console, output: Path) -> None:
     sizes = manifest["group"].map(manifest["group"].value_counts())
     for (split, label), rows in manifest.groupby(["split", "label"], sort=True):
         alone = int((sizes[rows.index] == 1).sum())
-        table.add_row(str(split), str(label), str(rows["group"].nunique()), str(len(rows)), str(alone))
+        table.add_row(str(split), escape(str(label)), str(rows["group"].nunique()), str(len(rows)), str(alone))
     n_alone = int((sizes == 1).sum())
     table.add_section()
     table.add_row("all", "", str(manifest["group"].nunique()), str(len(manifest)), str(n_alone))
@@ -66,7 +67,9 @@ def _show(images: ImageSet, console: Console, output: Path) -> None:
     for column, said in (("split", "on both sides of a split"), ("label", "of more than one class")):
         several = _groups_with_several(manifest, column)
         if several:
-            console.print(f"Careful: {len(several)} photographs have images {said}, {several[0]} for one.")
+            console.print(
+                f"Careful: {len(several)} photographs have images {said}, {several[0]} for one.", markup=False
+            )
     console.print(f"Written to  {output}", markup=False)
 
 

@@ -9,7 +9,10 @@ from bloodcell.data.measures import PROPERTIES
 
 
 def found(photographs):
-    return {finding.code: finding for finding in differences(photographs, n_permutations=999, seed=0)}
+    return {
+        finding.code: finding
+        for finding in differences(photographs, sides=["train", "test"], n_permutations=999, seed=0)
+    }
 
 
 def test_a_side_that_was_made_differently_is_found_with_the_property():

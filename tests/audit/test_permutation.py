@@ -2,9 +2,9 @@ import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
 from sklearn.metrics import roc_auc_score
-from sklearn.model_selection import StratifiedKFold, cross_val_predict
+from sklearn.model_selection import KFold, cross_val_predict
 
-from bloodcell.audit.permutation import auroc, holm, out_of_fold, p_value, shuffles
+from bloodcell.audit.permutation import auroc, auroc_within, holm, out_of_fold, p_value, shuffles
 
 
 def test_shuffles_stay_within_strata_and_are_the_same_for_a_seed():
@@ -27,12 +27,36 @@ def test_holm_multiplies_the_smallest_most_and_keeps_the_order():
 def test_scores_are_those_of_ridge_regression_fitted_on_other_folds():
     rng = np.random.default_rng(0)
     features = rng.normal(3, 2, (40, 60))
-    labels = np.repeat(["a", "b"], 20)
-    target = (labels == "a").astype(float)
-    scores = out_of_fold(features, labels, folds=4, seed=1) @ target
+    target = rng.integers(0, 2, 40).astype(float)
+    scores = out_of_fold(features, folds=4, seed=1) @ target
     standard = (features - features.mean(axis=0)) / features.std(axis=0)
-    folds = StratifiedKFold(4, shuffle=True, random_state=1).split(standard, labels)
+    folds = KFold(4, shuffle=True, random_state=1)
     assert scores == pytest.approx(cross_val_predict(Ridge(alpha=30.0), standard, target, cv=folds))
+
+
+def test_what_differs_between_strata_tells_nothing_within_them():
+    rng = np.random.default_rng(0)
+    strata = rng.integers(0, 3, 120)
+    target = rng.random(120) < np.array([0.1, 0.5, 0.9])[strata]
+    features = np.column_stack([10.0 * strata, rng.normal(size=(120, 5))])
+    told = np.column_stack([10.0 * strata, target + rng.normal(size=120)])
+    scores = [out_of_fold(each, folds=5, seed=0, strata=strata) @ target.astype(float) for each in (features, told)]
+    assert auroc_within(scores[0], target, strata) == pytest.approx(0.5, abs=0.15)
+    assert auroc_within(scores[1], target, strata) > 0.7
+
+
+def test_p_values_of_noise_are_as_small_as_often_as_they_say():
+    p_values = []
+    for seed in range(120):
+        rng = np.random.default_rng(seed)
+        features, target = rng.normal(size=(40, 10)), rng.permutation(np.repeat([True, False], [10, 30]))
+        matrix = out_of_fold(features, folds=5, seed=seed)
+        orders = shuffles(np.zeros(40), n=99, seed=seed)
+        shuffled = [auroc(matrix @ target[order][:, None].astype(float), target[order][:, None])[0] for order in orders]
+        observed = auroc(matrix @ target[:, None].astype(float), target[:, None])[0]
+        p_values.append(p_value(observed, np.array(shuffled)))
+    assert np.mean(np.array(p_values) <= 0.1) < 0.18
+    assert np.mean(p_values) == pytest.approx(0.5, abs=0.08)
 
 
 def test_auroc_is_that_of_scikit_learn_ties_too():
