@@ -135,6 +135,21 @@ def test_unknown_groups_are_said(sound, tmp_path):
     assert "photographs-unknown" in codes(data, "warning")
 
 
+def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, tmp_path):
+    shutil.copytree(bccd, tmp_path / "cells [b]")
+    for split in ("TRAIN", "TEST"):
+        shutil.move(tmp_path / "cells [b]" / split / "MONOCYTE", tmp_path / "cells [b]" / split / "[red]A|B<i>")
+    (tmp_path / "private.txt").write_text("mine")
+    said = run(["audit", f'data.root="{tmp_path}/cells [b]"', "output=."], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "Audit of cells [b]" in said.stdout
+    (tracked,) = runs_in(tmp_path)
+    assert not list(artifacts_of(tracked).rglob("private.txt"))
+    assert "[red]A|B&lt;i&gt;" in (tmp_path / "audit.html").read_text()
+    rows = [line for line in (tmp_path / "audit.md").read_text().splitlines() if line.startswith("| training |")]
+    assert any(r"\[red\]A\|B\<i\>" in row for row in rows)
+
+
 @pytest.mark.parametrize(
     ("wrong", "told"),
     [

@@ -27,6 +27,7 @@ def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
     ("wrong", "told"),
     [
         (["output=/proc/nowhere/groups.csv"], "output=/proc/nowhere/groups.csv"),
+        (["output=/"], "is a folder"),
         (["data.groups=pattern"], "data.groups_pattern"),
         (["outputs=x.csv"], "output"),
         (["-m", "data.groups=none,folder"], "cannot be swept"),

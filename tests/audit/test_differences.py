@@ -44,3 +44,8 @@ def test_sides_of_one_kind_are_called_different_as_rarely_as_said():
 
 def test_too_few_photographs_are_not_compared():
     assert list(found(some(20, seed=0, test_share=0.1))) == ["splits-not-compared"]
+
+
+def test_sides_that_share_every_photograph_are_not_compared_and_that_is_said():
+    photographs = some(60, seed=0)
+    assert list(found(replace(photographs, splits=np.full(60, "")))) == ["splits-not-compared"]

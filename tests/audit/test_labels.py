@@ -53,3 +53,9 @@ def test_photographs_with_more_than_one_cell_are_counted():
     finding = several_cells(replace(photographs, counts=counts), read=read, n_permutations=999, seed=0)
     assert (finding.severity, finding.numbers["photographs"]) == ("note", 3)
     assert several_cells(photographs, read=read, n_permutations=999, seed=0).severity == "clear"
+
+
+def test_cells_are_counted_where_every_photograph_is_on_two_sides():
+    photographs = replace(some(60, seed=0), splits=np.full(60, ""), counts=np.full(60, 2))
+    finding = several_cells(photographs, read=read, n_permutations=999, seed=0)
+    assert finding.numbers == {"photographs": 60, "of": 60}
