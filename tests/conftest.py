@@ -9,8 +9,8 @@ from pathlib import Path
 import absl.logging
 import numpy as np
 import pytest
-from commands import REPOSITORY
 from PIL import Image
+from real import real_data
 
 CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 N_TRAIN, N_TEST = 10, 5
@@ -24,13 +24,6 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
-
-
-def real_data() -> Path | None:
-    """Return the folder of the Kaggle set on this machine, if it is there."""
-    named = os.environ.get("BLOODCELL_TEST_DATA")
-    root = Path(named) if named else REPOSITORY.parent / "shared" / "data" / "bccd"
-    return root if (root / "TRAIN").is_dir() else None
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -8,9 +8,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 from commands import run
-from conftest import real_data
 from data.photographs import copy, save
 from PIL import Image
+from real import real_data
 from stores import artifacts_of, runs_in
 
 COPIES = 3

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from conftest import real_data
 from numpy.typing import NDArray
 from PIL import Image
+from real import real_data
 
 Pixels = NDArray[np.uint8]
 
