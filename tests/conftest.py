@@ -9,6 +9,7 @@ from pathlib import Path
 import absl.logging
 import numpy as np
 import pytest
+from hypothesis import settings
 from PIL import Image
 from real import real_data
 
@@ -24,6 +25,15 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+
+# How long an example takes depends on what else the machine does.
+settings.register_profile("bloodcell", deadline=None)
+settings.load_profile("bloodcell")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Start with the command line's tests, the longest, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: item.path.parent.name != "tests")
 
 
 @pytest.fixture(scope="session", autouse=True)

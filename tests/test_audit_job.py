@@ -34,7 +34,7 @@ def make(root: Path) -> Path:
     return root
 
 
-def audit(root: Path, folder: Path, *overrides: str):
+def audit(root: Path | str, folder: Path, *overrides: str):
     said = run(["audit", f"data.root={root}", "output=page", *overrides], cwd=folder)
     return said, json.loads((folder / "page" / "audit.json").read_text())
 
@@ -129,9 +129,8 @@ def test_the_same_audit_says_the_same(sound, tmp_path):
     assert again == data
 
 
-def test_unknown_groups_are_said(sound, tmp_path):
-    _, _, folder = sound
-    _, data = audit(folder / "cells", tmp_path, "data.groups=none")
+def test_unknown_groups_are_said(bccd, tmp_path):
+    _, data = audit(f'"{bccd}"', tmp_path, "data.groups=none")
     assert "photographs-unknown" in codes(data, "warning")
 
 

@@ -44,12 +44,6 @@ def twice(bccd, tmp_path_factory):
     return validated(bccd, tmp_path_factory.mktemp("twice"), "split.repeats=2")
 
 
-@pytest.fixture(scope="module")
-def once(bccd, tmp_path_factory):
-    """The first repeat of the same by itself."""
-    return validated(bccd, tmp_path_factory.mktemp("once"))
-
-
 def test_every_fold_is_a_run_within_the_run_with_everything_of_its_own(twice):
     assert twice.parent.info.status == "FINISHED"
     assert [fold.info.run_name for fold in twice.folds] == [f"fold {number} of 4" for number in (1, 2, 3, 4)]
@@ -110,16 +104,6 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
     listed = pd.read_csv(artifacts_of(twice.parent) / "folds.csv")
     assert listed["val_accuracy"].tolist() == accuracies
     assert listed["run_id"].tolist() == [fold.info.run_id for fold in twice.folds]
-
-
-def test_a_fold_is_the_same_to_the_last_digit_whatever_ran_beside_it(twice, once):
-    for fold, again in zip(twice.folds, once.folds, strict=False):
-        tables = [pd.read_parquet(artifacts_of(run_) / "predictions.parquet") for run_ in (fold, again)]
-        pd.testing.assert_frame_equal(*tables, check_exact=True)
-        for name in ("val/loss", "test/loss", "epoch/val_loss"):
-            assert fold.data.metrics[name] == again.data.metrics[name]
-    first_repeat = twice.predictions.query("split == 'val' and fold <= 2").reset_index(drop=True)
-    pd.testing.assert_frame_equal(once.predictions.query("split == 'val'"), first_repeat, check_exact=True)
 
 
 def test_finished_folds_stay_when_a_later_one_does_not_finish(bccd, tmp_path, monkeypatch):
