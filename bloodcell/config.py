@@ -133,6 +133,28 @@ class BackboneConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class StoredFeatures:
+    """What is frozen in a stage is computed once for every image and view, and kept."""
+
+    name: Literal["stored"]
+    views: PositiveInt
+    engine: Literal["auto", "tensorflow", "openvino"]
+    dtype: Literal["float32", "float16"]
+    dir: NonEmpty | None
+    max_gigabytes: Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class OnTheFly:
+    """Every epoch pushes every image through the whole model."""
+
+    name: Literal["on_the_fly"]
+
+
+FeaturesConfig = Annotated[StoredFeatures | OnTheFly, Field(discriminator="name")]
+
+
+@dataclass(frozen=True, config=STRICT)
 class HeadConfig:
     """What is trained on top of the backbone."""
 
@@ -269,6 +291,7 @@ class TrainConfig:
     hyperparameters: HyperparametersConfig
     augmentation: AugmentationConfig
     finetune: FinetuneConfig
+    features: FeaturesConfig
     tracking: TrackingConfig
     debug: DebugConfig
 
@@ -316,4 +339,19 @@ class AuditConfig:
     tracking: TrackingConfig
 
 
-SCHEMAS: dict[str, type] = {"audit": AuditConfig, "groups": GroupsConfig, "train": TrainConfig, "ui": UiConfig}
+@dataclass(frozen=True, config=STRICT)
+class CacheConfig:
+    """The configuration of ``bloodcell cache``."""
+
+    dir: NonEmpty | None
+    remove: tuple[NonEmpty, ...]
+    unused_days: Annotated[float, Field(ge=0)] | None
+
+
+SCHEMAS: dict[str, type] = {
+    "audit": AuditConfig,
+    "cache": CacheConfig,
+    "groups": GroupsConfig,
+    "train": TrainConfig,
+    "ui": UiConfig,
+}

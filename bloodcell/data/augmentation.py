@@ -10,6 +10,10 @@ from typing import Any, Literal
 import tensorflow as tf
 
 Tensor = Any  # TensorFlow ships no types
+
+AUGMENTATION_VERSION = 1
+"""Counted up when the same view would have other pixels; caches of anything made of views are keyed by it."""
+
 _N_DRAWS = 9
 _FILL_MODES = {"constant": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST"}
 

@@ -26,6 +26,8 @@ class Samples:
     ----------
     files
         n image files.
+    digests
+        The SHA-256 of each file's content, in hexadecimal: what its views are made from.
     labels
         Class indices, shape (n,), int64.
     n_classes
@@ -37,6 +39,7 @@ class Samples:
     """
 
     files: Sequence[Path]
+    digests: Sequence[str]
     labels: NDArray[np.int64]
     n_classes: int
     input_size: int
@@ -51,6 +54,7 @@ def samples_of(images: ImageSet, rows: pd.DataFrame, *, input_size: int, interpo
     """Return files and labels of some rows of a set's manifest, at the size that a model takes."""
     return Samples(
         files=images.files(rows),
+        digests=rows["sha256"].tolist(),
         labels=images.class_indices(rows),
         n_classes=len(images.classes),
         input_size=input_size,
@@ -87,7 +91,8 @@ def training_batches(
 ) -> Dataset:
     """Return epoch after epoch, each every image once, shuffled and augmented.
 
-    Order and pixels depend on ``seed`` and the number of the epoch only: epoch e shows view e + 1 of every image.
+    Order and pixels depend on the images, ``seed`` and the number of the epoch only: epoch e shows view e + 1 of every
+    image.
 
     Returns
     -------
@@ -97,6 +102,7 @@ def training_batches(
     """
     files = tf.constant([os.fspath(file) for file in samples.files])
     labels = tf.one_hot(samples.labels, samples.n_classes)
+    keys = _keys(samples)
 
     def one_epoch(epoch: Tensor) -> Dataset:
         order = tf.random.experimental.stateless_shuffle(
@@ -106,7 +112,8 @@ def training_batches(
         def view(index: Tensor) -> tuple[Tensor, Tensor]:
             image = _load(files[index], samples)
             if augmentation.changes:
-                image = augment(image, augmentation=augmentation, seed=_view_seed(seed, index=index, view=epoch + 1))
+                view_seed = _view_seed(seed, key=keys[index], view=epoch + 1)
+                image = augment(image, augmentation=augmentation, seed=view_seed)
             return image, labels[index]
 
         in_order = tf.data.Dataset.from_tensor_slices(order)
@@ -114,6 +121,46 @@ def training_batches(
         return made.take(steps_per_epoch or -1)
 
     return tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch).prefetch(2)
+
+
+def view_batches(
+    samples: Samples,
+    *,
+    indices: NDArray[np.int64],
+    views: NDArray[np.int64],
+    augmentation: Augmentation,
+    seed: int,
+    batch_size: int,
+) -> Dataset:
+    """Return chosen views of chosen images, in order.
+
+    Parameters
+    ----------
+    samples
+        The images.
+    indices, views
+        Which of them and which view of each, shape (n,).
+    augmentation, seed
+        What views are made by; where it changes nothing, every view is the image itself.
+    batch_size
+        Images a batch.
+
+    Returns
+    -------
+    tf.data.Dataset
+        Batches of images (batch, size, size, 3), float32 in [0, 255]. The last batch may be smaller.
+    """
+    files = tf.constant([os.fspath(file) for file in samples.files])
+    keys = _keys(samples)
+
+    def view(index: Tensor, number: Tensor) -> Tensor:
+        image = _load(files[index], samples)
+        if augmentation.changes:
+            image = augment(image, augmentation=augmentation, seed=_view_seed(seed, key=keys[index], view=number))
+        return image
+
+    chosen = tf.data.Dataset.from_tensor_slices((indices, views))
+    return chosen.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size).prefetch(2)
 
 
 def views(
@@ -126,8 +173,9 @@ def views(
     list of n_views + 1 ndarrays of shape (size, size, 3), uint8
     """
     image = resize(read_image(samples.files[index]), input_size=samples.input_size, interpolation=samples.interpolation)
+    key = _keys(samples)[index]
     made = [
-        augment(image, augmentation=augmentation, seed=_view_seed(seed, index=index, view=view))
+        augment(image, augmentation=augmentation, seed=_view_seed(seed, key=key, view=view))
         for view in range(1, n_views + 1)
     ]
     return [tf.cast(tf.round(view), tf.uint8).numpy() for view in (image, *made)]
@@ -139,10 +187,16 @@ def resize(image: Tensor, *, input_size: int, interpolation: str) -> Tensor:
     return tf.clip_by_value(tf.cast(resized, tf.float32), 0.0, 255.0)
 
 
-def _view_seed(seed: int, *, index: Tensor, view: Tensor) -> Tensor:
+def _keys(samples: Samples) -> Tensor:
+    """Return a number for the content of each image, shape (n,), int64."""
+    numbers = [int.from_bytes(bytes.fromhex(digest[:16]), "big", signed=True) for digest in samples.digests]
+    return tf.constant(numbers, tf.int64)
+
+
+def _view_seed(seed: int, *, key: Tensor, view: Tensor) -> Tensor:
     """Make the pair of numbers that TensorFlow wants out of the three that a view is made from."""
     pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(view, tf.int64)])
-    return tf.random.experimental.stateless_fold_in(pair, tf.cast(index, tf.int64))
+    return tf.random.experimental.stateless_fold_in(pair, key)
 
 
 def _load(file: Tensor, samples: Samples) -> Tensor:

@@ -11,14 +11,16 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from bloodcell.config import TrainConfig
+from bloodcell.config import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.pipeline import Samples, samples_of
+from bloodcell.errors import UserError
 from bloodcell.evaluation.plots import learning_curves
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.evaluation.report import save_figure
+from bloodcell.files import require_writable
 from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._outcome import Outcome, keep_outcome, measure, write_outcome
 from bloodcell.models.backbones import build_backbone
@@ -27,7 +29,9 @@ from bloodcell.models.cost import measure_cost
 from bloodcell.models.precision import precision
 from bloodcell.tracking.run import TrackedRun
 from bloodcell.training.determinism import make_deterministic
-from bloodcell.training.stages import Stage, plan_stages
+from bloodcell.training.feature_store import FeatureStore, features_dir
+from bloodcell.training.features import FeatureSource
+from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
 from bloodcell.training.trainer import Trained, predict, train
 
 EXAMPLE_SIDE = 64
@@ -40,6 +44,7 @@ class Learner:
     classifier: Classifier
     stages: list[Stage]
     augmentation: Augmentation
+    source: FeatureSource | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,7 +76,7 @@ def build_learner(config: TrainConfig, *, n_classes: int) -> Learner:
     Raises
     ------
     UserError
-        If the weights cannot be used or a stage names no part of the backbone.
+        If the weights cannot be used, a stage names no part of the backbone, or features cannot be kept.
     """
     settings = config.hyperparameters
     make_deterministic(settings.seed)
@@ -95,7 +100,26 @@ def build_learner(config: TrainConfig, *, n_classes: int) -> Learner:
         learning_rate=settings.learning_rate,
         max_finetune_epochs=config.debug.finetune_epochs,
     )
-    return Learner(classifier=classifier, stages=stages, augmentation=Augmentation(**asdict(config.augmentation)))
+    return Learner(
+        classifier=classifier,
+        stages=stages,
+        augmentation=Augmentation(**asdict(config.augmentation)),
+        source=_source(config.features, classifier),
+    )
+
+
+def _source(features: FeaturesConfig, classifier: Classifier) -> FeatureSource | None:
+    if isinstance(features, OnTheFly):
+        return None
+    folder = features_dir(features.dir)
+    try:
+        require_writable(folder)
+    except OSError as error:
+        raise UserError(
+            f"features.dir={folder}: cannot be written ({error.strerror}); give another, or use features=on_the_fly"
+        ) from error
+    store = FeatureStore(folder, max_bytes=features.max_gigabytes * 1e9)
+    return FeatureSource(classifier, store=store, engine=features.engine, dtype=features.dtype)
 
 
 def train_fold(
@@ -147,6 +171,8 @@ def train_fold(
         stages=learner.stages,
         settings=settings,
         folder=tracked.folder / "checkpoints",
+        source=learner.source,
+        n_views=config.features.views if isinstance(config.features, StoredFeatures) else 1,
         steps_per_epoch=config.debug.steps_per_epoch,
         listeners=[tracked.log_epoch],
         label=label,
@@ -157,8 +183,10 @@ def train_fold(
         split: predictions_table(
             manifest=images.part(split),
             probabilities=predict(
-                classifier.core,
+                classifier,
                 samples[split],
+                boundary=lowest_boundary(learner.stages),
+                source=learner.source,
                 batch_size=settings.batch_size,
                 description=f"{label}predicting {split}",
             ),
@@ -170,7 +198,8 @@ def train_fold(
     outcome = measure(tables, prepared=prepared, label_smoothing=settings.label_smoothing)
     write_outcome(outcome, images=images, folder=artifacts)
     keep_outcome(tracked, outcome, classes=images.classes)
-    cost = asdict(measure_cost(classifier.core)) | {"train_seconds": seconds}
+    cost = asdict(measure_cost(classifier.core)) | {"train_seconds": seconds} | _feature_cost(learner)
+    tracked.tag("features", "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items()))
     tracked.log_metrics(cost, prefix="cost")
     tracked.log_folder(artifacts)
     return FoldResult(
@@ -180,6 +209,12 @@ def train_fold(
         run_id=tracked.run_id,
         model_uri=_keep_model(tracked, classifier, images, samples["train"]),
     )
+
+
+def _feature_cost(learner: Learner) -> dict[str, float]:
+    if learner.source is None:
+        return {}
+    return {"features_computed": float(learner.source.n_computed), "feature_seconds": learner.source.seconds}
 
 
 def _draw_history(trained: Trained, config: TrainConfig, artifacts: Path) -> None:

@@ -19,7 +19,7 @@ from bloodcell.models.classifier import Classifier
 from bloodcell.models.summary import summarise
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import TrackedRun, nested, parameters_of
-from bloodcell.training.stages import Stage
+from bloodcell.training.stages import Stage, lowest_boundary
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,7 @@ def keep_inputs(tracked: TrackedRun, config: TrainConfig, prepared: Prepared) ->
 
 
 def _draw_model(classifier: Classifier, stages: list[Stage], artifacts: Path) -> None:
-    boundaries = [stage.boundary for stage in stages if stage.boundary is not None]
-    blocks = summarise(classifier, boundary=min(boundaries, default=None))
+    blocks = summarise(classifier, boundary=lowest_boundary(stages))
     save_figure(architecture(blocks, title=f"{classifier.backbone.name} and its head"), artifacts, "architecture")
 
 

@@ -14,7 +14,7 @@ import keras
 
 from bloodcell.errors import UserError
 from bloodcell.models.applications import application_name, applications
-from bloodcell.models.weights import load_weights_file, weights_digest
+from bloodcell.models.weights import digest_of, load_weights_file
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Backbone:
     weights
         ``imagenet``, ``random`` or the name of the file that they came from.
     digest
-        Of the weights before any training: see `bloodcell.models.weights.weights_digest`.
+        Of the weights before any training: see `bloodcell.models.weights.digest_of`.
     """
 
     name: str
@@ -80,7 +80,7 @@ def build_backbone(*, name: str, input_size: int, weights: str | None) -> Backbo
         preprocess=module.preprocess_input,
         input_size=input_size,
         weights="random" if weights is None else file.name if file else weights,
-        digest=weights_digest(application),
+        digest=digest_of(application.get_weights()),
     )
 
 

@@ -1,16 +1,68 @@
 """Heads: from feature maps to class probabilities."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import keras
 from keras import layers
 
 
-def head_layers(
-    *, pooling: str, hidden_units: Sequence[int], dropout: float, n_classes: int
-) -> tuple[Any, list[keras.Layer]]:
-    """Make a head's layers.
+@dataclass(frozen=True, kw_only=True)
+class Head:
+    """A head: pooling, and the layers that follow it.
+
+    It takes feature maps, or the same pooled both ways, which is all that a head needs of a frozen backbone and does
+    not depend on the head.
+
+    Attributes
+    ----------
+    pooling
+        ``average``, ``max``, or ``both`` side by side.
+    average, maximum, join
+        The two ways of pooling, from (batch, h, w, c) to (batch, c), and what puts them side by side.
+    stack
+        The layers from pooled features to probabilities.
+    """
+
+    pooling: str
+    average: keras.Layer
+    maximum: keras.Layer
+    join: keras.Layer
+    stack: Sequence[keras.Layer]
+
+    def __call__(self, feature_maps: Any) -> Any:
+        """Return probabilities (batch, n_classes) from feature maps (batch, h, w, c)."""
+        return self._stacked(self.pool(feature_maps))
+
+    def pool(self, feature_maps: Any) -> Any:
+        """Return the features that the stack takes, (batch, c) or (batch, 2 c)."""
+        match self.pooling:
+            case "average":
+                return self.average(feature_maps)
+            case "max":
+                return self.maximum(feature_maps)
+            case _:
+                return self.pooled(feature_maps)
+
+    def pooled(self, feature_maps: Any) -> Any:
+        """Return the averages and beside them the maxima, (batch, 2 c)."""
+        return self.join([self.average(feature_maps), self.maximum(feature_maps)])
+
+    def from_pooled(self, features: Any) -> Any:
+        """Return probabilities (batch, n_classes) from what `pooled` returns."""
+        channels = features.shape[-1] // 2
+        parts = {"average": features[:, :channels], "max": features[:, channels:], "both": features}
+        return self._stacked(parts[self.pooling])
+
+    def _stacked(self, tensor: Any) -> Any:
+        for layer in self.stack:
+            tensor = layer(tensor)
+        return tensor
+
+
+def build_head(*, pooling: str, hidden_units: Sequence[int], dropout: float, n_classes: int) -> Head:
+    """Build a head.
 
     Parameters
     ----------
@@ -22,23 +74,7 @@ def head_layers(
         Before each dense layer, in [0, 1).
     n_classes
         How many probabilities come out.
-
-    Returns
-    -------
-    pool, stack
-        A callable from feature maps (batch, h, w, c) to features (batch, c or 2 c), and the layers that follow it.
     """
-    pools = {
-        "average": [layers.GlobalAveragePooling2D(name="average_pooling")],
-        "max": [layers.GlobalMaxPooling2D(name="max_pooling")],
-    }
-    pools["both"] = [*pools["average"], *pools["max"]]
-    join = layers.Concatenate(name="pooling")
-
-    def pool(feature_maps: Any) -> Any:
-        pooled = [layer(feature_maps) for layer in pools[pooling]]
-        return join(pooled) if len(pooled) > 1 else pooled[0]
-
     stack: list[keras.Layer] = []
     for number, units in enumerate(hidden_units, start=1):
         if dropout:
@@ -48,4 +84,10 @@ def head_layers(
         stack.append(layers.Dropout(dropout, name="dropout"))
     # float32 whatever the policy: a softmax in half precision does not sum to one.
     stack.append(layers.Dense(n_classes, activation="softmax", dtype="float32", name="probabilities"))
-    return pool, stack
+    return Head(
+        pooling=pooling,
+        average=layers.GlobalAveragePooling2D(name="average_pooling"),
+        maximum=layers.GlobalMaxPooling2D(name="max_pooling"),
+        join=layers.Concatenate(name="pooling"),
+        stack=stack,
+    )

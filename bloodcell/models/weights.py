@@ -2,10 +2,12 @@
 
 import hashlib
 import warnings
+from collections.abc import Iterable
 from pathlib import Path
 
 import keras
 import numpy as np
+from numpy.typing import NDArray
 
 
 def load_weights_file(model: keras.Model, path: Path) -> None:
@@ -23,9 +25,9 @@ def load_weights_file(model: keras.Model, path: Path) -> None:
         raise ValueError(f"not weights of {model.name}: {' '.join(str(error).split())[:200]}") from error
 
 
-def weights_digest(model: keras.Model) -> str:
-    """Return 16 hexadecimal digits of all the model's weights, in order: the same for the same weights in any file."""
+def digest_of(weights: Iterable[NDArray[np.generic]]) -> str:
+    """Return 16 hexadecimal digits of arrays of weights, in order: the same for the same weights in any file."""
     digest = hashlib.sha256()
-    for weight in model.get_weights():
+    for weight in weights:
         digest.update(np.ascontiguousarray(weight).tobytes())
     return digest.hexdigest()[:16]

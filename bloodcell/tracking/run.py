@@ -114,6 +114,10 @@ class TrackedRun:
         self._send_waiting()
         mlflow.log_artifacts(str(folder))
 
+    def tag(self, name: str, value: str) -> None:
+        """Keep something that became known on the way as a tag."""
+        mlflow.set_tag(name, value)
+
     def describe(self, text: str) -> None:
         """Say in Markdown what came out, on top of the run's page."""
         mlflow.set_tag("mlflow.note.content", text)

@@ -47,6 +47,14 @@ def build_optimizer(
     return optimizer
 
 
+def last_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
+    """Return the learning rate of the step that was taken last; the optimizer itself tells that of the next."""
+    rate = optimizer._learning_rate
+    if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
+        rate = rate(optimizer.iterations - 1)
+    return float(rate)
+
+
 def _schedule(learning_rate: float, schedule: str, warmup_steps: int, total_steps: int) -> Any:
     if schedule == "constant" and not warmup_steps:
         return learning_rate

@@ -61,6 +61,11 @@ def plan_stages(
     return [head, *(replace(stage, epochs=min(stage.epochs, max_finetune_epochs or stage.epochs)) for stage in tuning)]
 
 
+def lowest_boundary(stages: Sequence[Stage]) -> int | None:
+    """Return the boundary below which no stage trains anything; None where the whole backbone stays frozen."""
+    return min((stage.boundary for stage in stages if stage.boundary is not None), default=None)
+
+
 def _staged(application: keras.Model, stage: StageConfig) -> Stage:
     if stage.layer is not None:
         name, boundary = stage.layer, boundary_at_layer(application, stage.layer)

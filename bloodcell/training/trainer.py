@@ -1,6 +1,6 @@
 """The trainer: stage after stage, each an ordinary Keras ``fit``."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -13,14 +13,16 @@ from numpy.typing import NDArray
 
 from bloodcell.config import HyperparametersConfig
 from bloodcell.data.augmentation import Augmentation
-from bloodcell.data.pipeline import Samples, evaluation_batches, training_batches
+from bloodcell.data.pipeline import Samples
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
 from bloodcell.progress import track
 from bloodcell.training.checkpoints import Checkpoints
-from bloodcell.training.optimizers import build_optimizer
+from bloodcell.training.features import FeatureSource
+from bloodcell.training.feeds import evaluation_feed, stage_feed
+from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
-from bloodcell.training.stages import Stage
+from bloodcell.training.stages import Stage, lowest_boundary
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,10 +65,13 @@ class Trained:
         One row for each epoch, the columns those of `Epoch`.
     best_epoch
         The epoch with the best monitored metric.
+    feeds
+        Where the input of each stage's model came from, by the stage's name.
     """
 
     history: pd.DataFrame
     best_epoch: int
+    feeds: Mapping[str, str]
 
 
 class EpochListener(Protocol):
@@ -85,6 +90,8 @@ def train(
     stages: Sequence[Stage],
     settings: HyperparametersConfig,
     folder: Path,
+    source: FeatureSource | None = None,
+    n_views: int = 1,
     steps_per_epoch: int | None = None,
     listeners: Sequence[EpochListener] = (),
     label: str = "",
@@ -104,7 +111,9 @@ def train(
     settings
         Batch size, optimizer, loss, early stopping, seed.
     folder
-        Where the checkpoints are kept.
+        Where the checkpoints are kept, of everything that any stage trains.
+    source, n_views
+        As for `bloodcell.training.feeds.stage_feed`.
     steps_per_epoch
         Stop an epoch after so many batches; None: after all images.
     listeners
@@ -117,14 +126,29 @@ def train(
     UserError
         If the loss is no number any more.
     """
-    checkpoints = Checkpoints(model=classifier.core, folder=folder, monitor=settings.early_stopping.monitor)
-    validation = evaluation_batches(val_samples, batch_size=settings.batch_size)
+    checkpoints = Checkpoints(
+        model=classifier.trained_part(lowest_boundary(stages)), folder=folder, monitor=settings.early_stopping.monitor
+    )
     steps = -(-len(train_samples) // settings.batch_size)
     steps = min(steps, steps_per_epoch or steps)
     epochs: list[Epoch] = []
+    feeds: dict[str, str] = {}
     for stage in stages:
-        model = classifier.trainable_core(boundary=stage.boundary, train_statistics=stage.train_statistics)
-        model.compile(
+        feed = stage_feed(
+            classifier,
+            stage,
+            source=source,
+            n_views=n_views,
+            train_samples=train_samples,
+            val_samples=val_samples,
+            augmentation=augmentation,
+            batch_size=settings.batch_size,
+            seed=settings.seed,
+            first_epoch=len(epochs),
+            steps_per_epoch=steps,
+        )
+        feeds[stage.name] = feed.said
+        feed.model.compile(
             optimizer=build_optimizer(
                 name=settings.optimizer,
                 learning_rate=stage.learning_rate,
@@ -137,23 +161,15 @@ def train(
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
             metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
+            steps_per_execution=feed.steps_per_execution,
         )
         record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
-        batches = training_batches(
-            train_samples,
-            batch_size=settings.batch_size,
-            augmentation=augmentation,
-            seed=settings.seed,
-            first_epoch=len(epochs),
-            epochs=stage.epochs,
-            steps_per_epoch=steps,
-        )
         with closing(EpochProgress(stage=f"{label}{stage.name}")) as progress:
-            model.fit(
-                batches,
+            feed.model.fit(
+                feed.training,
                 steps_per_epoch=steps,
                 epochs=stage.epochs,
-                validation_data=validation,
+                validation_data=feed.validation,
                 class_weight=_class_weights(train_samples, settings.class_weights),
                 callbacks=[record, progress, *_early_stopping(settings)],
                 verbose=0,
@@ -162,13 +178,34 @@ def train(
         if settings.early_stopping.restore_best:
             checkpoints.restore_best()
     history = pd.DataFrame([asdict(epoch) for epoch in epochs])
-    return Trained(history=history, best_epoch=checkpoints.best_epoch)
+    return Trained(history=history, best_epoch=checkpoints.best_epoch, feeds=feeds)
 
 
-def predict(model: keras.Model, samples: Samples, *, batch_size: int, description: str) -> NDArray[np.float32]:
-    """Return a model's probabilities for every image, in order, shape (n, n_classes)."""
-    batches = evaluation_batches(samples, batch_size=batch_size)
-    total = -(-len(samples) // batch_size)
+def predict(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    boundary: int | None,
+    source: FeatureSource | None = None,
+    batch_size: int,
+    description: str,
+) -> NDArray[np.float32]:
+    """Return a classifier's probabilities for every image, in order, shape (n, n_classes).
+
+    Parameters
+    ----------
+    classifier
+        Trained from ``boundary`` on.
+    samples
+        The images.
+    boundary, source, batch_size
+        As for `bloodcell.training.feeds.evaluation_feed`.
+    description
+        What is shown while it works.
+    """
+    model, batches, total = evaluation_feed(
+        classifier, samples, boundary=boundary, source=source, batch_size=batch_size
+    )
     # Not batch by batch: Keras would compile the model anew for the last, smaller one.
     with closing(track(range(total), description, total=total)) as progress:
         step = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: next(progress, None))
@@ -189,11 +226,6 @@ class _Recorder(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._stage, self._checkpoints, self._epochs, self._listeners = stage, checkpoints, epochs, listeners
-        self._learning_rate = stage.learning_rate
-
-    def on_train_batch_begin(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        if batch + 1 == self.params["steps"]:  # after the last step it would be that of the next epoch's first
-            self._learning_rate = float(self.model.optimizer.learning_rate)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         metrics = {name: float(value) for name, value in (logs or {}).items()}
@@ -212,7 +244,7 @@ class _Recorder(keras.callbacks.Callback):
             train_accuracy=metrics["accuracy"],
             val_loss=metrics["val_loss"],
             val_accuracy=metrics["val_accuracy"],
-            learning_rate=self._learning_rate,
+            learning_rate=last_learning_rate(self.model.optimizer),
             best=self._checkpoints.save(number, metrics),
         )
         self._epochs.append(finished)

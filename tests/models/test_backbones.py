@@ -53,7 +53,7 @@ class Probabilities(NamedTuple):
 
 def informative_head(classifier: Classifier, features: np.ndarray) -> None:
     """Give the head weights at which probabilities tell features apart; random backbones put out tiny or huge ones."""
-    (probabilities,) = classifier.stack
+    (probabilities,) = classifier.head.stack
     kernel = np.random.default_rng(0).normal(size=(features.shape[1], 4))
     probabilities.set_weights([kernel / np.linalg.norm(features, axis=1).max() * 2, np.zeros(4)])
 
@@ -97,7 +97,7 @@ def probabilities(raw, folder):
         preprocess = importlib.import_module(applications()[name]).preprocess_input
         preprocessed, unchanged = features(preprocess(resized.copy())), features(resized)
         informative_head(classifier, preprocessed)
-        kernel = classifier.stack[0].kernel.numpy()
+        kernel = classifier.head.stack[0].kernel.numpy()
         if name in RELOADED:
             classifier.whole.save(folder / f"{name}.keras")
         return Probabilities(

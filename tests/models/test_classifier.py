@@ -16,11 +16,11 @@ def backbone() -> Backbone:
 def tell_apart(classifier: Classifier, resized: np.ndarray) -> None:
     """Give the head weights that tell two images apart; what random backbones make of them is almost the same."""
     features = np.asarray(
-        classifier.pool(classifier.backbone.application(classifier.backbone.preprocess(resized.copy())))
+        classifier.head.pool(classifier.backbone.application(classifier.backbone.preprocess(resized.copy())))
     )
     difference = features[0] - features[1]
     kernel = np.outer(difference / (difference @ difference), [-2, -1, 1, 2])
-    classifier.stack[-1].set_weights([kernel, -features.mean(axis=0) @ kernel])
+    classifier.head.stack[-1].set_weights([kernel, -features.mean(axis=0) @ kernel])
 
 
 def classify(backbone: Backbone, **changes) -> Classifier:
@@ -67,7 +67,7 @@ def test_the_kept_model_tells_images_apart_and_takes_any_size(classifier, raw):
 
 
 def test_the_kept_model_shares_its_weights_with_the_trained_one(classifier, raw, resized):
-    probabilities = classifier.stack[-1]
+    probabilities = classifier.head.stack[-1]
     before = probabilities.get_weights()
     probabilities.bias.assign([0, 0, 50, 0])
     assert np.asarray(classifier.core(resized)).argmax(axis=1).tolist() == [2, 2]
@@ -96,7 +96,7 @@ def test_layers_below_the_boundary_are_frozen_and_the_head_never_is(classifier, 
     application = classifier.backbone.application
     frozen = len(application.layers) if boundary is None else boundary
     above = [weight for layer in application.layers[frozen:] for weight in layer.trainable_weights]
-    expected = [*above, *classifier.stack[-1].weights]
+    expected = [*above, *classifier.head.stack[-1].weights]
     assert {id(weight) for weight in model.trainable_weights} == {id(weight) for weight in expected}
     assert not [layer.name for layer in application.layers[:frozen] if layer.trainable]
 

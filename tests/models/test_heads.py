@@ -2,14 +2,14 @@ import keras
 import numpy as np
 import pytest
 
-from bloodcell.models.heads import head_layers
+from bloodcell.models.heads import Head, build_head
 from bloodcell.models.precision import precision
 
 FEATURE_MAPS = np.random.default_rng(0).normal(size=(3, 2, 2, 5)).astype(np.float32)
 
 
-def head(**changes) -> tuple:
-    return head_layers(**{"pooling": "average", "hidden_units": (), "dropout": 0.0, "n_classes": 4} | changes)
+def head(**changes) -> Head:
+    return build_head(**{"pooling": "average", "hidden_units": (), "dropout": 0.0, "n_classes": 4} | changes)
 
 
 @pytest.mark.parametrize(
@@ -21,19 +21,24 @@ def head(**changes) -> tuple:
     ],
 )
 def test_pooling_takes_the_average_the_maximum_or_both(pooling, expected):
-    pool, _ = head(pooling=pooling)
-    np.testing.assert_allclose(pool(FEATURE_MAPS), expected, atol=1e-6)
+    np.testing.assert_allclose(head(pooling=pooling).pool(FEATURE_MAPS), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max", "both"])
+def test_what_is_pooled_both_ways_serves_every_pooling(pooling):
+    made = head(pooling=pooling, hidden_units=(8,))
+    np.testing.assert_allclose(made.from_pooled(made.pooled(FEATURE_MAPS)), made(FEATURE_MAPS), atol=1e-6)
 
 
 def test_a_head_without_hidden_layers_is_linear():
-    _, stack = head()
+    stack = head().stack
     (probabilities,) = stack
     assert probabilities.units == 4
     assert probabilities.activation is keras.activations.softmax
 
 
 def test_hidden_layers_come_in_order_with_dropout_before_each_dense_layer():
-    _, stack = head(hidden_units=(8, 6), dropout=0.3)
+    stack = head(hidden_units=(8, 6), dropout=0.3).stack
     assert [type(layer).__name__ for layer in stack] == ["Dropout", "Dense"] * 3
     assert [layer.units for layer in stack[1::2]] == [8, 6, 4]
     assert [layer.rate for layer in stack[::2]] == [0.3] * 3
@@ -41,14 +46,14 @@ def test_hidden_layers_come_in_order_with_dropout_before_each_dense_layer():
 
 
 def test_without_dropout_there_are_no_dropout_layers():
-    _, stack = head(hidden_units=(8,))
+    stack = head(hidden_units=(8,)).stack
     assert [type(layer).__name__ for layer in stack] == ["Dense", "Dense"]
 
 
 def test_probabilities_are_in_single_precision_whatever_the_layers_before_compute_in():
     with precision(mixed=True):
-        pool, stack = head(hidden_units=(64,))
-        tensor = pool(keras.ops.convert_to_tensor(100 * FEATURE_MAPS))
+        made = head(hidden_units=(64,))
+        stack, tensor = made.stack, made.pool(keras.ops.convert_to_tensor(100 * FEATURE_MAPS))
         hidden = stack[0](tensor)
         probabilities = stack[1](hidden)
     assert keras.backend.standardize_dtype(hidden.dtype) in ("bfloat16", "float16")

@@ -31,12 +31,13 @@ def unbalanced(data) -> tiny.Data:
     counts = {0: 10, 1: 5, 3: 1}
     chosen = np.concatenate([np.flatnonzero(data.train.labels == label)[:count] for label, count in counts.items()])
     files = [data.train.files[index] for index in chosen]
-    return data._replace(train=replace(data.train, files=files, labels=data.train.labels[chosen]))
+    digests = [data.train.digests[index] for index in chosen]
+    return data._replace(train=replace(data.train, files=files, digests=digests, labels=data.train.labels[chosen]))
 
 
-@pytest.fixture
-def fit(data, tmp_path):
-    """Train a classifier on the images, in place."""
+@pytest.fixture(params=["stored", "on the fly"])
+def fit(data, tmp_path, request):
+    """Train a classifier on the images, in place, with stored features and without."""
 
     def run(
         classifier: Classifier, *stages: Stage, on: tiny.Data = data, listeners=(), steps=None, **settings
@@ -49,6 +50,7 @@ def fit(data, tmp_path):
             stages=stages,
             settings=tiny.settings(**settings),
             folder=tmp_path,
+            source=tiny.source(classifier, tmp_path / "features") if request.param == "stored" else None,
             steps_per_epoch=steps,
             listeners=listeners,
         )
@@ -57,7 +59,7 @@ def fit(data, tmp_path):
 
 
 def probabilities(classifier: Classifier, samples: Samples) -> np.ndarray:
-    return predict(classifier.core, samples, batch_size=16, description="predicting").astype(np.float64)
+    return predict(classifier, samples, boundary=None, batch_size=16, description="predicting").astype(np.float64)
 
 
 def cross_entropy(predicted: np.ndarray, samples: Samples, smoothing: float = 0.0) -> np.ndarray:
@@ -83,10 +85,10 @@ def changed(before: dict[str, np.ndarray], layers) -> set[str]:
 def test_the_head_alone_is_trained_while_the_backbone_is_frozen(fit):
     classifier = tiny.classifier()
     layers = classifier.backbone.application.layers
-    before, head = weights(layers), weights(classifier.stack)
+    before, head = weights(layers), weights(classifier.head.stack)
     fit(classifier, tiny.head(2), weight_decay=0.1)
     assert changed(before, layers) == set()
-    assert changed(head, classifier.stack) == {"probabilities/kernel", "probabilities/bias"}
+    assert changed(head, classifier.head.stack) == {"probabilities/kernel", "probabilities/bias"}
 
 
 @pytest.mark.parametrize("train_statistics", [False, True])
@@ -186,13 +188,14 @@ def test_an_epoch_can_be_cut_to_a_number_of_steps(fit):
     assert full.tolist() == pytest.approx([1e-2 * (1 + np.cos(np.pi * step / 6)) / 2 for step in (2, 5)])
 
 
-def test_checkpoints_of_the_best_and_last_epoch_load_into_a_new_model(fit, data, tmp_path):
+def test_checkpoints_hold_what_was_trained_at_the_best_and_the_last_epoch(fit, data, tmp_path):
     classifier = tiny.classifier()
     trained = fit(classifier, tiny.head(2), replace(tiny.head(), learning_rate=10.0), restore_best=False)
     other = tiny.classifier()
+    other.backbone.application.set_weights(classifier.backbone.application.get_weights())
     losses = trained.history["val_loss"]
     for name, expected in (("best", losses.min()), ("last", losses.iloc[-1])):
-        other.core.load_weights(tmp_path / f"{name}.weights.h5")
+        other.trained_part(None).load_weights(tmp_path / f"{name}.weights.h5")
         assert val_loss(other, data) == pytest.approx(expected, rel=1e-4)
 
 
@@ -223,17 +226,17 @@ def test_mixed_precision_trains_and_its_probabilities_are_in_single_precision(fi
     with precision(mixed=True):
         classifier = tiny.classifier(dropout=0.1)
     assert classifier.backbone.application.layers[1].compute_dtype in ("bfloat16", "float16")
-    losses = fit(classifier, tiny.head(2), tiny.tuning(classifier, epochs=2)).history["train_loss"]
+    losses = fit(classifier, tiny.head(2), tiny.tuning(classifier, epochs=8)).history["train_loss"]
     assert losses.iloc[-1] < losses.iloc[0]
     assert {weight.dtype for weight in classifier.core.trainable_weights} == {"float32"}
-    predicted = predict(classifier.core, data.val, batch_size=16, description="predicting")
+    predicted = predict(classifier, data.val, boundary=None, batch_size=16, description="predicting")
     assert predicted.dtype == np.float32
     np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-6)
 
 
 def test_predictions_are_in_the_order_of_the_images_and_skip_none(data):
     classifier = tiny.classifier()
-    predicted = predict(classifier.core, data.val, batch_size=7, description="predicting")
+    predicted = predict(classifier, data.val, boundary=None, batch_size=7, description="predicting")
     one_by_one = [np.asarray(classifier.core(images)) for images, _ in evaluation_batches(data.val, batch_size=1)]
     np.testing.assert_allclose(predicted, np.concatenate(one_by_one), atol=1e-5)
     assert predicted.shape == (20, 4)

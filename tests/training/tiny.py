@@ -19,7 +19,9 @@ from bloodcell.data.sources import load_bccd
 from bloodcell.models.backbones import Backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.training.determinism import make_deterministic
-from bloodcell.training.stages import Stage
+from bloodcell.training.feature_store import FeatureStore
+from bloodcell.training.features import FeatureSource
+from bloodcell.training.stages import Stage, lowest_boundary
 from bloodcell.training.trainer import Trained, predict, train
 
 SIZE = 32
@@ -65,6 +67,11 @@ def classifier(*, dropout: float = 0.0) -> Classifier:
     return build_classifier(
         backbone=backbone(), pooling="average", hidden_units=(), dropout=dropout, n_classes=4, interpolation="bilinear"
     )
+
+
+def source(model: Classifier, folder: Path, **changes: Any) -> FeatureSource:
+    store = FeatureStore(folder, max_bytes=changes.pop("max_bytes", 1e9))
+    return FeatureSource(model, store=store, **{"engine": "tensorflow", "dtype": "float32"} | changes)
 
 
 def settings(**changes: Any) -> HyperparametersConfig:
@@ -115,16 +122,22 @@ def repeatable(data: Data, folder: Path, *, seed: int) -> tuple[Trained, np.ndar
     """Train with everything that is random: weights, order, augmentation, dropout."""
     make_deterministic(seed)
     model = classifier(dropout=0.3)
+    stages = [head(2), tuning(model, "block_2", train_statistics=True)]
     trained = train(
         model,
         train_samples=data.train,
         val_samples=data.val,
         augmentation=Augmentation(horizontal_flip=True, rotation=90, brightness=0.1),
-        stages=[head(2), tuning(model, "block_2", train_statistics=True)],
+        stages=stages,
         settings=settings(seed=seed),
         folder=folder,
+        source=(features := source(model, folder / "features")),
+        n_views=2,
     )
-    return trained, predict(model.core, data.val, batch_size=16, description="predicting")
+    boundary = lowest_boundary(stages)
+    return trained, predict(
+        model, data.val, boundary=boundary, source=features, batch_size=16, description="predicting"
+    )
 
 
 if __name__ == "__main__":

@@ -1,0 +1,88 @@
+"""Show what stored features take, and remove them.
+
+For example, all that there are, one, and those that nothing used for a month:
+
+  bloodcell cache
+  bloodcell cache remove=[3f2a9c0d1b7e4a56]
+  bloodcell cache unused_days=30
+
+`bloodcell cache remove=[all]` removes everything. Nothing is lost but time: features are computed again when needed.
+"""
+
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bloodcell.config import CacheConfig
+from bloodcell.errors import UserError
+from bloodcell.training.feature_store import FeatureStore, Use, features_dir
+
+DAY = 86400.0
+
+
+def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothing is written
+    """Remove what is to be removed and show the rest.
+
+    Raises
+    ------
+    UserError
+        If nothing has a name that is to be removed, or something cannot be removed.
+    """
+    folder = features_dir(config.dir)
+    store = FeatureStore(folder)
+    uses = store.uses()
+    chosen = _chosen(uses, config)
+    try:
+        kept = [use.name for use in chosen if not store.remove(use.name)]
+    except OSError as error:
+        raise UserError(f"dir={folder}: {error.filename} cannot be removed ({error.strerror})") from error
+    console = Console(highlight=False, soft_wrap=True)
+    left = store.uses()
+    console.print(_table(left) if left else f"No features in {folder}", markup=bool(left))
+    if chosen:
+        gone = [use for use in chosen if use.name not in kept]
+        console.print(f"Removed {len(gone)}, {_gigabytes(sum(use.n_bytes for use in gone))}")
+    if kept:
+        console.print(f"In use, not removed: {', '.join(kept)}")
+
+
+def _chosen(uses: Sequence[Use], config: CacheConfig) -> list[Use]:
+    names = {use.name for use in uses}
+    if unknown := [name for name in config.remove if name not in names | {"all"}]:
+        raise UserError(f"remove={unknown[0]}: there are no features of this name; `bloodcell cache` lists the names")
+    before = None if config.unused_days is None else time.time() - config.unused_days * DAY
+    return [
+        use
+        for use in uses
+        if use.name in config.remove or "all" in config.remove or (before is not None and use.used < before)
+    ]
+
+
+def _table(uses: Sequence[Use]) -> Table:
+    total = _gigabytes(sum(use.n_bytes for use in uses))
+    table = Table(title=f"Stored features: {total}", title_justify="left")
+    table.add_column("name", no_wrap=True)
+    table.add_column("what of", ratio=1)
+    for heading in ("rows", "size", "last used"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for use in uses:
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(use.used))
+        table.add_row(use.name, _described(use.recipe), f"{use.rows:,}", _gigabytes(use.n_bytes), used)
+    return table
+
+
+def _described(recipe: Mapping[str, Any]) -> str:
+    if not recipe:
+        return "unknown: its recipe cannot be read"
+    kind = "augmented images" if recipe.get("augmentation") else "images"
+    layers = "all layers, pooled" if recipe.get("boundary") == "pooled" else f"layers below {recipe.get('boundary')}"
+    size, engine = recipe.get("input_size"), recipe.get("engine")
+    return f"{recipe.get('backbone')}, weights {recipe.get('weights')}: {layers}; {kind} at {size} pixels; by {engine}"
+
+
+def _gigabytes(n_bytes: float) -> str:
+    return f"{n_bytes / 1e9:.2f} GB"

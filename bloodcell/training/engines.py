@@ -1,0 +1,149 @@
+"""Engines: what computes frozen layers, which are only ever asked for their output."""
+
+import importlib.metadata
+import importlib.util
+import logging
+import os
+import sys
+import warnings
+from typing import Any, Literal, Protocol
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from bloodcell.errors import UserError
+
+log = logging.getLogger(__name__)
+
+EngineName = Literal["tensorflow", "openvino"]
+
+MAX_DIFFERENCE = 1e-2
+"""How far an engine's output may be from Keras's own, relative to it."""
+
+
+class EngineDiffersError(UserError):
+    """An engine computes something else than Keras; the message has the figures."""
+
+
+class Engine(Protocol):
+    """Computes a model's output."""
+
+    def __call__(self, images: NDArray[np.float32], /) -> NDArray[np.float32]:
+        """Return the output (n, width) for images (n, size, size, 3)."""
+
+
+def choose_engine(name: Literal["auto", "tensorflow", "openvino"], *, mixed: bool) -> EngineName:
+    """Say which engine a setting means on this machine: on a CPU OpenVINO where it is installed, else TensorFlow.
+
+    Parameters
+    ----------
+    name
+        The setting.
+    mixed
+        Whether layers compute in mixed precision, which only TensorFlow does as it is meant.
+
+    Raises
+    ------
+    UserError
+        If OpenVINO is asked for and is not installed.
+    """
+    installed = importlib.util.find_spec("openvino") is not None
+    if name == "openvino" and not installed:
+        raise UserError(
+            "features.engine=openvino: it is not installed; install bloodcell[openvino], or use features.engine=auto"
+        )
+    if name == "auto":
+        on_cpu = not tf.config.list_physical_devices("GPU")
+        return "openvino" if installed and on_cpu and not mixed else "tensorflow"
+    return name
+
+
+def engine_version(name: EngineName) -> str:
+    """Return an engine's name and version, for example ``openvino 2026.4.1``."""
+    return f"{name} {importlib.metadata.version(name)}"
+
+
+def build_engine(name: EngineName, model: keras.Model, *, examples: NDArray[np.float32]) -> Engine:
+    """Build an engine for a model, and see that it computes what Keras computes.
+
+    Parameters
+    ----------
+    name
+        The engine.
+    model
+        From images (n, size, size, 3), float32, to rows (n, width), float32.
+    examples
+        A few images to compare on.
+
+    Raises
+    ------
+    EngineDiffersError
+        If its output differs from Keras's own by more than `MAX_DIFFERENCE`.
+    """
+    own = _Keras(model)
+    if name == "tensorflow":
+        return own
+    engine = _OpenVino(model)
+    difference = _relative_difference(engine(examples), own.once(examples))
+    log.info("%s differs from Keras by %.1e at most", engine_version(name), difference)
+    if not difference <= MAX_DIFFERENCE:
+        raise EngineDiffersError(
+            f"features.engine={name}: {engine_version(name)} differs from Keras by {difference:.2g} of the output of "
+            f"{model.name} ({MAX_DIFFERENCE:g} is allowed); use features.engine=tensorflow"
+        )
+    return engine
+
+
+class _Keras:
+    """Keras's own, in batches of one size: another would be compiled anew."""
+
+    def __init__(self, model: keras.Model) -> None:
+        self._model = model
+        self._batch_size = 0
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        self._batch_size = max(self._batch_size, len(images))
+        missing = self._batch_size - len(images)
+        padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images
+        return np.asarray(self._model.predict_on_batch(padded))[: len(images)]
+
+    def once(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the output for a few images, without compiling."""
+        return np.asarray(self._model(images, training=False))
+
+
+class _OpenVino:
+    """OpenVINO on the CPU, as many images at once as there are cores: faster than a batch that shares the cores."""
+
+    def __init__(self, model: keras.Model) -> None:
+        # Without its telemetry package OpenVINO has a stub of its own, and tells nobody of its use.
+        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        import openvino
+
+        with warnings.catch_warnings(action="ignore"):  # Keras's, of how it is traced
+            converted = openvino.convert_model(model)
+        settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
+        compiled = openvino.Core().compile_model(converted, "CPU", settings)
+        self._queue = openvino.AsyncInferQueue(compiled, os.cpu_count() or 1)
+        self._queue.set_callback(self._keep)
+        self._width = model.output_shape[-1]
+
+    def __call__(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        rows = np.empty((len(images), self._width), np.float32)
+        for number in range(len(images)):
+            self._queue.start_async({0: images[number : number + 1]}, (rows, number))
+        self._queue.wait_all()
+        return rows
+
+    @staticmethod
+    def _keep(request: Any, place: tuple[NDArray[np.float32], int]) -> None:
+        rows, number = place
+        rows[number] = request.get_output_tensor(0).data[0]
+
+
+def _relative_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
+    """Return the largest relative distance of two rows, in the Euclidean norm."""
+    distances = np.linalg.norm(found - expected, axis=1) / np.maximum(np.linalg.norm(expected, axis=1), 1e-12)
+    return float(distances.max())

@@ -1,0 +1,226 @@
+"""Features: what a classifier's frozen layers make of images, from the store where they are in it."""
+
+import errno
+import logging
+import time
+from collections.abc import Mapping
+from contextlib import closing
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from itertools import islice
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.data.augmentation import AUGMENTATION_VERSION, Augmentation
+from bloodcell.data.images import DECODER_VERSION
+from bloodcell.data.pipeline import Samples, view_batches
+from bloodcell.errors import UserError
+from bloodcell.models.classifier import Classifier
+from bloodcell.progress import track
+from bloodcell.training.engines import (
+    Engine,
+    EngineDiffersError,
+    EngineName,
+    build_engine,
+    choose_engine,
+    engine_version,
+)
+from bloodcell.training.feature_store import FeatureStore, Key, Shelf
+
+log = logging.getLogger(__name__)
+
+FEATURES_VERSION = 1
+"""Counted up when a row would hold other numbers, or the same ones in another order."""
+VIEWS_SEED = 0
+"""Stored views are the same for every training, so that all share them."""
+BATCH_SIZE = 32
+N_EXAMPLES = 4
+NO_AUGMENTATION = Augmentation()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """Stored features of samples.
+
+    Attributes
+    ----------
+    rows
+        All rows of the shelf, memory-mapped, shape (n, width).
+    places
+        Where the views of each sample are in it, shape (n_samples, n_views), int64.
+    """
+
+    rows: NDArray[Any]
+    places: NDArray[np.int64]
+
+
+class FeatureSource:
+    """Looks features up in the store, and computes those that are not there.
+
+    Parameters
+    ----------
+    classifier
+        Whose frozen layers; its weights may change between two calls.
+    store
+        Where features are kept.
+    engine
+        ``auto``, ``tensorflow`` or ``openvino``.
+    dtype
+        In which they are kept: ``float32`` or ``float16``.
+
+    Attributes
+    ----------
+    n_computed
+        How many views of images were computed so far.
+    seconds
+        How long that took.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        *,
+        store: FeatureStore,
+        engine: Literal["auto", "tensorflow", "openvino"],
+        dtype: Literal["float32", "float16"],
+    ) -> None:
+        self._classifier, self._store, self._dtype = classifier, store, dtype
+        self._may_fall_back = engine == "auto"
+        mixed = classifier.core.dtype_policy.name != "float32"
+        self._engine_name: EngineName = choose_engine(engine, mixed=mixed)
+        self._engines: dict[tuple[int | None, str, EngineName], Engine] = {}
+        self.n_computed = 0
+        self.seconds = 0.0
+
+    @property
+    def engine(self) -> str:
+        """The engine's name and version."""
+        return engine_version(self._engine_name)
+
+    def features(
+        self, samples: Samples, *, boundary: int | None, augmentation: Augmentation | None = None, n_views: int = 1
+    ) -> Features:
+        """Return the features of images at a boundary.
+
+        Parameters
+        ----------
+        samples
+            The images.
+        boundary
+            As for `bloodcell.models.classifier.Classifier.frozen_part`.
+        augmentation
+            What views are made by: views 1 to ``n_views`` of each image. None: the images themselves.
+        n_views
+            How many; 1 without augmentation.
+
+        Raises
+        ------
+        NoRoom
+            If the store cannot take them.
+        UserError
+            If the store cannot be written, or the engine computes something else than Keras.
+        """
+        asked = (samples, boundary, augmentation, n_views)
+        try:
+            return self._look_up(*asked)
+        except EngineDiffersError as error:
+            if not self._may_fall_back:
+                raise
+            log.warning("%s", error)
+            self._engine_name = "tensorflow"
+            return self._look_up(*asked)
+        except OSError as error:
+            if error.filename is None or error.errno == errno.ENOSPC:
+                raise
+            raise UserError(
+                f"features.dir: {error.filename} cannot be used ({error.strerror}); give another folder, or "
+                "use features=on_the_fly"
+            ) from error
+
+    def _look_up(
+        self, samples: Samples, boundary: int | None, augmentation: Augmentation | None, n_views: int
+    ) -> Features:
+        digest = self._classifier.frozen_digest(boundary)
+        shelf = self._store.shelf(
+            self._recipe(samples, boundary, digest, augmentation),
+            width=self._classifier.feature_width(boundary),
+            dtype=self._dtype,
+        )
+        numbers = range(1, n_views + 1) if augmentation else [0]
+        keys = [(bytes.fromhex(image), view) for image in samples.digests for view in numbers]
+        rows, places = shelf.find(keys)
+        if (places < 0).any():
+            n_missing = len({key for key, place in zip(keys, places, strict=True) if place < 0})
+            self._store.make_room(n_missing * shelf.row_bytes, for_shelf=shelf)
+            with shelf.adding():
+                _, places = shelf.find(keys)  # another process may have been at it
+                missing = {key: number for number, key in enumerate(keys) if places[number] < 0}
+                self._compute(shelf, missing, samples, boundary, digest, augmentation or NO_AUGMENTATION, len(numbers))
+                rows, places = shelf.find(keys)
+            if (places < 0).any():
+                raise UserError("features.dir: the disk does not give back what was written to it; give another folder")
+        return Features(rows=rows, places=places.reshape(len(samples), len(numbers)))
+
+    def _compute(
+        self,
+        shelf: Shelf,
+        missing: Mapping[Key, int],
+        samples: Samples,
+        boundary: int | None,
+        digest: str,
+        augmentation: Augmentation,
+        n_views: int,
+    ) -> None:
+        """Compute what is missing, given as keys and their places among the views of all samples, and add it."""
+        keys = list(missing)
+        if not keys:
+            return
+        started = time.perf_counter()
+        batches = view_batches(
+            samples,
+            indices=np.array(list(missing.values()), np.int64) // n_views,
+            views=np.array([view for _, view in keys], np.int64),
+            augmentation=augmentation,
+            seed=VIEWS_SEED,
+            batch_size=BATCH_SIZE,
+        ).as_numpy_iterator()
+        description = f"features of {self._classifier.backbone.name}"
+        with closing(track(keys, description, total=len(keys))) as progress:
+            for images in batches:
+                rows = self._engine(boundary, digest, images[:N_EXAMPLES])(images)
+                if not np.isfinite(rows.astype(self._dtype)).all():
+                    raise UserError(
+                        f"features.dtype={self._dtype}: a feature of {self._classifier.backbone.name} is "
+                        f"{np.abs(rows).max():g}, too large for it; use features.dtype=float32 or features=on_the_fly"
+                    )
+                shelf.add(list(islice(progress, len(rows))), rows)
+        self.n_computed += len(keys)
+        self.seconds += time.perf_counter() - started
+
+    def _engine(self, boundary: int | None, digest: str, examples: NDArray[np.float32]) -> Engine:
+        key = (boundary, digest, self._engine_name)
+        if key not in self._engines:
+            model = self._classifier.frozen_part(boundary)
+            self._engines[key] = build_engine(self._engine_name, model, examples=examples)
+        return self._engines[key]
+
+    def _recipe(
+        self, samples: Samples, boundary: int | None, digest: str, augmentation: Augmentation | None
+    ) -> dict[str, Any]:
+        """Return all that a feature depends on, but the image and the number of its view."""
+        backbone = self._classifier.backbone
+        views = asdict(augmentation) | {"seed": VIEWS_SEED, "version": AUGMENTATION_VERSION} if augmentation else None
+        return {
+            "backbone": backbone.name,
+            "weights": digest,
+            "boundary": "pooled" if boundary is None else backbone.application.layers[boundary].name,
+            "input_size": samples.input_size,
+            "interpolation": samples.interpolation,
+            "augmentation": views,
+            "precision": self._classifier.core.dtype_policy.name,
+            "engine": self.engine,
+            "packages": {name: version(name) for name in ("keras", "tensorflow", "pillow")},
+            "versions": {"decoder": DECODER_VERSION, "features": FEATURES_VERSION},
+        }

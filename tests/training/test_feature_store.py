@@ -1,0 +1,205 @@
+"""What is kept is given back, and nothing else: whatever happened to the files meanwhile."""
+
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from bloodcell.training.feature_store import RECORD, FeatureStore, NoRoom, Shelf
+
+WIDTH = 6
+RECIPE = {"backbone": "Tiny", "boundary": "pooled"}
+
+
+@pytest.fixture
+def store(tmp_path) -> FeatureStore:
+    return FeatureStore(tmp_path / "features", max_bytes=1e9)
+
+
+def shelf_of(store: FeatureStore, **changes) -> Shelf:
+    return store.shelf(RECIPE | changes, width=WIDTH, dtype="float32")
+
+
+def keys(*numbers: int) -> list[tuple[bytes, int]]:
+    return [(bytes([number]) * 32, number % 3) for number in numbers]
+
+
+def rows(*numbers: int) -> np.ndarray:
+    return np.array([np.arange(WIDTH) + 10 * number for number in numbers], np.float32)
+
+
+def fill(shelf: Shelf, *numbers: int) -> None:
+    with shelf.adding():
+        shelf.add(keys(*numbers), rows(*numbers))
+
+
+def held(shelf: Shelf, *numbers: int) -> list[bool]:
+    """Which of these are there, each as it was put."""
+    found, places = shelf.find(keys(*numbers))
+    for number, place in zip(numbers, places, strict=True):
+        if place >= 0:
+            np.testing.assert_array_equal(found[place], rows(number)[0])
+    return (places >= 0).tolist()
+
+
+def folder_of(store: FeatureStore, shelf: Shelf):
+    return store._folder / shelf.name
+
+
+def test_what_was_added_is_found_by_image_and_view_in_any_order(store):
+    shelf = shelf_of(store)
+    fill(shelf, 1, 2)
+    fill(shelf, 3)
+    assert held(shelf_of(store), 3, 9, 1, 2) == [True, False, True, True]
+    assert shelf.find([(keys(1)[0][0], 7)])[1].tolist() == [-1]
+
+
+def test_rows_are_mapped_and_not_read(store):
+    fill(shelf_of(store), 1)
+    assert isinstance(shelf_of(store).find([])[0], np.memmap)
+
+
+def test_another_recipe_has_a_shelf_of_its_own(store):
+    fill(shelf_of(store), 1)
+    assert held(shelf_of(store, boundary="block_3"), 1) == [False]
+    assert store.shelf(RECIPE, width=WIDTH, dtype="float16").name != shelf_of(store).name
+
+
+@pytest.mark.parametrize("part", ["rows", "index"])
+@pytest.mark.parametrize("left", [0, 1, 30, 60])
+def test_a_file_that_was_cut_off_gives_what_is_whole_and_takes_the_rest_again(store, part, left):
+    shelf = shelf_of(store)
+    fill(shelf, 1, 2, 3)
+    file = folder_of(store, shelf) / part
+    os.truncate(file, min(left, file.stat().st_size))
+    whole = left // (WIDTH * 4 if part == "rows" else RECORD.itemsize)
+    assert held(shelf, 1, 2, 3) == [number <= whole for number in (1, 2, 3)]
+    fill(shelf, 1, 2, 3)
+    assert held(shelf, 1, 2, 3) == [True] * 3
+
+
+@pytest.mark.parametrize("part", ["rows", "index", "recipe.json"])
+def test_a_file_that_is_gone_is_made_again(store, part):
+    shelf = shelf_of(store)
+    fill(shelf, 1)
+    (folder_of(store, shelf) / part).unlink()
+    assert held(shelf_of(store), 1) == [part == "recipe.json"]
+    fill(shelf, 1)
+    assert held(shelf, 1) == [True]
+
+
+@pytest.mark.parametrize("part", ["rows", "index"])
+def test_a_single_wrong_bit_anywhere_costs_its_row_and_no_other(store, part):
+    shelf = shelf_of(store)
+    fill(shelf, 1, 2, 3)
+    file = folder_of(store, shelf) / part
+    intact = file.read_bytes()
+    size = len(intact) // 3
+    for place in range(size, 2 * size):
+        file.write_bytes(intact[:place] + bytes([intact[place] ^ 16]) + intact[place + 1 :])
+        assert held(shelf, 1, 2, 3) == [True, False, True]
+    fill(shelf, 2)
+    assert held(shelf, 1, 2, 3) == [True] * 3
+
+
+def test_rows_without_records_are_written_over(store):
+    shelf = shelf_of(store)
+    fill(shelf, 1)
+    with (folder_of(store, shelf) / "rows").open("ab") as file:
+        file.write(b"torn" * 9)
+    fill(shelf, 2)
+    assert held(shelf, 1, 2) == [True, True]
+
+
+ADD = """
+import sys, time
+from pathlib import Path
+sys.path[:0] = sys.argv[3:]
+from test_feature_store import FeatureStore, fill, held, keys, rows, shelf_of
+shelf = shelf_of(FeatureStore(Path(sys.argv[1]), max_bytes=1e9))
+with shelf.adding() as waited:
+    print("in", flush=True)
+    if not all(held(shelf, 1, 2)):
+        shelf.add(keys(1), rows(1))
+        print("half", flush=True)
+        time.sleep(float(sys.argv[2]))
+        shelf.add(keys(2), rows(2))
+print("waited" if waited else "did not wait", flush=True)
+"""
+
+
+def start_adding(folder, *, seconds: float) -> subprocess.Popen:
+    here = str(Path(__file__).parent)
+    return subprocess.Popen(
+        [sys.executable, "-c", ADD, str(folder), str(seconds), here], stdout=subprocess.PIPE, text=True
+    )
+
+
+def test_two_processes_add_one_after_the_other_and_nothing_twice(tmp_path):
+    store = FeatureStore(tmp_path / "features", max_bytes=1e9)
+    first = start_adding(tmp_path / "features", seconds=3)
+    assert [first.stdout.readline() for _ in range(2)] == ["in\n", "half\n"]
+    second = start_adding(tmp_path / "features", seconds=0)
+    said = second.communicate(timeout=60)[0].split("\n")
+    first.communicate(timeout=60)
+    assert "half" not in said
+    assert "waited" in said
+    assert held(shelf_of(store), 1, 2) == [True, True]
+    assert store.uses()[0].rows == 2
+
+
+def test_a_process_that_is_killed_leaves_what_it_had_added_and_no_lock(tmp_path):
+    first = start_adding(tmp_path / "features", seconds=60)
+    assert [first.stdout.readline() for _ in range(2)] == ["in\n", "half\n"]
+    first.kill()
+    first.wait()
+    shelf = shelf_of(FeatureStore(tmp_path / "features", max_bytes=1e9))
+    assert held(shelf, 1, 2) == [True, False]
+    fill(shelf, 2)
+    assert held(shelf, 1, 2) == [True, True]
+
+
+def test_what_was_not_used_for_longest_makes_room(store):
+    shelves = [shelf_of(store, boundary=name) for name in "abc"]
+    for age, shelf in zip((30, 10, 20), shelves, strict=True):
+        fill(shelf, 1, 2)
+        os.utime(folder_of(store, shelf) / "recipe.json", (1e9 - age, 1e9 - age))
+    assert [use.name for use in store.uses()] == [shelves[place].name for place in (1, 2, 0)]
+    new = shelf_of(store, boundary="new")
+    store._max_bytes = sum(use.n_bytes for use in store.uses()) + 200
+    store.make_room(300, for_shelf=new)
+    assert {use.name for use in store.uses()} == {new.name, shelves[1].name, shelves[2].name}
+
+
+def test_what_can_never_fit_takes_nothing_away(store):
+    fill(shelf_of(store), 1)
+    store._max_bytes = 1000
+    with pytest.raises(NoRoom, match=r"0\.0 GB allowed"):
+        store.make_room(2000, for_shelf=shelf_of(store, boundary="new"))
+    assert held(shelf_of(store), 1) == [True]
+
+
+def test_a_shelf_that_is_being_added_to_is_not_removed(store):
+    shelf = shelf_of(store)
+    fill(shelf, 1)
+    inside, done = threading.Event(), threading.Event()
+
+    def add() -> None:
+        with shelf_of(store).adding():
+            inside.set()
+            done.wait(30)
+
+    thread = threading.Thread(target=add)
+    thread.start()
+    inside.wait(30)
+    assert not store.remove(shelf.name)
+    done.set()
+    thread.join()
+    assert store.remove(shelf.name)
+    assert store.uses() == []
+    fill(shelf, 2)
+    assert held(shelf, 1, 2) == [False, True]

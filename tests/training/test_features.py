@@ -1,0 +1,264 @@
+"""Frozen layers are computed once: again only where something that went in has changed."""
+
+import shutil
+from dataclasses import replace
+
+import keras
+import numpy as np
+import pytest
+import tiny
+from PIL import Image
+
+from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.pipeline import Samples, view_batches
+from bloodcell.errors import UserError
+from bloodcell.models.backbones import build_backbone
+from bloodcell.models.classifier import build_classifier
+from bloodcell.models.precision import precision
+from bloodcell.training import engines, features
+from bloodcell.training.feature_store import NoRoom
+from bloodcell.training.trainer import predict, train
+
+FLIPS = Augmentation(horizontal_flip=True, rotation=90)
+
+
+@pytest.fixture(scope="module")
+def data(bccd) -> tiny.Data:
+    return tiny.data(bccd)
+
+
+@pytest.fixture
+def classifier():
+    keras.utils.set_random_seed(0)
+    return tiny.classifier()
+
+
+def first(samples: Samples, count: int) -> Samples:
+    return replace(samples, files=samples.files[:count], digests=samples.digests[:count], labels=samples.labels[:count])
+
+
+def test_features_are_what_the_frozen_layers_make_of_images_and_of_their_views(classifier, data, tmp_path):
+    source = tiny.source(classifier, tmp_path)
+    for boundary in (None, 6):
+        frozen = classifier.frozen_part(boundary)
+        for augmentation, views in ((None, [0]), (FLIPS, [1, 2])):
+            found = source.features(data.val, boundary=boundary, augmentation=augmentation, n_views=len(views))
+            for number, view in enumerate(views):
+                n = len(data.val)
+                (images,) = view_batches(
+                    data.val,
+                    indices=np.arange(n),
+                    views=np.full(n, view),
+                    augmentation=augmentation or Augmentation(),
+                    seed=features.VIEWS_SEED,
+                    batch_size=n,
+                ).as_numpy_iterator()
+                np.testing.assert_allclose(found.rows[found.places[:, number]], frozen(images), atol=1e-5)
+
+
+def test_nothing_is_computed_twice(classifier, data, tmp_path):
+    source = tiny.source(classifier, tmp_path)
+    source.features(first(data.val, 5), boundary=None)
+    source.features(data.val, boundary=None)
+    again = tiny.source(classifier, tmp_path)
+    again.features(data.val, boundary=None)
+    again.features(first(data.val, 3), boundary=None)
+    assert (source.n_computed, again.n_computed) == (len(data.val), 0)
+
+
+def test_more_views_leave_those_that_there_are(classifier, data, tmp_path):
+    source = tiny.source(classifier, tmp_path)
+    two = source.features(data.val, boundary=None, augmentation=FLIPS, n_views=2)
+    three = source.features(data.val, boundary=None, augmentation=FLIPS, n_views=3)
+    assert source.n_computed == 3 * len(data.val)
+    np.testing.assert_array_equal(three.places[:, :2], two.places)
+
+
+def test_copies_of_a_file_are_one_image(classifier, data, tmp_path):
+    twice = replace(
+        data.val,
+        files=[*data.val.files] * 2,
+        digests=[*data.val.digests] * 2,
+        labels=np.concatenate([data.val.labels] * 2),
+    )
+    source = tiny.source(classifier, tmp_path)
+    source.features(twice, boundary=None)
+    assert source.n_computed == len(data.val)
+
+
+def test_everything_that_goes_in_is_in_the_key(data, tmp_path, monkeypatch):
+    keras.utils.set_random_seed(0)
+    backbone = tiny.backbone()
+    samples = first(data.val, 2)
+    asked = {"boundary": 6, "augmentation": FLIPS, "n_views": 1}
+
+    def computed(model=None, on=samples, **changes) -> int:
+        ours = {name: changes.pop(name) for name in list(changes) if name in ("engine", "dtype")}
+        source = tiny.source(model or classify(), tmp_path, **ours)
+        source.features(on, **asked | changes)
+        return source.n_computed
+
+    def classify(**changes):
+        chosen = {"pooling": "average", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "nearest"}
+        return build_classifier(backbone=backbone, **chosen | changes)
+
+    assert computed() == 2
+    # What is above the boundary, and how the head is made, changes nothing.
+    assert computed(classify(pooling="both", hidden_units=(8,))) == 0
+    layer = backbone.application.get_layer("block_3_conv")
+    layer.set_weights([weight + 1 for weight in layer.get_weights()])
+    assert computed() == 0
+
+    changed = tmp_path / "changed.png"
+    Image.open(samples.files[0]).transpose(Image.Transpose.ROTATE_90).save(changed)
+    assert (
+        computed(on=replace(samples, files=[changed, samples.files[1]], digests=["ab" * 32, samples.digests[1]])) == 1
+    )
+    assert computed(n_views=2) == 2
+    assert computed(augmentation=replace(FLIPS, rotation=91.0)) == 2
+    assert computed(augmentation=None) == 2
+    assert computed(on=replace(samples, interpolation="nearest")) == 2
+    assert computed(boundary=7) == 2
+    assert computed(boundary=None) == 2
+    assert computed(dtype="float16") == 2
+    assert computed(engine="openvino") == 2
+    for module, constant in ((features, "AUGMENTATION_VERSION"), (features, "DECODER_VERSION")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, constant, 99)
+            assert computed() == 2
+    for package in ("keras", "tensorflow", "pillow", "openvino"):
+        with monkeypatch.context() as patch:
+            for module in (features, engines.importlib.metadata):
+                patch.setattr(module, "version", lambda name, package=package: "99" if name == package else "1")
+            # The other versions differ from the first time: what counts is that this one alone makes a difference.
+            computed(engine="openvino")
+            patch.setattr(features, "version", lambda name: "1")
+            patch.setattr(engines.importlib.metadata, "version", lambda name: "1")
+            computed(engine="openvino")
+            assert computed(engine="openvino") == 0
+    with precision(mixed=True):
+        mixed = tiny.classifier()
+    mixed.backbone.application.set_weights(backbone.application.get_weights())
+    assert computed(mixed) == 2
+    below = backbone.application.get_layer("block_1_conv")
+    below.set_weights([weight + 1 for weight in below.get_weights()])
+    assert computed() == 2
+    assert computed() == 0
+
+
+def test_another_backbone_or_size_is_another_key(data, tmp_path):
+    names = set()
+    for name, size in (("MobileNetV2", 32), ("MobileNetV2", 48), ("MobileNet", 32)):
+        model = build_classifier(
+            backbone=build_backbone(name=name, input_size=size, weights=None),
+            **{"pooling": "average", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "nearest"},
+        )
+        source = tiny.source(model, tmp_path)
+        source.features(replace(first(data.val, 1), input_size=size), boundary=None)
+        assert source.n_computed == 1
+        names |= {use.name for use in source._store.uses()}
+    assert len(names) == 3
+
+
+def test_damaged_features_are_made_again(classifier, data, tmp_path):
+    tiny.source(classifier, tmp_path).features(data.val, boundary=None)
+    (rows,) = tmp_path.glob("*/rows")
+    content = bytearray(rows.read_bytes())
+    content[5] ^= 1
+    rows.write_bytes(content[:-3])
+    source = tiny.source(classifier, tmp_path)
+    found = source.features(data.val, boundary=None)
+    assert source.n_computed == 2
+    fresh = tiny.source(classifier, tmp_path / "fresh").features(data.val, boundary=None)
+    np.testing.assert_allclose(found.rows[found.places[:, 0]], fresh.rows[fresh.places[:, 0]], atol=1e-6)
+
+
+@pytest.mark.parametrize("boundary", [None, 6])
+def test_openvino_computes_what_keras_computes(classifier, data, tmp_path, boundary):
+    found = [
+        tiny.source(classifier, tmp_path, engine=engine).features(data.val, boundary=boundary)
+        for engine in ("tensorflow", "openvino")
+    ]
+    np.testing.assert_allclose(*(one.rows[one.places[:, 0]] for one in found), atol=1e-4)
+
+
+def wrong(self, images):
+    return np.full((len(images), 32), 1.0, np.float32)
+
+
+def test_an_engine_that_computes_something_else_is_refused_with_the_figures(classifier, data, tmp_path, monkeypatch):
+    monkeypatch.setattr(engines._OpenVino, "__call__", wrong)
+    with pytest.raises(UserError, match=r"features\.engine=openvino: openvino \S+ differs from Keras by \d.*0\.01"):
+        tiny.source(classifier, tmp_path, engine="openvino").features(data.val, boundary=None)
+    source = tiny.source(classifier, tmp_path, engine="auto")
+    source.features(data.val, boundary=None)
+    assert source.engine.startswith("tensorflow")
+
+
+def test_features_that_half_precision_cannot_hold_are_refused(classifier, data, tmp_path):
+    layer = classifier.backbone.application.get_layer("block_3_bn")
+    layer.gamma.assign(1e8 * np.ones(16))
+    with pytest.raises(UserError, match=r"features\.dtype=float16: .* too large"):
+        tiny.source(classifier, tmp_path, dtype="float16").features(data.val, boundary=None)
+
+
+def test_without_room_training_goes_on_the_fly_and_says_so(classifier, data, tmp_path):
+    source = tiny.source(classifier, tmp_path / "features", max_bytes=1000)
+    with pytest.raises(NoRoom):
+        source.features(data.val, boundary=None)
+    trained = train(
+        classifier,
+        train_samples=data.train,
+        val_samples=data.val,
+        augmentation=Augmentation(),
+        stages=[tiny.head()],
+        settings=tiny.settings(),
+        folder=tmp_path,
+        source=source,
+    )
+    assert trained.feeds["head"].startswith("on the fly (they would take 0.0 GB of 0.0 GB")
+    assert predict(
+        classifier, data.val, boundary=None, source=source, batch_size=16, description="predicting"
+    ).shape == (20, 4)
+
+
+def test_a_stage_that_trains_everything_is_on_the_fly(classifier, data, tmp_path):
+    source = tiny.source(classifier, tmp_path / "features")
+    trained = train(
+        classifier,
+        train_samples=data.train,
+        val_samples=data.val,
+        augmentation=FLIPS,
+        stages=[tiny.head(), tiny.tuning(classifier, "block_2"), tiny.tuning(classifier, "block_1")],
+        settings=tiny.settings(),
+        folder=tmp_path,
+        source=source,
+        n_views=2,
+    )
+    stored = f"stored ({source.engine}, 2 views of each image)"
+    assert trained.feeds == {"head": stored, "from block_2": stored, "from block_1": "on the fly"}
+    shutil.rmtree(tmp_path / "features")
+    assert predict(classifier, data.val, boundary=1, source=source, batch_size=16, description="predicting").shape == (
+        20,
+        4,
+    )
+
+
+def test_stored_and_on_the_fly_come_to_the_same_without_augmentation(data, tmp_path):
+    found = []
+    for kind in ("stored", "on the fly"):
+        keras.utils.set_random_seed(0)
+        model = tiny.classifier()
+        source = tiny.source(model, tmp_path / "features") if kind == "stored" else None
+        train(
+            model,
+            train_samples=data.train,
+            val_samples=data.val,
+            augmentation=Augmentation(),
+            stages=[tiny.head(3), tiny.tuning(model, "block_2", epochs=2)],
+            settings=tiny.settings(batch_size=40, restore_best=False),  # one batch, so that order plays no part
+            folder=tmp_path,
+            source=source,
+        )
+        found.append(predict(model, data.val, boundary=None, batch_size=16, description="predicting"))
+    np.testing.assert_allclose(*found, atol=1e-4)
