@@ -3,6 +3,7 @@
 import dataclasses
 import re
 from collections.abc import Sequence
+from contextlib import nullcontext
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import yaml
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
@@ -179,7 +181,10 @@ def explain(error: BaseException, job: str, overrides: Sequence[str] = ()) -> st
 
 def _compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     register_help()
-    with initialize_config_dir(config_dir=str(conf_dir()), version_base=VERSION_BASE):
+    # Inside a job Hydra is there, with what --config-dir added to it.
+    inside = GlobalHydra.instance().is_initialized()
+    started = nullcontext() if inside else initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE)
+    with started:
         return compose(config_name=job, overrides=list(overrides), return_hydra_config=True)
 
 

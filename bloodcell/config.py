@@ -5,7 +5,7 @@ range is refused before any work starts. There are no defaults here: a value has
 """
 
 import re
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
@@ -17,6 +17,8 @@ Share = Annotated[float, Field(ge=0, le=1)]
 PositiveInt = Annotated[int, Field(gt=0)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Rate = Annotated[float, Field(gt=0)]
+Whole = int  # names that stay types where a setting is called int or float
+Real = float
 NonEmpty = Annotated[str, Field(min_length=1)]
 OnBadImage = Literal["error", "skip"]
 GroupSource = Literal["recover", "column", "pattern", "folder", "none"]
@@ -267,6 +269,7 @@ class TrackingConfig:
     experiment_name: NonEmpty
     run_name: NonEmpty | None
     parent_run: NonEmpty | None
+    run_id: NonEmpty | None
     sweep_job: Annotated[int, Field(ge=0)] | None
 
 
@@ -294,6 +297,8 @@ class TrainConfig:
     features: FeaturesConfig
     tracking: TrackingConfig
     debug: DebugConfig
+    evaluate_test: bool
+    log_model: bool
 
     @model_validator(mode="after")
     def _folds_are_of_training_images(self) -> "TrainConfig":
@@ -307,6 +312,109 @@ class TrainConfig:
                     f"debug.overfit_images={self.debug.overfit_images}: validates on the training images, so there "
                     "are no folds to make; leave it out, or split=group_kfold"
                 )
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class SpaceEntry:
+    """The values of one setting that a search chooses from: exactly one of ``choice``, ``int`` and ``float``."""
+
+    choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    int: tuple[Whole, Whole] | None = None
+    float: tuple[Real, Real] | None = None
+    step: Annotated[Real, Field(gt=0)] | None = None
+    log: bool = False
+    when: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> "SpaceEntry":
+        ranges = [ends for ends in (self.int, self.float) if ends is not None]
+        if (self.choice is not None) + len(ranges) != 1:
+            raise ValueError("give exactly one of choice, int and float")
+        if ranges and not ranges[0][0] < ranges[0][1]:
+            raise ValueError(f"its range [{ranges[0][0]}, {ranges[0][1]}] is empty; give the lower end first")
+        if ranges and self.log and ranges[0][0] <= 0:
+            raise ValueError("log: true needs a range above zero")
+        if self.log and self.step is not None and self.step <= 1:
+            raise ValueError("with log: true each step multiplies by step, which must be above 1")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class TunerConfig:
+    """What all searches have in common."""
+
+    name: NonEmpty
+    dir: NonEmpty
+    overwrite: bool
+    objective: Annotated[str, Field(pattern=r"^val/\w+$")]
+    max_failures: PositiveInt
+    workers: PositiveInt
+    final: bool
+    final_test: bool
+    seed: Seed
+    space: Annotated[dict[str, SpaceEntry], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class RandomTuner(TunerConfig):
+    """Values at random."""
+
+    strategy: Literal["random"]
+    max_trials: PositiveInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class BayesianTuner(TunerConfig):
+    """Values where a Gaussian process expects the most."""
+
+    strategy: Literal["bayesian"]
+    max_trials: PositiveInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class HyperbandTuner(TunerConfig):
+    """Many configurations for few epochs, the best for more."""
+
+    strategy: Literal["hyperband"]
+    max_epochs: Annotated[int, Field(ge=3)]
+    factor: Annotated[int, Field(ge=2)]
+    iterations: PositiveInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class GridTuner(TunerConfig):
+    """Every combination."""
+
+    strategy: Literal["grid"]
+    max_trials: PositiveInt | None
+
+
+AnyTuner = Annotated[RandomTuner | BayesianTuner | HyperbandTuner | GridTuner, Field(discriminator="strategy")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class SearchConfig(TrainConfig):
+    """The configuration of ``bloodcell search``: that of its trials, and how they are chosen."""
+
+    tuner: AnyTuner
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> "SearchConfig":
+        if self.evaluate_test:
+            raise ValueError("evaluate_test=true: a search looks at validation only; use tuner.final_test=true")
+        space = self.tuner.space
+        for key, entry in space.items():
+            for other, values in entry.when.items():
+                known = space[other].choice if other in space else None
+                if known is None or other == key or list(space).index(other) > list(space).index(key):
+                    raise ValueError(f"tuner.space: {key} depends on {other}, which is no choice above it")
+                if missing := [value for value in values if value not in known]:
+                    raise ValueError(
+                        f"tuner.space: {key} depends on {other}={missing[0]}, which is not among its choices"
+                    )
+            if isinstance(self.tuner, HyperbandTuner) and key == "hyperparameters.epochs":
+                raise ValueError(f"tuner.space: {key} is what hyperband itself decides; leave it out")
         return self
 
 
@@ -352,6 +460,7 @@ SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "cache": CacheConfig,
     "groups": GroupsConfig,
+    "search": SearchConfig,
     "train": TrainConfig,
     "ui": UiConfig,
 }

@@ -23,3 +23,9 @@ class FindingsError(UserError):
     """An audit found what it was told to fail on; the message says what, and where the page is."""
 
     exit_code: ClassVar[int] = 1
+
+
+class SearchFailedError(UserError):
+    """Too many trials of a search failed one after the other; the message says why the last did."""
+
+    exit_code: ClassVar[int] = 1

@@ -115,15 +115,17 @@ def pooled(outcomes: Sequence[Outcome], *, prepared: Prepared, label_smoothing: 
         in several repeats its figures are of the mean of its probabilities. Those of ``test`` are the mean over the
         folds. The metrics of ``val`` have ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1) besides.
     """
-    by_split = {split: [outcome.tables[split] for outcome in outcomes] for split in ("val", "test")}
+    by_split = {split: [outcome.tables[split] for outcome in outcomes] for split in outcomes[0].tables}
     tables = {split: mean_by_image(parts, classes=prepared.images.classes) for split, parts in by_split.items()}
     outcome = measure(tables, prepared=prepared, label_smoothing=label_smoothing)
     accuracies = [outcome.metrics["val"]["accuracy"] for outcome in outcomes]
     spread = {FOLD_MEAN: float(np.mean(accuracies)), FOLD_STD: float(np.std(accuracies, ddof=1))}
     return replace(
         outcome,
-        predictions=pd.concat([*by_split["val"], tables["test"]], ignore_index=True),
+        # Of test the mean over the folds only.
+        predictions=pd.concat([*by_split["val"], *([tables["test"]] if "test" in tables else [])], ignore_index=True),
         metrics={**outcome.metrics, "val": {**outcome.metrics["val"], **spread}},
+        folds=[fold.metrics for fold in outcomes],
     )
 
 
@@ -133,7 +135,7 @@ def _folds_table(results: Sequence[FoldResult]) -> pd.DataFrame:
             "fold": number,
             **{
                 f"{split}_{name}": result.outcome.metrics[split][name]
-                for split in ("val", "test")
+                for split in result.outcome.tables
                 for name in ("accuracy", "photograph_accuracy", "photographs")
             },
             "best_epoch": result.best_epoch,

@@ -60,7 +60,7 @@ class FoldResult:
     best_epoch
         Counted from 0 over all stages.
     run_id, model_uri
-        Where MLflow keeps the run and the model.
+        Where MLflow keeps the run and the model; no address where it keeps no model.
     """
 
     outcome: Outcome
@@ -193,7 +193,7 @@ def train_fold(
             classes=images.classes,
             fold=fold,
         )
-        for split in ("val", "test")
+        for split in (("val", "test") if config.evaluate_test else ("val",))
     }
     outcome = measure(tables, prepared=prepared, label_smoothing=settings.label_smoothing)
     write_outcome(outcome, images=images, folder=artifacts)
@@ -207,7 +207,7 @@ def train_fold(
         cost=cost,
         best_epoch=trained.best_epoch,
         run_id=tracked.run_id,
-        model_uri=_keep_model(tracked, classifier, images, samples["train"]),
+        model_uri=_keep_model(tracked, classifier, images, samples["train"]) if config.log_model else "",
     )
 
 

@@ -49,12 +49,15 @@ class Outcome:
         By split, with intervals, and by ``baseline/<split>`` those of the majority class on the same images.
     leak
         What is known of leaks in the split.
+    folds
+        The metrics of each fold of a cross-validation.
     """
 
     predictions: pd.DataFrame
     tables: Mapping[str, pd.DataFrame]
     metrics: Mapping[str, Mapping[str, float]]
     leak: Leak
+    folds: Sequence[Mapping[str, Mapping[str, float]]] = ()
 
 
 def measure(tables: Mapping[str, pd.DataFrame], *, prepared: Prepared, label_smoothing: float) -> Outcome:
@@ -121,7 +124,8 @@ def show_outcome(
     console.print(f"Look at it  {_ui(config.tracking, tracked.store)}", markup=False)
     others = f" (fold 1; the other {len(models) - 1} are in folds.csv)" if len(models) > 1 else ""
     load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"
-    console.print(f"Load it     {load}", markup=False)
+    if config.log_model:
+        console.print(f"Load it     {load}", markup=False)
     console.print(f"Its files   {tracked.folder}", markup=False)
 
 
@@ -129,18 +133,21 @@ def _table(outcome: Outcome, *, title: str) -> Table:
     leak = outcome.leak
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    for heading in (f"validation{leak.mark('val')}", f"test{leak.mark('test')}", "majority class\non test"):
+    splits = list(outcome.tables)
+    names = {"val": "validation", "test": "test"}
+    headings = [f"{names[split]}{leak.mark(split)}" for split in splits]
+    for heading in (*headings, f"majority class\non {names[splits[-1]]}"):
         table.add_column(heading, justify="right")
-    columns = [outcome.metrics[part] for part in ("val", "test", "baseline/test")]
+    columns = [outcome.metrics[part] for part in (*splits, f"baseline/{splits[-1]}")]
     for name, label in SHOWN.items():
         table.add_row(label, *(f"{column[name]:.3f}" for column in columns))
         if f"{name}_low" in outcome.metrics["val"]:
-            ends = (_interval(outcome.metrics[split], name) for split in ("val", "test"))
+            ends = (_interval(outcome.metrics[split], name) for split in splits)
             table.add_row("  95 % interval", *ends, "")
     if FOLD_MEAN in outcome.metrics["val"]:
         mean, deviation = (outcome.metrics["val"][name] for name in (FOLD_MEAN, FOLD_STD))
-        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", "", "")
-    table.add_row("images", *(str(len(outcome.tables[split])) for split in ("val", "test", "test")))
+        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", *[""] * len(splits))
+    table.add_row("images", *(str(len(outcome.tables[split])) for split in (*splits, splits[-1])))
     table.add_row("photographs", *(f"{column['photographs']:.0f}" for column in columns))
     return table
 

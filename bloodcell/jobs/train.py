@@ -19,7 +19,7 @@ from bloodcell.jobs._cross_validation import fold_configs, keep_cross_validation
 from bloodcell.jobs._fold import build_learner, train_fold
 from bloodcell.jobs._images import Prepared, prepare_images
 from bloodcell.jobs._inputs import keep_inputs, tags_of, write_inputs
-from bloodcell.jobs._outcome import show_outcome
+from bloodcell.jobs._outcome import Outcome, show_outcome
 from bloodcell.tracking.run import readable, tracked_run
 from bloodcell.tracking.store import find_store
 
@@ -27,7 +27,21 @@ log = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, *, output_dir: Path) -> float:
-    """Train, evaluate and keep one model, or one for each fold; return the accuracy on validation.
+    """Train, evaluate and keep one model, or one for each fold; return the accuracy on validation. See `train`."""
+    return train(config, output_dir=output_dir).metrics["val"]["accuracy"]
+
+
+def train(config: TrainConfig, *, output_dir: Path, prepared: Prepared | None = None) -> Outcome:
+    """Train, evaluate and keep one model, or one for each fold.
+
+    Parameters
+    ----------
+    config
+        What to train on what.
+    output_dir
+        The run's folder.
+    prepared
+        The configuration's images, where they are at hand.
 
     Everything that a user can get wrong is found before the run starts, so a refused configuration leaves nothing.
     The run's folder is written first, MLflow second, so a lost store loses nothing.
@@ -39,7 +53,7 @@ def run(config: TrainConfig, *, output_dir: Path) -> float:
         allowed it.
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
-    prepared = prepare_images(config)
+    prepared = prepared or prepare_images(config)
     configs = fold_configs(config, n_folds=len(prepared.folds))
     learner = build_learner(configs[0], n_classes=len(prepared.images.classes))
 
@@ -62,7 +76,7 @@ def run(config: TrainConfig, *, output_dir: Path) -> float:
     if config.tracking.sweep_job is None:
         models = [result.model_uri for result in results]
         show_outcome(outcome, config=config, prepared=prepared, tracked=tracked, models=models)
-    return outcome.metrics["val"]["accuracy"]
+    return outcome
 
 
 def _warn(prepared: Prepared, config: TrainConfig) -> None:

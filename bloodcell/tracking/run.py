@@ -148,6 +148,7 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
             experiment_id=experiment_id,
             name=name,
             parent=tracking.parent_run,
+            run_id=tracking.run_id,
             tags={**tags, **marks},
             store=store,
             folder=folder,
@@ -194,11 +195,23 @@ def fold_run(
 
 @contextmanager
 def _under_way(
-    *, experiment_id: str, name: str, parent: str | None, tags: Mapping[str, str], store: Store, folder: Path
+    *,
+    experiment_id: str,
+    name: str,
+    parent: str | None,
+    run_id: str | None = None,
+    tags: Mapping[str, str],
+    store: Store,
+    folder: Path,
 ) -> Iterator[TrackedRun]:
-    active = mlflow.start_run(
-        experiment_id=experiment_id, run_name=name, parent_run_id=parent, nested=parent is not None, tags=dict(tags)
-    )
+    nested = parent is not None
+    if run_id is None:
+        active = mlflow.start_run(
+            experiment_id=experiment_id, run_name=name, parent_run_id=parent, nested=nested, tags=dict(tags)
+        )
+    else:
+        active = mlflow.start_run(run_id=run_id, nested=nested)
+        mlflow.set_tags(dict(tags))
     try:
         yield TrackedRun(run_id=active.info.run_id, experiment_id=experiment_id, store=store, folder=folder)
     except BaseException as error:
@@ -231,6 +244,8 @@ def nested(config: Any) -> Any:
         return {entry.name: nested(getattr(config, entry.name)) for entry in fields(config)}
     if isinstance(config, tuple):
         return [nested(entry) for entry in config]
+    if isinstance(config, Mapping):
+        return {name: nested(entry) for name, entry in config.items()}
     return redact(config) if isinstance(config, str) else config
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run, RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from bloodcell.comparison.leaderboard import Entry, leaderboard, marked_runs, notes
@@ -48,15 +49,17 @@ class Study:
     store: Store
 
 
-def start_study(*, tracking: TrackingConfig, overrides: Sequence[str]) -> Study:
-    """Start the parent run of a sweep.
+def start_study(*, tracking: TrackingConfig, overrides: Sequence[str], kind: str = "sweep") -> Study:
+    """Start the parent run of a sweep or a search.
 
     Parameters
     ----------
     tracking
         Where; ``tracking.run_name`` names it, or the overrides do.
     overrides
-        What the sweep was asked for.
+        What it was asked for.
+    kind
+        What it is.
 
     Raises
     ------
@@ -64,12 +67,34 @@ def start_study(*, tracking: TrackingConfig, overrides: Sequence[str]) -> Study:
         If the store cannot be opened.
     """
     store, experiment_id = open_store(tracking)
-    name = tracking.run_name or f"sweep: {' × '.join(short(override) for override in overrides)}"
-    tags = environment_tags() | {"study": "sweep", "overrides": " ".join(overrides)}
+    name = tracking.run_name or f"{kind}: {' × '.join(short(override) for override in overrides)}"
+    tags = environment_tags() | {"study": kind, "overrides": " ".join(overrides)}
     if tracking.parent_run is not None:
         tags[MLFLOW_PARENT_RUN_ID] = tracking.parent_run
     created = MlflowClient().create_run(experiment_id, tags=tags, run_name=name[:250])
     return Study(run_id=created.info.run_id, experiment_id=experiment_id, store=store)
+
+
+def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
+    """Go on with a study whose parent run is in the store; None if it is not there any more.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened.
+    """
+    store, experiment_id = open_store(tracking)
+    client = MlflowClient()
+    try:
+        found = client.get_run(run_id)
+    except MlflowException:
+        return None
+    if found.info.lifecycle_stage == "deleted" or found.info.experiment_id != experiment_id:
+        return None
+    client.update_run(run_id, status="RUNNING")
+    if REASON_TAG in found.data.tags:
+        client.delete_tag(run_id, REASON_TAG)
+    return Study(run_id=run_id, experiment_id=experiment_id, store=store)
 
 
 def close_children(study: Study, *, expected: int | None, interrupted: bool) -> list[Entry]:

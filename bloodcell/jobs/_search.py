@@ -1,0 +1,137 @@
+"""What a search starts from: its space checked, its folder opened, and how a trial's configuration is composed."""
+
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra.core.hydra_config import HydraConfig
+
+from bloodcell.composition import compose_config
+from bloodcell.config import SearchConfig, TrainConfig
+from bloodcell.errors import UserError
+from bloodcell.files import replacing, require_writable
+from bloodcell.search.space import probes
+from bloodcell.tracking.run import nested, parameters_of
+from bloodcell.tracking.study import Study, resume_study, start_study
+
+STATE = "search.yaml"
+CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "final", "final_test", "max_trials")
+"""Settings of the tuner that may be others when a search goes on."""
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Composes a trial's configuration: what the search was started with, and the trial's own overrides after it."""
+
+    overrides: tuple[str, ...]
+
+    @classmethod
+    def of_this_job(cls) -> "Composer":
+        """Return that of the job that Hydra has started."""
+        return cls(tuple(HydraConfig.get().overrides.task))
+
+    def __call__(self, overrides: Sequence[str]) -> SearchConfig:
+        """Return the configuration of a trial.
+
+        Raises
+        ------
+        UserError
+            If it is refused.
+        """
+        composed: SearchConfig = compose_config("search", [*self.overrides, *overrides])
+        return composed
+
+
+def for_training(config: SearchConfig) -> TrainConfig:
+    """Return the part of a search's configuration that is its trials'."""
+    return TrainConfig(**{entry.name: getattr(config, entry.name) for entry in fields(TrainConfig)})
+
+
+def check_space(config: SearchConfig, compose: Composer) -> None:
+    """Compose a configuration with every choice and every end of a range.
+
+    Raises
+    ------
+    UserError
+        If one is refused.
+    """
+    for overrides in probes(config.tuner.space):
+        if overrides[-1].startswith(("tuner", "tracking")):
+            raise UserError(f"tuner.space: {overrides[-1].partition('=')[0]} is no setting of a training")
+        try:
+            compose(overrides)
+        except UserError as error:
+            raise UserError(f"tuner.space: {' '.join(overrides)}: {error}") from error
+
+
+def open_search(config: SearchConfig, folder: Path, *, is_worker: bool) -> Study:
+    """Return the search's parent run: that of the search in the folder, which goes on, or a new one.
+
+    Raises
+    ------
+    UserError
+        If the folder holds another search, or cannot be written.
+    """
+    setting = f"tuner.name={config.tuner.name}"
+    try:
+        require_writable(folder)
+    except OSError as error:
+        raise UserError(f"tuner.dir={config.tuner.dir}: cannot be written ({error.strerror}); give another") from error
+    if config.tuner.overwrite and not is_worker:
+        shutil.rmtree(folder, ignore_errors=True)
+    signature = _signature(config)
+    state = _state(folder)
+    if state is None and folder.is_dir() and any(folder.iterdir()):
+        raise UserError(f"{setting}: {folder} holds something else than a search; give another name")
+    study = None
+    if state is not None:
+        before = state["signature"]
+        changed = sorted(key for key in before.keys() | signature.keys() if before.get(key) != signature.get(key))
+        if changed:
+            more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise UserError(
+                f"{setting}: {folder} holds a search with {changed[0]}={before.get(changed[0])}, "
+                f"not {signature.get(changed[0])}{more}; give another tuner.name, or tuner.overwrite=true"
+            )
+        study = resume_study(tracking=config.tracking, run_id=state["parent_run"])
+    if study is None:
+        if is_worker:
+            raise UserError(f"{setting}: {folder} holds no search; start the chief first, with the same tuner.dir")
+        overrides = [config.tuner.strategy, *config.tuner.space]
+        study = start_study(tracking=config.tracking, overrides=overrides, kind="search")
+        folder.mkdir(parents=True, exist_ok=True)
+        remember(folder, signature=signature, parent_run=study.run_id)
+    return study
+
+
+def goes_on(folder: Path) -> bool:
+    """Say whether a search has begun in the folder."""
+    return (folder / "oracle.json").exists()
+
+
+def remember(folder: Path, **values: Any) -> None:
+    """Write values into the search's state, beside those that it has."""
+    state = (_state(folder) or {}) | values
+    with replacing(folder / STATE) as partial:
+        partial.write_text(yaml.safe_dump(state, sort_keys=False), encoding="utf-8")
+
+
+def _state(folder: Path) -> dict[str, Any] | None:
+    try:
+        state: Any = yaml.safe_load((folder / STATE).read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, yaml.YAMLError) as error:
+        raise UserError(f"{folder / STATE}: cannot be read ({error}); remove the folder {folder}") from error
+    return state if isinstance(state, dict) else None
+
+
+def _signature(config: SearchConfig) -> dict[str, str]:
+    """Return all that makes a search what it is, as text by name."""
+    values = parameters_of(config)
+    values["tuner.space"] = nested(config.tuner.space)
+    own = {f"tuner.{name}" for name in CHANGEABLE}
+    return {key: str(value) for key, value in values.items() if key not in own}

@@ -1,0 +1,183 @@
+"""Search for the best hyperparameters with keras-tuner; every trial is a tracked run.
+
+For example, at random, in cross-validation, for longer where it looks good, and a space of your own:
+
+  bloodcell search data.root=~/blood-cells tuner=random tuner.max_trials=50
+  bloodcell search data.root=~/blood-cells tuner=bayesian split=group_kfold tuner.name=kfold
+  bloodcell search data.root=~/blood-cells tuner=hyperband tuner.workers=2
+  bloodcell search -cd my_conf tuner=mine data.root=~/blood-cells
+
+A search that was cut off goes on when the same command is given again. How a space is written is said in
+conf/tuner/head.yaml.
+"""
+
+import sys
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+import yaml
+from keras_tuner.engine.trial import Trial
+from keras_tuner.errors import FailedTrialError
+
+from bloodcell.config import HyperbandTuner, SearchConfig
+from bloodcell.errors import SearchFailedError
+from bloodcell.jobs._images import Prepared, prepare_images
+from bloodcell.jobs._search import Composer, check_space, for_training, goes_on, open_search, remember
+from bloodcell.jobs._search_outcome import keep_search
+from bloodcell.jobs._workers import distributed, is_worker
+from bloodcell.jobs.train import train
+from bloodcell.search.space import overrides_of
+from bloodcell.search.tuner import FunctionTuner, build_oracle, direction
+from bloodcell.tracking.run import reason_of, short
+from bloodcell.tracking.store import find_store
+from bloodcell.tracking.study import Study, close_children, end_study
+from bloodcell.tracking.study_report import show_study
+from bloodcell.tracking.tuner import MLflowTrials
+
+FIXED = ("data", "split", "debug")
+"""What a search must leave alone for its trials to share their images."""
+
+
+class Search(MLflowTrials, FunctionTuner):
+    """A tuner whose trials are training runs."""
+
+
+def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a search has a folder that outlasts a run
+    """Search, train the best configuration once more, and show what came out.
+
+    Raises
+    ------
+    UserError
+        If the space, the images or the store cannot be used, or the folder holds another search.
+    SearchFailedError
+        If too many trials failed one after the other.
+    """
+    find_store(config.tracking)
+    compose = Composer.of_this_job()
+    check_space(config, compose)
+    shared = not any(key.partition(".")[0] in FIXED for key in config.tuner.space)
+    prepared = prepare_images(config) if shared else None
+    folder = Path(config.tuner.dir).expanduser() / config.tuner.name
+    study = open_search(config, folder, is_worker=is_worker())
+    tuner = Search(
+        build_oracle(config.tuner),
+        train=lambda trial: _train(trial, tuner, study, config, compose, prepared, folder),
+        directory=folder.resolve(),
+    )
+    tuner.track(experiment_id=study.experiment_id, parent_run_id=study.run_id, prefix="trial/")
+    if is_worker():
+        _search(tuner, config)
+        return
+    if not goes_on(folder):
+        tuner.save()
+    finished = False
+    try:
+        distributed(lambda: _search(tuner, config), n_workers=config.tuner.workers)
+        finished = True
+        if config.tuner.final:
+            _train_best(tuner, study, config, compose, prepared, folder)
+    finally:
+        entries = close_children(study, expected=None, interrupted=not finished)
+        keep_search(study, _trials(tuner), config=config)
+        table = end_study(study, entries, interrupted=not finished)
+        show_study(study, entries, table)
+
+
+def _search(tuner: Search, config: SearchConfig) -> None:
+    try:
+        tuner.search()
+    except RuntimeError as error:
+        if not str(error).startswith("Number of consecutive failures"):
+            raise
+        reason = str(error).strip().splitlines()[-1]
+        raise SearchFailedError(
+            f"tuner.max_failures={config.tuner.max_failures}: so many trials failed one after the other, the last: "
+            f"{reason}; mend it and start again, which goes on"
+        ) from error
+
+
+def _train(
+    trial: Trial,
+    tuner: Search,
+    study: Study,
+    config: SearchConfig,
+    compose: Composer,
+    prepared: Prepared | None,
+    folder: Path,
+) -> Mapping[str, float]:
+    overrides = overrides_of(trial.hyperparameters)
+    name = ", ".join(map(short, overrides))
+    say = _speaker(trial, config, name)
+    started = time.monotonic()
+    try:
+        chosen = compose(overrides)
+        tracking = replace(
+            config.tracking,
+            parent_run=study.run_id,
+            run_id=tuner.trial_runs[trial.trial_id],
+            run_name=f"trial {trial.trial_id}: {name}"[:250],
+            sweep_job=int(trial.trial_id),
+        )
+        outcome = train(
+            replace(for_training(chosen), tracking=tracking),
+            output_dir=folder / f"trial_{trial.trial_id}" / "run",
+            prepared=prepared,
+        )
+    except Exception as error:
+        say(f"failed: {reason_of(error)}")
+        raise FailedTrialError(reason_of(error)) from error
+    figure = config.tuner.objective.partition("/")[2]
+    of_folds = [fold["val"][figure] for fold in outcome.folds] or [outcome.metrics["val"][figure]]
+    value = sum(of_folds) / len(of_folds)
+    say(f"{config.tuner.objective} {value:.4f} after {time.monotonic() - started:.0f} s")
+    return {config.tuner.objective: value}
+
+
+def _speaker(trial: Trial, config: SearchConfig, name: str) -> Callable[[str], None]:
+    most = None if isinstance(config.tuner, HyperbandTuner) else config.tuner.max_trials
+    of = "" if most is None else f" of {most}"
+
+    def say(what: str) -> None:
+        print(f"trial {int(trial.trial_id) + 1}{of}: {name}: {what}", file=sys.stderr, flush=True)
+
+    return say
+
+
+def _train_best(
+    tuner: Search, study: Study, config: SearchConfig, compose: Composer, prepared: Prepared | None, folder: Path
+) -> None:
+    """Train the best configuration once more and keep its model, unless that was done before."""
+    finished = [trial for trial in tuner.oracle.trials.values() if trial.status == "COMPLETED"]
+    if not finished:
+        return
+    sign = -1 if direction(config.tuner.objective) == "min" else 1
+    best = max(finished, key=lambda trial: sign * trial.score)
+    overrides = overrides_of(best.hyperparameters)
+    wanted = {"overrides": overrides, "test": config.tuner.final_test}
+    state = yaml.safe_load((folder / "search.yaml").read_text(encoding="utf-8"))
+    if state.get("final") == wanted:
+        return
+    tracking = replace(
+        config.tracking, parent_run=study.run_id, sweep_job=len(tuner.oracle.trials), run_name="the best once more"
+    )
+    chosen = replace(for_training(compose(overrides)), tracking=tracking, log_model=True)
+    chosen = replace(chosen, evaluate_test=config.tuner.final_test)
+    train(chosen, output_dir=folder / "final" / f"trial_{best.trial_id}", prepared=prepared)
+    remember(folder, final=wanted)
+
+
+def _trials(tuner: Search) -> pd.DataFrame:
+    """Return one row for each trial: ``trial, run_id, status, score`` and its hyperparameters by their names."""
+    rows = []
+    for name, trial in sorted(tuner.oracle.trials.items()):
+        chosen = trial.hyperparameters
+        active = {entry.name for entry in chosen.space if chosen.is_active(entry)}
+        values = {key: value for key, value in chosen.values.items() if key in active}
+        rows.append({"trial": name, "status": str(trial.status), "score": trial.score, **values})
+    table = pd.DataFrame(rows)
+    if len(table):
+        table["score"] = pd.to_numeric(table["score"])
+    return table

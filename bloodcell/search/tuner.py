@@ -1,0 +1,103 @@
+"""keras-tuner's strategies over trials that are functions, kept so that a crash loses nothing that was finished."""
+
+import json
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import keras_tuner
+from keras_tuner.engine.base_tuner import BaseTuner
+from keras_tuner.engine.trial import Trial, TrialStatus
+
+from bloodcell.config import BayesianTuner, GridTuner, HyperbandTuner, RandomTuner
+from bloodcell.files import replacing
+from bloodcell.search.space import hyperparameters
+
+LESS_IS_BETTER = ("loss", "log_loss", "brier", "ece")
+
+
+class FunctionTuner(BaseTuner):
+    """A tuner whose trials are calls of a function.
+
+    Parameters
+    ----------
+    oracle
+        The strategy, as `build_oracle` makes it.
+    train
+        From a trial to its figures by name, the objective's among them.
+    directory
+        Where the search is kept.
+    """
+
+    def __init__(
+        self,
+        oracle: keras_tuner.Oracle,
+        *,
+        train: Callable[[Trial], Mapping[str, float]],
+        directory: Path,
+        **kwargs: Any,
+    ) -> None:
+        self._train = train
+        super().__init__(oracle=oracle, directory=str(directory.parent), project_name=directory.name, **kwargs)
+
+    def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> float | dict[str, float]:  # noqa: ARG002
+        """Call the function."""
+        return dict(self._train(trial))
+
+
+def build_oracle(tuner: RandomTuner | BayesianTuner | HyperbandTuner | GridTuner) -> keras_tuner.Oracle:
+    """Return keras-tuner's strategy for a configuration."""
+    shared: dict[str, Any] = {
+        "objective": keras_tuner.Objective(tuner.objective, direction(tuner.objective)),
+        "hyperparameters": hyperparameters(tuner.space),
+        "allow_new_entries": False,
+        "tune_new_entries": False,
+        "seed": tuner.seed + 1,  # keras-tuner takes 0 for none
+        "max_consecutive_failed_trials": tuner.max_failures,
+    }
+    oracles = keras_tuner.oracles
+    match tuner:
+        case RandomTuner():
+            made = _whole(oracles.RandomSearchOracle)(max_trials=tuner.max_trials, **shared)
+        case BayesianTuner():
+            made = _whole(oracles.BayesianOptimizationOracle)(max_trials=tuner.max_trials, **shared)
+        case GridTuner():
+            made = _whole(oracles.GridSearchOracle)(max_trials=tuner.max_trials, **shared)
+        case HyperbandTuner():
+            rungs = {"max_epochs": tuner.max_epochs, "factor": tuner.factor, "hyperband_iterations": tuner.iterations}
+            # It adds entries of its own, the budget among them.
+            made = _whole(oracles.HyperbandOracle)(**shared | {"allow_new_entries": True}, **rungs)
+    made.verbose = 0
+    return made
+
+
+def direction(objective: str) -> str:
+    """Say whether of a figure more is better, ``max``, or less, ``min``."""
+    return "min" if objective.rpartition("/")[2] in LESS_IS_BETTER else "max"
+
+
+def _whole(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
+    """Return a strategy whose files a crash cannot tear, and which after one repeats only what was unfinished."""
+
+    class Whole(oracle):
+        def save(self) -> None:
+            with replacing(Path(self._get_oracle_fname())) as partial:
+                partial.write_text(json.dumps(self.get_state()), encoding="utf-8")
+
+        def _save_trial(self, trial: Trial) -> None:
+            with replacing(Path(self._get_trial_dir(trial.trial_id), "trial.json")) as partial:
+                trial.save(str(partial))
+
+        def reload(self) -> None:
+            super().reload()
+            # The trials' own files know best: the strategy's is written after them.
+            unfinished = (TrialStatus.RUNNING, TrialStatus.INVALID)
+            self._retry_queue = [name for name, trial in sorted(self.trials.items()) if trial.status in unfinished]
+            for name in sorted(self.trials):
+                if name not in self.start_order:
+                    self.start_order.append(name)
+                if name not in self.end_order and self.trials[name].status not in unfinished:
+                    self.end_order.append(name)
+
+    Whole.__name__ = oracle.__name__
+    return Whole
