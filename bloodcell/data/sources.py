@@ -97,8 +97,9 @@ def load_folders(
     classes = _common_classes(listings)
     root = Path(os.path.commonpath([listing.folder.resolve() for listing in listings.values()]))
 
+    below = {split: listing.folder.resolve().relative_to(root) for split, listing in listings.items()}
     rows = [
-        (file, _relative(file, listing, root), label, split)
+        (file, _relative(file, listing, below[split]), label, split)
         for split, listing in listings.items()
         for label in classes
         for file in listing.images[label]
@@ -115,7 +116,9 @@ def load_folders(
         classes=classes,
         manifest=readable.loc[:, list(COLUMNS)].reset_index(drop=True),
         unreadable=table.loc[bad, ["path", "reason"]].reset_index(drop=True),
-        other_files=tuple(_relative(file, listing, root) for listing in listings.values() for file in listing.others),
+        other_files=tuple(
+            _relative(file, listing, below[split]) for split, listing in listings.items() for file in listing.others
+        ),
     )
 
 
@@ -168,8 +171,9 @@ def _hidden(path: Path, *, below: Path) -> bool:
     return any(part.startswith(".") for part in path.relative_to(below).parts)
 
 
-def _relative(file: Path, listing: _Listing, root: Path) -> str:
-    path = listing.folder.resolve().relative_to(root) / file.relative_to(listing.folder)
+def _relative(file: Path, listing: _Listing, below: Path) -> str:
+    """Return a file's path below the root of all; the listing's folder is there at ``below``."""
+    path = below / file.relative_to(listing.folder)
     # Bytes that are not valid Unicode are shown escaped, so that the name can be printed and written.
     return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
 

@@ -5,7 +5,7 @@ augmented on the fly, and the model begins with them.
 """
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import keras
@@ -24,6 +24,8 @@ log = logging.getLogger(__name__)
 
 ON_THE_FLY = "on the fly"
 EVALUATION_BATCH_SIZE = 256
+HANDED_OVER = 2**24
+"""Bytes of features that are handed to TensorFlow at a time, or a batch where that is more."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -172,40 +174,64 @@ def feature_batches(
         ``epochs`` times ``steps_per_epoch`` batches of features (batch, width) and one-hot labels (batch, n_classes),
         both float32.
     """
-    one_hot = _one_hot(samples)
 
-    def batches() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def epoch(number: int) -> NDArray[np.int64]:
         n_samples, n_views = features.places.shape
-        for epoch in range(first_epoch, first_epoch + epochs):
-            rng = np.random.default_rng([seed, epoch])
-            order = rng.permutation(n_samples)
-            views: NDArray[np.int64] = rng.integers(0, n_views, size=(n_samples,))
-            for start in range(0, steps_per_epoch * batch_size, batch_size):
-                chosen = order[start : start + batch_size]
-                yield features.rows[features.places[chosen, views[chosen]]].astype(np.float32), one_hot[chosen]
+        rng = np.random.default_rng([seed, number])
+        order = rng.permutation(n_samples)[: steps_per_epoch * batch_size]
+        views: NDArray[np.int64] = rng.integers(0, n_views, size=(len(order),))
+        return np.stack([order, features.places[order, views]])
 
-    return _from(batches, features, samples, n_batches=epochs * steps_per_epoch)
+    numbers = range(first_epoch, first_epoch + epochs)
+    return _batches(map(epoch, numbers), features, samples, batch_size=batch_size, n_batches=epochs * steps_per_epoch)
 
 
 def _in_order(features: Features, samples: Samples) -> Dataset:
-    one_hot = _one_hot(samples)
-
-    def batches() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        for start in range(0, len(samples), EVALUATION_BATCH_SIZE):
-            chosen = slice(start, start + EVALUATION_BATCH_SIZE)
-            yield features.rows[features.places[:, 0][chosen]].astype(np.float32), one_hot[chosen]
-
-    return _from(batches, features, samples, n_batches=-(-len(samples) // EVALUATION_BATCH_SIZE))
+    everything = np.stack([np.arange(len(samples)), features.places[:, 0]])
+    n_batches = -(-len(samples) // EVALUATION_BATCH_SIZE)
+    return _batches([everything], features, samples, batch_size=EVALUATION_BATCH_SIZE, n_batches=n_batches)
 
 
-def _one_hot(samples: Samples) -> NDArray[np.float32]:
-    return np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
+def _batches(
+    epochs: Iterable[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int, n_batches: int
+) -> Dataset:
+    """Return batches of features and one-hot labels.
 
+    Parameters
+    ----------
+    epochs
+        The samples of each epoch and the places of their rows, shape (2, n); no batch spans two. Gone through once for
+        each time that the batches are.
+    features, samples
+        What they are of.
+    batch_size
+        Samples a batch; the last of an epoch may have fewer.
+    n_batches
+        How many batches there will be.
+    """
+    one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
+    width = features.rows.shape[1]
+    # Several batches are handed over at a time: one by one, handing over takes longer than training.
+    at_once = max(1, HANDED_OVER // (batch_size * width * 4))
+    epochs = list(epochs)
 
-def _from(batches: object, features: Features, samples: Samples, *, n_batches: int) -> Dataset:
-    widths = (features.rows.shape[1], samples.n_classes)
-    signature = tuple(tf.TensorSpec((None, width), tf.float32) for width in widths)
-    made = tf.data.Dataset.from_generator(batches, output_signature=signature)
+    def handed_over() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        for chosen, places in epochs:
+            n_full = len(chosen) // batch_size
+            for start in range(0, n_full, at_once):
+                part = slice(start * batch_size, min(start + at_once, n_full) * batch_size)
+                rows = features.rows[places[part]].astype(np.float32, copy=False)
+                yield (
+                    rows.reshape(-1, batch_size, width),
+                    one_hot[chosen[part]].reshape(-1, batch_size, one_hot.shape[1]),
+                )
+            if len(chosen) % batch_size:
+                part = slice(n_full * batch_size, None)
+                yield features.rows[places[part]].astype(np.float32, copy=False)[None], one_hot[chosen[part]][None]
+
+    signature = tuple(tf.TensorSpec((None, None, size), tf.float32) for size in (width, one_hot.shape[1]))
+    made = tf.data.Dataset.from_generator(handed_over, output_signature=signature)
+    made = made.flat_map(lambda *several: tf.data.Dataset.from_tensor_slices(several))
     # Or Keras would look for the end, and complain of having found it.
     return made.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(4)
 

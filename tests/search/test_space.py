@@ -1,0 +1,86 @@
+import keras_tuner
+import pytest
+
+from bloodcell.composition import compose_config
+from bloodcell.config import SpaceEntry
+from bloodcell.errors import UserError
+from bloodcell.search.space import hyperparameters, overrides_of, probes
+from bloodcell.search.tuner import build_oracle
+
+SPACE = {
+    "head.hidden_units": SpaceEntry(choice=((), (64,), (256, 32))),
+    "hyperparameters.optimizer": SpaceEntry(choice=("adam", "sgd")),
+    "hyperparameters.momentum": SpaceEntry(float=(0.5, 0.9), when={"hyperparameters.optimizer": ("sgd",)}),
+    "hyperparameters.learning_rate": SpaceEntry(float=(1e-4, 1e-1), log=True),
+    "hyperparameters.epochs": SpaceEntry(int=(2, 10), step=2),
+    "hyperparameters.early_stopping.patience": SpaceEntry(choice=(None, 3)),
+}
+
+
+def sampled(n: int = 60) -> list[dict[str, str]]:
+    oracle = keras_tuner.oracles.RandomSearchOracle(
+        objective=keras_tuner.Objective("x", "max"), max_trials=n, hyperparameters=hyperparameters(SPACE), seed=1
+    )
+    trials = []
+    for number in range(n):
+        chosen = hyperparameters(SPACE)
+        chosen.values = oracle.populate_space(str(number))["values"]
+        trials.append(dict(text.split("=", 1) for text in overrides_of(chosen)))
+    return trials
+
+
+def test_a_trial_gets_values_of_the_space_as_overrides():
+    trials = sampled()
+    assert {trial["head.hidden_units"] for trial in trials} == {"[]", "[64]", "[256,32]"}
+    assert {trial["hyperparameters.early_stopping.patience"] for trial in trials} == {"null", "3"}
+    assert {int(trial["hyperparameters.epochs"]) for trial in trials} == {2, 4, 6, 8, 10}
+    rates = [float(trial["hyperparameters.learning_rate"]) for trial in trials]
+    assert min(rates) < 1e-3 < 1e-2 < max(rates)
+
+
+def test_a_conditional_setting_is_there_only_where_its_condition_holds():
+    for trial in sampled():
+        assert ("hyperparameters.momentum" in trial) == (trial["hyperparameters.optimizer"] == "sgd")
+
+
+def test_every_choice_and_end_is_tried_with_what_it_depends_on():
+    tried = list(probes(SPACE))
+    assert ["hyperparameters.optimizer=sgd", "hyperparameters.momentum=0.9"] in tried
+    assert ["head.hidden_units=[256,32]"] in tried
+    assert ["hyperparameters.epochs=10"] in tried
+    assert len(tried) == 3 + 2 + 2 + 2 + 2 + 2
+
+
+@pytest.mark.parametrize("strategy", ["random", "bayesian", "hyperband", "grid"])
+def test_every_strategy_is_built_from_its_file(strategy):
+    config = compose_config("search", ["data.root=/cells", f"tuner={strategy}"])
+    oracle = build_oracle(config.tuner)
+    assert oracle.objective.name == "val/accuracy"
+    assert oracle.objective.direction == "max"
+    assert oracle.create_trial("t").status == "RUNNING"
+
+
+REFUSED = {
+    "hyperparameters.learning_rate: {float: [1e-2, 1e-3]}": "is empty",
+    "hyperparameters.learning_rate: {float: [0, 1], log: true}": "above zero",
+    "hyperparameters.learning_rate: {choice: [1], int: [1, 2]}": "exactly one of choice, int and float",
+    "hyperparameters.momentum: {float: [0, 0.9], when: {hyperparameters.optimizer: [sgd]}}": "no choice above it",
+}
+
+
+@pytest.mark.parametrize("entry", REFUSED)
+def test_a_space_that_makes_no_sense_is_refused_in_one_line(entry, tmp_path):
+    with pytest.raises(UserError, match=REFUSED[entry]) as caught:
+        compose_config("search", ["data.root=/cells", "~tuner.space", f"+tuner.space={{{quoted(entry)}}}"])
+    assert "tuner.space" in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def quoted(entry: str) -> str:
+    key, _, value = entry.partition(": ")
+    return f'"{key}": {value}'.replace("hyperparameters.optimizer", '"hyperparameters.optimizer"')
+
+
+def test_a_search_never_looks_at_the_test_set():
+    with pytest.raises(UserError, match=r"tuner\.final_test"):
+        compose_config("search", ["data.root=/cells", "evaluate_test=true"])

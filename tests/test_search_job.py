@@ -1,0 +1,145 @@
+"""A search from the command line to the store, as a user would run it, kill it and go on."""
+
+import signal
+import time
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import yaml
+from commands import run, small, start
+from stores import artifacts_of, runs_in
+
+
+def conf(folder: Path, space: str) -> list[str]:
+    """Write a strategy of one's own with this space, and return what chooses it."""
+    (folder / "conf" / "tuner").mkdir(parents=True, exist_ok=True)
+    lines = [
+        *("name: mine", "dir: searches", "overwrite: false", "objective: val/accuracy", "max_failures: 2"),
+        *("workers: 1", "final: true", "final_test: false", "seed: 0", "strategy: grid", "max_trials: null"),
+        f"space: {space}",
+    ]
+    (folder / "conf" / "tuner" / "mine.yaml").write_text("\n".join(lines), encoding="utf-8")
+    return ["-cd", str(folder / "conf"), "tuner=mine"]
+
+
+def trials_in(workplace: Path) -> list:
+    return [found for found in runs_in(workplace) if "trial" in found.data.tags]
+
+
+def parent_in(workplace: Path):
+    (parent,) = [found for found in runs_in(workplace) if found.data.tags.get("study") == "search"]
+    return parent
+
+
+RATES = "{hyperparameters.learning_rate: {choice: [0.001, 0.01, 1e+38]}}"
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory, bccd):
+    """Three trials, the last of which fails, and the best once more."""
+    workplace = tmp_path_factory.mktemp("search")
+    chosen = conf(workplace, RATES)
+    command = ["search", *small(bccd), "hyperparameters.optimizer=sgd", *chosen]
+    return workplace, command, run(command, cwd=workplace)
+
+
+def test_every_trial_is_a_run_and_a_failed_one_is_kept_and_said(searched):
+    workplace, _, said = searched
+    assert said.returncode == 0, said.stderr
+    trials = trials_in(workplace)
+    assert [trial.info.status for trial in trials] == ["FINISHED", "FINISHED", "FAILED"]
+    assert [trial.data.params["trial/hyperparameters.learning_rate"] for trial in trials] == ["0.001", "0.01", "1e+38"]
+    assert "lower it" in trials[2].data.tags["reason"]
+    assert "failed: UserError: hyperparameters.learning_rate" in said.stderr
+    for trial in trials[:2]:
+        assert trial.data.tags["mlflow.parentRunId"] == parent_in(workplace).info.run_id
+        assert trial.data.metrics["objective"] == trial.data.metrics["val/accuracy"]
+        assert "epoch/val_loss" in trial.data.metrics
+
+
+def test_a_search_does_not_look_at_the_test_set(searched):
+    workplace, _, _ = searched
+    for found in runs_in(workplace):
+        assert not [name for name in found.data.metrics if name.startswith(("test/", "baseline/test"))]
+    for table in (workplace / "searches").rglob("predictions.parquet"):
+        assert set(pd.read_parquet(table)["split"]) == {"val"}
+
+
+def test_the_parent_holds_what_the_search_came_to(searched):
+    parent = parent_in(searched[0])
+    assert parent.info.status == "FINISHED"
+    files = {path.name for path in artifacts_of(parent).rglob("*") if path.is_file()}
+    wanted = {"best_so_far.png", "parallel_coordinates.png", "trials.csv", "space.yaml", "best.txt", "leaderboard.csv"}
+    assert wanted <= files
+    assert "2 of 3 trials finished" in parent.data.tags["mlflow.note.content"]
+
+
+def test_only_the_best_once_more_keeps_a_model(searched):
+    workplace, _, _ = searched
+    (final,) = [found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "the best once more"]
+    assert final.outputs.model_outputs
+    assert not any(trial.outputs and trial.outputs.model_outputs for trial in trials_in(workplace))
+
+
+def test_a_finished_search_has_nothing_more_to_do(searched):
+    workplace, command, _ = searched
+    before = len(runs_in(workplace))
+    said = run(command, cwd=workplace)
+    assert said.returncode == 0, said.stderr
+    assert len(runs_in(workplace)) == before
+
+
+def test_another_search_of_the_same_name_is_refused(searched):
+    workplace, command, _ = searched
+    said = run([*command, "head.dropout=0.3"], cwd=workplace)
+    assert said.returncode == 2
+    assert "head.dropout=0.0, not 0.3; give another tuner.name, or tuner.overwrite=true" in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
+def test_a_space_that_the_schema_refuses_is_told_before_anything_starts(tmp_path, bccd):
+    chosen = conf(tmp_path, "{head.dropout: {float: [0.0, 1.5]}}")
+    said = run(["search", *small(bccd), *chosen], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "tuner.space: head.dropout=1.5: head.dropout=1.5: must be less than 1" in said.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"conf"}
+
+
+def test_too_many_failures_end_a_search(tmp_path, bccd):
+    chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [1e+38, 2e+38, 3e+38]}}")
+    said = run(["search", *small(bccd), "hyperparameters.optimizer=sgd", *chosen], cwd=tmp_path)
+    assert said.returncode == 1
+    assert "tuner.max_failures=2" in said.stderr.splitlines()[-1]
+    assert parent_in(tmp_path).info.status == "FAILED"
+
+
+def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
+    chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [0.001, 0.002, 0.003]}}")
+    command = ["search", *small(bccd), *chosen]
+    process = start(command, cwd=tmp_path)
+    for line in process.stderr:
+        if line.startswith("trial 1 ") or line.startswith("trial 1:"):
+            break
+    deadline = time.monotonic() + 60
+    while len(trials_in(tmp_path)) < 2 and time.monotonic() < deadline:
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.communicate()
+    said = run(command, cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    found = [(trial.data.tags["trial"], trial.info.status) for trial in trials_in(tmp_path)]
+    assert sorted(found) == [("0", "FINISHED"), ("1", "FINISHED"), ("1", "KILLED"), ("2", "FINISHED")]
+    parent = parent_in(tmp_path)
+    assert parent.info.status == "FINISHED"
+    assert yaml.safe_load((tmp_path / "searches/mine/search.yaml").read_text())["parent_run"] == parent.info.run_id
+
+
+@pytest.mark.slow
+def test_workers_share_the_trials(tmp_path, bccd):
+    chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [0.001, 0.002, 0.003, 0.004]}}")
+    process = start(["search", *small(bccd), *chosen, "tuner.workers=2", "tuner.final=false"], cwd=tmp_path)
+    _, said = process.communicate(timeout=280)
+    assert process.returncode == 0, said
+    assert [trial.info.status for trial in trials_in(tmp_path)] == ["FINISHED"] * 4
+    assert parent_in(tmp_path).info.status == "FINISHED"
