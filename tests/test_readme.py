@@ -10,7 +10,7 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
 JOBS = [command.partition("uv run bloodcell ")[2] for command in COMMANDS if "uv run bloodcell " in command]
-TRAINING = [job for job in JOBS if job.startswith("train")]
+TRAINING = [job for job in JOBS if job.startswith(("train", "search"))]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batch"]
 
@@ -18,7 +18,7 @@ FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batc
 def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
     unknown = [command for command in COMMANDS if "uv run bloodcell " not in command and command != "uv run pytest"]
     assert unknown == []
-    assert {job.partition(" ")[0] for job in JOBS} == {"train", "audit", "groups", "ui"}
+    assert {job.partition(" ")[0] for job in JOBS} == {"train", "audit", "cache", "groups", "search", "ui"}
 
 
 @pytest.mark.slow
@@ -27,7 +27,8 @@ def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
 def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(command)]
     sweep = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if "-m" in words else []
-    said = run([*words, *FEW_PIXELS, *sweep], cwd=tmp_path)
+    few_trials = ["tuner.max_trials=1"] if words[0] == "search" else []
+    said = run([*words, *FEW_PIXELS, *sweep, *few_trials], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "majority class" in said.stdout
 
@@ -38,6 +39,11 @@ def test_a_command_of_the_readme_on_images_alone_runs(command, bccd, tmp_path):
     said = run([word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(command)], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "photographs" in said.stdout
+
+
+def test_the_cache_command_of_the_readme_says_what_there_is(tmp_path):
+    (command,) = [job for job in JOBS if job.startswith("cache")]
+    assert "eatures" in run([command], cwd=tmp_path).stdout
 
 
 @pytest.mark.slow

@@ -106,6 +106,23 @@ def test_a_space_that_the_schema_refuses_is_told_before_anything_starts(tmp_path
     assert {path.name for path in tmp_path.iterdir()} == {"conf"}
 
 
+REFUSED = {
+    "hyperparameters.learning_rate: {float: [1e-2, 1e-3]}": "is empty",
+    "hyperparameters.learning_rate: {float: [0, 1], log: true}": "above zero",
+    "hyperparameters.learning_rate: {choice: [1], int: [1, 2]}": "exactly one of choice, int and float",
+    "hyperparameters.momentum: {float: [0, 0.9], when: {hyperparameters.optimizer: [sgd]}}": "no choice above it",
+}
+
+
+@pytest.mark.parametrize("entry", REFUSED)
+def test_a_space_that_makes_no_sense_is_refused_in_one_line(entry, tmp_path, bccd):
+    said = run(["search", *small(bccd), *conf(tmp_path, f"{{{entry}}}")], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "tuner.space" in said.stderr
+    assert REFUSED[entry] in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
 def test_too_many_failures_end_a_search(tmp_path, bccd):
     chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [1e+38, 2e+38, 3e+38]}}")
     said = run(["search", *small(bccd), "hyperparameters.optimizer=sgd", *chosen], cwd=tmp_path)
@@ -129,7 +146,7 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
     said = run(command, cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     found = [(trial.data.tags["trial"], trial.info.status) for trial in trials_in(tmp_path)]
-    assert sorted(found) == [("0", "FINISHED"), ("1", "FINISHED"), ("1", "KILLED"), ("2", "FINISHED")]
+    assert sorted(found) == [("0000", "FINISHED"), ("0001", "FINISHED"), ("0001", "KILLED"), ("0002", "FINISHED")]
     parent = parent_in(tmp_path)
     assert parent.info.status == "FINISHED"
     assert yaml.safe_load((tmp_path / "searches/mine/search.yaml").read_text())["parent_run"] == parent.info.run_id

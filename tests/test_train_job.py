@@ -115,6 +115,14 @@ def test_a_run_keeps_every_metric_of_validation_test_and_baseline(first):
         assert first.run.data.metrics[f"cost/{cost}"] > 0
 
 
+def test_a_second_run_finds_the_features_of_the_first_and_says_so(finished):
+    first, second = (done.run.data for done in finished)
+    assert first.metrics["cost/features_computed"] > 0
+    assert second.metrics["cost/features_computed"] == 0
+    assert first.tags["features"].startswith("head: stored (openvino")
+    assert "4 views of each image" in first.tags["features"]
+
+
 def test_epochs_of_all_stages_are_on_one_continuous_axis(first):
     history = MlflowClient().get_metric_history(first.run.info.run_id, "epoch/val_loss")
     assert [point.step for point in history] == [0, 1]
@@ -180,7 +188,7 @@ def test_a_kept_model_knows_its_classes_its_input_and_an_example(first):
 
 def test_the_same_configuration_gives_the_same_numbers_to_the_last_digit(finished):
     first, second = finished
-    timed = ("cost/images_per_second", "cost/train_seconds")
+    timed = ("cost/images_per_second", "cost/train_seconds", "cost/feature_seconds", "cost/features_computed")
     metrics = [{name: value for name, value in done.run.data.metrics.items() if name not in timed} for done in finished]
     assert metrics[0] == metrics[1]
     tables = [pd.read_parquet(done.artifacts / "predictions.parquet") for done in (first, second)]

@@ -11,12 +11,11 @@ from bloodcell.config import SearchConfig
 from bloodcell.evaluation.report import save_figure
 from bloodcell.evaluation.search_plots import best_so_far, importance_bars, parallel_coordinates
 from bloodcell.search.importance import hyperparameter_importance
-from bloodcell.search.space import written
 from bloodcell.search.tuner import direction
 from bloodcell.tracking.run import nested
 from bloodcell.tracking.study import Study
 
-OWN = ("trial", "status", "score")
+OWN = ("trial", "status", "score", "overrides")
 
 
 def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig) -> None:
@@ -27,7 +26,7 @@ def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig) -> 
     study
         The search's parent run.
     trials
-        One row for each trial: ``trial, status, score`` and its hyperparameters by their names.
+        One row for each trial: ``trial, status, score, overrides`` and its hyperparameters by their names.
     config
         The search's.
     """
@@ -48,8 +47,8 @@ def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig) -> 
         if len(finished):
             scores = finished["score"]
             place = int((scores if less_is_better else -scores).argmin())
-            best, chosen = finished.iloc[place], values.iloc[place].dropna()
-            settings = [f"{key}={written(value)}" for key, value in chosen.items() if not str(key).startswith("tuner/")]
+            best = finished.iloc[place]
+            settings = best["overrides"]
             (folder / "best.txt").write_text("\n".join(settings) + "\n", encoding="utf-8")
             lines.append(f"- Best: {objective} {best['score']:.4f}, trial {best['trial']}: `{' '.join(settings)}`")
             save_figure(parallel_coordinates(values, scores, objective=objective), folder, "parallel_coordinates")

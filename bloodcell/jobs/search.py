@@ -71,19 +71,24 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
     if is_worker():
         _search(tuner, config)
         return
-    if not goes_on(folder):
+    if goes_on(folder):
+        close_children(study, expected=None, interrupted=True)  # what was under way when the search was cut off
+    else:
         tuner.save()
-    finished = False
+    status = "FAILED"
     try:
         distributed(lambda: _search(tuner, config), n_workers=config.tuner.workers)
-        finished = True
         if config.tuner.final:
             _train_best(tuner, study, config, compose, prepared, folder)
+        status = "FINISHED"
+    except KeyboardInterrupt:
+        status = "KILLED"
+        raise
     finally:
-        entries = close_children(study, expected=None, interrupted=not finished)
+        interrupted = status == "KILLED"
+        entries = close_children(study, expected=None, interrupted=interrupted)
         keep_search(study, _trials(tuner), config=config)
-        table = end_study(study, entries, interrupted=not finished)
-        show_study(study, entries, table)
+        show_study(study, entries, end_study(study, entries, interrupted=interrupted, status=status))
 
 
 def _search(tuner: Search, config: SearchConfig) -> None:
@@ -118,7 +123,7 @@ def _train(
             config.tracking,
             parent_run=study.run_id,
             run_id=tuner.trial_runs[trial.trial_id],
-            run_name=f"trial {trial.trial_id}: {name}"[:250],
+            run_name=f"trial {int(trial.trial_id) + 1}: {name}"[:250],
             sweep_job=int(trial.trial_id),
         )
         outcome = train(
@@ -150,7 +155,8 @@ def _train_best(
     tuner: Search, study: Study, config: SearchConfig, compose: Composer, prepared: Prepared | None, folder: Path
 ) -> None:
     """Train the best configuration once more and keep its model, unless that was done before."""
-    finished = [trial for trial in tuner.oracle.trials.values() if trial.status == "COMPLETED"]
+    trials = tuner.oracle.trials
+    finished = [trials[name] for name in sorted(trials) if trials[name].status == "COMPLETED"]
     if not finished:
         return
     sign = -1 if direction(config.tuner.objective) == "min" else 1
@@ -170,13 +176,14 @@ def _train_best(
 
 
 def _trials(tuner: Search) -> pd.DataFrame:
-    """Return one row for each trial: ``trial, run_id, status, score`` and its hyperparameters by their names."""
+    """Return one row for each trial: ``trial, status, score, overrides`` and its hyperparameters by their names."""
     rows = []
     for name, trial in sorted(tuner.oracle.trials.items()):
         chosen = trial.hyperparameters
         active = {entry.name for entry in chosen.space if chosen.is_active(entry)}
         values = {key: value for key, value in chosen.values.items() if key in active}
-        rows.append({"trial": name, "status": str(trial.status), "score": trial.score, **values})
+        own = {"trial": name, "status": str(trial.status), "score": trial.score, "overrides": overrides_of(chosen)}
+        rows.append(own | values)
     table = pd.DataFrame(rows)
     if len(table):
         table["score"] = pd.to_numeric(table["score"])

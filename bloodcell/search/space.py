@@ -33,8 +33,13 @@ def hyperparameters(space: Mapping[str, SpaceEntry]) -> keras_tuner.HyperParamet
 
 def overrides_of(chosen: keras_tuner.HyperParameters) -> list[str]:
     """Return the overrides that give a trial its values, only of the settings that are active in it."""
-    active = {entry.name for entry in chosen.space if chosen.is_active(entry)}
-    made = [f"{key}={written(value)}" for key, value in chosen.values.items() if key in active]
+    active = {entry.name: entry for entry in chosen.space if chosen.is_active(entry)}
+    made = [
+        # Four digits are enough of a learning rate, and can be read.
+        f"{key}={written(float(f'{value:.4g}') if type(active[key]).__name__ == 'Float' else value)}"
+        for key, value in chosen.values.items()
+        if key in active
+    ]
     return [*made, f"hyperparameters.epochs={chosen.values[BUDGET]}"] if BUDGET in chosen.values else made
 
 

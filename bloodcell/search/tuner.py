@@ -1,5 +1,6 @@
 """keras-tuner's strategies over trials that are functions, kept so that a crash loses nothing that was finished."""
 
+import functools
 import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -98,6 +99,18 @@ def _whole(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
                     self.start_order.append(name)
                 if name not in self.end_order and self.trials[name].status not in unfinished:
                     self.end_order.append(name)
+            if isinstance(self, keras_tuner.oracles.GridSearchOracle):
+                _find_place(self)
 
     Whole.__name__ = oracle.__name__
     return Whole
+
+
+def _find_place(grid: keras_tuner.oracles.GridSearchOracle) -> None:
+    """Let a grid search go on: keras-tuner keeps its trials, but not where in the grid they are."""
+    order = functools.cmp_to_key(grid._compare)
+    tried = sorted(grid.trials, key=lambda name: order(grid.trials[name].hyperparameters.values))
+    grid._ordered_ids = type(grid._ordered_ids)()
+    for before, name in zip([None, *tried], tried, strict=False):
+        grid._ordered_ids.insert(name, before)
+    grid._populate_next = tried

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunStatus
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from numpy.typing import NDArray
 
 from bloodcell.config import TrackingConfig
@@ -211,7 +212,7 @@ def _under_way(
         )
     else:
         active = mlflow.start_run(run_id=run_id, nested=nested)
-        mlflow.set_tags(dict(tags))
+        mlflow.set_tags({**tags, MLFLOW_RUN_NAME: name})
     try:
         yield TrackedRun(run_id=active.info.run_id, experiment_id=experiment_id, store=store, folder=folder)
     except BaseException as error:

@@ -120,10 +120,10 @@ def close_children(study: Study, *, expected: int | None, interrupted: bool) -> 
     return [_entry(run) for run in _children(client, study.experiment_id, study.run_id)]
 
 
-def end_study(study: Study, entries: Sequence[Entry], *, interrupted: bool) -> pd.DataFrame:
+def end_study(study: Study, entries: Sequence[Entry], *, interrupted: bool, status: str | None = None) -> pd.DataFrame:
     """Keep the leaderboard with the parent run and end it; return the leaderboard.
 
-    The parent is FINISHED if all its runs are, KILLED if it was interrupted, else FAILED.
+    Where no ``status`` is given, the parent is FINISHED if all its runs are, KILLED if it was interrupted, else FAILED.
     """
     client = MlflowClient()
     table = leaderboard(entries)
@@ -142,7 +142,8 @@ def end_study(study: Study, entries: Sequence[Entry], *, interrupted: bool) -> p
     client.log_metric(study.run_id, "runs/failed", len(failed))
     if failed:
         client.set_tag(study.run_id, REASON_TAG, f"{len(failed)} of {len(entries)} runs did not finish")
-    client.set_terminated(study.run_id, "KILLED" if interrupted else "FAILED" if failed else "FINISHED")
+    by_runs = "KILLED" if interrupted else "FAILED" if failed else "FINISHED"
+    client.set_terminated(study.run_id, status or by_runs)
     return table
 
 

@@ -1,6 +1,7 @@
 """What a sweep's end looks like on the terminal."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -33,12 +34,16 @@ def _leaderboard(table: pd.DataFrame) -> Table:
     for name, row in zip(marked_runs(table), table.itertuples(), strict=True):
         drawn.add_row(
             name,
-            f"{row.val_accuracy:.3f}",
-            f"{row.test_accuracy:.3f}",
-            f"{row.test_balanced_accuracy:.3f}",
+            _figure(row.val_accuracy),
+            _figure(row.test_accuracy),
+            _figure(row.test_balanced_accuracy),
             f"{row.seconds:.0f} s",
         )
     drawn.add_section()
     baselines = table["baseline_accuracy"]
-    drawn.add_row("the majority class", "", f"{baselines.max():.3f}", "", "")
+    drawn.add_row("the majority class", "", _figure(baselines.max()), "", "")
     return drawn
+
+
+def _figure(value: Any) -> str:
+    return "–" if pd.isna(value) else f"{value:.3f}"

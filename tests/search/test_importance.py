@@ -22,7 +22,7 @@ def test_what_made_the_difference_comes_first_and_shares_sum_to_one():
     for name, scores in (("rate", np.log10(table["rate"])), ("optimizer", (table["optimizer"] == "adam") * 1.0)):
         found = hyperparameter_importance(table, pd.Series(scores))
         assert found.index[0] == name
-        assert found.iloc[0] > 0.8
+        assert found.iloc[0] > 0.7
         assert abs(found.sum() - 1) < 1e-9
         assert "constant" not in found
 
