@@ -41,6 +41,17 @@ class FunctionTuner(BaseTuner):
         self._train = train
         super().__init__(oracle=oracle, directory=str(directory.parent), project_name=directory.name, **kwargs)
 
+    def save(self) -> None:
+        """Save the strategy's state; the tuner has none of its own."""
+        if not self._is_worker():
+            self.oracle.save()
+        with replacing(Path(self._get_tuner_fname())) as partial:
+            partial.write_text(json.dumps(self.get_state()), encoding="utf-8")
+
+    def _get_tuner_fname(self) -> str:
+        # One for all, so that a search goes on whoever is the chief.
+        return str(Path(self.project_dir, "tuner.json"))
+
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> float | dict[str, float]:  # noqa: ARG002
         """Call the function."""
         return dict(self._train(trial))
