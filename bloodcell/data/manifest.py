@@ -58,7 +58,7 @@ def digest(manifest: pd.DataFrame) -> str:
     The order of the rows does not matter.
     """
     # No file name holds a NUL, so no two tables give the same text.
-    rows = manifest.loc[:, list(COLUMNS)].astype(str).agg("\0".join, axis="columns")
+    rows = map("\0".join, zip(*(manifest[column].astype(str) for column in COLUMNS), strict=True))
     return hashlib.sha256("\0".join(sorted(rows)).encode()).hexdigest()[:16]
 
 

@@ -6,14 +6,14 @@ depend on how they lie on the disk.
 
 import os
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from bloodcell.data.images import read_image
 from bloodcell.data.keypoints import find_keypoints
 from bloodcell.data.photographs import Photographs
-from bloodcell.data.provenance_store import Found, recall, remember
+from bloodcell.data.provenance_store import Found, recall, recall_photographs, remember
 from bloodcell.progress import track
 
 BATCH = 64
@@ -43,7 +43,10 @@ def recover_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
     list of str
         The name of each image's group: 16 hexadecimal digits.
     """
-    names, photographs = _named(_find(files, sha256s), sha256s)
+    photographs = recall_photographs(sha256s)
+    if photographs is None:
+        photographs = _numbers(_find(files, sha256s))
+    names = _named(photographs, sha256s)
     return [names[photographs[sha256]] for sha256 in sha256s]
 
 
@@ -61,7 +64,7 @@ def overlapping_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[tu
         Names of groups.
     """
     found = _find(files, sha256s)
-    names, _ = _named(found, sha256s)
+    names = _named(_numbers(found), sha256s)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         photographs = Photographs(pool)
         photographs.restore(found.members, found.thumbnails, found.representatives, settled=True)
@@ -78,18 +81,21 @@ def _find(files: Sequence[Path], sha256s: Sequence[str]) -> Found:
     return known
 
 
-def _named(found: Found, sha256s: Sequence[str]) -> tuple[dict[int, str], dict[str, int]]:
-    """Return the names of the photographs of some images, and each image's photograph.
+def _numbers(found: Found) -> dict[str, int]:
+    """Return the number of each image's photograph."""
+    return {sha256: member.photograph for sha256, member in zip(found.sha256s, found.members, strict=True)}
+
+
+def _named(photographs: Mapping[str, int], sha256s: Sequence[str]) -> dict[int, str]:
+    """Return the names of the photographs of some images.
 
     A photograph is named after the smallest digest of the images asked for, so that what else was looked at before does
     not show.
     """
-    members = dict(zip(found.sha256s, found.members, strict=True))
-    photographs = {sha256: members[sha256].photograph for sha256 in sorted(sha256s)}
     names: dict[int, str] = {}
-    for sha256, photograph in photographs.items():
-        names.setdefault(photograph, sha256[:DIGITS])
-    return names, photographs
+    for sha256 in sorted(sha256s):
+        names.setdefault(photographs[sha256], sha256[:DIGITS])
+    return names
 
 
 def _look_at_rest(content: dict[str, Path], known: Found | None) -> Found:

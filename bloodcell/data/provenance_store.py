@@ -5,7 +5,7 @@ import hashlib
 import logging
 import zipfile
 import zlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -62,20 +62,24 @@ def recall(sha256s: Collection[str]) -> Found | None:
     """Return what is remembered of most of these images, if anything is."""
     wanted = set(sha256s)
     best: tuple[int, Path] | None = None
-    for path in sorted(_folder().glob("[!.]*.npz")):  # not what another process is writing
-        try:
-            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                known = set(arrays["sha256s"].astype(str))
-        except TORN as error:
-            _discard(path, error)
-            continue
-        except OSError as error:
-            log.warning("%s cannot be read (%s)", path, error)
-            continue
+    for path, (digests,) in _remembered("sha256s"):
+        known = set(digests.astype(str))
         shared = len(wanted & known)
         if shared >= MIN_SHARED * min(len(wanted), len(known)) and shared > 0 and (best is None or shared > best[0]):
             best = shared, path
     return None if best is None else _read(best[1])
+
+
+def recall_photographs(sha256s: Collection[str]) -> dict[str, int] | None:
+    """Return the number of each image's photograph, if a search that came to its end had all of these images.
+
+    They are read at once, where what `recall` returns, to go on searching, is twenty kilobytes an image.
+    """
+    for _, (settled, digests, numbers) in _remembered("settled", "sha256s", "photographs"):
+        photographs = dict(zip(digests.astype(str).tolist(), numbers.tolist(), strict=True))
+        if settled and photographs.keys() >= set(sha256s):
+            return photographs
+    return None
 
 
 def remember(found: Found, *, instead_of: Sequence[str] = ()) -> None:
@@ -93,6 +97,20 @@ def remember(found: Found, *, instead_of: Sequence[str] = ()) -> None:
 def _folder() -> Path:
     versions = f"{METHOD_VERSION}-{DECODER_VERSION}-opencv-{cv2.__version__}-faiss-{faiss.__version__}"
     return cache_dir() / "photographs" / versions
+
+
+def _remembered(*names: str) -> Iterator[tuple[Path, list[NDArray[Any]]]]:
+    """Yield some arrays of everything that is remembered; what is torn is thrown away."""
+    for path in sorted(_folder().glob("[!.]*.npz")):  # not what another process is writing
+        try:
+            with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+                found = [arrays[name] for name in names]
+        except TORN as error:
+            _discard(path, error)
+        except OSError as error:
+            log.warning("%s cannot be read (%s)", path, error)
+        else:
+            yield path, found
 
 
 def _path(sha256s: Sequence[str]) -> Path:

@@ -97,12 +97,11 @@ def load_folders(
     classes = _common_classes(listings)
     root = Path(os.path.commonpath([listing.folder.resolve() for listing in listings.values()]))
 
-    below = {split: listing.folder.resolve().relative_to(root) for split, listing in listings.items()}
     rows = [
-        (file, _relative(file, listing, below[split]), label, split)
+        (file, path, label, split)
         for split, listing in listings.items()
         for label in classes
-        for file in listing.images[label]
+        for file, path in zip(listing.images[label], _relative(listing.images[label], listing, root), strict=True)
     ]
     table = pd.DataFrame(rows, columns=["file", "path", "label", "split"])
     table = table.join(inspect(table["file"].tolist()))
@@ -116,16 +115,14 @@ def load_folders(
         classes=classes,
         manifest=readable.loc[:, list(COLUMNS)].reset_index(drop=True),
         unreadable=table.loc[bad, ["path", "reason"]].reset_index(drop=True),
-        other_files=tuple(
-            _relative(file, listing, below[split]) for split, listing in listings.items() for file in listing.others
-        ),
+        other_files=tuple(path for listing in listings.values() for path in _relative(listing.others, listing, root)),
     )
 
 
 def _list(setting: str, folder: Path) -> _Listing:
     if not folder.is_dir():
         raise UserError(f"{setting}={folder}: no such folder; give one that holds a folder of images for each class")
-    entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry, below=folder))
+    entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry.name))
     class_folders = [entry for entry in entries if entry.is_dir()]
     if not class_folders:
         raise UserError(f"{setting}={folder}: holds no folders; put the images of each class in a folder of their own")
@@ -144,15 +141,16 @@ def _walk(folder: Path) -> list[Path]:
     # Folder by folder, each one's files sorted: the order in which Keras's ImageDataGenerator takes them.
     directories, seen = [], set()
     for directory, below, names in os.walk(folder, onerror=_raise, followlinks=True):
-        below.sort()
+        below[:] = sorted(name for name in below if not _hidden(name))
         place = os.path.realpath(directory)
         if place in seen:  # a link that leads back: these files were listed
             below.clear()
         else:
             seen.add(place)
             directories.append((directory, names))
-    files = (Path(directory, name) for directory, names in sorted(directories) for name in sorted(names))
-    return [file for file in files if not _hidden(file, below=folder)]
+    return [
+        Path(directory, name) for directory, names in sorted(directories) for name in sorted(names) if not _hidden(name)
+    ]
 
 
 def _is_unicode(name: str) -> bool:
@@ -167,15 +165,15 @@ def _raise(error: OSError) -> NoReturn:
     raise error
 
 
-def _hidden(path: Path, *, below: Path) -> bool:
-    return any(part.startswith(".") for part in path.relative_to(below).parts)
+def _hidden(name: str) -> bool:
+    return name.startswith(".")
 
 
-def _relative(file: Path, listing: _Listing, below: Path) -> str:
-    """Return a file's path below the root of all; the listing's folder is there at ``below``."""
-    path = below / file.relative_to(listing.folder)
+def _relative(files: Iterable[Path], listing: _Listing, root: Path) -> list[str]:
+    folder = listing.folder.resolve().relative_to(root)
+    paths = (folder / file.relative_to(listing.folder) for file in files)
     # Bytes that are not valid Unicode are shown escaped, so that the name can be printed and written.
-    return os.fsencode(path.as_posix()).decode(errors="backslashreplace")
+    return [os.fsencode(path.as_posix()).decode(errors="backslashreplace") for path in paths]
 
 
 def _check_apart(listings: Iterable[_Listing]) -> None:

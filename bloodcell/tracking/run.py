@@ -88,17 +88,20 @@ class TrackedRun:
         str
             The address to load it from, with ``mlflow.tensorflow.load_model`` or ``mlflow.pyfunc.load_model``.
         """
-        from mlflow.models import ModelSignature
+        from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
             outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(classes)))]),
         )
-        # mlflow.tensorflow logs the same Keras model as mlflow.keras, which fails with an input example.
-        logged = mlflow.tensorflow.log_model(
-            model,
+        logged = Model.log(
+            artifact_path=None,
             name="model",
+            flavor=_TensorFlowUntried,
+            flavor_name="mlflow.tensorflow",
+            validate_serving_input=False,
+            model=model,
             signature=signature,
             input_example=example,
             pip_requirements=requirements,
@@ -127,6 +130,19 @@ class TrackedRun:
         if self._waiting:
             MlflowClient().log_batch(self.run_id, metrics=self._waiting)
             self._waiting.clear()
+
+
+class _TensorFlowUntried:
+    """``mlflow.tensorflow``, which knows no way to leave out trying the example on the model loaded anew.
+
+    That takes as long as all else, and where it fails, nothing but a warning comes of it. (``mlflow.keras`` knows the
+    same models, but fails with an input example.)
+    """
+
+    @staticmethod
+    def save_model(*, validate_serving_input: bool, **arguments: Any) -> None:  # noqa: ARG004 - for `Model.log`
+        """Save a model as ``mlflow.tensorflow`` does."""
+        mlflow.tensorflow.save_model(**arguments)
 
 
 @contextmanager

@@ -11,12 +11,13 @@ all figures.
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+import command
 
 EPOCHS, TIMED = 15, 2
 SIZE, BATCH = 224, 32
@@ -41,33 +42,18 @@ def main(root: Path, weights: Path) -> None:
 
 def notebook(root: Path, weights: Path) -> dict[str, float]:
     """Train for two epochs as the notebook does, and evaluate on TEST."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     started = time.perf_counter()
-    import tensorflow as tf
+    training, validation, test = generators(root)
+    import keras
 
-    keras = tf.keras
-    preprocess = keras.applications.mobilenet_v2.preprocess_input
-    generator = keras.preprocessing.image.ImageDataGenerator(preprocessing_function=preprocess, validation_split=0.2)
-    asked = {"target_size": (SIZE, SIZE), "batch_size": BATCH, "class_mode": "categorical"}
-    training = generator.flow_from_directory(root / "TRAIN", subset="training", seed=0, **asked)
-    validation = generator.flow_from_directory(root / "TRAIN", subset="validation", shuffle=False, **asked)
-    test = generator.flow_from_directory(root / "TEST", shuffle=False, **asked)
-    application = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
-    application.load_weights(weights)
-    application.trainable = False
-    head = [
-        keras.layers.GlobalMaxPooling2D(),
-        keras.layers.Dense(256, activation="relu"),
-        keras.layers.Dense(len(training.class_indices), activation="softmax"),
-    ]
-    model = keras.Sequential([application, *head])
+    model = keras.Sequential([frozen_backbone(weights), *head(4)])
     model.compile(optimizer=keras.optimizers.Adam(1e-3), loss="categorical_crossentropy", metrics=["accuracy"])
     until_fit = time.perf_counter() - started
     ends = [time.perf_counter()]
     on_end = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: ends.append(time.perf_counter()))
-    history = model.fit(training, validation_data=validation, epochs=TIMED, verbose=2, callbacks=[on_end]).history
+    history = model.fit(training, validation_data=validation, epochs=TIMED, verbose=0, callbacks=[on_end]).history
     before_test = time.perf_counter()
-    _, accuracy = model.evaluate(test, verbose=2)
+    _, accuracy = model.evaluate(test, verbose=0)
     first, second = ends[1] - ends[0], ends[2] - ends[1]
     return {
         "seconds": until_fit + first + (EPOCHS - 1) * second + time.perf_counter() - before_test,
@@ -77,24 +63,55 @@ def notebook(root: Path, weights: Path) -> dict[str, float]:
     }
 
 
+def generators(root: Path) -> tuple[Any, Any, Any]:
+    """Return the notebook's training, validation and TEST batches."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import tensorflow as tf
+
+    preprocess = tf.keras.applications.mobilenet_v2.preprocess_input
+    make = tf.keras.preprocessing.image.ImageDataGenerator(preprocessing_function=preprocess, validation_split=0.2)
+    asked = {"target_size": (SIZE, SIZE), "batch_size": BATCH, "class_mode": "categorical"}
+    training = make.flow_from_directory(root / "TRAIN", subset="training", seed=0, **asked)
+    validation = make.flow_from_directory(root / "TRAIN", subset="validation", shuffle=False, **asked)
+    return training, validation, make.flow_from_directory(root / "TEST", shuffle=False, **asked)
+
+
+def frozen_backbone(weights: Path) -> Any:
+    """Return the notebook's MobileNetV2, frozen."""
+    import keras
+
+    application = keras.applications.MobileNetV2(include_top=False, weights=None, input_shape=(SIZE, SIZE, 3))
+    application.load_weights(weights)
+    application.trainable = False
+    return application
+
+
+def head(n_classes: int) -> list[Any]:
+    """Return the notebook's layers on top."""
+    import keras
+
+    return [
+        keras.layers.GlobalMaxPooling2D(),
+        keras.layers.Dense(256, activation="relu"),
+        keras.layers.Dense(n_classes, activation="softmax"),
+    ]
+
+
 def bloodcell(root: Path, weights: Path) -> dict[str, float]:
     """Run the command twice with a cache that holds everything but features at first."""
-    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bloodcell"
-    with tempfile.TemporaryDirectory() as scratch:
-        cache = Path(scratch, "cache")
-        shutil.copytree(usual, cache / "bloodcell", ignore=shutil.ignore_patterns("features"))
-        job = ["train", "experiment=notebook_mobilenetv2", f"data.root={root.resolve()}"]
-        command = [sys.executable, "-m", "bloodcell", *job, f"backbone.weights={weights.resolve()}"]
-        found: dict[str, float] = {}
+    job = ["train", "experiment=notebook_mobilenetv2", f"data.root={root.resolve()}"]
+    found: dict[str, float] = {}
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        command.copy_cache(scratch / "cache")
         for kind in ("cold", "warm"):
-            started = time.perf_counter()
-            environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
-            subprocess.run(command, cwd=scratch, env=environment, check=True, stdout=sys.stderr)
-            found[f"{kind}_seconds"] = time.perf_counter() - started
-            metrics = max(Path(scratch).glob("outputs/*/*/artifacts/metrics.json"), key=os.path.getmtime)
-            figures = json.loads(metrics.read_text())
+            cost = command.bloodcell(
+                *job, f"backbone.weights={weights.resolve()}", folder=scratch, cache=scratch / "cache"
+            )
+            figures = command.newest("outputs/*/*/artifacts/metrics.json", scratch)
+            found[f"{kind}_seconds"] = cost.seconds
             found |= {f"{kind}_{split}_accuracy": figures[split]["accuracy"] for split in ("val", "test")}
-        return found
+    return found
 
 
 if __name__ == "__main__":
