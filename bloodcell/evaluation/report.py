@@ -17,6 +17,8 @@ from bloodcell.evaluation.predictions import label_indices, most_confident_error
 
 N_ERRORS = 16
 DPI = 120
+COMPRESSION = 4
+"""Of PNG files: they are 2 % smaller at Pillow's own 6, which takes twice as long."""
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
@@ -91,4 +93,9 @@ def write_report(
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as ``plots/name.png`` in a folder."""
     (folder / "plots").mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / "plots" / f"{name}.png", dpi=DPI)
+    if (layout := figure.get_layout_engine()) is not None:
+        # Saving would draw the whole figure once more to lay it out.
+        figure.set_dpi(DPI)
+        layout.execute(figure)
+        figure.set_layout_engine("none")
+    figure.savefig(folder / "plots" / f"{name}.png", dpi=DPI, pil_kwargs={"compress_level": COMPRESSION})
