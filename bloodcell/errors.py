@@ -26,6 +26,6 @@ class FindingsError(UserError):
 
 
 class SearchFailedError(UserError):
-    """Too many trials of a search failed one after the other; the message says why the last did."""
+    """A search ended before its time; the message says why."""
 
     exit_code: ClassVar[int] = 1

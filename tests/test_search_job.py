@@ -1,5 +1,6 @@
 """A search from the command line to the store, as a user would run it, kill it and go on."""
 
+import shlex
 import signal
 import time
 from pathlib import Path
@@ -75,6 +76,20 @@ def test_the_parent_holds_what_the_search_came_to(searched):
     assert "2 of 3 trials finished" in parent.data.tags["mlflow.note.content"]
 
 
+def test_the_best_configuration_is_kept_as_the_command_that_trains_it(searched):
+    workplace, _, _ = searched
+    (file,) = artifacts_of(parent_in(workplace)).rglob("best.txt")
+    program, *command = shlex.split(file.read_text())
+    assert program == "bloodcell"
+    said = run([*command, "--cfg", "job"], cwd=workplace)
+    assert said.returncode == 0, said.stderr
+    config = yaml.safe_load(said.stdout)
+    trials = pd.read_csv(next(artifacts_of(parent_in(workplace)).rglob("trials.csv")))
+    best = trials.loc[trials["score"].idxmax(), "hyperparameters.learning_rate"]
+    assert config["hyperparameters"]["learning_rate"] == best
+    assert config["hyperparameters"]["optimizer"] == "sgd"
+
+
 def test_only_the_best_once_more_keeps_a_model(searched):
     workplace, _, _ = searched
     (final,) = [found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "the best once more"]
@@ -102,7 +117,7 @@ def test_a_space_that_the_schema_refuses_is_told_before_anything_starts(tmp_path
     chosen = conf(tmp_path, "{head.dropout: {float: [0.0, 1.5]}}")
     said = run(["search", *small(bccd), *chosen], cwd=tmp_path)
     assert said.returncode == 2
-    assert "tuner.space: head.dropout=1.5: head.dropout=1.5: must be less than 1" in said.stderr
+    assert "tuner.space: head.dropout=1.5: must be less than 1" in said.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"conf"}
 
 

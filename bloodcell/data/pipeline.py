@@ -17,6 +17,9 @@ from bloodcell.data.manifest import ImageSet
 
 Dataset = Any  # TensorFlow ships no types
 
+N_READERS = os.cpu_count() or 1
+"""How many images are read at a time."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
@@ -74,9 +77,9 @@ def evaluation_batches(samples: Samples, *, batch_size: int) -> Dataset:
     files = [os.fspath(file) for file in samples.files]
     labels = tf.one_hot(samples.labels, samples.n_classes)
     loaded = tf.data.Dataset.from_tensor_slices((files, labels)).map(
-        lambda file, label: (_load(file, samples), label), num_parallel_calls=tf.data.AUTOTUNE, deterministic=True
+        lambda file, label: (_load(file, samples), label), num_parallel_calls=N_READERS, deterministic=True
     )
-    return loaded.batch(batch_size).prefetch(2)
+    return settled(loaded.batch(batch_size).prefetch(2))
 
 
 def training_batches(
@@ -117,10 +120,10 @@ def training_batches(
             return image, labels[index]
 
         in_order = tf.data.Dataset.from_tensor_slices(order)
-        made = in_order.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size)
+        made = in_order.map(view, num_parallel_calls=N_READERS, deterministic=True).batch(batch_size)
         return made.take(steps_per_epoch or -1)
 
-    return tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch).prefetch(2)
+    return settled(tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch).prefetch(2))
 
 
 def view_batches(
@@ -160,7 +163,8 @@ def view_batches(
         return image
 
     chosen = tf.data.Dataset.from_tensor_slices((indices, views))
-    return chosen.map(view, num_parallel_calls=tf.data.AUTOTUNE, deterministic=True).batch(batch_size).prefetch(2)
+    made = chosen.map(view, num_parallel_calls=N_READERS, deterministic=True).batch(batch_size)
+    return settled(made.prefetch(2))
 
 
 def views(
@@ -179,6 +183,17 @@ def views(
         for view in range(1, n_views + 1)
     ]
     return [tf.cast(tf.round(view), tf.uint8).numpy() for view in (image, *made)]
+
+
+def settled(dataset: Dataset) -> Dataset:
+    """Keep TensorFlow from looking for better settings of a pipeline while it runs.
+
+    Whoever is done with a pipeline before its end would wait until that search takes its next look: ten seconds and
+    more after a training of a minute.
+    """
+    options = tf.data.Options()
+    options.autotune.enabled = False
+    return dataset.with_options(options)
 
 
 def resize(image: Tensor, *, input_size: int, interpolation: str) -> Tensor:

@@ -31,7 +31,13 @@ def fold_configs(config: TrainConfig, *, n_folds: int) -> list[TrainConfig]:
 
 
 def train_folds(
-    tracked: TrackedRun, learner: Learner, *, prepared: Prepared, configs: Sequence[TrainConfig], label: str
+    tracked: TrackedRun,
+    learner: Learner,
+    *,
+    prepared: Prepared,
+    configs: Sequence[TrainConfig],
+    label: str,
+    in_short: bool,
 ) -> list[FoldResult]:
     """Train fold after fold; what is finished stays on disk and in MLflow if a later one fails.
 
@@ -47,6 +53,8 @@ def train_folds(
         One for each fold.
     label
         What stands before the fold's name where progress is shown.
+    in_short
+        As for `bloodcell.training.trainer.train`.
     """
     results: list[FoldResult] = []
     for number, (part, config) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
@@ -69,6 +77,7 @@ def train_folds(
                     config=config,
                     fold=number,
                     label=f"{label}fold {number} of {len(configs)}: ",
+                    in_short=in_short,
                 )
             )
     return results

@@ -59,6 +59,8 @@ class FoldResult:
         Parameters, FLOPs, megabytes, images per second, seconds of training.
     best_epoch
         Counted from 0 over all stages.
+    features
+        Where each stage's input came from, for people.
     run_id, model_uri
         Where MLflow keeps the run and the model; no address where it keeps no model.
     """
@@ -66,6 +68,7 @@ class FoldResult:
     outcome: Outcome
     cost: Mapping[str, float]
     best_epoch: int
+    features: str
     run_id: str
     model_uri: str
 
@@ -130,6 +133,7 @@ def train_fold(
     config: TrainConfig,
     fold: int | None = None,
     label: str = "",
+    in_short: bool = False,
 ) -> FoldResult:
     """Train on one split, evaluate on validation and test, write everything into the run's folder and keep it.
 
@@ -149,6 +153,8 @@ def train_fold(
         The fold of a cross-validation, from 1.
     label
         What stands before the stages' names where progress is shown.
+    in_short
+        As for `bloodcell.training.trainer.train`.
     """
     images, settings, classifier = prepared.images, config.hyperparameters, learner.classifier
     artifacts = tracked.folder / "artifacts"
@@ -176,6 +182,7 @@ def train_fold(
         steps_per_epoch=config.debug.steps_per_epoch,
         listeners=[tracked.log_epoch],
         label=label,
+        in_short=in_short,
     )
     seconds = time.perf_counter() - started
     _draw_history(trained, config, artifacts)
@@ -199,13 +206,15 @@ def train_fold(
     write_outcome(outcome, images=images, folder=artifacts)
     keep_outcome(tracked, outcome, classes=images.classes)
     cost = asdict(measure_cost(classifier.core)) | {"train_seconds": seconds} | _feature_cost(learner)
-    tracked.tag("features", "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items()))
+    features = "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items())
+    tracked.tag("features", features)
     tracked.log_metrics(cost, prefix="cost")
     tracked.log_folder(artifacts)
     return FoldResult(
         outcome=outcome,
         cost=cost,
         best_epoch=trained.best_epoch,
+        features=features,
         run_id=tracked.run_id,
         model_uri=_keep_model(tracked, classifier, images, samples["train"]) if config.log_model else "",
     )

@@ -100,7 +100,13 @@ def keep_outcome(tracked: TrackedRun, outcome: Outcome, *, classes: Sequence[str
 
 
 def show_outcome(
-    outcome: Outcome, *, config: TrainConfig, prepared: Prepared, tracked: TrackedRun, models: Sequence[str]
+    outcome: Outcome,
+    *,
+    config: TrainConfig,
+    prepared: Prepared,
+    tracked: TrackedRun,
+    models: Sequence[str],
+    features: str,
 ) -> None:
     """Print the figures and where to look next.
 
@@ -114,6 +120,8 @@ def show_outcome(
         The run.
     models
         Where to load the model from, or that of each fold.
+    features
+        Where the stages' input came from.
     """
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(outcome, title=f"{config.backbone.name}, {prepared.split} split"))
@@ -121,6 +129,7 @@ def show_outcome(
         console.print(line)
     if outcome.leak.sentence:
         console.print(f"Careful: {outcome.leak.sentence}", markup=False)
+    console.print(f"Features    {features}", markup=False)
     console.print(f"Look at it  {_ui(config.tracking, tracked.store)}", markup=False)
     others = f" (fold 1; the other {len(models) - 1} are in folds.csv)" if len(models) > 1 else ""
     load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"

@@ -58,13 +58,14 @@ def check_space(config: SearchConfig, compose: Composer) -> None:
     UserError
         If one is refused.
     """
+    for key in config.tuner.space:
+        if key.partition(".")[0] in ("tuner", "tracking"):
+            raise UserError(f"tuner.space: {key} is no setting of a training")
     for overrides in probes(config.tuner.space):
-        if overrides[-1].startswith(("tuner", "tracking")):
-            raise UserError(f"tuner.space: {overrides[-1].partition('=')[0]} is no setting of a training")
         try:
             compose(overrides)
         except UserError as error:
-            raise UserError(f"tuner.space: {' '.join(overrides)}: {error}") from error
+            raise UserError(f"tuner.space: {error}") from error
 
 
 def open_search(config: SearchConfig, folder: Path, *, is_worker: bool) -> Study:

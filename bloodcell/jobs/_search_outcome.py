@@ -1,5 +1,7 @@
 """What came out of a search: kept with its parent run."""
 
+import shlex
+from collections.abc import Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -18,8 +20,8 @@ from bloodcell.tracking.study import Study
 OWN = ("trial", "status", "score", "overrides")
 
 
-def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig) -> None:
-    """Keep the trials as a table and as pictures, the space, and the best configuration as an experiment.
+def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig, given: Sequence[str]) -> None:
+    """Keep the trials as a table and as pictures, the space, and the command that trains the best configuration.
 
     Parameters
     ----------
@@ -29,6 +31,8 @@ def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig) -> 
         One row for each trial: ``trial, status, score, overrides`` and its hyperparameters by their names.
     config
         The search's.
+    given
+        The overrides that it was started with.
     """
     if trials.empty:
         return
@@ -49,7 +53,9 @@ def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig) -> 
             place = int((scores if less_is_better else -scores).argmin())
             best = finished.iloc[place]
             settings = best["overrides"]
-            (folder / "best.txt").write_text("\n".join(settings) + "\n", encoding="utf-8")
+            others = [override for override in given if not override.lstrip("+~").startswith("tuner")]
+            command = shlex.join(["bloodcell", "train", *others, *settings])
+            (folder / "best.txt").write_text(f"{command}\n", encoding="utf-8")
             lines.append(f"- Best: {objective} {best['score']:.4f}, trial {best['trial']}: `{' '.join(settings)}`")
             save_figure(parallel_coordinates(values, scores, objective=objective), folder, "parallel_coordinates")
             importance = hyperparameter_importance(values, scores)

@@ -8,6 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
+from bloodcell.errors import SearchFailedError
+
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 """What keras-tuner reads: who this process is (``chief``, or any other name for a worker), and where the chief is."""
 
@@ -21,6 +23,11 @@ def distributed(search: Callable[[], None], *, n_workers: int) -> None:
     """Search in this process, or be the chief of so many workers that run the same command.
 
     A worker that ends early takes no other down; its trial is repeated when the search goes on.
+
+    Raises
+    ------
+    SearchFailedError
+        If a worker ended early.
     """
     if n_workers == 1 or "KERASTUNER_ORACLE_IP" in os.environ:
         search()
@@ -48,6 +55,10 @@ def distributed(search: Callable[[], None], *, n_workers: int) -> None:
             worker.wait()
         for name in ENVIRONMENT:
             os.environ.pop(name, None)
+    if early := sum(worker.returncode != 0 for worker in workers):
+        raise SearchFailedError(
+            f"tuner.workers={n_workers}: {early} of them ended early, see above; start again, which goes on"
+        )
 
 
 def _arguments() -> list[str]:

@@ -11,9 +11,7 @@ A search that was cut off goes on when the same command is given again. How a sp
 conf/tuner/head.yaml.
 """
 
-import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,10 +25,11 @@ from bloodcell.errors import SearchFailedError
 from bloodcell.jobs._images import Prepared, prepare_images
 from bloodcell.jobs._search import Composer, check_space, for_training, goes_on, open_search, remember
 from bloodcell.jobs._search_outcome import keep_search
+from bloodcell.jobs._search_progress import SearchProgress
 from bloodcell.jobs._workers import distributed, is_worker
 from bloodcell.jobs.train import train
 from bloodcell.search.space import overrides_of
-from bloodcell.search.tuner import FunctionTuner, build_oracle, direction
+from bloodcell.search.tuner import FunctionTuner, build_oracle
 from bloodcell.tracking.run import reason_of, short
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import Study, close_children, end_study
@@ -64,9 +63,10 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
     study = open_search(config, folder, is_worker=is_worker())
     tuner = Search(
         build_oracle(config.tuner),
-        train=lambda trial: _train(trial, tuner, study, config, compose, prepared, folder),
+        train=lambda trial: _train(trial, tuner, study, config, compose, prepared, folder, progress),
         directory=folder.resolve(),
     )
+    progress = _progress(tuner, config)
     tuner.track(experiment_id=study.experiment_id, parent_run_id=study.run_id, prefix="trial/")
     if is_worker():
         _search(tuner, config)
@@ -87,7 +87,7 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
     finally:
         interrupted = status == "KILLED"
         entries = close_children(study, expected=None, interrupted=interrupted)
-        keep_search(study, _trials(tuner), config=config)
+        keep_search(study, _trials(tuner), config=config, given=compose.overrides)
         show_study(study, entries, end_study(study, entries, interrupted=interrupted, status=status))
 
 
@@ -112,55 +112,61 @@ def _train(
     compose: Composer,
     prepared: Prepared | None,
     folder: Path,
+    progress: SearchProgress,
 ) -> Mapping[str, float]:
     overrides = overrides_of(trial.hyperparameters)
-    name = ", ".join(map(short, overrides))
-    say = _speaker(trial, config, name)
-    started = time.monotonic()
+    number, name = int(trial.trial_id) + 1, ", ".join(map(short, overrides))
+    progress.begin()
     try:
         chosen = compose(overrides)
         tracking = replace(
             config.tracking,
             parent_run=study.run_id,
             run_id=tuner.trial_runs[trial.trial_id],
-            run_name=f"trial {int(trial.trial_id) + 1}: {name}"[:250],
-            sweep_job=int(trial.trial_id),
+            run_name=f"trial {number}: {name}"[:250],
+            sweep_job=number - 1,
         )
         outcome = train(
             replace(for_training(chosen), tracking=tracking),
             output_dir=folder / f"trial_{trial.trial_id}" / "run",
             prepared=prepared,
+            in_short=True,
         )
     except Exception as error:
-        say(f"failed: {reason_of(error)}")
+        progress.failed(number, name, reason_of(error))
         raise FailedTrialError(reason_of(error)) from error
     figure = config.tuner.objective.partition("/")[2]
     of_folds = [fold["val"][figure] for fold in outcome.folds] or [outcome.metrics["val"][figure]]
     value = sum(of_folds) / len(of_folds)
-    say(f"{config.tuner.objective} {value:.4f} after {time.monotonic() - started:.0f} s")
+    progress.finished(number, name, value)
     return {config.tuner.objective: value}
 
 
-def _speaker(trial: Trial, config: SearchConfig, name: str) -> Callable[[str], None]:
-    most = None if isinstance(config.tuner, HyperbandTuner) else config.tuner.max_trials
-    of = "" if most is None else f" of {most}"
+def _progress(tuner: Search, config: SearchConfig) -> SearchProgress:
+    best = None if is_worker() else _best(tuner)
+    return SearchProgress(
+        objective=config.tuner.objective,
+        n_trials=None if isinstance(config.tuner, HyperbandTuner) else config.tuner.max_trials,
+        n_workers=config.tuner.workers,
+        best=best and best.score,
+    )
 
-    def say(what: str) -> None:
-        print(f"trial {int(trial.trial_id) + 1}{of}: {name}: {what}", file=sys.stderr, flush=True)
 
-    return say
+def _best(tuner: Search) -> Trial | None:
+    """Return the best of the finished trials, the first of equals."""
+    trials = tuner.oracle.trials
+    finished = [trials[name] for name in sorted(trials) if trials[name].status == "COMPLETED"]
+    sign = -1 if tuner.oracle.objective.direction == "min" else 1
+    return max(finished, key=lambda trial: sign * trial.score, default=None)
 
 
 def _train_best(
     tuner: Search, study: Study, config: SearchConfig, compose: Composer, prepared: Prepared | None, folder: Path
 ) -> None:
     """Train the best configuration once more and keep its model, unless that was done before."""
-    trials = tuner.oracle.trials
-    finished = [trials[name] for name in sorted(trials) if trials[name].status == "COMPLETED"]
-    if not finished:
+    best = _best(tuner)
+    if best is None:
         return
-    sign = -1 if direction(config.tuner.objective) == "min" else 1
-    best = max(finished, key=lambda trial: sign * trial.score)
     overrides = overrides_of(best.hyperparameters)
     wanted = {"overrides": overrides, "test": config.tuner.final_test}
     state = yaml.safe_load((folder / "search.yaml").read_text(encoding="utf-8"))

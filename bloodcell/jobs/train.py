@@ -31,7 +31,9 @@ def run(config: TrainConfig, *, output_dir: Path) -> float:
     return train(config, output_dir=output_dir).metrics["val"]["accuracy"]
 
 
-def train(config: TrainConfig, *, output_dir: Path, prepared: Prepared | None = None) -> Outcome:
+def train(
+    config: TrainConfig, *, output_dir: Path, prepared: Prepared | None = None, in_short: bool = False
+) -> Outcome:
     """Train, evaluate and keep one model, or one for each fold.
 
     Parameters
@@ -42,6 +44,8 @@ def train(config: TrainConfig, *, output_dir: Path, prepared: Prepared | None = 
         The run's folder.
     prepared
         The configuration's images, where they are at hand.
+    in_short
+        Whether this is one training of many: no line for each epoch, no warning, no figures at the end.
 
     Everything that a user can get wrong is found before the run starts, so a refused configuration leaves nothing.
     The run's folder is written first, MLflow second, so a lost store loses nothing.
@@ -63,28 +67,29 @@ def train(config: TrainConfig, *, output_dir: Path, prepared: Prepared | None = 
         tags=tags_of(config, prepared, learner.classifier) | {"output_dir": str(output_dir)},
         folder=output_dir,
     ) as tracked:
-        _warn(prepared, config)
+        _warn(prepared, in_short=in_short or config.tracking.sweep_job is not None)
         write_inputs(config, prepared, learner, output_dir / "artifacts")
         keep_inputs(tracked, config, prepared)
         label = "" if config.tracking.sweep_job is None else f"{config.tracking.sweep_job}: "
         if prepared.folds:
-            results = train_folds(tracked, learner, prepared=prepared, configs=configs, label=label)
+            results = train_folds(tracked, learner, prepared=prepared, configs=configs, label=label, in_short=in_short)
             outcome = keep_cross_validation(tracked, results, prepared=prepared, config=config)
         else:
-            results = [train_fold(tracked, learner, prepared=prepared, config=config, label=label)]
+            results = [train_fold(tracked, learner, prepared=prepared, config=config, label=label, in_short=in_short)]
             outcome = results[0].outcome
-    if config.tracking.sweep_job is None:
+    if not in_short and config.tracking.sweep_job is None:
         models = [result.model_uri for result in results]
-        show_outcome(outcome, config=config, prepared=prepared, tracked=tracked, models=models)
+        features = results[0].features
+        show_outcome(outcome, config=config, prepared=prepared, tracked=tracked, models=models, features=features)
     return outcome
 
 
-def _warn(prepared: Prepared, config: TrainConfig) -> None:
+def _warn(prepared: Prepared, *, in_short: bool) -> None:
     """Say before hours of training that its figures will be worth less than they look."""
     if not prepared.leak.sentence:
         return
     log.warning(prepared.leak.sentence)
-    if config.tracking.sweep_job is None:
+    if not in_short:
         print(f"bloodcell: careful: {prepared.leak.sentence}", file=sys.stderr)
 
 

@@ -55,7 +55,9 @@ class Classifier:
         return keras.Model(images, features, name="frozen_part")
 
     def trained_part(self, boundary: int | None, *, train_statistics: bool = False) -> keras.Model:
-        """Freeze the backbone up to a boundary and return the model from `frozen_part`'s features to probabilities.
+        """Freeze the backbone up to a boundary and return the model from features to probabilities.
+
+        Features are the columns `used` of those of `frozen_part`.
 
         Parameters
         ----------
@@ -66,9 +68,10 @@ class Classifier:
             acts), rather than working as in inference.
         """
         self._freeze(boundary)
-        features = keras.Input((self.feature_width(boundary),), dtype="float32", name="features")
+        width = len(range(self.feature_width(boundary))[self.used(boundary)])
+        features = keras.Input((width,), dtype="float32", name="features")
         if boundary is None:
-            return self._model(features, self.head.from_pooled(features))
+            return self._model(features, self.head.stacked(features))
         crossing, above = cut_at(self.backbone.application, boundary).above()
         trained = above if train_statistics else _Inference(above)
         return self._model(features, self.head(trained(crossing(features))))
@@ -85,6 +88,10 @@ class Classifier:
         """Return how many numbers `frozen_part` makes of an image."""
         application = self.backbone.application
         return 2 * application.output_shape[-1] if boundary is None else cut_at(application, boundary).width
+
+    def used(self, boundary: int | None) -> slice:
+        """Return which columns of `frozen_part`'s features `trained_part` takes."""
+        return slice(None) if boundary is not None else self.head.used(self.backbone.application.output_shape[-1])
 
     def frozen_digest(self, boundary: int | None) -> str:
         """Return 16 hexadecimal digits that change with any weight below the boundary."""

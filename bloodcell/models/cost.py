@@ -30,7 +30,7 @@ class Cost:
     images_per_second: float
 
 
-def measure_cost(core: keras.Model, *, batch_size: int = 32, seconds: float = 0.5) -> Cost:
+def measure_cost(core: keras.Model, *, batch_size: int = 8, seconds: float = 0.3) -> Cost:
     """Count a model's parameters and operations, and time it for about so many seconds on made-up images."""
     images = tf.zeros((batch_size, *core.input_shape[1:]))
     predict = _traced(core, batch_size=batch_size)

@@ -33,7 +33,7 @@ class Head:
 
     def __call__(self, feature_maps: Any) -> Any:
         """Return probabilities (batch, n_classes) from feature maps (batch, h, w, c)."""
-        return self._stacked(self.pool(feature_maps))
+        return self.stacked(self.pool(feature_maps))
 
     def pool(self, feature_maps: Any) -> Any:
         """Return the features that the stack takes, (batch, c) or (batch, 2 c)."""
@@ -49,16 +49,16 @@ class Head:
         """Return the averages and beside them the maxima, (batch, 2 c)."""
         return self.join([self.average(feature_maps), self.maximum(feature_maps)])
 
-    def from_pooled(self, features: Any) -> Any:
-        """Return probabilities (batch, n_classes) from what `pooled` returns."""
-        channels = features.shape[-1] // 2
-        parts = {"average": features[:, :channels], "max": features[:, channels:], "both": features}
-        return self._stacked(parts[self.pooling])
+    def used(self, channels: int) -> slice:
+        """Return which of the 2 c columns of `pooled` the stack takes."""
+        columns = {"average": slice(channels), "max": slice(channels, None), "both": slice(None)}
+        return columns[self.pooling]
 
-    def _stacked(self, tensor: Any) -> Any:
+    def stacked(self, features: Any) -> Any:
+        """Return probabilities (batch, n_classes) from pooled features, those that are `used`."""
         for layer in self.stack:
-            tensor = layer(tensor)
-        return tensor
+            features = layer(features)
+        return features
 
 
 def build_head(*, pooling: str, hidden_units: Sequence[int], dropout: float, n_classes: int) -> Head:

@@ -44,11 +44,18 @@ def overrides_of(chosen: keras_tuner.HyperParameters) -> list[str]:
 
 
 def probes(space: Mapping[str, SpaceEntry]) -> Iterator[list[str]]:
-    """Yield overrides that try every choice and the ends of every range, each once, with what it depends on."""
+    """Yield overrides, as few as possible, that try every choice and the ends of every range.
+
+    Settings that depend on others are tried by themselves, with what they depend on.
+    """
+    values = {key: entry.choice or entry.int or entry.float or () for key, entry in space.items()}
+    always = [key for key, entry in space.items() if not entry.when]
+    for number in range(max((len(values[key]) for key in always), default=0)):
+        yield [f"{key}={written(values[key][number % len(values[key])])}" for key in always]
     for key, entry in space.items():
-        conditions = [f"{other}={written(values[0])}" for other, values in entry.when.items()]
-        for value in entry.choice or entry.int or entry.float or ():
-            yield [*conditions, f"{key}={written(value)}"]
+        conditions = [f"{other}={written(some[0])}" for other, some in entry.when.items()]
+        if conditions:
+            yield from ([*conditions, f"{key}={written(value)}"] for value in values[key])
 
 
 def written(value: Any) -> str:

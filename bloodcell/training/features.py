@@ -47,7 +47,7 @@ class Features:
     Attributes
     ----------
     rows
-        All rows of the shelf, memory-mapped, shape (n, width).
+        All rows of the shelf, memory-mapped, shape (n, width), of them the columns that the classifier uses.
     places
         Where the views of each sample are in it, shape (n_samples, n_views), int64.
     """
@@ -161,7 +161,8 @@ class FeatureSource:
                 rows, places = shelf.find(keys)
             if (places < 0).any():
                 raise UserError("features.dir: the disk does not give back what was written to it; give another folder")
-        return Features(rows=rows, places=places.reshape(len(samples), len(numbers)))
+        used = self._classifier.used(boundary)
+        return Features(rows=rows[:, used], places=places.reshape(len(samples), len(numbers)))
 
     def _compute(
         self,

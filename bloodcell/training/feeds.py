@@ -14,7 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.data.augmentation import Augmentation
-from bloodcell.data.pipeline import Dataset, Samples, evaluation_batches, training_batches
+from bloodcell.data.pipeline import Dataset, Samples, evaluation_batches, settled, training_batches
 from bloodcell.models.classifier import Classifier
 from bloodcell.training.feature_store import NoRoom
 from bloodcell.training.features import Features, FeatureSource
@@ -233,7 +233,7 @@ def _batches(
     made = tf.data.Dataset.from_generator(handed_over, output_signature=signature)
     made = made.flat_map(lambda *several: tf.data.Dataset.from_tensor_slices(several))
     # Or Keras would look for the end, and complain of having found it.
-    return made.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(4)
+    return settled(made.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(4))
 
 
 def _divisor(steps: int) -> int:

@@ -1,5 +1,6 @@
 """The trainer: stage after stage, each an ordinary Keras ``fit``."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
@@ -23,6 +24,8 @@ from bloodcell.training.feeds import evaluation_feed, stage_feed
 from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
 from bloodcell.training.stages import Stage, lowest_boundary
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,6 +98,7 @@ def train(
     steps_per_epoch: int | None = None,
     listeners: Sequence[EpochListener] = (),
     label: str = "",
+    in_short: bool = False,
 ) -> Trained:
     """Train a classifier, stage after stage, each from the best weights so far.
 
@@ -120,6 +124,8 @@ def train(
         Called after each epoch.
     label
         What stands before the stage's name where progress is shown, to tell runs apart.
+    in_short
+        Whether progress is a bar on a terminal and nothing else, as where this is one training of many.
 
     Raises
     ------
@@ -164,7 +170,7 @@ def train(
             steps_per_execution=feed.steps_per_execution,
         )
         record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
-        with closing(EpochProgress(stage=f"{label}{stage.name}")) as progress:
+        with closing(EpochProgress(stage=f"{label}{stage.name}", in_short=in_short)) as progress:
             feed.model.fit(
                 feed.training,
                 steps_per_epoch=steps,
@@ -226,6 +232,13 @@ class _Recorder(keras.callbacks.Callback):
     ) -> None:
         super().__init__()
         self._stage, self._checkpoints, self._epochs, self._listeners = stage, checkpoints, epochs, listeners
+        self._stepped = False
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
+        """Say once that training goes."""
+        if not self._stepped:
+            log.info("stage %s: first steps taken", self._stage.name)
+            self._stepped = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         metrics = {name: float(value) for name, value in (logs or {}).items()}

@@ -1,0 +1,64 @@
+"""What the benchmarks share: commands as a user runs them, each in a process of its own, and what they cost."""
+
+import json
+import os
+import shutil
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cost:
+    """What a process cost.
+
+    Attributes
+    ----------
+    seconds
+        From its start to its exit.
+    cpu_seconds
+        Of all cores.
+    gib
+        The most memory that was resident, in GiB.
+    """
+
+    seconds: float
+    cpu_seconds: float
+    gib: float
+
+
+def bloodcell(*arguments: str, folder: Path, cache: Path) -> Cost:
+    """Run the command in a folder, with a cache of its own; what it prints goes to the error output."""
+    return cost_of([sys.executable, "-m", "bloodcell", *arguments], folder=folder, cache=cache)
+
+
+def cost_of(command: Sequence[str], *, folder: Path, cache: Path) -> Cost:
+    """Run any command, and stop here if it fails."""
+    environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
+    started = time.perf_counter()
+    process = os.posix_spawn(
+        "/usr/bin/env",
+        ["env", "-C", str(folder), *command],
+        environment,
+        file_actions=[(os.POSIX_SPAWN_DUP2, 2, 1)],
+    )
+    _, status, used = os.wait4(process, 0)
+    seconds = time.perf_counter() - started
+    if status:
+        raise SystemExit(f"{' '.join(command)}: failed, see above")
+    return Cost(seconds=seconds, cpu_seconds=used.ru_utime + used.ru_stime, gib=used.ru_maxrss / 2**20)
+
+
+def copy_cache(into: Path) -> None:
+    """Copy what is remembered of images (their photographs, sizes, digests), and no features."""
+    usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bloodcell"
+    if usual.is_dir():
+        shutil.copytree(usual, into / "bloodcell", ignore=shutil.ignore_patterns("features"))
+
+
+def newest(pattern: str, folder: Path) -> Any:
+    """Return what is in the newest JSON file of a pattern."""
+    return json.loads(max(folder.glob(pattern), key=os.path.getmtime).read_text(encoding="utf-8"))

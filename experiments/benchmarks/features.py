@@ -1,0 +1,130 @@
+"""The feature pass: images a second and the share of this machine's peak, by TensorFlow and by OpenVINO.
+
+    uv run python experiments/benchmarks/features.py path/to/blood-cells
+
+For MobileNetV2, Xception and ResNet50 at 224 pixels (random weights: speed does not depend on them), the whole backbone
+frozen: images through each engine as the store computes them, from files on disk; Keras's own `predict` on the same
+images, already in memory, in its usual batches of 32; and decoding and resizing alone, which must never be what one
+waits for. The peak is what a product of two large float32 matrices reaches on all cores; a multiplication and an
+addition count as two operations. One JSON line has all figures.
+"""
+
+import json
+import os
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.pipeline import Samples, view_batches
+from bloodcell.models.backbones import build_backbone
+from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.cost import measure_cost
+from bloodcell.training.engines import EngineName, build_engine
+
+SIZE, BATCH, MATRIX = 224, 32, 4096
+BACKBONES = ("MobileNetV2", "Xception", "ResNet50")
+ENGINES: tuple[EngineName, ...] = ("tensorflow", "openvino")
+
+
+def main(root: Path, n_images: int = 512) -> None:
+    """Measure everything and print the line."""
+    files = sorted((root / "TRAIN").glob("*/*"))
+    samples = some(files[:: len(files) // n_images][:n_images])
+    peak = peak_flops()
+    figures: dict[str, Any] = {"images": len(samples), "peak_gflops": peak / 1e9}
+    figures["decode_and_resize_images_per_second"] = rate(lambda: sum(map(len, batches(samples))), len(samples))
+    images = np.concatenate(list(batches(samples)))
+    for name in BACKBONES:
+        classifier = build(name)
+        flops = measure_cost(classifier.core).flops
+        found = rates(classifier.frozen_part(None), samples, images)
+        figures[name] = {
+            "gflop_per_image": flops / 1e9,
+            **{f"{key}_images_per_second": value for key, value in found.items()},
+            **{f"{key}_share_of_peak": value * flops / peak for key, value in found.items()},
+            "ratio": found["openvino"] / found["keras_predict"],
+        }
+        print(json.dumps({name: figures[name]}), file=sys.stderr)
+    print(json.dumps(figures))
+
+
+def rates(model: Any, samples: Samples, images: NDArray[np.float32]) -> dict[str, float]:
+    """Return images a second of Keras's own predict, and of each engine from files."""
+    model.predict(images[:BATCH], verbose=0)  # compiles
+    found = {"keras_predict": rate(lambda: model.predict(images, batch_size=BATCH, verbose=0), len(samples))}
+    for name in ENGINES:
+        engine = build_engine(name, model, examples=images[:4])
+        engine(images[:BATCH])  # compiles
+        started = time.perf_counter()
+        for batch in batches(samples):
+            engine(batch)
+        found[name] = len(samples) / (time.perf_counter() - started)
+    return found
+
+
+def some(files: list[Path]) -> Samples:
+    """Return images without what is of no interest here."""
+    return Samples(
+        files=files,
+        digests=["00" * 32] * len(files),
+        labels=np.zeros(len(files), np.int64),
+        n_classes=1,
+        input_size=SIZE,
+        interpolation="bilinear",
+    )
+
+
+def batches(samples: Samples) -> Any:
+    """Return the images as the store reads them."""
+    return view_batches(
+        samples,
+        indices=np.arange(len(samples)),
+        views=np.zeros(len(samples), np.int64),
+        augmentation=Augmentation(),
+        seed=0,
+        batch_size=BATCH,
+    ).as_numpy_iterator()
+
+
+def build(name: str) -> Classifier:
+    """Build a backbone under a head."""
+    return build_classifier(
+        backbone=build_backbone(name=name, input_size=SIZE, weights=None),
+        pooling="average",
+        hidden_units=(),
+        dropout=0.0,
+        n_classes=4,
+        interpolation="bilinear",
+    )
+
+
+def peak_flops() -> float:
+    """Return the operations a second of a product of two float32 matrices, the best of five."""
+    left, right = (tf.random.normal((MATRIX, MATRIX)) for _ in range(2))
+
+    def product() -> NDArray[np.float32]:
+        found: NDArray[np.float32] = tf.linalg.matmul(left, right).numpy()
+        return found
+
+    product()
+    return max(rate(product, 1) for _ in range(5)) * 2 * MATRIX**3
+
+
+def rate(work: Callable[[], Any], n: int) -> float:
+    """Return how many of n a second the work gets done."""
+    started = time.perf_counter()
+    work()
+    return n / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), *map(int, sys.argv[2:]))
