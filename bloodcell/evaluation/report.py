@@ -5,10 +5,10 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bloodcell.evaluation.baselines import majority_probabilities
+from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.gallery import error_gallery
 from bloodcell.evaluation.metrics import classification_report_text, confusion, evaluate, per_class
 from bloodcell.evaluation.photographs import photograph_figures
@@ -16,9 +16,6 @@ from bloodcell.evaluation.plots import confusion_matrix, per_class_bars
 from bloodcell.evaluation.predictions import label_indices, most_confident_errors, predictions_table, probabilities_of
 
 N_ERRORS = 16
-DPI = 120
-COMPRESSION = 4
-"""Of PNG files: they are 2 % smaller at Pillow's own 6, which takes twice as long."""
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
@@ -56,6 +53,7 @@ def write_report(
     classes: Sequence[str],
     name: str,
     folder: Path,
+    pictures: Pictures,
     read: Callable[[str], NDArray[np.uint8]],
 ) -> None:
     """Write a split's classification report and its pictures.
@@ -69,7 +67,9 @@ def write_report(
     name
         The split, for titles and file names.
     folder
-        Where ``report/`` and ``plots/`` are made.
+        Where ``report/`` is made.
+    pictures
+        Draws the pictures.
     read
         From a path of the table to its pixels, (height, width, 3), uint8.
     """
@@ -80,22 +80,7 @@ def write_report(
     counts = confusion(labels=labels, probabilities=probabilities, classes=classes)
     # Of every photograph the worst copy only: the others would fill the gallery with the same cell.
     errors = most_confident_errors(table, classes, len(table)).drop_duplicates("group").head(N_ERRORS)
-    save_figure(confusion_matrix(counts, classes=classes, title=f"Confusion on {name}"), folder, f"confusion_{name}")
-    save_figure(
-        per_class_bars(per_class_of(table, classes=classes), title=f"Classes on {name}"), folder, f"per_class_{name}"
-    )
-    gallery = error_gallery(
-        [read(path) for path in errors["path"]], errors=errors, title=f"Most confident errors on {name}"
-    )
-    save_figure(gallery, folder, f"errors_{name}")
-
-
-def save_figure(figure: Figure, folder: Path, name: str) -> None:
-    """Write a figure as ``plots/name.png`` in a folder."""
-    (folder / "plots").mkdir(parents=True, exist_ok=True)
-    if (layout := figure.get_layout_engine()) is not None:
-        # Saving would draw the whole figure once more to lay it out.
-        figure.set_dpi(DPI)
-        layout.execute(figure)
-        figure.set_layout_engine("none")
-    figure.savefig(folder / "plots" / f"{name}.png", dpi=DPI, pil_kwargs={"compress_level": COMPRESSION})
+    pictures.draw(f"confusion_{name}", confusion_matrix, counts, classes=tuple(classes), title=f"Confusion on {name}")
+    pictures.draw(f"per_class_{name}", per_class_bars, per_class_of(table, classes=classes), title=f"Classes on {name}")
+    images = [read(path) for path in errors["path"]]
+    pictures.draw(f"errors_{name}", error_gallery, images, errors=errors, title=f"Most confident errors on {name}")

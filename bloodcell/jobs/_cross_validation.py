@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.config import TrainConfig
+from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.files import replacing
 from bloodcell.jobs._fold import FoldResult, Learner, build_learner, train_fold
@@ -67,26 +68,29 @@ def train_folds(
             tags=tags_of(config, part, learner.classifier),
             folder=tracked.folder / "folds" / str(number),
         ) as fold:
-            write_manifests(part, fold.folder / "artifacts")
+            artifacts = fold.folder / "artifacts"
+            write_manifests(part, artifacts)
             keep_inputs(fold, config, part)
-            results.append(
-                train_fold(
+            with Pictures(artifacts) as pictures:
+                result = train_fold(
                     fold,
                     learner,
                     prepared=part,
                     config=config,
+                    pictures=pictures,
                     fold=number,
                     label=f"{label}fold {number} of {len(configs)}: ",
                     in_short=in_short,
                 )
-            )
+            fold.log_folder(artifacts)
+            results.append(result)
     return results
 
 
 def keep_cross_validation(
-    tracked: TrackedRun, results: Sequence[FoldResult], *, prepared: Prepared, config: TrainConfig
+    tracked: TrackedRun, results: Sequence[FoldResult], *, prepared: Prepared, config: TrainConfig, pictures: Pictures
 ) -> Outcome:
-    """Write and keep what the folds come to together.
+    """Write and keep what the folds come to together, but for what is kept as files.
 
     Validation's figures are of every training image's prediction by the model that was not trained on it, test's of
     the mean of all models' probabilities.
@@ -95,13 +99,12 @@ def keep_cross_validation(
     smoothing = config.hyperparameters.label_smoothing
     outcome = pooled([result.outcome for result in results], prepared=prepared, label_smoothing=smoothing)
     table = _folds_table(results)
-    write_outcome(outcome, images=images, folder=artifacts)
+    write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
     with replacing(artifacts / "folds.csv") as partial:
         table.to_csv(partial, index=False)
     keep_outcome(tracked, outcome, classes=images.classes)
     tracked.log_table(table, "folds.json")
     tracked.log_metrics({**results[0].cost, "train_seconds": table["train_seconds"].sum()}, prefix="cost")
-    tracked.log_folder(artifacts)
     return outcome
 
 

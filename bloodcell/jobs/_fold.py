@@ -4,7 +4,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
-from pathlib import Path
 
 import keras
 import numpy as np
@@ -17,9 +16,9 @@ from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.pipeline import Samples, samples_of
 from bloodcell.errors import UserError
+from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.plots import learning_curves
 from bloodcell.evaluation.predictions import predictions_table
-from bloodcell.evaluation.report import save_figure
 from bloodcell.files import require_writable
 from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._outcome import Outcome, keep_outcome, measure, write_outcome
@@ -32,7 +31,7 @@ from bloodcell.training.determinism import make_deterministic
 from bloodcell.training.feature_store import FeatureStore, features_dir
 from bloodcell.training.features import FeatureSource
 from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
-from bloodcell.training.trainer import Trained, predict, train
+from bloodcell.training.trainer import predict, train
 
 EXAMPLE_SIDE = 64
 
@@ -131,13 +130,15 @@ def train_fold(
     *,
     prepared: Prepared,
     config: TrainConfig,
+    pictures: Pictures,
     fold: int | None = None,
     label: str = "",
     in_short: bool = False,
 ) -> FoldResult:
     """Train on one split, evaluate on validation and test, write everything into the run's folder and keep it.
 
-    The folder is written first, MLflow second, so a lost store loses nothing.
+    The folder is written first, MLflow second, so a lost store loses nothing. Its files are for the caller to keep,
+    when the pictures are drawn.
 
     Parameters
     ----------
@@ -149,6 +150,8 @@ def train_fold(
         Training, validation and test images.
     config
         The run's configuration, with the seed that the learner was built with.
+    pictures
+        Draws the pictures, into the run's folder.
     fold
         The fold of a cross-validation, from 1.
     label
@@ -185,7 +188,8 @@ def train_fold(
         in_short=in_short,
     )
     seconds = time.perf_counter() - started
-    _draw_history(trained, config, artifacts)
+    trained.history.to_csv(artifacts / "history.csv", index=False)
+    pictures.draw("learning_curves", learning_curves, trained.history, monitor=settings.early_stopping.monitor)
     tables = {
         split: predictions_table(
             manifest=images.part(split),
@@ -203,13 +207,12 @@ def train_fold(
         for split in (("val", "test") if config.evaluate_test else ("val",))
     }
     outcome = measure(tables, prepared=prepared, label_smoothing=settings.label_smoothing)
-    write_outcome(outcome, images=images, folder=artifacts)
+    write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
     keep_outcome(tracked, outcome, classes=images.classes)
     cost = asdict(measure_cost(classifier.core)) | {"train_seconds": seconds} | _feature_cost(learner)
     features = "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items())
     tracked.tag("features", features)
     tracked.log_metrics(cost, prefix="cost")
-    tracked.log_folder(artifacts)
     return FoldResult(
         outcome=outcome,
         cost=cost,
@@ -224,12 +227,6 @@ def _feature_cost(learner: Learner) -> dict[str, float]:
     if learner.source is None:
         return {}
     return {"features_computed": float(learner.source.n_computed), "feature_seconds": learner.source.seconds}
-
-
-def _draw_history(trained: Trained, config: TrainConfig, artifacts: Path) -> None:
-    trained.history.to_csv(artifacts / "history.csv", index=False)
-    figure = learning_curves(trained.history, monitor=config.hyperparameters.early_stopping.monitor)
-    save_figure(figure, artifacts, "learning_curves")
 
 
 def _keep_model(tracked: TrackedRun, classifier: Classifier, images: ImageSet, samples: Samples) -> str:

@@ -11,8 +11,8 @@ from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet, write_manifest
 from bloodcell.data.pipeline import Samples, samples_of, views
 from bloodcell.evaluation.architecture import architecture
+from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.gallery import augmentation_samples
-from bloodcell.evaluation.report import save_figure
 from bloodcell.jobs._fold import Learner
 from bloodcell.jobs._images import Prepared
 from bloodcell.models.classifier import Classifier
@@ -40,8 +40,10 @@ def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> 
     }
 
 
-def write_inputs(config: TrainConfig, prepared: Prepared, learner: Learner, artifacts: Path) -> None:
-    """Write configuration, manifest and what was left out, and draw the model and the augmentation."""
+def write_inputs(
+    config: TrainConfig, prepared: Prepared, learner: Learner, *, artifacts: Path, pictures: Pictures
+) -> None:
+    """Write configuration, manifest and what was left out, and have the model and the augmentation drawn."""
     images = prepared.images
     write_manifests(prepared, artifacts)
     text = yaml.safe_dump(nested(config), sort_keys=False, allow_unicode=True)
@@ -51,14 +53,14 @@ def write_inputs(config: TrainConfig, prepared: Prepared, learner: Learner, arti
         log.warning("left out, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))
     if images.other_files:
         log.warning("left out, not images by their names: %s", ", ".join(images.other_files))
-    _draw_model(learner.classifier, learner.stages, artifacts)
+    _draw_model(learner.classifier, learner.stages, pictures)
     samples = samples_of(
         images,
         images.part("train"),
         input_size=config.backbone.input_size,
         interpolation=config.backbone.interpolation,
     )
-    _draw_augmentation(images, samples, learner.augmentation, config.hyperparameters.seed, artifacts)
+    _draw_augmentation(images, samples, learner.augmentation, config.hyperparameters.seed, pictures)
 
 
 def write_manifests(prepared: Prepared, artifacts: Path) -> None:
@@ -80,18 +82,18 @@ def keep_inputs(tracked: TrackedRun, config: TrainConfig, prepared: Prepared) ->
     tracked.log_data(images.manifest, name=config.data.source, source=source, digest=prepared.digest)
 
 
-def _draw_model(classifier: Classifier, stages: list[Stage], artifacts: Path) -> None:
+def _draw_model(classifier: Classifier, stages: list[Stage], pictures: Pictures) -> None:
     blocks = summarise(classifier, boundary=lowest_boundary(stages))
-    save_figure(architecture(blocks, title=f"{classifier.backbone.name} and its head"), artifacts, "architecture")
+    pictures.draw("architecture", architecture, blocks, title=f"{classifier.backbone.name} and its head")
 
 
 def _draw_augmentation(
-    images: ImageSet, samples: Samples, augmentation: Augmentation, seed: int, artifacts: Path
+    images: ImageSet, samples: Samples, augmentation: Augmentation, seed: int, pictures: Pictures
 ) -> None:
     """Draw an image of each of some classes, as it is and as it is trained on."""
     n_views = N_VIEWS if augmentation.changes else 0
     chosen = [int(np.flatnonzero(samples.labels == label)[0]) for label in np.unique(samples.labels)[:N_SAMPLES]]
     rows = [views(samples, index=index, augmentation=augmentation, seed=seed, n_views=n_views) for index in chosen]
     names = [images.classes[samples.labels[index]] for index in chosen]
-    figure = augmentation_samples([row[0] for row in rows], views=[row[1:] for row in rows], names=names)
-    save_figure(figure, artifacts, "augmentation")
+    originals = [row[0] for row in rows]
+    pictures.draw("augmentation", augmentation_samples, originals, views=[row[1:] for row in rows], names=names)

@@ -13,6 +13,7 @@ from bloodcell.config import TrackingConfig, TrainConfig
 from bloodcell.data.images import read_image
 from bloodcell.data.leaks import Leak
 from bloodcell.data.manifest import ImageSet
+from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.predictions import write_predictions
 from bloodcell.evaluation.report import evaluate_majority, evaluate_table, per_class_of, write_report
@@ -75,8 +76,8 @@ def measure(tables: Mapping[str, pd.DataFrame], *, prepared: Prepared, label_smo
     return Outcome(predictions=predictions, tables=tables, metrics=metrics, leak=prepared.leak)
 
 
-def write_outcome(outcome: Outcome, *, images: ImageSet, folder: Path) -> None:
-    """Write predictions, metrics, reports and pictures into a folder."""
+def write_outcome(outcome: Outcome, *, images: ImageSet, folder: Path, pictures: Pictures) -> None:
+    """Write predictions, metrics and reports into a folder, and have their pictures drawn."""
     write_predictions(outcome.predictions, folder / "predictions.parquet")
     with replacing(folder / "metrics.json") as partial:
         partial.write_text(json.dumps(outcome.metrics, indent=2), encoding="utf-8")
@@ -86,6 +87,7 @@ def write_outcome(outcome: Outcome, *, images: ImageSet, folder: Path) -> None:
             classes=images.classes,
             name=split,
             folder=folder,
+            pictures=pictures,
             read=lambda path: read_image(images.root / path),
         )
 

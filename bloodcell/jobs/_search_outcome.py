@@ -10,7 +10,7 @@ import yaml
 from mlflow import MlflowClient
 
 from bloodcell.config import SearchConfig
-from bloodcell.evaluation.report import save_figure
+from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.search_plots import best_so_far, importance_bars, parallel_coordinates
 from bloodcell.search.importance import hyperparameter_importance
 from bloodcell.search.tuner import direction

@@ -15,6 +15,7 @@ import sys
 from pathlib import Path
 
 from bloodcell.config import TrainConfig
+from bloodcell.evaluation.drawing import Pictures
 from bloodcell.jobs._cross_validation import fold_configs, keep_cross_validation, train_folds
 from bloodcell.jobs._fold import build_learner, train_fold
 from bloodcell.jobs._images import Prepared, prepare_images
@@ -60,6 +61,7 @@ def train(
     prepared = prepared or prepare_images(config)
     configs = fold_configs(config, n_folds=len(prepared.folds))
     learner = build_learner(configs[0], n_classes=len(prepared.images.classes))
+    artifacts = output_dir / "artifacts"
 
     with tracked_run(
         tracking=config.tracking,
@@ -68,15 +70,27 @@ def train(
         folder=output_dir,
     ) as tracked:
         _warn(prepared, in_short=in_short or config.tracking.sweep_job is not None)
-        write_inputs(config, prepared, learner, output_dir / "artifacts")
-        keep_inputs(tracked, config, prepared)
         label = "" if config.tracking.sweep_job is None else f"{config.tracking.sweep_job}: "
-        if prepared.folds:
-            results = train_folds(tracked, learner, prepared=prepared, configs=configs, label=label, in_short=in_short)
-            outcome = keep_cross_validation(tracked, results, prepared=prepared, config=config)
-        else:
-            results = [train_fold(tracked, learner, prepared=prepared, config=config, label=label, in_short=in_short)]
-            outcome = results[0].outcome
+        with Pictures(artifacts) as pictures:
+            write_inputs(config, prepared, learner, artifacts=artifacts, pictures=pictures)
+            keep_inputs(tracked, config, prepared)
+            if prepared.folds:
+                results = train_folds(
+                    tracked, learner, prepared=prepared, configs=configs, label=label, in_short=in_short
+                )
+                outcome = keep_cross_validation(tracked, results, prepared=prepared, config=config, pictures=pictures)
+            else:
+                result = train_fold(
+                    tracked,
+                    learner,
+                    prepared=prepared,
+                    config=config,
+                    pictures=pictures,
+                    label=label,
+                    in_short=in_short,
+                )
+                results, outcome = [result], result.outcome
+        tracked.log_folder(artifacts)
     if not in_short and config.tracking.sweep_job is None:
         models = [result.model_uri for result in results]
         features = results[0].features

@@ -15,8 +15,8 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from bloodcell.comparison.leaderboard import Entry, leaderboard, marked_runs, notes
 from bloodcell.config import TrackingConfig
+from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.leaderboard_plot import leaderboard_plot
-from bloodcell.evaluation.report import save_figure
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of, short
 from bloodcell.tracking.store import Store, open_store

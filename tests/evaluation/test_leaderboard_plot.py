@@ -5,8 +5,8 @@ from matplotlib.collections import LineCollection
 from matplotlib.figure import Figure
 from PIL import Image
 
+from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.leaderboard_plot import leaderboard_plot
-from bloodcell.evaluation.report import save_figure
 
 LONG_RUN = "mobilenetv2_lr=0.001,dropout=0.3,augmentation=strong,μ=1,x=2"
 NOTE = "* Copies of one photograph can be on two sides."
