@@ -11,17 +11,20 @@ A search that was cut off goes on when the same command is given again. How a sp
 conf/tuner/head.yaml.
 """
 
+import logging
 from collections.abc import Mapping
+from contextlib import redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
+import grpc
 import pandas as pd
 import yaml
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
 
 from bloodcell.config import HyperbandTuner, SearchConfig
-from bloodcell.errors import SearchFailedError
+from bloodcell.errors import SearchFailedError, UserError
 from bloodcell.jobs._images import Prepared, prepare_images
 from bloodcell.jobs._search import Composer, check_space, for_training, goes_on, open_search, remember
 from bloodcell.jobs._search_outcome import keep_search
@@ -35,6 +38,8 @@ from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import Study, close_children, end_study
 from bloodcell.tracking.study_report import show_study
 from bloodcell.tracking.tuner import MLflowTrials
+
+log = logging.getLogger(__name__)
 
 FIXED = ("data", "split", "debug")
 """What a search must leave alone for its trials to share their images."""
@@ -69,7 +74,8 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
     progress = _progress(tuner, config)
     tuner.track(experiment_id=study.experiment_id, parent_run_id=study.run_id, prefix="trial/")
     if is_worker():
-        _search(tuner, config)
+        with redirect_stdout(None):  # keras-tuner prints what it sends
+            _search(tuner, config)
         return
     if goes_on(folder):
         close_children(study, expected=None, interrupted=True)  # what was under way when the search was cut off
@@ -94,14 +100,22 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
 def _search(tuner: Search, config: SearchConfig) -> None:
     try:
         tuner.search()
-    except RuntimeError as error:
-        if not str(error).startswith("Number of consecutive failures"):
-            raise
-        reason = str(error).strip().splitlines()[-1]
-        raise SearchFailedError(
-            f"tuner.max_failures={config.tuner.max_failures}: so many trials failed one after the other, the last: "
-            f"{reason}; mend it and start again, which goes on"
-        ) from error
+    except (RuntimeError, grpc.RpcError) as error:
+        if "Number of consecutive failures" in str(error):
+            raise SearchFailedError(
+                f"tuner.max_failures={config.tuner.max_failures}: so many trials failed one after the other"
+                f"{_last_reason(error)}; mend it and start again, which goes on"
+            ) from error
+        if isinstance(error, grpc.RpcError):
+            raise SearchFailedError(
+                "the search's chief does not answer; see how it ended, and start both again, which goes on"
+            ) from error
+        raise
+
+
+def _last_reason(error: Exception) -> str:
+    """Return the last trial's reason; over the network keras-tuner does not tell it."""
+    return f", the last: {str(error).strip().splitlines()[-1]}" if isinstance(error, RuntimeError) else ""
 
 
 def _train(
@@ -133,6 +147,8 @@ def _train(
             in_short=True,
         )
     except Exception as error:
+        if not isinstance(error, UserError):
+            log.exception("trial %d failed", number)
         progress.failed(number, name, reason_of(error))
         raise FailedTrialError(reason_of(error)) from error
     figure = config.tuner.objective.partition("/")[2]

@@ -9,6 +9,7 @@ from typing import Any
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
+from keras_tuner.errors import FailedTrialError
 
 from bloodcell.config import BayesianTuner, GridTuner, HyperbandTuner, RandomTuner
 from bloodcell.files import replacing
@@ -25,7 +26,8 @@ class FunctionTuner(BaseTuner):
     oracle
         The strategy, as `build_oracle` makes it.
     train
-        From a trial to its figures by name, the objective's among them.
+        From a trial to its figures by name, the objective's among them. A trial that fails raises keras-tuner's
+        ``FailedTrialError``; any other error ends the search.
     directory
         Where the search is kept.
     """
@@ -55,6 +57,15 @@ class FunctionTuner(BaseTuner):
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> float | dict[str, float]:  # noqa: ARG002
         """Call the function."""
         return dict(self._train(trial))
+
+    def _try_run_and_update_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
+        # As keras-tuner's own, which prints the traceback of every trial that fails.
+        try:
+            self._run_and_update_trial(trial, *args, **kwargs)
+            trial.status = TrialStatus.COMPLETED
+        except FailedTrialError as error:
+            trial.status = TrialStatus.FAILED
+            trial.message = str(error)
 
 
 def build_oracle(tuner: RandomTuner | BayesianTuner | HyperbandTuner | GridTuner) -> keras_tuner.Oracle:
