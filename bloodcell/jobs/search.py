@@ -12,6 +12,7 @@ conf/tuner/head.yaml.
 """
 
 import logging
+import os
 from collections.abc import Mapping
 from contextlib import redirect_stdout
 from dataclasses import replace
@@ -74,7 +75,7 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
     progress = _progress(tuner, config)
     tuner.track(experiment_id=study.experiment_id, parent_run_id=study.run_id, prefix="trial/")
     if is_worker():
-        with redirect_stdout(None):  # keras-tuner prints what it sends
+        with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):  # keras-tuner prints what it sends
             _search(tuner, config)
         return
     if goes_on(folder):
