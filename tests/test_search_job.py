@@ -13,15 +13,11 @@ from stores import artifacts_of, runs_in
 
 
 def conf(folder: Path, space: str) -> list[str]:
-    """Write a strategy of one's own with this space, and return what chooses it."""
-    (folder / "conf" / "tuner").mkdir(parents=True, exist_ok=True)
-    lines = [
-        *("name: mine", "dir: searches", "overwrite: false", "objective: val/accuracy", "max_failures: 2"),
-        *("workers: 1", "final: true", "final_test: false", "seed: 0", "strategy: grid", "max_trials: null"),
-        f"space: {space}",
-    ]
-    (folder / "conf" / "tuner" / "mine.yaml").write_text("\n".join(lines), encoding="utf-8")
-    return ["-cd", str(folder / "conf"), "tuner=mine"]
+    """Write a space of one's own, and return what chooses it."""
+    (folder / "conf" / "tuner" / "space").mkdir(parents=True, exist_ok=True)
+    (folder / "conf" / "tuner" / "space" / "mine.yaml").write_text(space, encoding="utf-8")
+    chosen = ["tuner=grid", "tuner/space=mine", "tuner.name=mine", "tuner.max_failures=2"]
+    return ["-cd", str(folder / "conf"), *chosen]
 
 
 def trials_in(workplace: Path) -> list:

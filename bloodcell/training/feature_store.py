@@ -17,7 +17,9 @@ import json
 import logging
 import math
 import os
+import re
 import shutil
+import uuid
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -37,6 +39,8 @@ log = logging.getLogger(__name__)
 RECORD = np.dtype([("image", "u1", 32), ("view", "<u4"), ("row_sum", "<u4"), ("sum", "<u4")])
 CHECKED = RECORD.itemsize - 4
 """Bytes of a record that its own checksum is of."""
+FILES = {"recipe.json", "rows", "index"}
+ATTEMPTS = 10
 SPARE = 1e9
 """Bytes that are left free on the disk."""
 
@@ -128,7 +132,10 @@ class FeatureStore:
         others = [use for use in uses if use.name != for_shelf.name]
         total = sum(use.n_bytes for use in others)
         if own + n_bytes > self._max_bytes:
-            raise NoRoom(f"they would take {(own + n_bytes) / 1e9:.1f} GB of {self._max_bytes / 1e9:.1f} GB allowed")
+            raise NoRoom(
+                f"they would take {(own + n_bytes) / 1e9:.1f} GB of {self._max_bytes / 1e9:.1f} GB allowed; "
+                "`bloodcell cache` shows what can go"
+            )
         if n_bytes > free + total:
             raise NoRoom(f"they would take {n_bytes / 1e9:.1f} GB, and the disk has {max(free, 0) / 1e9:.1f} GB left")
         for use in sorted(others, key=lambda use: use.used):
@@ -137,18 +144,27 @@ class FeatureStore:
             if self.remove(use.name):
                 log.warning("features of %s removed to make room", use.name)
                 total, free = total - use.n_bytes, free + use.n_bytes
+        if own + total + n_bytes > self._max_bytes or n_bytes > free:
+            raise NoRoom(f"they would take {n_bytes / 1e9:.1f} GB, and other processes add to what would have to go")
 
     def uses(self) -> list[Use]:
-        """Return what every shelf takes, the one used last first."""
-        folders = [path for path in self._folder.iterdir() if path.is_dir()] if self._folder.is_dir() else []
-        return sorted((_use(folder) for folder in folders), key=lambda use: -use.used)
+        """Return what every shelf takes, the one used last first; other folders and files are nobody's business."""
+        folders = self._folder.iterdir() if self._folder.is_dir() else ()
+        uses = [use for use in map(_use, filter(_is_shelf, folders)) if use is not None]
+        return sorted(uses, key=lambda use: -use.used)
 
     def remove(self, name: str) -> bool:
         """Remove a shelf, unless a process adds to it at this moment; return whether it is gone."""
         folder = self._folder / name
+        if not _is_shelf(folder):
+            return not folder.exists()
         try:
             with FileLock(_lock_of(folder), timeout=0):
-                shutil.rmtree(folder)
+                # Another process may use the name again at any moment, or have been faster.
+                going = folder.with_name(f".{uuid.uuid4().hex}")
+                with suppress(FileNotFoundError):
+                    folder.rename(going)
+                    shutil.rmtree(going)
         except Timeout:
             return False
         return True
@@ -174,10 +190,13 @@ class Shelf:
     def label(self) -> None:
         """Write the recipe down, unless it is there, and that the shelf is used now."""
         path = self._folder / "recipe.json"
-        if _read(path) != self._recipe.encode():
-            with replacing(path) as partial:
-                partial.write_text(self._recipe, encoding="utf-8")
-        os.utime(path)
+        for _ in range(ATTEMPTS):
+            with suppress(FileNotFoundError):  # another process removes the shelf
+                if _read(path) != self._recipe.encode():
+                    with replacing(path) as partial:
+                        partial.write_text(self._recipe, encoding="utf-8")
+                os.utime(path)
+                return
 
     def find(self, keys: Sequence[Key]) -> tuple[NDArray[Any], NDArray[np.int64]]:
         """Return all rows, and where the rows of some keys are.
@@ -216,10 +235,7 @@ class Shelf:
             self._lock.acquire()
         try:
             self.label()  # whoever held the lock may have removed the shelf
-            n_rows = min(len(self._records()), len(self._rows()))
-            for part, size in (("rows", self._width * self._dtype.itemsize), ("index", RECORD.itemsize)):
-                with (self._folder / part).open("ab") as file:
-                    file.truncate(n_rows * size)  # what a crash tore off
+            self._mend()
             yield waited
         finally:
             self._lock.release()
@@ -242,16 +258,28 @@ class Shelf:
             with (self._folder / part).open("ab") as file:
                 file.write(content.tobytes())
 
+    def _mend(self) -> None:
+        """Cut off what a crash tore, and make the two files as long as each other.
+
+        No whole row goes, as other processes may have it mapped: one without a record gets a record of nothing.
+        """
+        n_rows, n_records = len(self._rows()), len(self._records())
+        with (self._folder / "rows").open("ab") as file:
+            file.truncate(n_rows * self._width * self._dtype.itemsize)
+        with (self._folder / "index").open("ab") as file:
+            file.truncate(min(n_rows, n_records) * RECORD.itemsize)
+            file.write(bytes(max(n_rows - n_records, 0) * RECORD.itemsize))
+
     def _records(self) -> NDArray[Any]:
         data = _read(self._folder / "index") or b""
         return np.frombuffer(data, RECORD, count=len(data) // RECORD.itemsize)
 
     def _rows(self) -> NDArray[Any]:
         path, size = self._folder / "rows", self._width * self._dtype.itemsize
-        n_rows = path.stat().st_size // size if path.exists() else 0
-        if not n_rows:  # nothing cannot be mapped
-            return np.empty((0, self._width), self._dtype)
-        return np.memmap(path, self._dtype, mode="r", shape=(n_rows, self._width))
+        with suppress(FileNotFoundError):
+            if n_rows := path.stat().st_size // size:  # nothing cannot be mapped
+                return np.memmap(path, self._dtype, mode="r", shape=(n_rows, self._width))
+        return np.empty((0, self._width), self._dtype)
 
 
 def _lock_of(folder: Path) -> Path:
@@ -269,12 +297,25 @@ def _read(path: Path) -> bytes | None:
     return None
 
 
-def _use(folder: Path) -> Use:
+def _is_shelf(folder: Path) -> bool:
+    """Say whether a folder is one that this store made: nothing else is ever counted or removed."""
+    try:
+        names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
+    except OSError:
+        return False
+    return re.fullmatch("[0-9a-f]{16}", folder.name) is not None and names <= FILES
+
+
+def _use(folder: Path) -> Use | None:
+    """Return what a shelf takes, or None if it is being removed at this moment."""
     recipe, used = {}, 0.0
     with suppress(OSError, ValueError):
         recipe = json.loads((folder / "recipe.json").read_bytes())
         used = (folder / "recipe.json").stat().st_mtime
-    sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    try:
+        sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
+    except FileNotFoundError:
+        return None
     return Use(
         name=folder.name,
         recipe=recipe,

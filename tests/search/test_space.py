@@ -62,6 +62,11 @@ def test_every_strategy_is_built_from_its_file(strategy, tmp_path):
     assert oracle.create_trial("t").status == "RUNNING"
 
 
+def test_a_grid_has_the_combinations_of_its_space_and_no_more():
+    config = compose_config("search", ["data.root=/cells", "tuner=grid"])
+    assert set(config.tuner.space) == {"head.pooling", "hyperparameters.learning_rate"}
+
+
 def test_a_search_never_looks_at_the_test_set():
     with pytest.raises(UserError, match=r"tuner\.final_test"):
         compose_config("search", ["data.root=/cells", "evaluate_test=true"])

@@ -203,3 +203,37 @@ def test_a_shelf_that_is_being_added_to_is_not_removed(store):
     assert store.uses() == []
     fill(shelf, 2)
     assert held(shelf, 1, 2) == [False, True]
+
+
+def test_what_is_not_the_stores_own_is_neither_counted_nor_removed(tmp_path):
+    for name in ("photographs", "0123456789abcdef"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "precious.tif").write_bytes(bytes(900))
+    store = FeatureStore(tmp_path, max_bytes=500)
+    shelf = shelf_of(store)
+    fill(shelf, 1)
+    store.make_room(100, for_shelf=shelf)
+    assert [use.name for use in store.uses()] == [shelf.name]
+    assert not store.remove("photographs")
+    assert not store.remove("0123456789abcdef")
+    assert len(list(tmp_path.glob("*/precious.tif"))) == 2
+
+
+def test_rows_that_others_have_mapped_stay_when_the_index_is_lost(store):
+    shelf = shelf_of(store)
+    fill(shelf, 1, 2)
+    mapped, places = shelf.find(keys(1, 2))
+    (folder_of(store, shelf) / "index").unlink()
+    fill(shelf, 3)
+    np.testing.assert_array_equal(mapped[places], rows(1, 2))
+    assert held(shelf, 1, 2, 3) == [False, False, True]
+
+
+def test_a_shelf_that_another_process_removed_is_no_error(store):
+    shelf = shelf_of(store)
+    fill(shelf, 1)
+    assert store.remove(shelf.name)
+    assert store.remove(shelf.name)
+    assert held(shelf, 1) == [False]
+    fill(shelf, 1)
+    assert held(shelf, 1) == [True]
