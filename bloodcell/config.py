@@ -344,10 +344,20 @@ class SpaceEntry:
 class TunerConfig:
     """What all searches have in common."""
 
-    name: NonEmpty
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     dir: NonEmpty
     overwrite: bool
-    objective: Annotated[str, Field(pattern=r"^val/\w+$")]
+    objective: Literal[
+        "val/accuracy",
+        "val/photograph_accuracy",
+        "val/balanced_accuracy",
+        "val/macro_f1",
+        "val/auroc",
+        "val/cohen_kappa",
+        "val/log_loss",
+        "val/brier",
+        "val/ece",
+    ]
     max_failures: PositiveInt
     workers: PositiveInt
     final: bool

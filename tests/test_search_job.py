@@ -11,6 +11,8 @@ import yaml
 from commands import run, small, start
 from stores import artifacts_of, runs_in
 
+from bloodcell.jobs._search import only_one
+
 
 def conf(folder: Path, space: str) -> list[str]:
     """Write a space of one's own, and return what chooses it."""
@@ -132,6 +134,39 @@ def test_a_space_that_makes_no_sense_is_refused_in_one_line(entry, tmp_path, bcc
     assert "tuner.space" in said.stderr
     assert REFUSED[entry] in said.stderr
     assert said.stderr.count("\n") == 1
+
+
+def test_what_a_training_refuses_is_refused_before_a_search_starts(tmp_path, bccd):
+    said = run(["search", *small(bccd), "backbone.weights=nowhere.h5"], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "backbone.weights=nowhere.h5" in said.stderr
+    assert said.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_search_that_is_under_way_is_not_joined_by_another(tmp_path, bccd):
+    with only_one(tmp_path / "searches" / "mine"):
+        said = run(["search", *small(bccd), *conf(tmp_path, RATES)], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "tuner.name=mine: this search is under way" in said.stderr
+    assert {path.name for path in tmp_path.iterdir()} == {"conf"}
+
+
+def test_a_figure_that_no_run_keeps_is_no_objective(tmp_path, bccd):
+    said = run(["search", *small(bccd), "tuner.objective=val/acuracy"], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "val/accuracy" in said.stderr
+    assert said.stderr.count("\n") == 1
+
+
+def test_overwriting_removes_a_search_and_nothing_else(tmp_path, bccd):
+    (tmp_path / "searches" / "mine").mkdir(parents=True)
+    (tmp_path / "searches" / "mine" / "thesis.tex").write_text("years")
+    chosen = conf(tmp_path, RATES)
+    said = run(["search", *small(bccd), *chosen, "tuner.overwrite=true"], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "holds something else than a search" in said.stderr
+    assert (tmp_path / "searches" / "mine" / "thesis.tex").exists()
 
 
 def test_too_many_failures_end_a_search(tmp_path, bccd):

@@ -1,5 +1,6 @@
 """The input pipeline: from image files to the batches that a model is trained and evaluated on."""
 
+import hashlib
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.data.augmentation import Augmentation, Tensor, augment
-from bloodcell.data.images import UnreadableImage, read_image
+from bloodcell.data.images import UnreadableImage, decode_image, read_image
 from bloodcell.data.manifest import ImageSet
 
 Dataset = Any  # TensorFlow ships no types
@@ -135,7 +136,7 @@ def view_batches(
     seed: int,
     batch_size: int,
 ) -> Dataset:
-    """Return chosen views of chosen images, in order.
+    """Return chosen views of chosen images, in order; an image that is not any more what its digest says is refused.
 
     Parameters
     ----------
@@ -153,11 +154,11 @@ def view_batches(
     tf.data.Dataset
         Batches of images (batch, size, size, 3), float32 in [0, 255]. The last batch may be smaller.
     """
-    files = tf.constant([os.fspath(file) for file in samples.files])
+    files, digests = tf.constant([os.fspath(file) for file in samples.files]), tf.constant(samples.digests)
     keys = _keys(samples)
 
     def view(index: Tensor, number: Tensor) -> Tensor:
-        image = _load(files[index], samples)
+        image = _load(files[index], samples, digest=digests[index])
         if augmentation.changes:
             image = augment(image, augmentation=augmentation, seed=_view_seed(seed, key=keys[index], view=number))
         return image
@@ -183,6 +184,12 @@ def views(
         for view in range(1, n_views + 1)
     ]
     return [tf.cast(tf.round(view), tf.uint8).numpy() for view in (image, *made)]
+
+
+def unreadable(error: tf.errors.OpError) -> str | None:
+    """Return which image could not be read and why, where that is what TensorFlow tells of; else None."""
+    _, found, rest = str(error).partition(f"{UnreadableImage.__name__}: ")
+    return rest.splitlines()[0] if found else None
 
 
 def settled(dataset: Dataset) -> Dataset:
@@ -214,15 +221,25 @@ def _view_seed(seed: int, *, key: Tensor, view: Tensor) -> Tensor:
     return tf.random.experimental.stateless_fold_in(pair, key)
 
 
-def _load(file: Tensor, samples: Samples) -> Tensor:
+def _load(file: Tensor, samples: Samples, *, digest: Tensor | str = "") -> Tensor:
     # stateful=False: the same file gives the same pixels, so TensorFlow may read several at a time.
-    image = tf.numpy_function(_read, [file], tf.uint8, stateful=False)
+    image = tf.numpy_function(_read, [file, digest], tf.uint8, stateful=False)
     image.set_shape((None, None, 3))
     return resize(image, input_size=samples.input_size, interpolation=samples.interpolation)
 
 
-def _read(file: bytes) -> NDArray[np.uint8]:
+def _check(data: bytes, digest: bytes) -> None:
+    if digest and hashlib.sha256(data).hexdigest().encode() != digest:
+        raise UnreadableImage("it was changed while it was used; start again")
+
+
+def _read(file: bytes, digest: bytes) -> NDArray[np.uint8]:
     try:
-        return read_image(file)
+        with open(file, "rb") as stream:  # noqa: PTH123 - takes the bytes that TensorFlow hands over
+            data = stream.read()
+        _check(data, digest)
+        return decode_image(data)
+    except OSError as error:
+        raise UnreadableImage(f"{os.fsdecode(file)}: {error.strerror or error}") from error
     except UnreadableImage as error:
         raise UnreadableImage(f"{os.fsdecode(file)}: {error}") from error

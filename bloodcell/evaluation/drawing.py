@@ -3,8 +3,6 @@
 import functools
 import os
 import signal
-import threading
-import time
 from collections.abc import Callable
 from concurrent.futures import BrokenExecutor, Future
 from contextlib import suppress
@@ -14,6 +12,8 @@ from typing import Any
 
 from joblib.externals.loky import ProcessPoolExecutor
 from matplotlib.figure import Figure
+
+from bloodcell.ending import end_with
 
 DPI = 120
 COMPRESSION = 4
@@ -58,7 +58,7 @@ class Pictures:
         make
             A function of a module, which makes the figure.
         arguments, settings
-            What it is called with, copied as they are now.
+            What it is called with; not to be changed until the picture is there.
         """
         work = functools.partial(_draw, self._folder, name, make, arguments, settings)
         try:
@@ -95,19 +95,12 @@ class Pictures:
 
 @functools.cache
 def _process() -> ProcessPoolExecutor:
-    return ProcessPoolExecutor(max_workers=1, timeout=IDLE, initializer=_live_as_long_as, initargs=(os.getpid(),))
+    return ProcessPoolExecutor(max_workers=1, timeout=IDLE, initializer=_begin, initargs=(os.getpid(),))
 
 
-def _live_as_long_as(parent: int) -> None:
-    """Leave interrupts to the parent, and go when it is gone, however it went."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(1)
-        os._exit(0)
-
-    threading.Thread(target=watch, daemon=True).start()
+def _begin(parent: int) -> None:
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to deal with
+    end_with(parent)
 
 
 def _draw(

@@ -1,20 +1,26 @@
 """What a search starts from: its space checked, its folder opened, and how a trial's configuration is composed."""
 
+import hashlib
+import os
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import yaml
+from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 
+from bloodcell.cache import cache_dir
 from bloodcell.composition import compose_config
 from bloodcell.config import SearchConfig, TrainConfig
 from bloodcell.errors import UserError
 from bloodcell.files import replacing, require_writable
 from bloodcell.search.space import probes
 from bloodcell.tracking.run import nested, parameters_of
+from bloodcell.tracking.store import open_store
 from bloodcell.tracking.study import Study, resume_study, start_study
 
 STATE = "search.yaml"
@@ -68,8 +74,19 @@ def check_space(config: SearchConfig, compose: Composer) -> None:
             raise UserError(f"tuner.space: {error}") from error
 
 
-def open_search(config: SearchConfig, folder: Path, *, is_worker: bool) -> Study:
+def open_search(config: SearchConfig, folder: Path, *, made_from: Mapping[str, str], is_worker: bool) -> Study:
     """Return the search's parent run: that of the search in the folder, which goes on, or a new one.
+
+    Parameters
+    ----------
+    config
+        The search's configuration.
+    folder
+        Where it is kept.
+    made_from
+        The digests of what its trials are made from, by name.
+    is_worker
+        Whether another process has opened it.
 
     Raises
     ------
@@ -81,14 +98,15 @@ def open_search(config: SearchConfig, folder: Path, *, is_worker: bool) -> Study
         require_writable(folder)
     except OSError as error:
         raise UserError(f"tuner.dir={config.tuner.dir}: cannot be written ({error.strerror}); give another") from error
-    if config.tuner.overwrite and not is_worker:
-        shutil.rmtree(folder, ignore_errors=True)
-    signature = _signature(config)
+    signature = _signature(config) | dict(made_from)
     state = _state(folder)
     if state is None and folder.is_dir() and any(folder.iterdir()):
         raise UserError(f"{setting}: {folder} holds something else than a search; give another name")
     study = None
-    if state is not None:
+    if state is not None and config.tuner.overwrite and not is_worker:
+        open_store(config.tracking)  # nothing is removed for a search that cannot start
+        shutil.rmtree(folder)
+    elif state is not None:
         before = state["signature"]
         changed = sorted(key for key in before.keys() | signature.keys() if before.get(key) != signature.get(key))
         if changed:
@@ -104,8 +122,30 @@ def open_search(config: SearchConfig, folder: Path, *, is_worker: bool) -> Study
         overrides = [config.tuner.strategy, *config.tuner.space]
         study = start_study(tracking=config.tracking, overrides=overrides, kind="search")
         folder.mkdir(parents=True, exist_ok=True)
-        remember(folder, signature=signature, parent_run=study.run_id)
+        remember(folder, signature=signature, parent_run=study.run_id, final=None)
     return study
+
+
+@contextmanager
+def only_one(folder: Path) -> Iterator[None]:
+    """Keep a second process on this machine from going on with the search in a folder while the block does.
+
+    Raises
+    ------
+    UserError
+        If one is at it.
+    """
+    path = cache_dir() / "searches" / f"{hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:16]}.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(path)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"tuner.name={folder.name}: this search is under way; give another name") from error
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def goes_on(folder: Path) -> bool:

@@ -8,8 +8,11 @@ import threading
 import time
 from collections.abc import Callable
 
+from bloodcell.ending import end_with
 from bloodcell.errors import SearchFailedError
 
+CHIEF = "BLOODCELL_CHIEF"
+"""The number of the process that has started a worker."""
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
 """What keras-tuner reads: who this process is (``chief``, or any other name for a worker), and where the chief is."""
 
@@ -19,10 +22,25 @@ def is_worker() -> bool:
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
-def distributed(search: Callable[[], None], *, n_workers: int) -> None:
+def stay_with_chief() -> None:
+    """End this worker when the chief that started it is gone; one on another machine has nobody to stay with."""
+    if CHIEF in os.environ:
+        end_with(int(os.environ[CHIEF]))
+
+
+def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[str], None]) -> None:
     """Search in this process, or be the chief of so many workers that run the same command.
 
     A worker that ends early takes no other down; its trial is repeated when the search goes on.
+
+    Parameters
+    ----------
+    search
+        Searches, or serves the workers where this process is their chief.
+    n_workers
+        How many.
+    lost
+        Told the name of a worker that ended early.
 
     Raises
     ------
@@ -38,14 +56,18 @@ def distributed(search: Callable[[], None], *, n_workers: int) -> None:
     shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     os.environ.update(shared, KERASTUNER_TUNER_ID="chief")
     command = [sys.executable, "-m", "bloodcell", *_arguments()]
+    names = [f"worker-{number}" for number in range(1, n_workers + 1)]
     workers = [
-        subprocess.Popen(command, env=os.environ | {"KERASTUNER_TUNER_ID": f"worker-{number}"})
-        for number in range(1, n_workers + 1)
+        subprocess.Popen(command, env=os.environ | {"KERASTUNER_TUNER_ID": name, CHIEF: str(os.getpid())})
+        for name in names
     ]
     try:
         # The chief serves for as long as a worker lives; by itself it would wait for one that died.
         threading.Thread(target=search, daemon=True).start()
         while any(worker.poll() is None for worker in workers):
+            for name, worker in zip(names, workers, strict=True):
+                if worker.returncode:
+                    lost(name)
             time.sleep(0.2)
     finally:
         for worker in workers:

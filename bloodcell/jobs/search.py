@@ -11,10 +11,11 @@ A search that was cut off goes on when the same command is given again. How a sp
 conf/tuner/space/head.yaml.
 """
 
+import errno
 import logging
 import os
 from collections.abc import Mapping
-from contextlib import redirect_stdout
+from contextlib import nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +25,14 @@ import yaml
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
 
-from bloodcell.config import HyperbandTuner, SearchConfig
-from bloodcell.errors import SearchFailedError, UserError
+from bloodcell.config import HyperbandTuner, SearchConfig, TrainConfig
+from bloodcell.errors import SearchFailedError, StoreLostError, UserError
+from bloodcell.jobs._fold import build_learner
 from bloodcell.jobs._images import Prepared, prepare_images
-from bloodcell.jobs._search import Composer, check_space, for_training, goes_on, open_search, remember
+from bloodcell.jobs._search import Composer, check_space, for_training, goes_on, only_one, open_search, remember
 from bloodcell.jobs._search_outcome import keep_search
 from bloodcell.jobs._search_progress import SearchProgress
-from bloodcell.jobs._workers import distributed, is_worker
+from bloodcell.jobs._workers import distributed, is_worker, stay_with_chief
 from bloodcell.jobs.train import train
 from bloodcell.search.space import overrides_of
 from bloodcell.search.tuner import FunctionTuner, build_oracle
@@ -41,9 +43,6 @@ from bloodcell.tracking.study_report import show_study
 from bloodcell.tracking.tuner import MLflowTrials
 
 log = logging.getLogger(__name__)
-
-FIXED = ("data", "split", "debug")
-"""What a search must leave alone for its trials to share their images."""
 
 
 class Search(MLflowTrials, FunctionTuner):
@@ -61,12 +60,19 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
         If too many trials failed one after the other.
     """
     find_store(config.tracking)
+    folder = Path(config.tuner.dir).expanduser() / config.tuner.name
+    with nullcontext() if is_worker() else only_one(folder):
+        _run(config, folder)
+
+
+def _run(config: SearchConfig, folder: Path) -> None:
     compose = Composer.of_this_job()
     check_space(config, compose)
-    shared = not any(key.partition(".")[0] in FIXED for key in config.tuner.space)
-    prepared = prepare_images(config) if shared else None
-    folder = Path(config.tuner.dir).expanduser() / config.tuner.name
-    study = open_search(config, folder, is_worker=is_worker())
+    prepared = prepare_images(config)
+    # What a training refuses is refused before the search starts.
+    backbone = build_learner(for_training(config), n_classes=len(prepared.images.classes)).classifier.backbone
+    made_from = {"the images' digest": prepared.digest, "the weights' digest": backbone.digest}
+    study = open_search(config, folder, made_from=made_from, is_worker=is_worker())
     tuner = Search(
         build_oracle(config.tuner),
         train=lambda trial: _train(trial, tuner, study, config, compose, prepared, folder, progress),
@@ -75,6 +81,7 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
     progress = _progress(tuner, config)
     tuner.track(experiment_id=study.experiment_id, parent_run_id=study.run_id, prefix="trial/")
     if is_worker():
+        stay_with_chief()
         with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):  # keras-tuner prints what it sends
             _search(tuner, config)
         return
@@ -84,18 +91,27 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
         tuner.save()
     status = "FAILED"
     try:
-        distributed(lambda: _search(tuner, config), n_workers=config.tuner.workers)
+        distributed(
+            lambda: _search(tuner, config),
+            n_workers=config.tuner.workers,
+            # Or some strategies would wait for its trial.
+            lost=lambda name: tuner.oracle.ongoing_trials.pop(name, None),
+        )
         if config.tuner.final:
             _train_best(tuner, study, config, compose, prepared, folder)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
         raise
+    except StoreLostError:
+        status = "LOST"
+        raise
     finally:
-        interrupted = status == "KILLED"
-        entries = close_children(study, expected=None, interrupted=interrupted)
-        keep_search(study, _trials(tuner), config=config, given=compose.overrides)
-        show_study(study, entries, end_study(study, entries, interrupted=interrupted, status=status))
+        if status != "LOST":
+            interrupted = status == "KILLED"
+            entries = close_children(study, expected=None, interrupted=interrupted)
+            keep_search(study, _trials(tuner), config=config, given=compose.overrides)
+            show_study(study, entries, end_study(study, entries, interrupted=interrupted, status=status))
 
 
 def _search(tuner: Search, config: SearchConfig) -> None:
@@ -125,7 +141,7 @@ def _train(
     study: Study,
     config: SearchConfig,
     compose: Composer,
-    prepared: Prepared | None,
+    prepared: Prepared,
     folder: Path,
     progress: SearchProgress,
 ) -> Mapping[str, float]:
@@ -144,10 +160,12 @@ def _train(
         outcome = train(
             replace(for_training(chosen), tracking=tracking),
             output_dir=folder / f"trial_{trial.trial_id}" / "run",
-            prepared=prepared,
+            prepared=_if_same(prepared, config, chosen),
             in_short=True,
         )
     except Exception as error:
+        if isinstance(error, StoreLostError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            raise  # not the trial's fault: it is repeated when the search goes on
         if not isinstance(error, UserError):
             log.exception("trial %d failed", number)
         progress.failed(number, name, reason_of(error))
@@ -171,14 +189,13 @@ def _progress(tuner: Search, config: SearchConfig) -> SearchProgress:
 
 def _best(tuner: Search) -> Trial | None:
     """Return the best of the finished trials, the first of equals."""
-    trials = tuner.oracle.trials
-    finished = [trials[name] for name in sorted(trials) if trials[name].status == "COMPLETED"]
+    finished = [trial for _, trial in _in_order(tuner) if trial.status == "COMPLETED"]
     sign = -1 if tuner.oracle.objective.direction == "min" else 1
     return max(finished, key=lambda trial: sign * trial.score, default=None)
 
 
 def _train_best(
-    tuner: Search, study: Study, config: SearchConfig, compose: Composer, prepared: Prepared | None, folder: Path
+    tuner: Search, study: Study, config: SearchConfig, compose: Composer, prepared: Prepared, folder: Path
 ) -> None:
     """Train the best configuration once more and keep its model, unless that was done before."""
     best = _best(tuner)
@@ -194,14 +211,26 @@ def _train_best(
     )
     chosen = replace(for_training(compose(overrides)), tracking=tracking, log_model=True)
     chosen = replace(chosen, evaluate_test=config.tuner.final_test)
-    train(chosen, output_dir=folder / "final" / f"trial_{best.trial_id}", prepared=prepared)
+    output_dir = folder / "final" / f"trial_{best.trial_id}"
+    train(chosen, output_dir=output_dir, prepared=_if_same(prepared, config, chosen))
     remember(folder, final=wanted)
+
+
+def _if_same(prepared: Prepared, config: SearchConfig, chosen: TrainConfig) -> Prepared | None:
+    """Return the search's images for a trial that is trained on the same ones."""
+    same = (chosen.data, chosen.split, chosen.debug) == (config.data, config.split, config.debug)
+    return prepared if same else None
+
+
+def _in_order(tuner: Search) -> list[tuple[str, Trial]]:
+    """Return the trials by their names, the first first: a search that was made longer has names of several lengths."""
+    return sorted(tuner.oracle.trials.items(), key=lambda item: int(item[0]))
 
 
 def _trials(tuner: Search) -> pd.DataFrame:
     """Return one row for each trial: ``trial, status, score, overrides`` and its hyperparameters by their names."""
     rows = []
-    for name, trial in sorted(tuner.oracle.trials.items()):
+    for name, trial in _in_order(tuner):
         chosen = trial.hyperparameters
         active = {entry.name for entry in chosen.space if chosen.is_active(entry)}
         values = {key: value for key, value in chosen.values.items() if key in active}

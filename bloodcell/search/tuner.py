@@ -2,6 +2,7 @@
 
 import functools
 import json
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,8 @@ from bloodcell.config import BayesianTuner, GridTuner, HyperbandTuner, RandomTun
 from bloodcell.files import replacing
 from bloodcell.search.space import hyperparameters
 
+PATIENCE = 0.5
+"""Seconds before a worker is told that there is nothing to do for the moment."""
 LESS_IS_BETTER = ("loss", "log_loss", "brier", "ece")
 
 
@@ -103,6 +106,12 @@ def _whole(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
     """Return a strategy whose files a crash cannot tear, and which after one repeats only what was unfinished."""
 
     class Whole(oracle):
+        def create_trial(self, tuner_id: str) -> Trial:
+            trial = super().create_trial(tuner_id)
+            if trial.status == TrialStatus.IDLE:
+                time.sleep(PATIENCE)  # who asks asks again at once
+            return trial
+
         def save(self) -> None:
             with replacing(Path(self._get_oracle_fname())) as partial:
                 partial.write_text(json.dumps(self.get_state()), encoding="utf-8")

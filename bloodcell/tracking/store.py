@@ -8,9 +8,13 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from bloodcell.config import TrackingConfig
 from bloodcell.errors import UserError
+
+if TYPE_CHECKING:
+    from mlflow.exceptions import MlflowException
 
 ENVIRONMENT_VARIABLE = "MLFLOW_TRACKING_URI"
 HIDDEN = "***"
@@ -168,15 +172,20 @@ def _experiment(name: str, store: Store) -> str:
 def _require_run(run_id: str, store: Store) -> None:
     from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
-    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-    unknown = (ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
     try:
         MlflowClient().get_run(run_id)
     except MlflowException as error:
-        if error.error_code not in unknown:
+        if not is_unknown(error):
             raise
         raise UserError(f"tracking.parent_run={run_id}: {store.label} has no such run; give the id of one") from error
+
+
+def is_unknown(error: "MlflowException") -> bool:
+    """Say whether the store answered that it has no such run, rather than not at all."""
+    from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
+
+    return error.error_code in (ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
 
 
 def _check_writable(store: Store) -> None:

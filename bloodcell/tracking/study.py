@@ -19,7 +19,7 @@ from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.leaderboard_plot import leaderboard_plot
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of, short
-from bloodcell.tracking.store import Store, open_store
+from bloodcell.tracking.store import Store, is_unknown, open_store
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ def start_study(*, tracking: TrackingConfig, overrides: Sequence[str], kind: str
 
 
 def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
-    """Go on with a study whose parent run is in the store; None if it is not there any more.
+    """Go on with a study whose parent run is in the store; None if it was removed from it.
 
     Raises
     ------
@@ -87,7 +87,9 @@ def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
     client = MlflowClient()
     try:
         found = client.get_run(run_id)
-    except MlflowException:
+    except MlflowException as error:
+        if not is_unknown(error):
+            raise
         return None
     if found.info.lifecycle_stage == "deleted" or found.info.experiment_id != experiment_id:
         return None

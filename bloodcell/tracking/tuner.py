@@ -77,6 +77,6 @@ class MLflowTrials:
                 self._client.set_terminated(run_id, "FINISHED")
             else:
                 if REASON_TAG not in self._client.get_run(run_id).data.tags:  # who trained may have said it
-                    reason = (ended.message or "its objective is no number").strip().splitlines()[-1]
+                    reason = (trial.message or ended.message or "its objective is no number").strip().splitlines()[-1]
                     self._client.set_tag(run_id, REASON_TAG, reason[:500])
                 self._client.set_terminated(run_id, "FAILED")

@@ -11,11 +11,12 @@ from itertools import islice
 from typing import Any, Literal
 
 import numpy as np
+import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.data.augmentation import AUGMENTATION_VERSION, Augmentation
 from bloodcell.data.images import DECODER_VERSION
-from bloodcell.data.pipeline import Samples, view_batches
+from bloodcell.data.pipeline import Samples, unreadable, view_batches
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
 from bloodcell.progress import track
@@ -120,7 +121,8 @@ class FeatureSource:
         NoRoom
             If the store cannot take them.
         UserError
-            If the store cannot be written, or the engine computes something else than Keras.
+            If the store cannot be written, an image was changed or lost meanwhile, or the engine computes something
+            else than Keras.
         """
         asked = (samples, boundary, augmentation, n_views)
         try:
@@ -131,6 +133,10 @@ class FeatureSource:
             log.warning("%s", error)
             self._engine_name = "tensorflow"
             return self._look_up(*asked)
+        except tf.errors.OpError as error:
+            if (reason := unreadable(error)) is None:
+                raise
+            raise UserError(reason) from error
         except OSError as error:
             if error.filename is None or error.errno == errno.ENOSPC:
                 raise

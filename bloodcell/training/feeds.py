@@ -24,6 +24,7 @@ log = logging.getLogger(__name__)
 
 ON_THE_FLY = "on the fly"
 EVALUATION_BATCH_SIZE = 256
+"""Rows of features that are evaluated at a time, or as many as `HANDED_OVER` allows."""
 HANDED_OVER = 2**24
 """Bytes of features that are handed to TensorFlow at a time, or a batch where that is more."""
 
@@ -149,7 +150,7 @@ def evaluation_feed(
         except NoRoom as error:
             log.warning("features are not stored: %s", error)
         else:
-            n_batches = -(-len(samples) // EVALUATION_BATCH_SIZE)
+            n_batches = -(-len(samples) // _evaluated_at_once(features))
             return classifier.trained_part(boundary), _in_order(features, samples), n_batches
     return classifier.core, evaluation_batches(samples, batch_size=batch_size), -(-len(samples) // batch_size)
 
@@ -188,8 +189,14 @@ def feature_batches(
 
 def _in_order(features: Features, samples: Samples) -> Dataset:
     everything = np.stack([np.arange(len(samples)), features.places[:, 0]])
-    n_batches = -(-len(samples) // EVALUATION_BATCH_SIZE)
-    return _batches([everything], features, samples, batch_size=EVALUATION_BATCH_SIZE, n_batches=n_batches)
+    batch_size = _evaluated_at_once(features)
+    n_batches = -(-len(samples) // batch_size)
+    return _batches([everything], features, samples, batch_size=batch_size, n_batches=n_batches)
+
+
+def _evaluated_at_once(features: Features) -> int:
+    row_bytes = 4 * int(features.rows.shape[1])
+    return min(EVALUATION_BATCH_SIZE, max(1, HANDED_OVER // row_bytes))
 
 
 def _batches(
@@ -233,7 +240,7 @@ def _batches(
     made = tf.data.Dataset.from_generator(handed_over, output_signature=signature)
     made = made.flat_map(lambda *several: tf.data.Dataset.from_tensor_slices(several))
     # Or Keras would look for the end, and complain of having found it.
-    return settled(made.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(4))
+    return settled(made.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
 
 
 def _divisor(steps: int) -> int:
