@@ -337,6 +337,8 @@ class SpaceEntry:
             raise ValueError("log: true needs a range above zero")
         if self.log and self.step is not None and self.step <= 1:
             raise ValueError("with log: true each step multiplies by step, which must be above 1")
+        if self.int is not None and self.step is not None and self.step % 1:
+            raise ValueError(f"step: {self.step:g} is no whole number, as the steps of int must be")
         return self
 
 

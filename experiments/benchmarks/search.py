@@ -4,9 +4,9 @@
 
 Both choose pooling, hidden units, dropout, optimizer and learning rate of a head on a frozen MobileNetV2 at 224 pixels,
 on the published notebook's images and split, 15 epochs a trial. Plainly: `keras_tuner.RandomSearch` over a model that
-reads the images. Of two of its trials one epoch each is timed; all other epochs and trials are taken to last as long.
-bloodcell: the whole command, from start to exit, with no stored features at first, and every trial's pictures,
-predictions and figures in MLflow. One JSON line has all figures.
+reads the images. Of two of its trials one epoch each is timed, with building and tracing the model, about a hundredth
+of it; all other epochs and trials are taken to last as long. bloodcell: the whole command, from start to exit, with no
+stored features at first, and every trial's pictures, predictions and figures in MLflow. One JSON line has all figures.
 """
 
 import json
