@@ -17,7 +17,6 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bloodcell.allocator import keep_freed_memory
 from bloodcell.ending import discard_unused, one_line_errors, unwinding_on_sigterm
 from bloodcell.errors import UserError
 from bloodcell.help import overview, register_help, require_job
@@ -112,6 +111,8 @@ def import_job(job: str) -> ModuleType:
     """
     name = f"bloodcell.jobs.{job}"
     if name not in sys.modules:
+        from bloodcell.allocator import keep_freed_memory
+
         keep_freed_memory()
         gc.disable()
         try:

@@ -36,12 +36,22 @@ def read_image(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
     UnreadableImage
         If the file is missing, empty, truncated or no image.
     """
+    return decode_image(read_file(path))
+
+
+def read_file(path: str | bytes | os.PathLike[str]) -> bytes:
+    """Return the content of an image file.
+
+    Raises
+    ------
+    UnreadableImage
+        If the system does not give it.
+    """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - also takes the bytes that TensorFlow hands over
-            data = file.read()
+            return file.read()
     except OSError as error:
         raise UnreadableImage(error.strerror or str(error)) from error
-    return decode_image(data)
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:

@@ -12,7 +12,7 @@ import pandas as pd
 import PIL
 
 from bloodcell.cache import cache_dir
-from bloodcell.data.images import DECODER_VERSION, UnreadableImage, decode_image
+from bloodcell.data.images import DECODER_VERSION, UnreadableImage, decode_image, read_file
 from bloodcell.files import replacing
 from bloodcell.progress import track
 
@@ -48,10 +48,10 @@ def inspect(files: Sequence[Path]) -> pd.DataFrame:
 
 def _look(file: Path, known: dict[str, str]) -> tuple[str, str]:
     try:
-        data = file.read_bytes()
+        data = read_file(file)
         os.fspath(file).encode()
-    except OSError as error:
-        return "", error.strerror or str(error)
+    except UnreadableImage as error:
+        return "", str(error)
     except UnicodeEncodeError:
         return "", "its name is not valid Unicode; rename it"
     sha256 = hashlib.sha256(data).hexdigest()

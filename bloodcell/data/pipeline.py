@@ -13,7 +13,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.data.augmentation import Augmentation, Tensor, augment
-from bloodcell.data.images import UnreadableImage, decode_image, read_image
+from bloodcell.data.images import UnreadableImage, decode_image, read_file, read_image
 from bloodcell.data.manifest import ImageSet
 
 Dataset = Any  # TensorFlow ships no types
@@ -235,11 +235,8 @@ def _check(data: bytes, digest: bytes) -> None:
 
 def _read(file: bytes, digest: bytes) -> NDArray[np.uint8]:
     try:
-        with open(file, "rb") as stream:  # noqa: PTH123 - takes the bytes that TensorFlow hands over
-            data = stream.read()
+        data = read_file(file)
         _check(data, digest)
         return decode_image(data)
-    except OSError as error:
-        raise UnreadableImage(f"{os.fsdecode(file)}: {error.strerror or error}") from error
     except UnreadableImage as error:
         raise UnreadableImage(f"{os.fsdecode(file)}: {error}") from error

@@ -62,6 +62,7 @@ def train(
     configs = fold_configs(config, n_folds=len(prepared.folds))
     learner = build_learner(configs[0], n_classes=len(prepared.images.classes))
     artifacts = output_dir / "artifacts"
+    alone = not in_short and config.tracking.sweep_job is None
 
     with tracked_run(
         tracking=config.tracking,
@@ -69,7 +70,7 @@ def train(
         tags=tags_of(config, prepared, learner.classifier) | {"output_dir": str(output_dir)},
         folder=output_dir,
     ) as tracked:
-        _warn(prepared, in_short=in_short or config.tracking.sweep_job is not None)
+        _warn(prepared, alone=alone)
         label = "" if config.tracking.sweep_job is None else f"{config.tracking.sweep_job}: "
         with Pictures(artifacts) as pictures:
             write_inputs(config, prepared, learner, artifacts=artifacts, pictures=pictures)
@@ -91,19 +92,19 @@ def train(
                 )
                 results, outcome = [result], result.outcome
         tracked.log_folder(artifacts)
-    if not in_short and config.tracking.sweep_job is None:
+    if alone:
         models = [result.model_uri for result in results]
         features = results[0].features
         show_outcome(outcome, config=config, prepared=prepared, tracked=tracked, models=models, features=features)
     return outcome
 
 
-def _warn(prepared: Prepared, *, in_short: bool) -> None:
+def _warn(prepared: Prepared, *, alone: bool) -> None:
     """Say before hours of training that its figures will be worth less than they look."""
     if not prepared.leak.sentence:
         return
     log.warning(prepared.leak.sentence)
-    if not in_short:
+    if alone:
         print(f"bloodcell: careful: {prepared.leak.sentence}", file=sys.stderr)
 
 

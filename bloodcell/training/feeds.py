@@ -5,7 +5,7 @@ augmented on the fly, and the model begins with them.
 """
 
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import keras
@@ -184,7 +184,8 @@ def feature_batches(
         return np.stack([order, features.places[order, views]])
 
     numbers = range(first_epoch, first_epoch + epochs)
-    return _batches(map(epoch, numbers), features, samples, batch_size=batch_size, n_batches=epochs * steps_per_epoch)
+    drawn = [epoch(number) for number in numbers]
+    return _batches(drawn, features, samples, batch_size=batch_size, n_batches=epochs * steps_per_epoch)
 
 
 def _in_order(features: Features, samples: Samples) -> Dataset:
@@ -200,15 +201,14 @@ def _evaluated_at_once(features: Features) -> int:
 
 
 def _batches(
-    epochs: Iterable[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int, n_batches: int
+    epochs: Sequence[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int, n_batches: int
 ) -> Dataset:
     """Return batches of features and one-hot labels.
 
     Parameters
     ----------
     epochs
-        The samples of each epoch and the places of their rows, shape (2, n); no batch spans two. Gone through once for
-        each time that the batches are.
+        The samples of each epoch and the places of their rows, shape (2, n); no batch spans two.
     features, samples
         What they are of.
     batch_size
@@ -220,7 +220,6 @@ def _batches(
     width = features.rows.shape[1]
     # Several batches are handed over at a time: one by one, handing over takes longer than training.
     at_once = max(1, HANDED_OVER // (batch_size * width * 4))
-    epochs = list(epochs)
 
     def handed_over() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         for chosen, places in epochs:
