@@ -63,6 +63,10 @@ def test_every_fold_is_a_run_within_the_run_with_everything_of_its_own(twice):
     assert len({fold.data.tags["data_digest"] for fold in [twice.parent, *twice.folds]}) == 5
 
 
+def test_all_folds_share_the_backbone_also_where_its_weights_are_random(twice):
+    assert len({fold.data.tags["weights_digest"] for fold in [twice.parent, *twice.folds]}) == 1
+
+
 def test_every_training_image_is_predicted_once_in_each_repeat_by_a_model_that_never_saw_it(twice):
     table = twice.predictions
     val = table[table["split"] == "val"]

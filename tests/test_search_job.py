@@ -88,10 +88,20 @@ def test_the_best_configuration_is_kept_as_the_command_that_trains_it(searched):
     assert config["hyperparameters"]["optimizer"] == "sgd"
 
 
+def test_each_trial_stands_in_the_leaderboard_once(searched):
+    workplace, _, said = searched
+    (file,) = artifacts_of(parent_in(workplace)).rglob("leaderboard.csv")
+    finished = {trial.info.run_id for trial in trials_in(workplace) if trial.info.status == "FINISHED"}
+    assert sorted(pd.read_csv(file)["run_id"]) == sorted(finished)
+    assert said.stdout.count("best so far") == 0
+    assert said.stderr.count("best so far") == 2
+
+
 def test_only_the_best_once_more_keeps_a_model(searched):
     workplace, _, _ = searched
     (final,) = [found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "the best once more"]
     assert final.outputs.model_outputs
+    assert final.info.run_id in parent_in(workplace).data.tags["mlflow.note.content"]
     assert not any(trial.outputs and trial.outputs.model_outputs for trial in trials_in(workplace))
 
 
@@ -101,6 +111,8 @@ def test_a_finished_search_has_nothing_more_to_do(searched):
     said = run(command, cwd=workplace)
     assert said.returncode == 0, said.stderr
     assert len(runs_in(workplace)) == before
+    assert "3 trials have ended" in said.stderr
+    assert "Reloading" not in said.stdout
 
 
 def test_another_search_of_the_same_name_is_refused(searched):
@@ -196,7 +208,57 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
     assert sorted(found) == [("0000", "FINISHED"), ("0001", "FINISHED"), ("0001", "KILLED"), ("0002", "FINISHED")]
     parent = parent_in(tmp_path)
     assert parent.info.status == "FINISHED"
+    assert parent.data.metrics["runs/failed"] == 0  # what was cut off was made again
     assert yaml.safe_load((tmp_path / "searches/mine/search.yaml").read_text())["parent_run"] == parent.info.run_id
+
+
+def test_the_test_set_is_read_once_for_a_best_and_a_second_best_is_said(tmp_path, bccd):
+    chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [1.0, 1e-9]}}")
+    command = ["search", *small(bccd), *chosen, "tuner.final_test=true", "tuner.objective=train/loss"]
+    assert run(command, cwd=tmp_path).returncode == 2  # nothing but validation chooses
+    command[-1] = "tuner.objective=val/log_loss"
+    said = run([*command, "tuner.max_trials=1"], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert parent_in(tmp_path).data.tags["test_readings"] == "1"
+    said = run([*command, "tuner.max_trials=2"], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "the test set is read for time 2" in said.stderr
+    finals = [found for found in runs_in(tmp_path) if found.data.tags["mlflow.runName"] == "the best once more"]
+    assert len(finals) == 2
+    assert all("test/accuracy" in final.data.metrics for final in finals)
+    (file,) = artifacts_of(parent_in(tmp_path)).rglob("leaderboard.csv")
+    table = pd.read_csv(file)
+    assert table["objective"].is_monotonic_increasing
+    assert list(table["objective"]) == list(table["val_log_loss"])
+
+
+@pytest.mark.parametrize("strategy", ["random", "bayesian"])
+def test_a_search_that_is_made_longer_tries_what_it_would_have_tried(strategy, tmp_path, bccd):
+    space = "{hyperparameters.learning_rate: {float: [1e-4, 1e-1], log: true}}"
+    command = ["search", *small(bccd), *conf(tmp_path, space), f"tuner={strategy}", "tuner.final=false"]
+    command.append("tuner.name=longer")
+    for n_trials in (2, 4):
+        said = run([*command, f"tuner.max_trials={n_trials}"], cwd=tmp_path)
+        assert said.returncode == 0, said.stderr
+    in_one = run([*command, "tuner.max_trials=4", "tuner.name=in_one"], cwd=tmp_path)
+    assert in_one.returncode == 0, in_one.stderr
+    rates = {}
+    for parent in runs_in(tmp_path):
+        if parent.data.tags.get("study") == "search":
+            (file,) = artifacts_of(parent).rglob("trials.csv")
+            rates[parent.info.run_id] = list(pd.read_csv(file)["hyperparameters.learning_rate"])
+    longer, whole = rates.values()
+    assert longer == whole
+    assert len(set(whole)) == 4
+
+
+def test_half_an_environment_of_a_worker_is_refused(tmp_path, bccd, monkeypatch):
+    monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
+    said = run(["search", *small(bccd)], cwd=tmp_path)
+    assert said.returncode == 2
+    assert said.stderr.startswith("bloodcell: KERASTUNER_ORACLE_IP: is in the environment, but KERASTUNER_TUNER_ID")
+    assert said.stderr.count("\n") == 1
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bloodcell.evaluation.metrics import direction
+
 MARKS = {
     "*": "Copies of one photograph can be on two sides of its split: its figures may say too much.",
     "?": "Groups were not looked for (data.groups=none): whether its split leaks is not known.",
@@ -63,19 +65,33 @@ class Entry:
     groups: str
 
 
-def leaderboard(entries: Sequence[Entry]) -> pd.DataFrame:
-    """Rank the finished runs by validation accuracy, ties by validation log loss; the test set chooses nothing.
+OBJECTIVE = "objective"
+"""The metric that holds what a search went by, and its column."""
+
+
+def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd.DataFrame:
+    """Rank the finished runs, the best on validation first; the test set chooses nothing.
+
+    Parameters
+    ----------
+    entries
+        The runs.
+    objective
+        The name of the figure that a search went by, such as ``val/macro_f1``; its values are the runs' metric
+        ``objective``. None: validation accuracy, ties by validation log loss.
 
     Returns
     -------
     DataFrame
         One row for each finished run: ``run``, the columns of `FIGURES` (float64, NaN where the run has no such
-        metric; ``baseline_accuracy`` is that of the majority class on test), ``leaky, groups, run_id``.
+        metric; ``baseline_accuracy`` is that of the majority class on test), ``leaky, groups, run_id``; with an
+        objective also ``objective``, after ``run``.
     """
+    figures = FIGURES if objective is None else {OBJECTIVE: OBJECTIVE} | FIGURES
     rows = [
         {
             "run": entry.run,
-            **{column: entry.metrics.get(metric, np.nan) for column, metric in FIGURES.items()},
+            **{column: entry.metrics.get(metric, np.nan) for column, metric in figures.items()},
             "leaky": entry.leaky,
             "groups": entry.groups,
             "run_id": entry.run_id,
@@ -83,8 +99,11 @@ def leaderboard(entries: Sequence[Entry]) -> pd.DataFrame:
         for entry in entries
         if entry.status == "FINISHED"
     ]
-    table = pd.DataFrame(rows, columns=["run", *FIGURES, "leaky", "groups", "run_id"])
-    return table.sort_values(["val_accuracy", "val_log_loss", "run"], ascending=[False, True, True], ignore_index=True)
+    table = pd.DataFrame(rows, columns=["run", *figures, "leaky", "groups", "run_id"])
+    order = {"val_accuracy": False, "val_log_loss": True, "run": True}
+    if objective is not None:
+        order = {OBJECTIVE: direction(objective) == "min"} | order
+    return table.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
 
 
 def marks(table: pd.DataFrame) -> list[str]:

@@ -17,6 +17,13 @@ from bloodcell.evaluation.probabilities import checked_labels, checked_probabili
 # `keras.config.epsilon()`, to which Keras clips the probabilities that its cross-entropy is given.
 KERAS_EPSILON = 1e-7
 
+LESS_IS_BETTER = ("loss", "log_loss", "brier", "ece")
+
+
+def direction(figure: str) -> str:
+    """Say whether of a figure, such as ``val/accuracy``, more is better, ``max``, or less, ``min``."""
+    return "min" if figure.rpartition("/")[2] in LESS_IS_BETTER else "max"
+
 
 def evaluate(
     *,

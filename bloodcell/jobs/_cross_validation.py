@@ -37,6 +37,7 @@ def train_folds(
     *,
     prepared: Prepared,
     configs: Sequence[TrainConfig],
+    backbone_seed: int,
     label: str,
     in_short: bool,
 ) -> list[FoldResult]:
@@ -52,6 +53,8 @@ def train_folds(
         The images and their folds.
     configs
         One for each fold.
+    backbone_seed
+        As for `build_learner`.
     label
         What stands before the fold's name where progress is shown.
     in_short
@@ -60,7 +63,7 @@ def train_folds(
     results: list[FoldResult] = []
     for number, (part, config) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
         if number > 1:
-            learner = build_learner(config, n_classes=len(part.images.classes))
+            learner = build_learner(config, n_classes=len(part.images.classes), backbone_seed=backbone_seed)
         with fold_run(
             tracked,
             number=number,

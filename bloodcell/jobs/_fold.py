@@ -72,8 +72,17 @@ class FoldResult:
     model_uri: str
 
 
-def build_learner(config: TrainConfig, *, n_classes: int) -> Learner:
+def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) -> Learner:
     """Seed every source of randomness and build what a configuration describes.
+
+    Parameters
+    ----------
+    config
+        The configuration; its seed is that of all that comes after the backbone.
+    n_classes
+        How many there are.
+    backbone_seed
+        Of the backbone's weights where they are random. One for all folds, so that they share its features.
 
     Raises
     ------
@@ -81,12 +90,14 @@ def build_learner(config: TrainConfig, *, n_classes: int) -> Learner:
         If the weights cannot be used, a stage names no part of the backbone, or features cannot be kept.
     """
     settings = config.hyperparameters
-    make_deterministic(settings.seed)
+    make_deterministic(backbone_seed)
     keras.utils.disable_interactive_logging()  # only now: making Keras start over turns it on again
     with precision(mixed=settings.mixed_precision):
         backbone = build_backbone(
             name=config.backbone.name, input_size=config.backbone.input_size, weights=config.backbone.weights
         )
+        if settings.seed != backbone_seed:
+            keras.utils.set_random_seed(settings.seed)
         classifier = build_classifier(
             backbone=backbone,
             pooling=config.head.pooling,

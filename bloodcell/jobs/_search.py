@@ -155,9 +155,14 @@ def goes_on(folder: Path) -> bool:
 
 def remember(folder: Path, **values: Any) -> None:
     """Write values into the search's state, beside those that it has."""
-    state = (_state(folder) or {}) | values
+    state = recall(folder) | values
     with replacing(folder / STATE) as partial:
         partial.write_text(yaml.safe_dump(state, sort_keys=False), encoding="utf-8")
+
+
+def recall(folder: Path) -> dict[str, Any]:
+    """Return the search's state."""
+    return _state(folder) or {}
 
 
 def _state(folder: Path) -> dict[str, Any] | None:

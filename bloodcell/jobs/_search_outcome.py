@@ -11,16 +11,18 @@ from mlflow import MlflowClient
 
 from bloodcell.config import SearchConfig
 from bloodcell.evaluation.drawing import save_figure
+from bloodcell.evaluation.metrics import direction
 from bloodcell.evaluation.search_plots import best_so_far, importance_bars, parallel_coordinates
 from bloodcell.search.importance import hyperparameter_importance
-from bloodcell.search.tuner import direction
 from bloodcell.tracking.run import nested
 from bloodcell.tracking.study import Study
 
 OWN = ("trial", "status", "score", "overrides")
 
 
-def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig, given: Sequence[str]) -> None:
+def keep_search(
+    study: Study, trials: pd.DataFrame, *, config: SearchConfig, given: Sequence[str], final_run: str | None
+) -> None:
     """Keep the trials as a table and as pictures, the space, and the command that trains the best configuration.
 
     Parameters
@@ -33,6 +35,8 @@ def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig, giv
         The search's.
     given
         The overrides that it was started with.
+    final_run
+        The run that trained the best configuration once more; None: there is none.
     """
     if trials.empty:
         return
@@ -57,12 +61,15 @@ def keep_search(study: Study, trials: pd.DataFrame, *, config: SearchConfig, giv
             command = shlex.join(["bloodcell", "train", *others, *settings])
             (folder / "best.txt").write_text(f"{command}\n", encoding="utf-8")
             lines.append(f"- Best: {objective} {best['score']:.4f}, trial {best['trial']}: `{' '.join(settings)}`")
+            if final_run is not None:
+                page = f"#/experiments/{study.experiment_id}/runs/{final_run}"
+                lines.append(f"- Trained once more, its model kept: [its run]({page})")
             save_figure(parallel_coordinates(values, scores, objective=objective), folder, "parallel_coordinates")
             importance = hyperparameter_importance(values, scores)
             if importance is not None:
                 figure = importance_bars(importance, objective=objective, n_trials=len(finished))
                 save_figure(figure, folder, "importance")
-            client.log_metric(study.run_id, f"best/{objective.replace('/', '_')}", float(best["score"]))
+            client.log_metric(study.run_id, "best/objective", float(best["score"]))
         lines.append(
             "- The best of many is partly luck: its figure on validation is too good by as much; "
             "`tuner.final_test=true` measures it on images that chose nothing"

@@ -4,7 +4,7 @@ import sys
 import time
 from collections.abc import Callable
 
-from bloodcell.search.tuner import direction
+from bloodcell.evaluation.metrics import direction
 
 
 class SearchProgress:
@@ -18,12 +18,17 @@ class SearchProgress:
         How many there will be at most; None: nobody knows.
     n_workers
         How many processes share them.
+    alone
+        Whether this process sees all trials; a worker sees its own.
     best
         The best of what this process was not there for; None: there is none.
     """
 
-    def __init__(self, *, objective: str, n_trials: int | None, n_workers: int, best: float | None) -> None:
+    def __init__(
+        self, *, objective: str, n_trials: int | None, n_workers: int, alone: bool, best: float | None
+    ) -> None:
         self._objective, self._n_trials, self._n_workers, self._best = objective, n_trials, n_workers, best
+        self._so_far = "best so far" if alone else "this worker's best so far"
         self._better: Callable[..., float] = min if direction(objective) == "min" else max
         self._seconds: list[float] = []
         self._started = 0.0
@@ -36,7 +41,7 @@ class SearchProgress:
         """Say what a trial came to; the first has number 1."""
         self._best = value if self._best is None else self._better(self._best, value)
         seconds = self._end()
-        self._say(number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; best so far {self._best:.4f}")
+        self._say(number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; {self._so_far} {self._best:.4f}")
 
     def failed(self, number: int, name: str, reason: str) -> None:
         """Say why a trial failed."""

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from bloodcell.ending import end_with
-from bloodcell.errors import SearchFailedError
+from bloodcell.errors import SearchFailedError, UserError
 
 CHIEF = "BLOODCELL_CHIEF"
 """The number of the process that has started a worker."""
@@ -20,6 +20,22 @@ ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE
 def is_worker() -> bool:
     """Say whether this process is told to be a worker."""
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
+
+
+def check_environment() -> None:
+    """Refuse to be a part of a search over several machines where the environment says only half of it.
+
+    Raises
+    ------
+    UserError
+        If some of keras-tuner's variables are there, but not all.
+    """
+    given = [name for name in ENVIRONMENT if name in os.environ]
+    if given and len(given) < len(ENVIRONMENT):
+        (missing, *_) = [name for name in ENVIRONMENT if name not in os.environ]
+        raise UserError(f"{given[0]}: is in the environment, but {missing} is not; set all three, or none")
+    if given and not os.environ["KERASTUNER_ORACLE_PORT"].isdecimal():
+        raise UserError(f"KERASTUNER_ORACLE_PORT={os.environ['KERASTUNER_ORACLE_PORT']}: must be a number")
 
 
 def stay_with_chief() -> None:

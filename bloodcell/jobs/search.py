@@ -14,31 +14,41 @@ conf/tuner/space/head.yaml.
 import errno
 import logging
 import os
-from collections.abc import Mapping
-from contextlib import nullcontext, redirect_stdout
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
 
 import grpc
 import pandas as pd
-import yaml
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
+from mlflow import MlflowClient
 
 from bloodcell.config import HyperbandTuner, SearchConfig, TrainConfig
 from bloodcell.errors import SearchFailedError, StoreLostError, UserError
 from bloodcell.jobs._fold import build_learner
 from bloodcell.jobs._images import Prepared, prepare_images
-from bloodcell.jobs._search import Composer, check_space, for_training, goes_on, only_one, open_search, remember
+from bloodcell.jobs._search import (
+    Composer,
+    check_space,
+    for_training,
+    goes_on,
+    only_one,
+    open_search,
+    recall,
+    remember,
+)
 from bloodcell.jobs._search_outcome import keep_search
 from bloodcell.jobs._search_progress import SearchProgress
-from bloodcell.jobs._workers import distributed, is_worker, stay_with_chief
+from bloodcell.jobs._workers import check_environment, distributed, is_worker, stay_with_chief
 from bloodcell.jobs.train import train
 from bloodcell.search.space import overrides_of
 from bloodcell.search.tuner import FunctionTuner, build_oracle
 from bloodcell.tracking.run import reason_of, short
 from bloodcell.tracking.store import find_store
-from bloodcell.tracking.study import Study, close_children, end_study
+from bloodcell.tracking.study import Study, close_children, end_study, run_aside, set_interrupted_aside
 from bloodcell.tracking.study_report import show_study
 from bloodcell.tracking.tuner import MLflowTrials
 
@@ -59,6 +69,7 @@ def run(config: SearchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - a 
     SearchFailedError
         If too many trials failed one after the other.
     """
+    check_environment()
     find_store(config.tracking)
     folder = Path(config.tuner.dir).expanduser() / config.tuner.name
     with nullcontext() if is_worker() else only_one(folder):
@@ -70,23 +81,30 @@ def _run(config: SearchConfig, folder: Path) -> None:
     check_space(config, compose)
     prepared = prepare_images(config)
     # What a training refuses is refused before the search starts.
-    backbone = build_learner(for_training(config), n_classes=len(prepared.images.classes)).classifier.backbone
+    learner = build_learner(
+        for_training(config), n_classes=len(prepared.images.classes), backbone_seed=config.hyperparameters.seed
+    )
+    backbone = learner.classifier.backbone
     made_from = {"the images' digest": prepared.digest, "the weights' digest": backbone.digest}
     study = open_search(config, folder, made_from=made_from, is_worker=is_worker())
-    tuner = Search(
-        build_oracle(config.tuner),
-        train=lambda trial: _train(trial, tuner, study, config, compose, prepared, folder, progress),
-        directory=folder.resolve(),
-    )
+    begun = goes_on(folder)
+    with _quiet():
+        tuner = Search(
+            build_oracle(config.tuner),
+            train=lambda trial: _train(trial, tuner, study, config, compose, prepared, folder, progress),
+            directory=folder.resolve(),
+        )
     progress = _progress(tuner, config)
     tuner.track(experiment_id=study.experiment_id, parent_run_id=study.run_id, prefix="trial/")
     if is_worker():
         stay_with_chief()
-        with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):  # keras-tuner prints what it sends
+        with _quiet():
             _search(tuner, config)
         return
-    if goes_on(folder):
-        close_children(study, expected=None, interrupted=True)  # what was under way when the search was cut off
+    if begun:
+        set_interrupted_aside(study)
+        n_ended = len(tuner.oracle.end_order)
+        print(f"goes on with the search in {folder}: {n_ended} trials have ended", file=sys.stderr, flush=True)
     else:
         tuner.save()
     status = "FAILED"
@@ -110,8 +128,18 @@ def _run(config: SearchConfig, folder: Path) -> None:
         if status != "LOST":
             interrupted = status == "KILLED"
             entries = close_children(study, expected=None, interrupted=interrupted)
-            keep_search(study, _trials(tuner), config=config, given=compose.overrides)
-            show_study(study, entries, end_study(study, entries, interrupted=interrupted, status=status))
+            final = recall(folder).get("final") or {}
+            keep_search(study, _trials(tuner), config=config, given=compose.overrides, final_run=final.get("run_id"))
+            objective = config.tuner.objective
+            table = end_study(study, entries, interrupted=interrupted, status=status, objective=objective)
+            show_study(study, entries, table, objective=objective)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep to itself what keras-tuner prints."""
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
+        yield
 
 
 def _search(tuner: Search, config: SearchConfig) -> None:
@@ -183,6 +211,7 @@ def _progress(tuner: Search, config: SearchConfig) -> SearchProgress:
         objective=config.tuner.objective,
         n_trials=None if isinstance(config.tuner, HyperbandTuner) else config.tuner.max_trials,
         n_workers=config.tuner.workers,
+        alone=not is_worker(),
         best=best and best.score,
     )
 
@@ -202,18 +231,33 @@ def _train_best(
     if best is None:
         return
     overrides = overrides_of(best.hyperparameters)
-    wanted = {"overrides": overrides, "test": config.tuner.final_test}
-    state = yaml.safe_load((folder / "search.yaml").read_text(encoding="utf-8"))
-    if state.get("final") == wanted:
+    state = recall(folder)
+    final = state.get("final") or {}
+    if final.get("overrides") == overrides and (final["test"] or not config.tuner.final_test):
         return
-    tracking = replace(
-        config.tracking, parent_run=study.run_id, sweep_job=len(tuner.oracle.trials), run_name="the best once more"
-    )
+    if config.tuner.final_test:
+        _count_reading(study, folder, readings=state.get("test_readings", 0) + 1)
+    # No entry of the leaderboard: it would stand there twice.
+    run_id = run_aside(study, name="the best once more", reason=f"trial {int(best.trial_id) + 1} once more")
+    tracking = replace(config.tracking, parent_run=study.run_id, run_id=run_id, run_name="the best once more")
     chosen = replace(for_training(compose(overrides)), tracking=tracking, log_model=True)
     chosen = replace(chosen, evaluate_test=config.tuner.final_test)
     output_dir = folder / "final" / f"trial_{best.trial_id}"
     train(chosen, output_dir=output_dir, prepared=_if_same(prepared, config, chosen))
-    remember(folder, final=wanted)
+    remember(folder, final={"overrides": overrides, "test": config.tuner.final_test, "run_id": run_id})
+
+
+def _count_reading(study: Study, folder: Path, *, readings: int) -> None:
+    """Keep how often the search has measured a model on the test set, and say so from the second time on."""
+    if readings > 1:
+        print(
+            f"tuner.final_test=true: the test set is read for time {readings} in this search, for another best; "
+            "the better of such figures is too good",
+            file=sys.stderr,
+            flush=True,
+        )
+    remember(folder, test_readings=readings)
+    MlflowClient().set_tag(study.run_id, "test_readings", str(readings))
 
 
 def _if_same(prepared: Prepared, config: SearchConfig, chosen: TrainConfig) -> Prepared | None:

@@ -60,7 +60,8 @@ def train(
     find_store(config.tracking)  # a store that is not named is refused before anything is read
     prepared = prepared or prepare_images(config)
     configs = fold_configs(config, n_folds=len(prepared.folds))
-    learner = build_learner(configs[0], n_classes=len(prepared.images.classes))
+    seed = config.hyperparameters.seed
+    learner = build_learner(configs[0], n_classes=len(prepared.images.classes), backbone_seed=seed)
     artifacts = output_dir / "artifacts"
     alone = not in_short and config.tracking.sweep_job is None
 
@@ -77,7 +78,13 @@ def train(
             keep_inputs(tracked, config, prepared)
             if prepared.folds:
                 results = train_folds(
-                    tracked, learner, prepared=prepared, configs=configs, label=label, in_short=in_short
+                    tracked,
+                    learner,
+                    prepared=prepared,
+                    configs=configs,
+                    backbone_seed=seed,
+                    label=label,
+                    in_short=in_short,
                 )
                 outcome = keep_cross_validation(tracked, results, prepared=prepared, config=config, pictures=pictures)
             else:

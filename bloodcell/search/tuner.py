@@ -13,12 +13,12 @@ from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.errors import FailedTrialError
 
 from bloodcell.config import BayesianTuner, GridTuner, HyperbandTuner, RandomTuner
+from bloodcell.evaluation.metrics import direction
 from bloodcell.files import replacing
 from bloodcell.search.space import hyperparameters
 
 PATIENCE = 0.5
 """Seconds before a worker is told that there is nothing to do for the moment."""
-LESS_IS_BETTER = ("loss", "log_loss", "brier", "ece")
 
 
 class FunctionTuner(BaseTuner):
@@ -95,11 +95,6 @@ def build_oracle(tuner: RandomTuner | BayesianTuner | HyperbandTuner | GridTuner
             made = _whole(oracles.HyperbandOracle)(**shared | {"allow_new_entries": True}, **rungs)
     made.verbose = 0
     return made
-
-
-def direction(objective: str) -> str:
-    """Say whether of a figure more is better, ``max``, or less, ``min``."""
-    return "min" if objective.rpartition("/")[2] in LESS_IS_BETTER else "max"
 
 
 def _whole(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:

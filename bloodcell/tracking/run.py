@@ -27,6 +27,8 @@ SWEEP_JOB_TAG = "sweep_job"
 FOLD_TAG = "fold"
 """What tells the run of a fold, which is a part of a cross-validation, from a run of its own."""
 REASON_TAG = "reason"
+ASIDE_TAG = "aside"
+"""What a run has that is no entry of its study's leaderboard; its value says why."""
 MAX_REASON = 500
 
 

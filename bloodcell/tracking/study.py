@@ -18,7 +18,7 @@ from bloodcell.config import TrackingConfig
 from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.leaderboard_plot import leaderboard_plot
 from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.run import REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of, short
+from bloodcell.tracking.run import ASIDE_TAG, REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of, short
 from bloodcell.tracking.store import Store, is_unknown, open_store
 
 log = logging.getLogger(__name__)
@@ -99,8 +99,24 @@ def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
     return Study(run_id=run_id, experiment_id=experiment_id, store=store)
 
 
+def set_interrupted_aside(study: Study) -> None:
+    """Put an end to the runs that were under way when a search was cut off; they count no more, being made again."""
+    client = MlflowClient()
+    for run in _children(client, study.experiment_id, study.run_id):
+        _close(client, run, status="KILLED")
+    for run in _children(client, study.experiment_id, study.run_id):
+        if run.info.status == "KILLED":
+            client.set_tag(run.info.run_id, ASIDE_TAG, "made again")
+
+
+def run_aside(study: Study, *, name: str, reason: str) -> str:
+    """Create a run of the study that is no entry of its leaderboard; return its id."""
+    tags = {MLFLOW_PARENT_RUN_ID: study.run_id, ASIDE_TAG: reason}
+    return str(MlflowClient().create_run(study.experiment_id, run_name=name, tags=tags).info.run_id)
+
+
 def close_children(study: Study, *, expected: int | None, interrupted: bool) -> list[Entry]:
-    """Return what became of every run of the study, and put an end to those that have none.
+    """Return what became of every run of the study that counts, and put an end to those that have none.
 
     Parameters
     ----------
@@ -119,16 +135,33 @@ def close_children(study: Study, *, expected: int | None, interrupted: bool) -> 
     for number in range(0 if interrupted or expected is None else expected):
         if str(number) not in numbers:
             _record_failure(study.run_id, study.experiment_id, str(number), f"run {number}", LOST, {})
-    return [_entry(run) for run in _children(client, study.experiment_id, study.run_id)]
+    children = _children(client, study.experiment_id, study.run_id)
+    return [_entry(run) for run in children if ASIDE_TAG not in run.data.tags]
 
 
-def end_study(study: Study, entries: Sequence[Entry], *, interrupted: bool, status: str | None = None) -> pd.DataFrame:
+def end_study(
+    study: Study,
+    entries: Sequence[Entry],
+    *,
+    interrupted: bool,
+    status: str | None = None,
+    objective: str | None = None,
+) -> pd.DataFrame:
     """Keep the leaderboard with the parent run and end it; return the leaderboard.
 
-    Where no ``status`` is given, the parent is FINISHED if all its runs are, KILLED if it was interrupted, else FAILED.
+    Parameters
+    ----------
+    study, entries
+        The study and what became of its runs.
+    interrupted
+        Whether it was stopped.
+    status
+        The parent's; None: FINISHED if all its runs are, KILLED if it was interrupted, else FAILED.
+    objective
+        What a search went by, see `leaderboard`.
     """
     client = MlflowClient()
-    table = leaderboard(entries)
+    table = leaderboard(entries, objective=objective)
     failed = [entry for entry in entries if entry.status != "FINISHED"]
     if len(table):
         client.log_table(study.run_id, table, "leaderboard.json")

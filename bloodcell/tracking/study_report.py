@@ -11,11 +11,11 @@ from bloodcell.comparison.leaderboard import Entry, marked_runs, notes
 from bloodcell.tracking.study import Study
 
 
-def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame) -> None:
+def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame, *, objective: str | None = None) -> None:
     """Print a study's leaderboard, what failed, and where to look next."""
     console = Console(highlight=False, soft_wrap=True)
     if len(table):
-        console.print(_leaderboard(table))
+        console.print(_leaderboard(table, objective))
         for note in notes(table):
             console.print(note, markup=False)
     failed = [entry for entry in entries if entry.status != "FINISHED"]
@@ -26,14 +26,17 @@ def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame) -> N
     console.print(f"Compare them  {where}, parent run {study.run_id}")
 
 
-def _leaderboard(table: pd.DataFrame) -> Table:
-    drawn = Table(title="Accuracy, the best on validation first", title_justify="left")
+def _leaderboard(table: pd.DataFrame, objective: str | None) -> Table:
+    own = [objective] if objective is not None else []
+    first = f"the best {objective} first" if own else "the best on validation first"
+    drawn = Table(title=f"Accuracy, {first}", title_justify="left")
     drawn.add_column("run", overflow="fold", ratio=1)
-    for heading in ("validation", "test", "test, balanced", "training"):
+    for heading in (*own, "validation", "test", "test, balanced", "training"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     for name, row in zip(marked_runs(table), table.itertuples(), strict=True):
         drawn.add_row(
             name,
+            *[_figure(row.objective) for _ in own],
             _figure(row.val_accuracy),
             _figure(row.test_accuracy),
             _figure(row.test_balanced_accuracy),
@@ -41,7 +44,7 @@ def _leaderboard(table: pd.DataFrame) -> Table:
         )
     drawn.add_section()
     baselines = table["baseline_accuracy"]
-    drawn.add_row("the majority class", "", _figure(baselines.max()), "", "")
+    drawn.add_row("the majority class", *("" for _ in own), "", _figure(baselines.max()), "", "")
     return drawn
 
 
