@@ -24,6 +24,11 @@ def stderr_console() -> Console:
     return Console(file=sys.stderr, highlight=False, soft_wrap=True, force_terminal=None if alone else False)
 
 
+def say(line: str) -> None:
+    """Tell the user something that work goes on after."""
+    stderr_console().print(f"bloodcell: {line}", markup=False)
+
+
 def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, None, None]:
     """Yield the items, showing how many of ``total`` have come and how long the rest will take."""
     console = stderr_console()

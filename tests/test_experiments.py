@@ -67,6 +67,16 @@ def test_the_leakage_study_compares_two_splits_and_changes_nothing_else(configur
     assert not whole.hyperparameters.early_stopping.restore_best
 
 
+def test_the_backbones_study_changes_nothing_but_backbone_and_split(configurations, tmp_path):
+    run(["train", "-m", "~hydra.callbacks.study", "data.root=/cells", "experiment=backbones"], cwd=tmp_path)
+    chosen = [(config.split.name, config.backbone.name) for config in configurations]
+    backbones = ("MobileNetV2", "Xception", "ResNet50")
+    assert chosen == [(split, name) for split in ("notebook", "group_kfold") for name in backbones]
+    for part in ("data", "head", "hyperparameters", "augmentation", "finetune", "debug"):
+        assert len({str(getattr(config, part)) for config in configurations}) == 1
+    assert {config.backbone.interpolation for config in configurations} == {"nearest"}
+
+
 def test_the_command_line_has_the_last_word_on_what_an_experiment_sweeps(monkeypatch, tmp_path):
     def refuse(*, tracking, overrides):
         raise UserError(" ".join(overrides))

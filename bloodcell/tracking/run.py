@@ -243,7 +243,7 @@ def _under_way(
 
 def readable(overrides: str) -> str:
     """Make a name of overrides: ``backbone=xception,hyperparameters.seed=1`` is ``backbone=xception, seed=1``."""
-    return ", ".join(short(override) for override in overrides.split(","))
+    return ", ".join(short(override.strip()) for override in overrides.split(","))
 
 
 def short(override: str) -> str:

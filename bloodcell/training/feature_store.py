@@ -33,6 +33,7 @@ from numpy.typing import NDArray
 
 from bloodcell.cache import cache_dir
 from bloodcell.files import replacing
+from bloodcell.progress import say
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,7 @@ class FeatureStore:
                 return
             if self.remove(use.name):
                 log.warning("features of %s removed to make room", use.name)
+                say(f"features {use.name} of {use.recipe.get('backbone', 'another')} removed to make room")
                 total, free = total - use.n_bytes, free + use.n_bytes
         if own + total + n_bytes > self._max_bytes or n_bytes > free:
             raise NoRoom(f"they would take {n_bytes / 1e9:.1f} GB, and other processes add to what would have to go")

@@ -4,7 +4,7 @@ import errno
 import logging
 import time
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from itertools import islice
@@ -19,7 +19,7 @@ from bloodcell.data.images import DECODER_VERSION
 from bloodcell.data.pipeline import Samples, unreadable, view_batches
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
-from bloodcell.progress import track
+from bloodcell.progress import say, track
 from bloodcell.training.engines import (
     Engine,
     EngineDiffersError,
@@ -28,7 +28,7 @@ from bloodcell.training.engines import (
     choose_engine,
     engine_version,
 )
-from bloodcell.training.feature_store import FeatureStore, Key, Shelf
+from bloodcell.training.feature_store import FeatureStore, Key, NoRoom, Shelf
 
 log = logging.getLogger(__name__)
 
@@ -131,6 +131,7 @@ class FeatureSource:
             if not self._may_fall_back:
                 raise
             log.warning("%s", error)
+            say(f"{error}, as features.engine=auto now does")
             self._engine_name = "tensorflow"
             return self._look_up(*asked)
         except tf.errors.OpError as error:
@@ -165,6 +166,8 @@ class FeatureSource:
                 missing = {key: number for number, key in enumerate(keys) if places[number] < 0}
                 self._compute(shelf, missing, samples, boundary, digest, augmentation or NO_AUGMENTATION, len(numbers))
                 rows, places = shelf.find(keys)
+            with suppress(NoRoom):  # another process may have added as much at the same time
+                self._store.make_room(0, for_shelf=shelf)
             if (places < 0).any():
                 raise UserError("features.dir: the disk does not give back what was written to it; give another folder")
         used = self._classifier.used(boundary)

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Dataset, Samples, evaluation_batches, settled, training_batches
 from bloodcell.models.classifier import Classifier
+from bloodcell.progress import say
 from bloodcell.training.feature_store import NoRoom
 from bloodcell.training.features import Features, FeatureSource
 from bloodcell.training.stages import Stage
@@ -93,6 +94,7 @@ def stage_feed(
         except NoRoom as error:
             why = f" ({error})"
             log.warning("%s: features are not stored: %s", stage.name, error)
+            say(f"{stage.name}: features are not stored, each epoch computes them: {error}")
         else:
             return Feed(
                 model=classifier.trained_part(stage.boundary, train_statistics=stage.train_statistics),

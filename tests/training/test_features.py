@@ -17,7 +17,7 @@ from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import build_classifier
 from bloodcell.models.precision import precision
 from bloodcell.training import engines, features
-from bloodcell.training.feature_store import NoRoom
+from bloodcell.training.feature_store import FeatureStore, NoRoom
 from bloodcell.training.trainer import predict, train
 
 FLIPS = Augmentation(horizontal_flip=True, rotation=90)
@@ -183,13 +183,16 @@ def wrong(self, images):
     return np.full((len(images), 32), 1.0, np.float32)
 
 
-def test_an_engine_that_computes_something_else_is_refused_with_the_figures(classifier, data, tmp_path, monkeypatch):
+def test_an_engine_that_computes_something_else_is_refused_with_the_figures(
+    classifier, data, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(engines._OpenVino, "__call__", wrong)
     with pytest.raises(UserError, match=r"features\.engine=openvino: openvino \S+ differs from Keras by \d.*0\.01"):
         tiny.source(classifier, tmp_path, engine="openvino").features(data.val, boundary=None)
     source = tiny.source(classifier, tmp_path, engine="auto")
     source.features(data.val, boundary=None)
     assert source.engine.startswith("tensorflow")
+    assert "as features.engine=auto now does" in capsys.readouterr().err
 
 
 def test_features_that_half_precision_cannot_hold_are_refused(classifier, data, tmp_path):
@@ -199,7 +202,7 @@ def test_features_that_half_precision_cannot_hold_are_refused(classifier, data, 
         tiny.source(classifier, tmp_path, dtype="float16").features(data.val, boundary=None)
 
 
-def test_without_room_training_goes_on_the_fly_and_says_so(classifier, data, tmp_path):
+def test_without_room_training_goes_on_the_fly_and_says_so(classifier, data, tmp_path, capsys):
     source = tiny.source(classifier, tmp_path / "features", max_bytes=1000)
     with pytest.raises(NoRoom):
         source.features(data.val, boundary=None)
@@ -213,10 +216,33 @@ def test_without_room_training_goes_on_the_fly_and_says_so(classifier, data, tmp
         folder=tmp_path,
         source=source,
     )
+    assert "head: features are not stored" in capsys.readouterr().err
     assert trained.feeds["head"].startswith("on the fly (they would take 0.0 GB of 0.0 GB")
     assert predict(
         classifier, data.val, boundary=None, source=source, batch_size=16, description="predicting"
     ).shape == (20, 4)
+
+
+class Busy(FeatureStore):
+    """A store to which another process adds as soon as room was made."""
+
+    def make_room(self, n_bytes, *, for_shelf):
+        super().make_room(n_bytes, for_shelf=for_shelf)
+        if n_bytes:
+            self.other()
+
+
+def test_two_processes_that_add_at_once_do_not_stay_above_the_limit(classifier, data, tmp_path):
+    tiny.source(classifier, tmp_path / "one").features(data.val, boundary=None)
+    (one,) = FeatureStore(tmp_path / "one").uses()
+    limit = 1.5 * one.n_bytes
+    source = tiny.source(classifier, tmp_path / "both")
+    source._store = Busy(tmp_path / "both", max_bytes=limit)
+    other = tiny.source(classifier, tmp_path / "both", dtype="float16", max_bytes=limit)
+    source._store.other = lambda: other.features(data.val, boundary=None)
+    assert len(source.features(data.val, boundary=None).places) == len(data.val)
+    assert other.n_computed == source.n_computed == len(data.val)
+    assert sum(use.n_bytes for use in source._store.uses()) <= limit
 
 
 def test_a_stage_that_trains_everything_is_on_the_fly(classifier, data, tmp_path):
