@@ -28,7 +28,8 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(command)]
     sweep = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if "-m" in words else []
     few_trials = ["tuner.max_trials=1"] if words[0] == "search" else []
-    said = run([*words, *FEW_PIXELS, *sweep, *few_trials], cwd=tmp_path)
+    few_backbones = ["backbone=mobilenetv2"] if "experiment=backbones" in words else []
+    said = run([*words, *FEW_PIXELS, *sweep, *few_trials, *few_backbones], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "majority class" in said.stdout
 

@@ -20,6 +20,7 @@ FIGURES = {
     "test_accuracy": "test/accuracy",
     "test_balanced_accuracy": "test/balanced_accuracy",
     "baseline_accuracy": "baseline/test/accuracy",
+    "baseline_photograph_accuracy": "baseline/test/photograph_accuracy",
     "seconds": "cost/train_seconds",
     "parameters": "cost/parameters",
     **{
@@ -84,7 +85,7 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
     -------
     DataFrame
         One row for each finished run: ``run``, the columns of `FIGURES` (float64, NaN where the run has no such
-        metric; ``baseline_accuracy`` is that of the majority class on test), ``leaky, groups, run_id``; with an
+        metric; the ``baseline_…`` are of the majority class on test), ``leaky, groups, run_id``; with an
         objective also ``objective``, after ``run``.
     """
     figures = FIGURES if objective is None else {OBJECTIVE: OBJECTIVE} | FIGURES

@@ -33,10 +33,13 @@ SPLITS = {"val": ("Validation", ORANGE), "test": ("Test", BLUE)}
 MEASURES = ("accuracy", "photograph_accuracy")
 COLUMNS = (
     "run",
-    "baseline_accuracy",
+    *(f"baseline_{measure}" for measure in MEASURES),
     *(f"{split}_{measure}{end}" for split in SPLITS for measure in MEASURES for end in ("", "_low", "_high")),
 )
-BASELINE: dict[str, Any] = {"color": VERMILION, "linewidth": 1.4, "linestyle": (0, (4, 2))}
+BASELINES: dict[str, dict[str, Any]] = {
+    "accuracy": {"color": VERMILION, "linewidth": 1.4, "linestyle": (0, (4, 2))},
+    "photograph_accuracy": {"color": VERMILION, "linewidth": 0.9, "linestyle": (0, (1, 2))},
+}
 # In inches.
 PANEL = 4.6
 LABEL = 3.2
@@ -79,9 +82,10 @@ def leaderboard_plot(
     Parameters
     ----------
     table
-        One row per run: ``run`` (str, with any mark it has), ``baseline_accuracy``, and for ``val`` and ``test``
-        ``<split>_accuracy`` and ``<split>_photograph_accuracy``, each also with ``_low`` and ``_high``, the ends of its
-        interval; all in 0..1, NaN where not measured. The baseline is by image.
+        One row per run: ``run`` (str, with any mark it has), ``baseline_accuracy`` and
+        ``baseline_photograph_accuracy`` (on test), and for ``val`` and ``test`` ``<split>_accuracy`` and
+        ``<split>_photograph_accuracy``, each also with ``_low`` and ``_high``, the ends of its interval; all in 0..1,
+        NaN where not measured.
     title
         What stands over the figure.
     notes
@@ -92,7 +96,7 @@ def leaderboard_plot(
     matplotlib.figure.Figure
         For each run, from the top in the order of the table, a line for validation and one for test: a dot and its
         interval by image, a diamond and its interval by photograph, and both in numbers at the right. The baseline is
-        a dashed line.
+        a dashed line by image and a dotted one by photograph.
 
     Raises
     ------
@@ -120,7 +124,8 @@ def leaderboard_plot(
     axes = figure.subplots()
     for top, bottom in list(pairwise(tops))[1::2]:
         axes.axhspan(top, bottom, color=FAINT, alpha=0.3, linewidth=0, zorder=0)
-    axes.vlines(table["baseline_accuracy"].to_numpy(dtype=np.float64), tops[:-1], tops[1:], zorder=1, **BASELINE)
+    for measure, style in BASELINES.items():
+        axes.vlines(table[f"baseline_{measure}"].to_numpy(dtype=np.float64), tops[:-1], tops[1:], zorder=1, **style)
     for line in lines:
         _draw(axes, line)
     right = COLUMN_GAP
@@ -216,7 +221,7 @@ def _frame(axes: Axes, *, with_photographs: bool) -> None:
         handles=_legend(with_photographs=with_photographs),
         loc="lower left",
         bbox_to_anchor=(-0.01, 1),
-        ncols=4,
+        ncols=5,
         fontsize=SMALL_SIZE,
         frameon=False,
         borderaxespad=0.2,
@@ -244,4 +249,7 @@ def _legend(*, with_photographs: bool) -> list[Line2D]:
                 label="By photograph",
             )
         )
-    return [*handles, Line2D([], [], label="Majority class, by image", **BASELINE)]
+    lines = [("accuracy", "Majority class, by image")]
+    if with_photographs:
+        lines.append(("photograph_accuracy", "by photograph"))
+    return [*handles, *(Line2D([], [], label=label, **BASELINES[measure]) for measure, label in lines)]

@@ -125,16 +125,18 @@ def widest(texts: Iterable[str], *, size: float, bold: bool = False) -> float:
 def fold(text: str, *, inches: float, size: float, bold: bool = False) -> str:
     """Break a text into lines that are no wider than some inches, losing nothing but spaces at the breaks.
 
-    Lines end after a space or a separator such as ``_`` or ``=`` where one is in the second half of the line, else
-    anywhere but before a combining character.
+    Lines end after a space where one is in the second half of the line, else after a separator such as ``_`` or ``=``
+    there, else anywhere but before a combining character.
     """
     lines = []
     for paragraph in text.split("\n"):
         rest = paragraph
         while len(rest) > 1 and text_width(rest, size=size, bold=bold) > inches:
             fits = _longest_prefix(rest, inches=inches, size=size, bold=bold)
-            breaks = [end for end in range(fits, fits // 2, -1) if rest[end - 1] in BREAK_AFTER or rest[end] == " "]
-            end = breaks[0] if breaks else fits
+            ends = range(fits, fits // 2, -1)
+            spaces = [end for end in ends if " " in rest[end - 1 : end + 1]]
+            separators = [end for end in ends if rest[end - 1] in BREAK_AFTER]
+            end = [*spaces[:1], *separators[:1], fits][0]
             lines.append(rest[:end].rstrip())
             rest = rest[end:].lstrip()
         lines.append(rest)
