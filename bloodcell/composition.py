@@ -17,7 +17,7 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
-from bloodcell.config import SCHEMAS, TrackingConfig
+from bloodcell.config import MEASURED, SCHEMAS, TrackingConfig
 from bloodcell.errors import UserError
 from bloodcell.help import register_help, require_job
 from bloodcell.models.applications import application_name, applications
@@ -120,7 +120,7 @@ def parse_config(job: str, config: DictConfig) -> Any:
         parsed: Any = TypeAdapter(SCHEMAS[job]).validate_python(values)
     except ValidationError as error:
         raise UserError(describe(error, job, values)) from error
-    if (backbone := getattr(parsed, "backbone", None)) is not None:
+    if (backbone := getattr(parsed, "backbone", None)) is not None and backbone.name not in MEASURED:
         spelt = dataclasses.replace(backbone, name=application_name(backbone.name))
         parsed = dataclasses.replace(parsed, backbone=spelt)
     return parsed

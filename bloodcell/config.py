@@ -20,6 +20,8 @@ Rate = Annotated[float, Field(gt=0)]
 Whole = int  # names that stay types where a setting is called int or float
 Real = float
 NonEmpty = Annotated[str, Field(min_length=1)]
+MEASURED = ("majority", "colour_histogram", "morphology")
+"""The backbones without a network, see `bloodcell.data.measured`."""
 OnBadImage = Literal["error", "skip"]
 GroupSource = Literal["recover", "column", "pattern", "folder", "none"]
 OnSharedGroups = Literal["error", "drop", "allow"]
@@ -126,12 +128,20 @@ SplitConfig = Annotated[GroupHoldoutSplit | GroupKfoldSplit | RandomSplit | Note
 
 @dataclass(frozen=True, config=STRICT)
 class BackboneConfig:
-    """A class of ``keras.applications`` without its top."""
+    """A class of ``keras.applications`` without its top; or what is measured, where there is no network."""
 
     name: NonEmpty
     input_size: Annotated[int, Field(ge=16, le=2048)]
     weights: NonEmpty | None
     interpolation: Literal["nearest", "bilinear", "bicubic"]
+    taps: tuple[NonEmpty, ...]
+
+
+@dataclass(frozen=True, config=STRICT)
+class CropConfig:
+    """What of an image a model looks at."""
+
+    name: Literal["none", "nucleus"]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -160,9 +170,27 @@ FeaturesConfig = Annotated[StoredFeatures | OnTheFly, Field(discriminator="name"
 class HeadConfig:
     """What is trained on top of the backbone."""
 
-    pooling: Literal["average", "max", "both"]
+    pooling: Literal["average", "max", "both", "cell"]
+    beside: tuple[Literal["colour_histogram", "morphology"], ...]
+    standardise: bool
     hidden_units: tuple[PositiveInt, ...]
     dropout: Annotated[float, Field(ge=0, lt=1)]
+    l2: Annotated[float, Field(ge=0)]
+    solver: Literal["gradient", "lbfgs"]
+
+    @model_validator(mode="after")
+    def _can_be_solved(self) -> "HeadConfig":
+        if self.solver == "lbfgs" and self.hidden_units:
+            raise ValueError(
+                f"head.hidden_units={list(self.hidden_units)}: only a linear head can be solved; leave "
+                "them out, or head.solver=gradient"
+            )
+        if self.solver == "lbfgs" and self.dropout:
+            raise ValueError(
+                f"head.dropout={self.dropout:g}: nothing is dropped where a head is solved; use "
+                "head.dropout=0 and head.l2, or head.solver=gradient"
+            )
+        return self
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -289,6 +317,7 @@ class TrainConfig:
 
     data: DataConfig
     split: SplitConfig
+    crop: CropConfig
     backbone: BackboneConfig
     head: HeadConfig
     hyperparameters: HyperparametersConfig
@@ -312,6 +341,18 @@ class TrainConfig:
                     f"debug.overfit_images={self.debug.overfit_images}: validates on the training images, so there "
                     "are no folds to make; leave it out, or split=group_kfold"
                 )
+        return self
+
+    @model_validator(mode="after")
+    def _fits_the_backbone(self) -> "TrainConfig":
+        if self.backbone.name not in MEASURED:
+            return self
+        if self.finetune.name != "none":
+            raise ValueError(
+                f"finetune={self.finetune.name}: backbone={self.backbone.name} has no network to tune; leave it out"
+            )
+        if self.backbone.name in self.head.beside:
+            raise ValueError(f"head.beside: has what backbone={self.backbone.name} measures anyway; leave it out")
         return self
 
 

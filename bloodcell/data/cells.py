@@ -58,6 +58,14 @@ class Cell:
         """Whether there is a nucleus at all; where there is none, what is given is the most violet spot."""
         return self.excess >= LEAST_EXCESS
 
+    @property
+    def at_border(self) -> bool:
+        """Whether the nucleus touches the image's border or its black fill, so that a part of it is missing."""
+        inside = np.pad(self.photographed, 1)
+        # Fill's margin is taken for fill as well, so that to touch it is enough.
+        touching = cv2.erode(inside, np.ones((3, 3), np.uint8))[1:-1, 1:-1] == 0
+        return bool((touching & (self.nucleus > 0)).any())
+
 
 def find_cell(pixels: NDArray[np.uint8]) -> Cell:
     """Find the largest nucleus.

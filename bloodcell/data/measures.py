@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 
 from bloodcell.cache import cache_dir
 from bloodcell.data.cells import Cell, find_cell
+from bloodcell.data.cytoplasm import N_NUMBERS as N_CYTOPLASM
+from bloodcell.data.cytoplasm import measure_cytoplasm
 from bloodcell.data.images import DECODER_VERSION, read_image
 from bloodcell.data.working import at_working_size
 from bloodcell.files import replacing
@@ -23,7 +25,7 @@ from bloodcell.progress import track
 
 log = logging.getLogger(__name__)
 
-MEASURES_VERSION = 1
+MEASURES_VERSION = 2
 """Counted up when the same image would be measured otherwise."""
 
 PROPERTIES = (
@@ -44,6 +46,7 @@ RING = 10
 """Pixels around the nucleus that are mostly cytoplasm."""
 
 BINS = 12
+N_CHROMATICITY = BINS * BINS
 RED_RANGE, GREEN_RANGE = (0.20, 0.50), (0.15, 0.40)
 """Where the chromaticities r = R / (R + G + B) and g = G / (R + G + B) of stained cells lie."""
 
@@ -56,6 +59,7 @@ WHITE_QUANTILE = 0.9
 """The clear ground's grey level once light and exposure are evened out, and which quantile is taken for it."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+N_CELLS = N_CHROMATICITY + 7 + 2 * (6 + 3 * len(QUANTILES))
 
 
 @dataclass(frozen=True)
@@ -69,16 +73,24 @@ class Measures:
     cells
         The cell's chromaticity (a histogram around the nucleus, square roots), the nucleus's size, outline, lobes and
         colours, and the colours around it, as under one light, shape (n, 193), float32.
+    cytoplasm
+        By `bloodcell.data.cytoplasm.measure_cytoplasm`, shape (n, 208), float32.
     ground
         Everything further than 45 pixels from the nucleus: colours and sharpness, shape (n, 22), float32.
     counts
         How many white cells there seem to be, shape (n,), int64.
+    found, at_border
+        Whether there is a white cell at all, and whether a part of its nucleus is beyond the border or the black fill,
+        shape (n,), bool.
     """
 
     properties: NDArray[np.float32]
     cells: NDArray[np.float32]
+    cytoplasm: NDArray[np.float32]
     ground: NDArray[np.float32]
     counts: NDArray[np.int64]
+    found: NDArray[np.bool_]
+    at_border: NDArray[np.bool_]
 
 
 def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measures:
@@ -98,7 +110,7 @@ def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measures:
         known |= dict(zip(new, rows, strict=True))
     if new:
         _remember(known)
-    return _split(np.array([known[sha256] for sha256 in sha256s]))
+    return measures_of(np.array([known[sha256] for sha256 in sha256s]))
 
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -110,24 +122,32 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 3)
     ground = cv2.bitwise_and(np.asarray((distance > GROUND_DISTANCE).astype(np.uint8) * 255), cell.photographed)
     ring = cv2.bitwise_and(cv2.inRange(distance, 1.5, RING), cell.photographed)
+    lit = under_light(pixels, light_of(pixels, cell.photographed))
     row = [
         *_properties(pixels, grey, detail, cell),
-        *_cell(_under_one_light(pixels, cell.photographed), cell, ring),
+        *_cell(lit, cell, ring),
+        *measure_cytoplasm(lit, cell, distance),
         *_colours(pixels, ground),
         _log_mean(detail, ground),
         cell.count,
+        cell.found,
+        cell.at_border,
     ]
     return np.array(row, np.float32)
 
 
-def _split(rows: NDArray[np.float32]) -> Measures:
-    first, last = len(PROPERTIES), rows.shape[1] - 1
-    middle = last - (6 + 3 * len(QUANTILES) + 1)
+def measures_of(rows: NDArray[np.float32]) -> Measures:
+    """Put names to rows of `measure`, shape (n, columns)."""
+    widths = [len(PROPERTIES), N_CELLS, N_CYTOPLASM, 6 + 3 * len(QUANTILES) + 1, 1, 1]
+    properties, cells, cytoplasm, ground, counts, found, at_border = np.split(rows, np.cumsum(widths), axis=1)
     return Measures(
-        properties=rows[:, :first],
-        cells=rows[:, first:middle],
-        ground=rows[:, middle:last],
-        counts=rows[:, last].astype(np.int64),
+        properties=properties,
+        cells=cells,
+        cytoplasm=cytoplasm,
+        ground=ground,
+        counts=counts[:, 0].astype(np.int64),
+        found=found[:, 0] > 0,
+        at_border=at_border[:, 0] > 0,
     )
 
 
@@ -192,9 +212,13 @@ def _outline(cell: Cell) -> list[float]:
     ]
 
 
-def _under_one_light(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Scale each channel so that the clear ground has one colour."""
-    light = [_quantiles(channel, mask, (WHITE_QUANTILE,))[0] for channel in cv2.split(pixels)]
+def light_of(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
+    """Return the clear ground's level in each channel."""
+    return [_quantiles(channel, mask, (WHITE_QUANTILE,))[0] for channel in cv2.split(pixels)]
+
+
+def under_light(pixels: NDArray[np.uint8], light: Sequence[float]) -> NDArray[np.uint8]:
+    """Scale each channel so that ground of this colour becomes `WHITE`."""
     scale = np.arange(256)[:, None] * (WHITE / np.maximum(light, 1.0))
     return np.asarray(cv2.LUT(pixels, np.clip(scale, 0, 255).astype(np.uint8)[None]))
 

@@ -1,5 +1,6 @@
 """The input pipeline: from image files to the batches that a model is trained and evaluated on."""
 
+import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -13,6 +14,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.data.augmentation import Augmentation, Tensor, augment
+from bloodcell.data.crop import CropName, crop
 from bloodcell.data.images import UnreadableImage, decode_image, read_file, read_image
 from bloodcell.data.manifest import ImageSet
 
@@ -40,6 +42,10 @@ class Samples:
         Height and width in pixels.
     interpolation
         ``nearest``, ``bilinear`` or ``bicubic``.
+    crop
+        ``none``, or what `bloodcell.data.crop.crop` does before.
+    measured
+        Numbers that a model takes beside the image (see `bloodcell.data.measured`), shape (n, k), float32; None: none.
     """
 
     files: Sequence[Path]
@@ -48,14 +54,29 @@ class Samples:
     n_classes: int
     input_size: int
     interpolation: str
+    crop: CropName = "none"
+    measured: NDArray[np.float32] | None = None
+
+    @property
+    def beside(self) -> NDArray[np.float32]:
+        """What was measured, shape (n, k), float32; without columns where nothing was."""
+        return np.zeros((len(self), 0), np.float32) if self.measured is None else self.measured
 
     def __len__(self) -> int:
         """Return how many images there are."""
         return len(self.files)
 
 
-def samples_of(images: ImageSet, rows: pd.DataFrame, *, input_size: int, interpolation: str) -> Samples:
-    """Return files and labels of some rows of a set's manifest, at the size that a model takes."""
+def samples_of(
+    images: ImageSet,
+    rows: pd.DataFrame,
+    *,
+    input_size: int,
+    interpolation: str,
+    crop: CropName = "none",
+    measured: NDArray[np.float32] | None = None,
+) -> Samples:
+    """Return files and labels of some rows of a set's manifest, as a model takes them."""
     return Samples(
         files=images.files(rows),
         digests=rows["sha256"].tolist(),
@@ -63,6 +84,8 @@ def samples_of(images: ImageSet, rows: pd.DataFrame, *, input_size: int, interpo
         n_classes=len(images.classes),
         input_size=input_size,
         interpolation=interpolation,
+        crop=crop,
+        measured=measured,
     )
 
 
@@ -72,13 +95,15 @@ def evaluation_batches(samples: Samples, *, batch_size: int) -> Dataset:
     Returns
     -------
     tf.data.Dataset
-        Batches of images (batch, size, size, 3), float32 in [0, 255], and one-hot labels (batch, n_classes), float32.
-        The last batch may be smaller.
+        Batches of images (batch, size, size, 3), float32 in [0, 255], or where anything was measured pairs of them and
+        that (batch, k), float32; and one-hot labels (batch, n_classes), float32. The last batch may be smaller.
     """
     files = [os.fspath(file) for file in samples.files]
     labels = tf.one_hot(samples.labels, samples.n_classes)
-    loaded = tf.data.Dataset.from_tensor_slices((files, labels)).map(
-        lambda file, label: (_load(file, samples), label), num_parallel_calls=N_READERS, deterministic=True
+    loaded = tf.data.Dataset.from_tensor_slices((files, samples.beside, labels)).map(
+        lambda file, measured, label: (_beside(_load(file, samples), measured), label),
+        num_parallel_calls=N_READERS,
+        deterministic=True,
     )
     return settled(loaded.batch(batch_size).prefetch(2))
 
@@ -105,7 +130,7 @@ def training_batches(
         each epoch; no batch spans two epochs.
     """
     files = tf.constant([os.fspath(file) for file in samples.files])
-    labels = tf.one_hot(samples.labels, samples.n_classes)
+    labels, measured = tf.one_hot(samples.labels, samples.n_classes), tf.constant(samples.beside)
     keys = _keys(samples)
 
     def one_epoch(epoch: Tensor) -> Dataset:
@@ -118,7 +143,7 @@ def training_batches(
             if augmentation.changes:
                 view_seed = _view_seed(seed, key=keys[index], view=epoch + 1)
                 image = augment(image, augmentation=augmentation, seed=view_seed)
-            return image, labels[index]
+            return _beside(image, measured[index]), labels[index]
 
         in_order = tf.data.Dataset.from_tensor_slices(order)
         made = in_order.map(view, num_parallel_calls=N_READERS, deterministic=True).batch(batch_size)
@@ -177,7 +202,8 @@ def views(
     -------
     list of n_views + 1 ndarrays of shape (size, size, 3), uint8
     """
-    image = resize(read_image(samples.files[index]), input_size=samples.input_size, interpolation=samples.interpolation)
+    pixels = crop(read_image(samples.files[index]), samples.crop)
+    image = resize(pixels, input_size=samples.input_size, interpolation=samples.interpolation)
     key = _keys(samples)[index]
     made = [
         augment(image, augmentation=augmentation, seed=_view_seed(seed, key=key, view=view))
@@ -221,9 +247,15 @@ def _view_seed(seed: int, *, key: Tensor, view: Tensor) -> Tensor:
     return tf.random.experimental.stateless_fold_in(pair, key)
 
 
+def _beside(image: Tensor, measured: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    """Put what was measured of an image beside it, if anything was."""
+    return (image, measured) if measured.shape[-1] else image
+
+
 def _load(file: Tensor, samples: Samples, *, digest: Tensor | str = "") -> Tensor:
     # stateful=False: the same file gives the same pixels, so TensorFlow may read several at a time.
-    image = tf.numpy_function(_read, [file, digest], tf.uint8, stateful=False)
+    read = functools.partial(_read, name=samples.crop)
+    image = tf.numpy_function(read, [file, digest], tf.uint8, stateful=False)
     image.set_shape((None, None, 3))
     return resize(image, input_size=samples.input_size, interpolation=samples.interpolation)
 
@@ -233,10 +265,10 @@ def _check(data: bytes, digest: bytes) -> None:
         raise UnreadableImage("it was changed while it was used; start again")
 
 
-def _read(file: bytes, digest: bytes) -> NDArray[np.uint8]:
+def _read(file: bytes, digest: bytes, *, name: CropName) -> NDArray[np.uint8]:
     try:
         data = read_file(file)
         _check(data, digest)
-        return decode_image(data)
+        return crop(decode_image(data), name)
     except UnreadableImage as error:
         raise UnreadableImage(f"{os.fsdecode(file)}: {error}") from error

@@ -14,6 +14,7 @@ from bloodcell.config import FeaturesConfig, OnTheFly, StoredFeatures, TrainConf
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
+from bloodcell.data.measured import Kind, is_kind, measured_images
 from bloodcell.data.pipeline import Samples, samples_of
 from bloodcell.errors import UserError
 from bloodcell.evaluation.drawing import Pictures
@@ -94,7 +95,10 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
     keras.utils.disable_interactive_logging()  # only now: making Keras start over turns it on again
     with precision(mixed=settings.mixed_precision):
         backbone = build_backbone(
-            name=config.backbone.name, input_size=config.backbone.input_size, weights=config.backbone.weights
+            name=config.backbone.name,
+            input_size=config.backbone.input_size,
+            weights=config.backbone.weights,
+            taps=config.backbone.taps,
         )
         if settings.seed != backbone_seed:
             keras.utils.set_random_seed(settings.seed)
@@ -105,6 +109,10 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
             dropout=config.head.dropout,
             n_classes=n_classes,
             interpolation=config.backbone.interpolation,
+            standardise=config.head.standardise,
+            l2=config.head.l2,
+            crop=config.crop.name,
+            measured=kinds_of(config),
         )
     stages = plan_stages(
         backbone.application,
@@ -118,6 +126,25 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
         stages=stages,
         augmentation=Augmentation(**asdict(config.augmentation)),
         source=_source(config.features, classifier),
+    )
+
+
+def kinds_of(config: TrainConfig) -> tuple[Kind, ...]:
+    """Return what is measured in an image for a configuration's head."""
+    own = (config.backbone.name,) if is_kind(config.backbone.name) else ()
+    return (*own, *config.head.beside)
+
+
+def samples_for(config: TrainConfig, images: ImageSet, split: str) -> Samples:
+    """Return a split's images as a configuration's model takes them."""
+    rows, kinds = images.part(split), kinds_of(config)
+    return samples_of(
+        images,
+        rows,
+        input_size=config.backbone.input_size,
+        interpolation=config.backbone.interpolation,
+        crop=config.crop.name,
+        measured=measured_images(images.files(rows), rows["sha256"].tolist(), kinds) if kinds else None,
     )
 
 
@@ -173,15 +200,7 @@ def train_fold(
     images, settings, classifier = prepared.images, config.hyperparameters, learner.classifier
     artifacts = tracked.folder / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    samples = {
-        split: samples_of(
-            images,
-            images.part(split),
-            input_size=config.backbone.input_size,
-            interpolation=config.backbone.interpolation,
-        )
-        for split in ("train", "val", "test")
-    }
+    samples = {split: samples_for(config, images, split) for split in ("train", "val", "test")}
     started = time.perf_counter()
     trained = train(
         classifier,
@@ -193,6 +212,8 @@ def train_fold(
         folder=tracked.folder / "checkpoints",
         source=learner.source,
         n_views=config.features.views if isinstance(config.features, StoredFeatures) else 1,
+        solver=config.head.solver,
+        l2=config.head.l2,
         steps_per_epoch=config.debug.steps_per_epoch,
         listeners=[tracked.log_epoch],
         label=label,

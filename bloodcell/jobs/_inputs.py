@@ -9,11 +9,11 @@ import yaml
 from bloodcell.config import BccdData, DebugConfig, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet, write_manifest
-from bloodcell.data.pipeline import Samples, samples_of, views
+from bloodcell.data.pipeline import Samples, views
 from bloodcell.evaluation.architecture import architecture
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.gallery import augmentation_samples
-from bloodcell.jobs._fold import Learner
+from bloodcell.jobs._fold import Learner, samples_for
 from bloodcell.jobs._images import Prepared
 from bloodcell.models.classifier import Classifier
 from bloodcell.models.summary import summarise
@@ -54,12 +54,9 @@ def write_inputs(
     if images.other_files:
         log.warning("left out, not images by their names: %s", ", ".join(images.other_files))
     _draw_model(learner.classifier, learner.stages, pictures)
-    samples = samples_of(
-        images,
-        images.part("train"),
-        input_size=config.backbone.input_size,
-        interpolation=config.backbone.interpolation,
-    )
+    if learner.classifier.backbone.application is None:
+        return
+    samples = samples_for(config, images, "train")
     _draw_augmentation(images, samples, learner.augmentation, config.hyperparameters.seed, pictures)
 
 

@@ -1,10 +1,10 @@
-"""Backbones: any class of ``keras.applications`` without its top, with its own preprocessing."""
+"""Backbones: any class of ``keras.applications`` without its top, with its own preprocessing; or no network at all."""
 
 import contextlib
 import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
@@ -12,57 +12,79 @@ from typing import Any
 
 import keras
 
+from bloodcell.data.measured import is_kind
 from bloodcell.errors import UserError
 from bloodcell.models.applications import application_name, applications
+from bloodcell.models.blocks import boundary_at_layer
 from bloodcell.models.weights import digest_of, load_weights_file
 
 
 @dataclass(frozen=True, kw_only=True)
 class Backbone:
-    """A Keras application and what has to be done to an image before it.
+    """A Keras application and what has to be done to an image before it; or none, where a head takes measures only.
 
     Attributes
     ----------
     name
-        The class in ``keras.applications``.
+        The class in ``keras.applications``, or the kind of `bloodcell.data.measured`.
     application
-        The model without its top, from preprocessed images to feature maps.
+        The model without its top, from preprocessed images to feature maps: those of its last layer, or of inner
+        layers. None: there is no network.
     preprocess
         From images in [0, 255] (batch, size, size, 3) to what ``application`` was trained on.
     input_size
         Height and width in pixels.
     weights
-        ``imagenet``, ``random`` or the name of the file that they came from.
+        ``imagenet``, ``random`` or the name of the file that they came from; ``none`` without a network.
     digest
         Of the weights before any training: see `bloodcell.models.weights.digest_of`.
     """
 
     name: str
-    application: keras.Model
+    application: keras.Model | None
     preprocess: Callable[[Any], Any]
     input_size: int
     weights: str
     digest: str
 
+    @property
+    def outputs(self) -> list[Any]:
+        """The feature maps that a head takes, symbolic; none without a network."""
+        return [] if self.application is None else list(self.application.outputs)
 
-def build_backbone(*, name: str, input_size: int, weights: str | None) -> Backbone:
+
+def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Sequence[str] = ()) -> Backbone:
     """Build a backbone.
 
     Parameters
     ----------
     name
-        A class of ``keras.applications``, in any case of letters.
+        A class of ``keras.applications``, in any case of letters, or a kind of `bloodcell.data.measured`: then there is
+        no network.
     input_size
         Height and width in pixels.
     weights
         ``imagenet`` (Keras downloads them once), a weights file of the application without its top, or None for
         random weights.
+    taps
+        The layers whose outputs are the feature maps, from the input up; none: the last one's. What lies above all of
+        them is left out.
 
     Raises
     ------
     UserError
-        If there is no such application, it cannot work at this size, or the weights cannot be had.
+        If there is no such application, it cannot work at this size, the weights cannot be had, or a tap is no layer
+        whose output is a feature map.
     """
+    if is_kind(name):
+        return Backbone(
+            name=name,
+            application=None,
+            preprocess=lambda images: images,
+            input_size=input_size,
+            weights="none",
+            digest=digest_of([]),
+        )
     name = application_name(name)
     module = importlib.import_module(applications()[name])
     file = Path(weights).expanduser() if weights not in (None, "imagenet") else None
@@ -74,14 +96,24 @@ def build_backbone(*, name: str, input_size: int, weights: str | None) -> Backbo
             load_weights_file(application, file)
         except ValueError as error:
             raise UserError(_weights_message(name, str(weights), str(error), file.name)) from error
+    digest = digest_of(application.get_weights())
     return Backbone(
         name=name,
-        application=application,
+        application=_tapped(application, taps) if taps else application,
         preprocess=module.preprocess_input,
         input_size=input_size,
         weights="random" if weights is None else file.name if file else weights,
-        digest=digest_of(application.get_weights()),
+        digest=digest,
     )
+
+
+def _tapped(application: keras.Model, taps: Sequence[str]) -> keras.Model:
+    """Return the part of an application up to some layers, whose outputs are its own."""
+    layers = [application.layers[boundary_at_layer(application, name, setting="backbone.taps")] for name in taps]
+    for layer in layers:
+        if len(layer.output.shape) != 4 or isinstance(layer, keras.layers.InputLayer):
+            raise UserError(f"backbone.taps: {layer.name} of {application.name} puts out no feature maps; name another")
+    return keras.Model(application.input, [layer.output for layer in layers], name=application.name)
 
 
 def _make(name: str, *, input_size: int, weights: str | None) -> keras.Model:

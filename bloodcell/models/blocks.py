@@ -21,8 +21,8 @@ def blocks(application: keras.Model) -> list[str]:
     return list(dict.fromkeys(match.group(1) for match in found if match))
 
 
-def boundary_at_layer(application: keras.Model, name: str) -> int:
-    """Return the index of a layer.
+def boundary_at_layer(application: keras.Model, name: str, *, setting: str = "finetune") -> int:
+    """Return the index of a layer that a setting names.
 
     Raises
     ------
@@ -31,7 +31,7 @@ def boundary_at_layer(application: keras.Model, name: str) -> int:
     """
     names = [layer.name for layer in application.layers]
     if name not in names:
-        raise UserError(f"finetune: {application.name} has no layer {name}; its last ones are {', '.join(names[-5:])}")
+        raise UserError(f"{setting}: {application.name} has no layer {name}; its last ones are {', '.join(names[-5:])}")
     return names.index(name)
 
 

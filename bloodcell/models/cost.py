@@ -44,12 +44,12 @@ def measure_cost(core: keras.Model, *, batch_size: int = 8, seconds: float = 0.3
 
 
 def _measure(core: keras.Model, *, batch_size: int, seconds: float) -> Cost:
-    images = tf.zeros((batch_size, *core.input_shape[1:]))
+    inputs = [tf.zeros((batch_size, *each.shape[1:])) for each in core.inputs]
     predict = _traced(core, batch_size=batch_size)
-    predict(images)
+    predict(*inputs)
     start, batches = time.perf_counter(), 0
     while (elapsed := time.perf_counter() - start) < seconds:
-        predict(images)
+        predict(*inputs)
         batches += 1
     return Cost(
         parameters=core.count_params(),
@@ -65,8 +65,11 @@ def count_flops(model: keras.Model) -> int:
 
 
 def _traced(model: keras.Model, *, batch_size: int) -> Any:
-    forward = tf.function(lambda images: model(images, training=False), autograph=False)
-    return forward.get_concrete_function(tf.TensorSpec((batch_size, *model.input_shape[1:])))
+    def forward(*inputs: Any) -> Any:
+        return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
+
+    specifications = [tf.TensorSpec((batch_size, *each.shape[1:])) for each in model.inputs]
+    return tf.function(forward, autograph=False).get_concrete_function(*specifications)
 
 
 def _flops(traced: Any) -> int:

@@ -56,7 +56,13 @@ class Cut:
                 keras.layers.Reshape(tensor.shape[1:])(part) for part, tensor in zip(parts, self.tensors, strict=True)
             ]
 
-        return crossing, keras.Model(list(self.tensors), self.application.output)
+        ids = {id(tensor) for tensor in self.tensors}
+        # Keras refuses a model that hands an input on as it is.
+        outputs = [
+            keras.layers.Activation("linear")(output) if id(output) in ids else output
+            for output in self.application.outputs
+        ]
+        return crossing, keras.Model(list(self.tensors), outputs)
 
     @property
     def _sizes(self) -> list[int]:
@@ -68,6 +74,8 @@ def cut_at(application: keras.Model, boundary: int) -> Cut:
     operations = application.operations
     position = operations.index(application.layers[boundary])
     below = {id(operation) for operation in operations[:position]}
-    taken = (tensor for operation in operations[position:] for tensor in keras.tree.flatten(operation.input))
+    taken = [tensor for operation in operations[position:] for tensor in keras.tree.flatten(operation.input)]
+    # What comes out below the cut crosses it too, to those who take it.
+    taken += application.outputs
     crossing = {id(tensor): tensor for tensor in taken if id(tensor._keras_history.operation) in below}
     return Cut(application=application, boundary=boundary, tensors=list(crossing.values()))

@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.data.augmentation import AUGMENTATION_VERSION, Augmentation
+from bloodcell.data.crop import crop_recipe
 from bloodcell.data.images import DECODER_VERSION
 from bloodcell.data.pipeline import Samples, unreadable, view_batches
 from bloodcell.errors import UserError
@@ -225,9 +226,11 @@ class FeatureSource:
         return {
             "backbone": backbone.name,
             "weights": digest,
-            "boundary": "pooled" if boundary is None else backbone.application.layers[boundary].name,
+            "boundary": self._classifier.name_of(boundary),
+            "maps": [output._keras_history.operation.name for output in backbone.outputs],
             "input_size": samples.input_size,
             "interpolation": samples.interpolation,
+            "crop": crop_recipe(samples.crop),
             "augmentation": views,
             "precision": self._classifier.core.dtype_policy.name,
             "engine": self.engine,

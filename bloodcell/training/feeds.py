@@ -6,7 +6,7 @@ augmented on the fly, and the model begins with them.
 
 import logging
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import keras
 import numpy as np
@@ -24,6 +24,7 @@ from bloodcell.training.stages import Stage
 log = logging.getLogger(__name__)
 
 ON_THE_FLY = "on the fly"
+MEASURED = "measured in the images, no network"
 EVALUATION_BATCH_SIZE = 256
 """Rows of features that are evaluated at a time, or as many as `HANDED_OVER` allows."""
 HANDED_OVER = 2**24
@@ -55,7 +56,24 @@ class Feed:
     steps_per_execution: int
 
 
-def stage_feed(
+@dataclass(frozen=True, kw_only=True)
+class StageFeatures:
+    """Features that a stage is trained on and validated with; None where everything is on the fly.
+
+    Attributes
+    ----------
+    training, validation
+        Of its images.
+    said
+        Where they come from, for people.
+    """
+
+    training: Features | None
+    validation: Features | None
+    said: str
+
+
+def stage_features(
     classifier: Classifier,
     stage: Stage,
     *,
@@ -64,12 +82,10 @@ def stage_feed(
     train_samples: Samples,
     val_samples: Samples,
     augmentation: Augmentation,
-    batch_size: int,
-    seed: int,
-    first_epoch: int,
-    steps_per_epoch: int,
-) -> Feed:
-    """Return what a stage is trained on: stored features where there is a frozen part and room for them.
+) -> StageFeatures:
+    """Return what lies below a stage's boundary, where there is a frozen part and room for it.
+
+    Without a network there is nothing below: then features have no columns but those that were measured.
 
     Parameters
     ----------
@@ -81,9 +97,12 @@ def stage_feed(
         Where stored features come from; None: everything on the fly.
     n_views
         How many views of an augmented image are stored; each epoch draws one.
-    train_samples, val_samples, augmentation, batch_size, seed, first_epoch, steps_per_epoch
-        As for `bloodcell.data.pipeline.training_batches`.
+    train_samples, val_samples, augmentation
+        As for `stage_feed`.
     """
+    if classifier.backbone.application is None:
+        training, validation = no_features(train_samples), no_features(val_samples)
+        return StageFeatures(training=training, validation=validation, said=MEASURED)
     why = ""
     if source is not None and classifier.has_frozen_part(stage.boundary):
         augmented = augmentation if augmentation.changes else None
@@ -96,21 +115,53 @@ def stage_feed(
             log.warning("%s: features are not stored: %s", stage.name, error)
             say(f"{stage.name}: features are not stored, each epoch computes them: {error}")
         else:
-            return Feed(
-                model=classifier.trained_part(stage.boundary, train_statistics=stage.train_statistics),
-                training=feature_batches(
-                    training,
-                    train_samples,
-                    batch_size=batch_size,
-                    seed=seed,
-                    first_epoch=first_epoch,
-                    epochs=stage.epochs,
-                    steps_per_epoch=steps_per_epoch,
-                ),
-                validation=_in_order(validation, val_samples),
-                said=f"stored ({source.engine}" + (f", {n_views} views of each image)" if augmented else ")"),
-                steps_per_execution=_divisor(steps_per_epoch),
-            )
+            said = f"stored ({source.engine}" + (f", {n_views} views of each image)" if augmented else ")")
+            return StageFeatures(training=training, validation=validation, said=said)
+    return StageFeatures(training=None, validation=None, said=f"{ON_THE_FLY}{why}")
+
+
+def stage_feed(
+    classifier: Classifier,
+    stage: Stage,
+    *,
+    features: StageFeatures,
+    train_samples: Samples,
+    val_samples: Samples,
+    augmentation: Augmentation,
+    batch_size: int,
+    seed: int,
+    first_epoch: int,
+    steps_per_epoch: int,
+) -> Feed:
+    """Return what a stage is trained on: its features where there are any, else images on the fly.
+
+    Parameters
+    ----------
+    classifier
+        Frozen up to the stage's boundary.
+    stage
+        The stage.
+    features
+        As of `stage_features`.
+    train_samples, val_samples, augmentation, batch_size, seed, first_epoch, steps_per_epoch
+        As for `bloodcell.data.pipeline.training_batches`.
+    """
+    if features.training is not None and features.validation is not None:
+        return Feed(
+            model=classifier.trained_part(stage.boundary, train_statistics=stage.train_statistics),
+            training=feature_batches(
+                features.training,
+                train_samples,
+                batch_size=batch_size,
+                seed=seed,
+                first_epoch=first_epoch,
+                epochs=stage.epochs,
+                steps_per_epoch=steps_per_epoch,
+            ),
+            validation=_in_order(features.validation, val_samples),
+            said=features.said,
+            steps_per_execution=_divisor(steps_per_epoch),
+        )
     return Feed(
         model=classifier.trainable_core(boundary=stage.boundary, train_statistics=stage.train_statistics),
         training=training_batches(
@@ -123,9 +174,43 @@ def stage_feed(
             steps_per_epoch=steps_per_epoch,
         ),
         validation=evaluation_batches(val_samples, batch_size=batch_size),
-        said=f"{ON_THE_FLY}{why}",
+        said=features.said,
         steps_per_execution=1,
     )
+
+
+def no_features(samples: Samples) -> Features:
+    """Return features without a column, where a head takes nothing but what was measured."""
+    return Features(rows=np.zeros((len(samples), 0), np.float32), places=np.arange(len(samples))[:, None])
+
+
+def head_rows(
+    classifier: Classifier, features: Features | None, samples: Samples, *, batch_size: int
+) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Return all that a head takes of samples while the whole backbone is frozen.
+
+    Parameters
+    ----------
+    classifier
+        Whose head.
+    features
+        As of `stage_features`: every view is taken. None: images as they are, through the network now.
+    samples, batch_size
+        The images, and how many go through the network at a time.
+
+    Returns
+    -------
+    tuple
+        Rows (n, width), float32, and which sample each is of, (n,).
+    """
+    if features is None:
+        model = classifier.frozen_part(None)
+        images = evaluation_batches(replace(samples, measured=None), batch_size=batch_size)
+        rows = model.predict(images, verbose=0)[:, classifier.used(None)]
+        features = Features(rows=rows, places=np.arange(len(samples))[:, None])
+    n_views = features.places.shape[1]
+    chosen = np.repeat(np.arange(len(samples)), n_views)
+    return _rows(features, samples, chosen, features.places.ravel()), chosen
 
 
 def evaluation_feed(
@@ -146,14 +231,15 @@ def evaluation_feed(
     batch_size
         Of images; features come in larger ones.
     """
+    features = no_features(samples) if classifier.backbone.application is None else None
     if source is not None and classifier.has_frozen_part(boundary):
         try:
             features = source.features(samples, boundary=boundary)
         except NoRoom as error:
             log.warning("features are not stored: %s", error)
-        else:
-            n_batches = -(-len(samples) // _evaluated_at_once(features))
-            return classifier.trained_part(boundary), _in_order(features, samples), n_batches
+    if features is not None:
+        n_batches = -(-len(samples) // _evaluated_at_once(features))
+        return classifier.trained_part(boundary), _in_order(features, samples), n_batches
     return classifier.core, evaluation_batches(samples, batch_size=batch_size), -(-len(samples) // batch_size)
 
 
@@ -198,7 +284,7 @@ def _in_order(features: Features, samples: Samples) -> Dataset:
 
 
 def _evaluated_at_once(features: Features) -> int:
-    row_bytes = 4 * int(features.rows.shape[1])
+    row_bytes = 4 * max(int(features.rows.shape[1]), 1)
     return min(EVALUATION_BATCH_SIZE, max(1, HANDED_OVER // row_bytes))
 
 
@@ -219,7 +305,7 @@ def _batches(
         How many batches there will be.
     """
     one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
-    width = features.rows.shape[1]
+    width = features.rows.shape[1] + samples.beside.shape[1]
     # Several batches are handed over at a time: one by one, handing over takes longer than training.
     at_once = max(1, HANDED_OVER // (batch_size * width * 4))
 
@@ -228,20 +314,28 @@ def _batches(
             n_full = len(chosen) // batch_size
             for start in range(0, n_full, at_once):
                 part = slice(start * batch_size, min(start + at_once, n_full) * batch_size)
-                rows = features.rows[places[part]].astype(np.float32, copy=False)
+                rows = _rows(features, samples, chosen[part], places[part])
                 yield (
                     rows.reshape(-1, batch_size, width),
                     one_hot[chosen[part]].reshape(-1, batch_size, one_hot.shape[1]),
                 )
             if len(chosen) % batch_size:
                 part = slice(n_full * batch_size, None)
-                yield features.rows[places[part]].astype(np.float32, copy=False)[None], one_hot[chosen[part]][None]
+                yield _rows(features, samples, chosen[part], places[part])[None], one_hot[chosen[part]][None]
 
     signature = tuple(tf.TensorSpec((None, None, size), tf.float32) for size in (width, one_hot.shape[1]))
     made = tf.data.Dataset.from_generator(handed_over, output_signature=signature)
     made = made.flat_map(lambda *several: tf.data.Dataset.from_tensor_slices(several))
     # Or Keras would look for the end, and complain of having found it.
     return settled(made.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
+
+
+def _rows(
+    features: Features, samples: Samples, chosen: NDArray[np.int64], places: NDArray[np.int64]
+) -> NDArray[np.float32]:
+    """Return features and behind them what was measured, shape (n, width), of chosen samples, rows at given places."""
+    rows = features.rows[places].astype(np.float32, copy=False)
+    return rows if samples.measured is None else np.hstack([rows, samples.measured[chosen]])
 
 
 def _divisor(steps: int) -> int:

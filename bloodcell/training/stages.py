@@ -36,7 +36,7 @@ class Stage:
 
 
 def plan_stages(
-    application: keras.Model,
+    application: keras.Model | None,
     *,
     finetune: FinetuneConfig,
     epochs: int,
@@ -45,12 +45,16 @@ def plan_stages(
 ) -> list[Stage]:
     """Return the head's stage and those of the fine-tuning, which have at most ``max_finetune_epochs`` each.
 
+    Without an application there is nothing to tune.
+
     Raises
     ------
     UserError
         If the plan names a layer or block that the application has not.
     """
     head = Stage(name="head", boundary=None, epochs=epochs, learning_rate=learning_rate)
+    if application is None:
+        return [head]
     match finetune:
         case FrozenPlan():
             tuning: Sequence[Stage] = []

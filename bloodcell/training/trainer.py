@@ -20,7 +20,8 @@ from bloodcell.models.classifier import Classifier
 from bloodcell.progress import track
 from bloodcell.training.checkpoints import Checkpoints
 from bloodcell.training.features import FeatureSource
-from bloodcell.training.feeds import evaluation_feed, stage_feed
+from bloodcell.training.feeds import evaluation_feed, stage_features, stage_feed
+from bloodcell.training.heads import Solver, class_weights, fit_standardising, solve_head
 from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
 from bloodcell.training.stages import Stage, lowest_boundary
@@ -95,6 +96,8 @@ def train(
     folder: Path,
     source: FeatureSource | None = None,
     n_views: int = 1,
+    solver: Solver = "gradient",
+    l2: float = 0.0,
     steps_per_epoch: int | None = None,
     listeners: Sequence[EpochListener] = (),
     label: str = "",
@@ -117,7 +120,12 @@ def train(
     folder
         Where the checkpoints are kept, of everything that any stage trains.
     source, n_views
-        As for `bloodcell.training.feeds.stage_feed`.
+        As for `bloodcell.training.feeds.stage_features`.
+    solver
+        How the first stage, the head's, is trained: in epochs by ``gradient``, or by ``lbfgs`` until it is solved, for
+        which it must be linear; one epoch stands for it.
+    l2
+        The head's, for ``lbfgs``.
     steps_per_epoch
         Stop an epoch after so many batches; None: after all images.
     listeners
@@ -139,12 +147,29 @@ def train(
     steps = min(steps, steps_per_epoch or steps)
     epochs: list[Epoch] = []
     feeds: dict[str, str] = {}
-    for stage in stages:
-        feed = stage_feed(
+    for number, stage in enumerate(stages):
+        features = stage_features(
             classifier,
             stage,
             source=source,
             n_views=n_views,
+            train_samples=train_samples,
+            val_samples=val_samples,
+            augmentation=augmentation,
+        )
+        if number == 0:
+            fit_standardising(classifier, features.training, train_samples, batch_size=settings.batch_size)
+        if number == 0 and solver == "lbfgs":
+            feeds[stage.name] = features.said
+            metrics = solve_head(classifier, features, train_samples, val_samples, settings=settings, l2=l2)
+            epochs.append(_solved(stage, metrics, checkpoints.save(0, metrics)))
+            for listener in listeners:
+                listener(epochs[-1])
+            continue
+        feed = stage_feed(
+            classifier,
+            stage,
+            features=features,
             train_samples=train_samples,
             val_samples=val_samples,
             augmentation=augmentation,
@@ -176,7 +201,7 @@ def train(
                 steps_per_epoch=steps,
                 epochs=stage.epochs,
                 validation_data=feed.validation,
-                class_weight=_class_weights(train_samples, settings.class_weights),
+                class_weight=class_weights(train_samples, settings.class_weights),
                 callbacks=[record, progress, *_early_stopping(settings)],
                 verbose=0,
                 shuffle=False,  # the pipeline shuffles
@@ -185,6 +210,19 @@ def train(
             checkpoints.restore_best()
     history = pd.DataFrame([asdict(epoch) for epoch in epochs])
     return Trained(history=history, best_epoch=checkpoints.best_epoch, feeds=feeds)
+
+
+def _solved(stage: Stage, metrics: Mapping[str, float], best: bool) -> Epoch:
+    return Epoch(
+        epoch=0,
+        stage=stage.name,
+        train_loss=metrics["loss"],
+        train_accuracy=metrics["accuracy"],
+        val_loss=metrics["val_loss"],
+        val_accuracy=metrics["val_accuracy"],
+        learning_rate=0.0,
+        best=best,
+    )
 
 
 def predict(
@@ -271,12 +309,3 @@ def _early_stopping(settings: HyperparametersConfig) -> list[keras.callbacks.Cal
         return []
     mode = "min" if stopping.monitor == "val_loss" else "max"
     return [keras.callbacks.EarlyStopping(monitor=stopping.monitor, patience=stopping.patience, mode=mode)]
-
-
-def _class_weights(samples: Samples, kind: str) -> dict[int, float] | None:
-    """Weigh classes inversely to their number of images, so that the weights of all images sum to their number."""
-    if kind == "none":
-        return None
-    labels, counts = np.unique(samples.labels, return_counts=True)
-    weights = len(samples) / (len(labels) * counts)
-    return dict(zip(labels.tolist(), weights.tolist(), strict=True))

@@ -2,8 +2,11 @@ import keras
 import numpy as np
 import pytest
 
+from bloodcell.data.crop import crop
 from bloodcell.data.images import read_image
+from bloodcell.data.measured import measured_in
 from bloodcell.data.pipeline import resize
+from bloodcell.errors import UserError
 from bloodcell.models.backbones import Backbone, build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 
@@ -15,9 +18,8 @@ def backbone() -> Backbone:
 
 def tell_apart(classifier: Classifier, resized: np.ndarray) -> None:
     """Give the head weights that tell two images apart; what random backbones make of them is almost the same."""
-    features = np.asarray(
-        classifier.head.pool(classifier.backbone.application(classifier.backbone.preprocess(resized.copy())))
-    )
+    maps = classifier.backbone.application(classifier.backbone.preprocess(resized.copy()))
+    features = np.asarray(classifier.head.pool([maps]))
     difference = features[0] - features[1]
     kernel = np.outer(difference / (difference @ difference), [-2, -1, 1, 2])
     classifier.head.stack[-1].set_weights([kernel, -features.mean(axis=0) @ kernel])
@@ -117,6 +119,55 @@ def test_a_backbone_in_training_works_as_in_inference_unless_it_learns_statistic
     assert same is not train_statistics
     assert np.allclose(trained, expected, atol=1e-5) is not train_statistics
     np.testing.assert_allclose(model(resized, training=False), expected, atol=1e-5)
+
+
+TAPS = ("block_6_expand_relu", "block_13_expand_relu")
+
+
+def test_a_backbone_ends_at_the_last_layer_that_is_tapped():
+    backbone = build_backbone(name="MobileNetV2", input_size=32, weights=None, taps=TAPS)
+    assert [output.shape[-1] for output in backbone.outputs] == [192, 576]
+    assert backbone.application.layers[-1].name == "block_13_expand_relu"
+
+
+def test_a_tap_must_be_a_layer_with_feature_maps():
+    for tap in ("block_99", "input_layer"):
+        with pytest.raises(UserError, match=r"^backbone\.taps: "):
+            build_backbone(name="MobileNet", input_size=32, weights=None, taps=(tap,))
+
+
+@pytest.mark.parametrize("pooling", ["both", "cell"])
+@pytest.mark.parametrize("boundary", [None, "block_3_expand", "block_10_expand"])
+def test_stored_features_of_several_layers_and_measures_give_what_the_whole_gives(raw, pooling, boundary):
+    backbone = build_backbone(name="MobileNetV2", input_size=64, weights=None, taps=TAPS)
+    classifier = classify(backbone, pooling=pooling, crop="nucleus", measured=("colour_histogram",), standardise=True)
+    names = [layer.name for layer in backbone.application.layers]
+    index = None if boundary is None else names.index(boundary)
+    cropped = np.stack([resize(crop(image, "nucleus"), input_size=64, interpolation="bilinear") for image in raw])
+    measured = np.stack([measured_in(image, ("colour_histogram",)) for image in raw])
+    rows = np.asarray(classifier.frozen_part(index)(cropped))
+    assert rows.shape == (2, classifier.feature_width(index))
+    features = np.hstack([rows[:, classifier.used(index)], measured])
+    expected = np.asarray(classifier.whole(raw))
+    np.testing.assert_allclose(classifier.trained_part(index)(features), expected, atol=1e-5)
+    np.testing.assert_allclose(classifier.core([cropped, measured]), expected, atol=1e-5)
+    assert np.abs(expected[0] - expected[1]).max() > 1e-4
+
+
+def test_without_a_network_the_kept_model_measures_raw_images(raw):
+    backbone = build_backbone(name="morphology", input_size=224, weights=None)
+    classifier = classify(backbone, measured=("morphology",))
+    measured = np.stack([measured_in(image, ("morphology",)) for image in raw])
+    np.testing.assert_allclose(classifier.whole(raw), classifier.core(measured), atol=1e-5)
+    np.testing.assert_allclose(classifier.trained_part(None)(measured), classifier.core(measured), atol=1e-5)
+
+
+def test_a_model_that_crops_and_measures_is_loaded_as_it_was_saved(raw, tmp_path):
+    backbone = build_backbone(name="MobileNetV2", input_size=32, weights=None, taps=TAPS)
+    classifier = classify(backbone, pooling="cell", crop="nucleus", measured=("colour_histogram",))
+    classifier.whole.save(tmp_path / "model.keras")
+    loaded = keras.models.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(loaded(raw), classifier.whole(raw), atol=1e-6)
 
 
 @pytest.mark.parametrize(("policy", "scaled"), [("mixed_float16", True), ("mixed_bfloat16", False)])

@@ -21,14 +21,50 @@ def head(**changes) -> Head:
     ],
 )
 def test_pooling_takes_the_average_the_maximum_or_both(pooling, expected):
-    np.testing.assert_allclose(head(pooling=pooling).pool(FEATURE_MAPS), expected, atol=1e-6)
+    np.testing.assert_allclose(head(pooling=pooling).pool([FEATURE_MAPS]), expected, atol=1e-6)
 
 
 @pytest.mark.parametrize("pooling", ["average", "max", "both"])
 def test_what_is_pooled_both_ways_serves_every_pooling(pooling):
     made = head(pooling=pooling, hidden_units=(8,))
-    used = np.asarray(made.pooled(FEATURE_MAPS))[:, made.used(FEATURE_MAPS.shape[-1])]
-    np.testing.assert_allclose(made.stacked(used), made(FEATURE_MAPS), atol=1e-6)
+    used = np.asarray(made.pooled([FEATURE_MAPS]))[:, made.used(FEATURE_MAPS.shape[-1])]
+    np.testing.assert_allclose(made.stacked(used), made([FEATURE_MAPS]), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("pooling", "expected"), [("average", [0.0, 1.0]), ("max", [0.0, 1.0]), ("both", [0.0, 1.0, 0.0, 1.0])]
+)
+def test_several_maps_are_pooled_side_by_side_each_at_its_own_size(pooling, expected):
+    maps = [np.zeros((1, 4, 4, 1), np.float32), np.ones((1, 2, 2, 1), np.float32)]
+    made = head(pooling=pooling)
+    np.testing.assert_allclose(made.pool(maps), [expected])
+    np.testing.assert_allclose(np.asarray(made.pooled(maps))[:, made.used(2)], [expected])
+
+
+def test_what_was_measured_follows_the_pooled_features():
+    made = head()
+    probabilities = made([FEATURE_MAPS], measured=np.ones((3, 2), np.float32))
+    kernel, bias = made.stack[-1].get_weights()
+    features = np.hstack([FEATURE_MAPS.mean(axis=(1, 2)), np.ones((3, 2))])
+    logits = features @ kernel + bias
+    np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), atol=1e-6)
+
+
+def test_features_are_standardised_by_the_statistics_that_the_head_was_told_in_training_too():
+    made = head(standardise=True)
+    model = keras.Sequential([keras.Input((2,)), made.standardise])
+    made.standardise.moving_mean.assign([1.0, 2.0])
+    made.standardise.moving_variance.assign([4.0, 9.0])
+    features = np.array([[3.0, 8.0], [5.0, -1.0]], np.float32)
+    np.testing.assert_allclose(model(features, training=True), [[1.0, 2.0], [2.0, -1.0]], atol=1e-5)
+    np.testing.assert_allclose(made.standardise.moving_mean, [1.0, 2.0])
+
+
+def test_l2_is_a_part_of_the_loss():
+    made = head(hidden_units=(3,), l2=0.5)
+    made([FEATURE_MAPS])
+    squares = sum(float(np.square(layer.kernel).sum()) for layer in made.stack)
+    assert float(sum(loss for layer in made.stack for loss in layer.losses)) == pytest.approx(0.5 * squares, rel=1e-5)
 
 
 def test_a_head_without_hidden_layers_is_linear():
@@ -54,7 +90,7 @@ def test_without_dropout_there_are_no_dropout_layers():
 def test_probabilities_are_in_single_precision_whatever_the_layers_before_compute_in():
     with precision(mixed=True):
         made = head(hidden_units=(64,))
-        stack, tensor = made.stack, made.pool(keras.ops.convert_to_tensor(100 * FEATURE_MAPS))
+        stack, tensor = made.stack, made.pool([keras.ops.convert_to_tensor(100 * FEATURE_MAPS)])
         hidden = stack[0](tensor)
         probabilities = stack[1](hidden)
     assert keras.backend.standardize_dtype(hidden.dtype) in ("bfloat16", "float16")

@@ -1,0 +1,107 @@
+"""Crops an image to its white blood cell: a square around the nucleus, by its size, as under one light.
+
+What is found is found at the size that images are looked at (`bloodcell.data.working`); what is cut out are the image's
+own pixels.
+"""
+
+from dataclasses import dataclass
+from typing import Literal
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.data.cells import find_cell
+from bloodcell.data.measures import WHITE, light_of, under_light
+from bloodcell.data.working import at_working_size
+
+CropName = Literal["none", "nucleus"]
+
+CROP_VERSION = 1
+"""Counted up when the same image would be cropped otherwise; caches of anything made of crops are keyed by it."""
+
+RADII = 1.9
+"""Half a crop's side over the radius of a disc of the nucleus's area: the cytoplasm, and little around the cell."""
+LIMITS = (30.0, 120.0)
+"""Half a crop's side in pixels at the working size: no less than a lymphocyte takes, nor more than an image has."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Crop:
+    """A crop and what is known of it.
+
+    Attributes
+    ----------
+    pixels
+        RGB, shape (side, side, 3), uint8; the whole image, of any shape, where no cell was found.
+    found
+        Whether a cell was found.
+    count
+        How many white cells there seem to be; the crop is of the one with the largest nucleus.
+    at_border
+        Whether the nucleus touches the image's border or its black fill, so that a part of it is missing.
+    left, top, side
+        Where the crop lies in the image, in its pixels; it may reach beyond. The whole image's where none was found.
+    """
+
+    pixels: NDArray[np.uint8]
+    found: bool
+    count: int
+    at_border: bool
+    left: int
+    top: int
+    side: int
+
+
+def crop(pixels: NDArray[np.uint8], name: CropName) -> NDArray[np.uint8]:
+    """Return what is left of an image: all of it, or with ``nucleus`` what `crop_to_nucleus` finds."""
+    return pixels if name == "none" else crop_to_nucleus(pixels).pixels
+
+
+def crop_recipe(name: CropName) -> dict[str, str] | None:
+    """Return all that a crop's pixels depend on, but the image; None where there is no crop."""
+    return None if name == "none" else {"name": name, "version": str(CROP_VERSION), "opencv": cv2.__version__}
+
+
+def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
+    """Crop an image to its white blood cell.
+
+    Each channel is scaled so that the clear ground has one grey level (`bloodcell.data.measures.WHITE`), and what is no
+    photograph (black fill, and what lies beyond the border) has that grey level too.
+
+    Parameters
+    ----------
+    pixels
+        RGB, shape (height, width, 3), uint8.
+    """
+    small = at_working_size(pixels)
+    cell = find_cell(small)
+    height, width = pixels.shape[:2]
+    lit = under_light(pixels, light_of(small, cell.photographed))
+    photographed = cv2.resize(cell.photographed, (width, height), interpolation=cv2.INTER_NEAREST)
+    lit[photographed == 0] = WHITE
+    if not cell.found:
+        side = max(height, width)
+        return Crop(pixels=lit, found=False, count=0, at_border=False, left=0, top=0, side=side)
+    scale = width / small.shape[1]
+    half = round(scale * float(np.clip(RADII * (cell.area / np.pi) ** 0.5, *LIMITS)))
+    left, top = (round(scale * centre) - half for centre in cell.centre)
+    side = 2 * half + 1
+    return Crop(
+        pixels=_window(lit, left=left, top=top, side=side),
+        found=True,
+        count=cell.count,
+        at_border=cell.at_border,
+        left=left,
+        top=top,
+        side=side,
+    )
+
+
+def _window(pixels: NDArray[np.uint8], *, left: int, top: int, side: int) -> NDArray[np.uint8]:
+    """Cut a square out of an image, which may reach beyond its border."""
+    square = np.full((side, side, 3), WHITE, np.uint8)
+    height, width = pixels.shape[:2]
+    rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
+    square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[rows, columns]
+    return square

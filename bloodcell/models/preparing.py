@@ -1,0 +1,96 @@
+"""Layers that do to raw images, inside the model that is kept, what the input pipeline does outside of it.
+
+They call OpenCV from within TensorFlow, so that a model that holds one needs bloodcell to be loaded. Models that only
+resize hold none.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import keras
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from bloodcell.data.crop import CropName, crop
+from bloodcell.data.measured import Kind, measured_in, n_columns
+from bloodcell.data.pipeline import resize
+
+
+@keras.saving.register_keras_serializable(package="bloodcell")
+class CropImages(keras.Layer):
+    """Crops and resizes raw images.
+
+    Parameters
+    ----------
+    crop
+        As for `bloodcell.data.crop.crop`.
+    size, interpolation
+        As for `bloodcell.data.pipeline.resize`.
+    """
+
+    def __init__(self, *, crop: CropName, size: int, interpolation: str, **settings: Any) -> None:
+        super().__init__(**{"dtype": "float32"} | settings)
+        self._crop, self._size, self._interpolation = crop, size, interpolation
+
+    def call(self, images: Any) -> Any:
+        """Return images (batch, size, size, 3), float32 in [0, 255], of raw RGB (batch, height, width, 3), uint8."""
+
+        def prepared(image: Any) -> Any:
+            cropped = _in_python(lambda pixels: crop(pixels, self._crop), image, dtype=tf.uint8, shape=(None, None, 3))
+            return resize(cropped, input_size=self._size, interpolation=self._interpolation)
+
+        return _each(prepared, images, shape=(self._size, self._size, 3))
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return (batch, size, size, 3)."""
+        return (input_shape[0], self._size, self._size, 3)
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the layer is made from."""
+        own = {"crop": self._crop, "size": self._size, "interpolation": self._interpolation}
+        return {**super().get_config(), **own}
+
+
+@keras.saving.register_keras_serializable(package="bloodcell")
+class MeasureImages(keras.Layer):
+    """Measures raw images.
+
+    Parameters
+    ----------
+    kinds
+        Of `bloodcell.data.measured`.
+    """
+
+    def __init__(self, *, kinds: Sequence[Kind], **settings: Any) -> None:
+        super().__init__(**{"dtype": "float32"} | settings)
+        self._kinds = tuple(kinds)
+
+    def call(self, images: Any) -> Any:
+        """Return numbers (batch, k), float32, of raw RGB (batch, height, width, 3), uint8."""
+        shape = (n_columns(self._kinds),)
+
+        def measured(image: Any) -> Any:
+            return _in_python(lambda pixels: measured_in(pixels, self._kinds), image, dtype=tf.float32, shape=shape)
+
+        return _each(measured, images, shape=shape)
+
+    def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
+        """Return (batch, k)."""
+        return (input_shape[0], n_columns(self._kinds))
+
+    def get_config(self) -> dict[str, Any]:
+        """Return what the layer is made from."""
+        return {**super().get_config(), "kinds": list(self._kinds)}
+
+
+def _each(function: Callable[[Any], Any], images: Any, *, shape: tuple[int, ...]) -> Any:
+    return tf.map_fn(function, images, fn_output_signature=tf.TensorSpec(shape, tf.float32))
+
+
+def _in_python(
+    function: Callable[[NDArray[np.uint8]], NDArray[Any]], image: Any, *, dtype: Any, shape: tuple[int | None, ...]
+) -> Any:
+    result = tf.numpy_function(function, [image], dtype, stateful=False)
+    result.set_shape(shape)
+    return result

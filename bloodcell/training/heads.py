@@ -1,0 +1,113 @@
+"""What is done to a head at once rather than in epochs: it is told its features' statistics, or solved."""
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.config import HyperparametersConfig
+from bloodcell.data.pipeline import Samples
+from bloodcell.models.classifier import Classifier
+from bloodcell.training.features import Features
+from bloodcell.training.feeds import StageFeatures, head_rows
+from bloodcell.training.solver import moments, solve_linear
+
+Solver = Literal["gradient", "lbfgs"]
+
+
+def class_weights(samples: Samples, kind: str) -> dict[int, float] | None:
+    """Weigh classes inversely to their number of images, so that the weights of all images sum to their number."""
+    if kind == "none":
+        return None
+    labels, counts = np.unique(samples.labels, return_counts=True)
+    weights = len(samples) / (len(labels) * counts)
+    return dict(zip(labels.tolist(), weights.tolist(), strict=True))
+
+
+def fit_standardising(classifier: Classifier, features: Features | None, samples: Samples, *, batch_size: int) -> None:
+    """Tell a head that standardises its features their means and variances over the training images.
+
+    Parameters
+    ----------
+    classifier
+        Whose head; nothing is done where it does not standardise.
+    features, samples, batch_size
+        As for `bloodcell.training.feeds.head_rows`.
+    """
+    layer = classifier.head.standardise
+    if layer is None:
+        return
+    rows, _ = head_rows(classifier, features, samples, batch_size=batch_size)
+    mean, variance = moments(rows)
+    layer.moving_mean.assign(mean)
+    layer.moving_variance.assign(variance)
+
+
+def solve_head(
+    classifier: Classifier,
+    features: StageFeatures,
+    train_samples: Samples,
+    val_samples: Samples,
+    *,
+    settings: HyperparametersConfig,
+    l2: float,
+) -> dict[str, float]:
+    """Give a linear head the weights that minimise its loss on the training images.
+
+    Parameters
+    ----------
+    classifier
+        Its head is one dense layer; what it standardises by is known.
+    features
+        Of the head's stage.
+    train_samples, val_samples
+        The images.
+    settings
+        Batch size and class weights.
+    l2
+        As for `bloodcell.training.solver.solve_linear`.
+
+    Returns
+    -------
+    dict
+        ``loss, accuracy, val_loss, val_accuracy``; losses with the penalty, as Keras has it.
+    """
+    size = settings.batch_size
+    (dense,) = classifier.head.stack
+    rows, chosen = head_rows(classifier, features.training, train_samples, batch_size=size)
+    labels, weights = train_samples.labels[chosen], class_weights(train_samples, settings.class_weights)
+    kernel, bias = solve_linear(
+        rows := _standardised(classifier, rows),
+        labels,
+        n_classes=train_samples.n_classes,
+        l2=l2,
+        weights=None if weights is None else np.array([weights[label] for label in labels.tolist()]),
+    )
+    dense.set_weights([kernel, bias])
+    penalty = l2 * float(np.square(kernel).sum())
+    loss, accuracy = _figures(rows @ kernel + bias, labels)
+    val_rows, val_chosen = head_rows(classifier, features.validation, val_samples, batch_size=size)
+    val_logits = _standardised(classifier, val_rows) @ kernel + bias
+    val_loss, val_accuracy = _figures(val_logits, val_samples.labels[val_chosen])
+    return {
+        "loss": loss + penalty,
+        "accuracy": accuracy,
+        "val_loss": val_loss + penalty,
+        "val_accuracy": val_accuracy,
+    }
+
+
+def _standardised(classifier: Classifier, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    layer = classifier.head.standardise
+    if layer is None:
+        return rows
+    mean, variance = (np.asarray(moment) for moment in (layer.moving_mean, layer.moving_variance))
+    return np.asarray((rows - mean) / np.sqrt(variance + layer.epsilon), np.float32)
+
+
+def _figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
+    """Return the mean cross-entropy and the accuracy."""
+    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
+    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    loss = -log_probabilities[np.arange(len(labels)), labels].mean()
+    return float(loss), float((logits.argmax(axis=1) == labels).mean())

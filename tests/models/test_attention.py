@@ -1,0 +1,52 @@
+import numpy as np
+import pytest
+
+from bloodcell.data.cells import find_cell
+from bloodcell.data.crop import crop_to_nucleus
+from bloodcell.data.images import read_image
+from bloodcell.data.pipeline import resize
+from bloodcell.models.attention import POOLED_SIDE, pooled_where, where_the_cell_is
+
+SIZE = 224
+
+
+@pytest.fixture(scope="module")
+def crops(bccd) -> np.ndarray:
+    files = [sorted(folder.iterdir())[0] for folder in sorted((bccd / "TRAIN").iterdir())]
+    pixels = [crop_to_nucleus(read_image(file)).pixels for file in files]
+    return np.stack([resize(image, input_size=SIZE, interpolation="bilinear") for image in pixels])
+
+
+def test_the_nucleus_is_where_the_cell_finder_has_it(crops):
+    for image, where in zip(crops, np.asarray(where_the_cell_is(crops)), strict=True):
+        nucleus = find_cell(image.astype(np.uint8)).nucleus > 0
+        side = nucleus.shape[0] // POOLED_SIDE * POOLED_SIDE
+        share = nucleus[:side, :side].reshape(POOLED_SIDE, side // POOLED_SIDE, POOLED_SIDE, -1).mean(axis=(1, 3))
+        overlap = np.minimum(where[..., 0], share).sum() / np.maximum(where[..., 0], share).sum()
+        assert overlap > 0.6
+
+
+def test_the_surroundings_are_near_the_nucleus_and_no_part_of_it(crops):
+    nucleus, around = np.moveaxis(np.asarray(where_the_cell_is(crops)), -1, 0)
+    assert (np.minimum(nucleus, around) > 0.5).mean() < 0.01
+    assert (around.sum(axis=(1, 2)) > 0.3 * nucleus.sum(axis=(1, 2))).all()
+    assert (around[:, 0, 0] == 0).all()
+
+
+@pytest.mark.parametrize("side", [7, 10, 14, 28, 56])
+def test_feature_maps_of_any_size_are_averaged_where_the_cell_is(side):
+    image = np.full((1, SIZE, SIZE, 3), 230, np.float32)
+    image[:, : SIZE // 2, :, 1] = 60  # violet above, clear ground below
+    feature_map = np.zeros((1, side, side, 2), np.float32)
+    feature_map[:, : side // 2, :, 0] = 1.0
+    feature_map[:, side // 2 :, :, 1] = 1.0
+    nucleus, around = (np.asarray(part) for part in pooled_where(feature_map, where_the_cell_is(image)))
+    np.testing.assert_allclose(nucleus, [[1.0, 0.0]], atol=0.15)
+    assert around[0, 1] > 0.8
+
+
+def test_where_nothing_is_violet_nothing_is_pooled():
+    image = np.full((1, SIZE, SIZE, 3), 230, np.float32)
+    nucleus, around = pooled_where(np.ones((1, 7, 7, 2), np.float32), where_the_cell_is(image))
+    assert not np.asarray(nucleus).any()
+    assert not np.asarray(around).any()
