@@ -177,7 +177,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(bloodcell, tmp_path, wo
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["head=dense,linaer"], "head=linaer: no such choice; did you mean linear? (choices: dense, linear)"),
+        (["head=dense,linaer"], "head=linaer: no such choice; did you mean linear? (choices: dense, linear, probe)"),
         (["head.dropout=0.1,0.2,1.5"], "head.dropout=1.5: must be less than 1"),
         (
             ["backbone=mobilenetv2,application"],
@@ -346,7 +346,7 @@ def test_bash_completes_jobs_groups_choices_and_settings(tmp_path):
     expected = {
         "bloodcell tr": "train",
         "bloodcell train back": "backbone. backbone=",
-        "bloodcell train backbone=mo": "backbone=mobilenetv2 backbone=mobilenetv3large",
+        "bloodcell train backbone=mo": "backbone=mobilenetv2 backbone=mobilenetv3large backbone=morphology",
         "bloodcell train hyperparameters.le": "hyperparameters.learning_rate=",
         f"bloodcell train -cd {tmp_path}/own head=d": "head=dense head=denser",
         "bloodcell train head=de(nse hyper": "",

@@ -125,7 +125,7 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
             ["finetune.stages.0.epochs=3"],
             "finetune.stages.0.epochs is a setting of finetune=staged, not of finetune=none",
         ),
-        (["head=linaer"], "head=linaer: no such choice; did you mean linear? (choices: dense, linear)"),
+        (["head=linaer"], "head=linaer: no such choice; did you mean linear? (choices: dense, linear, probe)"),
         (
             ["hydra/launcher=jobli"],
             "hydra/launcher=jobli: no such choice; did you mean joblib? (choices: basic, joblib)",

@@ -4,12 +4,14 @@ import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
+from pathlib import Path
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+import bloodcell
 from bloodcell.config import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.images import read_image
@@ -35,6 +37,10 @@ from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
 from bloodcell.training.trainer import predict, train
 
 EXAMPLE_SIDE = 64
+PACKAGES = ("tensorflow", "keras", "numpy")
+"""What a model needs that only resizes."""
+PACKAGES_OF_LAYERS = ("opencv-python-headless", "pandas", "pillow", "pydantic", "rich", "filelock")
+"""What a model needs besides whose layers are bloodcell's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,7 +206,8 @@ def train_fold(
     images, settings, classifier = prepared.images, config.hyperparameters, learner.classifier
     artifacts = tracked.folder / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
-    samples = {split: samples_for(config, images, split) for split in ("train", "val", "test")}
+    evaluated = ("val", "test") if config.evaluate_test else ("val",)
+    samples = {split: samples_for(config, images, split) for split in ("train", *evaluated)}
     started = time.perf_counter()
     trained = train(
         classifier,
@@ -236,7 +243,7 @@ def train_fold(
             classes=images.classes,
             fold=fold,
         )
-        for split in (("val", "test") if config.evaluate_test else ("val",))
+        for split in evaluated
     }
     outcome = measure(tables, prepared=prepared, label_smoothing=settings.label_smoothing)
     write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
@@ -262,11 +269,14 @@ def _feature_cost(learner: Learner) -> dict[str, float]:
 
 
 def _keep_model(tracked: TrackedRun, classifier: Classifier, images: ImageSet, samples: Samples) -> str:
+    alone = samples.crop == "none" and samples.measured is None
+    packages = PACKAGES if alone else (*PACKAGES, *PACKAGES_OF_LAYERS)
     return tracked.log_model(
         classifier.whole,
         classes=images.classes,
         example=_example(read_image(samples.files[0])),
-        requirements=[f"{package}=={version(package)}" for package in ("tensorflow", "keras", "numpy")],
+        requirements=[f"{package}=={version(package)}" for package in packages],
+        code=None if alone else Path(bloodcell.__file__).parent,
     )
 
 

@@ -72,5 +72,7 @@ def _otsu(values: Any) -> Any:
     above = ops.cast(flat > thresholds, "float32")
     share, mean = ops.mean(above, axis=1), ops.mean(flat, axis=1)
     between = ops.square(mean * share - ops.mean(flat * above, axis=1)) / (share * (1.0 - share) + 1e-6)
-    best = ops.one_hot(ops.argmax(between, axis=1), LEVELS, dtype="float32")
-    return ops.reshape(ops.sum(best * thresholds[:, 0], axis=1), (-1, 1, 1, 1))
+    # Of several that part them equally well their mean; not by argmax, which OpenVINO does not know as Keras has it.
+    best = ops.cast(between >= ops.max(between, axis=1, keepdims=True), "float32")
+    chosen = ops.sum(best * thresholds[:, 0], axis=1) / ops.sum(best, axis=1)
+    return ops.reshape(chosen, (-1, 1, 1, 1))

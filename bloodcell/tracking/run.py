@@ -81,9 +81,28 @@ class TrackedRun:
         mlflow.log_input(dataset, context="training")
 
     def log_model(
-        self, model: Any, *, classes: tuple[str, ...], example: NDArray[np.uint8], requirements: list[str]
+        self,
+        model: Any,
+        *,
+        classes: tuple[str, ...],
+        example: NDArray[np.uint8],
+        requirements: list[str],
+        code: Path | None = None,
     ) -> str:
         """Keep a Keras model from raw uint8 images (n, height, width, 3) to probabilities (n, classes).
+
+        Parameters
+        ----------
+        model
+            The model.
+        classes
+            Their names, in order.
+        example
+            An image, (1, height, width, 3).
+        requirements
+            What must be installed to load it.
+        code
+            The package that has the model's own layers, kept beside it; None: it has none.
 
         Returns
         -------
@@ -107,6 +126,7 @@ class TrackedRun:
             signature=signature,
             input_example=example,
             pip_requirements=requirements,
+            code_paths=None if code is None else [str(code)],
             metadata={"classes": list(classes)},
         )
         return str(logged.model_uri)

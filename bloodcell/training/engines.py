@@ -24,7 +24,7 @@ MAX_DIFFERENCE = 1e-2
 
 
 class EngineDiffersError(UserError):
-    """An engine computes something else than Keras; the message has the figures."""
+    """An engine computes something else than Keras, or cannot at all; the message has the figures or the reason."""
 
 
 class Engine(Protocol):
@@ -80,12 +80,18 @@ def build_engine(name: EngineName, model: keras.Model, *, examples: NDArray[np.f
     Raises
     ------
     EngineDiffersError
-        If its output differs from Keras's own by more than `MAX_DIFFERENCE`.
+        If its output differs from Keras's own by more than `MAX_DIFFERENCE`, or it does not know an operation.
     """
     own = _Keras(model)
     if name == "tensorflow":
         return own
-    engine = _OpenVino(model)
+    try:
+        engine = _OpenVino(model)
+    except Exception as error:  # its own, of a module that is imported only here
+        raise EngineDiffersError(
+            f"features.engine={name}: {engine_version(name)} cannot take over {model.name} "
+            f"({str(error).strip().splitlines()[-1]}); use features.engine=tensorflow"
+        ) from error
     difference = _relative_difference(engine(examples), own.once(examples))
     log.info("%s differs from Keras by %.1e at most", engine_version(name), difference)
     if not difference <= MAX_DIFFERENCE:
