@@ -103,6 +103,7 @@ class GroupKfoldSplit:
     name: Literal["group_kfold"]
     folds: Annotated[int, Field(ge=2)]
     repeats: PositiveInt
+    refit: bool
     seed: Seed
 
 

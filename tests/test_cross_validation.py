@@ -9,11 +9,14 @@ import pandas as pd
 import pytest
 from commands import Said, run, small
 from mlflow.entities import Run
+from PIL import Image
 from stores import artifacts_of, runs_in
 
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.jobs import _cross_validation
+from bloodcell.jobs._refit import as_long_as_was_best
+from bloodcell.training.stages import Stage
 
 KFOLD = ["split=group_kfold", "split.folds=2"]
 
@@ -108,6 +111,39 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
     listed = pd.read_csv(artifacts_of(twice.parent) / "folds.csv")
     assert listed["val_accuracy"].tolist() == accuracies
     assert listed["run_id"].tolist() == [fold.info.run_id for fold in twice.folds]
+
+
+def test_a_refitted_model_is_trained_on_every_training_image_and_predicts_test(bccd, tmp_path):
+    again = validated(bccd, tmp_path, "split.refit=true")
+    model = mlflow.tensorflow.load_model(f"runs:/{again.parent.info.run_id}/model")
+    test = again.predictions.query("split == 'test'")
+    pixels = [np.asarray(Image.open(bccd / path))[None] for path in test["path"]]
+    probabilities = np.concatenate([model(each) for each in pixels])
+    np.testing.assert_allclose(test.filter(like="p_"), probabilities, atol=1e-5)
+    assert again.predictions.query("split == 'val'")["fold"].notna().all()
+    history = pd.read_csv(artifacts_of(again.parent) / "history.csv")
+    assert history["train_loss"].notna().all()
+    assert history["val_loss"].isna().all()
+    assert "epoch/train_loss" in again.parent.data.metrics
+    assert "epoch/val_loss" not in again.parent.data.metrics
+    assert f"runs:/{again.folds[0].info.run_id}" not in again.said.stdout
+
+
+def history_of(**best: list[bool]) -> pd.DataFrame:
+    return pd.concat([pd.DataFrame({"stage": stage, "best": flags}) for stage, flags in best.items()])
+
+
+def test_a_refit_ends_each_stage_after_as_many_epochs_as_were_best_in_the_folds():
+    stages = [Stage(name=name, boundary=None, epochs=9, learning_rate=1e-3) for name in ("head", "top", "low")]
+    histories = [
+        history_of(head=[True, True, False], top=[True, False], low=[False]),
+        history_of(head=[True, False, True, False], top=[False, True], low=[False, False]),
+        history_of(head=[True, True, True, True], top=[True, True, True], low=[True]),
+    ]
+    ended = as_long_as_was_best(stages, histories, restored=True)
+    assert [(stage.name, stage.stop_after, stage.epochs) for stage in ended] == [("head", 3, 9), ("top", 2, 9)]
+    last = as_long_as_was_best(stages, histories, restored=False)
+    assert [stage.stop_after for stage in last] == [4, 2, 1]
 
 
 def test_finished_folds_stay_when_a_later_one_does_not_finish(bccd, tmp_path, monkeypatch):

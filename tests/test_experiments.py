@@ -48,7 +48,9 @@ def guess(tracked, learner, *, prepared, config, **_):
     outcome = measure(tables, prepared=prepared, label_smoothing=0.0)
     keep_outcome(tracked, outcome, classes=images.classes)
     tracked.log_metrics({"train_seconds": 1.0}, prefix="cost")
-    return FoldResult(outcome=outcome, cost={}, best_epoch=0, features="", run_id=tracked.run_id, model_uri="")
+    return FoldResult(
+        outcome=outcome, cost={}, history=pd.DataFrame(), best_epoch=0, features="", run_id=tracked.run_id, model_uri=""
+    )
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in experiments_dir().glob("*.yaml")))

@@ -14,6 +14,7 @@ from bloodcell.jobs._fold import FoldResult, Learner, build_learner, train_fold
 from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._inputs import keep_inputs, tags_of, write_manifests
 from bloodcell.jobs._outcome import FOLD_MEAN, FOLD_STD, Outcome, keep_outcome, measure, write_outcome
+from bloodcell.jobs._refit import Refit
 from bloodcell.tracking.run import TrackedRun, fold_run
 
 
@@ -91,33 +92,50 @@ def train_folds(
 
 
 def keep_cross_validation(
-    tracked: TrackedRun, results: Sequence[FoldResult], *, prepared: Prepared, config: TrainConfig, pictures: Pictures
+    tracked: TrackedRun,
+    results: Sequence[FoldResult],
+    refitted: Refit | None,
+    *,
+    prepared: Prepared,
+    config: TrainConfig,
+    pictures: Pictures,
 ) -> Outcome:
     """Write and keep what the folds come to together, but for what is kept as files.
 
     Validation's figures are of every training image's prediction by the model that was not trained on it, test's of
-    the mean of all models' probabilities.
+    the model that was trained on all of them, or without one of the mean of all models' probabilities.
     """
     images, artifacts = prepared.images, tracked.folder / "artifacts"
     smoothing = config.hyperparameters.label_smoothing
-    outcome = pooled([result.outcome for result in results], prepared=prepared, label_smoothing=smoothing)
+    outcome = pooled(
+        [result.outcome for result in results],
+        test=None if refitted is None else refitted.test,
+        prepared=prepared,
+        label_smoothing=smoothing,
+    )
     table = _folds_table(results)
     write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
     with replacing(artifacts / "folds.csv") as partial:
         table.to_csv(partial, index=False)
     keep_outcome(tracked, outcome, classes=images.classes)
     tracked.log_table(table, "folds.json")
-    tracked.log_metrics({**results[0].cost, "train_seconds": table["train_seconds"].sum()}, prefix="cost")
+    cost = results[0].cost if refitted is None else refitted.cost
+    seconds = table["train_seconds"].sum() + (0.0 if refitted is None else refitted.cost["train_seconds"])
+    tracked.log_metrics({**cost, "train_seconds": seconds}, prefix="cost")
     return outcome
 
 
-def pooled(outcomes: Sequence[Outcome], *, prepared: Prepared, label_smoothing: float) -> Outcome:
+def pooled(
+    outcomes: Sequence[Outcome], *, test: pd.DataFrame | None = None, prepared: Prepared, label_smoothing: float
+) -> Outcome:
     """Put the folds' predictions together and measure them.
 
     Parameters
     ----------
     outcomes
         Of all folds, in order.
+    test
+        Predictions of the test images by the model that was trained on all training images, if there is one.
     prepared
         All training and test images.
     label_smoothing
@@ -127,17 +145,19 @@ def pooled(outcomes: Sequence[Outcome], *, prepared: Prepared, label_smoothing: 
     -------
     Outcome
         Its predictions of ``val`` are those of all folds, each with its fold's number; where an image was validated on
-        in several repeats its figures are of the mean of its probabilities. Those of ``test`` are the mean over the
-        folds. The metrics of ``val`` have ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1) besides.
+        in several repeats its figures are of the mean of its probabilities. Those of ``test`` are ``test``, or the mean
+        over the folds. The metrics of ``val`` have ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1) besides.
     """
     by_split = {split: [outcome.tables[split] for outcome in outcomes] for split in outcomes[0].tables}
     tables = {split: mean_by_image(parts, classes=prepared.images.classes) for split, parts in by_split.items()}
+    if test is not None:
+        tables["test"] = test
     outcome = measure(tables, prepared=prepared, label_smoothing=label_smoothing)
     accuracies = [outcome.metrics["val"]["accuracy"] for outcome in outcomes]
     spread = {FOLD_MEAN: float(np.mean(accuracies)), FOLD_STD: float(np.std(accuracies, ddof=1))}
     return replace(
         outcome,
-        # Of test the mean over the folds only.
+        # Of test no fold's.
         predictions=pd.concat([*by_split["val"], *([tables["test"]] if "test" in tables else [])], ignore_index=True),
         metrics={**outcome.metrics, "val": {**outcome.metrics["val"], **spread}},
         folds=[fold.metrics for fold in outcomes],

@@ -1,13 +1,15 @@
 """One split's training: from its images to a model with its predictions and figures."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
+from typing import Literal
 
 import keras
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from PIL import Image
 
@@ -34,9 +36,10 @@ from bloodcell.training.determinism import make_deterministic
 from bloodcell.training.feature_store import FeatureStore, features_dir
 from bloodcell.training.features import FeatureSource
 from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
-from bloodcell.training.trainer import predict, train
+from bloodcell.training.trainer import EpochListener, Trained, predict, train
 
 EXAMPLE_SIDE = 64
+Monitor = Literal["val_loss", "val_accuracy"]
 PACKAGES = ("tensorflow", "keras", "numpy")
 """What a model needs that only resizes."""
 PACKAGES_OF_LAYERS = ("opencv-python-headless", "pandas", "pillow", "pydantic", "rich", "filelock")
@@ -63,6 +66,8 @@ class FoldResult:
         Predictions and figures.
     cost
         Parameters, FLOPs, megabytes, images per second, seconds of training.
+    history
+        As of `bloodcell.training.trainer.Trained`.
     best_epoch
         Counted from 0 over all stages.
     features
@@ -73,6 +78,7 @@ class FoldResult:
 
     outcome: Outcome
     cost: Mapping[str, float]
+    history: pd.DataFrame
     best_epoch: int
     features: str
     run_id: str
@@ -203,63 +209,112 @@ def train_fold(
     in_short
         As for `bloodcell.training.trainer.train`.
     """
-    images, settings, classifier = prepared.images, config.hyperparameters, learner.classifier
+    images, settings = prepared.images, config.hyperparameters
     artifacts = tracked.folder / "artifacts"
     artifacts.mkdir(parents=True, exist_ok=True)
     evaluated = ("val", "test") if config.evaluate_test else ("val",)
     samples = {split: samples_for(config, images, split) for split in ("train", *evaluated)}
     started = time.perf_counter()
-    trained = train(
-        classifier,
+    trained = fit(
+        learner,
+        config=config,
         train_samples=samples["train"],
         val_samples=samples["val"],
-        augmentation=learner.augmentation,
-        stages=learner.stages,
-        settings=settings,
         folder=tracked.folder / "checkpoints",
-        source=learner.source,
-        n_views=config.features.views if isinstance(config.features, StoredFeatures) else 1,
-        solver=config.head.solver,
-        l2=config.head.l2,
-        steps_per_epoch=config.debug.steps_per_epoch,
         listeners=[tracked.log_epoch],
         label=label,
         in_short=in_short,
     )
     seconds = time.perf_counter() - started
-    trained.history.to_csv(artifacts / "history.csv", index=False)
-    pictures.draw("learning_curves", learning_curves, trained.history, monitor=settings.early_stopping.monitor)
+    write_history(trained.history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
     tables = {
-        split: predictions_table(
-            manifest=images.part(split),
-            probabilities=predict(
-                classifier,
-                samples[split],
-                boundary=lowest_boundary(learner.stages),
-                source=learner.source,
-                batch_size=settings.batch_size,
-                description=f"{label}predicting {split}",
-            ),
-            classes=images.classes,
-            fold=fold,
-        )
+        split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=label)
         for split in evaluated
     }
     outcome = measure(tables, prepared=prepared, label_smoothing=settings.label_smoothing)
     write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
     keep_outcome(tracked, outcome, classes=images.classes)
-    cost = asdict(measure_cost(classifier.core)) | {"train_seconds": seconds} | _feature_cost(learner)
     features = "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items())
+    cost = cost_of(learner, seconds=seconds)
     tracked.tag("features", features)
     tracked.log_metrics(cost, prefix="cost")
     return FoldResult(
         outcome=outcome,
         cost=cost,
+        history=trained.history,
         best_epoch=trained.best_epoch,
         features=features,
         run_id=tracked.run_id,
-        model_uri=_keep_model(tracked, classifier, images, samples["train"]) if config.log_model else "",
+        model_uri=keep_model(tracked, learner.classifier, images, samples["train"]) if config.log_model else "",
     )
+
+
+def fit(
+    learner: Learner,
+    *,
+    config: TrainConfig,
+    train_samples: Samples,
+    val_samples: Samples,
+    folder: Path,
+    listeners: Sequence[EpochListener],
+    label: str,
+    in_short: bool,
+) -> Trained:
+    """Train a learner as its configuration says; for the rest see `bloodcell.training.trainer.train`."""
+    return train(
+        learner.classifier,
+        train_samples=train_samples,
+        val_samples=val_samples,
+        augmentation=learner.augmentation,
+        stages=learner.stages,
+        settings=config.hyperparameters,
+        folder=folder,
+        source=learner.source,
+        n_views=config.features.views if isinstance(config.features, StoredFeatures) else 1,
+        solver=config.head.solver,
+        l2=config.head.l2,
+        steps_per_epoch=config.debug.steps_per_epoch,
+        listeners=listeners,
+        label=label,
+        in_short=in_short,
+    )
+
+
+def predicted(
+    learner: Learner,
+    samples: Samples,
+    images: ImageSet,
+    split: str,
+    *,
+    config: TrainConfig,
+    fold: int | None = None,
+    label: str = "",
+) -> pd.DataFrame:
+    """Return the predictions table of a split's images, those that ``samples`` are of."""
+    return predictions_table(
+        manifest=images.part(split),
+        probabilities=predict(
+            learner.classifier,
+            samples,
+            boundary=lowest_boundary(learner.stages),
+            source=learner.source,
+            batch_size=config.hyperparameters.batch_size,
+            description=f"{label}predicting {split}",
+        ),
+        classes=images.classes,
+        fold=fold,
+    )
+
+
+def write_history(history: pd.DataFrame, *, folder: Path, pictures: Pictures, monitor: Monitor) -> None:
+    """Write what every epoch came to, and have it drawn."""
+    history.to_csv(folder / "history.csv", index=False)
+    pictures.draw("learning_curves", learning_curves, history, monitor=monitor)
+
+
+def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:
+    """Return what a model and its training cost, the training ``seconds``."""
+    return asdict(measure_cost(learner.classifier.core)) | {"train_seconds": seconds} | _feature_cost(learner)
 
 
 def _feature_cost(learner: Learner) -> dict[str, float]:
@@ -268,7 +323,8 @@ def _feature_cost(learner: Learner) -> dict[str, float]:
     return {"features_computed": float(learner.source.n_computed), "feature_seconds": learner.source.seconds}
 
 
-def _keep_model(tracked: TrackedRun, classifier: Classifier, images: ImageSet, samples: Samples) -> str:
+def keep_model(tracked: TrackedRun, classifier: Classifier, images: ImageSet, samples: Samples) -> str:
+    """Keep a trained model in MLflow; return the address to load it from."""
     alone = samples.crop == "none" and samples.measured is None
     packages = PACKAGES if alone else (*PACKAGES, *PACKAGES_OF_LAYERS)
     return tracked.log_model(

@@ -5,7 +5,7 @@ and a sweep:
 
   bloodcell train data.root=~/blood-cells
   bloodcell train data.root=~/blood-cells backbone=xception finetune=staged hyperparameters.learning_rate=3e-4
-  bloodcell train data.root=~/blood-cells split=group_kfold split.folds=10
+  bloodcell train data.root=~/blood-cells split=group_kfold split.folds=10 split.refit=true
   bloodcell train data=folder data.train_dir=cells/train data.test_dir=cells/test
   bloodcell train -m data.root=~/blood-cells backbone=mobilenetv2,xception hyperparameters.seed=0,1,2
 """
@@ -14,13 +14,14 @@ import logging
 import sys
 from pathlib import Path
 
-from bloodcell.config import TrainConfig
+from bloodcell.config import GroupKfoldSplit, TrainConfig
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.jobs._cross_validation import fold_configs, keep_cross_validation, train_folds
 from bloodcell.jobs._fold import build_learner, train_fold
 from bloodcell.jobs._images import Prepared, prepare_images
 from bloodcell.jobs._inputs import keep_inputs, tags_of, write_inputs
 from bloodcell.jobs._outcome import Outcome, show_outcome
+from bloodcell.jobs._refit import refit
 from bloodcell.tracking.run import readable, tracked_run
 from bloodcell.tracking.store import find_store
 
@@ -86,7 +87,23 @@ def train(
                     label=label,
                     in_short=in_short,
                 )
-                outcome = keep_cross_validation(tracked, results, prepared=prepared, config=config, pictures=pictures)
+                refitted = None
+                if isinstance(config.split, GroupKfoldSplit) and config.split.refit:
+                    histories = [result.history for result in results]
+                    refitted = refit(
+                        tracked,
+                        histories,
+                        prepared=prepared,
+                        config=config,
+                        pictures=pictures,
+                        label=label,
+                        in_short=in_short,
+                    )
+                outcome = keep_cross_validation(
+                    tracked, results, refitted, prepared=prepared, config=config, pictures=pictures
+                )
+                models = [each.model_uri for each in ([refitted] if refitted else results)]
+                features = results[0].features
             else:
                 result = train_fold(
                     tracked,
@@ -97,11 +114,9 @@ def train(
                     label=label,
                     in_short=in_short,
                 )
-                results, outcome = [result], result.outcome
+                outcome, models, features = result.outcome, [result.model_uri], result.features
         tracked.log_folder(artifacts)
     if alone:
-        models = [result.model_uri for result in results]
-        features = results[0].features
         show_outcome(outcome, config=config, prepared=prepared, tracked=tracked, models=models, features=features)
     return outcome
 

@@ -63,12 +63,14 @@ class TrackedRun:
         mlflow.log_metrics({f"{prefix}/{name}": value for name, value in metrics.items() if np.isfinite(value)})
 
     def log_epoch(self, epoch: Any) -> None:
-        """Keep an epoch's numbers as ``epoch/name`` at its step.
+        """Keep an epoch's numbers as ``epoch/name`` at its step; what is no number is left out.
 
         A store that does not answer costs no epoch: the numbers wait, and go with the next or at the end.
         """
         now = int(time.time() * 1000)
-        numbers = {name: value for name, value in asdict(epoch).items() if isinstance(value, float)}
+        numbers = {
+            name: value for name, value in asdict(epoch).items() if isinstance(value, float) and np.isfinite(value)
+        }
         self._waiting.extend(Metric(f"epoch/{name}", value, now, epoch.epoch) for name, value in numbers.items())
         try:
             self._send_waiting()

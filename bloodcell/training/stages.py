@@ -26,6 +26,8 @@ class Stage:
         At its highest.
     train_statistics
         Whether batch normalisation above the boundary learns its statistics.
+    stop_after
+        Epochs after which it ends though its schedule of learning rates goes on; None: all of them.
     """
 
     name: str
@@ -33,6 +35,7 @@ class Stage:
     epochs: int
     learning_rate: float
     train_statistics: bool = False
+    stop_after: int | None = None
 
 
 def plan_stages(

@@ -199,7 +199,7 @@ def train(
             feed.model.fit(
                 feed.training,
                 steps_per_epoch=steps,
-                epochs=stage.epochs,
+                epochs=stage.stop_after or stage.epochs,
                 validation_data=feed.validation,
                 class_weight=class_weights(train_samples, settings.class_weights),
                 callbacks=[record, progress, *_early_stopping(settings)],
