@@ -1,11 +1,71 @@
 """Predictions by photograph: what a model thinks of all images that were made from one."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, label_indices, probabilities_of
-from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.evaluation.probabilities import checked_labels, checked_probabilities, predicted_classes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Photographs:
+    """The images of a model's answers, put together by photograph.
+
+    Attributes
+    ----------
+    labels
+        Shape (g,), int64, the most frequent label of each photograph's images, of equally frequent ones the first.
+    probabilities
+        Shape (g, k), float64, the mean over its images.
+    index
+        Shape (n,), int64, the photograph of each image, in 0..g-1.
+    images
+        Shape (g,), int64, how many images each photograph has.
+    """
+
+    labels: npt.NDArray[np.int64]
+    probabilities: npt.NDArray[np.float64]
+    index: npt.NDArray[np.int64]
+    images: npt.NDArray[np.int64]
+
+
+def photographs_of(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: npt.ArrayLike) -> Photographs:
+    """Put images together by photograph; the same as `by_photograph` does with a table.
+
+    Parameters
+    ----------
+    labels
+        Shape (n,), integers, the true classes.
+    probabilities
+        Shape (n, k), each row a distribution over the classes.
+    groups
+        Shape (n,), the photograph of each image: strings or integers.
+
+    Raises
+    ------
+    ValueError
+        When there is no image, the labels or probabilities are none, or there is not one group per image.
+    """
+    n_classes = np.asarray(probabilities).shape[-1]
+    truth = checked_labels(labels, n_classes=n_classes)
+    checked = checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes)
+    if not truth.size or np.shape(groups) != truth.shape:
+        raise ValueError(f"{truth.size} images need a group each and at least one image, got {np.shape(groups)} groups")
+    index = np.unique(np.asarray(groups), return_inverse=True)[1].astype(np.int64)
+    images = np.bincount(index)
+    sums, votes = np.zeros((2, images.size, n_classes))
+    np.add.at(sums, index, checked)
+    np.add.at(votes, (index, truth), 1)
+    return Photographs(
+        labels=votes.argmax(axis=1).astype(np.int64),
+        probabilities=sums / images[:, None],
+        index=index,
+        images=images.astype(np.int64),
+    )
 
 
 def by_photograph(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
