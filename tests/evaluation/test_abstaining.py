@@ -183,5 +183,5 @@ def test_images_are_put_together_as_in_the_table_by_photograph():
 @pytest.mark.parametrize("wrong", [{"max_error": 0.0}, {"max_error": 1.0}, {"confidence": 1.0}, {"grid": (0.5, 0.9)}])
 def test_what_cannot_be_promised_by_its_numbers_is_refused(wrong):
     settings = {"max_error": 0.05} | wrong
-    with pytest.raises(ValueError, match="between 0 and 1|grid"):
+    with pytest.raises(ValueError, match=r"between 0 and 1|grid"):
         threshold_for_error(labels=[0], probabilities=two_classes([0.9]), groups=["a"], **settings)
