@@ -44,6 +44,11 @@ def experiments_dir() -> Path:
     return _beside("experiments")
 
 
+def read_choice(group: str, name: str) -> Any:
+    """Return the values of one of our own choices of a group, as its file gives them."""
+    return yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
 def _beside(name: str) -> Path:
     package = Path(__file__).resolve().parent
     inside = package / name

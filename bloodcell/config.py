@@ -329,6 +329,7 @@ class TrainConfig:
     debug: DebugConfig
     evaluate_test: bool
     log_model: bool
+    baselines: tuple[Literal["majority", "colour_histogram", "morphology"], ...]
 
     @model_validator(mode="after")
     def _folds_are_of_training_images(self) -> "TrainConfig":
@@ -502,6 +503,34 @@ class AuditConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class PredictConfig:
+    """The configuration of ``bloodcell predict``."""
+
+    images: NonEmpty | Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    run: NonEmpty | None
+    model: NonEmpty | None
+    max_error: Fraction | None
+    output: Annotated[str, Field(pattern=r"\.(csv|parquet)$")] | None
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> "PredictConfig":
+        if (self.run is None) == (self.model is None):
+            raise ValueError("give exactly one of run=ID and model=ADDRESS")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class RegisterConfig:
+    """The configuration of ``bloodcell register``."""
+
+    run: NonEmpty
+    name: NonEmpty
+    alias: NonEmpty
+    tracking: TrackingConfig
+
+
+@dataclass(frozen=True, config=STRICT)
 class CacheConfig:
     """The configuration of ``bloodcell cache``."""
 
@@ -514,6 +543,8 @@ SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "cache": CacheConfig,
     "groups": GroupsConfig,
+    "predict": PredictConfig,
+    "register": RegisterConfig,
     "search": SearchConfig,
     "train": TrainConfig,
     "ui": UiConfig,

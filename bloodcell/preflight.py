@@ -67,6 +67,20 @@ def count_runs(config: DictConfig) -> int | None:
     return len(list(_combinations(config, _overrides(config))))
 
 
+def swept_configs(config: DictConfig) -> list[Any]:
+    """Return the checked configuration of each run of a sweep, or where a sweeper searches of some that it may try."""
+    loader = GlobalHydra.instance().config_loader()
+    parsed = []
+    for number, combination in enumerate(_combinations(config, _overrides(config))):
+        run = loader.load_sweep_config(config, list(combination))
+        with open_dict(run):
+            run.hydra.job.num = number
+            run.hydra.job.id = str(number)
+        HydraConfig.instance().set_config(run)
+        parsed.append(parse_config(config.hydra.job.name, run))
+    return parsed
+
+
 def _end_unless_writable(setting: str, folder: Path) -> None:
     try:
         require_writable(folder)

@@ -11,11 +11,14 @@ import pandas as pd
 import pytest
 import yaml
 from commands import run, small, start
+from conftest import CLASSES
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from stores import artifacts_of, runs_in
 
 from bloodcell.data.images import read_image
+from bloodcell.evaluation.predictions import label_indices
+from bloodcell.evaluation.temperature import fit_temperature, with_temperature
 
 FINE_TUNED = ["finetune=gradual", "finetune.blocks=1", "finetune.epochs=1", "augmentation=standard"]
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier", "ece")
@@ -176,13 +179,30 @@ def test_a_reloaded_model_predicts_from_raw_images_what_the_run_logged(first, bc
     address = f"runs:/{first.run.info.run_id}/model"
     keras_model = mlflow.tensorflow.load_model(address)
     np.testing.assert_allclose(keras_model.predict(images, verbose=0), logged, atol=1e-5)
-    np.testing.assert_allclose(mlflow.pyfunc.load_model(address).predict(images), logged, atol=1e-5)
+
+
+def test_a_kept_model_answers_for_image_files_with_calibrated_probabilities(first, bccd):
+    table = pd.read_parquet(first.artifacts / "predictions.parquet").sample(6, random_state=0)
+    address = f"runs:/{first.run.info.run_id}/model"
+    model = mlflow.pyfunc.load_model(address)
+    files = pd.DataFrame({"image": [(bccd / path).read_bytes() for path in table["path"]]})
+    temperature = model._model_impl.answering.temperature
+    answered = model.predict(files)
+    logged = with_temperature(table.filter(like="p_").to_numpy(), temperature)
+    np.testing.assert_allclose(answered.filter(like="p_"), logged, atol=1e-5)
+    assert answered["predicted"].tolist() == [CLASSES[index] for index in logged.argmax(axis=1)]
+    held_out = pd.read_parquet(first.artifacts / "predictions.parquet").query("split == 'val'")
+    assert temperature == fit_temperature(
+        labels=label_indices(held_out, CLASSES),
+        probabilities=held_out.filter(like="p_").to_numpy(),
+        groups=held_out["group"],
+    )
 
 
 def test_a_kept_model_knows_its_classes_its_input_and_an_example(first):
     information = mlflow.models.get_model_info(f"runs:/{first.run.info.run_id}/model")
     assert information.metadata["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
-    assert information.signature.inputs.inputs[0].shape == (-1, -1, -1, 3)
+    assert information.signature.inputs.to_dict() == [{"type": "binary", "name": "image", "required": True}]
     assert information.saved_input_example_info is not None
 
 

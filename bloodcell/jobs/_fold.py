@@ -3,20 +3,14 @@
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from importlib.metadata import version
 from pathlib import Path
 from typing import Literal
 
 import keras
-import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
-from PIL import Image
 
-import bloodcell
 from bloodcell.config import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
 from bloodcell.data.augmentation import Augmentation
-from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.measured import Kind, is_kind, measured_images
 from bloodcell.data.pipeline import Samples, samples_of
@@ -26,6 +20,7 @@ from bloodcell.evaluation.plots import learning_curves
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.files import require_writable
 from bloodcell.jobs._images import Prepared
+from bloodcell.jobs._keeping import keep_trained_model
 from bloodcell.jobs._outcome import Outcome, keep_outcome, measure, write_outcome
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
@@ -38,12 +33,7 @@ from bloodcell.training.features import FeatureSource
 from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
 from bloodcell.training.trainer import EpochListener, Trained, predict, train
 
-EXAMPLE_SIDE = 64
 Monitor = Literal["val_loss", "val_accuracy"]
-PACKAGES = ("tensorflow", "keras", "numpy")
-"""What a model needs that only resizes."""
-PACKAGES_OF_LAYERS = ("opencv-python-headless", "pandas", "pillow", "pydantic", "rich", "filelock")
-"""What a model needs besides whose layers are bloodcell's own."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,7 +235,9 @@ def train_fold(
         best_epoch=trained.best_epoch,
         features=features,
         run_id=tracked.run_id,
-        model_uri=keep_model(tracked, learner.classifier, images, samples["train"]) if config.log_model else "",
+        model_uri=keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=tables["val"])
+        if config.log_model
+        else "",
     )
 
 
@@ -321,23 +313,3 @@ def _feature_cost(learner: Learner) -> dict[str, float]:
     if learner.source is None:
         return {}
     return {"features_computed": float(learner.source.n_computed), "feature_seconds": learner.source.seconds}
-
-
-def keep_model(tracked: TrackedRun, classifier: Classifier, images: ImageSet, samples: Samples) -> str:
-    """Keep a trained model in MLflow; return the address to load it from."""
-    alone = samples.crop == "none" and samples.measured is None
-    packages = PACKAGES if alone else (*PACKAGES, *PACKAGES_OF_LAYERS)
-    return tracked.log_model(
-        classifier.whole,
-        classes=images.classes,
-        example=_example(read_image(samples.files[0])),
-        requirements=[f"{package}=={version(package)}" for package in packages],
-        code=None if alone else Path(bloodcell.__file__).parent,
-    )
-
-
-def _example(image: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Make an image small, since MLflow keeps the example as text; the model takes any size."""
-    small = Image.fromarray(image)
-    small.thumbnail((EXAMPLE_SIDE, EXAMPLE_SIDE))
-    return np.asarray(small)[np.newaxis]

@@ -9,8 +9,19 @@ import pandas as pd
 
 from bloodcell.config import TrainConfig
 from bloodcell.evaluation.drawing import Pictures
-from bloodcell.jobs._fold import Learner, build_learner, cost_of, fit, keep_model, predicted, samples_for, write_history
+from bloodcell.evaluation.folds import mean_by_image
+from bloodcell.jobs._fold import (
+    FoldResult,
+    Learner,
+    build_learner,
+    cost_of,
+    fit,
+    predicted,
+    samples_for,
+    write_history,
+)
 from bloodcell.jobs._images import Prepared
+from bloodcell.jobs._keeping import keep_trained_model
 from bloodcell.tracking.run import TrackedRun
 from bloodcell.training.stages import Stage
 from bloodcell.training.trainer import Epoch
@@ -38,7 +49,7 @@ class Refit:
 
 def refit(
     tracked: TrackedRun,
-    histories: Sequence[pd.DataFrame],
+    results: Sequence[FoldResult],
     *,
     prepared: Prepared,
     config: TrainConfig,
@@ -54,7 +65,7 @@ def refit(
     ----------
     tracked
         The cross-validation's run.
-    histories
+    results
         Of the folds' trainings.
     prepared
         All training and test images.
@@ -67,7 +78,7 @@ def refit(
     artifacts = tracked.folder / "artifacts"
     learner = build_learner(config, n_classes=len(images.classes), backbone_seed=settings.seed)
     restored = settings.early_stopping.restore_best
-    stages = as_long_as_was_best(learner.stages, histories, restored=restored)
+    stages = as_long_as_was_best(learner.stages, [result.history for result in results], restored=restored)
     learner = replace(learner, stages=stages)
     samples = samples_for(config, images, "train")
     # There are no images left to choose an epoch by, so that the last is taken.
@@ -86,11 +97,14 @@ def refit(
     cost = cost_of(learner, seconds=time.perf_counter() - started)
     history = trained.history.assign(val_loss=np.nan, val_accuracy=np.nan)
     write_history(history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
+    held_out = mean_by_image([result.outcome.tables["val"] for result in results], classes=images.classes)
     return Refit(
         test=_test(learner, prepared, config, label) if config.evaluate_test else None,
         cost=cost,
         features="; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items()),
-        model_uri=keep_model(tracked, learner.classifier, images, samples) if config.log_model else "",
+        model_uri=keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=held_out)
+        if config.log_model
+        else "",
     )
 
 

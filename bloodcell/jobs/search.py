@@ -28,8 +28,10 @@ from mlflow import MlflowClient
 
 from bloodcell.config import HyperbandTuner, SearchConfig, TrainConfig
 from bloodcell.errors import SearchFailedError, StoreLostError, UserError
+from bloodcell.jobs._baselines import train_baselines
 from bloodcell.jobs._fold import build_learner
 from bloodcell.jobs._images import Prepared, prepare_images
+from bloodcell.jobs._outcome import Outcome
 from bloodcell.jobs._search import (
     Composer,
     check_space,
@@ -48,7 +50,7 @@ from bloodcell.search.space import overrides_of
 from bloodcell.search.tuner import FunctionTuner, build_oracle
 from bloodcell.tracking.run import reason_of, short
 from bloodcell.tracking.store import find_store
-from bloodcell.tracking.study import Study, close_children, end_study, run_aside, set_interrupted_aside
+from bloodcell.tracking.study import Study, close_children, end_study, keep_objective, run_aside, set_interrupted_aside
 from bloodcell.tracking.study_report import show_study
 from bloodcell.tracking.tuner import MLflowTrials
 
@@ -117,6 +119,8 @@ def _run(config: SearchConfig, folder: Path) -> None:
         )
         if config.tuner.final:
             _train_best(tuner, study, config, compose, prepared, folder)
+        if not recall(folder).get("baselines"):
+            _train_baselines(study, config, folder)
         status = "FINISHED"
     except KeyboardInterrupt:
         status = "KILLED"
@@ -198,11 +202,25 @@ def _train(
             log.exception("trial %d failed", number)
         progress.failed(number, name, reason_of(error))
         raise FailedTrialError(reason_of(error)) from error
-    figure = config.tuner.objective.partition("/")[2]
-    of_folds = [fold["val"][figure] for fold in outcome.folds] or [outcome.metrics["val"][figure]]
-    value = sum(of_folds) / len(of_folds)
+    value = _value(outcome, config.tuner.objective)
     progress.finished(number, name, value)
     return {config.tuner.objective: value}
+
+
+def _value(outcome: Outcome, objective: str) -> float:
+    """Return the figure that a search goes by, in cross-validation its mean over the folds."""
+    figure = objective.partition("/")[2]
+    of_folds = [fold["val"][figure] for fold in outcome.folds] or [outcome.metrics["val"][figure]]
+    return sum(of_folds) / len(of_folds)
+
+
+def _train_baselines(study: Study, config: SearchConfig, folder: Path) -> None:
+    """Train what the trials are compared with, once in a search."""
+    tracking = replace(config.tracking, parent_run=study.run_id)
+    outcomes = train_baselines([replace(for_training(config), tracking=tracking)], folder=folder / "baselines")
+    for name, outcome in outcomes.items():
+        keep_objective(study, name, _value(outcome, config.tuner.objective))
+    remember(folder, baselines=True)
 
 
 def _progress(tuner: Search, config: SearchConfig) -> SearchProgress:

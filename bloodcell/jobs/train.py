@@ -89,10 +89,9 @@ def train(
                 )
                 refitted = None
                 if isinstance(config.split, GroupKfoldSplit) and config.split.refit:
-                    histories = [result.history for result in results]
                     refitted = refit(
                         tracked,
-                        histories,
+                        results,
                         prepared=prepared,
                         config=config,
                         pictures=pictures,

@@ -1,6 +1,7 @@
 """What tracking does when Hydra starts and ends a sweep."""
 
 import atexit
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hydra.experimental.callback import Callback
@@ -79,6 +80,20 @@ class TrackStudy(Callback):
         entries = close_children(study, expected=self._expected, interrupted=interrupted)
         show_study(study, entries, end_study(study, entries, interrupted=interrupted))
         return all(entry.status == "FINISHED" for entry in entries)
+
+
+class TrainBaselines(Callback):
+    """Trains, when all runs of a sweep have ended, what they are compared with; before `TrackStudy` ends the study."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Train the baselines in runs of the study."""
+        from bloodcell.preflight import swept_configs
+
+        configs = swept_configs(config)
+        if any(each.baselines for each in configs):
+            from bloodcell.jobs._baselines import train_baselines
+
+            train_baselines(configs, folder=Path(config.hydra.sweep.dir) / "baselines")
 
 
 OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]

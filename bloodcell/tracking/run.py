@@ -15,10 +15,13 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunStatus
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
-from numpy.typing import NDArray
 
 from bloodcell.config import TrackingConfig
 from bloodcell.errors import StoreLostError
+from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
+from bloodcell.serving import loader
+from bloodcell.serving.answering import Answering
+from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
 from bloodcell.tracking.store import Store, open_store, redact
 
 log = logging.getLogger(__name__)
@@ -83,13 +86,7 @@ class TrackedRun:
         mlflow.log_input(dataset, context="training")
 
     def log_model(
-        self,
-        model: Any,
-        *,
-        classes: tuple[str, ...],
-        example: NDArray[np.uint8],
-        requirements: list[str],
-        code: Path | None = None,
+        self, model: Any, *, answering: Answering, example: bytes, requirements: list[str], code: Path
     ) -> str:
         """Keep a Keras model from raw uint8 images (n, height, width, 3) to probabilities (n, classes).
 
@@ -97,39 +94,41 @@ class TrackedRun:
         ----------
         model
             The model.
-        classes
-            Their names, in order.
+        answering
+            What is known of it.
         example
-            An image, (1, height, width, 3).
+            An image file's bytes.
         requirements
             What must be installed to load it.
         code
-            The package that has the model's own layers, kept beside it; None: it has none.
+            The package that has the model's own layers and answers for it, kept beside it.
 
         Returns
         -------
         str
-            The address to load it from, with ``mlflow.tensorflow.load_model`` or ``mlflow.pyfunc.load_model``.
+            The address to load it from: the Keras model with ``mlflow.tensorflow.load_model``, what answers with
+            ``mlflow.pyfunc.load_model`` (see `bloodcell.serving.loader`).
         """
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
 
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(classes)))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(answering.classes)))]),
         )
         logged = Model.log(
             artifact_path=None,
             name="model",
-            flavor=_TensorFlowUntried,
+            flavor=_Answering,
             flavor_name="mlflow.tensorflow",
             validate_serving_input=False,
+            answering=answering,
             model=model,
             signature=signature,
-            input_example=example,
+            input_example=pd.DataFrame({IMAGE: [example]}),
             pip_requirements=requirements,
-            code_paths=None if code is None else [str(code)],
-            metadata={"classes": list(classes)},
+            code_paths=[str(code)],
+            metadata={"classes": list(answering.classes)},
         )
         return str(logged.model_uri)
 
@@ -156,17 +155,41 @@ class TrackedRun:
             self._waiting.clear()
 
 
-class _TensorFlowUntried:
-    """``mlflow.tensorflow``, which knows no way to leave out trying the example on the model loaded anew.
+class _Answering:
+    """``mlflow.tensorflow``, but for what its models are when MLflow asks them.
 
-    That takes as long as all else, and where it fails, nothing but a warning comes of it. (``mlflow.keras`` knows the
-    same models, but fails with an input example.)
+    It knows no way to leave out trying the example on the model loaded anew. That takes as long as all else, and where
+    it fails, nothing but a warning comes of it. (``mlflow.keras`` knows the same models, but fails with an example.)
     """
 
     @staticmethod
-    def save_model(*, validate_serving_input: bool, **arguments: Any) -> None:  # noqa: ARG004 - for `Model.log`
-        """Save a model as ``mlflow.tensorflow`` does."""
-        mlflow.tensorflow.save_model(**arguments)
+    def save_model(
+        *,
+        path: str,
+        mlflow_model: Any,
+        answering: Answering,
+        validate_serving_input: bool,  # noqa: ARG004 - for `Model.log`
+        **arguments: Any,
+    ) -> None:
+        """Save a model as ``mlflow.tensorflow`` does, and beside it what is known of it."""
+        from mlflow.models import ModelSignature
+        from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+        mlflow.tensorflow.save_model(path=path, mlflow_model=mlflow_model, **arguments)
+        answering.save(Path(path))
+        numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in answering.classes)]
+        # It knows arrays only.
+        mlflow_model.signature = ModelSignature(
+            inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
+            outputs=Schema(
+                [ColSpec(DataType.string, name) for name in ("answer", "why", "predicted")]
+                + [ColSpec(DataType.double, name) for name in numbers]
+            ),
+            params=ParamSchema([ParamSpec(MAX_ERROR, DataType.double, NO_LIMIT)]),
+        )
+        mlflow_model.flavors["python_function"]["loader_module"] = loader.__name__
+        del mlflow_model.flavors["python_function"]["data"]  # so that the loader is given the whole folder
+        mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from mlflow.entities import Run, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from bloodcell.comparison.leaderboard import Entry, leaderboard, marked_runs, notes
+from bloodcell.comparison.leaderboard import OBJECTIVE, Entry, leaderboard, marked_runs, notes
 from bloodcell.config import TrackingConfig
 from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.leaderboard_plot import leaderboard_plot
@@ -113,6 +113,14 @@ def run_aside(study: Study, *, name: str, reason: str) -> str:
     """Create a run of the study that is no entry of its leaderboard; return its id."""
     tags = {MLFLOW_PARENT_RUN_ID: study.run_id, ASIDE_TAG: reason}
     return str(MlflowClient().create_run(study.experiment_id, run_name=name, tags=tags).info.run_id)
+
+
+def keep_objective(study: Study, name: str, value: float) -> None:
+    """Keep what a search goes by with the run of this name, which is none of its trials."""
+    client = MlflowClient()
+    for run in _children(client, study.experiment_id, study.run_id):
+        if run.data.tags.get(MLFLOW_RUN_NAME) == name:
+            client.log_metric(run.info.run_id, OBJECTIVE, value)
 
 
 def close_children(study: Study, *, expected: int | None, interrupted: bool) -> list[Entry]:

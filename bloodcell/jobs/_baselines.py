@@ -1,0 +1,68 @@
+"""What every study is compared with: classifiers without a network, trained on the same images."""
+
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from bloodcell.composition import read_choice
+from bloodcell.config import TrainConfig
+from bloodcell.jobs._outcome import Outcome
+from bloodcell.jobs.train import train
+from bloodcell.tracking.run import reason_of
+
+CHOICES = {"head": "probe", "crop": "none", "augmentation": "none", "finetune": "none"}
+"""What a baseline is composed of, but for its backbone."""
+
+
+def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[str, Outcome]:
+    """Train the baselines that configurations ask for, once on each images and split that they have.
+
+    What fails is said, and takes no other down.
+
+    Parameters
+    ----------
+    configs
+        Those of a study's runs, with the study's parent run.
+    folder
+        Where the baselines' folders are made.
+
+    Returns
+    -------
+    dict
+        What came out, by the runs' names.
+    """
+    distinct: dict[Any, TrainConfig] = {}
+    for config in configs:
+        distinct.setdefault((config.data, config.split, config.debug), config)
+    there = {config.backbone.name for config in configs}
+    outcomes = {}
+    for number, config in enumerate(distinct.values()):
+        for name in config.baselines:
+            if name in there:
+                continue
+            of_split = f", {config.split.name}" if len(distinct) > 1 else ""
+            called = f"baseline: {name}{of_split}"
+            tracking = replace(config.tracking, run_name=called, sweep_job=None, run_id=None)
+            output_dir = folder / f"{number}-{name}"
+            output_dir.mkdir(parents=True, exist_ok=True)
+            try:
+                outcomes[called] = train(
+                    replace(baseline(config, name), tracking=tracking), output_dir=output_dir, in_short=True
+                )
+            except Exception as error:  # whatever a run may raise; the study is there without it
+                print(f"bloodcell: {called} failed: {reason_of(error)}", file=sys.stderr, flush=True)
+    return outcomes
+
+
+def baseline(config: TrainConfig, name: str) -> TrainConfig:
+    """Return the configuration of a baseline on the images of another configuration."""
+    types = TrainConfig.__annotations__
+    groups = {"backbone": name, **CHOICES}
+    parts = {
+        group: TypeAdapter(types[group]).validate_python(read_choice(group, choice)) for group, choice in groups.items()
+    }
+    return replace(config, **parts)

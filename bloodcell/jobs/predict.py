@@ -1,0 +1,136 @@
+"""Ask a kept model what images show.
+
+For example, a run's model for a folder of images, and a registered one that may say that it is not sure:
+
+  bloodcell predict run=ID images=~/new-cells
+  bloodcell predict model=models:/bloodcell@best images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet
+
+Each image gets an answer: a class, "not sure", "no blood cell" or "cannot be read".
+"""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+from mlflow.exceptions import MlflowException
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bloodcell.config import PredictConfig
+from bloodcell.data.images import SUFFIXES, UnreadableImage, read_file
+from bloodcell.errors import UserError
+from bloodcell.files import replacing, require_writable
+from bloodcell.progress import track
+from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
+from bloodcell.tracking.kept import finished_run, load_served, model_of
+from bloodcell.tracking.store import open_store
+
+AT_ONCE = 64
+"""Images that are read before they are asked about."""
+SHOWN = 20
+
+
+def run(config: PredictConfig, *, output_dir: Path) -> None:
+    """Write an answer for every image, and show the first.
+
+    Raises
+    ------
+    UserError
+        If the model or an image's path cannot be used, or so few errors cannot be promised.
+    """
+    files = image_files([config.images] if isinstance(config.images, str) else config.images)
+    output = Path(config.output or output_dir / "answers.csv").expanduser()
+    _require_writable(output)
+    table = ask(config, files)
+    with replacing(output) as partial:
+        if output.suffix == ".csv":
+            table.to_csv(partial, index=False)
+        else:
+            table.to_parquet(partial, index=False)
+    _show(table, output)
+
+
+def image_files(places: Sequence[str]) -> list[Path]:
+    """Return files, and those in folders and the folders in them that are images by their names.
+
+    Raises
+    ------
+    UserError
+        If there is nothing at a place, or no image in a folder.
+    """
+    files: list[Path] = []
+    for place in places:
+        path = Path(place).expanduser()
+        if path.is_dir():
+            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            if not found:
+                raise UserError(f"images={place}: holds no images; give a file or a folder with some")
+            files += found
+        elif path.exists():
+            files.append(path)
+        else:
+            raise UserError(f"images={place}: there is no such file or folder")
+    return list(dict.fromkeys(files))
+
+
+def ask(config: PredictConfig, files: Sequence[Path]) -> pd.DataFrame:
+    """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``."""
+    if config.run is not None:
+        _, kept = finished_run(config.run, tracking=config.tracking)
+        model = load_served(model_of(kept), setting=f"run={config.run}")
+    else:
+        open_store(config.tracking)
+        model = load_served(str(config.model), setting=f"model={config.model}")
+    params = {MAX_ERROR: NO_LIMIT if config.max_error is None else config.max_error}
+    parts: list[pd.DataFrame] = []
+    starts = range(0, len(files), AT_ONCE)
+    for start in track(starts, "asking", total=len(starts)):
+        paths = files[start : start + AT_ONCE]
+        contents, reasons = _contents(paths)
+        try:
+            part: pd.DataFrame = model.predict(pd.DataFrame({IMAGE: contents}), params=params)
+        except MlflowException as error:
+            raise UserError(error.message) from error
+        for row, reason in reasons.items():
+            part.loc[row, "why"] = reason
+        part.insert(0, "path", [os.fspath(path) for path in paths])
+        parts.append(part)
+    return pd.concat(parts, ignore_index=True)
+
+
+def _contents(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
+    """Return the files' bytes, none where the system does not give them, and why it does not."""
+    contents, reasons = [], {}
+    for row, path in enumerate(paths):
+        try:
+            contents.append(read_file(path))
+        except UnreadableImage as error:
+            contents.append(b"")
+            reasons[row] = str(error)
+    return contents, reasons
+
+
+def _require_writable(output: Path) -> None:
+    """Refuse a place that cannot be written to before the work, not after it."""
+    try:
+        require_writable(output.parent)
+    except OSError as error:
+        raise UserError(f"output={output}: cannot be written ({error.strerror}); give another file") from error
+
+
+def _show(table: pd.DataFrame, output: Path) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    drawn = Table(title="What the images show", title_justify="left")
+    for heading, justify in (("image", "left"), ("answer", "left"), ("most probable", "left"), ("why", "left")):
+        drawn.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for row in table.head(SHOWN).to_dict("records"):
+        sure = f"{row['predicted']} {row['probability']:.1%}" if row["predicted"] else ""
+        drawn.add_row(*(escape(str(cell)) for cell in (row["path"], row["answer"], sure, row["why"])))
+    console.print(drawn)
+    if len(table) > SHOWN:
+        console.print(f"and {len(table) - SHOWN} more.")
+    counts = ", ".join(f"{name} {count}" for name, count in table["answer"].value_counts().items())
+    console.print(f"{len(table)} images: {counts}", markup=False)
+    console.print(f"Written to  {output}", markup=False)

@@ -1,0 +1,1 @@
+"""A kept model at work: from image files to answers."""

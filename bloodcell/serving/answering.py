@@ -1,0 +1,190 @@
+"""What a kept model says of images: how probable each class is, when it is not sure, and what is no blood cell."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bloodcell.data.images import UnreadableImage, decode_image
+from bloodcell.data.measured import columns
+from bloodcell.data.measures import measure, measures_of
+from bloodcell.data.novelty import KINDS as NOVELTY_KINDS
+from bloodcell.data.novelty import Novelty, load_novelty
+from bloodcell.errors import UserError
+from bloodcell.evaluation.abstaining import threshold_for_error
+from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
+from bloodcell.evaluation.temperature import with_temperature
+from bloodcell.files import replacing
+
+NOT_SURE = "not sure"
+NO_CELL = "no blood cell"
+UNREADABLE = "cannot be read"
+"""What is answered in the place of a class."""
+
+BATCH = 32
+"""Images of one shape that go through the model at a time."""
+
+_ARRAYS = "answering.npz"
+_NOVELTY = "novelty.npz"
+
+Pixels = NDArray[np.uint8]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answering:
+    """What is known of a model beside its weights.
+
+    Attributes
+    ----------
+    classes
+        The k classes in the order of its outputs.
+    temperature
+        See `bloodcell.evaluation.temperature`.
+    held_out_labels, held_out_probabilities
+        Of images that it, or in a cross-validation models of its kind, were not trained on, one of each photograph:
+        class indices (n,), int64, and probabilities at temperature 1, (n, k), float32.
+    novelty
+        Says how far an image is from those of training.
+    """
+
+    classes: tuple[str, ...]
+    temperature: float
+    held_out_labels: NDArray[np.int64]
+    held_out_probabilities: NDArray[np.float32]
+    novelty: Novelty
+
+    def least_probability(self, max_error: float) -> float | None:
+        """Return how probable an answer must be for at most a share ``max_error`` of the answers to be wrong.
+
+        By `bloodcell.evaluation.abstaining.threshold_for_error`, with a confidence of 95 %; None where that cannot be
+        promised.
+        """
+        threshold = threshold_for_error(
+            labels=self.held_out_labels,
+            probabilities=with_temperature(self.held_out_probabilities, self.temperature),
+            groups=np.arange(len(self.held_out_labels)),
+            max_error=max_error,
+        )
+        return None if threshold is None else threshold.value
+
+    def save(self, folder: Path) -> None:
+        """Write everything into a folder."""
+        with replacing(folder / _ARRAYS) as partial, partial.open("wb") as file:
+            np.savez(
+                file,
+                classes=np.array(self.classes),
+                temperature=self.temperature,
+                labels=self.held_out_labels,
+                probabilities=self.held_out_probabilities,
+            )
+        self.novelty.save(folder / _NOVELTY)
+
+
+def load_answering(folder: Path) -> Answering:
+    """Read what `Answering.save` wrote."""
+    with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
+        return Answering(
+            classes=tuple(arrays["classes"].tolist()),
+            temperature=float(arrays["temperature"]),
+            held_out_labels=arrays["labels"],
+            held_out_probabilities=arrays["probabilities"],
+            novelty=load_novelty(folder / _NOVELTY),
+        )
+
+
+def answers(
+    model: Any, answering: Answering, contents: Sequence[bytes], *, max_error: float | None = None
+) -> pd.DataFrame:
+    """Say what images show.
+
+    Parameters
+    ----------
+    model
+        From raw RGB (batch, height, width, 3), uint8, to probabilities (batch, k).
+    answering
+        What is known of it.
+    contents
+        n image files' bytes.
+    max_error
+        How many of the answers may be wrong, between 0 and 1: where it is less sure than that takes, it says so. None:
+        it answers always.
+
+    Returns
+    -------
+    DataFrame
+        n rows, in order: ``answer`` (str: a class, or ``not sure``, ``no blood cell``, ``cannot be read``), ``why``
+        (str: empty where it is a class), ``predicted`` (str: the most probable class), ``probability`` (that class's),
+        ``novelty`` (how far the image is from those of training; above 1 it is taken for no blood cell) and
+        ``p_<class>`` (calibrated); float64, NaN where an image cannot be read.
+
+    Raises
+    ------
+    UserError
+        If ``max_error`` is not between 0 and 1, or so few errors cannot be promised.
+    """
+    least = 0.0 if max_error is None else _least_probability(answering, max_error)
+    images: dict[int, Pixels] = {}
+    reasons: dict[int, str] = {}
+    for index, content in enumerate(contents):
+        try:
+            images[index] = decode_image(content)
+        except UnreadableImage as error:
+            reasons[index] = str(error)
+    known = list(images)
+    probabilities = np.full((len(contents), len(answering.classes)), np.nan)
+    if known:
+        raw = _probabilities(model, list(images.values()), len(answering.classes))
+        probabilities[known] = with_temperature(raw, answering.temperature)
+    rows = []
+    for index, row in enumerate(probabilities):
+        if index in reasons:
+            rows.append((UNREADABLE, reasons[index], "", np.nan, np.nan))
+            continue
+        best = int(row.argmax())
+        novelty, strange = _looked_at(answering.novelty, images[index])
+        word, why = answering.classes[best], ""
+        if strange:
+            word, why = NO_CELL, strange
+        elif row[best] < least:
+            word, why = NOT_SURE, f"less than {least:.1%} sure"
+        rows.append((word, why, answering.classes[best], row[best], novelty))
+    table = pd.DataFrame(rows, columns=["answer", "why", "predicted", "probability", "novelty"])
+    table[[PROBABILITY_PREFIX + name for name in answering.classes]] = probabilities
+    return table
+
+
+def _least_probability(answering: Answering, max_error: float) -> float:
+    if not 0 < max_error < 1:
+        raise UserError(f"max_error={max_error:g}: must be between 0 and 1")
+    least = answering.least_probability(max_error)
+    if least is None:
+        raise UserError(
+            f"max_error={max_error:g}: cannot be promised by this model, however much it leaves unanswered; allow more"
+        )
+    return least
+
+
+def _looked_at(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:
+    """Return how far an image is from those of training, 1 where that begins to be too far, and why it is no cell."""
+    measures = measures_of(measure(pixels)[None])
+    distance = float(novelty.distance(columns(measures, NOVELTY_KINDS))[0]) / novelty.threshold
+    if not measures.found[0]:
+        return distance, "no nucleus is found"
+    return distance, "unlike the images of training" if distance > 1 else ""
+
+
+def _probabilities(model: Any, images: Sequence[Pixels], n_classes: int) -> NDArray[np.float32]:
+    """Return a model's probabilities of images of any shapes, (n, n_classes), in order."""
+    probabilities = np.zeros((len(images), n_classes), np.float32)
+    by_shape: dict[tuple[int, ...], list[int]] = {}
+    for index, image in enumerate(images):
+        by_shape.setdefault(image.shape, []).append(index)
+    for indices in by_shape.values():
+        for start in range(0, len(indices), BATCH):
+            part = indices[start : start + BATCH]
+            probabilities[part] = np.asarray(model(np.stack([images[index] for index in part]), training=False))
+    return probabilities

@@ -1,0 +1,57 @@
+"""What MLflow loads a kept model with, to ask it for answers: ``mlflow.pyfunc.load_model``, ``mlflow models serve``.
+
+Images come as the bytes of their files, in the column ``image`` of a data frame; over HTTP in base64.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from bloodcell.errors import UserError
+from bloodcell.serving.answering import Answering, answers, load_answering
+
+IMAGE = "image"
+MAX_ERROR = "max_error"
+NO_LIMIT = 1.0
+
+
+class ServedModel:
+    """A model as MLflow asks it.
+
+    Attributes
+    ----------
+    model
+        The Keras model, from raw RGB (batch, height, width, 3), uint8, to probabilities.
+    answering
+        What is known of it.
+    """
+
+    def __init__(self, model: Any, answering: Answering) -> None:
+        self.model, self.answering = model, answering
+
+    def predict(self, data: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
+        """Return the table of `bloodcell.serving.answering.answers`.
+
+        Parameters
+        ----------
+        data
+            The files' bytes in the column ``image``.
+        params
+            ``max_error``: as there; 1, what MLflow takes where nothing is said, is none.
+        """
+        from mlflow.exceptions import MlflowException
+
+        max_error = (params or {}).get(MAX_ERROR, NO_LIMIT)
+        wanted = None if max_error == NO_LIMIT else max_error
+        try:
+            return answers(self.model, self.answering, data[IMAGE].tolist(), max_error=wanted)
+        except UserError as error:  # what the asker can mend is answered with 400
+            raise MlflowException.invalid_parameter_value(str(error)) from error
+
+
+def _load_pyfunc(path: str) -> ServedModel:  # MLflow's name for it
+    import mlflow.tensorflow
+
+    return ServedModel(mlflow.tensorflow.load_model(path), load_answering(Path(path)))

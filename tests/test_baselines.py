@@ -1,0 +1,37 @@
+"""What every study is compared with."""
+
+import pandas as pd
+import pytest
+from commands import run
+from stores import artifacts_of, runs_in
+
+
+@pytest.fixture(scope="module")
+def sweep(bccd, tmp_path_factory):
+    """A sweep of one run, which is a baseline itself."""
+    folder = tmp_path_factory.mktemp("baselines")
+    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false"]
+    said = run(["train", "-m", f"data.root={bccd}", *own, "backbone=majority", "head=probe"], cwd=folder)
+    assert said.returncode == 0, said.stderr
+    return said, *runs_in(folder)
+
+
+def test_a_sweep_trains_the_baselines_that_it_has_not_itself_and_ranks_them_with_its_runs(sweep):
+    said, study, *runs = sweep
+    names = [run_.info.run_name for run_ in runs]
+    assert names[1:] == ["baseline: colour_histogram", "baseline: morphology"]
+    board = pd.read_csv(artifacts_of(study) / "leaderboard.csv")
+    assert sorted(board["run"]) == sorted(names)
+    assert "3 of 3 runs finished" in said.stdout
+
+
+def test_baselines_are_trained_on_the_same_images_as_the_runs(sweep):
+    _, _, *runs = sweep
+    assert len({run_.data.tags["data_digest"] for run_ in runs}) == 1
+
+
+def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):
+    _, _, *runs = sweep
+    metrics = runs[0].data.metrics
+    assert metrics["test/accuracy"] == metrics["baseline/test/accuracy"]
+    assert metrics["test/log_loss"] == pytest.approx(metrics["baseline/test/log_loss"], abs=1e-3)
