@@ -42,14 +42,20 @@ def solve_linear(
     tuple
         The weights (width, n_classes) and biases (n_classes,) of a softmax, float32.
     """
-    scale = np.ones(len(labels)) if weights is None else weights / weights.mean()
-    strength = 1.0 / (2.0 * l2 * len(labels)) if l2 else np.inf
-    solver = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
-    solver.fit(features, labels, sample_weight=scale)
     kernel = np.zeros((features.shape[1], n_classes), np.float32)
     bias = np.full(n_classes, np.log(np.finfo(np.float32).tiny), np.float32)
+    present = np.unique(labels)
+    if len(present) == 1:
+        bias[present] = 0.0
+        return kernel, bias
+    scale = np.ones(len(labels)) if weights is None else weights / weights.mean()
+    # Of two classes it solves for one vector w, here -w/2 and w/2, whose squares sum to half of its own.
+    squares = 1.0 if len(present) == 2 else 2.0
+    strength = 1.0 / (squares * l2 * len(labels)) if l2 else np.inf
+    solver = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)
+    solver.fit(features, labels, sample_weight=scale)
     coefficients, intercepts = solver.coef_, solver.intercept_
-    if len(coefficients) == 1:  # two classes: the logit of the second
+    if len(present) == 2:
         coefficients = np.vstack([-coefficients / 2, coefficients / 2])
         intercepts = np.concatenate([-intercepts / 2, intercepts / 2])
     kernel[:, solver.classes_], bias[solver.classes_] = coefficients.T, intercepts
