@@ -35,7 +35,9 @@ def test_a_crop_of_a_real_photograph_holds_all_of_its_nucleus(bccd, label):
         assert made.pixels.shape == (made.side, made.side, 3)
         assert made.side < 240
         rows, columns = np.nonzero(cell.nucleus)
-        inside = (np.abs(columns - middle(made)[0]) <= made.side / 2) & (np.abs(rows - middle(made)[1]) <= made.side / 2)
+        inside = (np.abs(columns - middle(made)[0]) <= made.side / 2) & (
+            np.abs(rows - middle(made)[1]) <= made.side / 2
+        )
         assert inside.mean() > 0.98
 
 
