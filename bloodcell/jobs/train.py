@@ -16,6 +16,7 @@ from pathlib import Path
 
 from bloodcell.config import GroupKfoldSplit, TrainConfig
 from bloodcell.evaluation.drawing import Pictures
+from bloodcell.jobs._crops import keep_crops
 from bloodcell.jobs._cross_validation import fold_configs, keep_cross_validation, train_folds
 from bloodcell.jobs._fold import build_learner, train_fold
 from bloodcell.jobs._images import Prepared, prepare_images
@@ -77,6 +78,7 @@ def train(
         with Pictures(artifacts) as pictures:
             write_inputs(config, prepared, learner, artifacts=artifacts, pictures=pictures)
             keep_inputs(tracked, config, prepared)
+            keep_crops(tracked, config, prepared, artifacts=artifacts, pictures=pictures, in_short=in_short)
             if prepared.folds:
                 results = train_folds(
                     tracked,

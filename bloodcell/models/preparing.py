@@ -1,7 +1,7 @@
 """Layers that do to raw images, inside the model that is kept, what the input pipeline does outside of it.
 
-They call OpenCV from within TensorFlow, so that a model that holds one needs bloodcell to be loaded. Models that only
-resize hold none.
+They call OpenCV from within TensorFlow, so that a model that holds one needs bloodcell to be loaded, and XLA does not
+compile it. Models that only resize hold none.
 """
 
 from collections.abc import Callable, Sequence
@@ -32,6 +32,7 @@ class CropImages(keras.Layer):
     def __init__(self, *, crop: CropName, size: int, interpolation: str, **settings: Any) -> None:
         super().__init__(**{"dtype": "float32"} | settings)
         self._crop, self._size, self._interpolation = crop, size, interpolation
+        self.supports_jit = False
 
     def call(self, images: Any) -> Any:
         """Return images (batch, size, size, 3), float32 in [0, 255], of raw RGB (batch, height, width, 3), uint8."""
@@ -65,6 +66,7 @@ class MeasureImages(keras.Layer):
     def __init__(self, *, kinds: Sequence[Kind], **settings: Any) -> None:
         super().__init__(**{"dtype": "float32"} | settings)
         self._kinds = tuple(kinds)
+        self.supports_jit = False
 
     def call(self, images: Any) -> Any:
         """Return numbers (batch, k), float32, of raw RGB (batch, height, width, 3), uint8."""

@@ -1,0 +1,149 @@
+"""Runs whose models crop, measure and are solved, from the command line to the model in a process that has only it."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import cv2
+import numpy as np
+import pandas as pd
+import pytest
+from commands import run, small
+from PIL import Image
+from stores import artifacts_of, runs_in
+
+KINDS = {
+    "cropped": ["crop=nucleus", "head=probe", "head.pooling=cell"],
+    "measured": ["backbone=morphology", "head=probe"],
+    "majority": ["backbone=majority", "head=probe"],
+}
+
+ELSEWHERE = """
+import importlib.util, json, pathlib, sys
+
+sys.path = [entry for entry in sys.path if not (pathlib.Path(entry) / "bloodcell").is_dir()]
+assert importlib.util.find_spec("bloodcell") is None
+
+import mlflow, numpy
+from PIL import Image
+
+files, addresses, store = json.loads(sys.argv[1])
+images = numpy.stack([numpy.asarray(Image.open(file).convert("RGB")) for file in files])
+mlflow.set_tracking_uri(store)
+told = {}
+for name, address in addresses.items():
+    model = mlflow.tensorflow.load_model(address)
+    served = mlflow.pyfunc.load_model(address)
+    told[name] = [model.predict(images, verbose=0).tolist(), numpy.asarray(served.predict(images)).tolist()]
+print(json.dumps(told))
+"""
+
+
+class Done(NamedTuple):
+    """A finished run, its folder of files and what was said."""
+
+    run: Any
+    artifacts: Path
+    stdout: str
+    stderr: str
+
+
+@pytest.fixture(scope="module")
+def data(bccd, tmp_path_factory) -> Path:
+    """The few real images, and among them one without a cell, one with two, and one whose cell the border cuts."""
+    root = tmp_path_factory.mktemp("crops")
+    for folder in bccd.glob("*/*"):
+        there = root / folder.relative_to(bccd)
+        there.mkdir(parents=True)
+        for file in folder.iterdir():
+            os.symlink(file, there / file.name)
+    for name, nuclei in {"none": [], "two": [(90, 120), (230, 120)], "cut": [(318, 120)]}.items():
+        pixels = np.full((240, 320, 3), (225, 220, 222), np.uint8)
+        for nucleus in nuclei:
+            cv2.circle(pixels, nucleus, 25, (110, 60, 150), -1)
+        Image.fromarray(pixels).save(root / "TRAIN" / "MONOCYTE" / f"{name}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def finished(data, tmp_path_factory) -> dict[str, Done]:
+    workplace = tmp_path_factory.mktemp("workplace")
+    done = {}
+    for name, settings in KINDS.items():
+        arguments = small(data) if name == "cropped" else [a for a in small(data) if not a.startswith("backbone")]
+        said = run(["train", *arguments, "split.fraction=0.3", *settings], cwd=workplace)
+        assert said.returncode == 0, said.stderr
+        newest = runs_in(workplace)[-1]
+        done[name] = Done(newest, artifacts_of(newest), said.stdout, said.stderr)
+    done["workplace"] = workplace
+    return done
+
+
+@pytest.fixture(scope="module")
+def told_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+    """What the models say of some images in a process without bloodcell, and what was logged of them."""
+    tables = {name: pd.read_parquet(finished[name].artifacts / "predictions.parquet") for name in KINDS}
+    chosen = tables["cropped"].query("split == 'test'")["path"].iloc[::3].tolist()
+    addresses = {name: f"runs:/{finished[name].run.info.run_id}/model" for name in KINDS}
+    asked = [str(data / path) for path in chosen], addresses, f"sqlite:///{finished['workplace']}/mlruns/mlflow.db"
+    said = subprocess.run(
+        [sys.executable, "-c", ELSEWHERE, json.dumps(asked)],
+        cwd=tmp_path_factory.mktemp("elsewhere"),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert said.returncode == 0, said.stderr
+    logged = {name: table.set_index("path").loc[chosen].filter(like="p_") for name, table in tables.items()}
+    return json.loads(said.stdout.splitlines()[-1]), logged
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_model_alone_tells_what_the_run_logged_where_bloodcell_is_not_installed(told_elsewhere, name):
+    told, logged = told_elsewhere
+    for probabilities in told[name]:
+        np.testing.assert_allclose(probabilities, logged[name], atol=1e-5)
+
+
+def test_crops_are_counted_and_those_that_went_otherwise_are_listed_and_said(finished):
+    done = finished["cropped"]
+    counts = {name.removeprefix("crop/"): value for name, value in done.run.data.metrics.items() if "crop/" in name}
+    table = pd.read_csv(done.artifacts / "crops.csv").set_index("path")
+    assert set(counts) == {"images", "not_found", "several", "at_border"}
+    assert counts["images"] == 63
+    for kind in ("not_found", "several", "at_border"):
+        assert counts[kind] == table[kind].sum()
+    made = [f"TRAIN/MONOCYTE/{name}.png" for name in ("none", "two", "cut")]
+    assert table.loc[made, ["not_found", "several", "at_border"]].to_numpy().tolist() == np.eye(3, dtype=bool).tolist()
+    assert table.loc[made, "n_cells"].tolist() == [0, 2, 1]
+    assert "1 of 63 images: no cell found, the whole image is used; listed in crops.csv" in done.stderr
+    assert (done.artifacts / "plots" / "crops.png").is_file()
+
+
+def test_where_nothing_is_cropped_nothing_is_told_of_crops(finished):
+    done = finished["measured"]
+    assert not [name for name in done.run.data.metrics if name.startswith("crop/")]
+    assert not (done.artifacts / "crops.csv").exists()
+    assert not (done.artifacts / "plots" / "crops.png").exists()
+
+
+def test_the_majority_class_is_right_as_often_as_it_comes(finished):
+    metrics = finished["majority"].run.data.metrics
+    table = pd.read_parquet(finished["majority"].artifacts / "predictions.parquet")
+    manifest = pd.read_parquet(finished["majority"].artifacts / "manifest.parquet")
+    majority = manifest.query("split == 'train'")["label"].mode()[0]
+    for split in ("val", "test"):
+        share = (table.query("split == @split")["label"] == majority).mean()
+        assert metrics[f"{split}/accuracy"] == metrics[f"baseline/{split}/accuracy"] == pytest.approx(share)
+    assert table.filter(like="p_").drop_duplicates().shape[0] == 1
+
+
+def test_a_solved_head_is_one_epoch_and_learns(finished):
+    for name in KINDS:
+        assert len(pd.read_csv(finished[name].artifacts / "history.csv")) == 1
+    history = pd.read_csv(finished["measured"].artifacts / "history.csv")
+    assert history["train_accuracy"][0] > 0.8
+    assert finished["measured"].run.data.tags["features"] == "head: measured in the images, no network"
