@@ -1,0 +1,87 @@
+"""An ensemble: several models and what combines them, joined to one model."""
+
+from collections.abc import Iterator, Sequence
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+OWN = "bloodcell"
+
+
+def join_models(
+    members: Sequence[Sequence[keras.Model]],
+    *,
+    weights: NDArray[np.floating] | None = None,
+    kernel: NDArray[np.floating] | None = None,
+    bias: NDArray[np.floating] | None = None,
+    floor: float = 1e-6,
+) -> keras.Model:
+    """Join models to one that takes what each of them takes.
+
+    Parameters
+    ----------
+    members
+        The models of each of m members; of several, as of the folds of a cross-validation, the mean counts. Each is
+        from raw RGB of any size (batch, height, width, 3), uint8, to probabilities (batch, k). They are given names of
+        their own, since models that were built alike have the same.
+    weights
+        Shape (m,), at least 0 and of sum 1: the model gives the weighted mean. Members that count nothing are left out.
+    kernel, bias
+        In place of weights, shapes (m k, k) and (k,): the model gives the softmax of the members' log probabilities,
+        side by side, times the kernel, plus the bias.
+    floor
+        The least probability whose logarithm is taken.
+
+    Returns
+    -------
+    keras.Model
+        From raw RGB of any size, uint8, to probabilities (batch, k), float32. It shares the members' weights, and works
+        as in inference whatever it is called with.
+
+    Raises
+    ------
+    ValueError
+        If there is no member, one has no model, or not exactly one of weights and kernel is given.
+    """
+    if not members or not all(members):
+        raise ValueError("an ensemble needs members, and each of them a model")
+    if (weights is None) == (kernel is None) or (kernel is None) != (bias is None):
+        raise ValueError("give either weights, or kernel and bias")
+    numbers = [number for number in range(len(members)) if weights is None or weights[number] > 0]
+    raw = keras.Input((None, None, 3), dtype="uint8", name="image")
+    outputs = [_mean_of(members[number], raw, name=f"member_{number + 1}") for number in numbers]
+    k = int(outputs[0].shape[-1])
+    beside = keras.layers.Concatenate(dtype="float32", name="members")(outputs) if len(outputs) > 1 else outputs[0]
+    if weights is not None:
+        mixing = np.vstack([weights[number] * np.eye(k) for number in numbers])
+        combine = keras.layers.Dense(k, use_bias=False, dtype="float32", trainable=False, name="probabilities")
+        combined = combine(beside)
+        combine.set_weights([mixing])
+    else:
+        combine = keras.layers.Dense(k, activation="softmax", dtype="float32", trainable=False, name="probabilities")
+        combined = combine(keras.ops.log(keras.ops.clip(beside, floor, 1.0)))
+        combine.set_weights([kernel, bias])
+    ensemble = keras.Model(raw, combined, name="ensemble")
+    ensemble.trainable = False
+    return ensemble
+
+
+def has_own_layers(model: keras.Model) -> bool:
+    """Say whether a model has layers of bloodcell's own, so that its code is needed to load it."""
+    return any(type(layer).__module__.partition(".")[0] == OWN for layer in _layers(model))
+
+
+def _layers(model: keras.Model) -> Iterator[keras.Layer]:
+    for layer in model.layers:
+        yield layer
+        if isinstance(layer, keras.Model):
+            yield from _layers(layer)
+
+
+def _mean_of(models: Sequence[keras.Model], raw: keras.KerasTensor, *, name: str) -> keras.KerasTensor:
+    outputs = []
+    for number, model in enumerate(models, start=1):
+        model.name = name if len(models) == 1 else f"{name}_model_{number}"
+        outputs.append(model(raw, training=False))
+    return keras.layers.Average(dtype="float32", name=name)(outputs) if len(outputs) > 1 else outputs[0]
