@@ -521,6 +521,44 @@ class PredictConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class GreedyConfig:
+    """Choosing members one by one, with replacement."""
+
+    rounds: PositiveInt
+    bags: PositiveInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class StackingConfig:
+    """A logistic regression on top of the members."""
+
+    l2: Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class EnsembleConfig:
+    """The configuration of ``bloodcell ensemble``."""
+
+    runs: tuple[NonEmpty, ...]
+    study: NonEmpty | None
+    method: Literal["soft", "weighted", "greedy", "stacking"]
+    greedy: GreedyConfig
+    stacking: StackingConfig
+    folds: Annotated[int, Field(ge=2)]
+    seed: Seed
+    evaluate_test: bool
+    log_model: bool
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_its_members_once(self) -> "EnsembleConfig":
+        if bool(self.runs) == (self.study is not None):
+            said = "both are" if self.runs else "none is"
+            raise ValueError(f"runs and study: {said} given; give runs=[ID,ID] or study=ID")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class RegisterConfig:
     """The configuration of ``bloodcell register``."""
 
@@ -542,6 +580,7 @@ class CacheConfig:
 SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "cache": CacheConfig,
+    "ensemble": EnsembleConfig,
     "groups": GroupsConfig,
     "predict": PredictConfig,
     "register": RegisterConfig,

@@ -62,7 +62,7 @@ class Mixture:
 
     def combine(self, probabilities: Floats) -> Floats:
         """Return probabilities (n, k) of those of m members, (m, n, k)."""
-        return np.tensordot(self.weights, probabilities, axes=1)
+        return np.asarray(np.tensordot(self.weights, probabilities, axes=1))
 
     @property
     def shares(self) -> Floats:
@@ -168,7 +168,7 @@ def cross_fitted(
         If there is a single photograph, so that there are no others.
     """
     if method == "soft":
-        return probabilities.mean(axis=0)
+        return np.asarray(probabilities.mean(axis=0))
     combined = np.empty(probabilities.shape[1:])
     for part in inner_folds(labels=labels, groups=groups, n_folds=settings.folds, seed=settings.seed):
         others = np.ones(labels.size, dtype=bool)
@@ -281,7 +281,7 @@ def _selection(of_truth: Floats, weight: Floats, *, rounds: int) -> Floats:
         total += of_truth[chosen]
         if losses[chosen] < best_loss:
             best, best_loss = counts.copy(), losses[chosen]
-    return best / best.sum()
+    return np.asarray(best / best.sum())
 
 
 def _stacked(probabilities: Floats, labels: NDArray[np.int64], weight: Floats, *, l2: float) -> Stack:

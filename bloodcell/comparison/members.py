@@ -1,6 +1,6 @@
 """The members of an ensemble: runs whose predictions are of the same images, and can be combined."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -175,7 +175,7 @@ def _difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return ""
 
 
-def _of_sets(other: Sequence[str], one: Sequence[str]) -> str:
+def _of_sets(other: Iterable[str], one: Iterable[str]) -> str:
     """Say what only one of two sets of names has; nothing if they are the same."""
     parts = [
         f"{len(names)} only in the {which} (such as {min(names)})"

@@ -54,7 +54,7 @@ def write_report(
     name: str,
     folder: Path,
     pictures: Pictures,
-    read: Callable[[str], NDArray[np.uint8]],
+    read: Callable[[str], NDArray[np.uint8]] | None,
 ) -> None:
     """Write a split's classification report and its pictures.
 
@@ -71,16 +71,19 @@ def write_report(
     pictures
         Draws the pictures.
     read
-        From a path of the table to its pixels, (height, width, 3), uint8.
+        From a path of the table to its pixels, (height, width, 3), uint8; None: the files are not there, so that no
+        errors are shown.
     """
     labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
     report = classification_report_text(labels=labels, probabilities=probabilities, classes=classes)
     (folder / "report").mkdir(parents=True, exist_ok=True)
     (folder / "report" / f"{name}.txt").write_text(report, encoding="utf-8")
     counts = confusion(labels=labels, probabilities=probabilities, classes=classes)
-    # Of every photograph the worst copy only: the others would fill the gallery with the same cell.
-    errors = most_confident_errors(table, classes, len(table)).drop_duplicates("group").head(N_ERRORS)
     pictures.draw(f"confusion_{name}", confusion_matrix, counts, classes=tuple(classes), title=f"Confusion on {name}")
     pictures.draw(f"per_class_{name}", per_class_bars, per_class_of(table, classes=classes), title=f"Classes on {name}")
+    if read is None:
+        return
+    # Of every photograph the worst copy only: the others would fill the gallery with the same cell.
+    errors = most_confident_errors(table, classes, len(table)).drop_duplicates("group").head(N_ERRORS)
     images = [read(path) for path in errors["path"]]
     pictures.draw(f"errors_{name}", error_gallery, images, errors=errors, title=f"Most confident errors on {name}")

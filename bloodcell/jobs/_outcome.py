@@ -76,8 +76,24 @@ def measure(tables: Mapping[str, pd.DataFrame], *, prepared: Prepared, label_smo
     return Outcome(predictions=predictions, tables=tables, metrics=metrics, leak=prepared.leak)
 
 
-def write_outcome(outcome: Outcome, *, images: ImageSet, folder: Path, pictures: Pictures) -> None:
-    """Write predictions, metrics and reports into a folder, and have their pictures drawn."""
+def write_outcome(
+    outcome: Outcome, *, images: ImageSet, folder: Path, pictures: Pictures, with_images: bool = True
+) -> None:
+    """Write predictions, metrics and reports into a folder, and have their pictures drawn.
+
+    Parameters
+    ----------
+    outcome
+        The predictions and figures.
+    images
+        What they are of.
+    folder
+        Where to.
+    pictures
+        Draws the pictures.
+    with_images
+        Whether the files are there to show those that are wrong.
+    """
     write_predictions(outcome.predictions, folder / "predictions.parquet")
     with replacing(folder / "metrics.json") as partial:
         partial.write_text(json.dumps(outcome.metrics, indent=2), encoding="utf-8")
@@ -88,7 +104,7 @@ def write_outcome(outcome: Outcome, *, images: ImageSet, folder: Path, pictures:
             name=split,
             folder=folder,
             pictures=pictures,
-            read=lambda path: read_image(images.root / path),
+            read=(lambda path: read_image(images.root / path)) if with_images else None,
         )
 
 
@@ -126,13 +142,13 @@ def show_outcome(
         Where the stages' input came from.
     """
     console = Console(highlight=False, soft_wrap=True)
-    console.print(_table(outcome, title=f"{config.backbone.name}, {prepared.split} split"))
+    console.print(figures_table(outcome, title=f"{config.backbone.name}, {prepared.split} split"))
     for line in _left_out(prepared):
         console.print(line)
     if outcome.leak.sentence:
         console.print(f"Careful: {outcome.leak.sentence}", markup=False)
     console.print(f"Features    {features}", markup=False)
-    console.print(f"Look at it  {_ui(config.tracking, tracked.store)}", markup=False)
+    console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
     others = f" (fold 1; the other {len(models) - 1} are in folds.csv)" if len(models) > 1 else ""
     load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"
     if config.log_model:
@@ -140,7 +156,8 @@ def show_outcome(
     console.print(f"Its files   {tracked.folder}", markup=False)
 
 
-def _table(outcome: Outcome, *, title: str) -> Table:
+def figures_table(outcome: Outcome, *, title: str) -> Table:
+    """Return the figures of each split with their intervals, beside those of the majority class."""
     leak = outcome.leak
     table = Table(title=title, title_justify="left")
     table.add_column("")
@@ -196,7 +213,7 @@ def _interval(figures: Mapping[str, float], name: str) -> str:
     return f"{figures[f'{name}_low']:.2f} to {figures[f'{name}_high']:.2f}"
 
 
-def _ui(tracking: TrackingConfig, store: Store) -> str:
+def where_to_look(tracking: TrackingConfig, store: Store) -> str:
     """Return where to look: a server's own address, or the command that serves the same store."""
     if store.is_server:
         return store.label

@@ -6,6 +6,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+import bloodcell.models.preparing  # noqa: F401 - the layers of loaded members, which Keras finds by their names
+
 OWN = "bloodcell"
 
 

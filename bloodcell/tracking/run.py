@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 SWEEP_JOB_TAG = "sweep_job"
 FOLD_TAG = "fold"
 """What tells the run of a fold, which is a part of a cross-validation, from a run of its own."""
+JOB_TAG = "job"
+"""Which job a run is of, where it is no training."""
 REASON_TAG = "reason"
 ASIDE_TAG = "aside"
 """What a run has that is no entry of its study's leaderboard; its value says why."""

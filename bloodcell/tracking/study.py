@@ -102,9 +102,9 @@ def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
 def set_interrupted_aside(study: Study) -> None:
     """Put an end to the runs that were under way when a search was cut off; they count no more, being made again."""
     client = MlflowClient()
-    for run in _children(client, study.experiment_id, study.run_id):
+    for run in children_of(client, study.experiment_id, study.run_id):
         _close(client, run, status="KILLED")
-    for run in _children(client, study.experiment_id, study.run_id):
+    for run in children_of(client, study.experiment_id, study.run_id):
         if run.info.status == "KILLED":
             client.set_tag(run.info.run_id, ASIDE_TAG, "made again")
 
@@ -136,14 +136,14 @@ def close_children(study: Study, *, expected: int | None, interrupted: bool) -> 
         Whether the sweep was stopped: then what did not start is not missing.
     """
     client = MlflowClient()
-    runs = _children(client, study.experiment_id, study.run_id)
+    runs = children_of(client, study.experiment_id, study.run_id)
     for run in runs:
         _close(client, run, status="KILLED" if interrupted else "FAILED")
     numbers = {run.data.tags.get(SWEEP_JOB_TAG) for run in runs}
     for number in range(0 if interrupted or expected is None else expected):
         if str(number) not in numbers:
             _record_failure(study.run_id, study.experiment_id, str(number), f"run {number}", LOST, {})
-    children = _children(client, study.experiment_id, study.run_id)
+    children = children_of(client, study.experiment_id, study.run_id)
     return [_entry(run) for run in children if ASIDE_TAG not in run.data.tags]
 
 
@@ -237,13 +237,14 @@ def _close(client: MlflowClient, run: Run, *, status: str) -> None:
     """Put an end to a run that has none, and to its folds that have none."""
     if RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
         return
-    for fold in _children(client, run.info.experiment_id, run.info.run_id):
+    for fold in children_of(client, run.info.experiment_id, run.info.run_id):
         _close(client, fold, status=status)
     client.set_tag(run.info.run_id, REASON_TAG, LOST)
     client.set_terminated(run.info.run_id, status)
 
 
-def _children(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
+def children_of(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
+    """Return the runs within a run, the oldest first."""
     found: list[Run] = []
     token = None
     while token != "":

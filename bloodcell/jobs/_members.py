@@ -1,0 +1,144 @@
+"""From the runs of an ensemble to the images that all of them were trained and tested on."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from bloodcell.comparison.members import Joint
+from bloodcell.data.leaks import Leak, shared_in_folds, shared_photographs
+from bloodcell.data.manifest import COLUMNS, ImageSet, digest
+from bloodcell.data.sources import KAGGLE_FOLDERS
+from bloodcell.errors import UserError
+from bloodcell.jobs._images import Prepared
+from bloodcell.tracking.members import FinishedRun
+
+DIFFERENCES = {"sha256": "the content", "label": "the label", "group": "the photograph", "split": "the side"}
+"""The columns of two manifests that may differ, and what that is called."""
+
+
+def prepared_of(runs: Sequence[FinishedRun], joint: Joint, *, fits: bool) -> Prepared:
+    """Return the images that all runs were trained on, as a training has them.
+
+    Parameters
+    ----------
+    runs
+        The members.
+    joint
+        Their predictions.
+    fits
+        Whether something is fitted to the predictions of ``val``, which then must not leak.
+
+    Raises
+    ------
+    UserError
+        If the runs were trained on different files, a cross-validation left an image out, or a run leaks where
+        something is to be fitted.
+    """
+    manifest = _common_manifest(runs)
+    for run in runs:
+        _require_all_validated(run)
+    leak = _leak(runs, manifest)
+    if fits and leak.mark("val") == " *":
+        leaky = next(run.member for run in runs if run.tags.get("leaky") == "true")
+        raise UserError(f"runs: {leaky} leaks, so that weights would be fitted to what it remembers; use method=soft")
+    images = ImageSet(
+        root=_root(runs, manifest) or Path(),
+        classes=joint.classes,
+        manifest=manifest,
+        unreadable=pd.DataFrame(columns=["path", "reason"]),
+        other_files=(),
+    )
+    split = " and ".join(sorted({run.parameters.get("split.name", "given") for run in runs}))
+    return Prepared(images=images, split=split, leak=leak, left_out=manifest.iloc[:0])
+
+
+def has_files(prepared: Prepared) -> bool:
+    """Say whether all images are where they were."""
+    return all(path.is_file() for path in prepared.images.files(prepared.images.manifest))
+
+
+def digest_of(runs: Sequence[FinishedRun], prepared: Prepared) -> str:
+    """Return the members' digest of images and split, or of the images alone where their folds differ."""
+    digests = {run.tags.get("data_digest", "") for run in runs}
+    return digests.pop() if len(digests) == 1 else digest(prepared.images.manifest)
+
+
+def groups_of(runs: Sequence[FinishedRun]) -> str:
+    """Return where the members' groups came from; ``none`` if any did not look."""
+    sources = sorted({run.tags.get("groups", "none") for run in runs})
+    return "none" if "none" in sources else ", ".join(sources)
+
+
+def _common_manifest(runs: Sequence[FinishedRun]) -> pd.DataFrame:
+    first, *others = runs
+    manifest = _sorted(first)
+    for other in others:
+        theirs = _sorted(other)
+        if manifest.equals(theirs):
+            continue
+        both = f"runs: {first.member} and {other.member}"
+        if set(manifest["path"]) != set(theirs["path"]):
+            example = min(set(manifest["path"]) ^ set(theirs["path"]))
+            raise UserError(f"{both} were trained on different images, {example} by one only; give runs of one set")
+        for column, what in DIFFERENCES.items():
+            if (rows := np.flatnonzero(manifest[column].to_numpy() != theirs[column].to_numpy())).size:
+                raise UserError(
+                    f"{both} differ in {what} of {rows.size} images, such as {manifest['path'].iloc[rows[0]]}; give "
+                    "runs of the same images and the same split"
+                )
+    return manifest
+
+
+def _sorted(run: FinishedRun) -> pd.DataFrame:
+    return run.manifest[list(COLUMNS)].sort_values("path", ignore_index=True)
+
+
+def _require_all_validated(run: FinishedRun) -> None:
+    if not run.member.cross_validated:
+        return
+    predictions = run.member.predictions
+    validated = set(predictions.loc[predictions["split"] == "val", "path"])
+    if left := set(run.manifest.loc[run.manifest["split"] == "train", "path"]) - validated:
+        raise UserError(
+            f"runs: {run.member} has no validation prediction of {len(left)} training images, such as {min(left)}; "
+            "give a whole cross-validation"
+        )
+
+
+def _leak(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Leak:
+    looked_for = groups_of(runs) != "none"
+    leaky = [run for run in runs if run.tags.get("leaky") == "true"]
+    if not leaky:
+        return Leak(shared=[], by_file=False, looked_for=looked_for)
+    shared = shared_photographs(manifest)
+    if leaky[0].member.cross_validated:
+        shared += shared_in_folds(_folds(leaky[0], manifest))
+    return Leak(shared=shared, by_file=not shared, looked_for=looked_for)
+
+
+def _folds(run: FinishedRun, manifest: pd.DataFrame) -> list[pd.DataFrame]:
+    val = run.member.predictions[run.member.predictions["split"] == "val"]
+    return [
+        manifest.assign(split=manifest["split"].where(~manifest["path"].isin(rows["path"]), "val"))
+        for _, rows in val.groupby("fold")
+    ]
+
+
+def _root(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Path | None:
+    """Return the folder that the manifest's paths are relative to, if its first file is still there."""
+    for run in runs:
+        for folder in _folders(run):
+            if (folder / manifest["path"].iloc[0]).is_file():
+                return folder
+    return None
+
+
+def _folders(run: FinishedRun) -> list[Path]:
+    if root := run.parameters.get("data.root"):
+        return [Path(root).expanduser() / below for below in KAGGLE_FOLDERS]
+    named = [run.parameters.get(f"data.{split}_dir", "None") for split in ("train", "val", "test")]
+    folders = [Path(folder).expanduser().resolve() for folder in named if folder != "None"]
+    return [Path(os.path.commonpath(folders))] if folders else []

@@ -1,0 +1,281 @@
+"""Combine finished runs to one model, and say honestly what it is worth.
+
+The runs are named by their ids, or are all of a sweep or a search that finished. Their mean needs no more; weights, a
+greedy selection or a regression on top of them are fitted to validation and need cross-validations:
+
+  bloodcell ensemble runs=[0a1b,2c3d]
+  bloodcell ensemble study=4e5f method=weighted
+  bloodcell ensemble study=4e5f method=stacking stacking.l2=30
+
+The test set chooses nothing: it is read once, when the ensemble is made.
+"""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import yaml
+from numpy.typing import NDArray
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bloodcell.comparison.combination import (
+    FLOOR,
+    Combination,
+    Mixture,
+    Settings,
+    cross_fitted,
+    fit,
+    photograph_log_loss,
+)
+from bloodcell.comparison.members import Joint, Side, join
+from bloodcell.config import EnsembleConfig
+from bloodcell.data.manifest import write_manifest
+from bloodcell.errors import UserError
+from bloodcell.evaluation.drawing import Pictures
+from bloodcell.evaluation.ensemble_plot import ensemble_plot
+from bloodcell.evaluation.intervals import accuracy_intervals
+from bloodcell.evaluation.photographs import photograph_figures
+from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
+from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.files import replacing
+from bloodcell.jobs._images import Prepared
+from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of
+from bloodcell.jobs._model import keep_model
+from bloodcell.jobs._outcome import Outcome, figures_table, keep_outcome, measure, where_to_look, write_outcome
+from bloodcell.models.ensemble import join_models
+from bloodcell.tracking.environment import environment_tags
+from bloodcell.tracking.members import ENSEMBLE, FinishedRun, example_of, load_models, read_runs
+from bloodcell.tracking.run import JOB_TAG, TrackedRun, nested, parameters_of, tracked_run
+from bloodcell.tracking.store import find_store
+
+INTERVALS = "Intervals count photographs, not images: whole photographs are resampled within their class."
+CROSS_FITTED = (
+    "The ensemble's figures on validation are cross-fitted: no photograph is combined by weights that saw it. The "
+    "weights that are shown were fitted to all."
+)
+STACKED = "A weight says by how much a member's log probability of a class raises that class above the others."
+
+
+def run(config: EnsembleConfig, *, output_dir: Path) -> float:
+    """Combine runs, evaluate and keep the ensemble; return its accuracy on validation.
+
+    Everything that a user can get wrong is found before the run starts. The run's folder is written first, MLflow
+    second, so a lost store loses nothing.
+
+    Raises
+    ------
+    UserError
+        If the store or a run cannot be used, or the runs cannot be combined.
+    """
+    find_store(config.tracking)  # a store that is not named is refused before anything is read
+    fits = config.method != "soft"
+    runs = read_runs(tracking=config.tracking, run_ids=config.runs, study=config.study)
+    splits = ("val", "test") if config.evaluate_test else ("val",)
+    joint = join([each.member for each in runs], splits=splits, fits=fits)
+    prepared = prepared_of(runs, joint, fits=fits)
+    if config.log_model:
+        _require_models(runs)
+    combination, outcome = _combined(config, joint, prepared)
+    table = _members_table(joint, combination, outcome)
+    artifacts = output_dir / "artifacts"
+    with tracked_run(
+        tracking=config.tracking,
+        name=config.tracking.run_name or f"ensemble of {len(runs)}, {config.method}",
+        tags=_tags(config, runs, prepared) | {"output_dir": str(output_dir)},
+        folder=output_dir,
+    ) as tracked:
+        with Pictures(artifacts) as pictures:
+            _write(config, prepared, combination, table, outcome, folder=artifacts, pictures=pictures)
+            _keep(tracked, config, runs, prepared, table, outcome)
+            address = _keep_model(tracked, runs, combination, joint.classes) if config.log_model else ""
+        tracked.log_folder(artifacts)
+    _show(config, table, outcome, tracked=tracked, address=address)
+    return outcome.metrics["val"]["accuracy"]
+
+
+def _require_models(runs: Sequence[FinishedRun]) -> None:
+    for each in runs:
+        if not each.models:
+            raise UserError(f"runs: {each.member} kept no model; use log_model=false, or a run with log_model=true")
+
+
+def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
+    """Fit what combines the members to all of validation, and measure it on photographs that it was not fitted to."""
+    settings = Settings(
+        rounds=config.greedy.rounds,
+        bags=config.greedy.bags,
+        l2=config.stacking.l2,
+        folds=config.folds,
+        seed=config.seed,
+    )
+    val = joint.sides["val"]
+    combination = fit(
+        config.method, probabilities=val.probabilities, labels=val.labels, groups=val.groups, settings=settings
+    )
+    honest = cross_fitted(
+        config.method, probabilities=val.probabilities, labels=val.labels, groups=val.groups, settings=settings
+    )
+    tables = {"val": _table(val, honest, joint.classes)}
+    if "test" in joint.sides:
+        test = joint.sides["test"]
+        tables["test"] = _table(test, combination.combine(test.probabilities), joint.classes)
+    return combination, measure(tables, prepared=prepared, label_smoothing=0.0)
+
+
+def _table(side: Side, probabilities: NDArray[np.float64], classes: Sequence[str]) -> pd.DataFrame:
+    return predictions_table(manifest=side.images, probabilities=probabilities, classes=classes)
+
+
+def _members_table(joint: Joint, combination: Combination, outcome: Outcome) -> pd.DataFrame:
+    """Return a row for each member with its weight and figures on validation, and one of the ensemble, the last."""
+    val = joint.sides["val"]
+    rows = [
+        {"name": member.name, "run_id": member.run_id, "weight": float(share)}
+        | _figures(_table(val, probabilities, joint.classes), val, joint.classes)
+        for member, share, probabilities in zip(joint.members, combination.shares, val.probabilities, strict=True)
+    ]
+    rows.append(
+        {"name": "ensemble", "run_id": "", "weight": np.nan} | _figures(outcome.tables["val"], val, joint.classes)
+    )
+    return pd.DataFrame(rows)
+
+
+def _figures(table: pd.DataFrame, side: Side, classes: Sequence[str]) -> dict[str, float]:
+    probabilities = probabilities_of(table, classes)
+    return {
+        "accuracy": float((predicted_classes(probabilities) == label_indices(table, classes)).mean()),
+        "photograph_accuracy": photograph_figures(table, classes=classes)["photograph_accuracy"],
+        **accuracy_intervals(table, classes=classes),
+        "photograph_log_loss": photograph_log_loss(probabilities, labels=side.labels, groups=side.groups),
+    }
+
+
+def _tags(config: EnsembleConfig, runs: Sequence[FinishedRun], prepared: Prepared) -> dict[str, str]:
+    return environment_tags() | {
+        JOB_TAG: ENSEMBLE,
+        "method": config.method,
+        "members": ", ".join(each.member.run_id for each in runs),
+        "data_digest": digest_of(runs, prepared),
+        "groups": groups_of(runs),
+        "leaky": prepared.leak.leaky,
+        "seed": str(config.seed),
+        "debug": str(any(each.tags.get("debug") == "true" for each in runs)).lower(),
+    }
+
+
+def _write(
+    config: EnsembleConfig,
+    prepared: Prepared,
+    combination: Combination,
+    table: pd.DataFrame,
+    outcome: Outcome,
+    *,
+    folder: Path,
+    pictures: Pictures,
+) -> None:
+    """Write everything into the run's folder, and have the pictures drawn."""
+    write_outcome(outcome, images=prepared.images, folder=folder, pictures=pictures, with_images=has_files(prepared))
+    write_manifest(prepared.images.manifest, folder / "manifest.parquet")
+    text = yaml.safe_dump(nested(config), sort_keys=False, allow_unicode=True)
+    (folder / "config.yaml").write_text(text, encoding="utf-8")
+    with replacing(folder / "members.csv") as partial:
+        table.to_csv(partial, index=False)
+    with replacing(folder / "combination.json") as partial:
+        partial.write_text(json.dumps(_as_json(config, table, combination), indent=2), encoding="utf-8")
+    baseline = outcome.metrics["baseline/val"]
+    pictures.draw(
+        "members",
+        ensemble_plot,
+        table,
+        baseline=baseline["accuracy"],
+        photograph_baseline=baseline["photograph_accuracy"],
+        notes=_notes(config, outcome),
+    )
+
+
+def _as_json(config: EnsembleConfig, table: pd.DataFrame, combination: Combination) -> dict[str, object]:
+    said: dict[str, object] = {"method": config.method, "members": table["run_id"].tolist()[:-1]}
+    if isinstance(combination, Mixture):
+        return said | {"weights": combination.weights.tolist()}
+    return said | {"kernel": combination.kernel.tolist(), "bias": combination.bias.tolist(), "floor": FLOOR}
+
+
+def _notes(config: EnsembleConfig, outcome: Outcome) -> list[str]:
+    fitted = [] if config.method == "soft" else [CROSS_FITTED]
+    stacked = [STACKED] if config.method == "stacking" else []
+    careful = [f"Careful: {outcome.leak.sentence}"] if outcome.leak.sentence else []
+    return [INTERVALS, *fitted, *stacked, *careful]
+
+
+def _keep(
+    tracked: TrackedRun,
+    config: EnsembleConfig,
+    runs: Sequence[FinishedRun],
+    prepared: Prepared,
+    table: pd.DataFrame,
+    outcome: Outcome,
+) -> None:
+    """Keep everything but the files and the model in MLflow."""
+    manifest = prepared.images.manifest
+    tracked.log_parameters(parameters_of(config))
+    tracked.log_data(manifest, name="members", source=str(prepared.images.root), digest=digest_of(runs, prepared))
+    keep_outcome(tracked, outcome, classes=prepared.images.classes)
+    tracked.log_table(table, "members.json")
+    weights = zip(table["run_id"][:-1], table["weight"][:-1], strict=True)
+    tracked.log_metrics(dict(weights), prefix="weight")
+    seconds = [each.metrics["cost/train_seconds"] for each in runs if "cost/train_seconds" in each.metrics]
+    if len(seconds) == len(runs):
+        tracked.log_metrics({"train_seconds": sum(seconds)}, prefix="cost")
+
+
+def _keep_model(
+    tracked: TrackedRun, runs: Sequence[FinishedRun], combination: Combination, classes: tuple[str, ...]
+) -> str:
+    """Join the members' models and keep the ensemble's."""
+    models = [load_models(each.models) for each in runs]
+    if isinstance(combination, Mixture):
+        model = join_models(models, weights=combination.weights)
+    else:
+        model = join_models(models, kernel=combination.kernel, bias=combination.bias, floor=FLOOR)
+    tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
+    return keep_model(tracked, model, classes=classes, example=example_of(runs[0].models[0]))
+
+
+def _show(config: EnsembleConfig, table: pd.DataFrame, outcome: Outcome, *, tracked: TrackedRun, address: str) -> None:
+    console = Console(highlight=False, soft_wrap=True)
+    title = f"Ensemble of {len(table) - 1} runs, {config.method}"
+    console.print(_shown_members(table, outcome, title=title))
+    for note in _notes(config, outcome):
+        console.print(note, markup=False)
+    console.print()
+    console.print(figures_table(outcome, title="The ensemble"))
+    console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
+    if address:
+        console.print(
+            f"Load it     mlflow.tensorflow.load_model({address!r}), from {tracked.store.label}", markup=False
+        )
+    console.print(f"Its files   {tracked.folder}", markup=False)
+
+
+def _shown_members(table: pd.DataFrame, outcome: Outcome, *, title: str) -> Table:
+    shown = Table(title=title, title_justify="left")
+    shown.add_column("", overflow="fold")
+    shown.add_column("weight", justify="right", no_wrap=True)
+    for heading in (f"validation{outcome.leak.mark('val')}", "by photograph"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    for row in table.to_dict("records"):
+        if not row["run_id"]:
+            shown.add_section()
+        weight = f"{row['weight']:.2f}" if row["run_id"] else ""
+        accuracies = (
+            f"{row[name]:.3f}\n{row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f}"
+            for name in ("accuracy", "photograph_accuracy")
+        )
+        shown.add_row(escape(row["name"]), weight, *accuracies)
+    baseline = outcome.metrics["baseline/val"]
+    shown.add_row("majority class", "", *(f"{baseline[name]:.3f}" for name in ("accuracy", "photograph_accuracy")))
+    return shown
