@@ -1,7 +1,6 @@
 """Runs whose models crop, measure and are solved, from the command line to the model in a process that has only it."""
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
@@ -59,7 +58,7 @@ def data(bccd, tmp_path_factory) -> Path:
         there = root / folder.relative_to(bccd)
         there.mkdir(parents=True)
         for file in folder.iterdir():
-            os.symlink(file, there / file.name)
+            (there / file.name).symlink_to(file)
     for name, nuclei in {"none": [], "two": [(90, 120), (230, 120)], "cut": [(318, 120)]}.items():
         pixels = np.full((240, 320, 3), (225, 220, 222), np.uint8)
         for nucleus in nuclei:

@@ -43,12 +43,13 @@ from bloodcell.evaluation.predictions import label_indices, predictions_table, p
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.files import replacing
 from bloodcell.jobs._images import Prepared
+from bloodcell.jobs._keeping import keep_model
 from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of
-from bloodcell.jobs._model import keep_model
 from bloodcell.jobs._outcome import Outcome, figures_table, keep_outcome, measure, where_to_look, write_outcome
 from bloodcell.models.ensemble import join_models
 from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.members import ENSEMBLE, FinishedRun, example_of, load_models, read_runs
+from bloodcell.tracking.kept import known_images_of, load_models
+from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs
 from bloodcell.tracking.run import JOB_TAG, TrackedRun, nested, parameters_of, tracked_run
 from bloodcell.tracking.store import find_store
 
@@ -91,7 +92,7 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
         with Pictures(artifacts) as pictures:
             _write(config, prepared, combination, table, outcome, folder=artifacts, pictures=pictures)
             _keep(tracked, config, runs, prepared, table, outcome)
-            address = _keep_model(tracked, runs, combination, joint.classes) if config.log_model else ""
+            address = _keep_model(tracked, runs, combination, outcome, joint.classes) if config.log_model else ""
         tracked.log_folder(artifacts)
     _show(config, table, outcome, tracked=tracked, address=address)
     return outcome.metrics["val"]["accuracy"]
@@ -233,7 +234,11 @@ def _keep(
 
 
 def _keep_model(
-    tracked: TrackedRun, runs: Sequence[FinishedRun], combination: Combination, classes: tuple[str, ...]
+    tracked: TrackedRun,
+    runs: Sequence[FinishedRun],
+    combination: Combination,
+    outcome: Outcome,
+    classes: tuple[str, ...],
 ) -> str:
     """Join the members' models and keep the ensemble's."""
     models = [load_models(each.models) for each in runs]
@@ -242,7 +247,8 @@ def _keep_model(
     else:
         model = join_models(models, kernel=combination.kernel, bias=combination.bias, floor=FLOOR)
     tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
-    return keep_model(tracked, model, classes=classes, example=example_of(runs[0].models[0]))
+    novelty, example = known_images_of(runs[0].models[0])  # all were trained on the same ones
+    return keep_model(tracked, model, classes=classes, held_out=outcome.tables["val"], novelty=novelty, example=example)
 
 
 def _show(config: EnsembleConfig, table: pd.DataFrame, outcome: Outcome, *, tracked: TrackedRun, address: str) -> None:

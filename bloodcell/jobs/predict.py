@@ -24,8 +24,7 @@ from bloodcell.errors import UserError
 from bloodcell.files import replacing, require_writable
 from bloodcell.progress import track
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
-from bloodcell.tracking.kept import finished_run, load_served, model_of
-from bloodcell.tracking.store import open_store
+from bloodcell.tracking.kept import existing_store, finished_run, load_served, model_of
 
 AT_ONCE = 64
 """Images that are read before they are asked about."""
@@ -77,11 +76,11 @@ def image_files(places: Sequence[str]) -> list[Path]:
 
 def ask(config: PredictConfig, files: Sequence[Path]) -> pd.DataFrame:
     """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``."""
+    store = existing_store(config.tracking)
     if config.run is not None:
-        _, kept = finished_run(config.run, tracking=config.tracking)
-        model = load_served(model_of(kept), setting=f"run={config.run}")
+        address = model_of(finished_run(config.run, store, setting="run"), setting="run")
+        model = load_served(address, setting=f"run={config.run}")
     else:
-        open_store(config.tracking)
         model = load_served(str(config.model), setting=f"model={config.model}")
     params = {MAX_ERROR: NO_LIMIT if config.max_error is None else config.max_error}
     parts: list[pd.DataFrame] = []

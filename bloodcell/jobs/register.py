@@ -16,7 +16,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from rich.console import Console
 
 from bloodcell.config import RegisterConfig
-from bloodcell.tracking.kept import finished_run, model_of, register
+from bloodcell.tracking.kept import existing_store, finished_run, model_of, register
 
 EVIDENCE = ("accuracy", "photograph_accuracy")
 TAGS = ("leaky", "groups", "data_digest", "weights", "weights_digest", "git_commit")
@@ -31,8 +31,9 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
     UserError
         If the run cannot be used, or MLflow refuses the name or the alias.
     """
-    store, kept = finished_run(config.run, tracking=config.tracking)
-    address = model_of(kept)
+    store = existing_store(config.tracking)
+    kept = finished_run(config.run, store, setting="run")
+    address = model_of(kept, setting="run")
     metrics, tags = kept.data.metrics, kept.data.tags
     lines = [f"Of the run {tags.get(MLFLOW_RUN_NAME, '')} ({kept.info.run_id}).", *_evidence(metrics), *_cautions(kept)]
     version = register(

@@ -1,14 +1,12 @@
 """An ensemble: several models and what combines them, joined to one model."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import keras
 import numpy as np
 from numpy.typing import NDArray
 
 import bloodcell.models.preparing  # noqa: F401 - the layers of loaded members, which Keras finds by their names
-
-OWN = "bloodcell"
 
 
 def join_models(
@@ -67,18 +65,6 @@ def join_models(
     ensemble = keras.Model(raw, combined, name="ensemble")
     ensemble.trainable = False
     return ensemble
-
-
-def has_own_layers(model: keras.Model) -> bool:
-    """Say whether a model has layers of bloodcell's own, so that its code is needed to load it."""
-    return any(type(layer).__module__.partition(".")[0] == OWN for layer in _layers(model))
-
-
-def _layers(model: keras.Model) -> Iterator[keras.Layer]:
-    for layer in model.layers:
-        yield layer
-        if isinstance(layer, keras.Model):
-            yield from _layers(layer)
 
 
 def _mean_of(models: Sequence[keras.Model], raw: keras.KerasTensor, *, name: str) -> keras.KerasTensor:

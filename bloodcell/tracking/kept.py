@@ -1,7 +1,10 @@
-"""Models that runs have kept: found, loaded, registered."""
+"""Runs and models that were kept: found, loaded, registered. Nothing is changed but the registry."""
 
+import sys
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import mlflow
@@ -10,52 +13,94 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 
 from bloodcell.config import TrackingConfig
+from bloodcell.data.novelty import Novelty
 from bloodcell.errors import UserError
 from bloodcell.serving import loader
+from bloodcell.serving.answering import load_answering
+from bloodcell.serving.loader import IMAGE
 from bloodcell.tracking.run import FOLD_TAG
-from bloodcell.tracking.store import Store, is_unknown, open_store
+from bloodcell.tracking.store import Store, find_store, is_unknown, open_store
+from bloodcell.tracking.study import children_of
 
 
-def finished_run(run_id: str, *, tracking: TrackingConfig) -> tuple[Store, Run]:
-    """Return a run that is finished, and the store that it is in.
+def existing_store(tracking: TrackingConfig) -> Store:
+    """Open a store that is there; an embedded one is not made for the sake of finding nothing in it.
 
     Raises
     ------
     UserError
-        If the store cannot be opened, or has no such run, or the run did not finish.
+        If it is not there, or cannot be opened.
     """
-    store, _ = open_store(tracking)
+    store = find_store(tracking)
+    if store.named_by == "tracking.dir" and not Path(store.uri.removeprefix("sqlite:///")).is_file():
+        raise UserError(f"tracking.dir={tracking.dir}: holds no runs; give the folder that they are in")
+    return open_store(tracking)[0]
+
+
+def find_run(run_id: str, store: Store, *, setting: str) -> Run:
+    """Return a run.
+
+    Raises
+    ------
+    UserError
+        If the store has no such run; ``setting`` named it.
+    """
     try:
-        run = MlflowClient().get_run(run_id)
+        found = MlflowClient().get_run(run_id)
     except MlflowException as error:
         if not is_unknown(error):
             raise
-        raise UserError(f"run={run_id}: {store.label} has no such run; give the id that MLflow shows") from error
+        found = None
+    if found is None or found.info.lifecycle_stage == "deleted":
+        raise UserError(f"{setting}={run_id}: {store.label} has no such run; give the id of one")
+    return found
+
+
+def finished_run(run_id: str, store: Store, *, setting: str) -> Run:
+    """Return a run that is finished.
+
+    Raises
+    ------
+    UserError
+        If the store has no such run, or it did not finish; ``setting`` named it.
+    """
+    run = find_run(run_id, store, setting=setting)
     if run.info.status != "FINISHED":
-        raise UserError(f"run={run_id}: is {run.info.status.lower()}; give a run that is finished")
-    return store, run
+        raise UserError(f"{setting}={run_id}: is not finished ({run.info.status}); give a finished run")
+    return run
 
 
-def model_of(run: Run) -> str:
+def folds_of(run: Run) -> list[Run]:
+    """Return the runs of a cross-validation's folds, in order."""
+    children = children_of(MlflowClient(), run.info.experiment_id, run.info.run_id)
+    folds = [child for child in children if FOLD_TAG in child.data.tags]
+    return sorted(folds, key=lambda fold: int(fold.data.tags[FOLD_TAG]))
+
+
+def models_in(run: Run) -> tuple[str, ...]:
+    """Return the addresses of the models that a run keeps itself, the newest last."""
+    # A run that was searched for, not asked for by its id, does not say which models it has.
+    outputs = MlflowClient().get_run(run.info.run_id).outputs
+    return () if outputs is None else tuple(f"models:/{output.model_id}" for output in outputs.model_outputs)
+
+
+def model_of(run: Run, *, setting: str) -> str:
     """Return the address of the model that a run keeps.
 
     Raises
     ------
     UserError
-        If it keeps none of its own.
+        If it keeps none of its own; ``setting`` named it.
     """
-    if run.outputs is not None and run.outputs.model_outputs:
-        return f"models:/{run.outputs.model_outputs[-1].model_id}"
+    if models := models_in(run):
+        return models[-1]
     run_id = run.info.run_id
-    folds = MlflowClient().search_runs(
-        [run.info.experiment_id], f"tags.`mlflow.parentRunId` = '{run_id}' and tags.{FOLD_TAG} = '1'", max_results=1
-    )
-    if folds:
+    if folds := folds_of(run):
         raise UserError(
-            f"run={run_id}: is a cross-validation, which has a model for each fold and none of its own; train with "
-            f"split.refit=true, or give the run of a fold, such as {folds[0].info.run_id}"
+            f"{setting}={run_id}: is a cross-validation, which has a model for each fold and none of its own; train "
+            f"with split.refit=true, or give the run of a fold, such as {folds[0].info.run_id}"
         )
-    raise UserError(f"run={run_id}: keeps no model; train with log_model=true")
+    raise UserError(f"{setting}={run_id}: keeps no model; train with log_model=true")
 
 
 def load_served(address: str, *, setting: str) -> Any:
@@ -78,16 +123,33 @@ def load_served(address: str, *, setting: str) -> Any:
     UserError
         If there is no such model, or it is no model of bloodcell's.
     """
-    try:
-        folder = mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=tempfile.mkdtemp())
-        flavours = mlflow.models.Model.load(folder).flavors
-    except (MlflowException, OSError) as error:
-        raise UserError(
-            f"{setting}: cannot be loaded ({' '.join(str(error).split())}); give run=ID or models:/NAME@ALIAS"
-        ) from error
-    if flavours.get("python_function", {}).get("loader_module") != loader.__name__:
-        raise UserError(f"{setting}: does not answer for images; give a model that bloodcell has kept")
-    return mlflow.pyfunc.load_model(folder)
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            folder = mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch)
+            flavours = mlflow.models.Model.load(folder).flavors
+        except (MlflowException, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{setting}: cannot be loaded ({reason}); give run=ID or model=models:/NAME@ALIAS"
+            ) from error
+        if flavours.get("python_function", {}).get("loader_module") != loader.__name__:
+            raise UserError(f"{setting}: does not answer for images; give a model that bloodcell has kept")
+        with _same_path():
+            return mlflow.pyfunc.load_model(folder)
+
+
+def load_models(addresses: Sequence[str]) -> list[Any]:
+    """Load Keras models that were kept, as they were, to predict."""
+    with _same_path():
+        return [mlflow.tensorflow.load_model(address, keras_model_kwargs={"compile": False}) for address in addresses]
+
+
+def known_images_of(address: str) -> tuple[Novelty, bytes]:
+    """Return what a kept model knows of its training images, and the image file that is its example."""
+    with tempfile.TemporaryDirectory() as scratch:
+        folder = mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch)
+        example = mlflow.models.Model.load(folder).load_input_example(folder)
+        return load_answering(Path(folder)).novelty, example[IMAGE].iloc[0]
 
 
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
@@ -108,3 +170,16 @@ def register(address: str, *, name: str, alias: str, description: str, tags: Map
             raise
         raise UserError(f"name={name}, alias={alias}: MLflow refuses it ({' '.join(str(error).split())})") from error
     return int(version)
+
+
+@contextmanager
+def _same_path() -> Iterator[None]:
+    """Undo that MLflow puts the code that a model carries before all else that Python finds.
+
+    The bloodcell that runs is the one to go on with.
+    """
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before

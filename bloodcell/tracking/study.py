@@ -118,7 +118,7 @@ def run_aside(study: Study, *, name: str, reason: str) -> str:
 def keep_objective(study: Study, name: str, value: float) -> None:
     """Keep what a search goes by with the run of this name, which is none of its trials."""
     client = MlflowClient()
-    for run in _children(client, study.experiment_id, study.run_id):
+    for run in children_of(client, study.experiment_id, study.run_id):
         if run.data.tags.get(MLFLOW_RUN_NAME) == name:
             client.log_metric(run.info.run_id, OBJECTIVE, value)
 
