@@ -217,6 +217,10 @@ class HyperparametersConfig:
     epochs: PositiveInt
     label_smoothing: Annotated[float, Field(ge=0, lt=1)]
     class_weights: Literal["none", "balanced"]
+    sampling: Literal["images", "photographs"]
+    mixup: Annotated[float, Field(ge=0)]
+    cutmix: Annotated[float, Field(ge=0)]
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)]
     early_stopping: EarlyStoppingConfig
     mixed_precision: bool
     seed: Seed
@@ -250,6 +254,7 @@ class StageConfig:
     block: NonEmpty | None = None
     fraction: Annotated[float, Field(gt=0, le=1)] | None = None
     batch_norm: Literal["inference", "train"] = "inference"
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
 
     @model_validator(mode="after")
     def _names_one_boundary(self) -> "StageConfig":
@@ -327,6 +332,7 @@ class TrainConfig:
     features: FeaturesConfig
     tracking: TrackingConfig
     debug: DebugConfig
+    views_at_test: Literal["none", "flips", "flips_and_rotations"]
     evaluate_test: bool
     log_model: bool
     baselines: tuple[Literal["majority", "colour_histogram", "morphology"], ...]
@@ -346,9 +352,22 @@ class TrainConfig:
         return self
 
     @model_validator(mode="after")
+    def _has_pixels_to_cut(self) -> "TrainConfig":
+        if self.hyperparameters.cutmix and self.features.name != "on_the_fly":
+            raise ValueError(
+                f"hyperparameters.cutmix={self.hyperparameters.cutmix:g}: stored features have no pixels to cut; use "
+                "features=on_the_fly, or hyperparameters.mixup"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_backbone(self) -> "TrainConfig":
         if self.backbone.name not in MEASURED:
             return self
+        if self.hyperparameters.cutmix:
+            raise ValueError(
+                f"hyperparameters.cutmix: backbone={self.backbone.name} is given no pixels to cut; leave it out"
+            )
         if self.finetune.name != "none":
             raise ValueError(
                 f"finetune={self.finetune.name}: backbone={self.backbone.name} has no network to tune; leave it out"

@@ -17,11 +17,16 @@ from bloodcell.data.augmentation import Augmentation, Tensor, augment
 from bloodcell.data.crop import CropName, crop
 from bloodcell.data.images import UnreadableImage, decode_image, read_file, read_image
 from bloodcell.data.manifest import ImageSet
+from bloodcell.data.mixing import mixed
+from bloodcell.data.sampling import Sampling, draw_photographs
+from bloodcell.data.turns import Turns, turn
 
 Dataset = Any  # TensorFlow ships no types
 
 N_READERS = os.cpu_count() or 1
 """How many images are read at a time."""
+_COPIES_APART = 2**32
+"""By so much the numbers of the views differ that an image is shown in where an epoch has it several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,8 @@ class Samples:
         ``none``, or what `bloodcell.data.crop.crop` does before.
     measured
         Numbers that a model takes beside the image (see `bloodcell.data.measured`), shape (n, k), float32; None: none.
+    groups
+        The photograph that each image was made from, as a number, shape (n,), int64; None: not known.
     """
 
     files: Sequence[Path]
@@ -56,6 +63,12 @@ class Samples:
     interpolation: str
     crop: CropName = "none"
     measured: NDArray[np.float32] | None = None
+    groups: NDArray[np.int64] | None = None
+
+    @property
+    def photographs(self) -> NDArray[np.int64]:
+        """The photograph that each image was made from, shape (n,), int64; each its own where that is not known."""
+        return np.arange(len(self)) if self.groups is None else self.groups
 
     @property
     def beside(self) -> NDArray[np.float32]:
@@ -86,11 +99,12 @@ def samples_of(
         interpolation=interpolation,
         crop=crop,
         measured=measured,
+        groups=np.asarray(pd.factorize(rows["group"], sort=True)[0], np.int64),
     )
 
 
-def evaluation_batches(samples: Samples, *, batch_size: int) -> Dataset:
-    """Return every image once, in order.
+def evaluation_batches(samples: Samples, *, batch_size: int, turned: int = 0) -> Dataset:
+    """Return every image once, in order, as `bloodcell.data.turns.turn` turns it; what was measured stays.
 
     Returns
     -------
@@ -101,7 +115,7 @@ def evaluation_batches(samples: Samples, *, batch_size: int) -> Dataset:
     files = [os.fspath(file) for file in samples.files]
     labels = tf.one_hot(samples.labels, samples.n_classes)
     loaded = tf.data.Dataset.from_tensor_slices((files, samples.beside, labels)).map(
-        lambda file, measured, label: (_beside(_load(file, samples), measured), label),
+        lambda file, measured, label: (_beside(_turned(_load(file, samples), turned), measured), label),
         num_parallel_calls=N_READERS,
         deterministic=True,
     )
@@ -117,11 +131,15 @@ def training_batches(
     first_epoch: int,
     epochs: int,
     steps_per_epoch: int | None = None,
+    sampling: Sampling = "images",
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
 ) -> Dataset:
-    """Return epoch after epoch, each every image once, shuffled and augmented.
+    """Return epoch after epoch, each every image once, shuffled and augmented, or as many drawn by photograph.
 
     Order and pixels depend on the images, ``seed`` and the number of the epoch only: epoch e shows view e + 1 of every
-    image.
+    image. Sampled by ``photographs``, an image that it shows again is shown in another view. ``mixup`` and ``cutmix``
+    are those of `bloodcell.data.mixing.mixed`.
 
     Returns
     -------
@@ -132,24 +150,43 @@ def training_batches(
     files = tf.constant([os.fspath(file) for file in samples.files])
     labels, measured = tf.one_hot(samples.labels, samples.n_classes), tf.constant(samples.beside)
     keys = _keys(samples)
+    by_photograph = None
+    if sampling == "photographs":
+        orders = [
+            photograph_order(samples, seed=seed, epoch=epoch) for epoch in range(first_epoch, first_epoch + epochs)
+        ]
+        by_photograph = tf.constant(np.array([(order, _occurrence(order)) for order in orders]))
 
     def one_epoch(epoch: Tensor) -> Dataset:
-        order = tf.random.experimental.stateless_shuffle(
-            tf.range(len(samples)), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
-        )
+        if by_photograph is None:
+            order = tf.random.experimental.stateless_shuffle(
+                tf.range(len(samples)), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
+            )
+            drawn = (order, tf.zeros(len(samples), tf.int64))
+        else:
+            drawn = tuple(tf.unstack(by_photograph[epoch - first_epoch]))
 
-        def view(index: Tensor) -> tuple[Tensor, Tensor]:
+        def view(index: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
             image = _load(files[index], samples)
             if augmentation.changes:
-                view_seed = _view_seed(seed, key=keys[index], view=epoch + 1)
+                view_seed = _view_seed(seed, key=keys[index], view=epoch + 1 + again * _COPIES_APART)
                 image = augment(image, augmentation=augmentation, seed=view_seed)
             return _beside(image, measured[index]), labels[index]
 
-        in_order = tf.data.Dataset.from_tensor_slices(order)
+        in_order = tf.data.Dataset.from_tensor_slices(drawn)
         made = in_order.map(view, num_parallel_calls=N_READERS, deterministic=True).batch(batch_size)
         return made.take(steps_per_epoch or -1)
 
-    return settled(tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch).prefetch(2))
+    batches = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch)
+    per_epoch = -(-len(samples) // batch_size)
+    first_batch = first_epoch * min(per_epoch, steps_per_epoch or per_epoch)
+    made = mixed(batches, mixup=mixup, cutmix=cutmix, seed=seed, first_batch=first_batch)
+    return settled(made.prefetch(2))
+
+
+def photograph_order(samples: Samples, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the images of an epoch that is sampled by photographs, shape (n,); the same for the same arguments."""
+    return draw_photographs(samples.labels, samples.photographs, np.random.default_rng([seed, epoch, 1]))
 
 
 def view_batches(
@@ -157,7 +194,7 @@ def view_batches(
     *,
     indices: NDArray[np.int64],
     views: NDArray[np.int64],
-    augmentation: Augmentation,
+    augmentation: Augmentation | Turns,
     seed: int,
     batch_size: int,
 ) -> Dataset:
@@ -184,6 +221,8 @@ def view_batches(
 
     def view(index: Tensor, number: Tensor) -> Tensor:
         image = _load(files[index], samples, digest=digests[index])
+        if isinstance(augmentation, Turns):
+            return turn(image, number)
         if augmentation.changes:
             image = augment(image, augmentation=augmentation, seed=_view_seed(seed, key=keys[index], view=number))
         return image
@@ -245,6 +284,15 @@ def _view_seed(seed: int, *, key: Tensor, view: Tensor) -> Tensor:
     """Make the pair of numbers that TensorFlow wants out of the three that a view is made from."""
     pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(view, tf.int64)])
     return tf.random.experimental.stateless_fold_in(pair, key)
+
+
+def _turned(image: Tensor, number: int) -> Tensor:
+    return turn(image, number) if number else image
+
+
+def _occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
+    """Return how often each entry came before."""
+    return np.asarray(pd.Series(order).groupby(order).cumcount(), np.int64)
 
 
 def _beside(image: Tensor, measured: Tensor) -> Tensor | tuple[Tensor, Tensor]:

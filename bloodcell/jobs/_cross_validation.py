@@ -10,7 +10,7 @@ from bloodcell.config import TrainConfig
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.files import replacing
-from bloodcell.jobs._fold import FoldResult, Learner, build_learner, train_fold
+from bloodcell.jobs._fold import FoldResult, Learner, Predicted, build_learner, train_fold
 from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._inputs import keep_inputs, tags_of, write_manifests
 from bloodcell.jobs._outcome import FOLD_MEAN, FOLD_STD, Outcome, keep_outcome, measure, write_outcome
@@ -126,7 +126,7 @@ def keep_cross_validation(
 
 
 def pooled(
-    outcomes: Sequence[Outcome], *, test: pd.DataFrame | None = None, prepared: Prepared, label_smoothing: float
+    outcomes: Sequence[Outcome], *, test: Predicted | None = None, prepared: Prepared, label_smoothing: float
 ) -> Outcome:
     """Put the folds' predictions together and measure them.
 
@@ -146,13 +146,19 @@ def pooled(
     Outcome
         Its predictions of ``val`` are those of all folds, each with its fold's number; where an image was validated on
         in several repeats its figures are of the mean of its probabilities. Those of ``test`` are ``test``, or the mean
-        over the folds. The metrics of ``val`` have ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1) besides.
+        over the folds, and so are those of several views of an image. The metrics of ``val`` have
+        ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1) besides.
     """
     by_split = {split: [outcome.tables[split] for outcome in outcomes] for split in outcomes[0].tables}
     tables = {split: mean_by_image(parts, classes=prepared.images.classes) for split, parts in by_split.items()}
+    views = {
+        split: mean_by_image([outcome.views[split] for outcome in outcomes], classes=prepared.images.classes)
+        for split in outcomes[0].views
+    }
     if test is not None:
-        tables["test"] = test
-    outcome = measure(tables, prepared=prepared, label_smoothing=label_smoothing)
+        tables["test"] = test.single
+        views |= {} if test.views is None else {"test": test.views}
+    outcome = measure(tables, views=views, prepared=prepared, label_smoothing=label_smoothing)
     accuracies = [outcome.metrics["val"]["accuracy"] for outcome in outcomes]
     spread = {FOLD_MEAN: float(np.mean(accuracies)), FOLD_STD: float(np.std(accuracies, ddof=1))}
     return replace(

@@ -1,5 +1,6 @@
 """One split's training: from its images to a model with its predictions and figures."""
 
+import functools
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
@@ -14,6 +15,7 @@ from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.measured import Kind, is_kind, measured_images
 from bloodcell.data.pipeline import Samples, samples_of
+from bloodcell.data.turns import N_TURNS
 from bloodcell.errors import UserError
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.plots import learning_curves
@@ -31,7 +33,7 @@ from bloodcell.training.determinism import make_deterministic
 from bloodcell.training.feature_store import FeatureStore, features_dir
 from bloodcell.training.features import FeatureSource
 from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
-from bloodcell.training.trainer import EpochListener, Trained, predict, train
+from bloodcell.training.trainer import EpochListener, Trained, predict_turned, train
 
 Monitor = Literal["val_loss", "val_accuracy"]
 
@@ -44,6 +46,22 @@ class Learner:
     stages: list[Stage]
     augmentation: Augmentation
     source: FeatureSource | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What a model thinks of a split's images: predictions tables.
+
+    Attributes
+    ----------
+    single
+        Of the images as they are.
+    views
+        The mean over several views of each; None where there is but one.
+    """
+
+    single: pd.DataFrame
+    views: pd.DataFrame | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -217,11 +235,13 @@ def train_fold(
     )
     seconds = time.perf_counter() - started
     write_history(trained.history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
-    tables = {
+    held_out = {
         split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=label)
         for split in evaluated
     }
-    outcome = measure(tables, prepared=prepared, label_smoothing=settings.label_smoothing)
+    tables = {split: each.single for split, each in held_out.items()}
+    views = {split: each.views for split, each in held_out.items() if each.views is not None}
+    outcome = measure(tables, views=views, prepared=prepared, label_smoothing=settings.label_smoothing)
     write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
     keep_outcome(tracked, outcome, classes=images.classes)
     features = "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items())
@@ -281,20 +301,22 @@ def predicted(
     config: TrainConfig,
     fold: int | None = None,
     label: str = "",
-) -> pd.DataFrame:
-    """Return the predictions table of a split's images, those that ``samples`` are of."""
-    return predictions_table(
-        manifest=images.part(split),
-        probabilities=predict(
-            learner.classifier,
-            samples,
-            boundary=lowest_boundary(learner.stages),
-            source=learner.source,
-            batch_size=config.hyperparameters.batch_size,
-            description=f"{label}predicting {split}",
-        ),
-        classes=images.classes,
-        fold=fold,
+) -> Predicted:
+    """Return the predictions of a split's images, those that ``samples`` are of."""
+    has_network = learner.classifier.backbone.application is not None
+    by_turn = predict_turned(
+        learner.classifier,
+        samples,
+        n_turns=N_TURNS[config.views_at_test] if has_network else 1,
+        boundary=lowest_boundary(learner.stages),
+        source=learner.source,
+        batch_size=config.hyperparameters.batch_size,
+        description=f"{label}predicting {split}",
+    )
+    table = functools.partial(predictions_table, manifest=images.part(split), classes=images.classes, fold=fold)
+    return Predicted(
+        single=table(probabilities=by_turn[0]),
+        views=table(probabilities=by_turn.mean(axis=0)) if len(by_turn) > 1 else None,
     )
 
 

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pandas as pd
@@ -52,6 +52,9 @@ class Outcome:
         What is known of leaks in the split.
     folds
         The metrics of each fold of a cross-validation.
+    views
+        As ``tables``, of the mean over several views of each image; empty where only the image as it is was looked at.
+        Their metrics are by ``<split>_views``.
     """
 
     predictions: pd.DataFrame
@@ -59,21 +62,42 @@ class Outcome:
     metrics: Mapping[str, Mapping[str, float]]
     leak: Leak
     folds: Sequence[Mapping[str, Mapping[str, float]]] = ()
+    views: Mapping[str, pd.DataFrame] = field(default_factory=dict)
 
 
-def measure(tables: Mapping[str, pd.DataFrame], *, prepared: Prepared, label_smoothing: float) -> Outcome:
-    """Measure the predictions with their intervals, and what the majority class of training would have had."""
+def measure(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    prepared: Prepared,
+    label_smoothing: float,
+    views: Mapping[str, pd.DataFrame] | None = None,
+) -> Outcome:
+    """Measure the predictions with their intervals, and what the majority class of training would have had.
+
+    Parameters
+    ----------
+    tables
+        The predictions of each held-out split, every image once.
+    prepared
+        The images.
+    label_smoothing
+        As the model was trained with.
+    views
+        As of `Outcome`; None: none.
+    """
     images = prepared.images
     training_labels = images.class_indices(images.part("train"))
     metrics: dict[str, Mapping[str, float]] = {}
-    for split, table in tables.items():
+    by_views = {_of_views(split): table for split, table in (views or {}).items()}
+    for name, table in {**tables, **by_views}.items():
         figures = evaluate_table(table, classes=images.classes, label_smoothing=label_smoothing)
-        metrics[split] = figures | accuracy_intervals(table, classes=images.classes)
+        metrics[name] = figures | accuracy_intervals(table, classes=images.classes)
+    for split, table in tables.items():
         metrics[f"baseline/{split}"] = evaluate_majority(
             table, training_labels=training_labels, classes=images.classes, label_smoothing=label_smoothing
         )
     predictions = pd.concat(tables.values(), ignore_index=True)
-    return Outcome(predictions=predictions, tables=tables, metrics=metrics, leak=prepared.leak)
+    return Outcome(predictions=predictions, tables=tables, metrics=metrics, leak=prepared.leak, views=views or {})
 
 
 def write_outcome(
@@ -95,6 +119,9 @@ def write_outcome(
         Whether the files are there to show those that are wrong.
     """
     write_predictions(outcome.predictions, folder / "predictions.parquet")
+    if outcome.views:
+        views = pd.concat(outcome.views.values(), ignore_index=True)
+        write_predictions(views, folder / "predictions_views.parquet")
     with replacing(folder / "metrics.json") as partial:
         partial.write_text(json.dumps(outcome.metrics, indent=2), encoding="utf-8")
     for split, table in outcome.tables.items():
@@ -164,18 +191,21 @@ def figures_table(outcome: Outcome, *, title: str) -> Table:
     splits = list(outcome.tables)
     names = {"val": "validation", "test": "test"}
     headings = [f"{names[split]}{leak.mark(split)}" for split in splits]
+    headings += [f"{names[split]}{leak.mark(split)},\nmean of views" for split in outcome.views]
+    measured = [*splits, *(_of_views(split) for split in outcome.views)]
     for heading in (*headings, f"majority class\non {names[splits[-1]]}"):
         table.add_column(heading, justify="right")
-    columns = [outcome.metrics[part] for part in (*splits, f"baseline/{splits[-1]}")]
+    columns = [outcome.metrics[part] for part in (*measured, f"baseline/{splits[-1]}")]
     for name, label in SHOWN.items():
         table.add_row(label, *(f"{column[name]:.3f}" for column in columns))
         if f"{name}_low" in outcome.metrics["val"]:
-            ends = (_interval(outcome.metrics[split], name) for split in splits)
+            ends = (_interval(outcome.metrics[part], name) for part in measured)
             table.add_row("  95 % interval", *ends, "")
     if FOLD_MEAN in outcome.metrics["val"]:
         mean, deviation = (outcome.metrics["val"][name] for name in (FOLD_MEAN, FOLD_STD))
-        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", *[""] * len(splits))
-    table.add_row("images", *(str(len(outcome.tables[split])) for split in (*splits, splits[-1])))
+        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", *[""] * len(measured))
+    held_out = (*splits, *outcome.views, splits[-1])
+    table.add_row("images", *(str(len(outcome.tables[split])) for split in held_out))
     table.add_row("photographs", *(f"{column['photographs']:.0f}" for column in columns))
     return table
 
@@ -202,11 +232,23 @@ def _description(outcome: Outcome) -> str:
             f"{figures['photograph_accuracy']:.3f} ({_interval(figures, 'photograph_accuracy')}) on "
             f"{figures['photographs']:.0f}; majority class {majority:.3f}"
         )
+        if split in outcome.views:
+            seen = outcome.metrics[_of_views(split)]
+            lines.append(
+                f"- {split}{outcome.leak.mark(split)}, mean over several views of each image: accuracy "
+                f"{seen['accuracy']:.3f} ({_interval(seen, 'accuracy')}), by photograph "
+                f"{seen['photograph_accuracy']:.3f} ({_interval(seen, 'photograph_accuracy')})"
+            )
     lines.append("- In brackets: 95 % intervals, which count photographs, not images")
     if outcome.leak.sentence:
         lines.append(f"- **Careful:** {outcome.leak.sentence}")
     lines.append("- Artifacts: `plots/`, `report/`, `predictions.parquet`, `manifest.parquet`, `config.yaml`")
     return "\n".join(lines)
+
+
+def _of_views(split: str) -> str:
+    """Name the figures of a split that are of the mean over several views."""
+    return f"{split}_views"
 
 
 def _interval(figures: Mapping[str, float], name: str) -> str:

@@ -13,6 +13,7 @@ from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.jobs._fold import (
     FoldResult,
     Learner,
+    Predicted,
     build_learner,
     cost_of,
     fit,
@@ -41,7 +42,7 @@ class Refit:
         The same.
     """
 
-    test: pd.DataFrame | None
+    test: Predicted | None
     cost: dict[str, float]
     features: str
     model_uri: str
@@ -133,7 +134,7 @@ def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFram
     return kept
 
 
-def _test(learner: Learner, prepared: Prepared, config: TrainConfig, label: str) -> pd.DataFrame:
+def _test(learner: Learner, prepared: Prepared, config: TrainConfig, label: str) -> Predicted:
     samples = samples_for(config, prepared.images, "test")
     return predicted(learner, samples, prepared.images, "test", config=config, label=label)
 

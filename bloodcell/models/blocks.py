@@ -21,6 +21,21 @@ def blocks(application: keras.Model) -> list[str]:
     return list(dict.fromkeys(match.group(1) for match in found if match))
 
 
+def depths(application: keras.Model) -> list[int]:
+    """Return how many blocks lie above each layer's own, shape of ``application.layers``; 0 for the top block's.
+
+    A layer of no block is counted with the block that comes next on the way up, or with the top one.
+    """
+    names = blocks(application)
+    found: list[int] = []
+    depth = 0
+    for layer in reversed(application.layers):
+        if match := _BLOCK.match(layer.name):
+            depth = len(names) - 1 - names.index(match.group(1))
+        found.append(depth)
+    return found[::-1]
+
+
 def boundary_at_layer(application: keras.Model, name: str, *, setting: str = "finetune") -> int:
     """Return the index of a layer that a setting names.
 

@@ -12,6 +12,7 @@ from bloodcell.data.crop import CropName
 from bloodcell.data.measured import Kind, n_columns
 from bloodcell.models.attention import POOLED_SIDE, where_the_cell_is
 from bloodcell.models.backbones import Backbone
+from bloodcell.models.blocks import depths
 from bloodcell.models.cut import cut_at
 from bloodcell.models.heads import Head, build_head
 from bloodcell.models.preparing import CropImages, MeasureImages
@@ -108,6 +109,19 @@ class Classifier:
         inputs = self._inputs()
         trained = self._application() if train_statistics else _Inference(self._application())
         return self._model(_single(inputs), _join(self.backbone, self.head, trained, inputs))
+
+    def rate_factors(self, decay: float) -> dict[str, float]:
+        """Return by the path of each weight of the backbone ``decay`` to the number of blocks above its own.
+
+        The head's are not among them. Layer-wise rates are those of Howard and Ruder, "Universal Language Model
+        Fine-tuning for Text Classification" (2018), section 3.2, by blocks.
+        """
+        application = self._application()
+        return {
+            weight.path: decay**depth
+            for layer, depth in zip(application.layers, depths(application), strict=True)
+            for weight in layer.weights
+        }
 
     def feature_width(self, boundary: int | None) -> int:
         """Return how many numbers `frozen_part` makes of an image."""

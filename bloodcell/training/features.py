@@ -18,6 +18,7 @@ from bloodcell.data.augmentation import AUGMENTATION_VERSION, Augmentation
 from bloodcell.data.crop import crop_recipe
 from bloodcell.data.images import DECODER_VERSION
 from bloodcell.data.pipeline import Samples, unreadable, view_batches
+from bloodcell.data.turns import TURNS_VERSION, Turns
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
 from bloodcell.progress import say, track
@@ -102,7 +103,12 @@ class FeatureSource:
         return engine_version(self._engine_name)
 
     def features(
-        self, samples: Samples, *, boundary: int | None, augmentation: Augmentation | None = None, n_views: int = 1
+        self,
+        samples: Samples,
+        *,
+        boundary: int | None,
+        augmentation: Augmentation | Turns | None = None,
+        n_views: int = 1,
     ) -> Features:
         """Return the features of images at a boundary.
 
@@ -148,7 +154,7 @@ class FeatureSource:
             ) from error
 
     def _look_up(
-        self, samples: Samples, boundary: int | None, augmentation: Augmentation | None, n_views: int
+        self, samples: Samples, boundary: int | None, augmentation: Augmentation | Turns | None, n_views: int
     ) -> Features:
         digest = self._classifier.frozen_digest(boundary)
         shelf = self._store.shelf(
@@ -181,7 +187,7 @@ class FeatureSource:
         samples: Samples,
         boundary: int | None,
         digest: str,
-        augmentation: Augmentation,
+        augmentation: Augmentation | Turns,
         n_views: int,
     ) -> None:
         """Compute what is missing, given as keys and their places among the views of all samples, and add it."""
@@ -218,11 +224,17 @@ class FeatureSource:
         return self._engines[key]
 
     def _recipe(
-        self, samples: Samples, boundary: int | None, digest: str, augmentation: Augmentation | None
+        self, samples: Samples, boundary: int | None, digest: str, augmentation: Augmentation | Turns | None
     ) -> dict[str, Any]:
         """Return all that a feature depends on, but the image and the number of its view."""
         backbone = self._classifier.backbone
-        views = asdict(augmentation) | {"seed": VIEWS_SEED, "version": AUGMENTATION_VERSION} if augmentation else None
+        match augmentation:
+            case Turns():
+                views: dict[str, Any] | None = {"turns": TURNS_VERSION}
+            case Augmentation():
+                views = asdict(augmentation) | {"seed": VIEWS_SEED, "version": AUGMENTATION_VERSION}
+            case None:
+                views = None
         return {
             "backbone": backbone.name,
             "weights": digest,

@@ -14,7 +14,17 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.data.augmentation import Augmentation
-from bloodcell.data.pipeline import Dataset, Samples, evaluation_batches, settled, training_batches
+from bloodcell.data.mixing import mixed
+from bloodcell.data.pipeline import (
+    Dataset,
+    Samples,
+    evaluation_batches,
+    photograph_order,
+    settled,
+    training_batches,
+)
+from bloodcell.data.sampling import Sampling
+from bloodcell.data.turns import Turns
 from bloodcell.models.classifier import Classifier
 from bloodcell.progress import say
 from bloodcell.training.feature_store import NoRoom
@@ -132,6 +142,9 @@ def stage_feed(
     seed: int,
     first_epoch: int,
     steps_per_epoch: int,
+    sampling: Sampling = "images",
+    mixup: float = 0.0,
+    cutmix: float = 0.0,
 ) -> Feed:
     """Return what a stage is trained on: its features where there are any, else images on the fly.
 
@@ -143,8 +156,8 @@ def stage_feed(
         The stage.
     features
         As of `stage_features`.
-    train_samples, val_samples, augmentation, batch_size, seed, first_epoch, steps_per_epoch
-        As for `bloodcell.data.pipeline.training_batches`.
+    train_samples, val_samples, augmentation, batch_size, seed, first_epoch, steps_per_epoch, sampling, mixup, cutmix
+        As for `bloodcell.data.pipeline.training_batches`; features are not cut.
     """
     if features.training is not None and features.validation is not None:
         return Feed(
@@ -157,6 +170,8 @@ def stage_feed(
                 first_epoch=first_epoch,
                 epochs=stage.epochs,
                 steps_per_epoch=steps_per_epoch,
+                sampling=sampling,
+                mixup=mixup,
             ),
             validation=_in_order(features.validation, val_samples),
             said=features.said,
@@ -172,6 +187,9 @@ def stage_feed(
             first_epoch=first_epoch,
             epochs=stage.epochs,
             steps_per_epoch=steps_per_epoch,
+            sampling=sampling,
+            mixup=mixup,
+            cutmix=cutmix,
         ),
         validation=evaluation_batches(val_samples, batch_size=batch_size),
         said=features.said,
@@ -214,7 +232,13 @@ def head_rows(
 
 
 def evaluation_feed(
-    classifier: Classifier, samples: Samples, *, boundary: int | None, source: FeatureSource | None, batch_size: int
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    boundary: int | None,
+    source: FeatureSource | None,
+    batch_size: int,
+    turned: int = 0,
 ) -> tuple[keras.Model, Dataset, int]:
     """Return a model, batches of images in order, and how many there are, to predict with.
 
@@ -230,17 +254,21 @@ def evaluation_feed(
         As for `stage_feed`.
     batch_size
         Of images; features come in larger ones.
+    turned
+        How the images are laid down, see `bloodcell.data.turns.turn`.
     """
     features = no_features(samples) if classifier.backbone.application is None else None
     if source is not None and classifier.has_frozen_part(boundary):
         try:
-            features = source.features(samples, boundary=boundary)
+            turns = Turns() if turned else None
+            features = source.features(samples, boundary=boundary, augmentation=turns, n_views=max(turned, 1))
         except NoRoom as error:
             log.warning("features are not stored: %s", error)
     if features is not None:
         n_batches = -(-len(samples) // _evaluated_at_once(features))
-        return classifier.trained_part(boundary), _in_order(features, samples), n_batches
-    return classifier.core, evaluation_batches(samples, batch_size=batch_size), -(-len(samples) // batch_size)
+        return classifier.trained_part(boundary), _in_order(features, samples, view=-1), n_batches
+    images = evaluation_batches(samples, batch_size=batch_size, turned=turned)
+    return classifier.core, images, -(-len(samples) // batch_size)
 
 
 def feature_batches(
@@ -252,10 +280,13 @@ def feature_batches(
     first_epoch: int,
     epochs: int,
     steps_per_epoch: int,
+    sampling: Sampling = "images",
+    mixup: float = 0.0,
 ) -> Dataset:
     """Return epoch after epoch, each one view of every image, drawn at random and shuffled.
 
-    Which view and in which order depends on ``seed`` and the number of the epoch only.
+    Or of as many images drawn by photograph. Which view and in which order depends on ``seed`` and the number of the
+    epoch only. ``mixup`` is that of `bloodcell.data.mixing.mixed`.
 
     Returns
     -------
@@ -267,20 +298,26 @@ def feature_batches(
     def epoch(number: int) -> NDArray[np.int64]:
         n_samples, n_views = features.places.shape
         rng = np.random.default_rng([seed, number])
-        order = rng.permutation(n_samples)[: steps_per_epoch * batch_size]
+        if sampling == "photographs":
+            order = photograph_order(samples, seed=seed, epoch=number)
+        else:
+            order = rng.permutation(n_samples)
+        order = order[: steps_per_epoch * batch_size]
         views: NDArray[np.int64] = rng.integers(0, n_views, size=(len(order),))
         return np.stack([order, features.places[order, views]])
 
     numbers = range(first_epoch, first_epoch + epochs)
     drawn = [epoch(number) for number in numbers]
-    return _batches(drawn, features, samples, batch_size=batch_size, n_batches=epochs * steps_per_epoch)
+    batches = _batches(drawn, features, samples, batch_size=batch_size)
+    made = mixed(batches, mixup=mixup, cutmix=0.0, seed=seed, first_batch=first_epoch * steps_per_epoch)
+    return _finished(made, n_batches=epochs * steps_per_epoch)
 
 
-def _in_order(features: Features, samples: Samples) -> Dataset:
-    everything = np.stack([np.arange(len(samples)), features.places[:, 0]])
+def _in_order(features: Features, samples: Samples, *, view: int = 0) -> Dataset:
+    everything = np.stack([np.arange(len(samples)), features.places[:, view]])
     batch_size = _evaluated_at_once(features)
-    n_batches = -(-len(samples) // batch_size)
-    return _batches([everything], features, samples, batch_size=batch_size, n_batches=n_batches)
+    batches = _batches([everything], features, samples, batch_size=batch_size)
+    return _finished(batches, n_batches=-(-len(samples) // batch_size))
 
 
 def _evaluated_at_once(features: Features) -> int:
@@ -288,9 +325,7 @@ def _evaluated_at_once(features: Features) -> int:
     return min(EVALUATION_BATCH_SIZE, max(1, HANDED_OVER // row_bytes))
 
 
-def _batches(
-    epochs: Sequence[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int, n_batches: int
-) -> Dataset:
+def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int) -> Dataset:
     """Return batches of features and one-hot labels.
 
     Parameters
@@ -301,8 +336,6 @@ def _batches(
         What they are of.
     batch_size
         Samples a batch; the last of an epoch may have fewer.
-    n_batches
-        How many batches there will be.
     """
     one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
     width = features.rows.shape[1] + samples.beside.shape[1]
@@ -325,9 +358,12 @@ def _batches(
 
     signature = tuple(tf.TensorSpec((None, None, size), tf.float32) for size in (width, one_hot.shape[1]))
     made = tf.data.Dataset.from_generator(handed_over, output_signature=signature)
-    made = made.flat_map(lambda *several: tf.data.Dataset.from_tensor_slices(several))
-    # Or Keras would look for the end, and complain of having found it.
-    return settled(made.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
+    return made.flat_map(lambda *several: tf.data.Dataset.from_tensor_slices(several))
+
+
+def _finished(batches: Dataset, *, n_batches: int) -> Dataset:
+    """Say how many batches there will be, or Keras would look for the end, and complain of having found it."""
+    return settled(batches.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
 
 
 def _rows(

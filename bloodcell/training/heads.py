@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from bloodcell.config import HyperparametersConfig
 from bloodcell.data.pipeline import Samples
+from bloodcell.data.sampling import Sampling, photograph_weights
 from bloodcell.models.classifier import Classifier
 from bloodcell.training.features import Features
 from bloodcell.training.feeds import StageFeatures, head_rows
@@ -15,16 +16,44 @@ from bloodcell.training.solver import moments, solve_linear
 Solver = Literal["gradient", "lbfgs"]
 
 
-def class_weights(samples: Samples, kind: str) -> dict[int, float] | None:
-    """Weigh classes inversely to their number of images, so that the weights of all images sum to their number."""
-    if kind == "none":
+def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images") -> dict[int, float] | None:
+    """Weigh classes inversely to their number of images, so that the weights of all images sum to their number.
+
+    Where photographs are sampled there is nothing to weigh: as many images are drawn of one class as of another.
+    """
+    if kind == "none" or sampling == "photographs":
         return None
     labels, counts = np.unique(samples.labels, return_counts=True)
     weights = len(samples) / (len(labels) * counts)
     return dict(zip(labels.tolist(), weights.tolist(), strict=True))
 
 
-def fit_standardising(classifier: Classifier, features: Features | None, samples: Samples, *, batch_size: int) -> None:
+def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray[np.float64] | None:
+    """Return what each image counts in the loss, on average over epochs, shape (n,); None: all the same.
+
+    Parameters
+    ----------
+    samples
+        The images.
+    kind
+        Of `class_weights`.
+    sampling
+        As of `bloodcell.data.sampling`.
+    """
+    if sampling == "photographs":
+        return photograph_weights(samples.labels, samples.photographs)
+    weights = class_weights(samples, kind)
+    return None if weights is None else np.array([weights[label] for label in samples.labels.tolist()])
+
+
+def fit_standardising(
+    classifier: Classifier,
+    features: Features | None,
+    samples: Samples,
+    *,
+    batch_size: int,
+    sampling: Sampling = "images",
+) -> None:
     """Tell a head that standardises its features their means and variances over the training images.
 
     Parameters
@@ -33,12 +62,15 @@ def fit_standardising(classifier: Classifier, features: Features | None, samples
         Whose head; nothing is done where it does not standardise.
     features, samples, batch_size
         As for `bloodcell.training.feeds.head_rows`.
+    sampling
+        What counts the same among them.
     """
     layer = classifier.head.standardise
     if layer is None:
         return
-    rows, _ = head_rows(classifier, features, samples, batch_size=batch_size)
-    mean, variance = moments(rows)
+    rows, chosen = head_rows(classifier, features, samples, batch_size=batch_size)
+    weights = image_weights(samples, "none", sampling=sampling)
+    mean, variance = moments(rows, weights=None if weights is None else weights[chosen])
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)
 
@@ -63,7 +95,7 @@ def solve_head(
     train_samples, val_samples
         The images.
     settings
-        Batch size and class weights.
+        Batch size, class weights and sampling.
     l2
         As for `bloodcell.training.solver.solve_linear`.
 
@@ -75,13 +107,14 @@ def solve_head(
     size = settings.batch_size
     (dense,) = classifier.head.stack
     rows, chosen = head_rows(classifier, features.training, train_samples, batch_size=size)
-    labels, weights = train_samples.labels[chosen], class_weights(train_samples, settings.class_weights)
+    labels = train_samples.labels[chosen]
+    weights = image_weights(train_samples, settings.class_weights, sampling=settings.sampling)
     kernel, bias = solve_linear(
         rows := _standardised(classifier, rows),
         labels,
         n_classes=train_samples.n_classes,
         l2=l2,
-        weights=None if weights is None else np.array([weights[label] for label in labels.tolist()]),
+        weights=None if weights is None else weights[chosen],
     )
     dense.set_weights([kernel, bias])
     penalty = l2 * float(np.square(kernel).sum())

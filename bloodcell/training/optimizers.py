@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import keras
@@ -14,6 +15,8 @@ def build_optimizer(
     momentum: float,
     weight_decay: float,
     total_steps: int,
+    averaging: float = 0.0,
+    factors: Mapping[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Build an optimizer for one stage.
 
@@ -33,18 +36,66 @@ def build_optimizer(
         Decoupled (Loshchilov and Hutter 2019), not applied to biases and normalisation; the same for every optimizer.
     total_steps
         Steps of the stage, at least 1.
+    averaging
+        Momentum of the moving average of the weights that it keeps, in [0, 1); 0: none is kept. The average begins with
+        the weights after the first step.
+    factors
+        By the path of a variable, what its learning rate is multiplied with; 1 where it is not among them. Steps are
+        scaled, and weight decay with them; what Adam knows of gradients is not.
     """
     rate = _schedule(learning_rate, schedule, round(warmup * total_steps), total_steps)
     decay = weight_decay or None
-    optimizers = {
-        "adam": lambda: keras.optimizers.Adam(rate, weight_decay=decay),
-        "adamw": lambda: keras.optimizers.AdamW(rate, weight_decay=weight_decay),
-        "sgd": lambda: keras.optimizers.SGD(rate, momentum=momentum, weight_decay=decay),
+    of_its_own: dict[str, Any] = {
+        "adam": {"weight_decay": decay},
+        "adamw": {"weight_decay": weight_decay},
+        "sgd": {"weight_decay": decay, "momentum": momentum},
     }
-    optimizer = optimizers[name]()
+    average: dict[str, Any] = {"use_ema": True, "ema_momentum": averaging} if averaging else {}
+    kind = (_SCALED if factors else _OPTIMIZERS)[name]
+    optimizer: keras.optimizers.Optimizer = kind(rate, **of_its_own[name], **average)
+    if factors:
+        optimizer.factors = dict(factors)
     if decay:
         optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     return optimizer
+
+
+class _Scaled:
+    """What makes an optimizer's learning rate differ by variable: comes before one of Keras's among a class's bases."""
+
+    factors: Mapping[str, float]
+
+    def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+        """Take one variable's step; Keras hands over the learning rate that all have."""
+        factor = self.factors.get(self._trainable_variables[self._get_variable_index(variable)].path, 1.0)  # type: ignore[attr-defined]
+        super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
+
+    def _apply_weight_decay(self, variables: Any) -> None:
+        """Decay by the learning rate of each variable, where Keras's own takes the one that all have."""
+        for variable in variables if self.weight_decay else ():  # type: ignore[attr-defined]
+            if self._use_weight_decay(variable):  # type: ignore[attr-defined]
+                share = self.weight_decay * self.learning_rate * self.factors.get(variable.path, 1.0)  # type: ignore[attr-defined]
+                variable.assign(variable - variable * keras.ops.cast(share, variable.dtype))
+
+
+class ScaledAdam(_Scaled, keras.optimizers.Adam):
+    """Adam with learning rates by variable."""
+
+
+class ScaledAdamW(_Scaled, keras.optimizers.AdamW):
+    """AdamW with learning rates by variable."""
+
+
+class ScaledSGD(_Scaled, keras.optimizers.SGD):
+    """SGD with learning rates by variable."""
+
+
+_OPTIMIZERS: dict[str, Any] = {
+    "adam": keras.optimizers.Adam,
+    "adamw": keras.optimizers.AdamW,
+    "sgd": keras.optimizers.SGD,
+}
+_SCALED: dict[str, Any] = {"adam": ScaledAdam, "adamw": ScaledAdamW, "sgd": ScaledSGD}
 
 
 def last_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:

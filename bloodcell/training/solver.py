@@ -7,8 +7,14 @@ from sklearn.linear_model import LogisticRegression
 MAX_ITERATIONS = 1000
 
 
-def moments(features: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return each column's mean and variance, shape (width,), float32."""
+def moments(
+    features: NDArray[np.float32], *, weights: NDArray[np.float64] | None = None
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return each column's mean and variance, shape (width,), float32; of rows that count by ``weights``, (n,)."""
+    if weights is not None:
+        shares = weights / weights.sum()
+        expected = (shares @ features).astype(np.float32)
+        return expected, (shares @ np.square(features - expected)).astype(np.float32)
     mean = features.mean(axis=0, dtype=np.float64)
     variance = features.var(axis=0, dtype=np.float64)
     return mean.astype(np.float32), variance.astype(np.float32)

@@ -28,6 +28,8 @@ class Stage:
         Whether batch normalisation above the boundary learns its statistics.
     stop_after
         Epochs after which it ends though its schedule of learning rates goes on; None: all of them.
+    learning_rate_decay
+        What the learning rate of a block is multiplied with for the block below it, in (0, 1].
     """
 
     name: str
@@ -36,6 +38,7 @@ class Stage:
     learning_rate: float
     train_statistics: bool = False
     stop_after: int | None = None
+    learning_rate_decay: float = 1.0
 
 
 def plan_stages(
@@ -81,7 +84,13 @@ def _staged(application: keras.Model, stage: StageConfig) -> Stage:
     else:
         assert stage.fraction is not None  # the schema lets one of the three through
         name, boundary = f"top {stage.fraction:.0%}", boundary_at_fraction(application, stage.fraction)
-    return _tuning(name, boundary, stage.epochs, stage.learning_rate, stage.batch_norm)
+    if stage.learning_rate_decay != 1 and not blocks(application):
+        raise UserError(
+            f"finetune.stages: learning_rate_decay={stage.learning_rate_decay:g} goes from block to block, and "
+            f"{application.name} has none with names; leave it out"
+        )
+    tuning = _tuning(name, boundary, stage.epochs, stage.learning_rate, stage.batch_norm)
+    return replace(tuning, learning_rate_decay=stage.learning_rate_decay)
 
 
 def _gradual(application: keras.Model, plan: GradualPlan) -> Sequence[Stage]:

@@ -18,6 +18,7 @@ from bloodcell.data.pipeline import Samples
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
 from bloodcell.progress import track
+from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.checkpoints import Checkpoints
 from bloodcell.training.features import FeatureSource
 from bloodcell.training.feeds import evaluation_feed, stage_features, stage_feed
@@ -158,7 +159,13 @@ def train(
             augmentation=augmentation,
         )
         if number == 0:
-            fit_standardising(classifier, features.training, train_samples, batch_size=settings.batch_size)
+            fit_standardising(
+                classifier,
+                features.training,
+                train_samples,
+                batch_size=settings.batch_size,
+                sampling=settings.sampling,
+            )
         if number == 0 and solver == "lbfgs":
             feeds[stage.name] = features.said
             metrics = solve_head(classifier, features, train_samples, val_samples, settings=settings, l2=l2)
@@ -177,6 +184,9 @@ def train(
             seed=settings.seed,
             first_epoch=len(epochs),
             steps_per_epoch=steps,
+            sampling=settings.sampling,
+            mixup=settings.mixup,
+            cutmix=settings.cutmix,
         )
         feeds[stage.name] = feed.said
         feed.model.compile(
@@ -188,12 +198,16 @@ def train(
                 momentum=settings.momentum,
                 weight_decay=settings.weight_decay,
                 total_steps=steps * stage.epochs,
+                averaging=settings.weight_averaging,
+                factors=classifier.rate_factors(stage.learning_rate_decay) if stage.learning_rate_decay != 1 else None,
             ),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
             metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
             jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
             steps_per_execution=feed.steps_per_execution,
         )
+        # Last of all, since the others' model at the end of an epoch is the averaged one.
+        averaging = [AveragedWeights()] if settings.weight_averaging else []
         record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
         with closing(EpochProgress(stage=f"{label}{stage.name}", in_short=in_short)) as progress:
             feed.model.fit(
@@ -201,8 +215,8 @@ def train(
                 steps_per_epoch=steps,
                 epochs=stage.stop_after or stage.epochs,
                 validation_data=feed.validation,
-                class_weight=class_weights(train_samples, settings.class_weights),
-                callbacks=[record, progress, *_early_stopping(settings)],
+                class_weight=class_weights(train_samples, settings.class_weights, sampling=settings.sampling),
+                callbacks=[record, progress, *_early_stopping(settings), *averaging],
                 verbose=0,
                 shuffle=False,  # the pipeline shuffles
             )
@@ -233,6 +247,7 @@ def predict(
     source: FeatureSource | None = None,
     batch_size: int,
     description: str,
+    turned: int = 0,
 ) -> NDArray[np.float32]:
     """Return a classifier's probabilities for every image, in order, shape (n, n_classes).
 
@@ -242,19 +257,48 @@ def predict(
         Trained from ``boundary`` on.
     samples
         The images.
-    boundary, source, batch_size
+    boundary, source, batch_size, turned
         As for `bloodcell.training.feeds.evaluation_feed`.
     description
         What is shown while it works.
     """
     model, batches, total = evaluation_feed(
-        classifier, samples, boundary=boundary, source=source, batch_size=batch_size
+        classifier, samples, boundary=boundary, source=source, batch_size=batch_size, turned=turned
     )
     # Not batch by batch: Keras would compile the model anew for the last, smaller one.
     with closing(track(range(total), description, total=total)) as progress:
         step = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: next(progress, None))
         probabilities: NDArray[np.float32] = model.predict(batches, verbose=0, callbacks=[step])
     return probabilities
+
+
+def predict_turned(
+    classifier: Classifier,
+    samples: Samples,
+    *,
+    n_turns: int,
+    boundary: int | None,
+    source: FeatureSource | None = None,
+    batch_size: int,
+    description: str,
+) -> NDArray[np.float32]:
+    """Return a classifier's probabilities for every image in several ways to lay it down, (n_turns, n, n_classes).
+
+    Parameters
+    ----------
+    classifier, samples, boundary, source, batch_size, description
+        As for `predict`.
+    n_turns
+        1..8: the first turns of `bloodcell.data.turns.turn`, the first of which is the image as it is.
+    """
+    known = {"boundary": boundary, "source": source, "batch_size": batch_size}
+    names = [description, *(f"{description}, view {number + 1} of {n_turns}" for number in range(1, n_turns))]
+    return np.stack(
+        [
+            predict(classifier, samples, description=name, turned=number, **known)  # type: ignore[arg-type]
+            for number, name in enumerate(names)
+        ]
+    )
 
 
 class _Recorder(keras.callbacks.Callback):

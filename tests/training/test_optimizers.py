@@ -82,3 +82,35 @@ def test_without_weight_decay_nothing_shrinks(name):
 
 def test_momentum_is_that_of_sgd():
     assert build(name="sgd", momentum=0.7).momentum == 0.7
+
+
+@pytest.mark.parametrize("weight_decay", [0.0, 0.1])
+@pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
+def test_a_factor_scales_a_variables_steps_and_its_weight_decay(name, weight_decay):
+    def moved(factors):
+        weights = [keras.Variable(np.ones(3), name=f"kernel_{number}") for number in (1, 2)]
+        optimizer = build(
+            name=name,
+            weight_decay=weight_decay,
+            momentum=0.9,
+            schedule="cosine",
+            factors=factors and {weights[1].path: factors},
+        )
+        before = [1.0, 1.0]
+        steps = []
+        for gradient in (0.3, -0.1, 2.0):
+            for weight in weights:
+                weight.assign(np.ones(3))
+            optimizer.apply([keras.ops.full(3, gradient)] * 2, weights)
+            steps.append([float(weight.numpy()[0]) - one for weight, one in zip(weights, before, strict=True)])
+        return np.array(steps)
+
+    plain, scaled = moved(None), moved(0.25)
+    np.testing.assert_allclose(scaled[:, 0], plain[:, 0], rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(scaled[:, 1], plain[:, 1] * 0.25, rtol=1e-3, atol=1e-6)
+
+
+def test_factors_go_with_averages_of_the_weights():
+    optimizer = build(name="adamw", averaging=0.9, factors={"kernel": 0.5})
+    assert optimizer.use_ema
+    assert optimizer.ema_momentum == 0.9

@@ -100,3 +100,15 @@ def test_the_epochs_of_fine_tuning_can_be_limited_for_a_trial(application, finet
     head, *tuning = plan_stages(application, finetune=finetune, epochs=7, learning_rate=1e-3, max_finetune_epochs=1)
     assert head.epochs == 7
     assert {stage.epochs for stage in tuning} == {1}
+
+
+def test_a_stage_may_lower_the_learning_rate_from_block_to_block(application):
+    assert plan(application, staged(fraction=0.5))[1].learning_rate_decay == 1
+    assert plan(application, staged(fraction=0.5, learning_rate_decay=0.4))[1].learning_rate_decay == 0.4
+
+
+def test_without_named_blocks_learning_rates_cannot_fall_from_block_to_block():
+    image = keras.Input((8, 8, 3))
+    plain = keras.Model(image, keras.layers.Conv2D(2, 3, name="only")(image), name="plain")
+    with pytest.raises(UserError, match=r"^finetune.stages: learning_rate_decay=0.4 .* plain has none.*$"):
+        plan(plain, staged(fraction=0.5, learning_rate_decay=0.4))

@@ -8,11 +8,12 @@ import tiny
 
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples, evaluation_batches
+from bloodcell.data.sampling import photograph_weights
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
 from bloodcell.models.precision import precision
 from bloodcell.training.stages import Stage
-from bloodcell.training.trainer import Epoch, Trained, predict, train
+from bloodcell.training.trainer import Epoch, Trained, predict, predict_turned, train
 
 
 @pytest.fixture(autouse=True)
@@ -240,3 +241,134 @@ def test_predictions_are_in_the_order_of_the_images_and_skip_none(data):
     one_by_one = [np.asarray(classifier.core(images)) for images, _ in evaluation_batches(data.val, batch_size=1)]
     np.testing.assert_allclose(predicted, np.concatenate(one_by_one), atol=1e-5)
     assert predicted.shape == (20, 4)
+
+
+@pytest.fixture(scope="module")
+def copied(data) -> tiny.Data:
+    """Of one class a photograph of ten images, of two others photographs of one each, seven in all."""
+    counts = {0: 10, 1: 5, 3: 2}
+    chosen = np.concatenate([np.flatnonzero(data.train.labels == label)[:count] for label, count in counts.items()])
+    files = [data.train.files[index] for index in chosen]
+    digests = [data.train.digests[index] for index in chosen]
+    groups = np.array([0] * 10 + list(range(1, 8)))
+    labels = data.train.labels[chosen]
+    return data._replace(train=replace(data.train, files=files, digests=digests, labels=labels, groups=groups))
+
+
+@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+def test_sampled_by_photographs_all_classes_count_the_same(fit, copied, class_weights):
+    classifier = tiny.classifier()
+    stage = tiny.head(60, tiny.NOTHING)
+    history = fit(
+        classifier, stage, optimizer="sgd", on=copied, sampling="photographs", class_weights=class_weights
+    ).history
+    losses = cross_entropy(probabilities(classifier, copied.train), copied.train)
+    by_class = [losses[copied.train.labels == label].mean() for label in (0, 1, 3)]
+    assert history["train_loss"].mean() == pytest.approx(np.mean(by_class), rel=0.01)
+    assert losses.mean() != pytest.approx(np.mean(by_class), rel=0.01)
+
+
+def test_a_solved_head_weighs_photographs_as_sampling_would(copied, tmp_path):
+    """Solved on weights, or on as many copies of each image as it weighs: the same head."""
+    often = photograph_weights(copied.train.labels, copied.train.groups) * 30 / 17
+    expanded = np.repeat(np.arange(17), np.round(often).astype(int))
+    np.testing.assert_allclose(often, np.round(often))
+    files, digests = [copied.train.files[i] for i in expanded], [copied.train.digests[i] for i in expanded]
+    labels = copied.train.labels[expanded]
+    repeated = replace(copied.train, files=files, digests=digests, labels=labels, groups=None)
+    found = []
+    for number, (samples, sampling) in enumerate([(copied.train, "photographs"), (repeated, "images")]):
+        keras.utils.set_random_seed(0)
+        classifier = tiny.classifier(standardise=True)
+        train(
+            classifier,
+            train_samples=samples,
+            val_samples=copied.val,
+            augmentation=Augmentation(),
+            stages=[tiny.head()],
+            settings=tiny.settings(sampling=sampling),
+            folder=tmp_path / str(number),
+            source=tiny.source(classifier, tmp_path / "features"),
+            solver="lbfgs",
+            l2=0.01,
+        )
+        found.append(probabilities(classifier, copied.val))
+    np.testing.assert_allclose(found[0], found[1], atol=2e-3)
+
+
+def test_mixed_training_is_the_same_again_and_another_than_unmixed(fit):
+    def loss(**settings) -> float:
+        keras.utils.set_random_seed(0)
+        return fit(tiny.classifier(), tiny.head(2), **settings).history["train_loss"].iloc[-1]
+
+    mixed = loss(mixup=0.5)
+    assert mixed == loss(mixup=0.5)
+    assert mixed != pytest.approx(loss(), rel=1e-3)
+
+
+def test_images_can_be_mixed_by_rectangles_on_the_fly(data, tmp_path):
+    trained = train(
+        tiny.classifier(),
+        train_samples=data.train,
+        val_samples=data.val,
+        augmentation=Augmentation(),
+        stages=[tiny.head(2)],
+        settings=tiny.settings(cutmix=1.0),
+        folder=tmp_path,
+    )
+    assert trained.history["train_loss"].notna().all()
+
+
+@pytest.mark.parametrize("restore_best", [True, False])
+def test_averaged_weights_are_validated_kept_and_what_a_training_ends_with(fit, data, tmp_path, restore_best):
+    classifier = tiny.classifier()
+    history = fit(
+        classifier, tiny.head(3, 0.3), weight_averaging=0.8, restore_best=restore_best, optimizer="sgd"
+    ).history
+    keras.utils.set_random_seed(0)
+    plain = fit(tiny.classifier(), tiny.head(3, 0.3), restore_best=restore_best, optimizer="sgd").history
+    assert history["val_loss"].tolist() != pytest.approx(plain["val_loss"].tolist(), rel=1e-3)
+    expected = history["val_loss"].min() if restore_best else history["val_loss"].iloc[-1]
+    assert val_loss(classifier, data) == pytest.approx(expected, rel=1e-4)
+    classifier.trained_part(None).load_weights(tmp_path / "last.weights.h5")
+    assert val_loss(classifier, data) == pytest.approx(history["val_loss"].iloc[-1], rel=1e-4)
+
+
+def test_averaging_does_not_change_how_weights_are_trained(fit):
+    losses = []
+    for momentum in (0.0, 0.9):
+        keras.utils.set_random_seed(0)
+        losses.append(fit(tiny.classifier(), tiny.head(3), weight_averaging=momentum).history["train_loss"])
+    np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
+
+
+def test_blocks_learn_the_slower_the_lower_they_are(fit):
+    """In one step of Adam every weight moves by its learning rate."""
+    classifier = tiny.classifier()
+    kernels = {layer.name: layer.kernel for layer in classifier.backbone.application.layers if hasattr(layer, "kernel")}
+    kernels["head"] = classifier.head.stack[-1].kernel
+    before = {name: kernel.numpy() for name, kernel in kernels.items()}
+    stage = replace(tiny.tuning(classifier, "block_1", learning_rate=1e-3), learning_rate_decay=0.1)
+    fit(classifier, stage, steps=1, restore_best=False)
+    moved = {name: np.abs(kernel.numpy() - before[name]).max() for name, kernel in kernels.items()}
+    expected = {"head": 1e-3, "block_3_conv": 1e-3, "block_2_conv": 1e-4, "block_1_conv": 1e-5}
+    assert moved == pytest.approx(expected, rel=0.05)
+
+
+@pytest.mark.parametrize("boundary", ["head", "block_2"])
+def test_turned_images_are_predicted_alike_from_the_store_and_on_the_fly(data, tmp_path, boundary):
+    classifier = tiny.classifier()
+    where = None if boundary == "head" else tiny.tuning(classifier, boundary).boundary
+    kinds = [None, tiny.source(classifier, tmp_path)]
+    stored, flown = (
+        predict_turned(
+            classifier, data.val, n_turns=8, boundary=where, source=source, batch_size=16, description="predicting"
+        )
+        for source in reversed(kinds)
+    )
+    assert stored.shape == (8, 20, 4)
+    np.testing.assert_allclose(stored, flown, atol=1e-5)
+    ((images, _),) = evaluation_batches(data.val, batch_size=20)
+    mirrored = np.asarray(classifier.core(images[:, :, ::-1]))
+    np.testing.assert_allclose(stored[1], mirrored, atol=1e-5)
+    assert np.abs(stored[1] - stored[0]).max() > 1e-4

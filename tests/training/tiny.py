@@ -63,9 +63,15 @@ def backbone() -> Backbone:
     )
 
 
-def classifier(*, dropout: float = 0.0) -> Classifier:
+def classifier(*, dropout: float = 0.0, standardise: bool = False) -> Classifier:
     return build_classifier(
-        backbone=backbone(), pooling="average", hidden_units=(), dropout=dropout, n_classes=4, interpolation="bilinear"
+        backbone=backbone(),
+        pooling="average",
+        hidden_units=(),
+        dropout=dropout,
+        n_classes=4,
+        interpolation="bilinear",
+        standardise=standardise,
     )
 
 
@@ -89,6 +95,10 @@ def settings(**changes: Any) -> HyperparametersConfig:
             "epochs": 2,
             "label_smoothing": 0.0,
             "class_weights": "none",
+            "sampling": "images",
+            "mixup": 0.0,
+            "cutmix": 0.0,
+            "weight_averaging": 0.0,
             "early_stopping": EarlyStoppingConfig(**stopping),
             "mixed_precision": False,
             "seed": 0,

@@ -1,0 +1,56 @@
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from bloodcell.data.pipeline import evaluation_batches, samples_of, view_batches
+from bloodcell.data.sources import load_bccd
+from bloodcell.data.turns import N_TURNS, Turns, turn
+
+AS_PILLOW = {
+    1: [Image.Transpose.FLIP_LEFT_RIGHT],
+    2: [Image.Transpose.FLIP_TOP_BOTTOM],
+    3: [Image.Transpose.ROTATE_180],
+    4: [Image.Transpose.TRANSPOSE],
+    5: [Image.Transpose.ROTATE_270],
+    6: [Image.Transpose.ROTATE_90],
+    7: [Image.Transpose.TRANSVERSE],
+}
+
+
+@pytest.fixture(scope="module")
+def image() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (9, 9, 3)).astype(np.uint8)
+
+
+def test_the_first_turn_is_the_image_as_it_is(image):
+    np.testing.assert_array_equal(turn(image, 0), image)
+
+
+@pytest.mark.parametrize("number", AS_PILLOW)
+def test_each_turn_is_a_flip_or_a_rotation_that_changes_no_pixel(image, number):
+    expected = Image.fromarray(image)
+    for step in AS_PILLOW[number]:
+        expected = expected.transpose(step)
+    np.testing.assert_array_equal(turn(image, number), np.asarray(expected))
+    np.testing.assert_array_equal(turn(image, tf.constant(number, tf.int64)), np.asarray(expected))
+
+
+def test_no_two_turns_are_the_same(image):
+    assert N_TURNS == {"none": 1, "flips": 4, "flips_and_rotations": 8}
+    assert len({np.asarray(turn(image, number)).tobytes() for number in range(8)}) == 8
+
+
+def test_evaluation_and_views_turn_the_image_that_a_model_is_given(bccd: Path):
+    images = load_bccd(root=bccd, on_bad_image="error")
+    samples = samples_of(images, images.part("train").head(2), input_size=24, interpolation="bilinear")
+    ((plain, _),) = evaluation_batches(samples, batch_size=2)
+    ((turned, _),) = evaluation_batches(samples, batch_size=2, turned=6)
+    (views,) = view_batches(
+        samples, indices=np.array([0, 1]), views=np.array([6, 0]), augmentation=Turns(), seed=0, batch_size=2
+    )
+    np.testing.assert_array_equal(turned, np.stack([np.rot90(each) for each in plain.numpy()]))
+    np.testing.assert_array_equal(views[0], turned[0])
+    np.testing.assert_array_equal(views[1], plain[1])
