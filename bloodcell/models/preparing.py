@@ -34,6 +34,11 @@ class CropImages(keras.Layer):
         self._crop, self._size, self._interpolation = crop, size, interpolation
         self.supports_jit = False
 
+    @property
+    def crop(self) -> CropName:
+        """How images are cropped."""
+        return self._crop
+
     def call(self, images: Any) -> Any:
         """Return images (batch, size, size, 3), float32 in [0, 255], of raw RGB (batch, height, width, 3), uint8."""
 

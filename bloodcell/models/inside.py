@@ -1,0 +1,233 @@
+"""What is inside a model that was kept, found again in it: its backbone, what comes before it, what comes after it.
+
+A model that was loaded is nothing but layers. What `bloodcell.models.classifier.build_classifier` put together is known
+by its names and by what follows what.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import keras
+
+from bloodcell.data.crop import CropName
+from bloodcell.errors import UserError
+from bloodcell.models.preparing import CropImages
+
+FINE_CELLS = 14
+"""Cells a side that a map has to have to be looked at; the last maps of most networks have 7."""
+FINE_STRIDE = 16
+"""For smaller inputs: pixels of the input a cell at most, which comes to the same at 224."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A kept model with a backbone, taken apart.
+
+    Attributes
+    ----------
+    crop
+        How it crops images.
+    prepare
+        From raw images (batch, height, width, 3), uint8, to what the core takes: first images (batch, size, size, 3),
+        float32 in [0, 255], then what was measured, if anything was.
+    preprocess
+        From the first of these to what the application takes; None: the same.
+    application
+        From there to feature maps, one or several.
+    head
+        From these feature maps, and those of the core's inputs that ``beside`` numbers, to what the last layer takes.
+    beside
+        Numbers of inputs.
+    last
+        The layer that puts out probabilities.
+    """
+
+    crop: CropName
+    prepare: keras.Model
+    preprocess: keras.Model | None
+    application: keras.Model
+    head: keras.Model
+    beside: Sequence[int]
+    last: keras.layers.Dense
+
+    def scores(self, maps: Sequence[Any], inputs: Sequence[Any]) -> Any:
+        """Return the logits (batch, n_classes), float32, of feature maps and of what the core takes."""
+        features = self.head([*maps, *(inputs[index] for index in self.beside)], training=False)
+        return keras.ops.matmul(keras.ops.cast(features, "float32"), self.last.kernel) + self.last.bias
+
+    def halves(self, name: str) -> "Halves":
+        """Cut the application above an operation, which a name names.
+
+        Raises
+        ------
+        UserError
+            If there is none, or it puts out no feature map that anything comes of.
+        """
+        operations = self.application.operations
+        names = [operation.name for operation in operations]
+        if name not in names:
+            last = ", ".join(names[-5:])
+            raise UserError(
+                f"layer={name}: {self.application.name} has no layer of this name; its last ones are {last}"
+            )
+        position = names.index(name)
+        crossing = _crossing(self.application, position)
+        chosen = operations[position].output
+        if not _is_map(operations[position]) or id(chosen) not in map(id, crossing):
+            raise UserError(f"layer={name}: puts out no feature maps of {self.application.name}; name another")
+        above = [output for output in self.application.outputs if id(output) not in map(id, crossing)]
+        order = [id(tensor) for tensor in (*crossing, *above)]
+        return Halves(
+            below=keras.Model(self.application.inputs, crossing),
+            above=keras.Model(crossing, above) if above else None,
+            chosen=order.index(id(chosen)),
+            outputs=[order.index(id(output)) for output in self.application.outputs],
+        )
+
+    def last_fine_layer(self) -> str | None:
+        """Name the layer to look at; None: the application's outputs, where one of them is fine enough.
+
+        It is the last whose map is fine enough (`FINE_CELLS`, or `FINE_STRIDE` for smaller inputs), where branches come
+        together and everything goes through it: the end of a block. Where branches never do, it need only be the last
+        that everything goes through; where all goes through none that is not much finer, the last where branches come
+        together.
+        """
+        least = min(FINE_CELLS, self.application.inputs[0].shape[1] // FINE_STRIDE)
+        if max(output.shape[1] for output in self.application.outputs) >= least:
+            return None
+        fine = [each for each in self.application.operations if _is_map(each) and each.output.shape[1] >= least]
+        passed = {id(each) for each in _bottlenecks(self.application)}
+        through = [each for each in fine if id(each) in passed and each.output.shape[1] < 2 * least]
+        merging = [each for each in through or fine if len(keras.tree.flatten(each.input)) > 1]
+        return str((merging or through or fine)[-1].name)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Halves:
+    """An application cut in two.
+
+    Attributes
+    ----------
+    below
+        From its input to all that crosses the cut.
+    above
+        From there to those of its outputs that are above the cut; None: all are below.
+    chosen
+        Which of all these, first what crosses, then what is above, is what was asked for.
+    outputs
+        Which of them are the application's outputs, in order.
+    """
+
+    below: keras.Model
+    above: keras.Model | None
+    chosen: int
+    outputs: Sequence[int]
+
+    def maps(self, crossing: Sequence[Any]) -> list[Any]:
+        """Return the application's outputs of what crosses the cut."""
+        above = [] if self.above is None else keras.tree.flatten(self.above(_single(crossing), training=False))
+        known = [*crossing, *above]
+        return [known[index] for index in self.outputs]
+
+
+def networks_in(model: keras.Model) -> list[Network]:
+    """Return a kept model's network; of a model of several models, those of all that have one; none where none has."""
+    core = _model_named(model, "core")
+    if core is not None:
+        network = _network(model, core)
+        return [] if network is None else [network]
+    members = [layer for layer in model.layers if isinstance(layer, keras.Model)]
+    return [network for member in members for network in networks_in(member)]
+
+
+def _network(whole: keras.Model, core: keras.Model) -> Network | None:
+    applications = [layer for layer in core.layers if isinstance(layer, keras.Model)]
+    last, (features,) = _made_from(core.outputs[0])
+    if len(applications) != 1 or not _is_softmax(last):
+        return None
+    (application,) = applications
+    maps, inputs = _sources(features, application)
+    (images,) = _made_from(maps[0])[1]
+    (resized,) = (tensor for tensor in core.inputs if len(tensor.shape) == 4)
+    operation, prepared = _made_from(whole.outputs[0])
+    if operation is not core or len(maps) != len(application.outputs):
+        return None
+    crops = [layer for layer in whole.layers if isinstance(layer, CropImages)]
+    ids = [id(tensor) for tensor in core.inputs]
+    return Network(
+        crop=crops[0].crop if crops else "none",
+        prepare=keras.Model(whole.inputs, list(prepared)),
+        preprocess=None if images is resized else keras.Model(resized, images),
+        application=application,
+        head=keras.Model([*maps, *inputs], features),
+        beside=[ids.index(id(tensor)) for tensor in inputs],
+        last=last,
+    )
+
+
+def _crossing(application: keras.Model, position: int) -> list[Any]:
+    """Return what operations above a position, and whoever takes the outputs, take from those up to it."""
+    below = {id(operation) for operation in application.operations[: position + 1]}
+    taken = [tensor for each in application.operations[position + 1 :] for tensor in keras.tree.flatten(each.input)]
+    crossing = {id(tensor): tensor for tensor in (*taken, *application.outputs) if id(_made_from(tensor)[0]) in below}
+    return list(crossing.values())
+
+
+def _bottlenecks(application: keras.Model) -> list[Any]:
+    """Return the operations whose one output is all that crosses a cut above them, from the input up."""
+    position = {id(operation): index for index, operation in enumerate(application.operations)}
+    last_use = {id(output): len(position) for output in application.outputs}
+    for index, operation in reversed(list(enumerate(application.operations))):
+        for tensor in keras.tree.flatten(operation.input):
+            last_use.setdefault(id(tensor), index)
+    found, furthest = [], 0
+    for index, operation in enumerate(application.operations):
+        outputs = keras.tree.flatten(operation.output)
+        if furthest <= index and len(outputs) == 1 and not isinstance(operation, keras.layers.InputLayer):
+            found.append(operation)
+        furthest = max([furthest, *(last_use.get(id(output), 0) for output in outputs)])
+    return found
+
+
+def _is_map(operation: Any) -> bool:
+    """Say whether what an operation puts out is one feature map, on the grid that it was made on."""
+    if isinstance(operation, keras.layers.InputLayer | keras.layers.ZeroPadding2D):
+        return False
+    return not isinstance(operation.output, list) and len(operation.output.shape) == 4
+
+
+def _single(tensors: Sequence[Any]) -> Any:
+    return tensors[0] if len(tensors) == 1 else list(tensors)
+
+
+def _model_named(model: keras.Model, name: str) -> keras.Model | None:
+    return next((layer for layer in model.layers if isinstance(layer, keras.Model) and layer.name == name), None)
+
+
+def _is_softmax(layer: Any) -> bool:
+    return isinstance(layer, keras.layers.Dense) and layer.activation is keras.activations.softmax
+
+
+def _made_from(tensor: Any) -> tuple[Any, list[Any]]:
+    """Return the operation that a symbolic tensor comes out of, and the tensors that went in."""
+    history = tensor._keras_history
+    return history.operation, list(history.operation._inbound_nodes[history.node_index].input_tensors)
+
+
+def _sources(tensor: Any, application: keras.Model) -> tuple[list[Any], list[Any]]:
+    """Return what a tensor is made of: an application's outputs, in order, and inputs of the model around it."""
+    maps, inputs, seen, waiting = {}, [], set(), [tensor]
+    while waiting:
+        tensor = waiting.pop()
+        if id(tensor) in seen:
+            continue
+        seen.add(id(tensor))
+        operation, made_from = _made_from(tensor)
+        if operation is application:
+            maps[tensor._keras_history.tensor_index] = tensor
+        elif isinstance(operation, keras.layers.InputLayer):
+            inputs.append(tensor)
+        else:
+            waiting.extend(made_from)
+    return [maps[index] for index in sorted(maps)], inputs
