@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+from scipy.special import softmax
+
+from bloodcell.evaluation.abstaining import risk_coverage, threshold_for_error
+from bloodcell.evaluation.calibration import calibration_bins, expected_calibration_error
+from bloodcell.evaluation.confidence_plots import reliability, risk_against_coverage
+from bloodcell.evaluation.temperature import with_temperature
+
+TITLE = (
+    "Of a run with a name that is as long as a figure is wide and then some more, so that it takes two lines, $ and $"
+)
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 277)
+    logits = rng.normal(0, 1, (277, 4))
+    logits[np.arange(277), labels] += rng.normal(5, 2.5, 277)
+    groups = np.repeat(np.arange(277), 6)
+    return {
+        "labels": labels[groups],
+        "probabilities": softmax(2 * logits[groups] + rng.normal(0, 1, (groups.size, 4)), axis=1),
+        "groups": groups,
+    }
+
+
+def test_a_reliability_diagram_says_the_errors_before_and_after(answers, texts_of, check_legible):
+    labels, probabilities = answers["labels"], answers["probabilities"]
+    before = calibration_bins(labels=labels, probabilities=probabilities)
+    after = calibration_bins(labels=labels, probabilities=with_temperature(probabilities, 1.8))
+    figure = reliability(before, after, temperature=1.8, title=TITLE)
+    texts = texts_of(figure)
+    assert f"As the model says: calibration error {expected_calibration_error(before):.1%}" in texts
+    assert f"At temperature 1.80: calibration error {expected_calibration_error(after):.1%}" in texts
+    assert sum("1,662 images" in text for text in texts) == 2
+    check_legible(figure)
+
+
+def test_a_bar_reaches_to_accuracy_and_the_distance_from_there_to_confidence():
+    bins = calibration_bins(labels=[0, 1, 0, 1], probabilities=np.tile([0.9, 0.1], (4, 1)), n_bins=4)
+    (right, distance) = reliability(bins, bins, temperature=1.0, title="t").axes[0].patches
+    assert right.get_height() == pytest.approx(0.5)
+    assert (distance.get_y(), distance.get_height()) == (pytest.approx(0.5), pytest.approx(0.4))
+
+
+def test_a_single_image_can_be_drawn(check_legible):
+    bins = calibration_bins(labels=[0], probabilities=np.array([[0.6, 0.4]]))
+    check_legible(reliability(bins, bins, temperature=0.2, title="t"))
+    curve = risk_coverage(labels=[1], probabilities=np.array([[0.6, 0.4]]), groups=["a"])
+    check_legible(risk_against_coverage(curve, threshold=None, title="t"))
+
+
+def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, texts_of, check_legible):
+    curve = risk_coverage(**answers)
+    threshold = threshold_for_error(**answers, max_error=0.05)
+    assert threshold is not None
+    figure = risk_against_coverage(curve, threshold=threshold, title=TITLE)
+    said = next(text for text in texts_of(figure) if text.startswith("Confidence from"))
+    assert f"{threshold.wrong} of {threshold.answered} wrong" in said
+    assert f"not above {threshold.upper_bound:.1%} at 95% confidence" in said
+    points = [line.get_xydata() for line in figure.axes[0].get_lines()]
+    assert any(
+        xy.shape == (1, 2) and np.allclose(xy, [threshold.coverage, threshold.error]) for xy in map(np.asarray, points)
+    )
+    check_legible(figure)
+
+
+def test_without_a_threshold_there_are_the_curves_alone(answers, texts_of, check_legible):
+    figure = risk_against_coverage(risk_coverage(**answers), threshold=None, title="t")
+    texts = texts_of(figure)
+    assert not any("Confidence from" in text for text in texts)
+    assert any(text.startswith("By image:") for text in texts)
+    assert any(text.startswith("By photograph:") for text in texts)
+    check_legible(figure)
+
+
+def test_tables_that_lack_a_column_or_all_images_are_refused():
+    empty = calibration_bins(labels=np.array([], int), probabilities=np.empty((0, 2)))
+    with pytest.raises(ValueError, match="no image"):
+        reliability(empty, empty, temperature=1.0, title="t")
+    with pytest.raises(ValueError, match="accuracy"):
+        reliability(empty.drop(columns="accuracy"), empty, temperature=1.0, title="t")
+    curve = risk_coverage(labels=[0], probabilities=np.array([[0.6, 0.4]]), groups=["a"])
+    with pytest.raises(ValueError, match="image_risk"):
+        risk_against_coverage(curve.drop(columns="image_risk"), threshold=None, title="t")
