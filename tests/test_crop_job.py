@@ -23,8 +23,10 @@ KINDS = {
 ELSEWHERE = """
 import importlib.util, json, pathlib, sys
 
-sys.path = [entry for entry in sys.path if not (pathlib.Path(entry) / "bloodcell").is_dir()]
-assert importlib.util.find_spec("bloodcell") is None
+sys.path = [entry for entry in sys.path if not (pathlib.Path(entry) / "bloodcell" / "__init__.py").is_file()]
+sys.path_importer_cache.clear()
+spec = importlib.util.find_spec("bloodcell")
+assert spec is None or spec.origin is None
 
 import mlflow, numpy
 from PIL import Image

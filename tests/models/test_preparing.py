@@ -49,7 +49,5 @@ def test_a_layer_is_made_again_from_its_configuration_and_works_however_it_is_as
     expected = np.asarray(model(layer)(raw))
     made = model(again)
     np.testing.assert_array_equal(made.predict(raw, batch_size=3, verbose=0), expected)
-    # Keras compiles by XLA what it may, and OpenCV it may not.
-    made.compile(loss="mse")
-    np.testing.assert_array_equal(made.predict(raw, verbose=0), expected)
+    assert not again.supports_jit  # or Keras would have XLA compile it on a GPU, which XLA cannot
     assert made(raw[:0]).shape[0] == 0
