@@ -2,20 +2,29 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bloodcell.evaluation.abstaining import risk_coverage, threshold_for_error
 from bloodcell.evaluation.baselines import majority_probabilities
+from bloodcell.evaluation.calibration import calibration_bins
+from bloodcell.evaluation.confidence_plots import reliability, risk_against_coverage
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.gallery import error_gallery
 from bloodcell.evaluation.metrics import classification_report_text, confusion, evaluate, per_class
 from bloodcell.evaluation.photographs import photograph_figures
 from bloodcell.evaluation.plots import confusion_matrix, per_class_bars
 from bloodcell.evaluation.predictions import label_indices, most_confident_errors, predictions_table, probabilities_of
+from bloodcell.evaluation.temperature import fit_temperature, with_temperature
 
 N_ERRORS = 16
+CALIBRATED = ("log_loss", "brier", "ece")
+"""What a temperature changes."""
+MAX_ERROR = 0.05
+"""The share of wrong answers whose threshold is marked in pictures."""
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
@@ -39,6 +48,51 @@ def evaluate_majority(
     probabilities = majority_probabilities(training_labels=training_labels, n_classes=len(classes), n_images=len(table))
     majority = predictions_table(manifest=table, probabilities=probabilities, classes=classes)
     return evaluate_table(majority, classes=classes, label_smoothing=label_smoothing)
+
+
+def temperature_of(table: pd.DataFrame, *, classes: Sequence[str]) -> float:
+    """Return the temperature that suits a table's predictions; see `bloodcell.evaluation.temperature`."""
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    return fit_temperature(labels=labels, probabilities=probabilities, groups=table["group"])
+
+
+def evaluate_calibrated(table: pd.DataFrame, *, classes: Sequence[str], temperature: float) -> dict[str, float]:
+    """Return those metrics of a predictions table that a temperature changes, at that temperature."""
+    probabilities = with_temperature(probabilities_of(table, classes), temperature)
+    figures = evaluate(labels=label_indices(table, classes), probabilities=probabilities, classes=classes)
+    return {name: figures[name] for name in CALIBRATED}
+
+
+def draw_confidence(
+    table: pd.DataFrame, *, classes: Sequence[str], name: str, temperature: float, chosen_on: bool, pictures: Pictures
+) -> None:
+    """Have it drawn how far a model's confidence can be relied on.
+
+    Parameters
+    ----------
+    table
+        A split's predictions.
+    classes
+        The class names, in order.
+    name
+        The split, for titles and file names.
+    temperature
+        As was fitted to validation.
+    chosen_on
+        Whether this is the split that thresholds are chosen on: then one is marked.
+    pictures
+        Draws the pictures.
+    """
+    labels, raw = label_indices(table, classes), probabilities_of(table, classes)
+    calibrated = with_temperature(raw, temperature)
+    before, after = (calibration_bins(labels=labels, probabilities=each) for each in (raw, calibrated))
+    title = f"Confidence on {name}"
+    pictures.draw(f"calibration_{name}", reliability, before, after, temperature=temperature, title=title)
+    of_split: dict[str, Any] = {"labels": labels, "probabilities": calibrated, "groups": table["group"]}
+    threshold = threshold_for_error(**of_split, max_error=MAX_ERROR) if chosen_on else None
+    title = f"Errors against answers on {name}"
+    curve = risk_coverage(**of_split)
+    pictures.draw(f"risk_coverage_{name}", risk_against_coverage, curve, threshold=threshold, title=title)
 
 
 def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:

@@ -16,7 +16,15 @@ from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.predictions import write_predictions
-from bloodcell.evaluation.report import evaluate_majority, evaluate_table, per_class_of, write_report
+from bloodcell.evaluation.report import (
+    draw_confidence,
+    evaluate_calibrated,
+    evaluate_majority,
+    evaluate_table,
+    per_class_of,
+    temperature_of,
+    write_report,
+)
 from bloodcell.files import replacing
 from bloodcell.jobs._images import Prepared
 from bloodcell.tracking.run import TrackedRun
@@ -47,7 +55,8 @@ class Outcome:
     tables
         The predictions of each held-out split, every image once: what the figures are of.
     metrics
-        By split, with intervals, and by ``baseline/<split>`` those of the majority class on the same images.
+        By split, with intervals; by ``baseline/<split>`` those of the majority class on the same images; by
+        ``calibrated/<split>`` those that change at the temperature that suits validation.
     leak
         What is known of leaks in the split.
     folds
@@ -96,6 +105,10 @@ def measure(
         metrics[f"baseline/{split}"] = evaluate_majority(
             table, training_labels=training_labels, classes=images.classes, label_smoothing=label_smoothing
         )
+    temperature = temperature_of(tables["val"], classes=images.classes)
+    for split, table in tables.items():
+        calibrated = evaluate_calibrated(table, classes=images.classes, temperature=temperature)
+        metrics[f"calibrated/{split}"] = {"temperature": temperature} | calibrated
     predictions = pd.concat(tables.values(), ignore_index=True)
     return Outcome(predictions=predictions, tables=tables, metrics=metrics, leak=prepared.leak, views=views or {})
 
@@ -132,6 +145,14 @@ def write_outcome(
             folder=folder,
             pictures=pictures,
             read=(lambda path: read_image(images.root / path)) if with_images else None,
+        )
+        draw_confidence(
+            table,
+            classes=images.classes,
+            name=split,
+            temperature=outcome.metrics[f"calibrated/{split}"]["temperature"],
+            chosen_on=split == "val",
+            pictures=pictures,
         )
 
 
