@@ -1,0 +1,170 @@
+"""Asking kept models, from the command line, from the registry and over HTTP."""
+
+import base64
+import json
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from commands import run
+from conftest import CLASSES
+from mlflow import MlflowClient
+from PIL import Image
+from stores import runs_in
+
+COLUMNS = ["path", "answer", "why", "predicted", "probability", "novelty", *(f"p_{name}" for name in CLASSES)]
+TRAIN = ["data.groups=pattern", "data.groups_pattern='(.+)'", "backbone=morphology", "head=probe"]
+
+
+class Kept(NamedTuple):
+    """A run that kept a model, and images to ask it about."""
+
+    folder: Path
+    run_id: str
+    images: Path
+
+
+@pytest.fixture(scope="module")
+def kept(bccd, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("kept")
+    said = run(["train", f"data.root={bccd}", *TRAIN], cwd=folder)
+    assert said.returncode == 0, said.stderr
+    images = folder / "new images"
+    for name in ("EOSINOPHIL", "NEUTROPHIL"):
+        shutil.copytree(bccd / "TEST" / name, images / name)
+    (images / "broken.jpeg").write_bytes(b"no image")
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, (240, 320, 3), dtype=np.uint8)).save(images / "noise.png")
+    (images / "notes.txt").write_text("not an image by its name")
+    (only,) = runs_in(folder)
+    return Kept(folder, only.info.run_id, images)
+
+
+def predict(kept: Kept, *overrides: str, output: str = "answers.csv") -> pd.DataFrame:
+    words = [f"images='{kept.images}'", f"output={output}", *overrides]
+    said = run(["predict", *words], cwd=kept.folder)
+    assert said.returncode == 0, said.stderr
+    path = kept.folder / output
+    return (
+        pd.read_csv(path, keep_default_na=False, na_values={"probability": [""]})
+        if output.endswith("csv")
+        else pd.read_parquet(path)
+    )
+
+
+@pytest.fixture(scope="module")
+def answers(kept):
+    return predict(kept, f"run={kept.run_id}")
+
+
+def test_every_image_of_a_folder_gets_an_answer_and_none_is_dropped(kept, answers):
+    assert list(answers) == COLUMNS
+    files = sorted(str(path) for path in kept.images.rglob("*") if path.suffix in (".jpeg", ".png"))
+    assert sorted(answers["path"]) == files
+    by_name = answers.set_index(answers["path"].map(lambda path: Path(path).name))
+    assert by_name.loc["broken.jpeg", ["answer", "why", "predicted"]].tolist() == ["cannot be read", "not an image", ""]
+    assert by_name.loc["noise.png", "answer"] == "no blood cell"
+    cells = answers[~answers["answer"].isin(["cannot be read", "no blood cell"])]
+    assert set(cells["answer"]) <= set(CLASSES)
+    assert len(cells) >= 8
+    np.testing.assert_allclose(cells.filter(like="p_").astype(float).sum(axis=1), 1, atol=1e-6)
+    assert (cells["answer"] == cells["predicted"]).all()
+
+
+def test_a_model_that_is_asked_for_few_errors_says_where_it_is_not_sure(kept, answers):
+    unsure = predict(kept, f"run={kept.run_id}", "max_error=0.9", output="unsure.parquet")
+    pd.testing.assert_series_equal(unsure["predicted"], answers["predicted"])
+    said = run(["predict", f"images='{kept.images}'", f"run={kept.run_id}", "max_error=0.001"], cwd=kept.folder)
+    assert said.returncode == 2
+    assert "max_error=0.001: cannot be promised" in said.stderr
+
+
+def test_a_registered_model_gives_the_same_answers_and_shows_its_evidence(kept, answers):
+    said = run(["register", f"run={kept.run_id}", "name=cells", "alias=champion"], cwd=kept.folder)
+    assert said.returncode == 0, said.stderr
+    assert "models:/cells@champion" in said.stdout
+    again = predict(kept, "model=models:/cells@champion", output="again.csv")
+    pd.testing.assert_frame_equal(again, answers)
+    version = MlflowClient().get_model_version_by_alias("cells", "champion")
+    (trained,) = runs_in(kept.folder)
+    assert version.tags["test_accuracy"] == f"{trained.data.metrics['test/accuracy']:.4f}"
+    assert version.tags["leaky"] == "false"
+    assert "photographs" in version.description
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run={run}", "images=nowhere"], "images=nowhere: there is no such file or folder"),
+        (["run=unknown", "images={images}"], "run=unknown: "),
+        (["model=models:/none@best", "images={images}"], "model=models:/none@best: cannot be loaded"),
+        (["images={images}"], "exactly one of run=ID and model=ADDRESS"),
+        (["run={run}", "images={images}", "output=answers.xlsx"], "output=answers.xlsx"),
+        (["run={run}", "images={images}", "max_error=2"], "max_error=2"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_said_in_one_line_and_nothing_is_written(kept, words, said, tmp_path):
+    filled = [word.format(run=kept.run_id, images=f"'{kept.images}'") for word in words]
+    result = run(["predict", *filled, f"tracking.dir='{kept.folder / 'mlruns'}'"], cwd=tmp_path)
+    assert result.returncode == 2
+    (line,) = result.stderr.splitlines()
+    assert said in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_cross_validation_without_a_model_of_its_own_names_a_fold(bccd, tmp_path):
+    assert (
+        run(["train", f"data.root={bccd}", *TRAIN, "split=group_kfold", "split.folds=2"], cwd=tmp_path).returncode == 0
+    )
+    whole, first, _ = runs_in(tmp_path)
+    said = run(["predict", f"run={whole.info.run_id}", f"images='{bccd}'"], cwd=tmp_path)
+    assert said.returncode == 2
+    assert first.info.run_id in said.stderr
+    assert "split.refit=true" in said.stderr
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+def test_mlflow_serves_the_same_answers_over_http_for_images_in_base64(kept, answers):
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    runs_in(kept.folder)  # and with it the store is MLflow's
+    model = mlflow.artifacts.download_artifacts(f"runs:/{kept.run_id}/model", dst_path=str(kept.folder / "served"))
+    command = ["models", "serve", "-m", model, "--env-manager", "local", "-p", str(port), "-w", "1"]
+    server = subprocess.Popen([sys.executable, "-m", "mlflow", *command], cwd=kept.folder)
+    try:
+        contents = [base64.b64encode(Path(path).read_bytes()).decode() for path in answers["path"]]
+        body = json.dumps({"dataframe_split": {"columns": ["image"], "data": [[content] for content in contents]}})
+        served = pd.DataFrame(_ask(f"http://127.0.0.1:{port}", body)["predictions"])
+    finally:
+        server.terminate()
+        server.wait(timeout=30)
+    assert served["answer"].tolist() == answers["answer"].tolist()
+    readable = served["predicted"] != ""
+    for column in COLUMNS[4:]:
+        np.testing.assert_allclose(
+            served.loc[readable, column].astype(float), answers.loc[readable, column].astype(float), atol=1e-6
+        )
+
+
+def _ask(address: str, body: str) -> dict[str, list[dict[str, object]]]:
+    until = time.monotonic() + 120
+    while True:
+        try:
+            with urllib.request.urlopen(f"{address}/ping", timeout=5):
+                break
+        except OSError:
+            assert time.monotonic() < until
+            time.sleep(0.5)
+    request = urllib.request.Request(f"{address}/invocations", body.encode(), {"Content-Type": "application/json"})
+    with urllib.request.urlopen(request, timeout=60) as response:
+        return json.load(response)
