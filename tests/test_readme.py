@@ -5,6 +5,7 @@ import shlex
 
 import pytest
 from commands import REPOSITORY, run, start
+from stores import runs_in
 
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
@@ -18,7 +19,7 @@ FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batc
 def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
     unknown = [command for command in COMMANDS if "uv run bloodcell " not in command and command != "uv run pytest"]
     assert unknown == []
-    assert {job.partition(" ")[0] for job in JOBS} == {"train", "audit", "cache", "groups", "search", "ui"}
+    assert {job.partition(" ")[0] for job in JOBS} == {"train", "audit", "cache", "ensemble", "groups", "search", "ui"}
 
 
 @pytest.mark.slow
@@ -43,6 +44,17 @@ def test_a_command_of_the_readme_on_images_alone_runs(command, bccd, tmp_path):
     said = run([word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(command)], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "photographs" in said.stdout
+
+
+@pytest.mark.slow
+def test_the_ensemble_command_of_the_readme_combines_the_runs_of_the_command_above_it(bccd, tmp_path):
+    (command,) = [job for job in JOBS if job.startswith("ensemble")]
+    words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(JOBS[JOBS.index(command) - 1])]
+    few = ["backbone=morphology,colour_histogram", "split.folds=2"]
+    assert run([*words, *few], cwd=tmp_path).returncode == 0
+    said = run(shlex.split(command.replace("PARENT_RUN_ID", runs_in(tmp_path)[0].info.run_id)), cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "majority class" in said.stdout
 
 
 def test_the_cache_command_of_the_readme_says_what_there_is(tmp_path):

@@ -36,8 +36,8 @@ def join_models(
     Returns
     -------
     keras.Model
-        From raw RGB of any size, uint8, to probabilities (batch, k), float32. It shares the members' weights, and works
-        as in inference whatever it is called with.
+        From raw RGB of any size, uint8, to probabilities (batch, k), float32. It shares the members' weights, and none
+        of them is trained.
 
     Raises
     ------

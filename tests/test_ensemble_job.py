@@ -1,0 +1,246 @@
+"""``bloodcell ensemble`` as a user would run it, on real small runs."""
+
+import json
+import shutil
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from commands import Said, run
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from stores import artifacts_of, runs_in
+
+from bloodcell.data.images import read_image
+from bloodcell.evaluation.predictions import classes_of, probabilities_of
+
+METHODS = ("soft", "weighted", "greedy", "stacking")
+
+
+PROBES = (
+    *("data.root=cells", "data.groups=pattern", "data.groups_pattern='(.+)'"),
+    *("backbone=morphology,colour_histogram", "head=probe"),
+)
+"""Trainings that take no time: what is measured in an image, and a linear head."""
+
+
+class Made(NamedTuple):
+    """A folder with images, a study of cross-validations, two holdouts, and an ensemble by each method."""
+
+    folder: Path
+    study: Run
+    members: list[Run]
+    folds: list[Run]
+    holdouts: list[Run]
+    said: dict[str, Said]
+    ensembles: dict[str, Run]
+
+
+@pytest.fixture(scope="module")
+def made(bccd, tmp_path_factory) -> Made:
+    folder = tmp_path_factory.mktemp("ensembles")
+    shutil.copytree(bccd, folder / "cells")
+    for overrides in (
+        ["split=group_kfold", "split.folds=2"],
+        ["split=group_holdout", "log_model=false", "evaluate_test=false"],
+    ):
+        said = run(["train", "-m", *PROBES, *overrides], cwd=folder)
+        assert said.returncode == 0, said.stderr
+    runs = runs_in(folder)
+    study, holdout_study = (each for each in runs if each.data.tags.get("study"))
+    saids = {
+        method: run(["ensemble", f"study={study.info.run_id}", f"method={method}"], cwd=folder) for method in METHODS
+    }
+    assert [said.stderr for said in saids.values() if said.returncode] == []
+    made_now = [each for each in runs_in(folder) if each.data.tags.get("job") == "ensemble"]
+    return Made(
+        folder,
+        study,
+        members=within(study, runs),
+        folds=[each for each in runs if "fold" in each.data.tags],
+        holdouts=within(holdout_study, runs),
+        said=saids,
+        ensembles={each.data.tags["method"]: each for each in made_now},
+    )
+
+
+def within(parent: Run, runs: list[Run]) -> list[Run]:
+    return [each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent.info.run_id]
+
+
+def predictions(run_: Run, split: str) -> pd.DataFrame:
+    table = pd.read_parquet(artifacts_of(run_) / "predictions.parquet")
+    return table[table["split"] == split].sort_values("path", ignore_index=True)
+
+
+def probabilities(run_: Run, split: str) -> np.ndarray:
+    table = predictions(run_, split)
+    return probabilities_of(table, classes_of(table))
+
+
+def weights(made: Made, method: str) -> np.ndarray:
+    kept = json.loads((artifacts_of(made.ensembles[method]) / "combination.json").read_text())
+    assert kept["members"] == [member.info.run_id for member in made.members]
+    return np.array(kept["weights"])
+
+
+def test_an_ensemble_is_a_run_with_everything_that_a_training_leaves(made):
+    for method, ensemble in made.ensembles.items():
+        assert ensemble.info.status == "FINISHED"
+        assert {"val/accuracy", "test/accuracy", "val/accuracy_low", "test/photograph_accuracy_high"} <= set(
+            ensemble.data.metrics
+        )
+        assert {"baseline/val/accuracy", "baseline/test/accuracy", "cost/train_seconds"} <= set(ensemble.data.metrics)
+        tags = ensemble.data.tags
+        assert tags["members"] == ", ".join(member.info.run_id for member in made.members)
+        assert (tags["method"], tags["leaky"], tags["groups"], tags["job"]) == (method, "false", "pattern", "ensemble")
+        assert tags["data_digest"] == made.members[0].data.tags["data_digest"]
+        for name in (
+            *("predictions.parquet", "manifest.parquet", "metrics.json", "config.yaml", "members.csv"),
+            *("plots/members.png", "plots/confusion_test.png", "plots/errors_val.png", "report/val.txt"),
+        ):
+            assert (artifacts_of(ensemble) / name).is_file()
+        assert "majority class" in made.said[method].stdout
+
+
+def test_the_soft_vote_is_the_mean_of_the_members_on_both_splits(made):
+    for split in ("val", "test"):
+        mean = np.mean([probabilities(member, split) for member in made.members], axis=0)
+        np.testing.assert_allclose(probabilities(made.ensembles["soft"], split), mean, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["weighted", "greedy"])
+def test_test_is_combined_by_the_weights_that_are_stated(made, method):
+    chosen = weights(made, method)
+    assert chosen.sum() == pytest.approx(1)
+    expected = np.tensordot(chosen, [probabilities(member, "test") for member in made.members], axes=1)
+    np.testing.assert_allclose(probabilities(made.ensembles[method], "test"), expected, atol=1e-6)
+    listed = pd.read_csv(artifacts_of(made.ensembles[method]) / "members.csv")
+    np.testing.assert_allclose(listed["weight"][:-1], chosen)
+    assert listed["name"].tolist() == [*(member.info.run_name for member in made.members), "ensemble"]
+    for weight in chosen:
+        assert f"{weight:.2f}" in made.said[method].stdout
+
+
+@pytest.mark.parametrize("method", METHODS[1:])
+def test_validation_is_not_combined_by_the_weights_that_saw_it(made, method):
+    assert "no photograph is combined by weights that saw it" in made.said[method].stdout
+    if method != "stacking":
+        inside = np.tensordot(weights(made, method), [probabilities(each, "val") for each in made.members], axes=1)
+        assert np.abs(probabilities(made.ensembles[method], "val") - inside).max() > 1e-4
+
+
+def test_the_figures_are_those_of_the_predictions(made):
+    for ensemble in made.ensembles.values():
+        for split in ("val", "test"):
+            table = predictions(ensemble, split)
+            classes = np.array(classes_of(table))
+            right = classes[probabilities(ensemble, split).argmax(axis=1)] == table["label"]
+            assert ensemble.data.metrics[f"{split}/accuracy"] == pytest.approx(right.mean())
+    listed = pd.read_csv(artifacts_of(made.ensembles["soft"]) / "members.csv")
+    for name in ("accuracy", "accuracy_low", "photograph_accuracy_high"):
+        expected = [each.data.metrics[f"val/{name}"] for each in (*made.members, made.ensembles["soft"])]
+        assert listed[name].tolist() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("method", ["weighted", "stacking"])
+def test_the_kept_model_says_of_raw_images_what_the_predictions_say(made, method):
+    ensemble = made.ensembles[method]
+    runs_in(made.folder)  # which has MLflow look into this store
+    model = mlflow.tensorflow.load_model(f"runs:/{ensemble.info.run_id}/model")
+    table = predictions(ensemble, "test")
+    images = np.stack([read_image(made.folder / "cells" / path) for path in table["path"]])
+    np.testing.assert_allclose(model.predict(images, verbose=0), probabilities(ensemble, "test"), atol=1e-4)
+    info = mlflow.models.get_model_info(f"runs:/{ensemble.info.run_id}/model")
+    assert info.metadata["classes"] == list(classes_of(table))
+    assert info.flavors["python_function"]["code"] == "code"  # what is measured has layers of bloodcell's own
+
+
+def test_runs_are_named_one_by_one_and_the_test_set_is_left_alone_where_asked(made):
+    ids = ",".join(member.info.run_id for member in made.members)
+    before = runs_in(made.folder)
+    said = run(["ensemble", f"runs=[{ids}]", "evaluate_test=false", "log_model=false"], cwd=made.folder)
+    assert said.returncode == 0, said.stderr
+    (new,) = [each for each in runs_in(made.folder) if each.info.run_id not in {old.info.run_id for old in before}]
+    assert not [name for name in new.data.metrics if "test/" in name]
+    assert predictions(new, "test").empty
+    assert "Load it" not in said.stdout
+    assert new.data.metrics["val/accuracy"] == made.ensembles["soft"].data.metrics["val/accuracy"]
+
+
+def test_an_ensemble_works_without_the_images_and_of_holdouts_and_shows_no_errors_then(made):
+    parent = made.holdouts[0].data.tags["mlflow.parentRunId"]
+    (made.folder / "cells").rename(made.folder / "elsewhere")
+    try:
+        said = run(
+            ["ensemble", f"study={parent}", "evaluate_test=false", "log_model=false", "tracking.run_name=blind"],
+            cwd=made.folder,
+        )
+    finally:
+        (made.folder / "elsewhere").rename(made.folder / "cells")
+    assert said.returncode == 0, said.stderr
+    (blind,) = [each for each in runs_in(made.folder) if each.info.run_name == "blind"]
+    plots = {path.name for path in (artifacts_of(blind) / "plots").iterdir()}
+    assert plots == {"members.png", "confusion_val.png", "per_class_val.png"}
+    mean = np.mean([probabilities(member, "val") for member in made.holdouts], axis=0)
+    np.testing.assert_allclose(probabilities(blind, "val"), mean, atol=1e-6)
+
+
+def refused(made: Made, *overrides: str) -> str:
+    before = {each.info.run_id for each in runs_in(made.folder)}
+    said = run(["ensemble", *overrides], cwd=made.folder)
+    assert said.returncode == 2, said.stdout
+    assert {each.info.run_id for each in runs_in(made.folder)} == before
+    (line,) = said.stderr.splitlines()
+    return line
+
+
+def test_what_cannot_be_combined_is_refused_in_one_line(made):
+    one, other = (member.info.run_id for member in made.members)
+    fold, holdout, ensemble = (each.info.run_id for each in (made.folds[0], made.holdouts[0], made.ensembles["soft"]))
+    study = made.study.info.run_id
+    for overrides, told in (
+        ([], "none is given"),
+        ([f"runs=[{one}]", f"study={study}"], "both are given"),
+        ([f"runs=[{one}]"], "at least two runs"),
+        ([f"runs=[{one},{one}]"], "is given twice"),
+        ([f"runs=[{one},0123abc]"], "runs=0123abc: "),
+        (["study=0123abc"], "study=0123abc: "),
+        ([f"study={one}"], "is one cross-validation, whose runs are its folds"),
+        ([f"study={fold}"], "has no finished run"),
+        ([f"runs=[{one},{fold}]"], "is one fold of a cross-validation; give the whole"),
+        ([f"runs=[{one},{ensemble}]"], "is an ensemble itself; give its members"),
+        ([f"runs=[{one},{study}]"], "has no predictions.parquet"),
+        ([f"runs=[{one},{holdout}]"], "differ in validation: images"),
+        ([f"runs=[{one},{holdout}]", "method=stacking"], "is no cross-validation"),
+        ([f"runs={one}"], "must be a list"),
+        (["method=mean", f"study={study}"], "method=mean: must be"),
+    ):
+        assert told in refused(made, *overrides), overrides
+    assert other in refused(made, f"runs=[{other},{other}]")
+
+
+def test_a_run_that_is_not_finished_is_refused(made):
+    runs_in(made.folder)
+    client = MlflowClient()
+    failed = client.create_run(made.study.info.experiment_id, run_name="failed")
+    client.set_terminated(failed.info.run_id, "FAILED")
+    said = refused(made, f"runs=[{made.members[0].info.run_id},{failed.info.run_id}]")
+    assert f"runs={failed.info.run_id}: is not finished (FAILED)" in said
+    client.delete_run(failed.info.run_id)
+
+
+def test_what_the_runs_did_not_keep_is_not_asked_of_them(made):
+    ids = ",".join(each.info.run_id for each in made.holdouts)
+    assert "has no predictions of test; use evaluate_test=false" in refused(made, f"runs=[{ids}]")
+    assert "kept no model; use log_model=false" in refused(made, f"runs=[{ids}]", "evaluate_test=false")
+
+
+def test_a_folder_without_runs_is_left_as_it_was(tmp_path):
+    said = run(["ensemble", "study=0123abc"], cwd=tmp_path)
+    assert said.returncode == 2
+    assert "tracking.dir=mlruns: holds no runs" in said.stderr
+    assert list(tmp_path.iterdir()) == []
