@@ -336,6 +336,7 @@ class TrainConfig:
     evaluate_test: bool
     log_model: bool
     baselines: tuple[Literal["majority", "colour_histogram", "morphology"], ...]
+    explain: Literal["none", "single", "every"]
 
     @model_validator(mode="after")
     def _folds_are_of_training_images(self) -> "TrainConfig":

@@ -21,6 +21,7 @@ from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.plots import learning_curves
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.files import require_writable
+from bloodcell.jobs._explaining import explain_run, is_explained
 from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._keeping import keep_trained_model
 from bloodcell.jobs._outcome import Outcome, keep_outcome, measure, write_outcome
@@ -244,6 +245,9 @@ def train_fold(
     outcome = measure(tables, views=views, prepared=prepared, label_smoothing=settings.label_smoothing)
     write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
     keep_outcome(tracked, outcome, classes=images.classes)
+    if is_explained(config, learner.classifier, fold=fold, in_short=in_short):
+        pointing = explain_run(learner.classifier.whole, tables["val"], images=images, pictures=pictures)
+        tracked.log_metrics(pointing, prefix="explain")
     features = "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items())
     cost = cost_of(learner, seconds=seconds)
     tracked.tag("features", features)

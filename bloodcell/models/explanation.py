@@ -164,11 +164,11 @@ def _explained(
     explanations: list[Explanation] = []
     for start in range(0, len(photographs), BATCH):
         some = photographs[start : start + BATCH]
-        prepared = [keras.tree.flatten(network.prepare([pixels[np.newaxis]], training=False)) for pixels in some]
+        prepared = [network.prepare([pixels[np.newaxis]]) for pixels in some]
         inputs = [keras.ops.concatenate(parts) for parts in zip(*prepared, strict=True)]
         # A copy, as what preprocesses images for some applications works in place.
-        images = inputs[0] + 0 if network.preprocess is None else network.preprocess(inputs[0], training=False)
-        crossing = keras.tree.flatten((halves.below if halves else network.application)(images, training=False))
+        images = inputs[0] + 0 if network.preprocess is None else network.preprocess(inputs[0])
+        crossing = halves.below([images]) if halves else keras.tree.flatten(network.application(images, training=False))
         looked_at = [crossing[halves.chosen]] if halves else crossing
         with tf.GradientTape() as tape:
             for tensor in looked_at:

@@ -44,16 +44,16 @@ class Network:
     """
 
     crop: CropName
-    prepare: keras.Model
-    preprocess: keras.Model | None
+    prepare: keras.Function
+    preprocess: keras.Function | None
     application: keras.Model
-    head: keras.Model
+    head: keras.Function
     beside: Sequence[int]
     last: keras.layers.Dense
 
     def scores(self, maps: Sequence[Any], inputs: Sequence[Any]) -> Any:
         """Return the logits (batch, n_classes), float32, of feature maps and of what the core takes."""
-        features = self.head([*maps, *(inputs[index] for index in self.beside)], training=False)
+        features = self.head([*maps, *(inputs[index] for index in self.beside)])
         return keras.ops.matmul(keras.ops.cast(features, "float32"), self.last.kernel) + self.last.bias
 
     def halves(self, name: str) -> "Halves":
@@ -79,8 +79,8 @@ class Network:
         above = [output for output in self.application.outputs if id(output) not in map(id, crossing)]
         order = [id(tensor) for tensor in (*crossing, *above)]
         return Halves(
-            below=keras.Model(self.application.inputs, crossing),
-            above=keras.Model(crossing, above) if above else None,
+            below=keras.Function(self.application.inputs, crossing),
+            above=keras.Function(crossing, above) if above else None,
             chosen=order.index(id(chosen)),
             outputs=[order.index(id(output)) for output in self.application.outputs],
         )
@@ -119,14 +119,14 @@ class Halves:
         Which of them are the application's outputs, in order.
     """
 
-    below: keras.Model
-    above: keras.Model | None
+    below: keras.Function
+    above: keras.Function | None
     chosen: int
     outputs: Sequence[int]
 
     def maps(self, crossing: Sequence[Any]) -> list[Any]:
         """Return the application's outputs of what crosses the cut."""
-        above = [] if self.above is None else keras.tree.flatten(self.above(_single(crossing), training=False))
+        above = [] if self.above is None else self.above(list(crossing))
         known = [*crossing, *above]
         return [known[index] for index in self.outputs]
 
@@ -157,10 +157,10 @@ def _network(whole: keras.Model, core: keras.Model) -> Network | None:
     ids = [id(tensor) for tensor in core.inputs]
     return Network(
         crop=crops[0].crop if crops else "none",
-        prepare=keras.Model(whole.inputs, list(prepared)),
-        preprocess=None if images is resized else keras.Model(resized, images),
+        prepare=keras.Function(whole.inputs, list(prepared)),
+        preprocess=None if images is resized else keras.Function(resized, images),
         application=application,
-        head=keras.Model([*maps, *inputs], features),
+        head=keras.Function([*maps, *inputs], features),
         beside=[ids.index(id(tensor)) for tensor in inputs],
         last=last,
     )
@@ -195,10 +195,6 @@ def _is_map(operation: Any) -> bool:
     if isinstance(operation, keras.layers.InputLayer | keras.layers.ZeroPadding2D):
         return False
     return not isinstance(operation.output, list) and len(operation.output.shape) == 4
-
-
-def _single(tensors: Sequence[Any]) -> Any:
-    return tensors[0] if len(tensors) == 1 else list(tensors)
 
 
 def _model_named(model: keras.Model, name: str) -> keras.Model | None:
