@@ -43,3 +43,9 @@ def test_a_real_photograph_has_one_cell_and_its_copies_have_it_too():
         assert find_cell(photograph).found
         there = find_cell(copy(photograph, np.random.default_rng(1), shift=0, shear=0))
         assert there.area == pytest.approx(find_cell(photograph).area, rel=0.25)
+
+
+def test_how_an_image_lies_in_memory_changes_nothing():
+    pixels = smear((200, 150, 25))
+    turned = np.asfortranarray(pixels)
+    assert find_cell(turned).area == find_cell(pixels).area
