@@ -44,17 +44,16 @@ def measured_images(files: Sequence[Path], sha256s: Sequence[str], kinds: Sequen
     """
     if set(kinds) <= {"majority"}:
         return np.zeros((len(files), n_columns(kinds)), np.float32)
-    return columns(measure_images(files, sha256s), kinds)
+    return _columns(measure_images(files, sha256s), kinds)
 
 
 def measured_in(pixels: NDArray[np.uint8], kinds: Sequence[Kind]) -> NDArray[np.float32]:
     """Measure one image, RGB, shape (height, width, 3), uint8; return a row of `measured_images`, shape (k,)."""
-    (row,) = columns(measures_of(measure(pixels)[None]), kinds)
+    (row,) = _columns(measures_of(measure(pixels)[None]), kinds)
     return np.asarray(row)
 
 
-def columns(measures: Measures, kinds: Sequence[Kind]) -> NDArray[np.float32]:
-    """Return what kinds take of measures, in this order, shape (n, k), float32."""
+def _columns(measures: Measures, kinds: Sequence[Kind]) -> NDArray[np.float32]:
     parts = {
         "majority": np.zeros((len(measures.counts), 1), np.float32),
         "colour_histogram": measures.cells[:, :N_CHROMATICITY],

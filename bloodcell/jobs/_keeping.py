@@ -13,8 +13,8 @@ from PIL import Image
 import bloodcell
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.measured import measured_images
-from bloodcell.data.novelty import KINDS, Novelty, fit_novelty
+from bloodcell.data.measures import measure_images
+from bloodcell.data.novelty import PER_PHOTOGRAPH, Novelty, compared, fit_novelty
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.temperature import fit_temperature
 from bloodcell.serving.answering import Answering
@@ -24,8 +24,6 @@ EXAMPLE_SIDE = 96
 PACKAGES = ("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "opencv-python-headless")
 """What a model needs where bloodcell's code comes with it."""
 PACKAGES_OF_BLOODCELL = ("pydantic", "rich", "filelock")
-IMAGES_OF_A_PHOTOGRAPH = 8
-"""Of the training images of one photograph as many are looked at to know what images look like."""
 
 
 def keep_model(
@@ -65,14 +63,14 @@ def keep_model(
 
 def keep_trained_model(tracked: TrackedRun, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
     """Keep a model that was trained on a set's training images; see `keep_model`."""
-    train = images.part("train").sort_values("sha256").groupby("group").head(IMAGES_OF_A_PHOTOGRAPH)
-    measured = measured_images(images.files(train), train["sha256"].tolist(), KINDS)
+    train = images.part("train").sort_values("sha256").groupby("group").head(PER_PHOTOGRAPH)
+    measures = measure_images(images.files(train), train["sha256"].tolist())
     return keep_model(
         tracked,
         model,
         classes=images.classes,
         held_out=held_out,
-        novelty=fit_novelty(measured, groups=train["group"].to_numpy()),
+        novelty=fit_novelty(compared(measures), train["group"].to_numpy(str), found=measures.found),
         example=_example(read_image(images.files(train)[0])),
     )
 

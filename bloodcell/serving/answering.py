@@ -10,10 +10,8 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.data.images import UnreadableImage, decode_image
-from bloodcell.data.measured import columns
 from bloodcell.data.measures import measure, measures_of
-from bloodcell.data.novelty import KINDS as NOVELTY_KINDS
-from bloodcell.data.novelty import Novelty, load_novelty
+from bloodcell.data.novelty import Novelty, compared, load_novelty
 from bloodcell.errors import UserError
 from bloodcell.evaluation.abstaining import threshold_for_error
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
@@ -171,10 +169,10 @@ def _least_probability(answering: Answering, max_error: float) -> float:
 def _looked_at(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:
     """Return how far an image is from those of training, 1 where that begins to be too far, and why it is no cell."""
     measures = measures_of(measure(pixels)[None])
-    distance = float(novelty.distance(columns(measures, NOVELTY_KINDS))[0]) / novelty.threshold
-    if not measures.found[0]:
-        return distance, "no nucleus is found"
-    return distance, "unlike the images of training" if distance > 1 else ""
+    distance = float(novelty.distance(compared(measures))[0]) / novelty.threshold
+    if not novelty.no_cell(measures)[0]:
+        return distance, ""
+    return distance, "unlike the images of training" if measures.found[0] else "no nucleus is found"
 
 
 def _probabilities(model: Any, images: Sequence[Pixels], n_classes: int) -> NDArray[np.float32]:
