@@ -362,6 +362,16 @@ class TrainConfig:
         return self
 
     @model_validator(mode="after")
+    def _can_be_solved(self) -> "TrainConfig":
+        smoothing = self.hyperparameters.label_smoothing
+        if self.head.solver == "lbfgs" and smoothing:
+            raise ValueError(
+                f"hyperparameters.label_smoothing={smoothing:g}: a head is solved for the labels as they are; use 0 "
+                "and head.l2, or head.solver=gradient"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _fits_the_backbone(self) -> "TrainConfig":
         if self.backbone.name not in MEASURED:
             return self
