@@ -191,6 +191,15 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
             "debug.overfit_images=16: validates on the training images, so there are no folds to make; leave it out, "
             "or split=group_kfold",
         ),
+        (
+            ["hyperparameters.cutmix=1"],
+            "hyperparameters.cutmix=1: stored features have no pixels to cut; use features=on_the_fly, or "
+            "hyperparameters.mixup",
+        ),
+        (
+            ["hyperparameters.cutmix=1", "features=on_the_fly", "backbone=morphology"],
+            "hyperparameters.cutmix: backbone=morphology is given no pixels to cut; leave it out",
+        ),
         (["split=group_kfold", "split.folds=1"], "split.folds=1: must be greater than or equal to 2"),
         (["backbone"], "backbone: no value; write backbone=VALUE"),
         (

@@ -231,6 +231,41 @@ def copies(bccd, tmp_path_factory):
 BY_NAME = "data.groups_pattern='/([A-Z]+-[a-z0-9]+)-'"
 
 
+@pytest.fixture(scope="module")
+def turned(finished, workplace, bccd):
+    """The same training, its held-out images seen in four views."""
+    said = run(["train", *small(bccd), *FINE_TUNED, "views_at_test=flips"], cwd=workplace)
+    assert said.returncode == 0, said.stderr
+    newest = runs_in(workplace)[-1]
+    return Done(newest, artifacts_of(newest), said.stdout, said.stderr)
+
+
+def test_views_of_held_out_images_are_measured_beside_the_images_as_they_are(first, turned):
+    metrics = turned.run.data.metrics
+    assert {name: metrics[name] for name in metrics if name.startswith(("val/", "test/"))} == {
+        name: value for name, value in first.run.data.metrics.items() if name.startswith(("val/", "test/"))
+    }
+    of_views = {name.removeprefix("val_views/") for name in metrics if name.startswith("val_views/")}
+    assert {"accuracy", "accuracy_low", "photograph_accuracy", "photograph_accuracy_high", "log_loss"} <= of_views
+    assert metrics["test_views/log_loss"] != metrics["test/log_loss"]
+    assert not any("views" in name for name in first.run.data.metrics)
+
+
+def test_predictions_from_several_views_are_kept_in_a_table_of_their_own(first, turned):
+    plain, mean = (pd.read_parquet(turned.artifacts / f"predictions{name}.parquet") for name in ("", "_views"))
+    pd.testing.assert_frame_equal(plain, pd.read_parquet(first.artifacts / "predictions.parquet"))
+    assert not (first.artifacts / "predictions_views.parquet").exists()
+    pd.testing.assert_frame_equal(mean.iloc[:, :5], plain.iloc[:, :5])
+    probabilities = mean.filter(like="p_")
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
+    assert not np.allclose(probabilities, plain.filter(like="p_"), atol=1e-4)
+
+
+def test_the_table_of_figures_shows_the_mean_of_views(turned):
+    assert turned.stdout.count("mean of views") == 3
+    assert all(len(line) <= 80 for line in turned.stdout.splitlines() if line.startswith(("│", "┃")))
+
+
 def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts(copies, tmp_path):
     said = run(["train", *small(copies), BY_NAME], cwd=tmp_path)
     assert said.returncode == 2

@@ -42,6 +42,7 @@ SHOWN = {
     "brier": "Brier score",
     "ece": "expected calibration error",
 }
+SHOWN_OF_VIEWS = ("accuracy", "photograph_accuracy", "log_loss")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,23 +213,27 @@ def figures_table(outcome: Outcome, *, title: str) -> Table:
     splits = list(outcome.tables)
     names = {"val": "validation", "test": "test"}
     headings = [f"{names[split]}{leak.mark(split)}" for split in splits]
-    headings += [f"{names[split]}{leak.mark(split)},\nmean of views" for split in outcome.views]
-    measured = [*splits, *(_of_views(split) for split in outcome.views)]
     for heading in (*headings, f"majority class\non {names[splits[-1]]}"):
         table.add_column(heading, justify="right")
-    columns = [outcome.metrics[part] for part in (*measured, f"baseline/{splits[-1]}")]
+    columns = [outcome.metrics[part] for part in (*splits, f"baseline/{splits[-1]}")]
     for name, label in SHOWN.items():
         table.add_row(label, *(f"{column[name]:.3f}" for column in columns))
-        if f"{name}_low" in outcome.metrics["val"]:
-            ends = (_interval(outcome.metrics[part], name) for part in measured)
-            table.add_row("  95 % interval", *ends, "")
+        _add_interval(table, name, [outcome.metrics[split] for split in splits])
+        if outcome.views and name in SHOWN_OF_VIEWS:
+            seen = [outcome.metrics[_of_views(split)] for split in splits]
+            table.add_row("  mean of views", *(f"{column[name]:.3f}" for column in seen), "")
+            _add_interval(table, name, seen)
     if FOLD_MEAN in outcome.metrics["val"]:
         mean, deviation = (outcome.metrics["val"][name] for name in (FOLD_MEAN, FOLD_STD))
-        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", *[""] * len(measured))
-    held_out = (*splits, *outcome.views, splits[-1])
-    table.add_row("images", *(str(len(outcome.tables[split])) for split in held_out))
+        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", *[""] * len(splits))
+    table.add_row("images", *(str(len(outcome.tables[split])) for split in (*splits, splits[-1])))
     table.add_row("photographs", *(f"{column['photographs']:.0f}" for column in columns))
     return table
+
+
+def _add_interval(table: Table, name: str, columns: Sequence[Mapping[str, float]]) -> None:
+    if f"{name}_low" in columns[0]:
+        table.add_row("  95 % interval", *(_interval(column, name) for column in columns), "")
 
 
 def _left_out(prepared: Prepared) -> list[str]:

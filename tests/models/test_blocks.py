@@ -2,7 +2,7 @@ import keras
 import pytest
 
 from bloodcell.errors import UserError
-from bloodcell.models.blocks import blocks, boundary_at_block, boundary_at_fraction, boundary_at_layer
+from bloodcell.models.blocks import blocks, boundary_at_block, boundary_at_fraction, boundary_at_layer, depths
 
 
 def named(*names: str) -> keras.Model:
@@ -89,3 +89,16 @@ def test_a_fraction_counts_layers_that_have_weights():
     tensor = keras.layers.ReLU()(keras.layers.Dense(4, name="upper")(tensor))
     model = keras.Model(image, keras.layers.ReLU()(keras.layers.ReLU()(tensor)))
     assert model.layers[boundary_at_fraction(model, 0.5)].name == "upper"
+
+
+def test_depths_count_the_blocks_above_from_the_top_block_down(mobilenet):
+    depth = {layer.name: found for layer, found in zip(mobilenet.layers, depths(mobilenet), strict=True)}
+    assert [depth[name] for name in ("out_relu", "Conv_1", "block_16_project", "block_16_expand")] == [0] * 4
+    assert [depth[name] for name in ("block_15_add", "block_14_expand", "block_1_expand")] == [1, 2, 15]
+    assert depth["expanded_conv_project"] == depth["Conv1"] == 16
+
+
+def test_without_named_blocks_nothing_is_deep():
+    image = keras.Input((8, 8, 3))
+    plain = keras.Model(image, keras.layers.Conv2D(2, 3, name="only")(image))
+    assert depths(plain) == [0, 0]

@@ -101,7 +101,7 @@ def test_a_factor_scales_a_variables_steps_and_its_weight_decay(name, weight_dec
         for gradient in (0.3, -0.1, 2.0):
             for weight in weights:
                 weight.assign(np.ones(3))
-            optimizer.apply([keras.ops.full(3, gradient)] * 2, weights)
+            optimizer.apply([keras.ops.full((3,), gradient)] * 2, weights)
             steps.append([float(weight.numpy()[0]) - one for weight, one in zip(weights, before, strict=True)])
         return np.array(steps)
 

@@ -258,14 +258,16 @@ def copied(data) -> tiny.Data:
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 def test_sampled_by_photographs_all_classes_count_the_same(fit, copied, class_weights):
     classifier = tiny.classifier()
-    stage = tiny.head(60, tiny.NOTHING)
+    head = classifier.head.stack[-1]
+    head.kernel.assign(head.kernel * 10)  # or all images' losses would be nearly the same
+    stage = tiny.head(20, tiny.NOTHING)
     history = fit(
         classifier, stage, optimizer="sgd", on=copied, sampling="photographs", class_weights=class_weights
     ).history
     losses = cross_entropy(probabilities(classifier, copied.train), copied.train)
-    by_class = [losses[copied.train.labels == label].mean() for label in (0, 1, 3)]
-    assert history["train_loss"].mean() == pytest.approx(np.mean(by_class), rel=0.01)
-    assert losses.mean() != pytest.approx(np.mean(by_class), rel=0.01)
+    expected = np.average(losses, weights=photograph_weights(copied.train.labels, copied.train.groups))
+    assert history["train_loss"].mean() == pytest.approx(expected, rel=0.01)
+    assert losses.mean() != pytest.approx(expected, rel=0.02)
 
 
 def test_a_solved_head_weighs_photographs_as_sampling_would(copied, tmp_path):
@@ -303,7 +305,7 @@ def test_mixed_training_is_the_same_again_and_another_than_unmixed(fit):
 
     mixed = loss(mixup=0.5)
     assert mixed == loss(mixup=0.5)
-    assert mixed != pytest.approx(loss(), rel=1e-3)
+    assert mixed != pytest.approx(loss(), rel=1e-5)
 
 
 def test_images_can_be_mixed_by_rectangles_on_the_fly(data, tmp_path):
@@ -325,13 +327,13 @@ def test_averaged_weights_are_validated_kept_and_what_a_training_ends_with(fit, 
     history = fit(
         classifier, tiny.head(3, 0.3), weight_averaging=0.8, restore_best=restore_best, optimizer="sgd"
     ).history
-    keras.utils.set_random_seed(0)
-    plain = fit(tiny.classifier(), tiny.head(3, 0.3), restore_best=restore_best, optimizer="sgd").history
-    assert history["val_loss"].tolist() != pytest.approx(plain["val_loss"].tolist(), rel=1e-3)
     expected = history["val_loss"].min() if restore_best else history["val_loss"].iloc[-1]
     assert val_loss(classifier, data) == pytest.approx(expected, rel=1e-4)
     classifier.trained_part(None).load_weights(tmp_path / "last.weights.h5")
     assert val_loss(classifier, data) == pytest.approx(history["val_loss"].iloc[-1], rel=1e-4)
+    keras.utils.set_random_seed(0)
+    plain = fit(tiny.classifier(), tiny.head(3, 0.3), restore_best=restore_best, optimizer="sgd").history
+    assert history["val_loss"].tolist() != pytest.approx(plain["val_loss"].tolist(), rel=1e-5)
 
 
 def test_averaging_does_not_change_how_weights_are_trained(fit):
