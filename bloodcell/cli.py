@@ -130,8 +130,13 @@ def with_home(word: str) -> str:
     return f"{key}={Path(value).expanduser()}" if equals and re.match(r"~[\w-]*(/|$)", value) else word
 
 
+SWITCHES = {"predict": {"--explain": "explain=true"}}
+"""Flags of jobs that stand for a setting."""
+
+
 def with_flags_last(job: str, arguments: Sequence[str]) -> list[str]:
     """Put overrides before flags, because Hydra's parser does not take them in any order, and check the flags."""
+    arguments = [SWITCHES.get(job, {}).get(word, word) for word in arguments]
     from hydra._internal.utils import get_args_parser
 
     parser: argparse.ArgumentParser = get_args_parser()

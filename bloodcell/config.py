@@ -541,6 +541,7 @@ class PredictConfig:
     model: NonEmpty | None
     max_error: Fraction | None
     output: Annotated[str, Field(pattern=r"\.(csv|parquet)$")] | None
+    explain: bool
     tracking: TrackingConfig
 
     @model_validator(mode="after")

@@ -57,7 +57,7 @@ class Explained:
     heats
         One or several.
     label, predicted
-        Its class, and what it is taken for.
+        Its class, None where nobody said it, and what it is taken for.
     probability
         Of what it is taken for, in [0, 1].
     name
@@ -67,7 +67,7 @@ class Explained:
     pixels: NDArray[np.uint8]
     nucleus: NDArray[np.bool_] | None
     heats: Sequence[Heat]
-    label: str
+    label: str | None
     predicted: str
     probability: float
     name: str
@@ -160,7 +160,7 @@ def heat_over(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[n
 
 
 def _draw(panels: Sequence[Axes], each: Explained) -> None:
-    right = each.label == each.predicted
+    right = each.label in (None, each.predicted)
     _picture(panels[0], each.pixels, edge=INK if right else VERMILION)
     for axes, heat in zip(panels[1:], each.heats, strict=True):
         _picture(axes, heat_over(each.pixels, heat.heat), edge=INK)
@@ -180,7 +180,7 @@ def _draw(panels: Sequence[Axes], each: Explained) -> None:
 
 def _caption(each: Explained) -> str:
     taken = "told right" if each.label == each.predicted else f"taken for {each.predicted}"
-    lines = (each.label, taken, f"{each.probability:.1%} sure", each.name)
+    lines = (*([] if each.label is None else [each.label]), taken, f"{each.probability:.1%} sure", each.name)
     return "\n".join(fold(line, inches=TEXT_WIDTH, size=TEXT_SIZE) for line in lines)
 
 

@@ -3,7 +3,7 @@
 For example, a run's model for a folder of images, and a registered one that may say that it is not sure:
 
   bloodcell predict run=ID images=~/new-cells
-  bloodcell predict model=models:/bloodcell@best images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet
+  bloodcell predict model=models:/bloodcell@best images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet --explain
 
 Each image gets an answer: a class, "not sure", "no blood cell" or "cannot be read".
 """
@@ -11,6 +11,7 @@ Each image gets an answer: a class, "not sure", "no blood cell" or "cannot be re
 import os
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from mlflow.exceptions import MlflowException
@@ -19,9 +20,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.config import PredictConfig
-from bloodcell.data.images import SUFFIXES, UnreadableImage, read_file
+from bloodcell.data.images import SUFFIXES, UnreadableImage, decode_image, read_file
 from bloodcell.errors import UserError
+from bloodcell.evaluation.drawing import save_figure
+from bloodcell.evaluation.explanation_plots import Explained, Heat, explanation_gallery
+from bloodcell.evaluation.pointing import nucleus_in
 from bloodcell.files import replacing, require_writable
+from bloodcell.models.explanation import explain
 from bloodcell.progress import track
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
 from bloodcell.tracking.kept import existing_store, finished_run, load_served, model_of
@@ -42,13 +47,19 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
     files = image_files([config.images] if isinstance(config.images, str) else config.images)
     output = Path(config.output or output_dir / "answers.csv").expanduser()
     _require_writable(output)
-    table = ask(config, files)
+    model = _model(config)
+    table = ask(model, files, max_error=config.max_error)
     with replacing(output) as partial:
         if output.suffix == ".csv":
             table.to_csv(partial, index=False)
         else:
             table.to_parquet(partial, index=False)
-    _show(table, output)
+    _show(table)
+    print(f"Written to  {output}")
+    if config.explain:
+        folder = output.with_name(f"{output.stem}_explained")
+        draw_explanations(model.get_raw_model(), table, folder=folder)
+        print(f"Explained   {folder / 'plots'}")
 
 
 def image_files(places: Sequence[str]) -> list[Path]:
@@ -74,15 +85,27 @@ def image_files(places: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def ask(config: PredictConfig, files: Sequence[Path]) -> pd.DataFrame:
-    """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``."""
+def _model(config: PredictConfig) -> Any:
     store = existing_store(config.tracking)
-    if config.run is not None:
-        address = model_of(finished_run(config.run, store, setting="run"), setting="run")
-        model = load_served(address, setting=f"run={config.run}")
-    else:
-        model = load_served(str(config.model), setting=f"model={config.model}")
-    params = {MAX_ERROR: NO_LIMIT if config.max_error is None else config.max_error}
+    if config.run is None:
+        return load_served(str(config.model), setting=f"model={config.model}")
+    run = finished_run(config.run, store, setting="run")
+    return load_served(model_of(run, setting="run"), setting=f"run={config.run}")
+
+
+def ask(model: Any, files: Sequence[Path], *, max_error: float | None = None) -> pd.DataFrame:
+    """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``.
+
+    Parameters
+    ----------
+    model
+        As `bloodcell.tracking.kept.load_served` loads it.
+    files
+        The images.
+    max_error
+        As there.
+    """
+    params = {MAX_ERROR: NO_LIMIT if max_error is None else max_error}
     parts: list[pd.DataFrame] = []
     starts = range(0, len(files), AT_ONCE)
     for start in track(starts, "asking", total=len(starts)):
@@ -119,7 +142,38 @@ def _require_writable(output: Path) -> None:
         raise UserError(f"output={output}: cannot be written ({error.strerror}); give another file") from error
 
 
-def _show(table: pd.DataFrame, output: Path) -> None:
+def draw_explanations(model: Any, table: pd.DataFrame, *, folder: Path) -> None:
+    """Draw for each image that could be read where a model looks for the class that it takes it for.
+
+    Parameters
+    ----------
+    model
+        The Keras model.
+    table
+        Of `ask`.
+    folder
+        Where a picture ``plots/NUMBER-NAME.png`` is written for each row, its number from 1.
+    """
+    for number, row in enumerate(track(table.to_dict("records"), "explaining", total=len(table)), start=1):
+        if not row["predicted"]:
+            continue
+        path = Path(row["path"])
+        pixels = decode_image(read_file(path))
+        explanation = explain(model, pixels)
+        explained = Explained(
+            pixels=pixels,
+            nucleus=nucleus_in(pixels),
+            heats=[Heat(name=explanation.method, heat=explanation.heat)],
+            label=None,
+            predicted=row["predicted"],
+            probability=row["probability"],
+            name=path.name,
+        )
+        title = row["answer"] if not row["why"] else f"{row['answer']}: {row['why']}"
+        save_figure(explanation_gallery([explained], title=title), folder, f"{number}-{path.stem}")
+
+
+def _show(table: pd.DataFrame) -> None:
     console = Console(highlight=False, soft_wrap=True)
     drawn = Table(title="What the images show", title_justify="left")
     for heading, justify in (("image", "left"), ("answer", "left"), ("most probable", "left"), ("why", "left")):
@@ -132,4 +186,3 @@ def _show(table: pd.DataFrame, output: Path) -> None:
         console.print(f"and {len(table) - SHOWN} more.")
     counts = ", ".join(f"{name} {count}" for name, count in table["answer"].value_counts().items())
     console.print(f"{len(table)} images: {counts}", markup=False)
-    console.print(f"Written to  {output}", markup=False)

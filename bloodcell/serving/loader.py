@@ -50,6 +50,10 @@ class ServedModel:
         except UserError as error:  # what the asker can mend is answered with 400
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
+    def get_raw_model(self) -> Any:
+        """Return the Keras model: what MLflow's ``get_raw_model`` gives."""
+        return self.model
+
 
 def _load_pyfunc(path: str) -> ServedModel:  # MLflow's name for it
     import mlflow.tensorflow
