@@ -65,7 +65,7 @@ def reliability(before: pd.DataFrame, after: pd.DataFrame, *, temperature: float
         _require(bins, BIN_COLUMNS)
         if not bins["images"].sum():
             raise ValueError("the bins have no image to draw")
-    figure = new_figure(title=title, width=9.4, height=5.6)
+    figure = new_figure(title=title, width=9.4, height=5.8)
     panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.2, 1))
     names = ("As the model says", f"At temperature {temperature:.2f}")
     for column, (bins, name) in enumerate(zip((before, after), names, strict=True)):
@@ -74,7 +74,7 @@ def reliability(before: pd.DataFrame, after: pd.DataFrame, *, temperature: float
         _counts(lower, bins)
     panels[0, 0].set_ylabel("Accuracy", fontsize=TEXT_SIZE, color=INK)
     panels[1, 0].set_ylabel("Images", fontsize=TEXT_SIZE, color=INK)
-    _legend(panels[0, 0], pale=any(bool(bins["images"].between(1, SHAKY - 1).any()) for bins in (before, after)))
+    _legend(figure, pale=any(bool(bins["images"].between(1, SHAKY - 1).any()) for bins in (before, after)))
     panels[1, 0].set_ylim(0, 1.3 * max(int(before["images"].max()), int(after["images"].max())))
     return finish(figure)
 
@@ -153,15 +153,22 @@ def _diagram(axes: Axes, bins: pd.DataFrame, *, name: str) -> None:
     axes.set_title(heading, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
 
 
-def _legend(axes: Axes, *, pale: bool) -> None:
+def _legend(figure: Figure, *, pale: bool) -> None:
     handles = [
-        Patch(facecolor=BLUE, label="How often right"),
-        Patch(facecolor=ORANGE, alpha=0.8, label="By how much surer than right"),
-        Patch(facecolor=SKY, alpha=0.8, label="By how much less sure than right"),
+        Patch(facecolor=BLUE, label="Sure and right"),
+        Patch(facecolor=ORANGE, alpha=0.8, label="Sure, but not right"),
+        Patch(facecolor=SKY, alpha=0.8, label="Right, but not sure"),
         Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="As sure as right"),
-        *([Patch(facecolor=BLUE, alpha=0.35, label=f"Pale: fewer than {SHAKY} images")] if pale else []),
+        *([Patch(facecolor=BLUE, alpha=0.35, label=f"Fewer than {SHAKY} images")] if pale else []),
     ]
-    axes.legend(handles=handles, fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="upper left")
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=len(handles),
+        fontsize=SMALL_SIZE,
+        frameon=False,
+        handlelength=1.6,
+    )
 
 
 def _counts(axes: Axes, bins: pd.DataFrame) -> None:
