@@ -17,13 +17,15 @@ from bloodcell.data.working import at_working_size
 
 CropName = Literal["none", "nucleus"]
 
-CROP_VERSION = 1
+CROP_VERSION = 2
 """Counted up when the same image would be cropped otherwise; caches of anything made of crops are keyed by it."""
 
 RADII = 1.9
 """Half a crop's side over the radius of a disc of the nucleus's area: the cytoplasm, and little around the cell."""
-LIMITS = (30.0, 120.0)
-"""Half a crop's side in pixels at the working size: no less than a lymphocyte takes, nor more than an image has."""
+LIMITS = (16.0, 160.0)
+"""Half a crop's side in pixels at the working size: fields of many small cells, and images that one cell fills."""
+LEAST_AT_BORDER = 30.0
+"""The same where a part of the nucleus is missing, and the cell is larger than it seems: what a lymphocyte takes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,7 +86,8 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
         side = max(height, width)
         return Crop(pixels=lit, found=False, count=0, at_border=False, left=0, top=0, side=side)
     scale = width / small.shape[1]
-    half = round(scale * float(np.clip(RADII * (cell.area / np.pi) ** 0.5, *LIMITS)))
+    least = LEAST_AT_BORDER if cell.at_border else LIMITS[0]
+    half = round(scale * float(np.clip(RADII * (cell.area / np.pi) ** 0.5, least, LIMITS[1])))
     left, top = (round(scale * centre) - half for centre in cell.centre)
     side = 2 * half + 1
     return Crop(

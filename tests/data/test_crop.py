@@ -5,7 +5,7 @@ from conftest import CLASSES
 from data.photographs import copy, photographs
 
 from bloodcell.data.cells import find_cell
-from bloodcell.data.crop import LIMITS, RADII, Crop, crop, crop_recipe, crop_to_nucleus
+from bloodcell.data.crop import LEAST_AT_BORDER, LIMITS, RADII, Crop, crop, crop_recipe, crop_to_nucleus
 from bloodcell.data.images import read_image
 from bloodcell.data.measures import WHITE
 from bloodcell.data.working import at_working_size
@@ -50,9 +50,15 @@ def test_a_square_lies_around_the_nucleus_and_its_size_is_by_the_nucleus():
     assert larger.side == pytest.approx(2 * made.side, rel=0.06)
 
 
-@pytest.mark.parametrize(("radius", "limit"), [(9, LIMITS[0]), (110, LIMITS[1])])
+@pytest.mark.parametrize(("radius", "limit"), [(6, LIMITS[0]), (110, LIMITS[1])])
 def test_a_square_is_neither_smaller_nor_larger_than_its_limits(radius, limit):
     assert crop_to_nucleus(smear((160, 120, radius))).side == 2 * round(limit) + 1
+
+
+def test_of_a_cell_that_is_cut_more_is_kept_than_what_is_left_of_it_asks_for():
+    made = crop_to_nucleus(smear((0, 120, 9)))
+    assert made.at_border
+    assert made.side == 2 * round(LEAST_AT_BORDER) + 1
 
 
 def test_of_two_cells_the_larger_is_taken_and_both_are_counted():
