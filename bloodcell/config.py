@@ -199,6 +199,7 @@ class EarlyStoppingConfig:
     """When a stage ends before its last epoch; ``patience: null`` never does."""
 
     monitor: Literal["val_loss", "val_accuracy"]
+    counts: Literal["images", "photographs"]
     patience: Annotated[int, Field(ge=1)] | None
     restore_best: bool
 

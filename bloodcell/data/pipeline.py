@@ -257,6 +257,24 @@ def unreadable(error: tf.errors.OpError) -> str | None:
     return rest.splitlines()[0] if found else None
 
 
+def weighed(batches: Dataset, weights: NDArray[np.float64] | None, *, batch_size: int) -> Dataset:
+    """Put to examples what each counts, as Keras takes it.
+
+    Parameters
+    ----------
+    batches
+        Pairs of inputs and labels.
+    weights
+        Shape (n,), in the order of the examples; None: nothing is done.
+    batch_size
+        Examples a batch; the last may have fewer.
+    """
+    if weights is None:
+        return batches
+    each = tf.data.Dataset.from_tensor_slices(weights.astype(np.float32)).batch(batch_size)
+    return settled(tf.data.Dataset.zip(batches, each).map(lambda batch, weight: (*batch, weight)))
+
+
 def settled(dataset: Dataset) -> Dataset:
     """Keep TensorFlow from looking for better settings of a pipeline while it runs.
 

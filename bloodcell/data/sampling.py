@@ -34,6 +34,11 @@ def photograph_weights(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> 
     return np.asarray(len(labels) * share[photograph.ravel()], np.float64)
 
 
+def once_each(groups: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Weigh images so that every photograph weighs the same, whatever its class; see `photograph_weights`."""
+    return photograph_weights(np.zeros(len(groups), np.int64), groups)
+
+
 def draw_photographs(
     labels: NDArray[np.int64], groups: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:

@@ -22,6 +22,7 @@ from bloodcell.data.pipeline import (
     photograph_order,
     settled,
     training_batches,
+    weighed,
 )
 from bloodcell.data.sampling import Sampling
 from bloodcell.data.turns import Turns
@@ -52,7 +53,7 @@ class Feed:
     training
         Batches of all epochs, and one-hot labels (batch, n_classes), float32.
     validation
-        The same, every image once, in order.
+        The same, every image once, in order, and where images count differently what each counts (batch,), float32.
     said
         Where the model's input comes from, for people.
     steps_per_execution
@@ -145,6 +146,7 @@ def stage_feed(
     sampling: Sampling = "images",
     mixup: float = 0.0,
     cutmix: float = 0.0,
+    val_weights: NDArray[np.float64] | None = None,
 ) -> Feed:
     """Return what a stage is trained on: its features where there are any, else images on the fly.
 
@@ -158,6 +160,8 @@ def stage_feed(
         As of `stage_features`.
     train_samples, val_samples, augmentation, batch_size, seed, first_epoch, steps_per_epoch, sampling, mixup, cutmix
         As for `bloodcell.data.pipeline.training_batches`; features are not cut.
+    val_weights
+        What each image of validation counts, shape (n,); None: all the same.
     """
     if features.training is not None and features.validation is not None:
         return Feed(
@@ -173,7 +177,11 @@ def stage_feed(
                 sampling=sampling,
                 mixup=mixup,
             ),
-            validation=_in_order(features.validation, val_samples),
+            validation=weighed(
+                _in_order(features.validation, val_samples),
+                val_weights,
+                batch_size=_evaluated_at_once(features.validation),
+            ),
             said=features.said,
             steps_per_execution=_divisor(steps_per_epoch),
         )
@@ -191,7 +199,7 @@ def stage_feed(
             mixup=mixup,
             cutmix=cutmix,
         ),
-        validation=evaluation_batches(val_samples, batch_size=batch_size),
+        validation=weighed(evaluation_batches(val_samples, batch_size=batch_size), val_weights, batch_size=batch_size),
         said=features.said,
         steps_per_execution=1,
     )

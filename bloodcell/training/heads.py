@@ -83,6 +83,7 @@ def solve_head(
     *,
     settings: HyperparametersConfig,
     l2: float,
+    val_weights: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
     """Give a linear head the weights that minimise its loss on the training images.
 
@@ -98,6 +99,8 @@ def solve_head(
         Batch size, class weights and sampling.
     l2
         As for `bloodcell.training.solver.solve_linear`.
+    val_weights
+        What each image of validation counts in the figures, shape (n,); None: all the same.
 
     Returns
     -------
@@ -121,7 +124,8 @@ def solve_head(
     loss, accuracy = _figures(rows @ kernel + bias, labels)
     val_rows, val_chosen = head_rows(classifier, features.validation, val_samples, batch_size=size)
     val_logits = _standardised(classifier, val_rows) @ kernel + bias
-    val_loss, val_accuracy = _figures(val_logits, val_samples.labels[val_chosen])
+    val_counts = None if val_weights is None else val_weights[val_chosen]
+    val_loss, val_accuracy = _figures(val_logits, val_samples.labels[val_chosen], weights=val_counts)
     return {
         "loss": loss + penalty,
         "accuracy": accuracy,
@@ -138,9 +142,13 @@ def _standardised(classifier: Classifier, rows: NDArray[np.float32]) -> NDArray[
     return np.asarray((rows - mean) / np.sqrt(variance + layer.epsilon), np.float32)
 
 
-def _figures(logits: NDArray[np.float32], labels: NDArray[np.int64]) -> tuple[float, float]:
-    """Return the mean cross-entropy and the accuracy."""
+def _figures(
+    logits: NDArray[np.float32], labels: NDArray[np.int64], *, weights: NDArray[np.float64] | None = None
+) -> tuple[float, float]:
+    """Return the mean cross-entropy and the accuracy, of images that count by their weights."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    loss = -log_probabilities[np.arange(len(labels)), labels].mean()
-    return float(loss), float((logits.argmax(axis=1) == labels).mean())
+    losses, right = -log_probabilities[np.arange(len(labels)), labels], logits.argmax(axis=1) == labels
+    if weights is None:
+        return float(losses.mean()), float(right.mean())
+    return float(np.average(losses, weights=weights)), float(np.average(right, weights=weights))

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from bloodcell.config import HyperparametersConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples
+from bloodcell.data.sampling import once_each
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
 from bloodcell.progress import track
@@ -43,7 +44,7 @@ class Epoch:
     train_loss, train_accuracy
         Mean over the epoch, while it trained, on augmented images.
     val_loss, val_accuracy
-        After the epoch.
+        After the epoch, by image or by photograph as ``early_stopping.counts`` has it.
     learning_rate
         Of the epoch's last step.
     best
@@ -146,6 +147,7 @@ def train(
     )
     steps = -(-len(train_samples) // settings.batch_size)
     steps = min(steps, steps_per_epoch or steps)
+    val_weights = once_each(val_samples.photographs) if settings.early_stopping.counts == "photographs" else None
     epochs: list[Epoch] = []
     feeds: dict[str, str] = {}
     for number, stage in enumerate(stages):
@@ -168,7 +170,9 @@ def train(
             )
         if number == 0 and solver == "lbfgs":
             feeds[stage.name] = features.said
-            metrics = solve_head(classifier, features, train_samples, val_samples, settings=settings, l2=l2)
+            metrics = solve_head(
+                classifier, features, train_samples, val_samples, settings=settings, l2=l2, val_weights=val_weights
+            )
             epochs.append(_solved(stage, metrics, checkpoints.save(0, metrics)))
             for listener in listeners:
                 listener(epochs[-1])
@@ -187,6 +191,7 @@ def train(
             sampling=settings.sampling,
             mixup=settings.mixup,
             cutmix=settings.cutmix,
+            val_weights=val_weights,
         )
         feeds[stage.name] = feed.said
         feed.model.compile(
@@ -202,7 +207,7 @@ def train(
                 factors=classifier.rate_factors(stage.learning_rate_decay) if stage.learning_rate_decay != 1 else None,
             ),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-            metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+            **_metrics(weighted=val_weights is not None),
             jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
             steps_per_execution=feed.steps_per_execution,
         )
@@ -345,6 +350,11 @@ class _Recorder(keras.callbacks.Callback):
         self._epochs.append(finished)
         for listener in self._listeners:
             listener(finished)
+
+
+def _metrics(*, weighted: bool) -> dict[str, list[keras.metrics.Metric]]:
+    """Return what the model is compiled with; weighted, training's accuracy too counts by class weights, if any."""
+    return {"weighted_metrics" if weighted else "metrics": [keras.metrics.CategoricalAccuracy(name="accuracy")]}
 
 
 def _early_stopping(settings: HyperparametersConfig) -> list[keras.callbacks.Callback]:

@@ -41,7 +41,14 @@ def fit(data, tmp_path, request):
     """Train a classifier on the images, in place, with stored features and without."""
 
     def run(
-        classifier: Classifier, *stages: Stage, on: tiny.Data = data, listeners=(), steps=None, **settings
+        classifier: Classifier,
+        *stages: Stage,
+        on: tiny.Data = data,
+        listeners=(),
+        steps=None,
+        solver="gradient",
+        l2=0.0,
+        **settings,
     ) -> Trained:
         return train(
             classifier,
@@ -52,6 +59,8 @@ def fit(data, tmp_path, request):
             settings=tiny.settings(**settings),
             folder=tmp_path,
             source=tiny.source(classifier, tmp_path / "features") if request.param == "stored" else None,
+            solver=solver,
+            l2=l2,
             steps_per_epoch=steps,
             listeners=listeners,
         )
@@ -374,3 +383,19 @@ def test_turned_images_are_predicted_alike_from_the_store_and_on_the_fly(data, t
     mirrored = np.asarray(classifier.core(images[:, :, ::-1]))
     np.testing.assert_allclose(stored[1], mirrored, atol=1e-5)
     assert np.abs(stored[1] - stored[0]).max() > 1e-4
+
+
+@pytest.mark.parametrize(("solver", "l2"), [("gradient", 0.0), ("lbfgs", 0.01)])
+def test_validation_may_count_each_photograph_once(fit, data, solver, l2):
+    groups = np.minimum(np.arange(20), 8)  # the last photograph has twelve images
+    grouped = data._replace(val=replace(data.val, groups=groups))
+    classifier = tiny.classifier()
+    settings = {"counts": "photographs", "class_weights": "balanced", "solver": solver, "l2": l2}
+    row = fit(classifier, tiny.head(), on=grouped, **settings).history.iloc[-1]
+    penalty = l2 * float(np.square(classifier.head.stack[-1].kernel).sum())
+    predicted = probabilities(classifier, data.val)
+    losses, right = cross_entropy(predicted, data.val), predicted.argmax(axis=1) == data.val.labels
+    weights = 1 / np.bincount(groups)[groups]
+    assert row["val_loss"] - penalty == pytest.approx(np.average(losses, weights=weights), rel=1e-4)
+    assert row["val_accuracy"] == pytest.approx(np.average(right, weights=weights), rel=1e-4)
+    assert row["val_loss"] - penalty != pytest.approx(losses.mean(), rel=1e-5)

@@ -81,7 +81,7 @@ def source(model: Classifier, folder: Path, **changes: Any) -> FeatureSource:
 
 
 def settings(**changes: Any) -> HyperparametersConfig:
-    stopping = {"monitor": "val_loss", "patience": None, "restore_best": True}
+    stopping = {"monitor": "val_loss", "counts": "images", "patience": None, "restore_best": True}
     stopping |= {name: changes.pop(name) for name in list(changes) if name in stopping}
     return HyperparametersConfig(
         **{
