@@ -337,6 +337,7 @@ class TrainConfig:
     evaluate_test: bool
     log_model: bool
     baselines: tuple[Literal["majority", "colour_histogram", "morphology"], ...]
+    ensemble: Literal["none", "soft", "weighted", "greedy", "stacking"]
     explain: Literal["none", "single", "every"]
 
     @model_validator(mode="after")

@@ -35,3 +35,23 @@ def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):
     metrics = runs[0].data.metrics
     assert metrics["test/accuracy"] == metrics["baseline/test/accuracy"]
     assert metrics["test/log_loss"] == pytest.approx(metrics["baseline/test/log_loss"], abs=1e-3)
+
+
+def test_a_sweep_can_end_with_an_ensemble_of_its_runs_without_the_baselines(bccd, tmp_path):
+    own = [
+        "data.groups=pattern",
+        "data.groups_pattern='(.+)'",
+        "split=group_kfold",
+        "split.folds=2",
+        "split.refit=true",
+    ]
+    words = ["backbone=morphology,colour_histogram", "head=probe", "ensemble=weighted", "baselines=[majority]"]
+    said = run(["train", "-m", f"data.root={bccd}", *own, *words], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    study, *runs = runs_in(tmp_path)
+    (ensemble,) = [each for each in runs if each.info.run_name == "ensemble: weighted"]
+    assert ensemble.data.tags["mlflow.parentRunId"] == study.info.run_id
+    members = pd.read_csv(artifacts_of(ensemble) / "members.csv")
+    assert members["name"].tolist() == ["0: backbone=morphology", "1: backbone=colour_histogram", "ensemble"]
+    board = pd.read_csv(artifacts_of(study) / "leaderboard.csv")
+    assert {"ensemble: weighted", "baseline: majority"} <= set(board["run"])

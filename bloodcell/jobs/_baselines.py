@@ -12,7 +12,7 @@ from bloodcell.composition import read_choice
 from bloodcell.config import TrainConfig
 from bloodcell.jobs._outcome import Outcome
 from bloodcell.jobs.train import train
-from bloodcell.tracking.run import reason_of
+from bloodcell.tracking.run import BASELINE, reason_of
 
 CHOICES = {"head": "probe", "crop": "none", "augmentation": "none", "finetune": "none"}
 """What a baseline is composed of, but for its backbone."""
@@ -45,7 +45,7 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
             if name in there:
                 continue
             of_split = f", {config.split.name}" if len(distinct) > 1 else ""
-            called = f"baseline: {name}{of_split}"
+            called = f"{BASELINE}{name}{of_split}"
             tracking = replace(config.tracking, run_name=called, sweep_job=None, run_id=None)
             output_dir = folder / f"{number}-{name}"
             output_dir.mkdir(parents=True, exist_ok=True)

@@ -82,18 +82,22 @@ class TrackStudy(Callback):
         return all(entry.status == "FINISHED" for entry in entries)
 
 
-class TrainBaselines(Callback):
-    """Trains, when all runs of a sweep have ended, what they are compared with; before `TrackStudy` ends the study."""
+class CompleteStudy(Callback):
+    """Adds to a sweep whose runs have all ended what they are compared with; before `TrackStudy` ends the study."""
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Train the baselines in runs of the study."""
+        """Train the baselines, and combine the runs where that is asked for, in runs of the study."""
         from bloodcell.preflight import swept_configs
 
-        configs = swept_configs(config)
+        configs, folder = swept_configs(config), Path(config.hydra.sweep.dir)
         if any(each.baselines for each in configs):
             from bloodcell.jobs._baselines import train_baselines
 
-            train_baselines(configs, folder=Path(config.hydra.sweep.dir) / "baselines")
+            train_baselines(configs, folder=folder / "baselines")
+        if configs[0].ensemble != "none":
+            from bloodcell.jobs._combining import combine_runs
+
+            combine_runs(configs[0], folder=folder / "ensemble")
 
 
 OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]

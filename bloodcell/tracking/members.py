@@ -16,7 +16,7 @@ from bloodcell.config import TrackingConfig
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import read_predictions
 from bloodcell.tracking.kept import existing_store, find_run, finished_run, folds_of, models_in
-from bloodcell.tracking.run import ASIDE_TAG, FOLD_TAG, JOB_TAG
+from bloodcell.tracking.run import ASIDE_TAG, BASELINE, FOLD_TAG, JOB_TAG
 from bloodcell.tracking.store import Store
 from bloodcell.tracking.study import children_of
 
@@ -50,7 +50,7 @@ class FinishedRun:
 
 
 def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None) -> list[FinishedRun]:
-    """Read runs, or those of a study that finished but for the majority class; nothing is changed in the store.
+    """Read runs, or those of a study that finished but for its baselines; nothing is changed in the store.
 
     Parameters
     ----------
@@ -100,9 +100,8 @@ def _member_run(run_id: str, store: Store) -> Run:
 
 def _is_entry(run: Run) -> bool:
     tags = run.data.tags
-    # What every study has to be compared with, and what knows nothing of an image.
-    majority = run.data.params.get("backbone.name") == "majority"
-    return run.info.status == "FINISHED" and ASIDE_TAG not in tags and tags.get(JOB_TAG) != ENSEMBLE and not majority
+    apart = ASIDE_TAG in tags or tags.get(JOB_TAG) == ENSEMBLE or tags.get(MLFLOW_RUN_NAME, "").startswith(BASELINE)
+    return run.info.status == "FINISHED" and not apart
 
 
 def _finished(client: MlflowClient, run: Run, *, name: str, at: Path) -> FinishedRun:

@@ -32,6 +32,8 @@ FOLD_TAG = "fold"
 JOB_TAG = "job"
 """Which job a run is of, where it is no training."""
 REASON_TAG = "reason"
+BASELINE = "baseline: "
+"""What the names of runs begin with that a study is compared with."""
 ASIDE_TAG = "aside"
 """What a run has that is no entry of its study's leaderboard; its value says why."""
 MAX_REASON = 500
