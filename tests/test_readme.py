@@ -13,13 +13,14 @@ COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in
 JOBS = [command.partition("uv run bloodcell ")[2] for command in COMMANDS if "uv run bloodcell " in command]
 TRAINING = [job for job in JOBS if job.startswith(("train", "search"))]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
+PUBLIC_JOBS = [path for path in (REPOSITORY / "bloodcell" / "jobs").glob("*.py") if not path.stem.startswith("_")]
 FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batch"]
 
 
 def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
     unknown = [command for command in COMMANDS if "uv run bloodcell " not in command and command != "uv run pytest"]
     assert unknown == []
-    assert {job.partition(" ")[0] for job in JOBS} == {"train", "audit", "cache", "ensemble", "groups", "search", "ui"}
+    assert {job.partition(" ")[0] for job in JOBS} == {path.stem for path in PUBLIC_JOBS}
 
 
 @pytest.mark.slow
@@ -55,6 +56,19 @@ def test_the_ensemble_command_of_the_readme_combines_the_runs_of_the_command_abo
     said = run(shlex.split(command.replace("PARENT_RUN_ID", runs_in(tmp_path)[0].info.run_id)), cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "majority class" in said.stdout
+
+
+@pytest.mark.slow
+def test_the_commands_of_the_readme_that_ask_and_register_a_model_run(bccd, tmp_path):
+    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "backbone=morphology", "head=probe"]
+    assert run(["train", f"data.root={bccd}", *own], cwd=tmp_path).returncode == 0
+    run_id = runs_in(tmp_path)[0].info.run_id
+    for job in (job for job in JOBS if job.startswith(("predict", "register"))):
+        # So few photographs promise nothing.
+        words = shlex.split(job.replace("RUN_ID", run_id).replace("max_error=0.2", ""))
+        said = run([word.replace("path/to/images", str(bccd / "TEST")) for word in words], cwd=tmp_path)
+        assert said.returncode == 0, said.stderr
+        assert "majority class" in said.stdout or "20 images" in said.stdout
 
 
 def test_the_cache_command_of_the_readme_says_what_there_is(tmp_path):
