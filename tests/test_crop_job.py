@@ -16,7 +16,7 @@ from stores import artifacts_of, runs_in
 
 KINDS = {
     "cropped": ["crop=nucleus", "head=probe", "head.pooling=cell"],
-    "measured": ["backbone=morphology", "head=probe"],
+    "measured": ["backbone=morphology", "head=probe", "crop=nucleus"],  # which no network sees
     "majority": ["backbone=majority", "head=probe"],
 }
 

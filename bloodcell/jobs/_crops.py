@@ -11,6 +11,7 @@ from bloodcell.config import TrainConfig
 from bloodcell.data.crop import crop_to_nucleus
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
+from bloodcell.data.measured import is_kind
 from bloodcell.data.measures import measure_images
 from bloodcell.evaluation.crop_gallery import Cropped, crop_gallery
 from bloodcell.evaluation.drawing import Pictures
@@ -39,7 +40,8 @@ def keep_crops(
 ) -> None:
     """Count the images whose crops are not of one whole cell, list them in ``crops.csv``, and have some crops drawn.
 
-    What is known of an image's cell is measured once and recalled; nothing is done where images are not cropped.
+    What is known of an image's cell is measured once and recalled. Nothing is done where images are not cropped, or
+    no network sees them.
 
     Parameters
     ----------
@@ -54,7 +56,7 @@ def keep_crops(
     in_short
         Whether this is one training of many, so that nothing is said.
     """
-    if config.crop.name == "none":
+    if config.crop.name == "none" or is_kind(config.backbone.name):
         return
     images = prepared.images
     facts = _facts(images, images.manifest if config.evaluate_test else images.manifest.query("split != 'test'"))
