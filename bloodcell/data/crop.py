@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.data.cells import find_cell
-from bloodcell.data.measures import WHITE, light_of, under_light
+from bloodcell.data.light import WHITE, under_light
 from bloodcell.data.working import at_working_size
 
 CropName = Literal["none", "nucleus"]
 
-CROP_VERSION = 2
+CROP_VERSION = 3
 """Counted up when the same image would be cropped otherwise; caches of anything made of crops are keyed by it."""
 
 RADII = 1.9
@@ -68,7 +68,7 @@ def crop_recipe(name: CropName) -> dict[str, str] | None:
 def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
     """Crop an image to its white blood cell.
 
-    Each channel is scaled so that the clear ground has one grey level (`bloodcell.data.measures.WHITE`), and what is no
+    Each channel is scaled so that the clear ground has one grey level (`bloodcell.data.light.WHITE`), and what is no
     photograph (black fill, and what lies beyond the border) has that grey level too.
 
     Parameters
@@ -79,7 +79,7 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
     small = at_working_size(pixels)
     cell = find_cell(small)
     height, width = pixels.shape[:2]
-    lit = under_light(pixels, light_of(small, cell.photographed))
+    lit = under_light(pixels, cell.light)
     photographed = cv2.resize(cell.photographed, (width, height), interpolation=cv2.INTER_NEAREST)
     lit[photographed == 0] = WHITE
     if not cell.found:

@@ -41,7 +41,7 @@ def measure_cytoplasm(pixels: NDArray[np.uint8], cell: Cell, distance: NDArray[n
     Parameters
     ----------
     pixels
-        RGB at the working size as under one light (`bloodcell.data.measures.under_light`), shape (height, width, 3),
+        RGB at the working size as under one light (`bloodcell.data.light.under_light`), shape (height, width, 3),
         uint8.
     cell
         The white cell in it.

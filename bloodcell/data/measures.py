@@ -19,13 +19,14 @@ from bloodcell.data.cells import Cell, find_cell
 from bloodcell.data.cytoplasm import N_NUMBERS as N_CYTOPLASM
 from bloodcell.data.cytoplasm import measure_cytoplasm
 from bloodcell.data.images import DECODER_VERSION, read_image
+from bloodcell.data.light import quantiles, under_light
 from bloodcell.data.working import at_working_size
 from bloodcell.files import replacing
 from bloodcell.progress import track
 
 log = logging.getLogger(__name__)
 
-MEASURES_VERSION = 2
+MEASURES_VERSION = 3
 """Counted up when the same image would be measured otherwise."""
 
 PROPERTIES = (
@@ -53,10 +54,6 @@ RED_RANGE, GREEN_RANGE = (0.20, 0.50), (0.15, 0.40)
 CROP_RADII = 1.9
 CROP_LIMITS = (30, 80)
 """The square around a nucleus whose colours are counted: half its side over the nucleus's radius, and in pixels."""
-
-WHITE = 230
-WHITE_QUANTILE = 0.9
-"""The clear ground's grey level once light and exposure are evened out, and which quantile is taken for it."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 N_CELLS = N_CHROMATICITY + 7 + 2 * (6 + 3 * len(QUANTILES))
@@ -122,7 +119,7 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 3)
     ground = cv2.bitwise_and(np.asarray((distance > GROUND_DISTANCE).astype(np.uint8) * 255), cell.photographed)
     ring = cv2.bitwise_and(cv2.inRange(distance, 1.5, RING), cell.photographed)
-    lit = under_light(pixels, light_of(pixels, cell.photographed))
+    lit = under_light(pixels, cell.light)
     row = [
         *_properties(pixels, grey, detail, cell),
         *_cell(lit, cell, ring),
@@ -158,7 +155,7 @@ def _properties(
     shown = max(cv2.countNonZero(cell.photographed), 1)
     lab = cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB), mask=cell.photographed)
     return [
-        _quantiles(grey, cell.photographed, (0.5,))[0],
+        quantiles(grey, cell.photographed, (0.5,))[0],
         _spread(grey, cell.photographed)[0],
         _log_mean(detail, cell.photographed),
         lab[1],
@@ -212,24 +209,13 @@ def _outline(cell: Cell) -> list[float]:
     ]
 
 
-def light_of(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
-    """Return the clear ground's level in each channel."""
-    return [_quantiles(channel, mask, (WHITE_QUANTILE,))[0] for channel in cv2.split(pixels)]
-
-
-def under_light(pixels: NDArray[np.uint8], light: Sequence[float]) -> NDArray[np.uint8]:
-    """Scale each channel so that ground of this colour becomes `WHITE`."""
-    scale = np.arange(256)[:, None] * (WHITE / np.maximum(light, 1.0))
-    return np.asarray(cv2.LUT(pixels, np.clip(scale, 0, 255).astype(np.uint8)[None]))
-
-
 def _colours(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
     """Return three channels' means, standard deviations and quantiles, zeros where nothing is."""
     if not cv2.countNonZero(mask):
         return [0.0] * (6 + 3 * len(QUANTILES))
     mean, spread = cv2.meanStdDev(pixels, mask=mask)
-    quantiles = [_quantiles(channel, mask, QUANTILES) for channel in cv2.split(pixels)]
-    return [*mean.ravel(), *spread.ravel(), *(value for row in quantiles for value in row)]
+    levels = [quantiles(channel, mask, QUANTILES) for channel in cv2.split(pixels)]
+    return [*mean.ravel(), *spread.ravel(), *(level for row in levels for level in row)]
 
 
 def _spread(channel: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
@@ -238,15 +224,6 @@ def _spread(channel: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
 
 def _log_mean(values: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:
     return float(np.log(cv2.mean(values, mask=mask)[0] + 1e-2))
-
-
-def _quantiles(channel: NDArray[np.uint8], mask: NDArray[np.uint8], quantiles: Sequence[float]) -> list[float]:
-    """Return grey levels below which a share of the masked pixels lies, interpolated within a level."""
-    below = np.cumsum(cv2.calcHist([channel], [0], mask, [256], [0, 256]).ravel())
-    if not below[-1]:
-        return [0.0] * len(quantiles)
-    levels = np.interp(np.asarray(quantiles) * below[-1], np.concatenate([[0], below]), np.arange(257) - 0.5)
-    return [float(level) for level in levels]
 
 
 def _memory() -> Path:

@@ -38,6 +38,22 @@ def test_black_fill_is_no_nucleus_and_an_empty_field_has_none():
     assert not find_cell(np.zeros((240, 320, 3), np.uint8)).found
 
 
+def test_red_cells_that_are_the_most_violet_thing_in_view_are_no_nucleus():
+    pixels = smear()
+    cv2.circle(pixels, (200, 120), 40, (200, 150, 170), -1)
+    assert not find_cell(pixels).found
+
+
+@pytest.mark.parametrize("stain", [0.4, 1.0])
+def test_a_nucleus_is_found_however_strong_the_stain_and_whatever_the_white_balance(stain):
+    for light in ((1.0, 1.0, 1.0), (1.0, 0.9, 0.55), (0.75, 1.0, 0.85)):
+        for photograph in photographs(3):
+            pale = 220 - (220 - photograph.astype(float)) * stain
+            pixels = np.clip(pale * light, 0, 255).astype(np.uint8)
+            assert find_cell(pixels).found
+            assert find_cell(pixels).area == pytest.approx(find_cell(photograph).area, rel=0.15)
+
+
 def test_a_real_photograph_has_one_cell_and_its_copies_have_it_too():
     for photograph in photographs(4):
         assert find_cell(photograph).found

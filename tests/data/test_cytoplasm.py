@@ -5,7 +5,7 @@ from data.photographs import photographs
 
 from bloodcell.data.cells import find_cell
 from bloodcell.data.cytoplasm import BINS, N_NUMBERS, PATTERNS, measure_cytoplasm
-from bloodcell.data.measures import light_of, under_light
+from bloodcell.data.light import under_light
 
 GROUND, RED, VIOLET = (230, 230, 230), (205, 150, 150), (110, 60, 150)
 BLUE = (165, 185, 215)
@@ -29,7 +29,7 @@ def cell(*, cytoplasm: tuple[int, int, int] | None, width: int = 12, red: tuple[
 def measured(pixels: np.ndarray) -> np.ndarray:
     found = find_cell(pixels)
     distance = cv2.distanceTransform(cv2.bitwise_not(found.nucleus), cv2.DIST_L2, 3)
-    return measure_cytoplasm(under_light(pixels, light_of(pixels, found.photographed)), found, distance)
+    return measure_cytoplasm(under_light(pixels, found.light), found, distance)
 
 
 def test_a_cell_has_as_many_numbers_as_are_told_and_all_are_finite():
