@@ -1,7 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-from conftest import CLASSES
 from data.photographs import copy, photographs
 
 from bloodcell.data.cells import find_cell
@@ -26,7 +25,7 @@ def middle(made: Crop) -> tuple[float, float]:
     return made.left + (made.side - 1) / 2, made.top + (made.side - 1) / 2
 
 
-@pytest.mark.parametrize("label", CLASSES)
+@pytest.mark.parametrize("label", ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"])
 def test_a_crop_of_a_real_photograph_holds_all_of_its_nucleus(bccd, label):
     for file in sorted((bccd / "TRAIN" / label).iterdir())[:4]:
         pixels = read_image(file)
