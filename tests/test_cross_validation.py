@@ -57,6 +57,7 @@ def test_every_fold_is_a_run_within_the_run_with_everything_of_its_own(twice):
         assert {"val/accuracy", "test/accuracy", "epoch/val_loss", "cost/train_seconds"} <= fold.data.metrics.keys()
         for name in ("manifest.parquet", "predictions.parquet", "history.csv", "plots/confusion_val.png"):
             assert (artifacts_of(fold) / name).is_file()
+        assert ("explain/peak_on_cell" in fold.data.metrics) is (number == 1)
         (own,) = twice.folder.glob(f"outputs/*/*/folds/{number}")
         assert (own / "checkpoints" / "best.weights.h5").is_file()
         assert (own / "artifacts" / "predictions.parquet").is_file()

@@ -88,6 +88,12 @@ def test_a_sweep_ends_with_a_leaderboard_that_has_the_trivial_baseline_and_is_ke
     assert swept.parent.data.metrics["runs/failed"] == 2
 
 
+def test_runs_of_a_sweep_are_not_explained_unless_that_is_asked_for(swept):
+    finished = [child for child in swept.children if child.info.status == "FINISHED"]
+    assert not [name for child in finished for name in child.data.metrics if name.startswith("explain/")]
+    assert not [file for child in finished for file in artifacts_of(child).glob("plots/explanations_*")]
+
+
 def test_an_unreadable_image_is_left_out_listed_and_counted_where_that_is_asked_for(swept):
     finished = [child for child in swept.children if child.info.status == "FINISHED"]
     for child in finished:

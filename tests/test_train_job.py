@@ -148,11 +148,18 @@ def test_a_run_says_which_code_data_weights_and_machine_it_came_from(first):
 
 def test_a_run_keeps_its_pictures_reports_and_tables(first):
     kept = {str(path.relative_to(first.artifacts)) for path in first.artifacts.rglob("*") if path.is_file()}
-    pictures = {"learning_curves", "architecture", "augmentation"}
+    pictures = {"learning_curves", "architecture", "augmentation", "explanations_errors", "explanations_classes"}
     pictures |= {f"{kind}_{split}" for kind in ("confusion", "per_class", "errors") for split in ("val", "test")}
     assert {f"plots/{name}.png" for name in pictures} <= kept
     assert {f"report/{split}.{kind}" for split in ("val", "test") for kind in ("txt", "json")} <= kept
     assert {"config.yaml", "metrics.json", "history.csv", "manifest.parquet", "predictions.parquet"} <= kept
+
+
+def test_a_run_measures_whether_its_model_looks_at_the_cell(first):
+    metrics = {name: value for name, value in first.run.data.metrics.items() if name.startswith("explain/")}
+    assert metrics["explain/photographs"] + metrics["explain/without_nucleus"] == 8
+    assert 0 <= metrics["explain/peak_on_nucleus"] <= metrics["explain/peak_on_cell"] <= 1
+    assert 0 < metrics["explain/nucleus_area"] < metrics["explain/cell_area"] < 0.5
 
 
 def test_the_kept_configuration_is_the_resolved_one(first):
