@@ -216,7 +216,7 @@ def _map(method: MapMethod, activations: Any, gradients: Any) -> NDArray[np.floa
         case "gradcam":
             weights = slopes.mean(axis=(1, 2), keepdims=True)
         case "gradcam++":
-            # Equation 19 there, where the second and third derivatives of the class's exponential are the first's powers.
+            # Its equation 19, where higher derivatives of the class's exponential are powers of the first.
             bottom = 2 * slopes**2 + maps.sum(axis=(1, 2), keepdims=True) * slopes**3
             alpha = np.divide(slopes**2, bottom, out=np.zeros_like(bottom), where=bottom != 0)
             weights = (alpha * np.maximum(slopes, 0.0)).sum(axis=(1, 2), keepdims=True)
