@@ -1,5 +1,6 @@
 """Reading finished runs from the store: what an ensemble needs of its members."""
 
+import logging
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ from bloodcell.tracking.kept import existing_store, find_run, finished_run, fold
 from bloodcell.tracking.run import ASIDE_TAG, BASELINE, FOLD_TAG, JOB_TAG
 from bloodcell.tracking.store import Store
 from bloodcell.tracking.study import children_of
+
+log = logging.getLogger(__name__)
 
 PREDICTIONS, MANIFEST = "predictions.parquet", "manifest.parquet"
 ENSEMBLE = "ensemble"
@@ -77,6 +80,8 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
         if any(FOLD_TAG in child.data.tags for child in children):
             raise UserError(f"study={study}: is one cross-validation, whose runs are its folds; give a study, or runs=")
         runs = [child for child in children if _is_entry(child)]
+        if left := [child.info.run_id for child in children if child.info.status != "FINISHED"]:
+            log.warning("left out, not finished: %s", ", ".join(left))
         if not runs:
             raise UserError(f"study={study}: has no finished run; give the parent of a sweep or a search")
     names = [run.data.tags.get(MLFLOW_RUN_NAME, run.info.run_id) for run in runs]

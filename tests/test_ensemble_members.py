@@ -1,0 +1,132 @@
+"""What the members of an ensemble were trained on: the same files, and whether any of it leaks."""
+
+import hashlib
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bloodcell.comparison.members import Member, join
+from bloodcell.data.manifest import digest
+from bloodcell.errors import UserError
+from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.jobs._members import digest_of, groups_of, prepared_of
+from bloodcell.tracking.members import FinishedRun
+
+CLASSES = ("EOSINOPHIL", "NEUTROPHIL")
+N_TRAIN, N_TEST = 16, 4
+
+
+def images(*, val: bool = False) -> pd.DataFrame:
+    """Return a manifest of photographs of one image each; with ``val`` every fourth of training is validated on."""
+    rows = [("TRAIN", number, "val" if val and number % 4 == 0 else "train") for number in range(N_TRAIN)]
+    rows += [("TEST", number, "test") for number in range(N_TEST)]
+    table = pd.DataFrame(
+        [(f"{side}/{number}", CLASSES[number % 2], f"{side} {number}", split) for side, number, split in rows],
+        columns=["path", "label", "group", "split"],
+    )
+    return table.assign(sha256=[hashlib.sha256(path.encode()).hexdigest() for path in table["path"]])
+
+
+def trained(name: str, manifest: pd.DataFrame, *, folds: int = 2, tags: dict[str, str] | None = None) -> FinishedRun:
+    """Return a run on these images: a cross-validation, or without folds one on the manifest's own split."""
+    val = manifest[manifest["split"] == ("train" if folds else "val")].assign(split="val")
+    tables = []
+    for rows in (val, manifest[manifest["split"] == "test"]):
+        made = predictions_table(
+            manifest=rows, probabilities=np.full((len(rows), 2), 0.5, dtype=np.float32), classes=CLASSES
+        )
+        if folds and rows is val:
+            made["fold"] = pd.array([1 + number % folds for number in range(len(made))], dtype="Int64")
+        tables.append(made)
+    return FinishedRun(
+        member=Member(name=name, run_id=f"id-{name}", predictions=pd.concat(tables, ignore_index=True)),
+        manifest=manifest.sample(frac=1, random_state=len(name)),
+        tags={"leaky": "false", "groups": "recover", "data_digest": "0123"} | (tags or {}),
+        parameters={"split.name": "group_kfold" if folds else "random"},
+        metrics={},
+        models=(),
+    )
+
+
+def prepare(*runs: FinishedRun, fits: bool = False):
+    joint = join([run.member for run in runs], splits=("val", "test"), fits=fits)
+    return prepared_of(runs, joint, fits=fits)
+
+
+def test_the_images_are_those_of_the_runs():
+    runs = trained("one", images()), trained("two", images(), folds=4)
+    prepared = prepare(*runs, fits=True)
+    assert digest(prepared.images.manifest) == digest(images())
+    assert prepared.images.classes == CLASSES
+    assert prepared.leak.leaky == "false"
+    assert prepared.leak.sentence == ""
+    assert digest_of(runs, prepared) == "0123"
+
+
+def test_of_runs_with_different_folds_the_digest_is_that_of_the_images():
+    runs = trained("one", images()), trained("two", images(), tags={"data_digest": "4567"})
+    assert digest_of(runs, prepare(*runs)) == digest(images())
+
+
+def test_files_that_changed_between_runs_are_refused():
+    changed = images()
+    changed.loc[3, "sha256"] = "0" * 64
+    with pytest.raises(UserError, match=r"id-one \(one\) and id-two \(two\) differ in the content of 1 images"):
+        prepare(trained("one", images()), trained("two", changed))
+
+
+def test_holdouts_that_were_trained_on_different_images_are_refused():
+    fewer = images(val=True).drop(index=1)
+    with pytest.raises(UserError, match="were trained on different images, TRAIN/1 by one only"):
+        prepare(trained("one", images(val=True), folds=0), trained("two", fewer, folds=0))
+
+
+def test_a_cross_validation_that_left_images_out_is_refused():
+    run = trained("one", images())
+    short = run.member.predictions.query("path != 'TRAIN/5'")
+    parts = [
+        FinishedRun(**vars(run) | {"member": Member(name=name, run_id=name, predictions=short)}) for name in ("a", "b")
+    ]
+    with pytest.raises(UserError, match="no validation prediction of 1 training images, such as TRAIN/5"):
+        prepare(*parts)
+
+
+def test_a_leak_of_the_members_is_one_of_the_ensemble():
+    shared = images(val=True)
+    shared["group"] = shared["label"] + (shared.index // 8).astype(str)
+    leaky = {"leaky": "true"}
+    prepared = prepare(*(trained(name, shared, folds=0, tags=leaky) for name in ("one", "two")))
+    assert prepared.leak.leaky == "true"
+    assert prepared.leak.mark("val") == " *"
+    assert "validation images have a copy of their photograph in training" in prepared.leak.sentence
+
+
+def test_a_split_by_file_leaks_also_where_it_shares_nothing():
+    runs = [trained(name, images(val=True), folds=0, tags={"leaky": "true"}) for name in ("one", "two")]
+    leak = prepare(*runs).leak
+    assert leak.by_file
+    assert leak.mark("val") == " *"
+
+
+def test_nothing_is_fitted_where_folds_have_the_same_file():
+    copied = images()
+    copied.loc[1, "sha256"] = copied.loc[0, "sha256"]  # of another group, so that folds take them apart
+    runs = [trained(name, copied, tags={"leaky": "true"}) for name in ("one", "two")]
+    assert prepare(*runs).leak.mark("val") == " *"
+    with pytest.raises(UserError, match=r"id-one \(one\) leaks, .* use method=soft"):
+        prepare(*runs, fits=True)
+
+
+def test_a_leak_into_test_is_told_but_keeps_nobody_from_fitting():
+    shared = images()
+    shared.loc[shared["path"] == "TEST/0", "group"] = "TRAIN 0"
+    runs = [trained(name, shared, tags={"leaky": "true"}) for name in ("one", "two")]
+    leak = prepare(*runs, fits=True).leak
+    assert (leak.mark("val"), leak.mark("test")) == ("", " *")
+
+
+def test_groups_that_one_run_did_not_look_for_are_unknown():
+    runs = trained("one", images()), trained("two", images(), tags={"groups": "none", "leaky": "unknown"})
+    assert groups_of(runs) == "none"
+    assert prepare(*runs).leak.leaky == "unknown"
