@@ -37,8 +37,7 @@ mlflow.set_tracking_uri(store)
 told = {}
 for name, address in addresses.items():
     model = mlflow.tensorflow.load_model(address)
-    served = mlflow.pyfunc.load_model(address)
-    told[name] = [model.predict(images, verbose=0).tolist(), numpy.asarray(served.predict(images)).tolist()]
+    told[name] = [model.predict(images, verbose=0).tolist(), numpy.asarray(model(images)).tolist()]
 print(json.dumps(told))
 """
 
