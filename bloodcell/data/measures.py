@@ -124,7 +124,7 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
         *_properties(pixels, grey, detail, cell),
         *_cell(lit, cell, ring),
         *measure_cytoplasm(lit, cell, distance),
-        *_colours(pixels, ground),
+        *colours_of(pixels, ground),
         _log_mean(detail, ground),
         cell.count,
         cell.found,
@@ -171,9 +171,9 @@ def _cell(pixels: NDArray[np.uint8], cell: Cell, ring: NDArray[np.uint8]) -> lis
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
     return [
         *_chromaticity(pixels, cell),
-        *_outline(cell),
-        *_colours(lab, cell.nucleus),
-        *_colours(lab, ring),
+        *outline_of(cell),
+        *colours_of(lab, cell.nucleus),
+        *colours_of(lab, ring),
     ]
 
 
@@ -190,8 +190,11 @@ def _chromaticity(pixels: NDArray[np.uint8], cell: Cell) -> NDArray[np.float64]:
     return np.asarray(np.sqrt(counts.ravel() / len(colours)))
 
 
-def _outline(cell: Cell) -> list[float]:
-    """Return the nucleus's size, raggedness, solidity, lobes, thickness, elongation, and how many nuclei there are."""
+def outline_of(cell: Cell) -> list[float]:
+    """Return the nucleus's size, raggedness, solidity, lobes, thickness, elongation, and how many nuclei there are.
+
+    Size is the root of its area, in pixels; raggedness and thickness are in parts of it; zeros where nothing is.
+    """
     outlines, _ = cv2.findContours(cell.nucleus, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not outlines:
         return [0.0] * 7
@@ -209,8 +212,8 @@ def _outline(cell: Cell) -> list[float]:
     ]
 
 
-def _colours(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
-    """Return three channels' means, standard deviations and quantiles, zeros where nothing is."""
+def colours_of(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
+    """Return three channels' means, standard deviations and `QUANTILES`, 21 numbers, zeros where nothing is."""
     if not cv2.countNonZero(mask):
         return [0.0] * (6 + 3 * len(QUANTILES))
     mean, spread = cv2.meanStdDev(pixels, mask=mask)

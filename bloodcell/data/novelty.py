@@ -6,6 +6,9 @@ the distance to their k-th nearest (Sun, Ming, Zhu and Li, "Out-of-Distribution 
 ICML 2022). No network is needed, and nothing of the classifier.
 """
 
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -14,19 +17,24 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from sklearn.model_selection import GroupKFold
 
-from bloodcell.data.measures import MEASURES_VERSION, N_CHROMATICITY, QUANTILES, Measures
+from bloodcell.data.closeup import N_NUMBERS, CloseUps, close_ups
+from bloodcell.data.crop import CROP_VERSION, crop_to_nucleus
+from bloodcell.data.images import read_image
+from bloodcell.data.measures import MEASURES_VERSION
 from bloodcell.errors import UserError
 from bloodcell.files import replacing
+from bloodcell.progress import track
 
-NOVELTY_VERSION = 1
-"""Counted up when the same images would be compared otherwise."""
+NOVELTY_VERSION = 2
+"""Counted up when the same images would be measured or compared otherwise."""
 
-N_OUTLINE, N_MOMENTS = 7, 6
-"""Of the nucleus's size and outline, and of the means and standard deviations of three channels."""
-N_COMPARED = N_OUTLINE + 2 * N_MOMENTS
-
-PER_PHOTOGRAPH = 8
+PER_PHOTOGRAPH = 2
 """How many images of one photograph are compared with: the others are copies that add nothing but time."""
+MOST_IMAGES = 2000
+"""How many are compared with in all, for the same reason."""
+FRAMINGS = 2
+"""How often each is measured: as it is, and cropped closely."""
+ROWS_PER_PHOTOGRAPH = PER_PHOTOGRAPH * FRAMINGS
 NEIGHBOURS = 20
 """The nearest image that counts: of a few photographs, so that one odd one is not the measure of all like it."""
 NEIGHBOUR_SHARE = 0.1
@@ -98,17 +106,17 @@ class Novelty:
         distances[finite] = KDTree(self.points).query(coordinates, k=[self.neighbour])[0][:, 0]
         return distances
 
-    def no_cell(self, measures: Measures) -> NDArray[np.bool_]:
+    def no_cell(self, seen: CloseUps) -> NDArray[np.bool_]:
         """Say of each image whether there is no cell: no nucleus where one is needed, or beyond the threshold.
 
-        For a `Novelty` that was fitted to what `compared` returns.
+        For a `Novelty` that was learnt from close-ups.
 
         Returns
         -------
         ndarray of shape (n,), bool
         """
-        far = self.distance(compared(measures)) > self.threshold
-        return np.asarray(far | ~measures.found if self.needs_nucleus else far)
+        far = self.distance(seen.numbers) > self.threshold
+        return np.asarray(far | ~seen.found if self.needs_nucleus else far)
 
     def save(self, path: Path) -> None:
         """Write it as ``.npz``, whole or not at all; the folder is made when it is not there."""
@@ -117,18 +125,35 @@ class Novelty:
             np.savez(partial, allow_pickle=False, versions=np.array(_versions()), **arrays)
 
 
-def compared(measures: Measures) -> NDArray[np.float32]:
-    """Return the numbers by which images are compared, shape (n, 19), float32.
+def learn_novelty(files: Sequence[Path], groups: NDArray[np.generic]) -> Novelty:
+    """Learn from image files what cells look like, each as it is and cropped closely, as others' images may be.
 
-    The nucleus's size, outline, lobes and count (7), and means and standard deviations of L*a*b* of the nucleus (6) and
-    of what is around it (6), all as under one light. Of all that is measured these tell best: they change little with a
-    laboratory, and what is no nucleus does not have them all. Brightness, sharpness and the ground's colour tell
-    laboratories apart and not cells from other things.
+    What a crop leaves out says where the light is, so that the same cell is measured a little otherwise in it.
+
+    Parameters
+    ----------
+    files
+        Readable image files; `PER_PHOTOGRAPH` of each photograph are enough, and `MOST_IMAGES` in all: what comes after
+        those is not read.
+    groups
+        The photograph of each, shape (n,), strings or integers.
+
+    Raises
+    ------
+    ValueError
+        As `fit_novelty`.
     """
-    cells = measures.cells[:, N_CHROMATICITY:]
-    nucleus = N_OUTLINE
-    around = nucleus + N_MOMENTS + 3 * len(QUANTILES)
-    return np.hstack([cells[:, : nucleus + N_MOMENTS], cells[:, around : around + N_MOMENTS]])
+    names = np.asarray(groups)
+    if names.shape != (len(files),):
+        raise ValueError(f"each file needs a group, got {len(files)} files and shape {names.shape}")
+    files, names = files[:MOST_IMAGES], names[:MOST_IMAGES]
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        examples = list(track(pool.map(_examples, files), "looking at images closely", total=len(files)))
+    return fit_novelty(
+        np.concatenate([np.zeros((0, N_NUMBERS), np.float32), *(each.numbers for each in examples)]),
+        np.repeat(names, FRAMINGS),
+        found=np.concatenate([np.zeros(0, np.bool_), *(each.found for each in examples)]),
+    )
 
 
 def fit_novelty(
@@ -144,11 +169,11 @@ def fit_novelty(
     Parameters
     ----------
     measured
-        What was measured in images trained on, shape (n, k): what `compared` returns, or any other numbers.
+        What was measured in images trained on, shape (n, k): `CloseUps.numbers`, or any other numbers.
     groups
         The photograph of each image, shape (n,), strings or integers.
     found
-        Whether a nucleus was found in each, shape (n,), as in `Measures`; None says nothing of nuclei. Where it was in
+        Whether a nucleus was found in each, shape (n,), as in `CloseUps`; None says nothing of nuclei. Where it was in
         all but a share `FLAGGED`, an image without one shows no cell.
 
     Raises
@@ -162,12 +187,12 @@ def fit_novelty(
     if not np.isfinite(rows).all():
         raise ValueError("what was measured must be finite")
     index = np.unique(names, return_inverse=True)[1]
-    needs_nucleus = found is not None and bool(np.mean(~np.asarray(found, np.bool_)) <= FLAGGED)
     kept = _few_of_each(index)
     rows, index = rows[kept], index[kept]
     n_photographs = index.max(initial=-1) + 1
     if n_photographs < 2:
         raise ValueError(f"two photographs are the least to learn from, got {n_photographs}")
+    needs_nucleus = found is not None and bool(np.mean(~np.asarray(found, np.bool_)) <= FLAGGED)
     distances = np.zeros(len(rows))
     for others, held_out in GroupKFold(min(FOLDS, n_photographs)).split(rows, groups=index):
         distances[held_out] = _fitted(rows[others]).distance(rows[held_out])
@@ -219,14 +244,20 @@ def _fitted(rows: NDArray[np.float64]) -> Novelty:
     )
 
 
+def _examples(file: Path) -> CloseUps:
+    pixels = read_image(file)
+    return close_ups([pixels, crop_to_nucleus(pixels).pixels])
+
+
 def _few_of_each(index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return which images are kept: at most `PER_PHOTOGRAPH` of one photograph, spread over its images."""
+    """Return which rows are kept: at most `ROWS_PER_PHOTOGRAPH` of one photograph, spread over its rows."""
     kept = []
     for photograph in range(index.max(initial=-1) + 1):
-        images = np.flatnonzero(index == photograph)
-        kept.append(images[np.linspace(0, images.size - 1, min(PER_PHOTOGRAPH, images.size)).round().astype(np.int64)])
+        rows = np.flatnonzero(index == photograph)
+        spread = np.linspace(0, rows.size - 1, min(ROWS_PER_PHOTOGRAPH, rows.size))
+        kept.append(rows[spread.round().astype(np.int64)])
     return np.concatenate([np.zeros(0, np.int64), *kept])
 
 
 def _versions() -> list[int]:
-    return [NOVELTY_VERSION, MEASURES_VERSION]
+    return [NOVELTY_VERSION, MEASURES_VERSION, CROP_VERSION]

@@ -13,8 +13,7 @@ from PIL import Image
 import bloodcell
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.measures import measure_images
-from bloodcell.data.novelty import PER_PHOTOGRAPH, Novelty, compared, fit_novelty
+from bloodcell.data.novelty import PER_PHOTOGRAPH, Novelty, learn_novelty
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.temperature import fit_temperature
 from bloodcell.serving.answering import Answering
@@ -64,13 +63,12 @@ def keep_model(
 def keep_trained_model(tracked: TrackedRun, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
     """Keep a model that was trained on a set's training images; see `keep_model`."""
     train = images.part("train").sort_values("sha256").groupby("group").head(PER_PHOTOGRAPH)
-    measures = measure_images(images.files(train), train["sha256"].tolist())
     return keep_model(
         tracked,
         model,
         classes=images.classes,
         held_out=held_out,
-        novelty=fit_novelty(compared(measures), train["group"].to_numpy(str), found=measures.found),
+        novelty=learn_novelty(images.files(train), train["group"].to_numpy(str)),
         example=_example(read_image(images.files(train)[0])),
     )
 

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bloodcell.data.closeup import close_ups
 from bloodcell.data.images import UnreadableImage, decode_image
-from bloodcell.data.measures import measure, measures_of
-from bloodcell.data.novelty import Novelty, compared, load_novelty
+from bloodcell.data.novelty import Novelty, load_novelty
 from bloodcell.errors import UserError
 from bloodcell.evaluation.abstaining import threshold_for_error
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
@@ -168,11 +168,11 @@ def _least_probability(answering: Answering, max_error: float) -> float:
 
 def _looked_at(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:
     """Return how far an image is from those of training, 1 where that begins to be too far, and why it is no cell."""
-    measures = measures_of(measure(pixels)[None])
-    distance = float(novelty.distance(compared(measures))[0]) / novelty.threshold
-    if not novelty.no_cell(measures)[0]:
+    seen = close_ups([pixels])
+    distance = float(novelty.distance(seen.numbers)[0]) / novelty.threshold
+    if not novelty.no_cell(seen)[0]:
         return distance, ""
-    return distance, "unlike the images of training" if measures.found[0] else "no nucleus is found"
+    return distance, "unlike the images of training" if seen.found[0] else "no nucleus is found"
 
 
 def _probabilities(model: Any, images: Sequence[Pixels], n_classes: int) -> NDArray[np.float32]:

@@ -10,18 +10,16 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
 from bloodcell.data.cells import find_cell
+from bloodcell.data.closeup import N_NUMBERS, close_ups
+from bloodcell.data.crop import crop_to_nucleus
 from bloodcell.data.images import read_image
-from bloodcell.data.measures import Measures, measure, measures_of
-from bloodcell.data.novelty import N_COMPARED, Novelty, compared, fit_novelty, load_novelty
+from bloodcell.data.measures import light_of
+from bloodcell.data.novelty import Novelty, fit_novelty, learn_novelty, load_novelty
 from bloodcell.errors import UserError
 
 Pixels = NDArray[np.uint8]
 N_TRAINED, N_HELD_OUT = 48, 16
 SIZE = (320, 240)
-
-
-def measures_in(images: list[Pixels]) -> Measures:
-    return measures_of(np.array([measure(pixels) for pixels in images]))
 
 
 def field(colour: tuple[int, int, int]) -> Pixels:
@@ -34,15 +32,18 @@ def held_out() -> list[Pixels]:
 
 
 @pytest.fixture(scope="module")
-def novelty() -> Novelty:
+def novelty(tmp_path_factory) -> Novelty:
+    folder = tmp_path_factory.mktemp("trained")
     step = (N_TRAINED + N_HELD_OUT) // N_HELD_OUT
     trained = [pixels for index, pixels in enumerate(photographs(N_TRAINED + N_HELD_OUT)) if index % step]
-    measures = measures_in(trained)
-    return fit_novelty(compared(measures), np.arange(N_TRAINED), found=measures.found)
+    files = [folder / f"{index}.png" for index in range(N_TRAINED)]
+    for file, pixels in zip(files, trained, strict=True):
+        cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    return learn_novelty(files, np.arange(N_TRAINED))
 
 
 def test_cells_of_other_photographs_are_cells(novelty, held_out):
-    assert novelty.no_cell(measures_in(held_out)).sum() <= 1
+    assert novelty.no_cell(close_ups(held_out)).sum() <= 1
 
 
 @pytest.mark.parametrize(
@@ -57,7 +58,37 @@ def test_cells_of_other_photographs_are_cells(novelty, held_out):
     ids=["white balance", "blur", "size", "scale", "JPEG"],
 )
 def test_cells_as_another_laboratory_sees_them_are_cells(novelty, held_out, change):
-    assert novelty.no_cell(measures_in([change(pixels) for pixels in held_out])).mean() <= 0.2
+    assert novelty.no_cell(close_ups([change(pixels) for pixels in held_out])).mean() <= 0.2
+
+
+def framed(pixels: Pixels, *, share: float, side: int, only_the_cell: bool) -> Pixels:
+    """Show a cell in a square of whose side its nucleus takes a share, with clear ground around."""
+    cell = find_cell(pixels)
+    ground = np.array(light_of(pixels, cell.photographed))
+    radius = (cell.area / np.pi) ** 0.5
+    shown = np.where(cell.photographed[..., None] > 0, pixels, ground)
+    if only_the_cell:
+        distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 5)
+        shown = np.where(distance[..., None] < radius, shown, ground)
+    scale = side * share / (2 * radius)
+    x, y = (side / 2 - scale * centre for centre in cell.centre)
+    move = np.array([[scale, 0, x], [0, scale, y]])
+    return cv2.warpAffine(shown.astype(np.uint8), move, (side, side), borderValue=ground.tolist())
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda pixels: crop_to_nucleus(pixels).pixels,
+        lambda pixels: framed(pixels, share=0.7, side=200, only_the_cell=False),
+        lambda pixels: framed(pixels, share=0.15, side=575, only_the_cell=False),
+        lambda pixels: framed(pixels, share=0.3, side=360, only_the_cell=True),
+        lambda pixels: framed(pixels, share=0.6, side=360, only_the_cell=True),
+    ],
+    ids=["close crop", "closer crop", "wide field", "single cell", "single cell that fills the image"],
+)
+def test_cells_are_cells_however_they_are_framed(novelty, held_out, change):
+    assert novelty.no_cell(close_ups([change(pixels) for pixels in held_out])).mean() <= 0.15
 
 
 def test_noise_is_no_cell(novelty):
@@ -71,7 +102,7 @@ def test_noise_is_no_cell(novelty):
         np.clip(160 + 60 * smooth / smooth.std(), 0, 255).astype(np.uint8),
         speckled,
     ]
-    assert novelty.no_cell(measures_in(images)).all()
+    assert novelty.no_cell(close_ups(images)).all()
 
 
 def test_fields_of_one_colour_and_gradients_are_no_cells(novelty):
@@ -80,7 +111,7 @@ def test_fields_of_one_colour_and_gradients_are_no_cells(novelty):
     gradients = [field(start) * (1 - ramp) + field(end) * ramp for start, end in ends]
     colours = [(255, 255, 255), (0, 0, 0), (128, 128, 128), (230, 180, 190), (120, 60, 150)]
     images = [field(colour) for colour in colours] + [gradient.astype(np.uint8) for gradient in gradients]
-    assert novelty.no_cell(measures_in(images)).all()
+    assert novelty.no_cell(close_ups(images)).all()
 
 
 def test_red_cells_alone_are_no_white_cell(novelty, held_out):
@@ -88,21 +119,21 @@ def test_red_cells_alone_are_no_white_cell(novelty, held_out):
     for pixels in held_out:
         cell = cv2.dilate(find_cell(pixels).nucleus, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (51, 51)))
         images.append(cv2.inpaint(pixels, cell, 5, cv2.INPAINT_TELEA))
-    assert novelty.no_cell(measures_in(images)).mean() >= 0.75
+    assert novelty.no_cell(close_ups(images)).mean() >= 0.75
 
 
 def test_photographs_of_other_things_are_no_cells(novelty):
     portrait = read_image(Path(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))))
     images = [portrait, *load_sample_images().images]
     corners = [pixels[:240, :320] for pixels in images]
-    assert novelty.no_cell(measures_in([*images, *corners])).all()
+    assert novelty.no_cell(close_ups([*images, *corners])).all()
 
 
 def test_a_saved_one_says_the_same(novelty, held_out, tmp_path):
     novelty.save(tmp_path / "new folder" / "novelty.npz")
     loaded = load_novelty(tmp_path / "new folder" / "novelty.npz")
-    measures = measures_in(held_out[:3])
-    np.testing.assert_array_equal(loaded.distance(compared(measures)), novelty.distance(compared(measures)))
+    numbers = close_ups(held_out[:3]).numbers
+    np.testing.assert_array_equal(loaded.distance(numbers), novelty.distance(numbers))
     for each in fields(Novelty):
         np.testing.assert_array_equal(getattr(loaded, each.name), getattr(novelty, each.name))
 
@@ -160,12 +191,12 @@ def test_a_number_that_never_varies_and_one_that_is_not_finite_make_no_error():
 
 def test_an_image_without_a_nucleus_is_no_cell_where_those_trained_on_have_one():
     pixels = [field((230, 180, 190))] * 4
-    measures = measures_in(pixels)
-    assert not measures.found.any()
-    measured, groups = np.random.default_rng(0).normal(0, 1, (100, N_COMPARED)), np.arange(100)
+    seen = close_ups(pixels)
+    assert not seen.found.any()
+    measured, groups = np.random.default_rng(0).normal(0, 1, (100, N_NUMBERS)), np.arange(100)
     for found, expected in ((np.ones(100, bool), True), (np.zeros(100, bool), False), (None, False)):
         novelty = replace(fit_novelty(measured, groups, found=found), threshold=np.inf)
-        assert novelty.no_cell(measures).tolist() == [expected] * 4
+        assert novelty.no_cell(seen).tolist() == [expected] * 4
 
 
 @pytest.mark.parametrize(
@@ -180,6 +211,13 @@ def test_an_image_without_a_nucleus_is_no_cell_where_those_trained_on_have_one()
 def test_what_cannot_be_learnt_from_is_refused(measured, groups, why):
     with pytest.raises(ValueError, match=why):
         fit_novelty(measured, groups)
+
+
+def test_files_without_groups_and_no_files_are_refused(tmp_path):
+    with pytest.raises(ValueError, match="a group"):
+        learn_novelty([tmp_path / "a.png"], np.arange(2))
+    with pytest.raises(ValueError, match="two photographs"):
+        learn_novelty([], np.zeros(0))
 
 
 def test_numbers_of_another_kind_are_refused():
