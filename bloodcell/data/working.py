@@ -42,7 +42,7 @@ def photographed(pixels: NDArray[np.uint8], *, margin: int) -> NDArray[np.uint8]
     ndarray of shape (height, width), uint8
         A mask as OpenCV takes it.
     """
-    dark = (pixels.max(axis=2) <= FILL).astype(np.uint8)
+    dark = cv2.inRange(pixels, (0, 0, 0), (FILL, FILL, FILL)) // 255
     framed = np.ascontiguousarray(np.pad(dark, 1, constant_values=1))  # padding keeps a transposed layout
     cv2.floodFill(framed, None, (0, 0), 2)
     inside = (framed[1:-1, 1:-1] != 2).astype(np.uint8) * 255
