@@ -1,9 +1,10 @@
 """Says whether an image shows a stained blood cell at all, whichever model is asked what kind it is.
 
 A classifier gives its classes a probability each, for noise and for a holiday photograph too. What is looked at here is
-what is measured in an image around its nucleus, and how far that lies from what was measured in the images trained on:
-the distance to their k-th nearest (Sun, Ming, Zhu and Li, "Out-of-Distribution Detection with Deep Nearest Neighbors",
-ICML 2022). No network is needed, and nothing of the classifier.
+what is measured of a nucleus and what is around it, close up (`bloodcell.data.closeup`), and how far that lies from
+what was measured in the images trained on: the distance to their k-th nearest (Sun, Ming, Zhu and Li,
+"Out-of-Distribution Detection with Deep Nearest Neighbors", ICML 2022). No network is needed, and nothing of the
+classifier.
 """
 
 import os
