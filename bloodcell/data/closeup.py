@@ -13,17 +13,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.data.cells import Cell, find_cell
-from bloodcell.data.crop import crop_to_nucleus
-from bloodcell.data.measures import colours_of, outline_of
+from bloodcell.data.crop import RADII, window
+from bloodcell.data.measures import WHITE, colours_of, light_of, outline_of, under_light
 from bloodcell.data.working import at_working_size
 
 SIDE = 120
 """Pixels that a crop's side is brought to: about as many as are cut out of an image of the Kaggle set."""
+LEAST = 8
+"""Half the side of the smallest crop, in pixels at the working size: less shows nothing."""
 RING = (1.5, 10.0)
 """Pixels from the nucleus, at this size, that are mostly cytoplasm."""
 
 N_MOMENTS = 6
-N_NUMBERS = 7 + 2 * N_MOMENTS + 2
+N_NUMBERS = 5 + 2 * N_MOMENTS + 2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,10 +35,11 @@ class CloseUps:
     Attributes
     ----------
     numbers
-        Of each close-up, shape (n, 21), float32: the nucleus's size, outline, lobes and count, as found again in the
-        close-up (7); means and standard deviations of L*a*b* of the nucleus (6) and of what is around it (6), as under
-        one light; by how many grey levels blue stands further above green in the nucleus than around it; and which
-        share of the variance of that lies between the two, 0 to 1 (Otsu, 1979).
+        Of each close-up, shape (n, 19), float32: the nucleus's size, raggedness, solidity, thickness and elongation as
+        found again in the close-up (5); means and standard deviations of L*a*b* of the nucleus (6) and of what is
+        around it (6), as under one light; by how many grey levels blue stands further above green in the nucleus than
+        around it; and which share of the variance of that lies between the two, 0 to 1 (Otsu, 1979). Lobes and nuclei
+        are not counted: most cells have one, so that a few in one cell would be all there is to a distance.
     found
         Whether there is a nucleus in the image, shape (n,), bool.
     """
@@ -53,22 +56,58 @@ def close_ups(images: Iterable[NDArray[np.uint8]]) -> CloseUps:
     images
         RGB, each of shape (height, width, 3), uint8, of any sizes.
     """
-    crops = [crop_to_nucleus(at_working_size(pixels)) for pixels in images]
-    numbers = np.array([_numbers(crop.pixels) for crop in crops], np.float32)
-    return CloseUps(
-        numbers=numbers.reshape(-1, N_NUMBERS), found=np.array([crop.found for crop in crops], dtype=np.bool_)
+    rows, found = [], []
+    for pixels in images:
+        small = at_working_size(pixels)
+        cell = find_cell(small)
+        rows.append(_numbers(*_cut_out(small, cell)))
+        found.append(cell.found)
+    numbers = np.array(rows, np.float32).reshape(-1, N_NUMBERS)
+    return CloseUps(numbers=numbers, found=np.array(found, np.bool_))
+
+
+def closely(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Crop an image to its most violet spot, as under one light, and bring the crop to one size.
+
+    Otherwise than `bloodcell.data.crop.crop_to_nucleus`, whose crops are neither very small nor very large, this keeps
+    to the nucleus's size.
+
+    Parameters
+    ----------
+    pixels
+        RGB, shape (height, width, 3), uint8.
+
+    Returns
+    -------
+    ndarray of shape (120, 120, 3), uint8
+    """
+    small = at_working_size(pixels)
+    return _cut_out(small, find_cell(small))[0]
+
+
+def _cut_out(pixels: NDArray[np.uint8], cell: Cell) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return a close-up, and 255 where something was photographed in it."""
+    lit = under_light(pixels, light_of(pixels, cell.photographed))
+    lit[cell.photographed == 0] = WHITE
+    half = max(round(RADII * (cell.area / np.pi) ** 0.5), LEAST)
+    left, top = (round(centre) - half for centre in cell.centre)
+    side = 2 * half + 1
+    shown = window(cell.photographed, left=left, top=top, side=side, beyond=0)
+    interpolation = cv2.INTER_AREA if side > SIDE else cv2.INTER_LINEAR
+    return (
+        np.asarray(cv2.resize(window(lit, left=left, top=top, side=side), (SIDE, SIDE), interpolation=interpolation)),
+        np.asarray(cv2.resize(shown, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)),
     )
 
 
-def _numbers(pixels: NDArray[np.uint8]) -> list[float]:
-    smaller = max(pixels.shape[:2]) > SIDE
-    pixels = cv2.resize(pixels, (SIDE, SIDE), interpolation=cv2.INTER_AREA if smaller else cv2.INTER_LINEAR)
+def _numbers(pixels: NDArray[np.uint8], shown: NDArray[np.uint8]) -> list[float]:
     cell = find_cell(pixels)
     distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 3)
-    ring = cv2.inRange(distance, *RING)
+    ring = cv2.bitwise_and(cv2.inRange(distance, *RING), shown)
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    size, raggedness, solidity, _, thickness, elongation, _ = outline_of(cell)
     return [
-        *outline_of(cell),
+        *(size, raggedness, solidity, thickness, elongation),
         *colours_of(lab, cell.nucleus)[:N_MOMENTS],
         *colours_of(lab, ring)[:N_MOMENTS],
         cell.excess,
@@ -77,7 +116,7 @@ def _numbers(pixels: NDArray[np.uint8]) -> list[float]:
 
 
 def _separation(pixels: NDArray[np.uint8], cell: Cell) -> float:
-    violet = cv2.subtract(pixels[..., 2], pixels[..., 1]).astype(np.float64)
+    violet = cv2.subtract(pixels[..., 2], pixels[..., 1])
     nucleus = cell.nucleus > 0
     variance, share = float(violet.var()), float(nucleus.mean())
     if not variance or not 0 < share < 1:

@@ -91,7 +91,7 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
     left, top = (round(scale * centre) - half for centre in cell.centre)
     side = 2 * half + 1
     return Crop(
-        pixels=_window(lit, left=left, top=top, side=side),
+        pixels=window(lit, left=left, top=top, side=side),
         found=True,
         count=cell.count,
         at_border=cell.at_border,
@@ -101,9 +101,9 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
     )
 
 
-def _window(pixels: NDArray[np.uint8], *, left: int, top: int, side: int) -> NDArray[np.uint8]:
-    """Cut a square out of an image, which may reach beyond its border."""
-    square = np.full((side, side, 3), WHITE, np.uint8)
+def window(pixels: NDArray[np.uint8], *, left: int, top: int, side: int, beyond: int = WHITE) -> NDArray[np.uint8]:
+    """Cut a square out of an image, of any number of channels; beyond its border everything has one level."""
+    square = np.full((side, side, *pixels.shape[2:]), beyond, np.uint8)
     height, width = pixels.shape[:2]
     rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))
     square[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left] = pixels[rows, columns]
