@@ -14,7 +14,8 @@ from numpy.typing import NDArray
 
 from bloodcell.data.cells import Cell, find_cell
 from bloodcell.data.crop import RADII, window
-from bloodcell.data.measures import WHITE, colours_of, light_of, outline_of, under_light
+from bloodcell.data.light import WHITE, under_light
+from bloodcell.data.measures import colours_of, outline_of
 from bloodcell.data.working import at_working_size
 
 SIDE = 120
@@ -87,7 +88,7 @@ def closely(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 def _cut_out(pixels: NDArray[np.uint8], cell: Cell) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
     """Return a close-up, and 255 where something was photographed in it."""
-    lit = under_light(pixels, light_of(pixels, cell.photographed))
+    lit = under_light(pixels, cell.light)
     lit[cell.photographed == 0] = WHITE
     half = max(round(RADII * (cell.area / np.pi) ** 0.5), LEAST)
     left, top = (round(centre) - half for centre in cell.centre)

@@ -13,7 +13,6 @@ from bloodcell.data.cells import find_cell
 from bloodcell.data.closeup import N_NUMBERS, close_ups
 from bloodcell.data.crop import crop_to_nucleus
 from bloodcell.data.images import read_image
-from bloodcell.data.measures import light_of
 from bloodcell.data.novelty import MARGIN, Novelty, fit_novelty, learn_novelty, load_novelty
 from bloodcell.errors import UserError
 
@@ -64,7 +63,7 @@ def test_cells_as_another_laboratory_sees_them_are_cells(novelty, held_out, chan
 def framed(pixels: Pixels, *, share: float, side: int, only_the_cell: bool) -> Pixels:
     """Show a cell in a square of whose side its nucleus takes a share, with clear ground around."""
     cell = find_cell(pixels)
-    ground = np.array(light_of(pixels, cell.photographed))
+    ground = np.array(cell.light)
     radius = (cell.area / np.pi) ** 0.5
     shown = np.where(cell.photographed[..., None] > 0, pixels, ground)
     if only_the_cell:
