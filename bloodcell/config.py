@@ -385,8 +385,6 @@ class TrainConfig:
             raise ValueError(
                 f"finetune={self.finetune.name}: backbone={self.backbone.name} has no network to tune; leave it out"
             )
-        if self.backbone.name in self.head.beside:
-            raise ValueError(f"head.beside: has what backbone={self.backbone.name} measures anyway; leave it out")
         return self
 
 

@@ -2,6 +2,7 @@ import pytest
 
 from bloodcell.composition import compose_config
 from bloodcell.errors import UserError
+from bloodcell.jobs._fold import kinds_of
 
 ROOT = "data.root=/cells"
 
@@ -37,10 +38,9 @@ def test_without_a_network_nothing_can_be_tuned(backbone):
     assert message.startswith(f"finetune=gradual: backbone={backbone} has no network to tune")
 
 
-@pytest.mark.parametrize("backbone", ["colour_histogram", "morphology"])
-def test_what_a_backbone_measures_is_not_measured_again_beside_it(backbone):
-    message = refusal(f"backbone={backbone}", f"head.beside=[{backbone}]")
-    assert message.startswith(f"head.beside: has what backbone={backbone} measures anyway")
+def test_what_a_backbone_measures_is_not_measured_again_beside_it():
+    config = compose_config("train", [ROOT, "backbone=morphology", "head.beside=[colour_histogram,morphology]"])
+    assert kinds_of(config) == ("morphology", "colour_histogram")
 
 
 def test_measures_can_stand_beside_others_and_beside_a_network():

@@ -153,7 +153,7 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
 def kinds_of(config: TrainConfig) -> tuple[Kind, ...]:
     """Return what is measured in an image for a configuration's head."""
     own = (config.backbone.name,) if is_kind(config.backbone.name) else ()
-    return (*own, *config.head.beside)
+    return tuple(dict.fromkeys((*own, *config.head.beside)))
 
 
 def samples_for(config: TrainConfig, images: ImageSet, split: str) -> Samples:
