@@ -22,7 +22,7 @@ METHODS = ("soft", "weighted", "greedy", "stacking")
 
 PROBES = (
     *("data.root=cells", "data.groups=pattern", "data.groups_pattern='(.+)'"),
-    *("backbone=morphology,colour_histogram", "head=probe"),
+    *("backbone=morphology,colour_histogram", "head=probe", "baselines=[]"),
 )
 """Trainings that take no time: what is measured in an image, and a linear head."""
 
@@ -185,7 +185,8 @@ def test_an_ensemble_works_without_the_images_and_of_holdouts_and_shows_no_error
     assert said.returncode == 0, said.stderr
     (blind,) = [each for each in runs_in(made.folder) if each.info.run_name == "blind"]
     plots = {path.name for path in (artifacts_of(blind) / "plots").iterdir()}
-    assert plots == {"members.png", "confusion_val.png", "per_class_val.png"}
+    of_confidence = {"calibration_val.png", "risk_coverage_val.png"}
+    assert plots == {"members.png", "confusion_val.png", "per_class_val.png", *of_confidence}
     mean = np.mean([probabilities(member, "val") for member in made.holdouts], axis=0)
     np.testing.assert_allclose(probabilities(blind, "val"), mean, atol=1e-6)
 
