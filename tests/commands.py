@@ -58,7 +58,7 @@ def small(data: Path) -> list[str]:
     return [
         *(f"data.root={data}", "backbone=application", "backbone.name=VGG16", "backbone.weights=null"),
         *("backbone.input_size=32", "head=dense"),
-        *("hyperparameters.epochs=1", "hyperparameters.batch_size=16", "baselines=[]"),
+        *("hyperparameters.epochs=1", "hyperparameters.batch_size=16", "baselines=[]", "explain=none"),
         # Every image its own photograph.
         *("data.groups=pattern", "data.groups_pattern='(.+)'"),
     ]

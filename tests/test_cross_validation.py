@@ -44,7 +44,7 @@ def validated(bccd: Path, folder: Path, *overrides: str) -> Validated:
 @pytest.fixture(scope="module")
 def twice(bccd, tmp_path_factory):
     """Two folds, two repeats."""
-    return validated(bccd, tmp_path_factory.mktemp("twice"), "split.repeats=2")
+    return validated(bccd, tmp_path_factory.mktemp("twice"), "split.repeats=2", "explain=single")
 
 
 def test_every_fold_is_a_run_within_the_run_with_everything_of_its_own(twice):

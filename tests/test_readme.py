@@ -14,7 +14,7 @@ JOBS = [command.partition("uv run bloodcell ")[2] for command in COMMANDS if "uv
 TRAINING = [job for job in JOBS if job.startswith(("train", "search"))]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 PUBLIC_JOBS = [path for path in (REPOSITORY / "bloodcell" / "jobs").glob("*.py") if not path.stem.startswith("_")]
-FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batch"]
+FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batch", "explain=none"]
 
 
 def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
@@ -33,7 +33,11 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     sweep = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if "-m" in words else []
     few_trials = ["tuner.max_trials=1"] if words[0] == "search" else []
     # Cross-validation within a sweep has tests of its own.
-    few_runs = ["backbone=mobilenetv2", "split=notebook,group_holdout"] if "experiment=backbones" in words else []
+    fewer = {
+        "experiment=backbones": ["backbone=mobilenetv2", "split=notebook,group_holdout"],
+        "experiment=best_ensemble": ["backbone=morphology,mobilenetv2_inner"],
+    }
+    few_runs = next((fewer[word] for word in words if word in fewer), [])
     # In a process of its own: joblib's workers outlive a sweep, and stay in the folder that they were started in.
     process = start([*words, *FEW_PIXELS, *few_folds, *few_baselines, *sweep, *few_trials, *few_runs], cwd=tmp_path)
     said, errors = process.communicate()

@@ -20,7 +20,7 @@ from bloodcell.data.images import read_image
 from bloodcell.evaluation.predictions import label_indices
 from bloodcell.evaluation.temperature import fit_temperature, with_temperature
 
-FINE_TUNED = ["finetune=gradual", "finetune.blocks=1", "finetune.epochs=1", "augmentation=standard"]
+FINE_TUNED = ["explain=single", "finetune=gradual", "finetune.blocks=1", "finetune.epochs=1", "augmentation=standard"]
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier", "ece")
 
 
