@@ -11,9 +11,8 @@ import numpy as np
 import pytest
 from hypothesis import settings
 from PIL import Image
-from real import real_data
+from real import CLASSES, real_data
 
-CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 N_TRAIN, N_TEST = 10, 5
 
 # TensorFlow's Python logger keeps the error stream that it first finds, and pytest's would be closed by then.

@@ -1,9 +1,11 @@
-"""Where the real images are on this machine."""
+"""The real images: where they are on this machine, and what they show."""
 
 import os
 from pathlib import Path
 
 from commands import REPOSITORY
+
+CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 
 
 def real_data() -> Path | None:

@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import run
-from conftest import CLASSES
 from mlflow import MlflowClient
 from PIL import Image
+from real import CLASSES
 from stores import runs_in
 
 COLUMNS = ["path", "answer", "why", "predicted", "probability", "novelty", *(f"p_{name}" for name in CLASSES)]

@@ -11,9 +11,9 @@ import pandas as pd
 import pytest
 import yaml
 from commands import run, small, start
-from conftest import CLASSES
 from mlflow import MlflowClient
 from mlflow.entities import Run
+from real import CLASSES
 from stores import artifacts_of, runs_in
 
 from bloodcell.data.images import read_image
