@@ -346,7 +346,7 @@ def test_bash_completes_jobs_groups_choices_and_settings(tmp_path):
     expected = {
         "bloodcell tr": "train",
         "bloodcell train back": "backbone. backbone=",
-        "bloodcell train backbone=mo": "backbone=mobilenetv2 backbone=mobilenetv3large backbone=morphology",
+        "bloodcell train backbone=mob": "backbone=mobilenetv2 backbone=mobilenetv2_inner backbone=mobilenetv3large",
         "bloodcell train hyperparameters.le": "hyperparameters.learning_rate=",
         f"bloodcell train -cd {tmp_path}/own head=d": "head=dense head=denser",
         "bloodcell train head=de(nse hyper": "",

@@ -8,7 +8,7 @@ from bloodcell.comparison.combination import FLOOR, Mixture, Stack
 from bloodcell.data.images import read_image
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import build_classifier
-from bloodcell.models.ensemble import has_own_layers, join_models
+from bloodcell.models.ensemble import join_models
 from bloodcell.models.preparing import CropImages
 
 K = 4
@@ -104,11 +104,7 @@ def test_layers_of_bloodcells_own_are_found_and_loaded_in_an_ensemble(images, tm
         n_classes=K,
         interpolation="bilinear",
     ).whole
-    assert has_own_layers(cropped)
-    assert has_own_layers(histogram)
-    assert not has_own_layers(network(2))
     joined = join_models([[cropped], [histogram]], weights=np.array([0.5, 0.5]))
-    assert has_own_layers(joined)
     joined.save(tmp_path / "ensemble.keras")
     loaded = keras.models.load_model(tmp_path / "ensemble.keras", compile=False)
     np.testing.assert_allclose(loaded.predict(images, verbose=0), joined.predict(images, verbose=0), atol=1e-6)
