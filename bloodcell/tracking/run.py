@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunStatus
+from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from bloodcell.config import TrackingConfig
@@ -87,7 +88,13 @@ class TrackedRun:
     def log_data(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
         """Keep the manifest as an MLflow dataset."""
         dataset = mlflow.data.from_pandas(manifest, source=source, name=name, digest=digest)
-        mlflow.log_input(dataset, context="training")
+        try:
+            mlflow.log_input(dataset, context="training")
+        except MlflowException as error:
+            # MLflow looks for the dataset before it adds it: another process may have added it in between.
+            if not any(word in str(error).lower() for word in ("unique", "duplicate")):
+                raise
+            mlflow.log_input(dataset, context="training")
 
     def log_model(
         self, model: Any, *, answering: Answering, example: bytes, requirements: list[str], code: Path
@@ -346,7 +353,6 @@ def _end(status: int, reason: str) -> None:
 
 
 def _is_of_store(error: BaseException) -> bool:
-    from mlflow.exceptions import MlflowException
     from requests.exceptions import RequestException
     from sqlalchemy.exc import SQLAlchemyError
 
