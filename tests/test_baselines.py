@@ -5,6 +5,9 @@ import pytest
 from commands import run
 from stores import artifacts_of, runs_in
 
+from bloodcell.composition import compose_config
+from bloodcell.jobs._baselines import baseline, train_baselines
+
 
 @pytest.fixture(scope="module")
 def sweep(bccd, tmp_path_factory):
@@ -28,6 +31,15 @@ def test_a_sweep_trains_the_baselines_that_it_has_not_itself_and_ranks_them_with
 def test_baselines_are_trained_on_the_same_images_as_the_runs(sweep):
     _, _, *runs = sweep
     assert len({run_.data.tags["data_digest"] for run_ in runs}) == 1
+
+
+def test_what_only_a_network_can_be_trained_with_keeps_no_baseline_from_being_trained(bccd, tmp_path):
+    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[majority]"]
+    of_networks = ["features=on_the_fly", "hyperparameters.label_smoothing=0.1", "hyperparameters.cutmix=1.0", "hyperparameters.seed=3"]
+    config = compose_config("train", [f"data.root={bccd}", f"tracking.dir={tmp_path}", *own, *of_networks])
+    (outcome,) = train_baselines([config], folder=tmp_path).values()
+    assert outcome.metrics["val"]["accuracy"] == 0.25
+    assert baseline(config, "majority").hyperparameters.seed == 3
 
 
 def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):

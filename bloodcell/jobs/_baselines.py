@@ -14,8 +14,14 @@ from bloodcell.jobs._outcome import Outcome
 from bloodcell.jobs.train import train
 from bloodcell.tracking.run import BASELINE, reason_of
 
-CHOICES = {"head": "probe", "crop": "none", "augmentation": "none", "finetune": "none"}
-"""What a baseline is composed of, but for its backbone."""
+CHOICES = {
+    "head": "probe",
+    "crop": "none",
+    "augmentation": "none",
+    "finetune": "none",
+    "hyperparameters": "default",
+}
+"""What a baseline is composed of, but for its backbone: nothing that a network is trained with does it any good."""
 
 
 def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[str, Outcome]:
@@ -59,10 +65,11 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
 
 
 def baseline(config: TrainConfig, name: str) -> TrainConfig:
-    """Return the configuration of a baseline on the images of another configuration."""
+    """Return the configuration of a baseline on the images of another configuration, with its seed."""
     types = TrainConfig.__annotations__
     groups = {"backbone": name, **CHOICES}
     parts = {
         group: TypeAdapter(types[group]).validate_python(read_choice(group, choice)) for group, choice in groups.items()
     }
-    return replace(config, **parts)
+    seed = config.hyperparameters.seed
+    return replace(config, **parts | {"hyperparameters": replace(parts["hyperparameters"], seed=seed)})
