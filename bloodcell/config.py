@@ -488,6 +488,8 @@ class SearchConfig(TrainConfig):
     def _is_sound(self) -> "SearchConfig":
         if self.evaluate_test:
             raise ValueError("evaluate_test=true: a search looks at validation only; use tuner.final_test=true")
+        if self.ensemble != "none":
+            raise ValueError(f"ensemble={self.ensemble}: a search's trials are not combined; leave it out")
         space = self.tuner.space
         for key, entry in space.items():
             for other, values in entry.when.items():

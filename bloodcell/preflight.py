@@ -30,6 +30,7 @@ class CheckConfig(Callback):
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Check the configuration of a single run, and that its folder can be made."""
+        HydraConfig.instance().set_config(config)
         _end_unless_valid(config)
         _end_unless_writable("hydra.run.dir", Path(config.hydra.run.dir))
 
@@ -37,14 +38,9 @@ class CheckConfig(Callback):
         """Check every configuration of a sweep, and that the job's runs can be swept at all."""
         if config.hydra.job.name not in SWEPT:
             end(f"-m: bloodcell {config.hydra.job.name} cannot be swept; run it once for each choice", code=2)
-        loader = GlobalHydra.instance().config_loader()
         try:
             swept = {text.partition("=")[0] for text in swept_overrides(config)}
-            for number, combination in enumerate(_combinations(config, _overrides(config))):
-                run = loader.load_sweep_config(config, list(combination))
-                with open_dict(run):
-                    run.hydra.job.num = number
-                    run.hydra.job.id = str(number)
+            for run, combination in _runs(config):
                 _end_unless_valid(run, combination, swept)
         except Exception as error:
             if not is_composition_error(error):
@@ -69,16 +65,7 @@ def count_runs(config: DictConfig) -> int | None:
 
 def swept_configs(config: DictConfig) -> list[Any]:
     """Return the checked configuration of each run of a sweep, or where a sweeper searches of some that it may try."""
-    loader = GlobalHydra.instance().config_loader()
-    parsed = []
-    for number, combination in enumerate(_combinations(config, _overrides(config))):
-        run = loader.load_sweep_config(config, list(combination))
-        with open_dict(run):
-            run.hydra.job.num = number
-            run.hydra.job.id = str(number)
-        HydraConfig.instance().set_config(run)
-        parsed.append(parse_config(config.hydra.job.name, run))
-    return parsed
+    return [parse_config(config.hydra.job.name, run) for run, _ in _runs(config)]
 
 
 def _end_unless_writable(setting: str, folder: Path) -> None:
@@ -99,6 +86,21 @@ def _arguments(config: DictConfig) -> list[str]:
     params: Any = OmegaConf.to_container(OmegaConf.create(OmegaConf.select(config, "hydra.sweeper.params") or {}))
     task: Any = OmegaConf.to_container(config.hydra.overrides.task)
     return [*(f"{key}={value}" for key, value in params.items()), *task]
+
+
+def _runs(config: DictConfig) -> Iterator[tuple[DictConfig, Sequence[str]]]:
+    """Yield the composed configuration of each of a sweep's runs, and the overrides it is made of.
+
+    Until the next one ``${hydra:...}`` has the values of that run; Hydra itself sets them only when a job starts.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    for number, combination in enumerate(_combinations(config, _overrides(config))):
+        run = loader.load_sweep_config(config, list(combination))
+        with open_dict(run):
+            run.hydra.job.num = number
+            run.hydra.job.id = str(number)
+        HydraConfig.instance().set_config(run)
+        yield run, combination
 
 
 def _combinations(config: DictConfig, overrides: list[Override]) -> Iterator[Sequence[str]]:
@@ -125,8 +127,6 @@ def _values(override: Override) -> list[str]:
 
 
 def _end_unless_valid(config: DictConfig, combination: Sequence[str] = (), swept: Collection[str] = ()) -> None:
-    # ${hydra:...} is resolved from here; Hydra itself sets it only when the job starts.
-    HydraConfig.instance().set_config(config)
     try:
         parse_config(config.hydra.job.name, config)
     except UserError as error:

@@ -35,7 +35,12 @@ def test_baselines_are_trained_on_the_same_images_as_the_runs(sweep):
 
 def test_what_only_a_network_can_be_trained_with_keeps_no_baseline_from_being_trained(bccd, tmp_path):
     own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[majority]"]
-    of_networks = ["features=on_the_fly", "hyperparameters.label_smoothing=0.1", "hyperparameters.cutmix=1.0", "hyperparameters.seed=3"]
+    of_networks = [
+        "features=on_the_fly",
+        "hyperparameters.label_smoothing=0.1",
+        "hyperparameters.cutmix=1.0",
+        "hyperparameters.seed=3",
+    ]
     config = compose_config("train", [f"data.root={bccd}", f"tracking.dir={tmp_path}", *own, *of_networks])
     (outcome,) = train_baselines([config], folder=tmp_path).values()
     assert outcome.metrics["val"]["accuracy"] == 0.25

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
+from bloodcell.data.sampling import once_each
 from bloodcell.errors import UserError
 
 Method = Literal["soft", "weighted", "greedy", "stacking"]
@@ -132,7 +133,7 @@ def fit(
     settings
         How.
     """
-    weight = photograph_weights(groups)
+    weight = once_each(groups)
     of_truth = np.clip(probabilities[:, np.arange(labels.size), labels], FLOOR, None)
     match method:
         case "soft":
@@ -205,12 +206,6 @@ def inner_folds(
     return [np.flatnonzero(parts[numbers] == part) for part in np.unique(parts)]
 
 
-def photograph_weights(groups: NDArray[np.str_]) -> Floats:
-    """Return weights of images, shape (n,), by which every photograph counts 1."""
-    _, numbers, counts = np.unique(groups, return_inverse=True, return_counts=True)
-    return np.asarray(1 / counts[numbers])
-
-
 def photograph_log_loss(probabilities: Floats, *, labels: NDArray[np.int64], groups: NDArray[np.str_]) -> float:
     """Return the mean over photographs of the mean over their images of the log loss, in nats.
 
@@ -222,7 +217,7 @@ def photograph_log_loss(probabilities: Floats, *, labels: NDArray[np.int64], gro
         Shape (n,).
     """
     of_truth = np.clip(probabilities[np.arange(labels.size), labels], FLOOR, None)
-    return float(np.average(-np.log(of_truth), weights=photograph_weights(groups)))
+    return float(np.average(-np.log(of_truth), weights=once_each(groups)))
 
 
 def logarithms(probabilities: Floats) -> Floats:

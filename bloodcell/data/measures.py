@@ -3,10 +3,7 @@
 They are measured once for every content of a file and kept.
 """
 
-import logging
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,17 +11,12 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.cache import cache_dir
 from bloodcell.data.cells import Cell, find_cell
 from bloodcell.data.cytoplasm import N_NUMBERS as N_CYTOPLASM
 from bloodcell.data.cytoplasm import measure_cytoplasm
-from bloodcell.data.images import DECODER_VERSION, read_image
 from bloodcell.data.light import quantiles, under_light
+from bloodcell.data.memory import measured_once
 from bloodcell.data.working import at_working_size
-from bloodcell.files import replacing
-from bloodcell.progress import track
-
-log = logging.getLogger(__name__)
 
 MEASURES_VERSION = 3
 """Counted up when the same image would be measured otherwise."""
@@ -100,14 +92,10 @@ def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measures:
     sha256s
         The digest of each file's content.
     """
-    known = _known()
-    new = {sha256: file for sha256, file in zip(sha256s, files, strict=True) if sha256 not in known}
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        rows = track(pool.map(lambda file: measure(read_image(file)), new.values()), "measuring images", total=len(new))
-        known |= dict(zip(new, rows, strict=True))
-    if new:
-        _remember(known)
-    return measures_of(np.array([known[sha256] for sha256 in sha256s]))
+    rows = measured_once(
+        files, sha256s, measure=measure, name=f"measures-{MEASURES_VERSION}", description="measuring images"
+    )
+    return measures_of(rows)
 
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
@@ -227,26 +215,3 @@ def _spread(channel: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
 
 def _log_mean(values: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:
     return float(np.log(cv2.mean(values, mask=mask)[0] + 1e-2))
-
-
-def _memory() -> Path:
-    return cache_dir() / f"measures-{MEASURES_VERSION}-{DECODER_VERSION}-opencv-{cv2.__version__}.npz"
-
-
-def _known() -> dict[str, NDArray[np.float32]]:
-    try:
-        with _memory().open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-            return dict(zip(arrays["sha256s"].astype(str).tolist(), arrays["rows"], strict=True))
-    except FileNotFoundError:
-        return {}
-    except Exception as error:  # whatever a torn file makes the reader raise
-        log.warning("%s cannot be read (%s); made again", _memory(), error)
-        return {}
-
-
-def _remember(known: dict[str, NDArray[np.float32]]) -> None:
-    try:
-        with replacing(_memory()) as partial:
-            np.savez(partial, sha256s=np.array(list(known), dtype="S64"), rows=np.array(list(known.values())))
-    except OSError as error:
-        log.warning("%s cannot be written (%s); the images will be measured again next time", _memory(), error)

@@ -7,9 +7,7 @@ what was measured in the images trained on: the distance to their k-th nearest (
 classifier.
 """
 
-import os
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 
@@ -20,11 +18,10 @@ from sklearn.model_selection import GroupKFold
 
 from bloodcell.data.closeup import N_NUMBERS, CloseUps, close_ups, closely
 from bloodcell.data.crop import CROP_VERSION
-from bloodcell.data.images import read_image
 from bloodcell.data.measures import MEASURES_VERSION
+from bloodcell.data.memory import measured_once
 from bloodcell.errors import UserError
 from bloodcell.files import replacing
-from bloodcell.progress import track
 
 NOVELTY_VERSION = 2
 """Counted up when the same images would be measured or compared otherwise."""
@@ -127,7 +124,7 @@ class Novelty:
             np.savez(partial, allow_pickle=False, versions=np.array(_versions()), **arrays)
 
 
-def learn_novelty(files: Sequence[Path], groups: NDArray[np.generic]) -> Novelty:
+def learn_novelty(files: Sequence[Path], sha256s: Sequence[str], groups: NDArray[np.generic]) -> Novelty:
     """Learn from image files what cells look like, each as it is and cropped closely, as others' images may be.
 
     What a crop leaves out says where the light is, so that the same cell is measured a little otherwise in it.
@@ -137,6 +134,8 @@ def learn_novelty(files: Sequence[Path], groups: NDArray[np.generic]) -> Novelty
     files
         Readable image files; `PER_PHOTOGRAPH` of each photograph are enough, and `MOST_IMAGES` in all: what comes after
         those is not read.
+    sha256s
+        The digest of each file's content.
     groups
         The photograph of each, shape (n,), strings or integers.
 
@@ -148,14 +147,14 @@ def learn_novelty(files: Sequence[Path], groups: NDArray[np.generic]) -> Novelty
     names = np.asarray(groups)
     if names.shape != (len(files),):
         raise ValueError(f"each file needs a group, got {len(files)} files and shape {names.shape}")
-    files, names = files[:MOST_IMAGES], names[:MOST_IMAGES]
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        examples = list(track(pool.map(_examples, files), "looking at images closely", total=len(files)))
-    return fit_novelty(
-        np.concatenate([np.zeros((0, N_NUMBERS), np.float32), *(each.numbers for each in examples)]),
-        np.repeat(names, FRAMINGS),
-        found=np.concatenate([np.zeros(0, np.bool_), *(each.found for each in examples)]),
-    )
+    rows = measured_once(
+        files[:MOST_IMAGES],
+        sha256s[:MOST_IMAGES],
+        measure=_framings,
+        name="-".join(["framings", *map(str, _versions())]),
+        description="looking at images closely",
+    ).reshape(-1, N_NUMBERS + 1)
+    return fit_novelty(rows[:, :-1], np.repeat(names[:MOST_IMAGES], FRAMINGS), found=rows[:, -1] > 0)
 
 
 def fit_novelty(
@@ -246,9 +245,10 @@ def _fitted(rows: NDArray[np.float64]) -> Novelty:
     )
 
 
-def _examples(file: Path) -> CloseUps:
-    pixels = read_image(file)
-    return close_ups([pixels, closely(pixels)])
+def _framings(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Measure an image as it is and cropped closely, one after the other, each with whether there is a nucleus."""
+    seen = close_ups([pixels, closely(pixels)])
+    return np.column_stack([seen.numbers, seen.found]).astype(np.float32).ravel()
 
 
 def _few_of_each(index: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -34,9 +34,20 @@ def photograph_weights(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> 
     return np.asarray(len(labels) * share[photograph.ravel()], np.float64)
 
 
-def once_each(groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weigh images so that every photograph weighs the same, whatever its class; see `photograph_weights`."""
-    return photograph_weights(np.zeros(len(groups), np.int64), groups)
+def once_each(groups: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Weigh images so that every photograph weighs 1, whatever its class, and its images the same.
+
+    Parameters
+    ----------
+    groups
+        The photograph that each image was made from, a number or a name, shape (n,).
+
+    Returns
+    -------
+    ndarray of shape (n,), float64
+    """
+    _, photograph, copies = np.unique(groups, return_inverse=True, return_counts=True)
+    return np.asarray(1 / copies[photograph.ravel()])
 
 
 def draw_photographs(

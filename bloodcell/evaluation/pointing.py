@@ -51,15 +51,17 @@ def nucleus_in(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     pixels
         RGB, (height, width, 3), uint8.
     """
-    cell = find_cell(at_working_size(pixels))
-    return _to_size(cell.nucleus, pixels) if cell.found else None
+    both = nucleus_and_cell_in(pixels)
+    return None if both is None else both[0]
 
 
-def cell_in(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Return where a photograph's nucleus is, grown by `MARGIN`; as `nucleus_in`."""
+def nucleus_and_cell_in(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
+    """Return where a photograph's nucleus is, and where that grown by `MARGIN` is; as `nucleus_in`."""
     cell = find_cell(at_working_size(pixels))
+    if not cell.found:
+        return None
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * MARGIN + 1, 2 * MARGIN + 1))
-    return _to_size(np.asarray(cv2.dilate(cell.nucleus, disc), np.uint8), pixels) if cell.found else None
+    return _to_size(cell.nucleus, pixels), _to_size(np.asarray(cv2.dilate(cell.nucleus, disc), np.uint8), pixels)
 
 
 def measure_pointing(photographs: Sequence[NDArray[np.uint8]], heats: Sequence[NDArray[np.float32]]) -> Pointing:
@@ -79,9 +81,10 @@ def measure_pointing(photographs: Sequence[NDArray[np.uint8]], heats: Sequence[N
     """
     figures = []
     for pixels, heat in zip(photographs, heats, strict=True):
-        nucleus, cell = nucleus_in(pixels), cell_in(pixels)
-        if nucleus is None or cell is None:
+        both = nucleus_and_cell_in(pixels)
+        if both is None:
             continue
+        nucleus, cell = both
         peak = np.unravel_index(int(heat.argmax()), heat.shape)
         total = float(heat.sum())
         figures.append(

@@ -68,7 +68,7 @@ def keep_trained_model(tracked: TrackedRun, model: Any, *, images: ImageSet, hel
         model,
         classes=images.classes,
         held_out=held_out,
-        novelty=learn_novelty(images.files(train), train["group"].to_numpy(str)),
+        novelty=learn_novelty(images.files(train), train["sha256"].tolist(), train["group"].to_numpy(str)),
         example=_example(read_image(images.files(train)[0])),
     )
 

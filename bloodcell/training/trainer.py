@@ -147,7 +147,10 @@ def train(
     )
     steps = -(-len(train_samples) // settings.batch_size)
     steps = min(steps, steps_per_epoch or steps)
-    val_weights = once_each(val_samples.photographs) if settings.early_stopping.counts == "photographs" else None
+    val_weights = None
+    if settings.early_stopping.counts == "photographs":
+        val_weights = once_each(val_samples.photographs)
+        val_weights /= val_weights.mean()  # since Keras divides what it has weighed by the number of images
     epochs: list[Epoch] = []
     feeds: dict[str, str] = {}
     for number, stage in enumerate(stages):

@@ -1,3 +1,4 @@
+import hashlib
 from dataclasses import fields, replace
 from pathlib import Path
 
@@ -9,6 +10,7 @@ from data.photographs import photographs
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
+import bloodcell.data.novelty
 from bloodcell.data.cells import find_cell
 from bloodcell.data.closeup import N_NUMBERS, close_ups
 from bloodcell.data.crop import crop_to_nucleus
@@ -25,6 +27,10 @@ def field(colour: tuple[int, int, int]) -> Pixels:
     return np.full((240, 320, 3), colour, np.uint8)
 
 
+def digests(files: list[Path]) -> list[str]:
+    return [hashlib.sha256(file.read_bytes()).hexdigest() for file in files]
+
+
 @pytest.fixture(scope="module")
 def held_out() -> list[Pixels]:
     return photographs(N_TRAINED + N_HELD_OUT)[:: (N_TRAINED + N_HELD_OUT) // N_HELD_OUT]
@@ -38,7 +44,7 @@ def novelty(tmp_path_factory) -> Novelty:
     files = [folder / f"{index}.png" for index in range(N_TRAINED)]
     for file, pixels in zip(files, trained, strict=True):
         cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
-    return learn_novelty(files, np.arange(N_TRAINED))
+    return learn_novelty(files, digests(files), np.arange(N_TRAINED))
 
 
 def test_cells_of_other_photographs_are_cells(novelty, held_out):
@@ -212,11 +218,24 @@ def test_what_cannot_be_learnt_from_is_refused(measured, groups, why):
         fit_novelty(measured, groups)
 
 
+def test_images_are_looked_at_once_for_all_that_is_learnt_from_them(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = [tmp_path / f"{index}.png" for index in range(6)]
+    for file, pixels in zip(files, photographs(6), strict=True):
+        cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
+    looked: list[int] = []
+    monkeypatch.setattr(bloodcell.data.novelty, "close_ups", lambda images: looked.append(1) or close_ups(images))
+    learn_novelty(files[:4], digests(files[:4]), np.arange(4))
+    both = [learn_novelty(files, digests(files), np.arange(6)) for _ in range(2)]
+    assert len(looked) == 6
+    assert np.array_equal(both[0].points, both[1].points)
+
+
 def test_files_without_groups_and_no_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a group"):
-        learn_novelty([tmp_path / "a.png"], np.arange(2))
+        learn_novelty([tmp_path / "a.png"], ["0" * 64], np.arange(2))
     with pytest.raises(ValueError, match="two photographs"):
-        learn_novelty([], np.zeros(0))
+        learn_novelty([], [], np.zeros(0))
 
 
 def test_numbers_of_another_kind_are_refused():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples, samples_of, training_batches
-from bloodcell.data.sampling import draw_photographs, photograph_weights
+from bloodcell.data.sampling import draw_photographs, once_each, photograph_weights
 from bloodcell.data.sources import load_bccd
 
 LABELS = np.array([0] * 12 + [1] * 3 + [3])
@@ -38,6 +38,13 @@ def test_classes_weigh_the_same_and_in_them_photographs_and_in_these_images():
 def test_a_photograph_with_two_labels_is_one_of_each_class():
     weights = photograph_weights(np.array([0, 0, 1, 1]), np.array([4, 5, 4, 4]))
     assert weights.tolist() == pytest.approx([1, 1, 1, 1])
+
+
+def test_every_photograph_weighs_one_by_number_or_by_name():
+    for groups in (GROUPS, GROUPS.astype(str)):
+        weights = once_each(groups)
+        assert [weights[group == groups].sum() for group in np.unique(groups)] == pytest.approx([1] * 6)
+        assert np.ptp(weights[groups == groups[0]]) == 0
 
 
 def test_where_every_image_is_a_photograph_and_classes_are_equal_all_weigh_one():

@@ -70,3 +70,8 @@ def test_a_grid_has_the_combinations_of_its_space_and_no_more():
 def test_a_search_never_looks_at_the_test_set():
     with pytest.raises(UserError, match=r"tuner\.final_test"):
         compose_config("search", ["data.root=/cells", "evaluate_test=true"])
+
+
+def test_a_search_refuses_to_combine_its_trials():
+    with pytest.raises(UserError, match=r"^ensemble=soft: a search's trials are not combined; leave it out$"):
+        compose_config("search", ["data.root=/cells", "ensemble=soft"])
