@@ -1,7 +1,5 @@
 """Charts of how far a model's confidence can be relied on."""
 
-from collections.abc import Sequence
-
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -24,6 +22,7 @@ from bloodcell.evaluation.style import (
     VERMILION,
     finish,
     new_figure,
+    require_columns,
     tidy,
 )
 
@@ -62,7 +61,7 @@ def reliability(before: pd.DataFrame, after: pd.DataFrame, *, temperature: float
         When a table lacks a column or has no image.
     """
     for bins in (before, after):
-        _require(bins, BIN_COLUMNS)
+        require_columns(bins, BIN_COLUMNS)
         if not bins["images"].sum():
             raise ValueError("the bins have no image to draw")
     figure = new_figure(title=title, width=9.4, height=5.8)
@@ -101,7 +100,7 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
     ValueError
         When the curve has no row or lacks a column.
     """
-    _require(curve, CURVE_COLUMNS)
+    require_columns(curve, CURVE_COLUMNS)
     if curve.empty:
         raise ValueError("the curve has no threshold to draw")
     figure = new_figure(title=title, width=8.2, height=4.6)
@@ -222,9 +221,3 @@ def _mark(axes: Axes, threshold: Threshold) -> None:
             f"dashed: the {threshold.max_error:.1%} allowed"
         ),
     )
-
-
-def _require(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    absent = [column for column in columns if column not in table.columns]
-    if absent:
-        raise ValueError(f"the table has no column {', '.join(absent)}")

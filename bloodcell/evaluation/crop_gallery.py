@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bloodcell.data.crop import Crop
+from bloodcell.evaluation.pictures import LEAST_WIDTH, show_picture
 from bloodcell.evaluation.style import (
     BLUE,
     FAINT,
@@ -31,7 +32,6 @@ NAME_WIDTH = 1.3
 WIDTH = 1.7
 HEIGHT = 1.28
 CAPTION = 0.2
-LEAST_WIDTH = 4.8
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -105,7 +105,7 @@ def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photogr
                 figure.add_axes((x / width, bottom / height, across / width, HEIGHT / height)) for x, across in sizes
             )
             _photograph(whole, pair)
-            _crop(cut, pair.crop)
+            show_picture(cut, pair.crop.pixels, edge=BLUE if pair.crop.found else VERMILION, anchor="W")
             figure.text(
                 left / width,
                 (bottom - 0.05) / height,
@@ -119,7 +119,7 @@ def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photogr
 
 def _photograph(axes: Axes, pair: Cropped) -> None:
     height, width = pair.photograph.shape[:2]
-    axes.imshow(pair.photograph, interpolation="antialiased")
+    show_picture(axes, pair.photograph, edge=FAINT, anchor="E")
     crop = pair.crop
     if crop.found:
         corner = (crop.left - 0.5, crop.top - 0.5)
@@ -127,18 +127,3 @@ def _photograph(axes: Axes, pair: Cropped) -> None:
         axes.add_patch(Rectangle(corner, crop.side, crop.side, fill=False, edgecolor=BLUE, linewidth=1.4))
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)
-    axes.set_anchor("E")
-    _frame(axes, edge=FAINT)
-
-
-def _crop(axes: Axes, crop: Crop) -> None:
-    axes.imshow(crop.pixels, interpolation="antialiased")
-    axes.set_anchor("W")
-    _frame(axes, edge=BLUE if crop.found else VERMILION)
-
-
-def _frame(axes: Axes, *, edge: str) -> None:
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_color(edge)
-    axes.spines[:].set_linewidth(1.4)

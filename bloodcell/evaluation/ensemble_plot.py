@@ -7,41 +7,43 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.ticker import MaxNLocator
 
+from bloodcell.evaluation.forest import (
+    ASIDE,
+    BASELINES,
+    ENDS,
+    MEASURES,
+    accuracy_in,
+    draw_accuracy,
+    foot_height,
+    foot_of,
+    frame,
+    write_foot,
+)
 from bloodcell.evaluation.style import (
     BLUE,
     FAINT,
     INK,
     MUTED,
     ORANGE,
-    PAPER,
     SMALL_SIZE,
     TEXT_SIZE,
-    VERMILION,
     finish,
     fold,
     new_figure,
+    require_columns,
     tidy,
     widest,
 )
 
-MEASURES = ("accuracy", "photograph_accuracy")
-COLUMNS = ("name", "weight", *(f"{measure}{end}" for measure in MEASURES for end in ("", "_low", "_high")))
-BASELINES: dict[str, dict[str, Any]] = {
-    "accuracy": {"color": VERMILION, "linewidth": 1.4, "linestyle": (0, (4, 2))},
-    "photograph_accuracy": {"color": VERMILION, "linewidth": 0.9, "linestyle": (0, (1, 2))},
-}
-DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 4.6, "markerfacecolor": PAPER, "markeredgewidth": 1.3}
+COLUMNS = ("name", "weight", *(f"{measure}{end}" for measure in MEASURES for end in ENDS))
 # In inches.
 PANEL = 4.4
 WEIGHTS = 1.5
 LABEL = 3.0
 LINE = 0.42
 NAME_LINE = 0.17
-# In shares of a line: how far above and below its middle the two intervals are.
-ASIDE = 0.16
 
 
 def ensemble_plot(
@@ -78,21 +80,19 @@ def ensemble_plot(
     ValueError
         When the table lacks a column or has no member.
     """
-    if absent := [column for column in COLUMNS if column not in table.columns]:
-        raise ValueError(f"the table has no column {', '.join(absent)}")
+    require_columns(table, COLUMNS)
     if len(table) < 2:
         raise ValueError("an ensemble is drawn with at least one member and itself")
     labels = [fold(str(name), inches=LABEL, size=TEXT_SIZE) for name in table["name"]]
     line = max(LINE, (max(label.count("\n") for label in labels) + 1.6) * NAME_LINE)
     written = {
-        heading: [_said(row, measure) for _, row in table.iterrows()]
+        heading: [str(accuracy_in(row.to_dict(), measure)) for _, row in table.iterrows()]
         for heading, measure in zip(("By image", "By photograph"), MEASURES, strict=True)
     }
     texts = max(widest([heading, *column], size=SMALL_SIZE, bold=True) for heading, column in written.items())
     width = widest(labels, size=TEXT_SIZE, bold=True) + PANEL + texts + WEIGHTS + 1.1
-    foot = "\n".join(fold(note, inches=width - 0.3, size=SMALL_SIZE) for note in notes)
-    n_foot = foot.count("\n") + 1 if foot else 0
-    figure = new_figure(title=title, width=width, height=len(table) * line + 1.0 + 0.15 * n_foot)
+    foot = foot_of(notes, width=width)
+    figure = new_figure(title=title, width=width, height=len(table) * line + 1.0 + foot_height(foot))
     accuracies, gap, weights = figure.subplots(1, 3, sharey=True, width_ratios=[PANEL, texts, WEIGHTS])
     _draw_accuracies(accuracies, table, baselines={"accuracy": baseline, "photograph_accuracy": photograph_baseline})
     gap.set_axis_off()
@@ -103,13 +103,8 @@ def ensemble_plot(
     accuracies.set_yticks(range(len(table)), labels)
     accuracies.get_yticklabels()[-1].set_fontweight("bold")
     accuracies.set_ylim(len(table) - 0.5, -0.5)
-    if foot:
-        figure.supxlabel(foot, fontsize=SMALL_SIZE, color=MUTED, x=0.1 / width, ha="left", multialignment="left")
+    write_foot(figure, foot, width=width)
     return finish(figure)
-
-
-def _said(row: "pd.Series[Any]", measure: str) -> str:
-    return f"{row[measure]:.1%} ({row[f'{measure}_low']:.0%} to {row[f'{measure}_high']:.0%})"
 
 
 def _draw_accuracies(axes: Axes, table: pd.DataFrame, *, baselines: dict[str, float]) -> None:
@@ -118,32 +113,11 @@ def _draw_accuracies(axes: Axes, table: pd.DataFrame, *, baselines: dict[str, fl
     for measure, value in baselines.items():
         axes.axvline(value, zorder=1, **BASELINES[measure])
     for place, (_, row) in enumerate(table.iterrows()):
+        by_image, by_photograph = (accuracy_in(row.to_dict(), measure) for measure in MEASURES)
         colour = BLUE if place == last else ORANGE
-        above, below = place - ASIDE, place + ASIDE
-        axes.hlines(above, row["accuracy_low"], row["accuracy_high"], color=colour, linewidth=2.6, zorder=2)
-        axes.plot(row["accuracy"], above, marker="o", markersize=6.5, color=colour, markeredgecolor=PAPER, zorder=3)
-        ends = (row["photograph_accuracy_low"], row["photograph_accuracy_high"])
-        axes.hlines(below, *ends, color=colour, linewidth=1.1, zorder=2)
-        diamond: dict[str, Any] = DIAMOND | {"markeredgecolor": colour}
-        axes.plot(row["photograph_accuracy"], below, zorder=3, **diamond)
-    tidy(axes, grid="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_xlim(-0.015, 1.015)
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
-    axes.legend(
-        handles=_legend(),
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1),
-        ncols=4,
-        fontsize=SMALL_SIZE,
-        frameon=False,
-        borderaxespad=0.2,
-        handlelength=1.6,
-        handletextpad=0.4,
-        columnspacing=1.0,
-    )
+        draw_accuracy(axes, place, by_image=by_image, by_photograph=by_photograph, colour=colour)
+    legend = frame(axes, colours={"Members": ORANGE, "All together": BLUE}, with_photographs=True)
+    legend.set_in_layout(False)  # it has the room above the numbers too
 
 
 def _draw_weights(axes: Axes, weights: np.ndarray[Any, np.dtype[np.float64]]) -> None:
@@ -158,14 +132,3 @@ def _draw_weights(axes: Axes, weights: np.ndarray[Any, np.dtype[np.float64]]) ->
     axes.set_xlim(min(0.0, float(weights.min()) * 1.1), room * 1.35)
     axes.xaxis.set_major_locator(MaxNLocator(3))
     axes.set_title("Weight", fontsize=TEXT_SIZE, color=INK, loc="left", pad=4)
-
-
-def _legend() -> list[Line2D]:
-    by_image: dict[str, Any] = {"color": MUTED, "linewidth": 2.6, "marker": "o", "markersize": 6}
-    by_photograph = DIAMOND | {"color": MUTED, "linewidth": 1.1, "markeredgecolor": MUTED}
-    return [
-        Line2D([], [], label="By image", **by_image),
-        Line2D([], [], label="By photograph", **by_photograph),
-        Line2D([], [], label="Majority class, by image", **BASELINES["accuracy"]),
-        Line2D([], [], label="by photograph", **BASELINES["photograph_accuracy"]),
-    ]

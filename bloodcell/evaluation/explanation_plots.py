@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Stroke
 from numpy.typing import NDArray
 
+from bloodcell.evaluation.pictures import LONGEST_SIDE_RATIO, message, show_picture
 from bloodcell.evaluation.style import INK, MUTED, PAPER, TEXT_SIZE, VERMILION, finish, fold, new_figure
 
 COLOURS = "inferno"
@@ -21,8 +22,6 @@ PICTURE_WIDTH = 1.9
 TEXT_WIDTH = 1.75
 GAP = 0.1
 LINE = 0.175
-MESSAGE_WIDTH = 4.8
-LONGEST_SIDE_RATIO = 1.5
 KEY = (
     "Colour: what speaks for the class, none (dark) to most (bright). Line: the nucleus that is found. Cross: the peak."
 )
@@ -91,7 +90,7 @@ def explanation_gallery(explained: Sequence[Explained], *, title: str, nothing: 
         When the photographs do not have the same number of heat maps, or one of another size.
     """
     if not explained:
-        return _message(title=title, message=nothing)
+        return message(nothing, title=title)
     counts = {len(each.heats) for each in explained}
     if len(counts) != 1:
         raise ValueError(f"each photograph needs as many heat maps, got {sorted(counts)}")
@@ -161,9 +160,9 @@ def heat_over(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[n
 
 def _draw(panels: Sequence[Axes], each: Explained) -> None:
     right = each.label in (None, each.predicted)
-    _picture(panels[0], each.pixels, edge=INK if right else VERMILION)
+    show_picture(panels[0], each.pixels, edge=INK if right else VERMILION, anchor="N")
     for axes, heat in zip(panels[1:], each.heats, strict=True):
-        _picture(axes, heat_over(each.pixels, heat.heat), edge=INK)
+        show_picture(axes, heat_over(each.pixels, heat.heat), edge=INK, anchor="N")
         axes.set_title(
             fold(heat.name, inches=PICTURE_WIDTH, size=TEXT_SIZE).split("\n")[0],
             fontsize=TEXT_SIZE,
@@ -182,20 +181,3 @@ def _caption(each: Explained) -> str:
     taken = "told right" if each.label == each.predicted else f"taken for {each.predicted}"
     lines = (*([] if each.label is None else [each.label]), taken, f"{each.probability:.1%} sure", each.name)
     return "\n".join(fold(line, inches=TEXT_WIDTH, size=TEXT_SIZE) for line in lines)
-
-
-def _picture(axes: Axes, image: NDArray[np.generic], *, edge: str) -> None:
-    axes.imshow(image, interpolation="antialiased")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.set_anchor("N")
-    axes.spines[:].set_color(edge)
-    axes.spines[:].set_linewidth(1.4)
-
-
-def _message(*, title: str, message: str) -> Figure:
-    figure = new_figure(title=title, width=MESSAGE_WIDTH, height=1.0)
-    axes = figure.subplots()
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, message, ha="center", va="center", fontsize=TEXT_SIZE + 1, color=MUTED)
-    return finish(figure)

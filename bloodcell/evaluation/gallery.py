@@ -6,9 +6,9 @@ from pathlib import PurePath
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from bloodcell.evaluation.pictures import LEAST_WIDTH, LONGEST_SIDE_RATIO, message, show_picture
 from bloodcell.evaluation.style import (
     FAINT,
     INK,
@@ -18,6 +18,7 @@ from bloodcell.evaluation.style import (
     finish,
     fold,
     new_figure,
+    require_columns,
 )
 
 ERROR_COLUMNS = ("path", "label", "predicted", "probability")
@@ -27,9 +28,6 @@ LINE = 0.175
 ERROR_WIDTH = 2.4
 VIEW_WIDTH = 1.5
 NAME_WIDTH = 1.3
-LEAST_WIDTH = 4.8
-# How high a picture's place may be for its width; a longer picture is made smaller to fit.
-LONGEST_SIDE_RATIO = 1.5
 
 
 def error_gallery(
@@ -57,13 +55,11 @@ def error_gallery(
     ValueError
         When there is not one image per error, a column lacks, or an image is not uint8 RGB.
     """
-    absent = [column for column in ERROR_COLUMNS if column not in errors.columns]
-    if absent:
-        raise ValueError(f"the errors have no column {', '.join(absent)}")
+    require_columns(errors, ERROR_COLUMNS)
     if len(images) != len(errors):
         raise ValueError(f"each error needs its image: {len(errors)} errors, {len(images)} images")
     if not images:
-        return _message(title=title, message="No image was misclassified.")
+        return message("No image was misclassified.", title=title)
     captions = [
         "\n".join(
             fold(line, inches=ERROR_WIDTH, size=TEXT_SIZE)
@@ -87,8 +83,7 @@ def error_gallery(
     for axes in panels.ravel()[len(images) :]:
         axes.remove()
     for axes, image, caption in zip(panels.ravel(), images, captions, strict=False):
-        _picture(axes, image, edge=VERMILION)
-        axes.set_anchor("S")
+        show_picture(axes, image, edge=VERMILION, anchor="S")
         axes.set_xlabel(caption, fontsize=TEXT_SIZE, color=INK)
     return finish(figure)
 
@@ -141,9 +136,9 @@ def augmentation_samples(
         title=title,
     )
     for row, (original, its_views) in enumerate(zip(originals, views, strict=True)):
-        _picture(panels[row, 0], original, edge=INK)
+        show_picture(panels[row, 0], original, edge=INK, anchor="C")
         for axes, view in zip(panels[row, 1:], its_views, strict=True):
-            _picture(axes, view, edge=FAINT)
+            show_picture(axes, view, edge=FAINT, anchor="C")
         if names is not None:
             name = fold(names[row], inches=NAME_WIDTH, size=TEXT_SIZE)
             panels[row, 0].set_ylabel(
@@ -194,19 +189,3 @@ def _grid(
                 (x / total_width, y / total_height, width / total_width, height / total_height)
             )
     return figure, panels
-
-
-def _picture(axes: Axes, image: npt.NDArray[np.uint8], *, edge: str) -> None:
-    axes.imshow(image, interpolation="antialiased")
-    axes.set_xticks([])
-    axes.set_yticks([])
-    axes.spines[:].set_color(edge)
-    axes.spines[:].set_linewidth(1.4)
-
-
-def _message(*, title: str, message: str) -> Figure:
-    figure = new_figure(title=title, width=LEAST_WIDTH, height=1.0)
-    axes = figure.subplots()
-    axes.set_axis_off()
-    axes.text(0.5, 0.5, message, ha="center", va="center", fontsize=TEXT_SIZE + 1, color=MUTED)
-    return finish(figure)

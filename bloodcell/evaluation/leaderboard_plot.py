@@ -9,9 +9,19 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
-from matplotlib.ticker import PercentFormatter
 
+from bloodcell.evaluation.forest import (
+    BASELINES,
+    ENDS,
+    MEASURES,
+    Accuracy,
+    accuracy_in,
+    draw_accuracy,
+    foot_height,
+    foot_of,
+    frame,
+    write_foot,
+)
 from bloodcell.evaluation.style import (
     BLUE,
     FAINT,
@@ -21,47 +31,25 @@ from bloodcell.evaluation.style import (
     PAPER,
     SMALL_SIZE,
     TEXT_SIZE,
-    VERMILION,
     finish,
     fold,
     new_figure,
-    tidy,
+    require_columns,
     widest,
 )
 
 SPLITS = {"val": ("Validation", ORANGE), "test": ("Test", BLUE)}
-MEASURES = ("accuracy", "photograph_accuracy")
 COLUMNS = (
     "run",
     *(f"baseline_{measure}" for measure in MEASURES),
-    *(f"{split}_{measure}{end}" for split in SPLITS for measure in MEASURES for end in ("", "_low", "_high")),
+    *(f"{split}_{measure}{end}" for split in SPLITS for measure in MEASURES for end in ENDS),
 )
-BASELINES: dict[str, dict[str, Any]] = {
-    "accuracy": {"color": VERMILION, "linewidth": 1.4, "linestyle": (0, (4, 2))},
-    "photograph_accuracy": {"color": VERMILION, "linewidth": 0.9, "linestyle": (0, (1, 2))},
-}
 # In inches.
 PANEL = 4.6
 LABEL = 3.2
 LINE = 0.27
 BETWEEN_RUNS = 0.16
 COLUMN_GAP = 0.2
-# In shares of a line: how far above and below its middle the two dots are.
-ASIDE = 0.17
-
-
-@dataclass(frozen=True, kw_only=True)
-class _Accuracy:
-    """An accuracy, and the ends of its interval, each NaN where it is not known."""
-
-    value: float
-    low: float
-    high: float
-
-    def __str__(self) -> str:
-        if np.isnan(self.value):
-            return "–"
-        return f"{self.value:.1%}" if np.isnan(self.low) else f"{self.value:.1%} ({self.low:.0%} to {self.high:.0%})"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -70,8 +58,8 @@ class _Line:
 
     split: str
     middle: float
-    by_image: _Accuracy
-    by_photograph: _Accuracy
+    by_image: Accuracy
+    by_photograph: Accuracy
 
 
 def leaderboard_plot(
@@ -103,8 +91,7 @@ def leaderboard_plot(
     ValueError
         When the table has no run or lacks a column.
     """
-    if absent := [column for column in COLUMNS if column not in table.columns]:
-        raise ValueError(f"the table has no column {', '.join(absent)}")
+    require_columns(table, COLUMNS)
     if table.empty:
         raise ValueError("the leaderboard has no run to draw")
     labels = [fold(str(run), inches=LABEL, size=TEXT_SIZE) for run in table["run"]]
@@ -118,9 +105,8 @@ def leaderboard_plot(
         written["By photograph"] = [str(line.by_photograph) for line in lines]
     widths = [widest([heading, *texts], size=SMALL_SIZE, bold=bool(heading)) for heading, texts in written.items()]
     width = widest(labels, size=TEXT_SIZE) + PANEL + sum(widths) + COLUMN_GAP * len(widths) + 0.4
-    foot = "\n".join(fold(note, inches=width - 0.3, size=SMALL_SIZE) for note in notes)
-    n_foot = foot.count("\n") + 1 if foot else 0
-    figure = new_figure(title=title, width=width, height=tops[-1] * LINE + 0.95 + 0.15 * n_foot)
+    foot = foot_of(notes, width=width)
+    figure = new_figure(title=title, width=width, height=tops[-1] * LINE + 0.95 + foot_height(foot))
     axes = figure.subplots()
     for top, bottom in list(pairwise(tops))[1::2]:
         axes.axhspan(top, bottom, color=FAINT, alpha=0.3, linewidth=0, zorder=0)
@@ -134,61 +120,27 @@ def leaderboard_plot(
         right += column + COLUMN_GAP
     axes.set_yticks((tops[:-1] + tops[1:]) / 2, labels)
     axes.set_ylim(tops[-1], 0)
-    _frame(axes, with_photographs="By photograph" in written)
-    if foot:
-        figure.supxlabel(foot, fontsize=SMALL_SIZE, color=MUTED, x=0.1 / width, ha="left", multialignment="left")
+    frame(axes, colours=dict(SPLITS.values()), with_photographs="By photograph" in written)
+    write_foot(figure, foot, width=width)
     return finish(figure)
 
 
 def _lines(table: pd.DataFrame, *, middles: Sequence[float]) -> Iterator[_Line]:
     for (_, row), middle in zip(table.iterrows(), middles, strict=True):
         for number, split in enumerate(SPLITS):
-            by_image, by_photograph = (
-                _Accuracy(
-                    **{
-                        name: float(row[f"{split}_{measure}{end}"])
-                        for name, end in (("value", ""), ("low", "_low"), ("high", "_high"))
-                    }
-                )
-                for measure in MEASURES
-            )
+            by_image, by_photograph = (accuracy_in(row.to_dict(), f"{split}_{measure}") for measure in MEASURES)
             place = middle + number - (len(SPLITS) - 1) / 2
             yield _Line(split=split, middle=place, by_image=by_image, by_photograph=by_photograph)
 
 
 def _draw(axes: Axes, line: _Line) -> None:
-    _, colour = SPLITS[line.split]
-    both = not np.isnan(line.by_photograph.value)
-    place = line.middle - (ASIDE if both else 0)
-    axes.hlines(place, line.by_image.low, line.by_image.high, color=colour, linewidth=2.6, zorder=2)
-    axes.plot(
-        line.by_image.value,
-        place,
-        marker="o",
-        markersize=6.5,
-        color=colour,
-        markeredgecolor=PAPER,
-        markeredgewidth=0.7,
-        zorder=3,
-    )
-    if both:
-        ends = (line.by_photograph.low, line.by_photograph.high)
-        axes.hlines(line.middle + ASIDE, *ends, color=colour, linewidth=1.1, zorder=2)
-        axes.plot(
-            line.by_photograph.value,
-            line.middle + ASIDE,
-            marker="D",
-            markersize=4.6,
-            color=PAPER,
-            markeredgecolor=colour,
-            markeredgewidth=1.3,
-            zorder=3,
-        )
+    name, colour = SPLITS[line.split]
+    draw_accuracy(axes, line.middle, by_image=line.by_image, by_photograph=line.by_photograph, colour=colour)
     if np.isnan(line.by_image.value):
         axes.text(
             0,
             line.middle,
-            f"{SPLITS[line.split][0].lower()} not measured",
+            f"{name.lower()} not measured",
             va="center",
             fontsize=SMALL_SIZE,
             color=MUTED,
@@ -207,49 +159,3 @@ def _write(axes: Axes, heading: str, texts: Sequence[str], *, lines: Sequence[_L
     beside = axes.get_yaxis_transform()
     for text, line in zip(texts, lines, strict=True):
         axes.annotate(text, (1, line.middle), xycoords=beside, xytext=(72 * right, 0), va="center", **style)
-
-
-def _frame(axes: Axes, *, with_photographs: bool) -> None:
-    """Draw what is the same in every leaderboard: grid, scale and legend."""
-    tidy(axes, grid="x")
-    axes.tick_params(axis="y", length=0)
-    axes.spines["left"].set_visible(False)
-    axes.set_xlim(-0.015, 1.015)
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
-    axes.legend(
-        handles=_legend(with_photographs=with_photographs),
-        loc="lower left",
-        bbox_to_anchor=(-0.01, 1),
-        ncols=5,
-        fontsize=SMALL_SIZE,
-        frameon=False,
-        borderaxespad=0.2,
-        handlelength=1.3,
-        handletextpad=0.4,
-        columnspacing=1.0,
-    )
-
-
-def _legend(*, with_photographs: bool) -> list[Line2D]:
-    handles = [
-        Line2D([], [], color=colour, linewidth=2.6, marker="o", markersize=6, label=name)
-        for name, colour in SPLITS.values()
-    ]
-    if with_photographs:
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=MUTED,
-                linewidth=1.1,
-                marker="D",
-                markersize=4.6,
-                markerfacecolor=PAPER,
-                label="By photograph",
-            )
-        )
-    lines = [("accuracy", "Majority class, by image")]
-    if with_photographs:
-        lines.append(("photograph_accuracy", "by photograph"))
-    return [*handles, *(Line2D([], [], label=label, **BASELINES[measure]) for measure, label in lines)]

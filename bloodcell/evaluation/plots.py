@@ -25,6 +25,7 @@ from bloodcell.evaluation.style import (
     finish,
     fold,
     new_figure,
+    require_columns,
     text_colour_on,
     text_width,
     tidy,
@@ -63,7 +64,7 @@ def learning_curves(
     ValueError
         When the history has no epoch or lacks a column.
     """
-    _require(history, HISTORY_COLUMNS)
+    require_columns(history, HISTORY_COLUMNS)
     if history.empty:
         raise ValueError("the history has no epoch to draw")
     history = history.sort_values("epoch").reset_index(drop=True)
@@ -167,7 +168,7 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
     ValueError
         When the table has no class or lacks a column.
     """
-    _require(table, PER_CLASS_COLUMNS)
+    require_columns(table, PER_CLASS_COLUMNS)
     if table.empty:
         raise ValueError("the table has no class to draw")
     labels = [
@@ -182,12 +183,6 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
         title=title,
         absent="undefined",
     )
-
-
-def _require(table: pd.DataFrame, columns: Sequence[str]) -> None:
-    absent = [column for column in columns if column not in table.columns]
-    if absent:
-        raise ValueError(f"the table has no column {', '.join(absent)}")
 
 
 def _best_row(history: pd.DataFrame, *, monitor: Literal["val_loss", "val_accuracy"]) -> int | None:

@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Literal
 
+import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -77,6 +78,18 @@ def new_figure(
     if layout == "none":
         heading.set_y(1 - TITLE_MARGIN / total)
     return figure
+
+
+def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
+    """Refuse a table that lacks what is to be drawn of it.
+
+    Raises
+    ------
+    ValueError
+        When it lacks a column.
+    """
+    if absent := [column for column in columns if column not in table.columns]:
+        raise ValueError(f"the table has no column {', '.join(absent)}")
 
 
 def tidy(axes: Axes, *, grid: str | None = None) -> None:
