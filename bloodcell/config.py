@@ -355,6 +355,15 @@ class TrainConfig:
         return self
 
     @model_validator(mode="after")
+    def _has_predictions_to_combine(self) -> "TrainConfig":
+        if self.ensemble not in ("none", "soft") and not isinstance(self.split, GroupKfoldSplit):
+            raise ValueError(
+                f"ensemble={self.ensemble}: is fitted to out-of-fold predictions, of which split={self.split.name} "
+                "has none; use split=group_kfold, or ensemble=soft"
+            )
+        return self
+
+    @model_validator(mode="after")
     def _has_pixels_to_cut(self) -> "TrainConfig":
         if self.hyperparameters.cutmix and self.features.name != "on_the_fly":
             raise ValueError(

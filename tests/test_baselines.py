@@ -54,6 +54,27 @@ def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):
     assert metrics["test/log_loss"] == pytest.approx(metrics["baseline/test/log_loss"], abs=1e-3)
 
 
+def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):
+    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[majority]"]
+    words = ["backbone=colour_histogram", "head=probe", "split.seed=1,2"]
+    said = run(["train", "-m", f"data.root={bccd}", *own, *words], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    _, *runs = runs_in(tmp_path)
+    names = [each.info.run_name for each in runs]
+    assert names[2:] == [f"baseline: majority, group_holdout of run {number}" for number in (0, 1)]
+    assert len({each.data.tags["data_digest"] for each in runs}) == 2
+
+
+def test_a_sweep_whose_ensemble_fails_has_not_finished(bccd, tmp_path):
+    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[]"]
+    said = run(["train", "-m", f"data.root={bccd}", *own, "backbone=majority", "ensemble=soft"], cwd=tmp_path)
+    assert said.returncode == 1
+    assert "bloodcell: ensemble: soft failed: UserError: runs: an ensemble needs at least two runs" in said.stderr
+    assert "1 of 2 runs finished" in said.stdout
+    _, *runs = runs_in(tmp_path)
+    assert [(each.info.run_name, each.info.status) for each in runs][1:] == [("ensemble: soft", "FAILED")]
+
+
 def test_a_sweep_can_end_with_an_ensemble_of_its_runs_without_the_baselines(bccd, tmp_path):
     own = [
         "data.groups=pattern",

@@ -252,3 +252,12 @@ def test_hydras_own_node_is_not_part_of_a_jobs_configuration():
     config = OmegaConf.create({"hydra": {"job": {}}, "host": "h", "port": 1, "tracking": {}})
     with pytest.raises(UserError, match=r"^tracking\.store is missing"):
         parse_config("ui", config)
+
+
+def test_what_is_fitted_to_validation_needs_predictions_out_of_fold():
+    assert compose_config("train", [ROOT, "ensemble=soft"]).ensemble == "soft"
+    assert compose_config("train", [ROOT, "ensemble=greedy", "split=group_kfold"]).ensemble == "greedy"
+    assert refusal("train", ROOT, "ensemble=greedy") == (
+        "ensemble=greedy: is fitted to out-of-fold predictions, of which split=group_holdout has none; use "
+        "split=group_kfold, or ensemble=soft"
+    )

@@ -12,7 +12,8 @@ from bloodcell.composition import read_choice
 from bloodcell.config import TrainConfig
 from bloodcell.jobs._outcome import Outcome
 from bloodcell.jobs.train import train
-from bloodcell.tracking.run import BASELINE, reason_of
+from bloodcell.tracking.run import BASELINE
+from bloodcell.tracking.study import surviving
 
 CHOICES = {
     "head": "probe",
@@ -27,7 +28,7 @@ CHOICES = {
 def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[str, Outcome]:
     """Train the baselines that configurations ask for, once on each images and split that they have.
 
-    What fails is said, and takes no other down.
+    What fails is said, and a failed run of the study; it takes no other down.
 
     Parameters
     ----------
@@ -41,26 +42,28 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
     dict
         What came out, by the runs' names.
     """
-    distinct: dict[Any, TrainConfig] = {}
-    for config in configs:
-        distinct.setdefault((config.data, config.split, config.debug), config)
+    distinct: dict[Any, tuple[int, TrainConfig]] = {}
+    for number, config in enumerate(configs):
+        distinct.setdefault((config.data, config.split, config.debug), (number, config))
+    splits = [config.split.name for _, config in distinct.values()]
     there = {config.backbone.name for config in configs}
-    outcomes = {}
-    for number, config in enumerate(distinct.values()):
+    outcomes: dict[str, Outcome] = {}
+    for number, config in distinct.values():
         for name in config.baselines:
             if name in there:
                 continue
             of_split = f", {config.split.name}" if len(distinct) > 1 else ""
-            called = f"{BASELINE}{name}{of_split}"
+            of_run = f" of run {number}" if splits.count(config.split.name) > 1 else ""
+            called = f"{BASELINE}{name}{of_split}{of_run}"
             tracking = replace(config.tracking, run_name=called, sweep_job=None, run_id=None)
+            chosen = replace(baseline(config, name), tracking=tracking)
             output_dir = folder / f"{number}-{name}"
             output_dir.mkdir(parents=True, exist_ok=True)
-            try:
-                outcomes[called] = train(
-                    replace(baseline(config, name), tracking=tracking), output_dir=output_dir, in_short=True
-                )
-            except Exception as error:  # whatever a run may raise; the study is there without it
-                print(f"bloodcell: {called} failed: {reason_of(error)}", file=sys.stderr, flush=True)
+
+            def job(called: str = called, chosen: TrainConfig = chosen, output_dir: Path = output_dir) -> None:
+                outcomes[called] = train(chosen, output_dir=output_dir, in_short=True)
+
+            surviving(job, chosen, say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True))
     return outcomes
 
 

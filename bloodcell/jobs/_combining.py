@@ -7,13 +7,13 @@ from pathlib import Path
 from bloodcell.composition import compose_config
 from bloodcell.config import TrainConfig
 from bloodcell.jobs import ensemble
-from bloodcell.tracking.run import reason_of
+from bloodcell.tracking.study import surviving
 
 
 def combine_runs(config: TrainConfig, *, folder: Path) -> None:
     """Combine the finished runs of a study, as `bloodcell ensemble study=` does, in a run of the study.
 
-    What fails is said; the study is there without it.
+    What fails is said, and a failed run of the study.
 
     Parameters
     ----------
@@ -23,10 +23,11 @@ def combine_runs(config: TrainConfig, *, folder: Path) -> None:
         The ensemble's.
     """
     tracking = replace(config.tracking, run_name=f"ensemble: {config.ensemble}", sweep_job=None, run_id=None)
-    try:
-        chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
-        chosen = replace(chosen, tracking=tracking, evaluate_test=config.evaluate_test, log_model=config.log_model)
-        folder.mkdir(parents=True, exist_ok=True)
-        ensemble.run(chosen, output_dir=folder)
-    except Exception as error:  # whatever a run may raise; the study is there without it
-        print(f"bloodcell: {tracking.run_name} failed: {reason_of(error)}", file=sys.stderr, flush=True)
+    chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
+    chosen = replace(chosen, tracking=tracking, evaluate_test=config.evaluate_test, log_model=config.log_model)
+    folder.mkdir(parents=True, exist_ok=True)
+    surviving(
+        lambda: ensemble.run(chosen, output_dir=folder),
+        chosen,
+        say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True),
+    )

@@ -142,7 +142,8 @@ def close_children(study: Study, *, expected: int | None, interrupted: bool) -> 
     numbers = {run.data.tags.get(SWEEP_JOB_TAG) for run in runs}
     for number in range(0 if interrupted or expected is None else expected):
         if str(number) not in numbers:
-            _record_failure(study.run_id, study.experiment_id, str(number), f"run {number}", LOST, {})
+            tags = {MLFLOW_PARENT_RUN_ID: study.run_id, REASON_TAG: LOST, SWEEP_JOB_TAG: str(number)}
+            _record_failure(study.experiment_id, f"run {number}", tags=tags, parameters={})
     children = children_of(client, study.experiment_id, study.run_id)
     return [_entry(run) for run in children if ASIDE_TAG not in run.data.tags]
 
@@ -191,14 +192,14 @@ def end_study(
 
 
 def surviving(job: Callable[[], float | None], config: Any, *, say: Callable[[str], None]) -> float | None:
-    """Run one job of a sweep; if it fails, say so, keep it as a failed run, and let the sweep go on.
+    """Run one job of a study; if it fails, say so, keep it as a failed run, and let the study go on.
 
     Parameters
     ----------
     job
         The job.
     config
-        Its configuration.
+        Its configuration, whose ``tracking`` has the study's parent run, and the job's number in a sweep or its name.
     say
         Told in one line why it failed.
 
@@ -211,22 +212,22 @@ def surviving(job: Callable[[], float | None], config: Any, *, say: Callable[[st
         return job()
     except Exception as error:
         tracking: TrackingConfig = config.tracking
-        say(f"{readable(tracking.run_name or '')} failed: {reason_of(error)}")
+        numbered = tracking.sweep_job is not None
+        name = readable(tracking.run_name or f"run {tracking.sweep_job}") if numbered else str(tracking.run_name)
+        say(f"{name} failed: {reason_of(error)}")
         log.exception("failed")  # the traceback goes to the run's log file, which the terminal is spared
         _, experiment_id = open_store(tracking)
-        parent, number = str(tracking.parent_run), str(tracking.sweep_job)
-        mark = f"tags.{SWEEP_JOB_TAG} = '{number}' and tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'"
-        if not MlflowClient().search_runs([experiment_id], mark):
-            name = readable(tracking.run_name or f"run {number}")
-            _record_failure(parent, experiment_id, number, name, reason_of(error), parameters_of(config))
+        children = children_of(MlflowClient(), experiment_id, str(tracking.parent_run))
+        tag, value = (SWEEP_JOB_TAG, str(tracking.sweep_job)) if numbered else (MLFLOW_RUN_NAME, name)
+        if not any(run.data.tags.get(tag) == value for run in children):
+            number = {SWEEP_JOB_TAG: value} if numbered else {}
+            tags = {MLFLOW_PARENT_RUN_ID: str(tracking.parent_run), REASON_TAG: reason_of(error), **number}
+            _record_failure(experiment_id, name, tags=tags, parameters=parameters_of(config))
         return float("nan")
 
 
-def _record_failure(
-    parent: str, experiment_id: str, number: str, name: str, reason: str, parameters: dict[str, Any]
-) -> None:
+def _record_failure(experiment_id: str, name: str, *, tags: dict[str, str], parameters: dict[str, Any]) -> None:
     client = MlflowClient()
-    tags = {MLFLOW_PARENT_RUN_ID: parent, SWEEP_JOB_TAG: number, REASON_TAG: reason}
     run = client.create_run(experiment_id, tags=tags, run_name=name)
     for key, value in parameters.items():
         client.log_param(run.info.run_id, key, value)
