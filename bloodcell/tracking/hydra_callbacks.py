@@ -89,7 +89,7 @@ class CompleteStudy(Callback):
         """Train the baselines, and combine the runs where that is asked for, in runs of the study."""
         from bloodcell.preflight import swept_configs
 
-        configs, folder = swept_configs(config), Path(config.hydra.sweep.dir)
+        configs, folder = swept_configs(config), Path(config.hydra.sweep.dir).absolute()
         if any(each.baselines for each in configs):
             from bloodcell.jobs._baselines import train_baselines
 
