@@ -609,6 +609,16 @@ class RegisterConfig:
     alias: NonEmpty
     tracking: TrackingConfig
 
+    @field_validator("alias")
+    @classmethod
+    def _is_an_alias(cls, alias: str) -> str:
+        # MLflow refuses these, too, but only when it has made the version.
+        if not re.fullmatch(r"[\w-]+", alias, flags=re.ASCII):
+            raise ValueError("may have letters, digits, _ and - only")
+        if alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
+            raise ValueError("is what MLflow calls versions by; take another")
+        return alias
+
 
 @dataclass(frozen=True, config=STRICT)
 class CacheConfig:

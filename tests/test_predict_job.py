@@ -2,6 +2,7 @@
 
 import base64
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -20,6 +21,8 @@ from mlflow import MlflowClient
 from PIL import Image
 from real import CLASSES
 from stores import runs_in
+
+import bloodcell.data.novelty
 
 COLUMNS = ["path", "answer", "why", "predicted", "probability", "novelty", *(f"p_{name}" for name in CLASSES)]
 TRAIN = ["data.groups=pattern", "data.groups_pattern='(.+)'", "backbone=morphology", "head=probe"]
@@ -79,6 +82,41 @@ def test_every_image_of_a_folder_gets_an_answer_and_none_is_dropped(kept, answer
     assert (cells["answer"] == cells["predicted"]).all()
 
 
+def test_images_are_found_behind_links_and_under_any_name_but_hidden_ones_are_not(kept, answers, tmp_path):
+    (tmp_path / "linked").symlink_to(kept.images / "NEUTROPHIL", target_is_directory=True)
+    (tmp_path / "back").symlink_to(tmp_path, target_is_directory=True)
+    cell = next((kept.images / "EOSINOPHIL").iterdir())
+    shutil.copy(cell, os.fsencode(tmp_path) + b"/zell\xe9.jpeg")
+    shutil.copy(cell, tmp_path / ".hidden.jpeg")
+    table = predict(kept._replace(images=tmp_path), f"run={kept.run_id}", "--explain", output="linked.csv")
+    assert sorted(Path(path).name for path in table["path"]) == sorted(
+        [*(file.name for file in (kept.images / "NEUTROPHIL").iterdir()), r"zell\xe9.jpeg"]
+    )
+    assert len(list((kept.folder / "linked_explained" / "plots").iterdir())) == len(table)
+
+
+@pytest.mark.parametrize("job", ["predict", "register"])
+def test_a_model_of_a_version_that_measured_otherwise_is_refused(kept, job, monkeypatch, tmp_path):
+    monkeypatch.setattr(bloodcell.data.novelty, "NOVELTY_VERSION", 99)
+    of_job = [f"images='{kept.images}'"] if job == "predict" else []
+    said = run([job, f"run={kept.run_id}", f"tracking.dir='{kept.folder / 'mlruns'}'", *of_job], cwd=tmp_path)
+    assert said.returncode == 2
+    assert said.stderr == (
+        f"bloodcell: run={kept.run_id}: novelty.npz: was written by a version that measures images otherwise; train "
+        "the model again\n"
+    )
+
+
+@pytest.mark.parametrize(("alias", "why"), [("v2", "MLflow calls versions"), ("a b", "letters, digits")])
+def test_an_alias_that_mlflow_would_refuse_makes_no_version(kept, alias, why):
+    said = run(["register", f"run={kept.run_id}", "name=other", f"alias='{alias}'"], cwd=kept.folder)
+    assert said.returncode == 2
+    assert said.stderr.startswith(f"bloodcell: alias={alias}: ")
+    assert why in said.stderr
+    runs_in(kept.folder)
+    assert MlflowClient().search_model_versions("name='other'") == []
+
+
 def test_a_model_that_is_asked_for_few_errors_says_where_it_is_not_sure(kept, answers):
     unsure = predict(kept, f"run={kept.run_id}", "max_error=0.9", output="unsure.parquet")
     pd.testing.assert_series_equal(unsure["predicted"], answers["predicted"])
@@ -109,10 +147,12 @@ def test_a_registered_model_gives_the_same_answers_and_shows_its_evidence(kept, 
         (["images={images}"], "exactly one of run=ID and model=ADDRESS"),
         (["run={run}", "images={images}", "output=answers.xlsx"], "output=answers.xlsx"),
         (["run={run}", "images={images}", "max_error=2"], "max_error=2"),
+        (["run={run}", "images={images}", "output={folder}/a.csv"], "a.csv: is a folder"),
     ],
 )
 def test_what_a_user_gets_wrong_is_said_in_one_line_and_nothing_is_written(kept, words, said, tmp_path):
-    filled = [word.format(run=kept.run_id, images=f"'{kept.images}'") for word in words]
+    (kept.folder / "a.csv").mkdir(exist_ok=True)
+    filled = [word.format(run=kept.run_id, images=f"'{kept.images}'", folder=kept.folder) for word in words]
     result = run(["predict", *filled, f"tracking.dir='{kept.folder / 'mlruns'}'"], cwd=tmp_path)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()

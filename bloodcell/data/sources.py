@@ -4,10 +4,10 @@ import os
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NoReturn
 
 import pandas as pd
 
+from bloodcell.data.folders import files_below, is_hidden, printable
 from bloodcell.data.images import SUFFIXES
 from bloodcell.data.inspection import inspect
 from bloodcell.data.manifest import COLUMNS, ImageSet
@@ -122,7 +122,7 @@ def load_folders(
 def _list(setting: str, folder: Path) -> _Listing:
     if not folder.is_dir():
         raise UserError(f"{setting}={folder}: no such folder; give one that holds a folder of images for each class")
-    entries = sorted(entry for entry in folder.iterdir() if not _hidden(entry.name))
+    entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
     class_folders = [entry for entry in entries if entry.is_dir()]
     if not class_folders:
         raise UserError(f"{setting}={folder}: holds no folders; put the images of each class in a folder of their own")
@@ -131,26 +131,10 @@ def _list(setting: str, folder: Path) -> _Listing:
     for class_folder in class_folders:
         if not _is_unicode(class_folder.name):
             raise UserError(f"{setting}={folder}: folder {class_folder.name!a} has no valid Unicode name; rename it")
-        files = _walk(class_folder)
+        files = files_below(class_folder)
         images[class_folder.name] = [file for file in files if file.suffix.lower() in SUFFIXES]
         others += [file for file in files if file.suffix.lower() not in SUFFIXES]
     return _Listing(setting=setting, folder=folder, images=images, others=others)
-
-
-def _walk(folder: Path) -> list[Path]:
-    # Folder by folder, each one's files sorted: the order in which Keras's ImageDataGenerator takes them.
-    directories, seen = [], set()
-    for directory, below, names in os.walk(folder, onerror=_raise, followlinks=True):
-        below[:] = sorted(name for name in below if not _hidden(name))
-        place = os.path.realpath(directory)
-        if place in seen:  # a link that leads back: these files were listed
-            below.clear()
-        else:
-            seen.add(place)
-            directories.append((directory, names))
-    return [
-        Path(directory, name) for directory, names in sorted(directories) for name in sorted(names) if not _hidden(name)
-    ]
 
 
 def _is_unicode(name: str) -> bool:
@@ -161,19 +145,10 @@ def _is_unicode(name: str) -> bool:
     return True
 
 
-def _raise(error: OSError) -> NoReturn:
-    raise error
-
-
-def _hidden(name: str) -> bool:
-    return name.startswith(".")
-
-
 def _relative(files: Iterable[Path], listing: _Listing, root: Path) -> list[str]:
     folder = listing.folder.resolve().relative_to(root)
     paths = (folder / file.relative_to(listing.folder) for file in files)
-    # Bytes that are not valid Unicode are shown escaped, so that the name can be printed and written.
-    return [os.fsencode(path.as_posix()).decode(errors="backslashreplace") for path in paths]
+    return [printable(path.as_posix()) for path in paths]
 
 
 def _check_apart(listings: Iterable[_Listing]) -> None:

@@ -11,6 +11,7 @@ The test set chooses nothing: it is read once, when the ensemble is made.
 """
 
 import json
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -34,6 +35,7 @@ from bloodcell.comparison.combination import (
 from bloodcell.comparison.members import Joint, Side, join
 from bloodcell.config import EnsembleConfig
 from bloodcell.data.manifest import write_manifest
+from bloodcell.data.novelty import Novelty
 from bloodcell.errors import UserError
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.ensemble_plot import ensemble_plot
@@ -74,12 +76,16 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
     fits = config.method != "soft"
-    runs = read_runs(tracking=config.tracking, run_ids=config.runs, study=config.study)
+    runs = read_runs(
+        tracking=config.tracking,
+        run_ids=config.runs,
+        study=config.study,
+        say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True),
+    )
     splits = ("val", "test") if config.evaluate_test else ("val",)
     joint = join([each.member for each in runs], splits=splits, fits=fits)
     prepared = prepared_of(runs, joint, fits=fits)
-    if config.log_model:
-        _require_models(runs)
+    known = _known_images(runs) if config.log_model else None
     combination, outcome = _combined(config, joint, prepared)
     table = _members_table(joint, combination, outcome)
     artifacts = output_dir / "artifacts"
@@ -92,16 +98,22 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
         with Pictures(artifacts) as pictures:
             _write(config, prepared, combination, table, outcome, folder=artifacts, pictures=pictures)
             _keep(tracked, config, runs, prepared, table, outcome)
-            address = _keep_model(tracked, runs, combination, outcome, joint.classes) if config.log_model else ""
+            address = _keep_model(tracked, runs, combination, outcome, joint.classes, known) if known else ""
         tracked.log_folder(artifacts)
     _show(config, table, outcome, tracked=tracked, address=address)
     return outcome.metrics["val"]["accuracy"]
 
 
-def _require_models(runs: Sequence[FinishedRun]) -> None:
+def _known_images(runs: Sequence[FinishedRun]) -> tuple[Novelty, bytes]:
+    """Return what the member that knows the most training images knows of them, and an image file as an example.
+
+    A cross-validation without a model on all images has models that know those outside their fold.
+    """
     for each in runs:
         if not each.models:
             raise UserError(f"runs: {each.member} kept no model; use log_model=false, or a run with log_model=true")
+    known = [known_images_of(each.models[0], setting=f"runs: {each.member}") for each in runs]
+    return max(known, key=lambda each: len(each[0].points))
 
 
 def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
@@ -239,6 +251,7 @@ def _keep_model(
     combination: Combination,
     outcome: Outcome,
     classes: tuple[str, ...],
+    known: tuple[Novelty, bytes],
 ) -> str:
     """Join the members' models and keep the ensemble's."""
     models = [load_models(each.models) for each in runs]
@@ -247,7 +260,7 @@ def _keep_model(
     else:
         model = join_models(models, kernel=combination.kernel, bias=combination.bias, floor=FLOOR)
     tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
-    novelty, example = known_images_of(runs[0].models[0])  # all were trained on the same ones
+    novelty, example = known
     return keep_model(tracked, model, classes=classes, held_out=outcome.tables["val"], novelty=novelty, example=example)
 
 

@@ -8,7 +8,7 @@ For example, a run's model for a folder of images, and a registered one that may
 Each image gets an answer: a class, "not sure", "no blood cell" or "cannot be read".
 """
 
-import os
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,8 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.config import PredictConfig
-from bloodcell.data.images import SUFFIXES, UnreadableImage, decode_image, read_file
+from bloodcell.data.folders import files_below, printable
+from bloodcell.data.images import SUFFIXES, UnreadableImage, read_file, read_image
 from bloodcell.errors import UserError
 from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.explanation_plots import Explained, Heat, explanation_gallery
@@ -58,12 +59,12 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
     print(f"Written to  {output}")
     if config.explain:
         folder = output.with_name(f"{output.stem}_explained")
-        draw_explanations(model.get_raw_model(), table, folder=folder)
+        draw_explanations(model.get_raw_model(), files, table, folder=folder)
         print(f"Explained   {folder / 'plots'}")
 
 
 def image_files(places: Sequence[str]) -> list[Path]:
-    """Return files, and those in folders and the folders in them that are images by their names.
+    """Return files, and those in folders and the folders in them that are images by their names; no hidden ones.
 
     Raises
     ------
@@ -74,7 +75,12 @@ def image_files(places: Sequence[str]) -> list[Path]:
     for place in places:
         path = Path(place).expanduser()
         if path.is_dir():
-            found = sorted(file for file in path.rglob("*") if file.suffix.lower() in SUFFIXES and file.is_file())
+            try:
+                found = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
+            except OSError as error:
+                raise UserError(
+                    f"{error.filename}: cannot be looked into ({error.strerror}); make it readable"
+                ) from error
             if not found:
                 raise UserError(f"images={place}: holds no images; give a file or a folder with some")
             files += found
@@ -117,7 +123,7 @@ def ask(model: Any, files: Sequence[Path], *, max_error: float | None = None) ->
             raise UserError(error.message) from error
         for row, reason in reasons.items():
             part.loc[row, "why"] = reason
-        part.insert(0, "path", [os.fspath(path) for path in paths])
+        part.insert(0, "path", [printable(path) for path in paths])
         parts.append(part)
     return pd.concat(parts, ignore_index=True)
 
@@ -136,29 +142,37 @@ def _contents(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
 
 def _require_writable(output: Path) -> None:
     """Refuse a place that cannot be written to before the work, not after it."""
+    if output.is_dir():
+        raise UserError(f"output={output}: is a folder; give the file to write")
     try:
         require_writable(output.parent)
     except OSError as error:
         raise UserError(f"output={output}: cannot be written ({error.strerror}); give another file") from error
 
 
-def draw_explanations(model: Any, table: pd.DataFrame, *, folder: Path) -> None:
+def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *, folder: Path) -> None:
     """Draw for each image that could be read where a model looks for the class that it takes it for.
 
     Parameters
     ----------
     model
         The Keras model.
+    files
+        The images.
     table
-        Of `ask`.
+        Of `ask`, of these.
     folder
         Where a picture ``plots/NUMBER-NAME.png`` is written for each row, its number from 1.
     """
     for number, row in enumerate(track(table.to_dict("records"), "explaining", total=len(table)), start=1):
         if not row["predicted"]:
             continue
-        path = Path(row["path"])
-        pixels = decode_image(read_file(path))
+        try:
+            pixels = read_image(files[number - 1])
+        except UnreadableImage as error:  # it could be read a moment ago
+            print(f"bloodcell: {row['path']}: not explained: {error}", file=sys.stderr)
+            continue
+        name = Path(row["path"])
         explanation = explain(model, pixels)
         explained = Explained(
             pixels=pixels,
@@ -167,10 +181,10 @@ def draw_explanations(model: Any, table: pd.DataFrame, *, folder: Path) -> None:
             label=None,
             predicted=row["predicted"],
             probability=row["probability"],
-            name=path.name,
+            name=name.name,
         )
         title = row["answer"] if not row["why"] else f"{row['answer']}: {row['why']}"
-        save_figure(explanation_gallery([explained], title=title), folder, f"{number}-{path.stem}")
+        save_figure(explanation_gallery([explained], title=title), folder, f"{number}-{name.stem}")
 
 
 def _show(table: pd.DataFrame) -> None:

@@ -121,21 +121,10 @@ def load_served(address: str, *, setting: str) -> Any:
     Raises
     ------
     UserError
-        If there is no such model, or it is no model of bloodcell's.
+        If there is no such model, or it is no model of bloodcell's, or of a version that this one cannot read.
     """
-    with tempfile.TemporaryDirectory() as scratch:
-        try:
-            folder = mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch)
-            flavours = mlflow.models.Model.load(folder).flavors
-        except (MlflowException, OSError) as error:
-            reason = " ".join(str(error).split())
-            raise UserError(
-                f"{setting}: cannot be loaded ({reason}); give run=ID or model=models:/NAME@ALIAS"
-            ) from error
-        if flavours.get("python_function", {}).get("loader_module") != loader.__name__:
-            raise UserError(f"{setting}: does not answer for images; give a model that bloodcell has kept")
-        with _same_path():
-            return mlflow.pyfunc.load_model(folder)
+    with _downloaded(address, setting=setting) as folder, _same_path():
+        return mlflow.pyfunc.load_model(str(folder))
 
 
 def load_models(addresses: Sequence[str]) -> list[Any]:
@@ -144,12 +133,17 @@ def load_models(addresses: Sequence[str]) -> list[Any]:
         return [mlflow.tensorflow.load_model(address, keras_model_kwargs={"compile": False}) for address in addresses]
 
 
-def known_images_of(address: str) -> tuple[Novelty, bytes]:
-    """Return what a kept model knows of its training images, and the image file that is its example."""
-    with tempfile.TemporaryDirectory() as scratch:
-        folder = mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch)
-        example = mlflow.models.Model.load(folder).load_input_example(folder)
-        return load_answering(Path(folder)).novelty, example[IMAGE].iloc[0]
+def known_images_of(address: str, *, setting: str) -> tuple[Novelty, bytes]:
+    """Return what a kept model knows of its training images, and the image file that is its example.
+
+    Raises
+    ------
+    UserError
+        As `load_served`.
+    """
+    with _downloaded(address, setting=setting) as folder:
+        example = mlflow.models.Model.load(folder).load_input_example(str(folder))
+        return load_answering(folder).novelty, example[IMAGE].iloc[0]
 
 
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
@@ -170,6 +164,33 @@ def register(address: str, *, name: str, alias: str, description: str, tags: Map
             raise
         raise UserError(f"name={name}, alias={alias}: MLflow refuses it ({' '.join(str(error).split())})") from error
     return int(version)
+
+
+@contextmanager
+def _downloaded(address: str, *, setting: str) -> Iterator[Path]:
+    """Yield a folder with a kept model that answers for images; what it cannot be used for is the model's fault."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch))
+            flavours = mlflow.models.Model.load(folder).flavors
+        except (MlflowException, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{setting}: cannot be loaded ({reason}); give run=ID or model=models:/NAME@ALIAS"
+            ) from error
+        if flavours.get("python_function", {}).get("loader_module") != loader.__name__:
+            raise UserError(
+                f"{setting}: does not answer for images; give a model that this version of bloodcell has kept"
+            )
+        try:
+            yield folder
+        except UserError as error:
+            raise UserError(f"{setting}: {str(error).replace(f'{folder}/', '')}") from error
+        except Exception as error:  # whatever Keras or NumPy make of what another version wrote
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{setting}: cannot be used ({reason}); train it again with this version of bloodcell"
+            ) from error
 
 
 @contextmanager

@@ -1,7 +1,6 @@
 """Reading finished runs from the store: what an ensemble needs of its members."""
 
-import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,8 +19,6 @@ from bloodcell.tracking.kept import existing_store, find_run, finished_run, fold
 from bloodcell.tracking.run import ASIDE_TAG, BASELINE, FOLD_TAG, JOB_TAG
 from bloodcell.tracking.store import Store
 from bloodcell.tracking.study import children_of
-
-log = logging.getLogger(__name__)
 
 PREDICTIONS, MANIFEST = "predictions.parquet", "manifest.parquet"
 ENSEMBLE = "ensemble"
@@ -52,7 +49,9 @@ class FinishedRun:
     models: tuple[str, ...]
 
 
-def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None) -> list[FinishedRun]:
+def read_runs(
+    *, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None, say: Callable[[str], None]
+) -> list[FinishedRun]:
     """Read runs, or those of a study that finished but for its baselines; nothing is changed in the store.
 
     Parameters
@@ -63,6 +62,8 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
         The runs.
     study
         The id of the parent of a sweep or a search, in place of runs.
+    say
+        Told in one line which runs of a study did not finish and are left out.
 
     Raises
     ------
@@ -79,9 +80,9 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
         children = children_of(client, parent.info.experiment_id, study)
         if any(FOLD_TAG in child.data.tags for child in children):
             raise UserError(f"study={study}: is one cross-validation, whose runs are its folds; give a study, or runs=")
-        runs = [child for child in children if _is_entry(child)]
-        if left := [child.info.run_id for child in children if child.info.status != "FINISHED"]:
-            log.warning("left out, not finished: %s", ", ".join(left))
+        runs = [child for child in children if _is_member(child) and _is_finished(child)]
+        if left := [child.info.run_name for child in children if _is_member(child) and not _is_finished(child)]:
+            say(f"left out, not finished: {'; '.join(left)}")
         if not runs:
             raise UserError(f"study={study}: has no finished run; give the parent of a sweep or a search")
     names = [run.data.tags.get(MLFLOW_RUN_NAME, run.info.run_id) for run in runs]
@@ -103,10 +104,14 @@ def _member_run(run_id: str, store: Store) -> Run:
     return run
 
 
-def _is_entry(run: Run) -> bool:
+def _is_member(run: Run) -> bool:
     tags = run.data.tags
     apart = ASIDE_TAG in tags or tags.get(JOB_TAG) == ENSEMBLE or tags.get(MLFLOW_RUN_NAME, "").startswith(BASELINE)
-    return run.info.status == "FINISHED" and not apart
+    return not apart
+
+
+def _is_finished(run: Run) -> bool:
+    return bool(run.info.status == "FINISHED")
 
 
 def _finished(client: MlflowClient, run: Run, *, name: str, at: Path) -> FinishedRun:

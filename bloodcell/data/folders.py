@@ -1,0 +1,46 @@
+"""What lies in a folder and in those below it."""
+
+import os
+from pathlib import Path
+from typing import NoReturn
+
+
+def files_below(folder: Path) -> list[Path]:
+    """Return the files in a folder and in those below it, but for hidden ones; links are followed, once.
+
+    Folder by folder, each one's files sorted: the order in which Keras's ImageDataGenerator takes them.
+
+    Raises
+    ------
+    OSError
+        If a folder cannot be looked into.
+    """
+    directories, seen = [], set()
+    for directory, below, names in os.walk(folder, onerror=_raise, followlinks=True):
+        below[:] = sorted(name for name in below if not is_hidden(name))
+        place = os.path.realpath(directory)
+        if place in seen:  # a link that leads back: these files were listed
+            below.clear()
+        else:
+            seen.add(place)
+            directories.append((directory, names))
+    return [
+        Path(directory, name)
+        for directory, names in sorted(directories)
+        for name in sorted(names)
+        if not is_hidden(name)
+    ]
+
+
+def is_hidden(name: str) -> bool:
+    """Say whether a file or folder of this name is hidden."""
+    return name.startswith(".")
+
+
+def printable(path: str | Path) -> str:
+    """Return a path that can be printed and written: bytes that are not valid Unicode are shown escaped."""
+    return os.fsencode(path).decode(errors="backslashreplace")
+
+
+def _raise(error: OSError) -> NoReturn:
+    raise error
