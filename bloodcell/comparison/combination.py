@@ -13,6 +13,7 @@ from scipy.special import log_softmax, softmax
 
 from bloodcell.data.sampling import once_each
 from bloodcell.errors import UserError
+from bloodcell.evaluation.folds import photograph_parts
 
 Method = Literal["soft", "weighted", "greedy", "stacking"]
 Floats = NDArray[np.float64]
@@ -170,8 +171,10 @@ def cross_fitted(
     """
     if method == "soft":
         return np.asarray(probabilities.mean(axis=0))
+    if np.unique(groups).size < 2:
+        raise UserError("method: nothing can be fitted to a single photograph; use method=soft")
     combined = np.empty(probabilities.shape[1:])
-    for part in inner_folds(labels=labels, groups=groups, n_folds=settings.folds, seed=settings.seed):
+    for part in photograph_parts(labels=labels, groups=groups, n_parts=settings.folds, seed=settings.seed):
         others = np.ones(labels.size, dtype=bool)
         others[part] = False
         fitted = fit(
@@ -183,27 +186,6 @@ def cross_fitted(
         )
         combined[part] = fitted.combine(probabilities[:, part])
     return combined
-
-
-def inner_folds(
-    *, labels: NDArray[np.int64], groups: NDArray[np.str_], n_folds: int, seed: int
-) -> list[NDArray[np.int64]]:
-    """Put photographs into parts and return the indices of each part's images; every image is in one part.
-
-    Raises
-    ------
-    UserError
-        If there is a single photograph.
-    """
-    names, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
-    if names.size < 2:
-        raise UserError("method: nothing can be fitted to a single photograph; use method=soft")
-    order = np.random.default_rng(seed).permutation(names.size)
-    # Dealt out class by class, so that each part has about as many photographs of a class; images do not count.
-    dealt = order[np.argsort(labels[first][order], kind="stable")]
-    parts = np.empty(names.size, dtype=np.int64)
-    parts[dealt] = np.arange(names.size) % min(n_folds, names.size)
-    return [np.flatnonzero(parts[numbers] == part) for part in np.unique(parts)]
 
 
 def photograph_log_loss(probabilities: Floats, *, labels: NDArray[np.int64], groups: NDArray[np.str_]) -> float:

@@ -36,7 +36,9 @@ STEEPEST = 0.1
 """The share of answers below which a risk is of so few that the axis need not have room for it."""
 
 
-def reliability(before: pd.DataFrame, after: pd.DataFrame, *, temperature: float, title: str) -> Figure:
+def reliability(
+    before: pd.DataFrame, after: pd.DataFrame, *, temperature: float, cross_fitted: bool = False, title: str
+) -> Figure:
     """Draw how often a model is right against how sure it is, as it says and at its temperature.
 
     Parameters
@@ -46,6 +48,8 @@ def reliability(before: pd.DataFrame, after: pd.DataFrame, *, temperature: float
         `bloodcell.evaluation.temperature.with_temperature` makes them.
     temperature
         What stands over the second panel.
+    cross_fitted
+        Whether each photograph was brought to the temperature of the others, which is then about this one.
     title
         What stands over the figure.
 
@@ -66,7 +70,7 @@ def reliability(before: pd.DataFrame, after: pd.DataFrame, *, temperature: float
             raise ValueError("the bins have no image to draw")
     figure = new_figure(title=title, width=9.4, height=5.8)
     panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.2, 1))
-    names = ("As the model says", f"At temperature {temperature:.2f}")
+    names = ("As the model says", f"At temperature {temperature:.2f}{' of others' if cross_fitted else ''}")
     for column, (bins, name) in enumerate(zip((before, after), names, strict=True)):
         upper, lower = panels[:, column]
         _diagram(upper, bins, name=name)

@@ -18,7 +18,7 @@ from bloodcell.evaluation.metrics import classification_report_text, confusion, 
 from bloodcell.evaluation.photographs import photograph_figures
 from bloodcell.evaluation.plots import confusion_matrix, per_class_bars
 from bloodcell.evaluation.predictions import label_indices, most_confident_errors, predictions_table, probabilities_of
-from bloodcell.evaluation.temperature import fit_temperature, with_temperature
+from bloodcell.evaluation.temperature import cross_calibrated, fit_temperature, with_temperature
 
 N_ERRORS = 16
 CALIBRATED = ("log_loss", "brier", "ece")
@@ -56,15 +56,40 @@ def temperature_of(table: pd.DataFrame, *, classes: Sequence[str]) -> float:
     return fit_temperature(labels=labels, probabilities=probabilities, groups=table["group"])
 
 
-def evaluate_calibrated(table: pd.DataFrame, *, classes: Sequence[str], temperature: float) -> dict[str, float]:
-    """Return those metrics of a predictions table that a temperature changes, at that temperature."""
-    probabilities = with_temperature(probabilities_of(table, classes), temperature)
+def calibrated_probabilities(
+    table: pd.DataFrame, *, classes: Sequence[str], temperature: float, fitted_to: bool
+) -> NDArray[np.float64]:
+    """Return a predictions table's probabilities at a temperature, shape (n, k).
+
+    Parameters
+    ----------
+    table
+        A split's predictions.
+    classes
+        The class names, in order.
+    temperature
+        As was fitted to validation.
+    fitted_to
+        Whether this is the split that it was fitted to: then each photograph's is fitted to the others, or these would
+        be figures of how well it fits.
+    """
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    if fitted_to:
+        return cross_calibrated(labels=labels, probabilities=probabilities, groups=table["group"])
+    return with_temperature(probabilities, temperature)
+
+
+def evaluate_calibrated(
+    table: pd.DataFrame, *, classes: Sequence[str], temperature: float, fitted_to: bool
+) -> dict[str, float]:
+    """Return those metrics of a predictions table that a temperature changes; see `calibrated_probabilities`."""
+    probabilities = calibrated_probabilities(table, classes=classes, temperature=temperature, fitted_to=fitted_to)
     figures = evaluate(labels=label_indices(table, classes), probabilities=probabilities, classes=classes)
     return {name: figures[name] for name in CALIBRATED}
 
 
 def draw_confidence(
-    table: pd.DataFrame, *, classes: Sequence[str], name: str, temperature: float, chosen_on: bool, pictures: Pictures
+    table: pd.DataFrame, *, classes: Sequence[str], name: str, temperature: float, fitted_to: bool, pictures: Pictures
 ) -> None:
     """Have it drawn how far a model's confidence can be relied on.
 
@@ -78,18 +103,27 @@ def draw_confidence(
         The split, for titles and file names.
     temperature
         As was fitted to validation.
-    chosen_on
-        Whether this is the split that thresholds are chosen on: then one is marked.
+    fitted_to
+        Whether this is the split that temperature and thresholds are fitted to: then a threshold is marked, and
+        calibration is that of `calibrated_probabilities`.
     pictures
         Draws the pictures.
     """
     labels, raw = label_indices(table, classes), probabilities_of(table, classes)
-    calibrated = with_temperature(raw, temperature)
+    calibrated = calibrated_probabilities(table, classes=classes, temperature=temperature, fitted_to=fitted_to)
     before, after = (calibration_bins(labels=labels, probabilities=each) for each in (raw, calibrated))
-    title = f"Confidence on {name}"
-    pictures.draw(f"calibration_{name}", reliability, before, after, temperature=temperature, title=title)
-    of_split: dict[str, Any] = {"labels": labels, "probabilities": calibrated, "groups": table["group"]}
-    threshold = threshold_for_error(**of_split, max_error=MAX_ERROR) if chosen_on else None
+    pictures.draw(
+        f"calibration_{name}",
+        reliability,
+        before,
+        after,
+        temperature=temperature,
+        cross_fitted=fitted_to,
+        title=f"Confidence on {name}",
+    )
+    of_split: dict[str, Any] = {"labels": labels, "groups": table["group"]}
+    of_split["probabilities"] = with_temperature(raw, temperature)
+    threshold = threshold_for_error(**of_split, max_error=MAX_ERROR) if fitted_to else None
     title = f"Errors against answers on {name}"
     curve = risk_coverage(**of_split)
     pictures.draw(f"risk_coverage_{name}", risk_against_coverage, curve, threshold=threshold, title=title)

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from bloodcell.evaluation.folds import photograph_parts
 from bloodcell.evaluation.photographs import photographs_of
 from bloodcell.evaluation.probabilities import checked_labels, checked_probabilities
 
@@ -22,6 +23,9 @@ LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
 
 TOLERANCE = 1e-5
 """Of the temperature's logarithm."""
+
+PARTS = 5
+"""Into which photographs are put to measure a temperature on others than it was fitted to."""
 
 
 def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: npt.ArrayLike) -> float:
@@ -65,6 +69,44 @@ def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, grou
     low, high = np.log(TEMPERATURES)
     found = minimize_scalar(log_loss, bounds=(low, high), method="bounded", options={"xatol": TOLERANCE})
     return float(np.exp(found.x))
+
+
+def cross_calibrated(
+    *, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: npt.ArrayLike
+) -> npt.NDArray[np.float64]:
+    """Return each image's probabilities at the temperature that suits the other photographs' images.
+
+    What `fit_temperature` returns was fitted to the labels of these images, so that it would be measured on them too
+    well.
+
+    Parameters
+    ----------
+    labels, probabilities, groups
+        As of `fit_temperature`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, k), float64; photographs are in `PARTS` parts, each with a temperature fitted to the others. Of a
+        single photograph as they are.
+
+    Raises
+    ------
+    ValueError
+        As `fit_temperature`.
+    """
+    given, names = np.asarray(probabilities, np.float64), np.asarray(groups)
+    photographs = photographs_of(labels=labels, probabilities=given, groups=names)
+    truth = checked_labels(labels, n_classes=given.shape[1])
+    if photographs.images.size < 2:
+        return given
+    calibrated = np.empty_like(given)
+    for part in photograph_parts(labels=truth, groups=names, n_parts=PARTS, seed=0):
+        others = np.ones(truth.size, dtype=bool)
+        others[part] = False
+        temperature = fit_temperature(labels=truth[others], probabilities=given[others], groups=names[others])
+        calibrated[part] = with_temperature(given[part], temperature)
+    return calibrated
 
 
 def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:

@@ -57,7 +57,8 @@ class Outcome:
         The predictions of each held-out split, every image once: what the figures are of.
     metrics
         By split, with intervals; by ``baseline/<split>`` those of the majority class on the same images; by
-        ``calibrated/<split>`` those that change at the temperature that suits validation.
+        ``calibrated/<split>`` those that change at the temperature that suits validation, of a validation photograph
+        at the one that suits the others.
     leak
         What is known of leaks in the split.
     folds
@@ -108,7 +109,9 @@ def measure(
         )
     temperature = temperature_of(tables["val"], classes=images.classes)
     for split, table in tables.items():
-        calibrated = evaluate_calibrated(table, classes=images.classes, temperature=temperature)
+        calibrated = evaluate_calibrated(
+            table, classes=images.classes, temperature=temperature, fitted_to=split == "val"
+        )
         metrics[f"calibrated/{split}"] = {"temperature": temperature} | calibrated
     predictions = pd.concat(tables.values(), ignore_index=True)
     return Outcome(predictions=predictions, tables=tables, metrics=metrics, leak=prepared.leak, views=views or {})
@@ -152,7 +155,7 @@ def write_outcome(
             classes=images.classes,
             name=split,
             temperature=outcome.metrics[f"calibrated/{split}"]["temperature"],
-            chosen_on=split == "val",
+            fitted_to=split == "val",
             pictures=pictures,
         )
 

@@ -5,7 +5,7 @@ from hypothesis import strategies as st
 from scipy.special import softmax
 
 from bloodcell.evaluation.calibration import calibration_bins, expected_calibration_error
-from bloodcell.evaluation.temperature import TEMPERATURES, fit_temperature, with_temperature
+from bloodcell.evaluation.temperature import TEMPERATURES, cross_calibrated, fit_temperature, with_temperature
 
 
 def answers(*, sharpened: float, n: int = 3000, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
@@ -83,3 +83,27 @@ def test_what_is_no_temperature_or_has_no_image_is_refused():
         fit_temperature(labels=np.array([], int), probabilities=np.empty((0, 2)), groups=[])
     with pytest.raises(ValueError, match="group"):
         fit_temperature(labels=[0, 1], probabilities=np.full((2, 2), 0.5), groups=["a"])
+
+
+def log_loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    return -float(np.log(probabilities[np.arange(labels.size), labels]).mean())
+
+
+def test_what_is_calibrated_by_other_photographs_is_no_measure_of_fit():
+    fitted, honest, fresh = [], [], []
+    for seed in range(30):
+        labels, probabilities = answers(sharpened=2.0, n=60, seed=seed)
+        known = {"labels": labels, "probabilities": probabilities, "groups": np.arange(60) // 2}
+        temperature = fit_temperature(**known)
+        fitted.append(log_loss(labels, with_temperature(probabilities, temperature)))
+        honest.append(log_loss(labels, cross_calibrated(**known)))
+        others, said = answers(sharpened=2.0, n=2000, seed=1000 + seed)
+        fresh.append(log_loss(others, with_temperature(said, temperature)))
+    assert np.mean(fitted) < np.mean(honest)
+    assert np.mean(honest) - np.mean(fitted) == pytest.approx(np.mean(fresh) - np.mean(fitted), abs=0.03)
+
+
+def test_a_single_photograph_is_calibrated_by_no_other():
+    labels, probabilities = answers(sharpened=3.0, n=5)
+    one = cross_calibrated(labels=labels, probabilities=probabilities, groups=np.zeros(5))
+    np.testing.assert_array_equal(one, probabilities)
