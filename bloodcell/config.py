@@ -374,12 +374,21 @@ class TrainConfig:
 
     @model_validator(mode="after")
     def _can_be_solved(self) -> "TrainConfig":
+        if self.head.solver != "lbfgs":
+            return self
         smoothing = self.hyperparameters.label_smoothing
-        if self.head.solver == "lbfgs" and smoothing:
+        if smoothing:
             raise ValueError(
                 f"hyperparameters.label_smoothing={smoothing:g}: a head is solved for the labels as they are; use 0 "
                 "and head.l2, or head.solver=gradient"
             )
+        if self.finetune.name == "none":
+            for name in ("mixup", "cutmix", "weight_averaging", "weight_decay"):
+                if value := getattr(self.hyperparameters, name):
+                    raise ValueError(
+                        f"hyperparameters.{name}={value:g}: is of training in epochs, which a head that is "
+                        "solved has none of; use 0 and head.l2, or head.solver=gradient"
+                    )
         return self
 
     @model_validator(mode="after")

@@ -32,6 +32,8 @@ class CheckConfig(Callback):
         """Check the configuration of a single run, and that its folder can be made."""
         HydraConfig.instance().set_config(config)
         _end_unless_valid(config)
+        if config.hydra.job.name in SWEPT and config.ensemble != "none":
+            end(f"ensemble={config.ensemble}: is of a sweep's runs; sweep with -m, or leave it out", code=2)
         _end_unless_writable("hydra.run.dir", Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002

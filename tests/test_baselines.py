@@ -65,6 +65,19 @@ def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):
     assert len({each.data.tags["data_digest"] for each in runs}) == 2
 
 
+def test_an_ensemble_is_of_a_sweep(bccd, tmp_path):
+    said = run(["train", f"data.root={bccd}", "ensemble=soft"], cwd=tmp_path)
+    assert (said.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert said.stderr == "bloodcell: ensemble=soft: is of a sweep's runs; sweep with -m, or leave it out\n"
+
+
+def test_a_run_with_more_beside_is_no_baseline(bccd, tmp_path):
+    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[colour_histogram]"]
+    words = ["backbone=colour_histogram", "head=probe", "head.beside=[morphology]"]
+    assert run(["train", "-m", f"data.root={bccd}", *own, *words], cwd=tmp_path).returncode == 0
+    assert [each.info.run_name for each in runs_in(tmp_path)][2:] == ["baseline: colour_histogram"]
+
+
 def test_a_sweep_whose_ensemble_fails_has_not_finished(bccd, tmp_path):
     own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[]"]
     said = run(["train", "-m", f"data.root={bccd}", *own, "backbone=majority", "ensemble=soft"], cwd=tmp_path)

@@ -261,3 +261,13 @@ def test_what_is_fitted_to_validation_needs_predictions_out_of_fold():
         "ensemble=greedy: is fitted to out-of-fold predictions, of which split=group_holdout has none; use "
         "split=group_kfold, or ensemble=soft"
     )
+
+
+@pytest.mark.parametrize("name", ["mixup", "weight_averaging", "weight_decay"])
+def test_what_does_nothing_to_a_solved_head_is_refused(name):
+    given = f"hyperparameters.{name}=0.1"
+    said = refusal("train", ROOT, "head=probe", given)
+    assert said.startswith(f"{given}: ")
+    assert "head.solver=gradient" in said
+    staged = compose_config("train", [ROOT, "head=probe", "finetune=staged", given])
+    assert getattr(staged.hyperparameters, name) == 0.1

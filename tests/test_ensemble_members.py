@@ -1,5 +1,6 @@
 """What the members of an ensemble were trained on: the same files, and whether any of it leaks."""
 
+import dataclasses
 import hashlib
 
 import numpy as np
@@ -7,11 +8,13 @@ import pandas as pd
 import pytest
 
 from bloodcell.comparison.members import Member, join
+from bloodcell.composition import compose_config
 from bloodcell.data.manifest import digest
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import predictions_table
-from bloodcell.jobs._members import digest_of, groups_of, prepared_of
+from bloodcell.jobs._members import digest_of, groups_of, prepared_of, stopped_by_validation
 from bloodcell.tracking.members import FinishedRun
+from bloodcell.tracking.run import parameters_of
 
 CLASSES = ("EOSINOPHIL", "NEUTROPHIL")
 N_TRAIN, N_TEST = 16, 4
@@ -130,3 +133,25 @@ def test_groups_that_one_run_did_not_look_for_are_unknown():
     runs = trained("one", images()), trained("two", images(), tags={"groups": "none", "leaky": "unknown"})
     assert groups_of(runs) == "none"
     assert prepare(*runs).leak.leaky == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "stopped"),
+    [
+        (["head=probe"], False),
+        (["head=linear"], True),
+        (["head=probe", "finetune=staged"], True),
+        (
+            [
+                "head=linear",
+                *(f"hyperparameters.early_stopping.{off}" for off in ("restore_best=false", "patience=null")),
+            ],
+            False,
+        ),
+    ],
+)
+def test_runs_whose_epochs_validation_chose_are_told_from_others(overrides, stopped):
+    config = compose_config("train", ["data.root=/cells", "split=group_kfold", *overrides])
+    parameters = {name: str(value) for name, value in parameters_of(config).items()}  # as MLflow keeps them
+    run = dataclasses.replace(trained("one", images()), parameters=parameters)
+    assert stopped_by_validation([run]) == [run] * stopped

@@ -87,7 +87,7 @@ def join(members: Sequence[Member], *, splits: Sequence[str], fits: bool) -> Joi
         ``val``, and ``test`` where it is wanted.
     fits
         Whether something is to be fitted to the predictions of ``val``. They must then be out of fold: a model that
-        saw an image, or stopped by it, would get a weight for its memory.
+        saw an image would get a weight for its memory.
 
     Raises
     ------
@@ -120,8 +120,8 @@ def _require_out_of_fold(members: Sequence[Member]) -> None:
     for member in members:
         if not member.cross_validated:
             raise UserError(
-                f"runs: {member} is no cross-validation, so that weights would be fitted to images that its training "
-                "may have stopped by; use method=soft, or runs with split=group_kfold"
+                f"runs: {member} is no cross-validation, so that it has no out-of-fold predictions of all training "
+                "images to fit weights to; use method=soft, or runs with split=group_kfold"
             )
         val = member.predictions[member.predictions["split"] == "val"]
         # All images of a photograph are in the same folds, or a fold trained on a copy of what it predicts.

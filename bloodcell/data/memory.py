@@ -51,9 +51,12 @@ def measured_once(
     new = {sha256: file for sha256, file in zip(sha256s, files, strict=True) if sha256 not in known}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = track(pool.map(lambda file: measure(read_image(file)), new.values()), description, total=len(new))
-        known |= dict(zip(new, rows, strict=True))
-    if new:
-        _remember(memory, known)
+        try:
+            for sha256, row in zip(new, rows, strict=True):
+                known[sha256] = row
+        finally:  # what was measured before an interruption need not be measured again
+            if new:
+                _remember(memory, known)
     return np.stack([known[sha256] for sha256 in sha256s]) if len(sha256s) else np.zeros((0, 0), np.float32)
 
 

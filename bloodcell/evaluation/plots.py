@@ -32,6 +32,9 @@ from bloodcell.evaluation.style import (
     widest,
 )
 
+Monitor = Literal["val_loss", "val_accuracy"]
+"""What tells the best epoch."""
+
 HISTORY_COLUMNS = ("epoch", "stage", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
 PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "images")
 
@@ -40,7 +43,7 @@ def learning_curves(
     history: pd.DataFrame,
     *,
     title: str = "Learning curves",
-    monitor: Literal["val_loss", "val_accuracy"] = "val_loss",
+    monitor: Monitor = "val_loss",
 ) -> Figure:
     """Draw loss and accuracy over the epochs of all stages.
 
@@ -185,7 +188,7 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
     )
 
 
-def _best_row(history: pd.DataFrame, *, monitor: Literal["val_loss", "val_accuracy"]) -> int | None:
+def _best_row(history: pd.DataFrame, *, monitor: Monitor) -> int | None:
     values = history[monitor].to_numpy(dtype=np.float64)
     if np.isnan(values).all():
         return None

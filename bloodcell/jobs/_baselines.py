@@ -44,13 +44,13 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
     """
     distinct: dict[Any, tuple[int, TrainConfig]] = {}
     for number, config in enumerate(configs):
-        distinct.setdefault((config.data, config.split, config.debug), (number, config))
+        distinct.setdefault(_trained_on(config), (number, config))
     splits = [config.split.name for _, config in distinct.values()]
-    there = {config.backbone.name for config in configs}
+    there = {(_trained_on(config), config.backbone.name) for config in configs if not config.head.beside}
     outcomes: dict[str, Outcome] = {}
     for number, config in distinct.values():
         for name in config.baselines:
-            if name in there:
+            if (_trained_on(config), name) in there:
                 continue
             of_split = f", {config.split.name}" if len(distinct) > 1 else ""
             of_run = f" of run {number}" if splits.count(config.split.name) > 1 else ""
@@ -65,6 +65,10 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
 
             surviving(job, chosen, say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True))
     return outcomes
+
+
+def _trained_on(config: TrainConfig) -> Any:
+    return config.data, config.split, config.debug
 
 
 def baseline(config: TrainConfig, name: str) -> TrainConfig:

@@ -5,7 +5,6 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
 
 import keras
 import pandas as pd
@@ -18,7 +17,7 @@ from bloodcell.data.pipeline import Samples, samples_of
 from bloodcell.data.turns import N_TURNS
 from bloodcell.errors import UserError
 from bloodcell.evaluation.drawing import Pictures
-from bloodcell.evaluation.plots import learning_curves
+from bloodcell.evaluation.plots import Monitor, learning_curves
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.files import require_writable
 from bloodcell.jobs._explaining import explain_run, is_explained
@@ -35,8 +34,6 @@ from bloodcell.training.feature_store import FeatureStore, features_dir
 from bloodcell.training.features import FeatureSource
 from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
 from bloodcell.training.trainer import EpochListener, Trained, predict_turned, train
-
-Monitor = Literal["val_loss", "val_accuracy"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -245,13 +242,17 @@ def train_fold(
     outcome = measure(tables, views=views, prepared=prepared, label_smoothing=settings.label_smoothing)
     write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
     keep_outcome(tracked, outcome, classes=images.classes)
-    if is_explained(config, learner.classifier, fold=fold, in_short=in_short):
-        pointing = explain_run(learner.classifier.whole, tables["val"], images=images, pictures=pictures)
-        tracked.log_metrics(pointing, prefix="explain")
     features = "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items())
     cost = cost_of(learner, seconds=seconds)
     tracked.tag("features", features)
     tracked.log_metrics(cost, prefix="cost")
+    model_uri = ""
+    if config.log_model:
+        model_uri = keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=tables["val"])
+    # Last of all that can fail: the model is kept by then.
+    if is_explained(config, learner.classifier, fold=fold, in_short=in_short):
+        pointing = explain_run(learner.classifier.whole, tables["val"], images=images, pictures=pictures)
+        tracked.log_metrics(pointing, prefix="explain")
     return FoldResult(
         outcome=outcome,
         cost=cost,
@@ -259,9 +260,7 @@ def train_fold(
         best_epoch=trained.best_epoch,
         features=features,
         run_id=tracked.run_id,
-        model_uri=keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=tables["val"])
-        if config.log_model
-        else "",
+        model_uri=model_uri,
     )
 
 

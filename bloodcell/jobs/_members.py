@@ -72,6 +72,23 @@ def groups_of(runs: Sequence[FinishedRun]) -> str:
     return "none" if "none" in sources else ", ".join(sources)
 
 
+def stopped_by_validation(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
+    """Return the runs whose epochs were chosen by the images that weights are fitted to.
+
+    A head that is solved has none to choose from.
+    """
+    return [run for run in runs if not _is_solved(run) and _stops(run)]
+
+
+def _is_solved(run: FinishedRun) -> bool:
+    return run.parameters.get("head.solver") == "lbfgs" and run.parameters.get("finetune.name") == "none"
+
+
+def _stops(run: FinishedRun) -> bool:
+    restored = run.parameters.get("hyperparameters.early_stopping.restore_best") != "False"
+    return restored or run.parameters.get("hyperparameters.early_stopping.patience") != "None"
+
+
 def _common_manifest(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     first, *others = runs
     manifest = _sorted(first)

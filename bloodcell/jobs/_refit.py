@@ -96,7 +96,10 @@ def refit(
         in_short=in_short,
     )
     cost = cost_of(learner, seconds=time.perf_counter() - started)
-    history = trained.history.assign(val_loss=np.nan, val_accuracy=np.nan)
+    # What was best of them was so on images that it was trained on: the last is what is kept.
+    (tracked.folder / "checkpoints" / "best.weights.h5").unlink(missing_ok=True)
+    kept = trained.history.index == trained.history.index[-1]
+    history = trained.history.assign(val_loss=np.nan, val_accuracy=np.nan, best=kept)
     write_history(history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
     held_out = mean_by_image([result.outcome.tables["val"] for result in results], classes=images.classes)
     return Refit(
@@ -140,4 +143,4 @@ def _test(learner: Learner, prepared: Prepared, config: TrainConfig, label: str)
 
 
 def _unvalidated(epoch: Epoch) -> Epoch:
-    return replace(epoch, val_loss=float("nan"), val_accuracy=float("nan"))
+    return replace(epoch, val_loss=float("nan"), val_accuracy=float("nan"), best=False)

@@ -46,7 +46,7 @@ from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.files import replacing
 from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._keeping import keep_model
-from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of
+from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of, stopped_by_validation
 from bloodcell.jobs._outcome import Outcome, figures_table, keep_outcome, measure, where_to_look, write_outcome
 from bloodcell.models.ensemble import join_models
 from bloodcell.tracking.environment import environment_tags
@@ -88,6 +88,7 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     known = _known_images(runs) if config.log_model else None
     combination, outcome = _combined(config, joint, prepared)
     table = _members_table(joint, combination, outcome)
+    notes = _notes(config, runs, outcome)
     artifacts = output_dir / "artifacts"
     with tracked_run(
         tracking=config.tracking,
@@ -96,11 +97,11 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
         folder=output_dir,
     ) as tracked:
         with Pictures(artifacts) as pictures:
-            _write(config, prepared, combination, table, outcome, folder=artifacts, pictures=pictures)
+            _write(config, prepared, combination, table, outcome, notes=notes, folder=artifacts, pictures=pictures)
             _keep(tracked, config, runs, prepared, table, outcome)
             address = _keep_model(tracked, runs, combination, outcome, joint.classes, known) if known else ""
         tracked.log_folder(artifacts)
-    _show(config, table, outcome, tracked=tracked, address=address)
+    _show(config, table, outcome, notes=notes, tracked=tracked, address=address)
     return outcome.metrics["val"]["accuracy"]
 
 
@@ -187,6 +188,7 @@ def _write(
     table: pd.DataFrame,
     outcome: Outcome,
     *,
+    notes: Sequence[str],
     folder: Path,
     pictures: Pictures,
 ) -> None:
@@ -206,7 +208,7 @@ def _write(
         table,
         baseline=baseline["accuracy"],
         photograph_baseline=baseline["photograph_accuracy"],
-        notes=_notes(config, outcome),
+        notes=notes,
     )
 
 
@@ -217,10 +219,16 @@ def _as_json(config: EnsembleConfig, table: pd.DataFrame, combination: Combinati
     return said | {"kernel": combination.kernel.tolist(), "bias": combination.bias.tolist(), "floor": FLOOR}
 
 
-def _notes(config: EnsembleConfig, outcome: Outcome) -> list[str]:
+def _notes(config: EnsembleConfig, runs: Sequence[FinishedRun], outcome: Outcome) -> list[str]:
     fitted = [] if config.method == "soft" else [CROSS_FITTED]
     stacked = [STACKED] if config.method == "stacking" else []
     careful = [f"Careful: {outcome.leak.sentence}"] if outcome.leak.sentence else []
+    if fitted and (stopped := stopped_by_validation(runs)):
+        names = "; ".join(each.member.name for each in stopped)
+        careful.append(
+            f"Careful: the epochs of {names} were chosen by the same images, each fold's by its own, so that they "
+            "count a little too much."
+        )
     return [INTERVALS, *fitted, *stacked, *careful]
 
 
@@ -264,11 +272,19 @@ def _keep_model(
     return keep_model(tracked, model, classes=classes, held_out=outcome.tables["val"], novelty=novelty, example=example)
 
 
-def _show(config: EnsembleConfig, table: pd.DataFrame, outcome: Outcome, *, tracked: TrackedRun, address: str) -> None:
+def _show(
+    config: EnsembleConfig,
+    table: pd.DataFrame,
+    outcome: Outcome,
+    *,
+    notes: Sequence[str],
+    tracked: TrackedRun,
+    address: str,
+) -> None:
     console = Console(highlight=False, soft_wrap=True)
     title = f"Ensemble of {len(table) - 1} runs, {config.method}"
     console.print(_shown_members(table, outcome, title=title))
-    for note in _notes(config, outcome):
+    for note in notes:
         console.print(note, markup=False)
     console.print()
     console.print(figures_table(outcome, title="The ensemble"))

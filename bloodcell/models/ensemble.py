@@ -15,7 +15,7 @@ def join_models(
     weights: NDArray[np.floating] | None = None,
     kernel: NDArray[np.floating] | None = None,
     bias: NDArray[np.floating] | None = None,
-    floor: float = 1e-6,
+    floor: float | None = None,
 ) -> keras.Model:
     """Join models to one that takes what each of them takes.
 
@@ -27,11 +27,9 @@ def join_models(
         their own, since models that were built alike have the same.
     weights
         Shape (m,), at least 0 and of sum 1: the model gives the weighted mean. Members that count nothing are left out.
-    kernel, bias
-        In place of weights, shapes (m k, k) and (k,): the model gives the softmax of the members' log probabilities,
-        side by side, times the kernel, plus the bias.
-    floor
-        The least probability whose logarithm is taken.
+    kernel, bias, floor
+        In place of weights, shapes (m k, k) and (k,), and the least probability whose logarithm is taken: the model
+        gives the softmax of the members' log probabilities, side by side, times the kernel, plus the bias.
 
     Returns
     -------
@@ -42,12 +40,13 @@ def join_models(
     Raises
     ------
     ValueError
-        If there is no member, one has no model, or not exactly one of weights and kernel is given.
+        If there is no member, one has no model, or not exactly one of weights and kernel is given, with bias and floor.
     """
     if not members or not all(members):
         raise ValueError("an ensemble needs members, and each of them a model")
-    if (weights is None) == (kernel is None) or (kernel is None) != (bias is None):
-        raise ValueError("give either weights, or kernel and bias")
+    stacked = [given is not None for given in (kernel, bias, floor)]
+    if any(stacked) != all(stacked) or (weights is None) != all(stacked):
+        raise ValueError("give either weights, or kernel, bias and floor")
     numbers = [number for number in range(len(members)) if weights is None or weights[number] > 0]
     raw = keras.Input((None, None, 3), dtype="uint8", name="image")
     outputs = [_mean_of(members[number], raw, name=f"member_{number + 1}") for number in numbers]

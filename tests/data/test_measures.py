@@ -52,3 +52,23 @@ def test_an_image_is_measured_once_and_a_torn_memory_is_made_again(tmp_path, mon
     next((tmp_path / "cache" / "bloodcell").glob("measures*")).write_bytes(b"torn")
     assert np.array_equal(measured(*files).cells, again.cells)
     assert len(seen) == 4
+
+
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path, monkeypatch):
+    files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(photographs(4))]
+    measure, seen = measures.measure, []
+
+    def interrupted(pixels):
+        seen.append(1)
+        if len(seen) == 3:
+            raise KeyboardInterrupt
+        return measure(pixels)
+
+    monkeypatch.setattr(measures, "measure", interrupted)
+    monkeypatch.setattr("os.cpu_count", lambda: 1)
+    with pytest.raises(KeyboardInterrupt):
+        measured(*files)
+    seen.clear()
+    monkeypatch.setattr(measures, "measure", lambda pixels: seen.append(1) or measure(pixels))
+    assert np.isfinite(measured(*files).cells).all()
+    assert len(seen) == 2
