@@ -2,6 +2,7 @@
 
 import re
 import shlex
+from itertools import pairwise
 
 import pytest
 from commands import REPOSITORY, run, start
@@ -11,7 +12,9 @@ README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
 JOBS = [command.partition("uv run bloodcell ")[2] for command in COMMANDS if "uv run bloodcell " in command]
-TRAINING = [job for job in JOBS if job.startswith(("train", "search"))]
+COMBINED = next(job for job, after in pairwise(JOBS) if after.startswith("ensemble"))
+"""The sweep whose runs are combined, which is run with that."""
+TRAINING = [job for job in JOBS if job.startswith(("train", "search")) and job != COMBINED]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 PUBLIC_JOBS = [path for path in (REPOSITORY / "bloodcell" / "jobs").glob("*.py") if not path.stem.startswith("_")]
 FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batch", "explain=none"]
@@ -56,7 +59,7 @@ def test_a_command_of_the_readme_on_images_alone_runs(command, bccd, tmp_path):
 @pytest.mark.slow
 def test_the_ensemble_command_of_the_readme_combines_the_runs_of_the_command_above_it(bccd, tmp_path):
     (command,) = [job for job in JOBS if job.startswith("ensemble")]
-    words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(JOBS[JOBS.index(command) - 1])]
+    words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(COMBINED)]
     few = ["backbone=morphology,colour_histogram", "split.folds=2"]
     assert run([*words, *few], cwd=tmp_path).returncode == 0
     said = run(shlex.split(command.replace("PARENT_RUN_ID", runs_in(tmp_path)[0].info.run_id)), cwd=tmp_path)
