@@ -100,7 +100,7 @@ def task(config: "DictConfig") -> float | None:
     # A run of a sweep keeps its folder: the log in it says why it failed.
     from bloodcell.tracking.study import surviving
 
-    return surviving(start, parsed, say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True))
+    return surviving(start, parsed)
 
 
 def import_job(job: str) -> ModuleType:

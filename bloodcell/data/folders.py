@@ -1,8 +1,12 @@
 """What lies in a folder and in those below it."""
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NoReturn
+
+from bloodcell.errors import UserError
 
 
 def files_below(folder: Path) -> list[Path]:
@@ -30,6 +34,21 @@ def files_below(folder: Path) -> list[Path]:
         for name in sorted(names)
         if not is_hidden(name)
     ]
+
+
+@contextmanager
+def looking_into() -> Iterator[None]:
+    """Turn the system's refusal to list a folder into what a user can mend.
+
+    Raises
+    ------
+    UserError
+        If a folder cannot be looked into.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"{error.filename}: cannot be looked into ({error.strerror}); make it readable") from error
 
 
 def is_hidden(name: str) -> bool:

@@ -87,10 +87,8 @@ def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measures:
 
     Parameters
     ----------
-    files
-        Readable image files.
-    sha256s
-        The digest of each file's content.
+    files, sha256s
+        As for `bloodcell.data.memory.measured_once`.
     """
     rows = measured_once(
         files, sha256s, measure=measure, name=f"measures-{MEASURES_VERSION}", description="measuring images"

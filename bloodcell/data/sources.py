@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bloodcell.data.folders import files_below, is_hidden, printable
+from bloodcell.data.folders import files_below, is_hidden, looking_into, printable
 from bloodcell.data.images import SUFFIXES
 from bloodcell.data.inspection import inspect
 from bloodcell.data.manifest import COLUMNS, ImageSet
@@ -89,10 +89,8 @@ def load_folders(
         read and ``on_bad_image`` is ``error``.
     """
     names = settings or {split: f"data.{split}_dir" for split in folders}
-    try:
+    with looking_into():
         listings = {split: _list(names[split], Path(folder).expanduser()) for split, folder in folders.items()}
-    except OSError as error:
-        raise UserError(f"{error.filename}: cannot be looked into ({error.strerror}); make it readable") from error
     _check_apart(listings.values())
     classes = _common_classes(listings)
     root = Path(os.path.commonpath([listing.folder.resolve() for listing in listings.values()]))

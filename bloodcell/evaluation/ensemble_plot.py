@@ -9,18 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bloodcell.evaluation.forest import (
-    ASIDE,
-    BASELINES,
-    ENDS,
-    MEASURES,
-    accuracy_in,
-    draw_accuracy,
-    foot_height,
-    foot_of,
-    frame,
-    write_foot,
-)
+from bloodcell.evaluation.forest import ASIDE, BASELINES, ENDS, MEASURES, Accuracy, accuracy_in, draw_accuracy, frame
 from bloodcell.evaluation.style import (
     BLUE,
     FAINT,
@@ -85,35 +74,29 @@ def ensemble_plot(
         raise ValueError("an ensemble is drawn with at least one member and itself")
     labels = [fold(str(name), inches=LABEL, size=TEXT_SIZE) for name in table["name"]]
     line = max(LINE, (max(label.count("\n") for label in labels) + 1.6) * NAME_LINE)
-    written = {
-        heading: [str(accuracy_in(row.to_dict(), measure)) for _, row in table.iterrows()]
-        for heading, measure in zip(("By image", "By photograph"), MEASURES, strict=True)
-    }
-    texts = max(widest([heading, *column], size=SMALL_SIZE, bold=True) for heading, column in written.items())
+    rows = [[accuracy_in(row, measure) for measure in MEASURES] for row in table.to_dict("records")]
+    texts = widest((str(accuracy) for row in rows for accuracy in row), size=SMALL_SIZE, bold=True)
     width = widest(labels, size=TEXT_SIZE, bold=True) + PANEL + texts + WEIGHTS + 1.1
-    foot = foot_of(notes, width=width)
-    figure = new_figure(title=title, width=width, height=len(table) * line + 1.0 + foot_height(foot))
+    figure = new_figure(title=title, width=width, height=len(table) * line + 1.0, notes=notes)
     accuracies, gap, weights = figure.subplots(1, 3, sharey=True, width_ratios=[PANEL, texts, WEIGHTS])
-    _draw_accuracies(accuracies, table, baselines={"accuracy": baseline, "photograph_accuracy": photograph_baseline})
+    _draw_accuracies(accuracies, rows, baselines={"accuracy": baseline, "photograph_accuracy": photograph_baseline})
     gap.set_axis_off()
-    for side, column in zip((-ASIDE, ASIDE), written.values(), strict=True):
-        for place, text in enumerate(column):
-            gap.text(0, place + 1.15 * side, text, va="center", fontsize=SMALL_SIZE, color=INK)
+    for place, row in enumerate(rows):
+        for side, accuracy in zip((-ASIDE, ASIDE), row, strict=True):
+            gap.text(0, place + 1.15 * side, str(accuracy), va="center", fontsize=SMALL_SIZE, color=INK)
     _draw_weights(weights, table["weight"].to_numpy(dtype=np.float64)[:-1])
     accuracies.set_yticks(range(len(table)), labels)
     accuracies.get_yticklabels()[-1].set_fontweight("bold")
     accuracies.set_ylim(len(table) - 0.5, -0.5)
-    write_foot(figure, foot, width=width)
     return finish(figure)
 
 
-def _draw_accuracies(axes: Axes, table: pd.DataFrame, *, baselines: dict[str, float]) -> None:
-    last = len(table) - 1
+def _draw_accuracies(axes: Axes, rows: Sequence[Sequence[Accuracy]], *, baselines: dict[str, float]) -> None:
+    last = len(rows) - 1
     axes.axhspan(last - 0.5, last + 0.5, color=FAINT, alpha=0.35, linewidth=0, zorder=0)
     for measure, value in baselines.items():
         axes.axvline(value, zorder=1, **BASELINES[measure])
-    for place, (_, row) in enumerate(table.iterrows()):
-        by_image, by_photograph = (accuracy_in(row.to_dict(), measure) for measure in MEASURES)
+    for place, (by_image, by_photograph) in enumerate(rows):
         colour = BLUE if place == last else ORANGE
         draw_accuracy(axes, place, by_image=by_image, by_photograph=by_photograph, colour=colour)
     legend = frame(axes, colours={"Members": ORANGE, "All together": BLUE}, with_photographs=True)

@@ -1,17 +1,16 @@
 """What forest plots of accuracies have in common: an accuracy by image and one by photograph, and their intervals."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.figure import Figure
 from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.ticker import PercentFormatter
 
-from bloodcell.evaluation.style import MUTED, PAPER, SMALL_SIZE, VERMILION, fold, tidy
+from bloodcell.evaluation.style import MUTED, PAPER, SMALL_SIZE, VERMILION, tidy
 
 MEASURES = ("accuracy", "photograph_accuracy")
 ENDS = ("", "_low", "_high")
@@ -23,8 +22,6 @@ BASELINES: dict[str, dict[str, Any]] = {
 """How the lines are drawn of what always guessing the majority class reaches."""
 ASIDE = 0.17
 """How far above and below the middle of a line the two dots are, in shares of it."""
-FOOT_LINE = 0.15
-"""Inches that a line below a figure takes."""
 
 _DOT: dict[str, Any] = {"marker": "o", "markersize": 6.5}
 _DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 4.6, "markerfacecolor": PAPER, "markeredgewidth": 1.3}
@@ -93,22 +90,6 @@ def frame(axes: Axes, *, colours: Mapping[str, str], with_photographs: bool) -> 
         handletextpad=0.4,
         columnspacing=1.0,
     )
-
-
-def foot_of(notes: Sequence[str], *, width: float) -> str:
-    """Break notes, a paragraph each, into the lines that stand below a figure so many inches wide."""
-    return "\n".join(fold(note, inches=width - 0.3, size=SMALL_SIZE) for note in notes)
-
-
-def foot_height(foot: str) -> float:
-    """Return how many inches it takes, 0 for none."""
-    return FOOT_LINE * (foot.count("\n") + 1) if foot else 0.0
-
-
-def write_foot(figure: Figure, foot: str, *, width: float) -> None:
-    """Write what `foot_of` returned below a figure."""
-    if foot:
-        figure.supxlabel(foot, fontsize=SMALL_SIZE, color=MUTED, x=0.1 / width, ha="left", multialignment="left")
 
 
 def _legend(colours: Mapping[str, str], *, with_photographs: bool) -> list[Line2D]:

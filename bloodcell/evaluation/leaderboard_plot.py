@@ -10,18 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bloodcell.evaluation.forest import (
-    BASELINES,
-    ENDS,
-    MEASURES,
-    Accuracy,
-    accuracy_in,
-    draw_accuracy,
-    foot_height,
-    foot_of,
-    frame,
-    write_foot,
-)
+from bloodcell.evaluation.forest import BASELINES, ENDS, MEASURES, Accuracy, accuracy_in, draw_accuracy, frame
 from bloodcell.evaluation.style import (
     BLUE,
     FAINT,
@@ -105,8 +94,7 @@ def leaderboard_plot(
         written["By photograph"] = [str(line.by_photograph) for line in lines]
     widths = [widest([heading, *texts], size=SMALL_SIZE, bold=bool(heading)) for heading, texts in written.items()]
     width = widest(labels, size=TEXT_SIZE) + PANEL + sum(widths) + COLUMN_GAP * len(widths) + 0.4
-    foot = foot_of(notes, width=width)
-    figure = new_figure(title=title, width=width, height=tops[-1] * LINE + 0.95 + foot_height(foot))
+    figure = new_figure(title=title, width=width, height=tops[-1] * LINE + 0.95, notes=notes)
     axes = figure.subplots()
     for top, bottom in list(pairwise(tops))[1::2]:
         axes.axhspan(top, bottom, color=FAINT, alpha=0.3, linewidth=0, zorder=0)
@@ -121,14 +109,13 @@ def leaderboard_plot(
     axes.set_yticks((tops[:-1] + tops[1:]) / 2, labels)
     axes.set_ylim(tops[-1], 0)
     frame(axes, colours=dict(SPLITS.values()), with_photographs="By photograph" in written)
-    write_foot(figure, foot, width=width)
     return finish(figure)
 
 
 def _lines(table: pd.DataFrame, *, middles: Sequence[float]) -> Iterator[_Line]:
-    for (_, row), middle in zip(table.iterrows(), middles, strict=True):
+    for row, middle in zip(table.to_dict("records"), middles, strict=True):
         for number, split in enumerate(SPLITS):
-            by_image, by_photograph = (accuracy_in(row.to_dict(), f"{split}_{measure}") for measure in MEASURES)
+            by_image, by_photograph = (accuracy_in(row, f"{split}_{measure}") for measure in MEASURES)
             place = middle + number - (len(SPLITS) - 1) / 2
             yield _Line(split=split, middle=place, by_image=by_image, by_photograph=by_photograph)
 

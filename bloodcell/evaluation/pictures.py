@@ -18,9 +18,7 @@ LONGEST_SIDE_RATIO = 1.5
 """How high a picture's place may be for its width; a longer picture is made smaller to fit."""
 
 
-def show_picture(
-    axes: Axes, image: NDArray[np.generic], *, edge: str, anchor: Literal["C", "N", "E", "S", "W"]
-) -> None:
+def show_picture(axes: Axes, image: NDArray[np.generic], *, edge: str, anchor: Side) -> None:
     """Fill a panel with a picture, at the side of its place that the anchor names, and an edge of one colour.
 
     Parameters

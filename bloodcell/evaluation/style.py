@@ -4,7 +4,7 @@ Figures are made with matplotlib's object interface and leave its global setting
 """
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
 from typing import Literal
 
@@ -32,6 +32,7 @@ DPI = 150
 # In inches.
 TITLE_LINE = 0.22
 TITLE_MARGIN = 0.1
+FOOT_LINE = 0.15
 
 # Scripts that the first one lacks are taken from whichever of the others is installed.
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Microsoft YaHei")
@@ -46,9 +47,14 @@ def installed_fonts() -> tuple[str, ...]:
 
 
 def new_figure(
-    *, title: str, width: float, height: float, layout: Literal["constrained", "compressed", "none"] = "constrained"
+    *,
+    title: str,
+    width: float,
+    height: float,
+    layout: Literal["constrained", "compressed", "none"] = "constrained",
+    notes: Sequence[str] = (),
 ) -> Figure:
-    """Return a white figure with nothing but a title.
+    """Return a white figure with nothing but a title, and notes at its foot.
 
     Parameters
     ----------
@@ -57,10 +63,12 @@ def new_figure(
     width
         In inches.
     height
-        Of what comes below the title, in inches.
+        Of what comes between title and notes, in inches.
     layout
         How the parts are kept from overlapping: "constrained" shares the room out, "compressed" also moves panels of a
         fixed shape together, "none" leaves all places to the caller.
+    notes
+        What stands at its foot, a paragraph each, on as many lines as the width asks for; not with "none".
 
     Returns
     -------
@@ -68,7 +76,9 @@ def new_figure(
         Rendered at 150 dots per inch.
     """
     lines = fold(title, inches=width - 2 * TITLE_MARGIN, size=TITLE_SIZE, bold=True)
+    foot = "\n".join(fold(note, inches=width - 3 * TITLE_MARGIN, size=SMALL_SIZE) for note in notes)
     total = height + TITLE_LINE * (lines.count("\n") + 1) + TITLE_MARGIN
+    total += FOOT_LINE * (foot.count("\n") + 1) if foot else 0
     figure = Figure(figsize=(width, total), dpi=DPI, facecolor=PAPER)
     figure.set_layout_engine(layout)
     FigureCanvasAgg(figure)
@@ -77,6 +87,10 @@ def new_figure(
     )
     if layout == "none":
         heading.set_y(1 - TITLE_MARGIN / total)
+    if foot:
+        figure.supxlabel(
+            foot, fontsize=SMALL_SIZE, color=MUTED, x=TITLE_MARGIN / width, ha="left", multialignment="left"
+        )
     return figure
 
 

@@ -1,8 +1,8 @@
 """What every study is compared with: classifiers without a network, trained on the same images."""
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -59,11 +59,9 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
             chosen = replace(baseline(config, name), tracking=tracking)
             output_dir = folder / f"{number}-{name}"
             output_dir.mkdir(parents=True, exist_ok=True)
-
-            def job(called: str = called, chosen: TrainConfig = chosen, output_dir: Path = output_dir) -> None:
-                outcomes[called] = train(chosen, output_dir=output_dir, in_short=True)
-
-            surviving(job, chosen, say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True))
+            outcome = surviving(partial(train, chosen, output_dir=output_dir, in_short=True), chosen)
+            if isinstance(outcome, Outcome):
+                outcomes[called] = outcome
     return outcomes
 
 

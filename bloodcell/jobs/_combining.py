@@ -1,7 +1,7 @@
 """What a sweep can end with: an ensemble of its runs."""
 
-import sys
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from bloodcell.composition import compose_config
@@ -26,8 +26,4 @@ def combine_runs(config: TrainConfig, *, folder: Path) -> None:
     chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
     chosen = replace(chosen, tracking=tracking, evaluate_test=config.evaluate_test, log_model=config.log_model)
     folder.mkdir(parents=True, exist_ok=True)
-    surviving(
-        lambda: ensemble.run(chosen, output_dir=folder),
-        chosen,
-        say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True),
-    )
+    surviving(partial(ensemble.run, chosen, output_dir=folder), chosen)

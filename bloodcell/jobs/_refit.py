@@ -143,4 +143,4 @@ def _test(learner: Learner, prepared: Prepared, config: TrainConfig, label: str)
 
 
 def _unvalidated(epoch: Epoch) -> Epoch:
-    return replace(epoch, val_loss=float("nan"), val_accuracy=float("nan"), best=False)
+    return replace(epoch, val_loss=float("nan"), val_accuracy=float("nan"))

@@ -11,7 +11,6 @@ The test set chooses nothing: it is read once, when the ensemble is made.
 """
 
 import json
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -35,7 +34,6 @@ from bloodcell.comparison.combination import (
 from bloodcell.comparison.members import Joint, Side, join
 from bloodcell.config import EnsembleConfig
 from bloodcell.data.manifest import write_manifest
-from bloodcell.data.novelty import Novelty
 from bloodcell.errors import UserError
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.ensemble_plot import ensemble_plot
@@ -50,7 +48,7 @@ from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of
 from bloodcell.jobs._outcome import Outcome, figures_table, keep_outcome, measure, where_to_look, write_outcome
 from bloodcell.models.ensemble import join_models
 from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.kept import known_images_of, load_models
+from bloodcell.tracking.kept import Kept, load_kept
 from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs
 from bloodcell.tracking.run import JOB_TAG, TrackedRun, nested, parameters_of, tracked_run
 from bloodcell.tracking.store import find_store
@@ -76,16 +74,11 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
     fits = config.method != "soft"
-    runs = read_runs(
-        tracking=config.tracking,
-        run_ids=config.runs,
-        study=config.study,
-        say=lambda line: print(f"bloodcell: {line}", file=sys.stderr, flush=True),
-    )
+    runs = read_runs(tracking=config.tracking, run_ids=config.runs, study=config.study)
     splits = ("val", "test") if config.evaluate_test else ("val",)
     joint = join([each.member for each in runs], splits=splits, fits=fits)
     prepared = prepared_of(runs, joint, fits=fits)
-    known = _known_images(runs) if config.log_model else None
+    kept = _load(runs) if config.log_model else []
     combination, outcome = _combined(config, joint, prepared)
     table = _members_table(joint, combination, outcome)
     notes = _notes(config, runs, outcome)
@@ -99,22 +92,18 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
         with Pictures(artifacts) as pictures:
             _write(config, prepared, combination, table, outcome, notes=notes, folder=artifacts, pictures=pictures)
             _keep(tracked, config, runs, prepared, table, outcome)
-            address = _keep_model(tracked, runs, combination, outcome, joint.classes, known) if known else ""
+            address = _keep_model(tracked, kept, combination, outcome, joint.classes) if kept else ""
         tracked.log_folder(artifacts)
     _show(config, table, outcome, notes=notes, tracked=tracked, address=address)
     return outcome.metrics["val"]["accuracy"]
 
 
-def _known_images(runs: Sequence[FinishedRun]) -> tuple[Novelty, bytes]:
-    """Return what the member that knows the most training images knows of them, and an image file as an example.
-
-    A cross-validation without a model on all images has models that know those outside their fold.
-    """
+def _load(runs: Sequence[FinishedRun]) -> list[list[Kept]]:
+    """Return the models of each run."""
     for each in runs:
         if not each.models:
             raise UserError(f"runs: {each.member} kept no model; use log_model=false, or a run with log_model=true")
-    known = [known_images_of(each.models[0], setting=f"runs: {each.member}") for each in runs]
-    return max(known, key=lambda each: len(each[0].points))
+    return [[load_kept(address, setting=f"runs: {each.member}") for address in each.models] for each in runs]
 
 
 def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
@@ -255,21 +244,31 @@ def _keep(
 
 def _keep_model(
     tracked: TrackedRun,
-    runs: Sequence[FinishedRun],
+    kept: Sequence[Sequence[Kept]],
     combination: Combination,
     outcome: Outcome,
     classes: tuple[str, ...],
-    known: tuple[Novelty, bytes],
 ) -> str:
-    """Join the members' models and keep the ensemble's."""
-    models = [load_models(each.models) for each in runs]
+    """Join the members' models and keep the ensemble's.
+
+    What is known of the training images is taken from the model that knows the most of them: those of a
+    cross-validation's folds know no image of their fold.
+    """
+    models = [[each.model for each in member] for member in kept]
     if isinstance(combination, Mixture):
         model = join_models(models, weights=combination.weights)
     else:
         model = join_models(models, kernel=combination.kernel, bias=combination.bias, floor=FLOOR)
     tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
-    novelty, example = known
-    return keep_model(tracked, model, classes=classes, held_out=outcome.tables["val"], novelty=novelty, example=example)
+    known = max((each for member in kept for each in member), key=lambda each: len(each.novelty.points))
+    return keep_model(
+        tracked,
+        model,
+        classes=classes,
+        held_out=outcome.tables["val"],
+        novelty=known.novelty,
+        example=known.example,
+    )
 
 
 def _show(

@@ -8,7 +8,6 @@ For example, a run's model for a folder of images, and a registered one that may
 Each image gets an answer: a class, "not sure", "no blood cell" or "cannot be read".
 """
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -20,7 +19,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.config import PredictConfig
-from bloodcell.data.folders import files_below, printable
+from bloodcell.data.folders import files_below, looking_into, printable
 from bloodcell.data.images import SUFFIXES, UnreadableImage, read_file, read_image
 from bloodcell.errors import UserError
 from bloodcell.evaluation.drawing import save_figure
@@ -28,7 +27,7 @@ from bloodcell.evaluation.explanation_plots import Explained, Heat, explanation_
 from bloodcell.evaluation.pointing import nucleus_in
 from bloodcell.files import replacing, require_writable
 from bloodcell.models.explanation import explain
-from bloodcell.progress import track
+from bloodcell.progress import say, track
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
 from bloodcell.tracking.kept import existing_store, finished_run, load_served, model_of
 
@@ -75,12 +74,8 @@ def image_files(places: Sequence[str]) -> list[Path]:
     for place in places:
         path = Path(place).expanduser()
         if path.is_dir():
-            try:
+            with looking_into():
                 found = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
-            except OSError as error:
-                raise UserError(
-                    f"{error.filename}: cannot be looked into ({error.strerror}); make it readable"
-                ) from error
             if not found:
                 raise UserError(f"images={place}: holds no images; give a file or a folder with some")
             files += found
@@ -164,15 +159,16 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
     folder
         Where a picture ``plots/NUMBER-NAME.png`` is written for each row, its number from 1.
     """
-    for number, row in enumerate(track(table.to_dict("records"), "explaining", total=len(table)), start=1):
+    rows = zip(files, table.to_dict("records"), strict=True)
+    for number, (file, row) in enumerate(track(rows, "explaining", total=len(table)), start=1):
         if not row["predicted"]:
             continue
         try:
-            pixels = read_image(files[number - 1])
+            pixels = read_image(file)
         except UnreadableImage as error:  # it could be read a moment ago
-            print(f"bloodcell: {row['path']}: not explained: {error}", file=sys.stderr)
+            say(f"{row['path']}: not explained: {error}")
             continue
-        name = Path(row["path"])
+        path = Path(row["path"])
         explanation = explain(model, pixels)
         explained = Explained(
             pixels=pixels,
@@ -181,10 +177,10 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
             label=None,
             predicted=row["predicted"],
             probability=row["probability"],
-            name=name.name,
+            name=path.name,
         )
         title = row["answer"] if not row["why"] else f"{row['answer']}: {row['why']}"
-        save_figure(explanation_gallery([explained], title=title), folder, f"{number}-{name.stem}")
+        save_figure(explanation_gallery([explained], title=title), folder, f"{number}-{path.stem}")
 
 
 def _show(table: pd.DataFrame) -> None:

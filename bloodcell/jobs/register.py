@@ -16,7 +16,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from rich.console import Console
 
 from bloodcell.config import RegisterConfig
-from bloodcell.tracking.kept import existing_store, finished_run, known_images_of, model_of, register
+from bloodcell.tracking.kept import existing_store, finished_run, model_of, register, require_answering
 
 EVIDENCE = ("accuracy", "photograph_accuracy")
 TAGS = ("leaky", "groups", "data_digest", "weights", "weights_digest", "git_commit")
@@ -34,7 +34,7 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
     store = existing_store(config.tracking)
     kept = finished_run(config.run, store, setting="run")
     address = model_of(kept, setting="run")
-    known_images_of(address, setting=f"run={config.run}")  # or it would answer nobody
+    require_answering(address, setting=f"run={config.run}")
     metrics, tags = kept.data.metrics, kept.data.tags
     lines = [f"Of the run {tags.get(MLFLOW_RUN_NAME, '')} ({kept.info.run_id}).", *_evidence(metrics), *_cautions(kept)]
     version = register(

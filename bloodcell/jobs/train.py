@@ -11,7 +11,6 @@ and a sweep:
 """
 
 import logging
-import sys
 from pathlib import Path
 
 from bloodcell.config import GroupKfoldSplit, TrainConfig
@@ -23,6 +22,7 @@ from bloodcell.jobs._images import Prepared, prepare_images
 from bloodcell.jobs._inputs import keep_inputs, tags_of, write_inputs
 from bloodcell.jobs._outcome import Outcome, show_outcome
 from bloodcell.jobs._refit import refit
+from bloodcell.progress import say
 from bloodcell.tracking.run import readable, tracked_run
 from bloodcell.tracking.store import find_store
 
@@ -128,7 +128,7 @@ def _warn(prepared: Prepared, *, alone: bool) -> None:
         return
     log.warning(prepared.leak.sentence)
     if alone:
-        print(f"bloodcell: careful: {prepared.leak.sentence}", file=sys.stderr)
+        say(f"careful: {prepared.leak.sentence}")
 
 
 def _name(config: TrainConfig, prepared: Prepared) -> str:

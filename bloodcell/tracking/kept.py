@@ -2,8 +2,9 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,25 @@ from bloodcell.serving.loader import IMAGE
 from bloodcell.tracking.run import FOLD_TAG
 from bloodcell.tracking.store import Store, find_store, is_unknown, open_store
 from bloodcell.tracking.study import children_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A model that was kept, and what is known of its training images.
+
+    Attributes
+    ----------
+    model
+        The Keras model, from raw images to probabilities.
+    novelty
+        Says how far an image is from those that it was trained on.
+    example
+        An image file's bytes.
+    """
+
+    model: Any
+    novelty: Novelty
+    example: bytes
 
 
 def existing_store(tracking: TrackingConfig) -> Store:
@@ -127,23 +147,21 @@ def load_served(address: str, *, setting: str) -> Any:
         return mlflow.pyfunc.load_model(str(folder))
 
 
-def load_models(addresses: Sequence[str]) -> list[Any]:
-    """Load Keras models that were kept, as they were, to predict."""
-    with _same_path():
-        return [mlflow.tensorflow.load_model(address, keras_model_kwargs={"compile": False}) for address in addresses]
-
-
-def known_images_of(address: str, *, setting: str) -> tuple[Novelty, bytes]:
-    """Return what a kept model knows of its training images, and the image file that is its example.
-
-    Raises
-    ------
-    UserError
-        As `load_served`.
-    """
-    with _downloaded(address, setting=setting) as folder:
+def load_kept(address: str, *, setting: str) -> Kept:
+    """Load what was kept, its Keras model as it was, to predict; arguments and errors are those of `load_served`."""
+    with _downloaded(address, setting=setting) as folder, _same_path():
         example = mlflow.models.Model.load(folder).load_input_example(str(folder))
-        return load_answering(folder).novelty, example[IMAGE].iloc[0]
+        return Kept(
+            model=mlflow.tensorflow.load_model(str(folder), keras_model_kwargs={"compile": False}),
+            novelty=load_answering(folder).novelty,
+            example=example[IMAGE].iloc[0],
+        )
+
+
+def require_answering(address: str, *, setting: str) -> None:
+    """Refuse a model that `load_served` would, for what it knows of its training images; it is not loaded itself."""
+    with _downloaded(address, setting=setting) as folder:
+        load_answering(folder)
 
 
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
@@ -175,9 +193,7 @@ def _downloaded(address: str, *, setting: str) -> Iterator[Path]:
             flavours = mlflow.models.Model.load(folder).flavors
         except (MlflowException, OSError) as error:
             reason = " ".join(str(error).split())
-            raise UserError(
-                f"{setting}: cannot be loaded ({reason}); give run=ID or model=models:/NAME@ALIAS"
-            ) from error
+            raise UserError(f"{setting}: cannot be loaded ({reason}); give one that is there") from error
         if flavours.get("python_function", {}).get("loader_module") != loader.__name__:
             raise UserError(
                 f"{setting}: does not answer for images; give a model that this version of bloodcell has kept"

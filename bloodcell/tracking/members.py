@@ -1,6 +1,6 @@
 """Reading finished runs from the store: what an ensemble needs of its members."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -15,6 +15,7 @@ from bloodcell.comparison.members import Member
 from bloodcell.config import TrackingConfig
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import read_predictions
+from bloodcell.progress import say
 from bloodcell.tracking.kept import existing_store, find_run, finished_run, folds_of, models_in
 from bloodcell.tracking.run import ASIDE_TAG, BASELINE, FOLD_TAG, JOB_TAG
 from bloodcell.tracking.store import Store
@@ -49,10 +50,10 @@ class FinishedRun:
     models: tuple[str, ...]
 
 
-def read_runs(
-    *, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None, say: Callable[[str], None]
-) -> list[FinishedRun]:
+def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None) -> list[FinishedRun]:
     """Read runs, or those of a study that finished but for its baselines; nothing is changed in the store.
+
+    Which runs of a study did not finish and are left out is said.
 
     Parameters
     ----------
@@ -62,8 +63,6 @@ def read_runs(
         The runs.
     study
         The id of the parent of a sweep or a search, in place of runs.
-    say
-        Told in one line which runs of a study did not finish and are left out.
 
     Raises
     ------
@@ -80,8 +79,9 @@ def read_runs(
         children = children_of(client, parent.info.experiment_id, study)
         if any(FOLD_TAG in child.data.tags for child in children):
             raise UserError(f"study={study}: is one cross-validation, whose runs are its folds; give a study, or runs=")
-        runs = [child for child in children if _is_member(child) and _is_finished(child)]
-        if left := [child.info.run_name for child in children if _is_member(child) and not _is_finished(child)]:
+        members = [child for child in children if _is_member(child)]
+        runs = [member for member in members if member.info.status == "FINISHED"]
+        if left := [member.info.run_name for member in members if member.info.status != "FINISHED"]:
             say(f"left out, not finished: {'; '.join(left)}")
         if not runs:
             raise UserError(f"study={study}: has no finished run; give the parent of a sweep or a search")
@@ -108,10 +108,6 @@ def _is_member(run: Run) -> bool:
     tags = run.data.tags
     apart = ASIDE_TAG in tags or tags.get(JOB_TAG) == ENSEMBLE or tags.get(MLFLOW_RUN_NAME, "").startswith(BASELINE)
     return not apart
-
-
-def _is_finished(run: Run) -> bool:
-    return bool(run.info.status == "FINISHED")
 
 
 def _finished(client: MlflowClient, run: Run, *, name: str, at: Path) -> FinishedRun:

@@ -217,14 +217,13 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
         If the store fails in the middle.
     """
     store, experiment_id = open_store(tracking)
-    marks = {} if tracking.sweep_job is None else {SWEEP_JOB_TAG: str(tracking.sweep_job)}
     try:
         with _under_way(
             experiment_id=experiment_id,
             name=name,
             parent=tracking.parent_run,
             run_id=tracking.run_id,
-            tags={**tags, **marks},
+            tags={**tags, **sweep_mark(tracking)},
             store=store,
             folder=folder,
         ) as run:
@@ -236,6 +235,11 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
                 f"everything that the run made is in {folder}"
             ) from error
         raise
+
+
+def sweep_mark(tracking: TrackingConfig) -> dict[str, str]:
+    """Return the tag that tells a run of a sweep from its others; none where it is of no sweep."""
+    return {} if tracking.sweep_job is None else {SWEEP_JOB_TAG: str(tracking.sweep_job)}
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, TypeVar
 
 import pandas as pd
 from mlflow import MlflowClient
@@ -17,9 +17,21 @@ from bloodcell.comparison.leaderboard import OBJECTIVE, Entry, leaderboard, mark
 from bloodcell.config import TrackingConfig
 from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.leaderboard_plot import leaderboard_plot
+from bloodcell.progress import say
 from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.run import ASIDE_TAG, REASON_TAG, SWEEP_JOB_TAG, parameters_of, readable, reason_of, short
+from bloodcell.tracking.run import (
+    ASIDE_TAG,
+    REASON_TAG,
+    SWEEP_JOB_TAG,
+    parameters_of,
+    readable,
+    reason_of,
+    short,
+    sweep_mark,
+)
 from bloodcell.tracking.store import Store, is_unknown, open_store
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -191,7 +203,7 @@ def end_study(
     return table
 
 
-def surviving(job: Callable[[], float | None], config: Any, *, say: Callable[[str], None]) -> float | None:
+def surviving(job: Callable[[], T], config: Any) -> T | float:
     """Run one job of a study; if it fails, say so, keep it as a failed run, and let the study go on.
 
     Parameters
@@ -200,28 +212,24 @@ def surviving(job: Callable[[], float | None], config: Any, *, say: Callable[[st
         The job.
     config
         Its configuration, whose ``tracking`` has the study's parent run, and the job's number in a sweep or its name.
-    say
-        Told in one line why it failed.
 
     Returns
     -------
-    float or None
+    object
         What the job returns; NaN, which every sweeper takes for a failure, if it fails.
     """
     try:
         return job()
     except Exception as error:
         tracking: TrackingConfig = config.tracking
-        numbered = tracking.sweep_job is not None
-        name = readable(tracking.run_name or f"run {tracking.sweep_job}") if numbered else str(tracking.run_name)
+        name = readable(tracking.run_name or f"run {tracking.sweep_job}")
         say(f"{name} failed: {reason_of(error)}")
         log.exception("failed")  # the traceback goes to the run's log file, which the terminal is spared
         _, experiment_id = open_store(tracking)
         children = children_of(MlflowClient(), experiment_id, str(tracking.parent_run))
-        tag, value = (SWEEP_JOB_TAG, str(tracking.sweep_job)) if numbered else (MLFLOW_RUN_NAME, name)
-        if not any(run.data.tags.get(tag) == value for run in children):
-            number = {SWEEP_JOB_TAG: value} if numbered else {}
-            tags = {MLFLOW_PARENT_RUN_ID: str(tracking.parent_run), REASON_TAG: reason_of(error), **number}
+        own = sweep_mark(tracking) or {MLFLOW_RUN_NAME: name}
+        if not any(own.items() <= run.data.tags.items() for run in children):
+            tags = {MLFLOW_PARENT_RUN_ID: str(tracking.parent_run), REASON_TAG: reason_of(error), **own}
             _record_failure(experiment_id, name, tags=tags, parameters=parameters_of(config))
         return float("nan")
 
