@@ -175,8 +175,7 @@ def cross_fitted(
         raise UserError("method: nothing can be fitted to a single photograph; use method=soft")
     combined = np.empty(probabilities.shape[1:])
     for part in photograph_parts(labels=labels, groups=groups, n_parts=settings.folds, seed=settings.seed):
-        others = np.ones(labels.size, dtype=bool)
-        others[part] = False
+        others = np.setdiff1d(np.arange(labels.size), part)
         fitted = fit(
             method,
             probabilities=probabilities[:, others],

@@ -80,16 +80,22 @@ def calibrated_probabilities(
 
 
 def evaluate_calibrated(
-    table: pd.DataFrame, *, classes: Sequence[str], temperature: float, fitted_to: bool
+    table: pd.DataFrame, *, classes: Sequence[str], calibrated: NDArray[np.float64]
 ) -> dict[str, float]:
     """Return those metrics of a predictions table that a temperature changes; see `calibrated_probabilities`."""
-    probabilities = calibrated_probabilities(table, classes=classes, temperature=temperature, fitted_to=fitted_to)
-    figures = evaluate(labels=label_indices(table, classes), probabilities=probabilities, classes=classes)
+    figures = evaluate(labels=label_indices(table, classes), probabilities=calibrated, classes=classes)
     return {name: figures[name] for name in CALIBRATED}
 
 
 def draw_confidence(
-    table: pd.DataFrame, *, classes: Sequence[str], name: str, temperature: float, fitted_to: bool, pictures: Pictures
+    table: pd.DataFrame,
+    *,
+    classes: Sequence[str],
+    name: str,
+    temperature: float,
+    fitted_to: bool,
+    calibrated: NDArray[np.float64],
+    pictures: Pictures,
 ) -> None:
     """Have it drawn how far a model's confidence can be relied on.
 
@@ -101,16 +107,12 @@ def draw_confidence(
         The class names, in order.
     name
         The split, for titles and file names.
-    temperature
-        As was fitted to validation.
-    fitted_to
-        Whether this is the split that temperature and thresholds are fitted to: then a threshold is marked, and
-        calibration is that of `calibrated_probabilities`.
+    temperature, fitted_to, calibrated
+        What `calibrated_probabilities` was given, and returned. A threshold is marked where it is fitted, too.
     pictures
         Draws the pictures.
     """
     labels, raw = label_indices(table, classes), probabilities_of(table, classes)
-    calibrated = calibrated_probabilities(table, classes=classes, temperature=temperature, fitted_to=fitted_to)
     before, after = (calibration_bins(labels=labels, probabilities=each) for each in (raw, calibrated))
     pictures.draw(
         f"calibration_{name}",

@@ -96,14 +96,12 @@ def cross_calibrated(
         As `fit_temperature`.
     """
     given, names = np.asarray(probabilities, np.float64), np.asarray(groups)
-    photographs = photographs_of(labels=labels, probabilities=given, groups=names)
-    truth = checked_labels(labels, n_classes=given.shape[1])
-    if photographs.images.size < 2:
+    if np.unique(names).size < 2:
         return given
+    truth = checked_labels(labels, n_classes=given.shape[1])
     calibrated = np.empty_like(given)
     for part in photograph_parts(labels=truth, groups=names, n_parts=PARTS, seed=0):
-        others = np.ones(truth.size, dtype=bool)
-        others[part] = False
+        others = np.setdiff1d(np.arange(truth.size), part)
         temperature = fit_temperature(labels=truth[others], probabilities=given[others], groups=names[others])
         calibrated[part] = with_temperature(given[part], temperature)
     return calibrated

@@ -5,7 +5,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
@@ -17,6 +19,7 @@ from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.predictions import write_predictions
 from bloodcell.evaluation.report import (
+    calibrated_probabilities,
     draw_confidence,
     evaluate_calibrated,
     evaluate_majority,
@@ -31,6 +34,8 @@ from bloodcell.tracking.run import TrackedRun
 from bloodcell.tracking.store import Store
 
 FOLD_MEAN, FOLD_STD = "accuracy_fold_mean", "accuracy_fold_std"
+FITTED_TO = "val"
+"""The split that temperatures and thresholds are fitted to."""
 SHOWN = {
     "accuracy": "accuracy",
     "photograph_accuracy": "accuracy by photograph",
@@ -66,6 +71,8 @@ class Outcome:
     views
         As ``tables``, of the mean over several views of each image; empty where only the image as it is was looked at.
         Their metrics are by ``<split>_views``.
+    calibrated
+        By split the probabilities of ``tables``, shape (n, k), float64, at the temperature that ``metrics`` have.
     """
 
     predictions: pd.DataFrame
@@ -74,6 +81,7 @@ class Outcome:
     leak: Leak
     folds: Sequence[Mapping[str, Mapping[str, float]]] = ()
     views: Mapping[str, pd.DataFrame] = field(default_factory=dict)
+    calibrated: Mapping[str, NDArray[np.float64]]
 
 
 def measure(
@@ -107,14 +115,25 @@ def measure(
         metrics[f"baseline/{split}"] = evaluate_majority(
             table, training_labels=training_labels, classes=images.classes, label_smoothing=label_smoothing
         )
-    temperature = temperature_of(tables["val"], classes=images.classes)
-    for split, table in tables.items():
-        calibrated = evaluate_calibrated(
-            table, classes=images.classes, temperature=temperature, fitted_to=split == "val"
+    temperature = temperature_of(tables[FITTED_TO], classes=images.classes)
+    calibrated = {
+        split: calibrated_probabilities(
+            table, classes=images.classes, temperature=temperature, fitted_to=split == FITTED_TO
         )
-        metrics[f"calibrated/{split}"] = {"temperature": temperature} | calibrated
+        for split, table in tables.items()
+    }
+    for split, table in tables.items():
+        figures = evaluate_calibrated(table, classes=images.classes, calibrated=calibrated[split])
+        metrics[f"calibrated/{split}"] = {"temperature": temperature} | figures
     predictions = pd.concat(tables.values(), ignore_index=True)
-    return Outcome(predictions=predictions, tables=tables, metrics=metrics, leak=prepared.leak, views=views or {})
+    return Outcome(
+        predictions=predictions,
+        tables=tables,
+        metrics=metrics,
+        leak=prepared.leak,
+        views=views or {},
+        calibrated=calibrated,
+    )
 
 
 def write_outcome(
@@ -155,7 +174,8 @@ def write_outcome(
             classes=images.classes,
             name=split,
             temperature=outcome.metrics[f"calibrated/{split}"]["temperature"],
-            fitted_to=split == "val",
+            fitted_to=split == FITTED_TO,
+            calibrated=outcome.calibrated[split],
             pictures=pictures,
         )
 
