@@ -1,6 +1,6 @@
 """The members of an ensemble: runs whose predictions are of the same images, and can be combined."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bloodcell.comparison.differing import difference, of_sets, torn_photographs
 from bloodcell.errors import UserError
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.predictions import classes_of, label_indices, probabilities_of
@@ -103,8 +104,8 @@ def join(members: Sequence[Member], *, splits: Sequence[str], fits: bool) -> Joi
     first = members[0]
     classes = classes_of(first.predictions)
     for member in members[1:]:
-        if difference := _of_sets(classes_of(member.predictions), classes):
-            raise UserError(f"runs: {first} and {member} have different classes: {difference}; give runs of one set")
+        if differs := of_sets(classes_of(member.predictions), classes):
+            raise UserError(f"runs: {first} and {member} have different classes: {differs}; give runs of one set")
     if fits:
         _require_out_of_fold(members)
     return Joint(members=tuple(members), classes=classes, sides={split: _side(members, split) for split in splits})
@@ -123,14 +124,9 @@ def _require_out_of_fold(members: Sequence[Member]) -> None:
                 f"runs: {member} is no cross-validation, so that it has no out-of-fold predictions of all training "
                 "images to fit weights to; use method=soft, or runs with split=group_kfold"
             )
-        val = member.predictions[member.predictions["split"] == "val"]
-        # All images of a photograph are in the same folds, or a fold trained on a copy of what it predicts.
-        folds = val.groupby(["group", "fold"])["path"].nunique()
-        images = val.groupby("group")["path"].nunique()
-        torn = folds[folds != images.reindex(folds.index.get_level_values("group")).to_numpy()]
-        if len(torn):
+        if torn := torn_photographs(member.predictions[member.predictions["split"] == "val"]):
             raise UserError(
-                f"runs: {member} leaks: images of photograph {torn.index[0][0]} are in several of its folds; use "
+                f"runs: {member} leaks: images of photograph {torn[0]} are in several of its folds; use "
                 "method=soft, or runs with split=group_kfold"
             )
 
@@ -139,9 +135,9 @@ def _side(members: Sequence[Member], split: str) -> Side:
     classes = classes_of(members[0].predictions)
     tables = [_every_image_once(member, split) for member in members]
     for member, table in zip(members[1:], tables[1:], strict=True):
-        if difference := _difference(tables[0], table):
+        if differs := difference(tables[0], table):
             raise UserError(
-                f"runs: {members[0]} and {member} differ in {SPLITS[split]}: {difference}; give runs of the same "
+                f"runs: {members[0]} and {member} differ in {SPLITS[split]}: {differs}; give runs of the same "
                 "images and the same split"
             )
     return Side(
@@ -158,28 +154,3 @@ def _every_image_once(member: Member, split: str) -> pd.DataFrame:
         mend = "use evaluate_test=false, or runs with evaluate_test=true" if split == "test" else "give other runs"
         raise UserError(f"runs: {member} has no predictions of {SPLITS[split]}; {mend}")
     return mean_by_image([table], classes=classes_of(member.predictions))
-
-
-def _difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
-    """Say what differs between two predictions tables of the same split, each sorted by path; nothing if nothing."""
-    if difference := _of_sets(other["path"], one["path"]):
-        return f"images {difference}"
-    for column, noun in (("label", "the label"), ("group", "the photograph")):
-        wrong = np.flatnonzero(one[column].to_numpy() != other[column].to_numpy())
-        if wrong.size:
-            row = wrong[0]
-            return (
-                f"{noun} of {one['path'][row]} is {one[column][row]} in one and {other[column][row]} in the other"
-                + (f", and so for {wrong.size - 1} more" if wrong.size > 1 else "")
-            )
-    return ""
-
-
-def _of_sets(other: Iterable[str], one: Iterable[str]) -> str:
-    """Say what only one of two sets of names has; nothing if they are the same."""
-    parts = [
-        f"{len(names)} only in the {which} (such as {min(names)})"
-        for which, names in (("first", set(one) - set(other)), ("second", set(other) - set(one)))
-        if names
-    ]
-    return ", ".join(parts)

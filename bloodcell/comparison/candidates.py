@@ -1,0 +1,293 @@
+"""The candidates of a comparison: models whose predictions are of the same images, put into one order."""
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bloodcell.comparison.differing import difference, of_sets, torn_photographs
+from bloodcell.errors import UserError
+from bloodcell.evaluation.baselines import majority_probabilities
+from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, classes_of, label_indices, probabilities_of
+from bloodcell.evaluation.probabilities import checked_probabilities
+from bloodcell.evaluation.scores import Answers
+
+Tables = Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]
+
+MAJORITY = "majority class"
+"""The name of the baseline that is in every comparison."""
+REFUSED_LEAK = "copies of one photograph are, or can be, on two sides of its split"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A model, or several trainings of one configuration, whose scores are averaged.
+
+    Attributes
+    ----------
+    name
+        For people, and in every table.
+    probabilities
+        Of each training, shape (n, k), float64.
+    leak
+        Why its figures may say too much, so that it cannot win; empty if they do not.
+    trivial
+        Whether it says the same of every image.
+    """
+
+    name: str
+    probabilities: tuple[NDArray[np.float64], ...]
+    leak: str
+    trivial: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Aligned:
+    """Candidates whose predictions are of the same images.
+
+    Attributes
+    ----------
+    images
+        Every image once, by path: ``path, label, group``, n rows.
+    classes
+        The k class names.
+    candidates
+        At least one, and the majority class, the last.
+    split
+        Which predictions they are: ``val`` (out of fold in a cross-validation), ``test`` or what the tables call it.
+    out_of_fold
+        Whether those of at least one candidate are of a cross-validation.
+    """
+
+    images: pd.DataFrame
+    classes: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
+    split: str
+    out_of_fold: bool
+
+    def answers(self, candidate: Candidate) -> list[Answers]:
+        """Return what each training of a candidate says of the images."""
+        labels = label_indices(self.images, self.classes)
+        groups = np.unique(self.images["group"].to_numpy(dtype=np.str_), return_inverse=True)[1].astype(np.int64)
+        return [Answers(labels=labels, probabilities=each, groups=groups) for each in candidate.probabilities]
+
+
+def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = ()) -> Aligned:
+    """Put predictions tables into one order, where they can be compared.
+
+    The order of rows and of probability columns, and how photographs are called, may differ. A table without
+    photographs takes another's.
+
+    Parameters
+    ----------
+    tables
+        By name, the predictions of each model, ``path, label, group, split, fold`` and ``p_<class>``; ``split`` and
+        ``fold`` may be missing. Several tables are several trainings of one configuration; so are the repeats of a
+        cross-validation in one table.
+    split
+        Which predictions; None: those of validation if it is a cross-validation on images that all have, else of test
+        if all have them, else what all have.
+    leaky
+        The names of those that are known to leak; others are found to where their tables show it.
+
+    Raises
+    ------
+    UserError
+        In one line that names the table and what is wrong with it, or two tables and how they differ.
+    """
+    if not tables:
+        raise UserError("runs: there is nothing to compare; give at least one table of predictions")
+    if unknown := set(leaky) - set(tables):
+        raise UserError(f"leaky={sorted(unknown)[0]}: is none of the runs; they are {', '.join(tables)}")
+    given = {
+        name: [_checked(name, table) for table in ([each] if isinstance(each, pd.DataFrame) else each)]
+        for name, each in tables.items()
+    }
+    if empty := [name for name, each in given.items() if not each]:
+        raise UserError(f"{empty[0]}: has no table of predictions; give one, or leave it out")
+    given = _with_groups(given)
+    classes = _common_classes(given)
+    chosen = split if split is not None else _chosen_split(given)
+    trainings = {
+        name: [each for table in several for each in _trainings(name, _of_split(name, table, chosen))]
+        for name, several in given.items()
+    }
+    first, (images, *_) = next(iter(trainings.items()))
+    for name, several in trainings.items():
+        for each in several:
+            if differs := difference(images, each):
+                raise UserError(f"{first} and {name} differ: {differs}; compare models on the same images")
+    candidates = [
+        Candidate(
+            name=name,
+            probabilities=tuple(probabilities_of(each, classes) for each in several),
+            leak=REFUSED_LEAK if name in leaky else next(filter(None, map(_leak, given[name])), ""),
+            trivial=all(_is_trivial(each, classes) for each in several),
+        )
+        for name, several in trainings.items()
+    ]
+    candidates = [_normalised(candidate) for candidate in candidates]
+    if MAJORITY not in tables and not any(candidate.trivial for candidate in candidates):
+        candidates.append(_majority(images, classes))
+    val = [table[_is_of(table, "val")] for several in given.values() for table in several]
+    return Aligned(
+        images=images[["path", "label", "group"]],
+        classes=classes,
+        candidates=tuple(sorted(candidates, key=lambda candidate: candidate.trivial)),
+        split=chosen,
+        out_of_fold=chosen == "val" and any(table["fold"].nunique() > 1 for table in val),
+    )
+
+
+def _checked(name: str, table: Any) -> pd.DataFrame:
+    """Return a table with all columns and of the right types, or refuse it."""
+    if not isinstance(table, pd.DataFrame):
+        raise UserError(f"{name}: is no table but {type(table).__name__}; give a pandas.DataFrame of predictions")
+    if absent := [column for column in ("path", "label") if column not in table.columns]:
+        raise UserError(
+            f"{name}: has no column {absent[0]}; give a table of predictions, with path, label and p_<class>"
+        )
+    classes = classes_of(table)
+    if len(classes) < 2:
+        raise UserError(f"{name}: has {len(classes)} columns {PROBABILITY_PREFIX}<class>; give one for each class")
+    if table.columns.has_duplicates:
+        raise UserError(f"{name}: has the column {table.columns[table.columns.duplicated()][0]} twice; leave one out")
+    if table.empty:
+        raise UserError(f"{name}: has no rows; give the predictions of at least one image")
+    for column in ("path", "label", *(["group"] if "group" in table.columns else [])):
+        if (missing := table[column].isna()).any():
+            raise UserError(
+                f"{name}: has no {column} in {missing.sum()} rows, the first is row {missing.argmax()}; add it"
+            )
+    checked = pd.DataFrame({column: table[column].astype(str).to_numpy() for column in ("path", "label")})
+    for column in ("group", "split"):
+        checked[column] = table[column].astype(str).to_numpy() if column in table.columns else None
+    checked["fold"] = table["fold"].to_numpy() if "fold" in table.columns else None
+    if strange := sorted(set(checked["label"]) - set(classes)):
+        raise UserError(f"{name}: has the label {strange[0]}, but no column {PROBABILITY_PREFIX}{strange[0]}; add it")
+    columns = [PROBABILITY_PREFIX + each for each in classes]
+    try:
+        values = checked_probabilities(
+            table[columns].to_numpy(dtype=np.float64), n_images=len(table), n_classes=len(classes)
+        )
+    except (TypeError, ValueError) as error:
+        raise UserError(f"{name}: {error}; mend the table") from error
+    checked[columns] = values
+    return checked
+
+
+def _with_groups(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
+    """Give tables that do not say which photograph an image was made from what the others say."""
+    tables = [table for several in given.values() for table in several]
+    known = [table for table in tables if table["group"].notna().all()]
+    if len(known) == len(tables):
+        return dict(given)
+    if not known:
+        raise UserError(
+            f"{next(iter(given))}: has no column group, and so has no other table; add the photograph that each image "
+            "was made from (the path, where each is a photograph of its own), as intervals count photographs"
+        )
+    groups = pd.concat([table[["path", "group"]] for table in known]).drop_duplicates("path").set_index("path")["group"]
+    filled = {}
+    for name, several in given.items():
+        filled[name] = [
+            table if table["group"].notna().all() else table.assign(group=table["path"].map(groups))
+            for table in several
+        ]
+        for table in filled[name]:
+            if (missing := table["group"].isna()).any():
+                raise UserError(
+                    f"{name}: no table says which photograph {table['path'][missing.argmax()]} was made from, and "
+                    f"{missing.sum() - 1} more; add a column group"
+                )
+    return filled
+
+
+def _common_classes(given: Mapping[str, list[pd.DataFrame]]) -> tuple[str, ...]:
+    first, (table, *_) = next(iter(given.items()))
+    classes = classes_of(table)
+    for name, several in given.items():
+        for each in several:
+            if differs := of_sets(classes_of(each), classes):
+                raise UserError(f"{first} and {name} have different classes: {differs}; compare models of one set")
+    return classes
+
+
+def _chosen_split(given: Mapping[str, list[pd.DataFrame]]) -> str:
+    tables = [table for several in given.values() for table in several]
+    known = [set(table["split"].dropna()) - {"train"} for table in tables if table["split"].notna().any()]
+    common = set.intersection(*known) if known else {"test"}
+    if "val" in common:
+        val = [table[_is_of(table, "val")] for table in tables]
+        folded = any(table["fold"].nunique() > 1 for table in val)
+        if folded and len({frozenset(table["path"]) for table in val}) == 1:
+            return "val"
+    if not common:
+        raise UserError(
+            f"{' and '.join(given)}: have no predictions of the same split ({'; '.join(map(_listed, known))}); "
+            "compare models on the same images"
+        )
+    return next((split for split in ("test", "val") if split in common), min(common))
+
+
+def _listed(names: Collection[str]) -> str:
+    return ", ".join(sorted(names)) or "none"
+
+
+def _is_of(table: pd.DataFrame, split: str) -> "pd.Series[bool]":
+    return (table["split"] == split) | table["split"].isna()
+
+
+def _of_split(name: str, table: pd.DataFrame, split: str) -> pd.DataFrame:
+    chosen = table[_is_of(table, split)]
+    if chosen.empty:
+        raise UserError(f"{name}: has no predictions of {split}, but of {_listed(set(table['split']))}; leave it out")
+    return chosen
+
+
+def _trainings(name: str, table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Part the repeats of a cross-validation, each with every image once, sorted by path."""
+    order = ["path", "fold"] if table["fold"].notna().all() else ["path"]
+    table = table.sort_values(order, ignore_index=True, kind="stable")
+    again = table.duplicated(order)
+    counts = table["path"].value_counts()
+    if again.any() or counts.nunique() > 1:
+        path = table["path"][again.argmax()] if again.any() else counts.index[0]
+        raise UserError(
+            f"{name}: has {counts[path]} predictions of {path}, of others {counts.min()}; leave all but one out"
+        )
+    number = table.groupby("path").cumcount()
+    return [table[number == each].reset_index(drop=True) for each in range(int(counts.iloc[0]))]
+
+
+def _leak(table: pd.DataFrame) -> str:
+    """Say whether a table itself shows that its split leaks; nothing if it does not."""
+    val, test = (table[table["split"] == side] for side in ("val", "test"))
+    if shared := sorted(set(val["group"]) & set(test["group"])):
+        return f"copies of photograph {shared[0]} are in validation and in test"
+    if val["fold"].nunique() > 1 and (torn := torn_photographs(val)):
+        return f"copies of photograph {torn[0]} are in several of its folds"
+    return ""
+
+
+def _is_trivial(table: pd.DataFrame, classes: Sequence[str]) -> bool:
+    """Say whether all images of a fold are given the same probabilities."""
+    columns = [PROBABILITY_PREFIX + name for name in classes]
+    varies = table.groupby(table["fold"].fillna(0))[columns].agg(np.ptp)
+    return len(table) > 1 and bool((varies.to_numpy() < 1e-6).all())
+
+
+def _normalised(candidate: Candidate) -> Candidate:
+    """Single precision sums to 1 only nearly; what is a function of a distribution is given one."""
+    return replace(
+        candidate, probabilities=tuple(each / each.sum(axis=1, keepdims=True) for each in candidate.probabilities)
+    )
+
+
+def _majority(images: pd.DataFrame, classes: Sequence[str]) -> Candidate:
+    labels = label_indices(images, classes)
+    probabilities = majority_probabilities(training_labels=labels, n_classes=len(classes), n_images=labels.size)
+    return Candidate(name=MAJORITY, probabilities=(probabilities,), leak="", trivial=True)

@@ -1,0 +1,50 @@
+"""How the predictions of two runs differ where they should not, in words."""
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+
+
+def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """Say what differs between two predictions tables of the same split, each sorted by path; nothing if nothing."""
+    if differs := of_sets(other["path"], one["path"]):
+        return f"images {differs}"
+    for column, noun in (("label", "the label"), ("group", "the photograph")):
+        wrong = np.flatnonzero(_codes(one, column) != _codes(other, column))
+        if wrong.size:
+            row = wrong[0]
+            return (
+                f"{noun} of {one['path'][row]} is {one[column][row]} in one and {other[column][row]} in the other"
+                + (f", and so for {wrong.size - 1} more" if wrong.size > 1 else "")
+            )
+    return ""
+
+
+def torn_photographs(val: pd.DataFrame) -> list[str]:
+    """Return the photographs whose images are in several folds of a cross-validation, so that it leaks.
+
+    Parameters
+    ----------
+    val
+        The out-of-fold predictions, ``path, group, fold``; with repeats an image is in one fold of each.
+    """
+    folds = val.groupby(["group", "fold"])["path"].nunique()
+    images = val.groupby("group")["path"].nunique()
+    torn = folds[folds != images.reindex(folds.index.get_level_values("group")).to_numpy()]
+    return sorted(set(torn.index.get_level_values("group")))
+
+
+def _codes(table: pd.DataFrame, column: str) -> np.ndarray:
+    """Return what tells rows apart by a column: its values, but of photographs only which rows have the same."""
+    return pd.factorize(table[column])[0] if column == "group" else table[column].to_numpy()
+
+
+def of_sets(other: Iterable[str], one: Iterable[str]) -> str:
+    """Say what only one of two sets of names has; nothing if they are the same."""
+    parts = [
+        f"{len(names)} only in the {which} (such as {min(names)})"
+        for which, names in (("first", set(one) - set(other)), ("second", set(other) - set(one)))
+        if names
+    ]
+    return ", ".join(parts)

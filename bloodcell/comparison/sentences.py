@@ -1,0 +1,153 @@
+"""What a comparison says, in sentences that a person can quote."""
+
+import math
+
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from bloodcell.comparison.verdicts import BETTER, EQUAL, SIGNIFICANCE, UNKNOWN, WORSE
+from bloodcell.evaluation.scores import Score
+
+POWER = 0.8
+"""How often a difference that is there is to be found."""
+SPOKEN = {"auroc": "AUROC", "macro_f1": "macro F1", "brier": "Brier score"}
+MANY = 1000
+"""How many times as many photographs are not worth naming their number."""
+
+
+def amount(value: float, score: Score, *, signed: bool = False) -> str:
+    """Return a score, or a difference of two: shares in points of a hundred, others as they are."""
+    digits, times = (1, 100) if in_points(score) else (3, 1)
+    rounded = round(times * value, digits) + 0.0  # and no minus before a zero
+    return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
+
+
+def in_points(score: Score) -> bool:
+    """Say whether a score is a share, and so counted in points of a hundred."""
+    return score.lowest == 0 and score.highest == 1
+
+
+def verdict_sentence(
+    row: pd.Series, *, score: Score, n_groups: int, n_pairs: int, more: int | None, leak: str = ""
+) -> str:
+    """Return what is to be said of a pair.
+
+    Parameters
+    ----------
+    row
+        Of the verdicts.
+    score
+        Its score.
+    n_groups
+        How many photographs there are.
+    n_pairs
+        For how many pairs p-values were corrected.
+    more
+        How many more would settle it, see `photographs_to_settle`.
+    leak
+        Why the one that would be better cannot be called so; empty if it does not leak.
+    """
+    a, b = row["a"], row["b"]
+    low, high = (
+        sorted((row["low"], row["high"]), key=abs) if row["low"] * row["high"] > 0 else (row["low"], row["high"])
+    )
+    if row["verdict"] in (BETTER, WORSE):
+        better, worse = (a, b) if row["verdict"] == BETTER else (b, a)
+        by = f"by {amount(abs(row['difference']), score)}{_unit(score)}"
+        interval = f"95 % interval {amount(abs(low), score)} to {amount(abs(high), score)}"
+        return f"{better} is better than {worse} {by} ({interval}, {n_groups} photographs)."
+    interval = (
+        f"{amount(row['difference'], score, signed=True)}{_unit(score)}, 95 % interval "
+        f"{amount(row['low'], score, signed=True)} to {amount(row['high'], score, signed=True)}, {n_groups} photographs"
+    )
+    if row["verdict"] == EQUAL:
+        return f"{a} and {b} are practically equal ({interval})."
+    if not np.isfinite(row["difference"]):
+        return f"{a} or {b}: cannot tell, as {score.name} is not defined of one of them."
+    if leak:
+        return f"{a} or {b}: cannot tell, as the one that looks better leaks: {leak} ({interval})."
+    corrected = f"; p = {row['p_adjusted']:.2g} corrected for {n_pairs} pairs" if row["low"] * row["high"] > 0 else ""
+    return f"{a} or {b}: cannot tell ({interval}{corrected}){_settling(more)}."
+
+
+def photographs_to_settle(
+    row: pd.Series, *, n_groups: int, n_pairs: int, error: float, equivalence: float
+) -> int | None:
+    """Return about how many more photographs would settle a difference of the size that was found.
+
+    With so many, such a difference would be found in four of five cases, or, if it is smaller than what counts,
+    practical equality: errors go with the root of the number (Cohen, "Statistical Power Analysis for the Behavioral
+    Sciences", 1988).
+
+    Parameters
+    ----------
+    row
+        Of the verdicts.
+    n_groups
+        How many photographs there are.
+    n_pairs
+        For how many pairs p-values were corrected.
+    error
+        The standard error of the difference.
+    equivalence
+        How small a difference does not count.
+
+    Returns
+    -------
+    int or None
+        Two digits of it; None where it is no question of photographs, or of more than a thousand times as many.
+    """
+    size = abs(row["difference"])
+    if row["verdict"] != UNKNOWN or not np.isfinite(size) or not 0 < error < math.inf:
+        return None
+    corrected = row["p_adjusted"] / row["p_value"] if 0 < row["p_adjusted"] < 1 else n_pairs
+    needed = stats.norm.ppf(1 - SIGNIFICANCE / max(corrected, 1.0) / 2) + stats.norm.ppf(POWER)
+    to_find = (needed * error / size) ** 2 if size > 0 else math.inf
+    to_equal = (needed * error / (equivalence - size)) ** 2 if size < equivalence else math.inf
+    times = min(to_find, to_equal)
+    if not 1 < times < MANY:
+        return None
+    more = (times - 1) * n_groups
+    digits = 10 ** max(0, math.floor(math.log10(max(more, 1))) - 1)
+    return int(math.ceil(more / digits) * digits)
+
+
+def best_sentence(ranking: pd.DataFrame, *, score: Score) -> str:
+    """Return which candidates can be the best, and how sure that is.
+
+    Parameters
+    ----------
+    ranking
+        See `Comparison.ranking`.
+    score
+        What it is by.
+    """
+    can, counted = ranking["can_be_best"], ranking["leak"] == ""
+    n = int(counted.sum())
+    if not n:
+        return "None of them can be called the best, as all leak."
+    names = ranking.loc[can, "run"].tolist()
+    sure = f"wrong in at most {100 * SIGNIFICANCE:.0f} of 100 such comparisons"
+    if len(names) == 1:
+        return f"The best by {spoken(score)} is {names[0]} ({sure})."
+    if len(names) == n:
+        return f"Any of the {n} can be the best by {spoken(score)}: the photographs do not tell."
+    return f"The best by {spoken(score)} is one of {len(names)} of {n}: {', '.join(names)} ({sure})."
+
+
+def spoken(score: Score) -> str:
+    """Return a score's name as it is said."""
+    return {"auroc": "AUROC", "macro_f1": "macro F1", "brier": "Brier score"}.get(
+        score.name, score.name.replace("_", " ")
+    )
+
+
+def _unit(score: Score) -> str:
+    return " points" if in_points(score) else f" of {spoken(score)}"
+
+
+def _settling(more: int | None) -> str:
+    if more is None:
+        return ""
+    return f": about {more:,} more photographs would settle a difference of this size"

@@ -1,0 +1,317 @@
+"""Scores of predictions, and what they would be without each photograph.
+
+Whoever compares models asks this of every score, so those that are known by name are measured without all groups at
+once; any other function of labels and probabilities is called once for each group.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+
+from bloodcell.evaluation.photographs import photographs_of
+from bloodcell.evaluation.probabilities import predicted_classes
+
+Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
+Function = Callable[[Integers, Floats], float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Answers:
+    """What a model says of images.
+
+    Attributes
+    ----------
+    labels
+        Shape (n,), the true classes, in 0..k-1.
+    probabilities
+        Shape (n, k), each row a distribution over the classes.
+    groups
+        Shape (n,), the photograph of each image, in 0..g-1, each with at least one image.
+    """
+
+    labels: Integers
+    probabilities: Floats
+    groups: Integers
+
+    @property
+    def n_groups(self) -> int:
+        """How many photographs there are."""
+        return int(self.groups.max()) + 1
+
+    @property
+    def images(self) -> Integers:
+        """Shape (g,), how many images each photograph has."""
+        return np.bincount(self.groups).astype(np.int64)
+
+    def by_photograph(self) -> "Answers":
+        """Return the mean answer for each photograph, whose label is the most frequent one of its images."""
+        each = photographs_of(labels=self.labels, probabilities=self.probabilities, groups=self.groups)
+        return Answers(labels=each.labels, probabilities=each.probabilities, groups=np.arange(each.images.size))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scored:
+    """A score, and what groups have to do with it.
+
+    Attributes
+    ----------
+    value
+        The score; NaN where it is not defined.
+    influence
+        Shape (g,), by how much it is above what it would be without the group.
+    share
+        Shape (g,), the groups' parts of the score, which sum to it: what changes sides when two models' answers for a
+        group are swapped. Of a score that is no mean over images, to first order.
+    """
+
+    value: float
+    influence: Floats
+    share: Floats
+
+
+@dataclass(frozen=True, kw_only=True)
+class Score:
+    """A function of labels and probabilities.
+
+    Attributes
+    ----------
+    name
+        What it is called.
+    function
+        From labels, shape (n,), int64, and probabilities, shape (n, k), float64, to a number.
+    greater_is_better
+        Whether more of it is better.
+    lowest, highest
+        Between which it is.
+    counts
+        Whether it counts right and wrong answers, knowing of probabilities no more than which is the highest.
+    """
+
+    name: str
+    function: Function
+    greater_is_better: bool = True
+    lowest: float = -np.inf
+    highest: float = np.inf
+    counts: bool = False
+
+    def measure(self, answers: Answers) -> Scored:
+        """Measure answers with and without each group."""
+        without_groups = _WITHOUT.get(self.function)
+        value, without = without_groups(answers) if without_groups else _one_by_one(self.function, answers)
+        influence = np.nan_to_num(value - without)
+        if self.function in _TERMS:
+            share = np.bincount(answers.groups, weights=_TERMS[self.function](answers)).astype(np.float64)
+        else:
+            share = _to_first_order(value, influence, answers)
+        return Scored(value=value, influence=influence, share=share)
+
+
+def accuracy(labels: Integers, probabilities: Floats) -> float:
+    """Return the share of images whose most probable class is their label."""
+    return float(_right(labels, probabilities).mean())
+
+
+def balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean recall over the classes that occur in the labels."""
+    return float(_mean_recall(_confusion(labels, probabilities)))
+
+
+def macro_f1(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean F1 over the classes that occur in the labels or the predictions."""
+    return float(_mean_f1(_confusion(labels, probabilities)))
+
+
+def log_loss(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean natural logarithm of 1 over the true class's probability."""
+    return float(_log_losses(labels, probabilities).mean())
+
+
+def brier(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean over images of the sum over classes of squared differences, in 0..2 (Brier 1950)."""
+    return float(_briers(labels, probabilities).mean())
+
+
+def auroc(labels: Integers, probabilities: Floats) -> float:
+    """Return the area under the ROC curve of one class against the rest, the mean over classes that have both."""
+    groups = np.zeros_like(labels)
+    return _auroc(Answers(labels=labels, probabilities=probabilities, groups=groups))[0]
+
+
+SCORES: dict[str, Score] = {
+    score.name: score
+    for score in (
+        Score(name="accuracy", function=accuracy, lowest=0, highest=1, counts=True),
+        Score(name="balanced_accuracy", function=balanced_accuracy, lowest=0, highest=1, counts=True),
+        Score(name="macro_f1", function=macro_f1, lowest=0, highest=1, counts=True),
+        Score(name="log_loss", function=log_loss, greater_is_better=False, lowest=0),
+        Score(name="brier", function=brier, greater_is_better=False, lowest=0, highest=2),
+        Score(name="auroc", function=auroc, lowest=0, highest=1),
+    )
+}
+"""The scores that are known by name."""
+
+
+def find_score(asked: "str | Score | Function") -> Score:
+    """Return the score of a name, or a function as one of which more is better.
+
+    Raises
+    ------
+    ValueError
+        If there is none of this name.
+    """
+    if isinstance(asked, Score):
+        return asked
+    if callable(asked):
+        return Score(name=getattr(asked, "__name__", "score"), function=asked)
+    if asked not in SCORES:
+        raise ValueError(f"there is no metric {asked}; the metrics are {', '.join(SCORES)}")
+    return SCORES[asked]
+
+
+def _to_first_order(value: float, influence: Floats, answers: Answers) -> Floats:
+    weight = answers.images / answers.images.sum()
+    part = (1 - weight) * influence
+    return np.asarray(part + weight * (value - part.sum()))
+
+
+def _one_by_one(function: Function, answers: Answers) -> tuple[float, Floats]:
+    order = np.argsort(answers.groups, kind="stable")
+    labels, probabilities = answers.labels[order], answers.probabilities[order]
+    ends = np.cumsum(answers.images)
+    without = np.empty(answers.n_groups)
+    for group, (images, end) in enumerate(zip(answers.images, ends, strict=True)):
+        kept = np.r_[0 : end - images, end : labels.size]
+        without[group] = function(labels[kept], probabilities[kept]) if kept.size else np.nan
+    return float(function(answers.labels, answers.probabilities)), without
+
+
+def _confusion(labels: Integers, probabilities: Floats) -> Floats:
+    k = probabilities.shape[1]
+    return np.bincount(labels * k + predicted_classes(probabilities), minlength=k * k).reshape(k, k).astype(np.float64)
+
+
+def _confusion_without(answers: Answers) -> tuple[Floats, Floats]:
+    """Return the confusion of all, shape (k, k), and without each group, shape (g, k, k)."""
+    k = answers.probabilities.shape[1]
+    cells = answers.labels * k + predicted_classes(answers.probabilities)
+    each = np.bincount(answers.groups * k * k + cells, minlength=answers.n_groups * k * k)
+    each = each.reshape(answers.n_groups, k, k)
+    total = each.sum(axis=0).astype(np.float64)
+    return total, total - each
+
+
+def _mean_recall(confusion: Floats) -> Floats:
+    of_class = confusion.sum(axis=-1)
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    recall = np.divide(right, of_class, out=np.zeros_like(right), where=of_class > 0)
+    return np.asarray(recall.sum(axis=-1) / np.maximum((of_class > 0).sum(axis=-1), 1))
+
+
+def _mean_f1(confusion: Floats) -> Floats:
+    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+    either = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+    f1 = np.divide(2 * right, either, out=np.zeros_like(right), where=either > 0)
+    return np.asarray(f1.sum(axis=-1) / np.maximum((either > 0).sum(axis=-1), 1))
+
+
+def _of_confusion(function: Callable[[Floats], Floats]) -> Callable[[Answers], tuple[float, Floats]]:
+    def measured(answers: Answers) -> tuple[float, Floats]:
+        total, without = _confusion_without(answers)
+        return float(function(total)), function(without)
+
+    return measured
+
+
+def _of_terms(terms: Callable[[Integers, Floats], Floats]) -> Callable[[Answers], tuple[float, Floats]]:
+    def measured(answers: Answers) -> tuple[float, Floats]:
+        sums = np.bincount(answers.groups, weights=terms(answers.labels, answers.probabilities))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            without = (sums.sum() - sums) / (answers.labels.size - answers.images)
+        return float(sums.sum() / answers.labels.size), without
+
+    return measured
+
+
+def _log_losses(labels: Integers, probabilities: Floats) -> Floats:
+    # As scikit-learn clips them.
+    of_label = probabilities[np.arange(labels.size), labels]
+    return np.asarray(-np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0)))
+
+
+def _briers(labels: Integers, probabilities: Floats) -> Floats:
+    of_label = probabilities[np.arange(labels.size), labels]
+    return np.asarray((probabilities**2).sum(axis=1) - 2 * of_label + 1)
+
+
+def _right(labels: Integers, probabilities: Floats) -> Floats:
+    return np.asarray(predicted_classes(probabilities) == labels, dtype=np.float64)
+
+
+def _auroc(answers: Answers) -> tuple[float, Floats]:
+    """Return the mean area and the one without each group; pairs of images are counted, ties for a half."""
+    areas, without = [], []
+    for label in np.unique(answers.labels):
+        is_label = answers.labels == label
+        if is_label.all():
+            continue
+        area, left = _one_area(answers.probabilities[:, label], is_label, answers.groups, answers.n_groups)
+        areas.append(area)
+        without.append(left)
+    if not areas:
+        return float("nan"), np.full(answers.n_groups, np.nan)
+    table = np.array(without)
+    defined = np.isfinite(table)
+    sums = np.where(defined, table, 0.0).sum(axis=0)
+    return float(np.mean(areas)), np.where(defined.any(axis=0), sums / np.maximum(defined.sum(axis=0), 1), np.nan)
+
+
+def _one_area(scores: Floats, is_label: NDArray[np.bool_], groups: Integers, n_groups: int) -> tuple[float, Floats]:
+    ranks = rankdata(scores)
+    beaten = np.empty(scores.size)  # how many of the other side an image is on the right side of
+    beaten[is_label] = ranks[is_label] - rankdata(scores[is_label])
+    beaten[~is_label] = is_label.sum() - (ranks[~is_label] - rankdata(scores[~is_label]))
+    pairs = np.bincount(groups, weights=beaten, minlength=n_groups)
+    n_label = np.bincount(groups, weights=is_label, minlength=n_groups)
+    n_other = np.bincount(groups, weights=~is_label, minlength=n_groups)
+    for group in np.flatnonzero((n_label > 0) & (n_other > 0)):  # pairs within a group were counted twice
+        inside = groups == group
+        one, other = scores[inside & is_label][:, None], scores[inside & ~is_label][None, :]
+        pairs[group] -= (one > other).sum() + 0.5 * (one == other).sum()
+    total = beaten[is_label].sum()
+    possible = (n_label.sum() - n_label) * (n_other.sum() - n_other)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        left = (total - pairs) / possible
+    return float(total / (n_label.sum() * n_other.sum())), np.where(possible > 0, left, np.nan)
+
+
+_WITHOUT: Mapping[Function, Callable[[Answers], tuple[float, Floats]]] = {
+    accuracy: _of_terms(_right),
+    balanced_accuracy: _of_confusion(_mean_recall),
+    macro_f1: _of_confusion(_mean_f1),
+    log_loss: _of_terms(_log_losses),
+    brier: _of_terms(_briers),
+    auroc: _auroc,
+}
+"""How to measure a score, and it without each group, all at once."""
+
+
+def _evenly(terms: Callable[[Integers, Floats], Floats]) -> Callable[[Answers], Floats]:
+    return lambda answers: np.asarray(terms(answers.labels, answers.probabilities) / answers.labels.size)
+
+
+def _by_class(answers: Answers) -> Floats:
+    counts = np.bincount(answers.labels)
+    return np.asarray(_right(answers.labels, answers.probabilities) / (counts[answers.labels] * (counts > 0).sum()))
+
+
+_TERMS: Mapping[Function, Callable[[Answers], Floats]] = {
+    accuracy: _evenly(_right),
+    balanced_accuracy: _by_class,
+    log_loss: _evenly(_log_losses),
+    brier: _evenly(_briers),
+}
+"""Of scores that are means over images, each image's part of the score."""

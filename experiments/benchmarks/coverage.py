@@ -1,0 +1,253 @@
+"""Are verdicts right as often as they say? Intervals, false differences and power, where the truth is known.
+
+    uv run python experiments/benchmarks/coverage.py 400 experiments/pictures/coverage.png
+
+Draws predictions of images in photographs as the blood-cell set has them (TRAIN's 75, 27, 16 and 159 photographs a
+class with 33, 92, 155 and 16 images each; and 20 or 40 a class of 9 to 160 images each), the number of times that is
+given for each line, and compares them as a user would, with 2,000 resamples.
+
+- *Intervals*: how often a 95 % interval of a score holds what the score would be on photographs without end; beside
+  Wilson's of the accuracy that takes images for independent.
+- *False differences*: eight models of equal true accuracy, how often any two of the 28 pairs are called different;
+  beside McNemar's exact test that takes images for independent, corrected for 28 pairs as well. Once with errors that
+  keep together in photographs alike in all models, once with errors that keep together much in four and little in four.
+- *Power*: photographs of one image, how often a difference is found; beside McNemar's exact test, which is right there.
+
+An image is right where a normal variate is above zero: a level, a photograph's part with the share of the variance that
+is given as correlation, and its own. Models share half of either part. The true class's probability is a logistic
+function of three times the variate, and the rest is one other class's, the same in all of a photograph's images.
+
+One JSON line has all rates; the picture shows them.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from rich.progress import track
+from scipy import stats
+
+from bloodcell.comparison import compare
+from bloodcell.comparison.verdicts import BETTER, WORSE, holm
+from bloodcell.evaluation.scores import SCORES, Answers
+from bloodcell.evaluation.style import BLUE, FAINT, MUTED, ORANGE, SMALL_SIZE, TEXT_SIZE, finish, new_figure, tidy
+
+CLASSES = ("A", "B", "C", "D")
+SHAPES = {
+    "as TRAIN": ((75, 33), (27, 92), (16, 155), (159, 16)),
+    "20 a class": ((20, None),) * 4,
+    "40 a class": ((40, None),) * 4,
+}
+"""Photographs, and images of each, in every class; None: between 9 and 160."""
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "auroc")
+N_RESAMPLES = 2000
+SEVERAL = 8
+
+
+def drawn(
+    rng: np.random.Generator, *, shape: Any, levels: list[float], correlations: list[float], shared: float = 0.5
+) -> tuple[pd.DataFrame, list[NDArray[np.float64]]]:
+    """Draw images, and each model's probabilities for them."""
+    sizes = [
+        np.full(n, images) if images else np.exp(rng.uniform(np.log(9), np.log(161), n)).astype(int)
+        for n, images in shape
+    ]
+    images = np.concatenate(sizes)
+    photograph = np.repeat(np.arange(images.size), images)
+    label = np.repeat(np.arange(len(shape)), [n for n, _ in shape])[photograph]
+    table = pd.DataFrame(
+        {
+            "path": [f"{number:06}" for number in range(photograph.size)],
+            "label": np.array(CLASSES)[label],
+            "group": [f"{number:05}" for number in photograph],
+        }
+    )
+    both = [rng.standard_normal(images.size), rng.standard_normal(photograph.size)]
+    taken_for = (label + rng.integers(1, 4, images.size)[photograph]) % 4
+    rows = np.arange(photograph.size)
+    answers = []
+    for level, correlation in zip(levels, correlations, strict=True):
+        parts = [np.sqrt(shared) * part + np.sqrt(1 - shared) * rng.standard_normal(part.size) for part in both]
+        variate = level + np.sqrt(correlation) * parts[0][photograph] + np.sqrt(1 - correlation) * parts[1]
+        right = np.clip(1 / (1 + np.exp(-3 * variate)), 1e-6, 1 - 1e-6)
+        probabilities = np.zeros((photograph.size, 4))
+        probabilities[rows, label], probabilities[rows, taken_for] = right, 1 - right
+        answers.append(probabilities)
+    return table, answers
+
+
+def with_probabilities(table: pd.DataFrame, probabilities: NDArray[np.float64]) -> pd.DataFrame:
+    """Return a table of predictions."""
+    columns = [f"p_{name}" for name in CLASSES]
+    return pd.concat([table, pd.DataFrame(probabilities, columns=columns)], axis=1)
+
+
+def truth_of(shape: Any, *, level: float, correlation: float) -> dict[str, float]:
+    """Return each score, by image and by photograph, on a hundred times as many photographs."""
+    rng = np.random.default_rng(1)
+    many = [(100 * n, images) for n, images in shape]
+    table, (probabilities,) = drawn(rng, shape=many, levels=[level], correlations=[correlation])
+    by_image = Answers(
+        labels=pd.Index(CLASSES).get_indexer(table["label"]).astype(np.int64),
+        probabilities=probabilities,
+        groups=table["group"].astype(int).to_numpy(),
+    )
+    by_group = by_image.by_photograph()
+    return {
+        f"{name} by {unit}": SCORES[name].function(each.labels, each.probabilities)
+        for name in METRICS
+        for unit, each in (("image", by_image), ("group", by_group))
+    }
+
+
+def coverage(task: tuple[str, float, float, int, int]) -> dict[str, float]:
+    """Return how often intervals hold the truth."""
+    name, accuracy, correlation, repetitions, seed = task
+    level = float(stats.norm.ppf(accuracy))
+    truth = truth_of(SHAPES[name], level=level, correlation=correlation)
+    rng = np.random.default_rng(seed)
+    held = []
+    for _ in range(repetitions):
+        table, (probabilities,) = drawn(rng, shape=SHAPES[name], levels=[level], correlations=[correlation])
+        estimates = compare(
+            {"model": with_probabilities(table, probabilities)}, metrics=METRICS, n_resamples=1
+        ).estimates
+        own = estimates[estimates["run"] == "model"]
+        ends = dict(zip(own["metric"] + " by " + own["unit"], zip(own["low"], own["high"], strict=True), strict=True))
+        right = (probabilities.argmax(axis=1) == pd.Index(CLASSES).get_indexer(table["label"])).sum()
+        naive = stats.binomtest(int(right), len(table)).proportion_ci(method="wilson")
+        held.append(
+            {each: low <= truth[each] <= high for each, (low, high) in ends.items()}
+            | {"images taken for independent": naive.low <= truth["accuracy by image"] <= naive.high}
+        )
+    return pd.DataFrame(held).mean().to_dict()
+
+
+def false_differences(task: tuple[str, float, list[float], int, int]) -> dict[str, float]:
+    """Return how often any two of eight equal models are called different."""
+    name, accuracy, correlations, repetitions, seed = task
+    rng = np.random.default_rng(seed)
+    ours, naive = [], []
+    for _ in range(repetitions):
+        levels = [float(stats.norm.ppf(accuracy))] * SEVERAL
+        table, answers = drawn(rng, shape=SHAPES[name], levels=levels, correlations=correlations)
+        tables = {str(number): with_probabilities(table, each) for number, each in enumerate(answers)}
+        verdicts = compare(tables, n_resamples=N_RESAMPLES).verdicts
+        models = verdicts[verdicts["a"].isin(tables) & verdicts["b"].isin(tables)]
+        ours.append(models["verdict"].isin([BETTER, WORSE]).any())
+        labels = pd.Index(CLASSES).get_indexer(table["label"])
+        right = [each.argmax(axis=1) == labels for each in answers]
+        p_values = np.array([mcnemar(one, other) for one, other in combinations(right, 2)])
+        naive.append((holm(p_values) < 0.05).any())
+    return {"bloodcell": float(np.mean(ours)), "images taken for independent": float(np.mean(naive))}
+
+
+def power(task: tuple[float, int, int]) -> dict[str, float]:
+    """Return how often a difference between two models is found, on 277 photographs of one image."""
+    difference, repetitions, seed = task
+    rng = np.random.default_rng(seed)
+    shape = tuple((n, 1) for n, _ in SHAPES["as TRAIN"])
+    levels = [float(stats.norm.ppf(0.85)), float(stats.norm.ppf(0.85 - difference))]
+    ours, exact = [], []
+    for _ in range(repetitions):
+        table, answers = drawn(rng, shape=shape, levels=levels, correlations=[0.5, 0.5])
+        verdicts = compare(
+            {name: with_probabilities(table, each) for name, each in zip("ab", answers, strict=True)},
+            n_resamples=N_RESAMPLES,
+        ).verdicts
+        ours.append(verdicts["verdict"].iloc[0] in (BETTER, WORSE))
+        labels = pd.Index(CLASSES).get_indexer(table["label"])
+        exact.append(mcnemar(*(each.argmax(axis=1) == labels for each in answers)) < 0.05)
+    return {"bloodcell": float(np.mean(ours)), "McNemar's exact test": float(np.mean(exact))}
+
+
+def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
+    """Return McNemar's exact p-value of two models' right answers."""
+    only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
+    return float(stats.binomtest(only_one, only_one + only_other).pvalue) if only_one + only_other else 1.0
+
+
+def tasks(repetitions: int) -> Iterator[tuple[str, Any, Any]]:
+    """Yield what is to be measured: its name, the function and its argument."""
+    for name in SHAPES:
+        for accuracy, correlation in ((0.6, 0.5), (0.85, 0.2), (0.85, 0.5), (0.85, 0.8), (0.95, 0.5)):
+            line = f"{name}, accuracy {accuracy}, correlation {correlation}"
+            yield f"coverage: {line}", coverage, (name, accuracy, correlation, repetitions, 2)
+        for kind, correlations in (("alike", [0.5] * SEVERAL), ("much and little", [0.8, 0.1] * (SEVERAL // 2))):
+            line = f"{name}, accuracy 0.85, {kind}"
+            yield f"false: {line}", false_differences, (name, 0.85, correlations, repetitions, 3)
+    for difference in (0.0, 0.02, 0.04, 0.06, 0.08):
+        yield f"power: {difference}", power, (difference, repetitions, 4)
+
+
+def picture(rates: dict[str, dict[str, float]], repetitions: int, to: Path) -> None:
+    """Draw all rates."""
+    covered = {name.partition(": ")[2]: each for name, each in rates.items() if name.startswith("coverage")}
+    false = {name.partition(": ")[2]: each for name, each in rates.items() if name.startswith("false")}
+    found = {float(name.partition(": ")[2]): each for name, each in rates.items() if name.startswith("power")}
+    naive = "images taken for independent"
+    figure = new_figure(
+        title="Verdicts are right as often as they say",
+        width=11.5,
+        height=5.6,
+        notes=[
+            f"{repetitions} simulations a line, of four classes and photographs of 9 to 160 images; dots are the scores "
+            "by image and by photograph. Orange: the usual tests, which take images for independent."
+        ],
+    )
+    grid = figure.add_gridspec(2, 2, width_ratios=[1.25, 1], height_ratios=[1, 1])
+    intervals, differences, powers = (figure.add_subplot(grid[part]) for part in ((slice(None), 0), (0, 1), (1, 1)))
+    for place, each in enumerate(covered.values()):
+        values = [rate for name, rate in each.items() if name != naive]
+        intervals.plot(values, [place] * len(values), "o", color=BLUE, alpha=0.45, markersize=5, markeredgewidth=0)
+        intervals.plot(each[naive], place, "D", color=ORANGE, markersize=5)
+    intervals.axvspan(0.93, 0.97, color=FAINT, alpha=0.6, linewidth=0)
+    intervals.axvline(0.95, color=MUTED, linewidth=0.8)
+    intervals.set_yticks(range(len(covered)), list(covered), fontsize=SMALL_SIZE)
+    intervals.invert_yaxis()
+    intervals.set_xlim(0, 1)
+    intervals.set_title("How often a 95 % interval holds the truth", loc="left", fontsize=TEXT_SIZE)
+    for place, each in enumerate(false.values()):
+        differences.barh(place - 0.18, each["bloodcell"], 0.32, color=BLUE)
+        differences.barh(place + 0.18, each[naive], 0.32, color=ORANGE)
+    differences.axvline(0.05, color=MUTED, linewidth=0.8)
+    names = [name.replace(", accuracy 0.85", "") for name in false]
+    differences.set_yticks(range(len(false)), names, fontsize=SMALL_SIZE)
+    differences.invert_yaxis()
+    differences.set_xlim(0, 1)
+    differences.set_title("How often any of eight equal models is called better", loc="left", fontsize=TEXT_SIZE)
+    points = 100 * np.array(list(found))
+    for name, colour, style in (("McNemar's exact test", ORANGE, "--"), ("bloodcell", BLUE, "-")):
+        powers.plot(points, [each[name] for each in found.values()], style, color=colour, marker="o", label=name)
+    powers.set_ylim(0, 1)
+    powers.set_xlabel("true difference in points", fontsize=SMALL_SIZE)
+    powers.legend(fontsize=SMALL_SIZE, frameon=False)
+    powers.set_title("How often it is found, one image a photograph", loc="left", fontsize=TEXT_SIZE)
+    for axes, lines in ((intervals, "x"), (differences, "x"), (powers, "y")):
+        tidy(axes, grid=lines)
+        axes.tick_params(labelsize=SMALL_SIZE)
+    finish(figure).savefig(to)
+
+
+def main(repetitions: int, to: Path) -> None:
+    """Measure everything, print the line and draw the picture."""
+    names, functions, arguments = zip(*tasks(repetitions), strict=True)
+    with ProcessPoolExecutor() as pool:
+        running = [pool.submit(function, argument) for function, argument in zip(functions, arguments, strict=True)]
+        rates = {
+            name: each.result()
+            for name, each in track(list(zip(names, running, strict=True)), description="simulating")
+        }
+    print(json.dumps(rates))
+    picture(rates, repetitions, to)
+
+
+if __name__ == "__main__":
+    main(int(sys.argv[1]), Path(sys.argv[2]))
