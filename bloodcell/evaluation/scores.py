@@ -137,8 +137,7 @@ def brier(labels: Integers, probabilities: Floats) -> float:
 
 def auroc(labels: Integers, probabilities: Floats) -> float:
     """Return the area under the ROC curve of one class against the rest, the mean over classes that have both."""
-    groups = np.zeros_like(labels)
-    return _auroc(Answers(labels=labels, probabilities=probabilities, groups=groups))[0]
+    return _auroc(Answers(labels=labels, probabilities=probabilities, groups=np.arange(labels.size)))[0]
 
 
 SCORES: dict[str, Score] = {
@@ -270,22 +269,27 @@ def _auroc(answers: Answers) -> tuple[float, Floats]:
 
 
 def _one_area(scores: Floats, is_label: NDArray[np.bool_], groups: Integers, n_groups: int) -> tuple[float, Floats]:
-    ranks = rankdata(scores)
-    beaten = np.empty(scores.size)  # how many of the other side an image is on the right side of
-    beaten[is_label] = ranks[is_label] - rankdata(scores[is_label])
-    beaten[~is_label] = is_label.sum() - (ranks[~is_label] - rankdata(scores[~is_label]))
+    beaten = _beaten(scores, is_label)
     pairs = np.bincount(groups, weights=beaten, minlength=n_groups)
     n_label = np.bincount(groups, weights=is_label, minlength=n_groups)
     n_other = np.bincount(groups, weights=~is_label, minlength=n_groups)
     for group in np.flatnonzero((n_label > 0) & (n_other > 0)):  # pairs within a group were counted twice
         inside = groups == group
-        one, other = scores[inside & is_label][:, None], scores[inside & ~is_label][None, :]
-        pairs[group] -= (one > other).sum() + 0.5 * (one == other).sum()
+        pairs[group] -= _beaten(scores[inside], is_label[inside])[is_label[inside]].sum()
     total = beaten[is_label].sum()
     possible = (n_label.sum() - n_label) * (n_other.sum() - n_other)
     with np.errstate(divide="ignore", invalid="ignore"):
         left = (total - pairs) / possible
     return float(total / (n_label.sum() * n_other.sum())), np.where(possible > 0, left, np.nan)
+
+
+def _beaten(scores: Floats, is_label: NDArray[np.bool_]) -> Floats:
+    """Return how many of the other side each image is on the right side of, ties for a half."""
+    ranks = rankdata(scores)
+    beaten = np.empty(scores.size)
+    beaten[is_label] = ranks[is_label] - rankdata(scores[is_label])
+    beaten[~is_label] = is_label.sum() - (ranks[~is_label] - rankdata(scores[~is_label]))
+    return beaten
 
 
 _WITHOUT: Mapping[Function, Callable[[Answers], tuple[float, Floats]]] = {

@@ -198,8 +198,8 @@ def picture(rates: dict[str, dict[str, float]], repetitions: int, to: Path) -> N
         width=11.5,
         height=5.6,
         notes=[
-            f"{repetitions} simulations a line, of four classes and photographs of 9 to 160 images; dots are the scores "
-            "by image and by photograph. Orange: the usual tests, which take images for independent."
+            f"{repetitions} simulations a line, of four classes and photographs of 9 to 160 images; dots are the "
+            "scores by image and by photograph. Orange: the usual tests, which take images for independent."
         ],
     )
     grid = figure.add_gridspec(2, 2, width_ratios=[1.25, 1], height_ratios=[1, 1])
