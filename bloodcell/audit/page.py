@@ -3,7 +3,6 @@
 import base64
 import io
 import json
-import re
 import shutil
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -11,18 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 from bloodcell.audit.finding import SEVERITIES, Finding, Picture
 from bloodcell.audit.questions import answers
 from bloodcell.files import replacing
+from bloodcell.pages import render
 
 DPI = 110
 PICTURES = "audit_pictures"
 N_ROWS = 50
 """How many rows of a finding the pages show; audit.json has all."""
 
-MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 TITLES = {
     "error": "Wrong, and to be mended first",
     "warning": "To be looked at",
@@ -111,21 +108,19 @@ def _png(picture: Picture) -> bytes:
 
 
 def _render(template: str, audit: Audit, pictures: Mapping[str, str]) -> str:
-    environment = Environment(
-        loader=PackageLoader("bloodcell.audit", "."),
-        autoescape=template.endswith(".html.jinja"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["plain"] = lambda value: MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))
-    return environment.get_template(template).render(
-        n_rows=N_ROWS,
-        pictures_folder=PICTURES,
-        audit=audit,
-        pictures=pictures,
-        severities=SEVERITIES,
-        titles=TITLES,
-        answers=answers(audit.findings),
-        anchor=lambda finding: f"finding-{next(n for n, each in enumerate(audit.findings, 1) if each is finding)}",
+    return render(
+        "bloodcell.audit",
+        template,
+        {
+            "n_rows": N_ROWS,
+            "pictures_folder": PICTURES,
+            "audit": audit,
+            "pictures": pictures,
+            "severities": SEVERITIES,
+            "titles": TITLES,
+            "answers": answers(audit.findings),
+            "anchor": lambda finding: (
+                f"finding-{next(n for n, each in enumerate(audit.findings, 1) if each is finding)}"
+            ),
+        },
     )
