@@ -63,7 +63,7 @@ def hand_over(job: str | None, arguments: Sequence[str]) -> None:
 
     from bloodcell.composition import VERSION_BASE, conf_dir, register_experiments
 
-    register_experiments()
+    register_experiments(job)
     register_help()
     before = sys.argv
     sys.argv = [f"bloodcell {job}" if job else "bloodcell", *arguments]

@@ -33,6 +33,9 @@ EXPLANATIONS = {
 }
 """What the settings are that have no value until the user gives one."""
 
+OWN_EXPERIMENT = ("compare",)
+"""The jobs in which ``experiment`` is a setting, MLflow's experiment."""
+
 
 def conf_dir() -> Path:
     """Return the folder of the configuration: inside the installed package, or beside it in a checkout."""
@@ -55,14 +58,17 @@ def _beside(name: str) -> Path:
     return inside if inside.is_dir() else package.parent / name
 
 
-def register_experiments() -> None:
-    """Make every file of `experiments_dir` a choice of the group ``experiment``.
+def register_experiments(job: str | None = None) -> None:
+    """Make every file of `experiments_dir` a choice of the group ``experiment``, but for a job that has such a setting.
 
     Raises
     ------
     UserError
         If a file is not YAML.
     """
+    if job in OWN_EXPERIMENT:
+        ConfigStore.instance().repo.pop("experiment", None)  # another job in this process may have had it
+        return
     for path in sorted(experiments_dir().glob("*.yaml")):
         try:
             experiment = OmegaConf.load(path)
@@ -93,7 +99,7 @@ def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
         If a key, choice or value is refused.
     """
     require_job(job)
-    register_experiments()
+    register_experiments(job)
     try:
         config = _compose(job, overrides)
     except Exception as error:

@@ -610,6 +610,36 @@ class EnsembleConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class CompareConfig:
+    """The configuration of ``bloodcell compare``."""
+
+    study: NonEmpty | None
+    experiment: NonEmpty | None
+    runs: tuple[NonEmpty, ...]
+    metrics: Annotated[
+        tuple[Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "auroc"], ...],
+        Field(min_length=1),
+    ]
+    split: Literal["val", "test"] | None
+    equivalence: Annotated[float, Field(ge=0)]
+    n_resamples: PositiveInt
+    pool_seeds: bool
+    output: NonEmpty | None
+    seed: Seed
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_its_runs_once(self) -> "CompareConfig":
+        given = [name for name in ("study", "experiment", "runs") if getattr(self, name)]
+        if len(given) != 1:
+            said = " and ".join(given) + " are" if given else "none is"
+            raise ValueError(
+                f"study, experiment and runs: {said} given; give study=ID, experiment=NAME or runs=[ID,ID]"
+            )
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class RegisterConfig:
     """The configuration of ``bloodcell register``."""
 
@@ -641,6 +671,7 @@ class CacheConfig:
 SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "cache": CacheConfig,
+    "compare": CompareConfig,
     "ensemble": EnsembleConfig,
     "groups": GroupsConfig,
     "predict": PredictConfig,

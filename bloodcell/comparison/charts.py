@@ -60,7 +60,7 @@ def interval_bar(value: float, low: float, high: float, *, scale: Scale, baselin
     ]
     if baseline is not None and scale.low <= baseline <= scale.high:
         marks.append(f'<line class="baseline" x1="{scale(baseline)}" x2="{scale(baseline)}" y1="0" y2="{height}"/>')
-    if math.isfinite(value):
+    if math.isfinite(value) and scale.low <= value <= scale.high:
         low, high = max(low, scale.low), min(high, scale.high)
         marks.append(f'<line class="interval" x1="{scale(low)}" x2="{scale(high)}" y1="11" y2="11"/>')
         marks.append(f'<circle class="dot" cx="{scale(value)}" cy="11" r="4.5"/>')
@@ -89,7 +89,8 @@ def cost_chart(points: pd.DataFrame, *, cost: str, score: str, times: float) -> 
     costs = points["cost"]
     x = Scale(low=costs.min() * 0.7, high=costs.max() * 1.4, start=54, end=width - 14, log=True)
     if costs.max() / costs.min() < 12:
-        x = Scale(low=0, high=costs.max() * 1.1, start=54, end=width - 14)
+        margin = 0.1 * (costs.max() - costs.min()) or 0.1 * costs.max()
+        x = Scale(low=max(costs.min() - margin, 0), high=costs.max() + margin, start=54, end=width - 14)
     low, high = points["low"].min(), points["high"].max()
     y = Scale(low=low - 0.03 * (high - low), high=high + 0.03 * (high - low), start=height - 44, end=14)
     marks = _axes(x, y, height=height, x_label=cost, y_label=score, times=times)

@@ -152,6 +152,10 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
     ]
 
 
+def _is_undefined(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
 def _first_verdict(comparison: Comparison) -> str:
     """Return the sentence on the two that look the best; of one model alone that on the baseline."""
     ranked = [run for run in comparison.ranking["run"] if not _candidate(comparison, run).trivial]
@@ -188,6 +192,7 @@ def _values(report: Report) -> dict[str, Any]:
         "comparison": comparison,
         "score": comparison.scores[0],
         "spoken": spoken,
+        "in_points": in_points,
         "swatches": {run: charts.swatch(numbers[run]) for run in order},
         "board": _board(report),
         "figures": _figures(comparison),
@@ -222,7 +227,8 @@ def _board(report: Report) -> list[dict[str, Any]]:
     by = {unit: own[own["unit"] == unit].set_index("run") for unit in ("image", "group")}
     trivial = [candidate.name for candidate in comparison.aligned.candidates if candidate.trivial]
     baseline = float(by["image"]["value"][trivial[0]]) if trivial else None
-    scale = _scale(by["image"])
+    models = by["image"].drop(index=trivial)
+    scale = _scale(models if len(models) else by["image"])
     lines = []
     for rank, each in enumerate(rows(comparison.ranking), 1):
         image, group = by["image"].loc[each.run], by["group"].loc[each.run]

@@ -1,7 +1,7 @@
 """From the runs of an ensemble to the images that all of them were trained and tested on."""
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -77,16 +77,15 @@ def stopped_by_validation(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
     A head that is solved has none to choose from.
     """
-    return [run for run in runs if not _is_solved(run) and _stops(run)]
+    return [run for run in runs if stops_by_validation(run.parameters)]
 
 
-def _is_solved(run: FinishedRun) -> bool:
-    return run.parameters.get("head.solver") == "lbfgs" and run.parameters.get("finetune.name") == "none"
-
-
-def _stops(run: FinishedRun) -> bool:
-    restored = run.parameters.get("hyperparameters.early_stopping.restore_best") != "False"
-    return restored or run.parameters.get("hyperparameters.early_stopping.patience") != "None"
+def stops_by_validation(parameters: Mapping[str, str]) -> bool:
+    """Say whether a training with these settings chooses its epochs by validation."""
+    solved = parameters.get("head.solver") == "lbfgs" and parameters.get("finetune.name") == "none"
+    restored = parameters.get("hyperparameters.early_stopping.restore_best", "False") != "False"
+    stopped = parameters.get("hyperparameters.early_stopping.patience", "None") != "None"
+    return not solved and (restored or stopped)
 
 
 def _common_manifest(runs: Sequence[FinishedRun]) -> pd.DataFrame:
@@ -147,15 +146,16 @@ def _folds(run: FinishedRun, manifest: pd.DataFrame) -> list[pd.DataFrame]:
 def _root(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Path | None:
     """Return the folder that the manifest's paths are relative to, if its first file is still there."""
     for run in runs:
-        for folder in _folders(run):
+        for folder in image_folders(run.parameters):
             if (folder / manifest["path"].iloc[0]).is_file():
                 return folder
     return None
 
 
-def _folders(run: FinishedRun) -> list[Path]:
-    if root := run.parameters.get("data.root"):
+def image_folders(parameters: Mapping[str, str]) -> list[Path]:
+    """Return the folders that the paths of a run's images may be relative to."""
+    if root := parameters.get("data.root"):
         return [Path(root).expanduser() / below for below in KAGGLE_FOLDERS]
-    named = [run.parameters.get(f"data.{split}_dir", "None") for split in ("train", "val", "test")]
+    named = [parameters.get(f"data.{split}_dir", "None") for split in ("train", "val", "test")]
     folders = [Path(folder).expanduser().resolve() for folder in named if folder != "None"]
     return [Path(os.path.commonpath(folders))] if folders else []

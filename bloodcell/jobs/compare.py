@@ -1,0 +1,275 @@
+"""Say which of several runs is better, by how much and how surely, or that the photographs cannot tell.
+
+All runs of a sweep or a search, of an experiment in MLflow, or any, also beside predictions that something else made
+(a CSV or Parquet file with path, label, group and p_<class>):
+
+  bloodcell compare study=4e5f
+  bloodcell compare experiment=bloodcell split=test
+  bloodcell compare runs=[0a1b,2c3d,other.csv] equivalence=0.02
+
+The page is report.html; report.md says the same for people without a browser, report.json for machines. Nothing but
+predictions is read: no model is loaded, and no image but those that are shown.
+"""
+
+import hashlib
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from importlib.metadata import version
+from io import BytesIO
+from pathlib import Path
+
+import pandas as pd
+from PIL import Image
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from bloodcell.comparison.comparing import Comparison, compare
+from bloodcell.comparison.report import About, Report, write_report
+from bloodcell.comparison.sentences import amount, in_points, spoken
+from bloodcell.config import CompareConfig
+from bloodcell.errors import UserError
+from bloodcell.files import require_writable
+from bloodcell.jobs._members import image_folders, stops_by_validation
+from bloodcell.jobs._pooling import Pooled, pool
+from bloodcell.tracking.compared import (
+    COMPARE,
+    FOLDER,
+    count_comparison,
+    keep_report,
+    keep_standing,
+    read_compared,
+    times_compared,
+)
+from bloodcell.tracking.environment import environment_tags
+from bloodcell.tracking.kept import find_run
+from bloodcell.tracking.run import JOB_TAG, parameters_of, tracked_run
+from bloodcell.tracking.store import Store, find_store, open_store
+
+SIZE, QUALITY = (160, 120), 78
+"""Of the pictures in a report: within so many pixels, and how well a JPEG keeps them."""
+SPLITS = {"val": "validation", "test": "test"}
+
+
+def run(config: CompareConfig, *, output_dir: Path) -> None:
+    """Compare runs, write the report into a folder, keep it in MLflow, and show what came out.
+
+    The folder is written first, MLflow second, so a lost store loses nothing.
+
+    Raises
+    ------
+    UserError
+        If the store or a run cannot be used, runs cannot be compared, or the folder cannot be written.
+    """
+    find_store(config.tracking)  # a store that is not named is refused before anything is read
+    output = output_dir / "artifacts" / FOLDER if config.output is None else Path(config.output).expanduser()
+    _require_writable(output)
+    runs = read_compared(tracking=config.tracking, runs=config.runs, study=config.study, experiment=config.experiment)
+    pooled = pool(runs) if config.pool_seeds else {each.name: Pooled(runs=(each,)) for each in runs}
+    comparison = compare(
+        {name: [each.predictions for each in several.runs] for name, several in pooled.items()},
+        metrics=config.metrics,
+        n_resamples=config.n_resamples,
+        equivalence=config.equivalence,
+        seed=config.seed,
+        split=config.split,
+        leaky=[name for name, several in pooled.items() if several.tagged("leaky", "true")],
+    )
+    store, _ = open_store(config.tracking)
+    digest = _digest(comparison)
+    report = Report(
+        title=f"Comparison of {len(pooled)} {'runs' if len(pooled) != 1 else 'run'}",
+        comparison=comparison,
+        about={name: _about(several) for name, several in pooled.items()},
+        warnings=_warnings(config, comparison, pooled, store, times=times_compared(digest)),
+        facts=_facts(config, comparison, store, digest),
+        picture=_Pictures(pooled),
+    )
+    write_report(report, output)
+    holder = _keep(config, report, output, digest=digest, output_dir=output_dir)
+    _keep_standings(report, pooled, holder=holder)
+    _show(report, output, where=f"run {holder}, {FOLDER}/report.html")
+
+
+def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, output_dir: Path) -> str:
+    """Keep the report with the study's parent, or a run of its own; return the run's id."""
+    summary = " ".join(report.summary)
+    if config.study is not None:
+        keep_report(config.study, folder, summary=summary)
+        count_comparison(config.study, digest)
+        return config.study
+    with tracked_run(
+        tracking=config.tracking,
+        name=config.tracking.run_name or report.title,
+        tags=environment_tags() | {JOB_TAG: COMPARE, "output_dir": str(output_dir)},
+        folder=folder,
+    ) as tracked:
+        tracked.log_parameters(parameters_of(config))
+        keep_report(tracked.run_id, folder, summary=summary)
+        count_comparison(tracked.run_id, digest)
+        return tracked.run_id
+
+
+def _keep_standings(report: Report, pooled: Mapping[str, Pooled], *, holder: str) -> None:
+    """Keep with every run its intervals, and how it stands against the baseline."""
+    comparison = report.comparison
+    estimates = comparison.estimates[comparison.estimates["unit"] == "image"]
+    baseline = next(each.name for each in comparison.aligned.candidates if each.trivial)
+    verdicts = comparison.verdicts.assign(sentence=comparison.sentences)
+    verdicts = verdicts[verdicts["metric"] == comparison.scores[0].name]
+    ranking = comparison.ranking.set_index("run")
+    prefix = f"compared/{comparison.aligned.split}"
+    for name, several in pooled.items():
+        own = estimates[estimates["run"] == name]
+        metrics = {
+            f"{prefix}/{row['metric']}{end}": row[column]
+            for row in own.to_dict("records")
+            for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))
+        }
+        pair = verdicts[((verdicts["a"] == name) & (verdicts["b"] == baseline))]
+        sentence = "It is the baseline."
+        if len(pair):
+            row = pair.iloc[0]
+            metrics |= {
+                f"{prefix}/above_baseline{end}": row[column]
+                for end, column in (("", "difference"), ("_low", "low"), ("_high", "high"))
+            }
+            sentence = row["sentence"]
+        tags = {
+            "verdict_on_baseline": sentence,
+            "can_be_best": str(bool(ranking["can_be_best"][name])).lower(),
+        }
+        for each in several.runs:
+            if each.run_id:
+                finite = {key: float(value) for key, value in metrics.items() if pd.notna(value)}
+                keep_standing(each.run_id, metrics=finite, tags=tags, sentence=sentence, report=holder)
+
+
+def _about(several: Pooled) -> About:
+    first = several.runs[0]
+    speed = first.metrics.get("cost/images_per_second")
+    costs = {
+        "parameters": first.metrics.get("cost/parameters"),
+        "flops": first.metrics.get("cost/flops"),
+        "milliseconds": 1000 / speed if speed else None,
+    }
+    return About(
+        configuration=several.configuration,
+        costs={name: value for name, value in costs.items() if value is not None},
+        curve=first.curve,
+        run_ids=[each.run_id for each in several.runs if each.run_id],
+    )
+
+
+def _warnings(
+    config: CompareConfig, comparison: Comparison, pooled: Mapping[str, Pooled], store: Store, *, times: int
+) -> list[str]:
+    """Return what a reader has to know before believing anything."""
+    warnings = []
+    split = comparison.aligned.split
+    if split == "test" and times:
+        warnings.append(
+            f"These test images have been compared on {times} {'times' if times > 1 else 'time'} before: whatever was "
+            "chosen by that makes the test set a part of training."
+        )
+    if config.study is not None and split == "val":
+        study = find_run(config.study, store, setting="study").data.tags.get("study")
+        if study == "search":
+            warnings.append("The search chose its trials by these images: the best of many looks better than it is.")
+    stopped = [
+        name for name, several in pooled.items() if any(stops_by_validation(each.parameters) for each in several.runs)
+    ]
+    if split == "val" and stopped:
+        which = "all runs" if len(stopped) == len(pooled) else "; ".join(stopped)
+        warnings.append(
+            f"Epochs were chosen by these images ({which}), each fold's by its own: figures are a little too good."
+        )
+    for candidate in comparison.aligned.candidates:
+        if candidate.leak:
+            warnings.append(f"{candidate.name} leaks, and cannot win: {candidate.leak}.")
+    if any(several.tagged("groups", "none") for several in pooled.values()):
+        warnings.append(
+            "Photographs were not looked for (data.groups=none): copies, if there are any, count as independent, and "
+            "intervals are too narrow."
+        )
+    single = [candidate for candidate in comparison.aligned.candidates if len(candidate.probabilities) == 1]
+    if len(single) == len(comparison.aligned.candidates):
+        warnings.append("Each was trained once: how another seed would do is in no interval. Several seeds are pooled.")
+    return warnings
+
+
+def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: str) -> dict[str, str]:
+    split = comparison.aligned.split
+    kind = ", out of fold" if comparison.aligned.out_of_fold else ""
+    return {
+        "predictions of": f"{SPLITS.get(split, split)}{kind}",
+        "classes": ", ".join(comparison.aligned.classes),
+        "store": store.label,
+        "digest of images and labels": digest,
+        "swaps": f"{config.n_resamples:,}, seed {config.seed}",
+        "practical equivalence": f"within ±{config.equivalence:g}",
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by bloodcell {version('bloodcell')}",
+    }
+
+
+def _digest(comparison: Comparison) -> str:
+    """Return what tells the images and labels that were compared on from others."""
+    images = comparison.aligned.images
+    lines = "\n".join(images["path"] + "\t" + images["label"])
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
+
+
+class _Pictures:
+    """Makes small JPEGs of images, where they still are."""
+
+    def __init__(self, pooled: Mapping[str, Pooled]) -> None:
+        parameters = [each.parameters for several in pooled.values() for each in several.runs]
+        self._folders = list(dict.fromkeys(folder for each in parameters for folder in image_folders(each)))
+
+    def __call__(self, path: str) -> bytes | None:
+        for folder in self._folders:
+            try:
+                with Image.open(folder / path) as image:
+                    small = image.convert("RGB")
+            except OSError:
+                continue
+            small.thumbnail(SIZE)
+            kept = BytesIO()
+            small.save(kept, "JPEG", quality=QUALITY)
+            return kept.getvalue()
+        return None
+
+
+def _require_writable(folder: Path) -> None:
+    try:
+        require_writable(folder)
+    except OSError as error:
+        raise UserError(f"output={folder}: cannot be written ({error.strerror}); give another folder") from error
+
+
+def _show(report: Report, folder: Path, *, where: str) -> None:
+    comparison = report.comparison
+    score = comparison.scores[0]
+    console = Console(highlight=False, soft_wrap=True)
+    title = f"{report.title}, by {spoken(score)}{' in %' if in_points(score) else ''}"
+    shown = Table(title=escape(title), title_justify="left")
+    shown.add_column("run", overflow="fold")
+    for heading in ("by image", "by photograph"):
+        shown.add_column(heading, justify="right", no_wrap=True)
+    shown.add_column("can be the best", justify="center")
+    own = comparison.estimates[comparison.estimates["metric"] == score.name]
+    by = {unit: own[own["unit"] == unit].set_index("run") for unit in ("image", "group")}
+    for row in comparison.ranking.to_dict("records"):
+        cells = [
+            f"{amount(each['value'], score)} ({amount(each['low'], score)} to {amount(each['high'], score)})"
+            for each in (by["image"].loc[row["run"]], by["group"].loc[row["run"]])
+        ]
+        standing = "leaks" if row["leak"] else "yes" if row["can_be_best"] else "no"
+        shown.add_row(escape(str(row["run"])), *cells, standing)
+    console.print(shown)
+    for sentence in report.summary:
+        console.print(sentence, markup=False)
+    for warning in report.warnings:
+        console.print(f"Careful: {warning}", markup=False)
+    console.print(f"Read it     {folder / 'report.html'}", markup=False)
+    console.print(f"In MLflow   {where}", markup=False)
