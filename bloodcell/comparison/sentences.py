@@ -64,11 +64,11 @@ def verdict_sentence(
     if row["verdict"] == EQUAL:
         return f"{a} and {b} are practically equal ({interval})."
     if not np.isfinite(row["difference"]):
-        return f"{a} or {b}: cannot tell, as {score.name} is not defined of one of them."
+        return f"Between {a} and {b} we cannot tell: {spoken(score)} is not defined of one of them."
     if leak:
-        return f"{a} or {b}: cannot tell, as the one that looks better leaks: {leak} ({interval})."
+        return f"Between {a} and {b} we cannot tell: the one that looks better leaks, as {leak} ({interval})."
     corrected = f"; p = {row['p_adjusted']:.2g} corrected for {n_pairs} pairs" if row["low"] * row["high"] > 0 else ""
-    return f"{a} or {b}: cannot tell ({interval}{corrected}){_settling(more)}."
+    return f"Between {a} and {b} we cannot tell{_settling(more)} ({interval}{corrected})."
 
 
 def photographs_to_settle(
