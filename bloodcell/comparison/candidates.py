@@ -53,7 +53,7 @@ class Aligned:
     images
         Every image once, by path: ``path, label, group``, n rows.
     classes
-        The k class names.
+        The k class names, sorted.
     candidates
         At least one, and the majority class, the last.
     split
@@ -71,7 +71,7 @@ class Aligned:
     def answers(self, candidate: Candidate) -> list[Answers]:
         """Return what each training of a candidate says of the images."""
         labels = label_indices(self.images, self.classes)
-        groups = np.unique(self.images["group"].to_numpy(dtype=np.str_), return_inverse=True)[1].astype(np.int64)
+        groups = pd.factorize(self.images["group"])[0].astype(np.int64)  # so that their names do not count
         return [Answers(labels=labels, probabilities=each, groups=groups) for each in candidate.probabilities]
 
 
@@ -213,7 +213,7 @@ def _common_classes(given: Mapping[str, list[pd.DataFrame]]) -> tuple[str, ...]:
         for each in several:
             if differs := of_sets(classes_of(each), classes):
                 raise UserError(f"{first} and {name} have different classes: {differs}; compare models of one set")
-    return classes
+    return tuple(sorted(classes))
 
 
 def _chosen_split(given: Mapping[str, list[pd.DataFrame]]) -> str:

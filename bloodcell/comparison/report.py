@@ -379,14 +379,13 @@ def _photographs(comparison: Comparison, answers: Answers) -> pd.DataFrame:
     """Return a photograph a row: ``group, path`` (of one of its images), ``label, predicted, right``."""
     each = answers.by_photograph()
     images = comparison.aligned.images
-    names = np.unique(images["group"].to_numpy(dtype=np.str_))
-    first = images.drop_duplicates("group").set_index("group").loc[list(names), "path"]
+    first = images.drop_duplicates("group")
     classes = np.array(comparison.aligned.classes)
     predicted = predicted_classes(each.probabilities)
     return pd.DataFrame(
         {
-            "group": names,
-            "path": first.to_numpy(),
+            "group": first["group"].to_numpy(),
+            "path": first["path"].to_numpy(),
             "label": classes[each.labels],
             "predicted": classes[predicted],
             "right": predicted == each.labels,

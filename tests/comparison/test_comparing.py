@@ -1,0 +1,393 @@
+"""Comparing prediction tables from Python."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+from bloodcell.comparison import compare
+from bloodcell.comparison.candidates import MAJORITY
+from bloodcell.comparison.comparing import cheapest
+from bloodcell.comparison.verdicts import holm
+from bloodcell.errors import UserError
+from bloodcell.evaluation.scores import Score
+
+CLASSES = ("A", "B", "C")
+PHOTOGRAPHS, COPIES = 60, 5
+
+
+def table(
+    right: np.ndarray | Sequence[float],
+    *,
+    copies: int = COPIES,
+    classes: Sequence[str] = CLASSES,
+    sure: float = 0.8,
+) -> pd.DataFrame:
+    """Make predictions for photographs of every class in turn, right of the given share of each one's copies."""
+    share = np.asarray(right, dtype=float)
+    photograph = np.repeat(np.arange(share.size), copies)
+    copy = np.tile(np.arange(copies), share.size)
+    label = photograph % len(classes)
+    told = np.where(copy < np.round(share[photograph] * copies), label, (label + 1) % len(classes))
+    probabilities = np.full((label.size, len(classes)), (1 - sure) / (len(classes) - 1))
+    probabilities[np.arange(label.size), told] = sure
+    images = pd.DataFrame(
+        {
+            "path": [f"{photo:03}-{number}" for photo, number in zip(photograph, copy, strict=True)],
+            "label": np.array(classes)[label],
+            "group": [f"g{photo:03}" for photo in photograph],
+        }
+    )
+    return pd.concat([images, pd.DataFrame(probabilities, columns=[f"p_{name}" for name in classes])], axis=1)
+
+
+def drawn(rng: np.random.Generator, level: float, *, photographs: int = PHOTOGRAPHS) -> np.ndarray:
+    """Draw the share of each photograph's copies that is right: most of them all or none."""
+    return rng.beta(level, 1 - level, size=photographs)
+
+
+def row(verdicts: pd.DataFrame, a: str, b: str, metric: str = "accuracy") -> pd.Series:
+    (found,) = verdicts[(verdicts["a"] == a) & (verdicts["b"] == b) & (verdicts["metric"] == metric)].index
+    return verdicts.loc[found]
+
+
+@pytest.fixture(scope="module")
+def three() -> dict[str, pd.DataFrame]:
+    rng = np.random.default_rng(0)
+    good = drawn(rng, 0.9)
+    return {
+        "good": table(good),
+        "as good": table(np.where(rng.random(PHOTOGRAPHS) < 0.9, good, drawn(rng, 0.9))),
+        "poor": table(drawn(rng, 0.45)),
+    }
+
+
+def test_estimates_and_verdicts_have_the_columns_that_are_promised(three):
+    result = compare(three, metrics=["accuracy", "log_loss"])
+    assert result.estimates.columns.tolist() == ["run", "metric", "unit", "value", "low", "high"]
+    assert result.verdicts.columns.tolist() == [
+        *("metric", "a", "b", "difference", "low", "high", "p_value", "p_adjusted", "verdict")
+    ]
+    assert len(result.estimates) == 4 * 2 * 2
+    assert len(result.verdicts) == 2 * 6
+    assert len(result.sentences) == len(result.verdicts)
+    # Models first, in the order in which they were given; the baseline is always in.
+    pairs = list(zip(result.verdicts["a"], result.verdicts["b"], strict=True))
+    assert pairs[:3] == [("good", "as good"), ("good", "poor"), ("as good", "poor")]
+    assert {b for _, b in pairs[3:6]} == {MAJORITY}
+
+
+def test_a_better_model_is_called_better_and_an_equal_one_is_not(three):
+    result = compare(three, metrics=["accuracy", "log_loss"])
+    for metric in ("accuracy", "log_loss"):
+        assert row(result.verdicts, "good", "poor", metric)["verdict"] == "better"
+        assert row(result.verdicts, "good", "as good", metric)["verdict"] == "cannot tell"
+    assert row(result.verdicts, "good", "poor", "log_loss")["difference"] < 0  # of which less is better
+    backwards = compare({"poor": three["poor"], "good": three["good"]})
+    assert row(backwards.verdicts, "poor", "good")["verdict"] == "worse"
+    assert result.ranking["can_be_best"].tolist() == [True, True, False, False]
+
+
+def test_sentences_can_be_quoted(three):
+    result = compare(three)
+    better = result.sentences[1]
+    assert better.startswith("good is better than poor by ")
+    assert " points (95 % interval " in better
+    assert better.endswith(", 60 photographs).")
+    assert "more photographs would settle a difference of this size" in result.sentences[0]
+    assert "cannot tell: about " in result.sentences[0]
+
+
+def test_more_photographs_settle_what_they_are_said_to_settle():
+    rng = np.random.default_rng(5)
+    level_a, level_b = 0.88, 0.8
+    few = compare({"a": table(drawn(rng, level_a)), "b": table(drawn(rng, level_b))})
+    more = int(few.sentences[0].partition("about ")[2].partition(" more")[0].replace(",", ""))
+    size = row(few.verdicts, "a", "b")["difference"]
+    found = 0
+    for _ in range(20):
+        again = drawn(rng, 0.8, photographs=PHOTOGRAPHS + more)
+        verdicts = compare(
+            {
+                "a": table(drawn(rng, 0.8 + size, photographs=PHOTOGRAPHS + more)),
+                "b": table(again),
+            },
+            n_resamples=500,
+        ).verdicts
+        found += row(verdicts, "a", "b")["verdict"] == "better"
+    assert 11 <= found <= 20
+
+
+def test_an_interval_is_as_wide_as_the_number_of_photographs_says_it_is():
+    rng = np.random.default_rng(1)
+    right = (rng.random(PHOTOGRAPHS) < 0.7).astype(float)
+    widths = []
+    for copies in (1, 50):
+        estimates = compare({"a": table(right, copies=copies)}).estimates
+        by_image = estimates[(estimates["run"] == "a") & (estimates["unit"] == "image")].iloc[0]
+        widths.append(by_image["high"] - by_image["low"])
+    assert widths[0] == pytest.approx(widths[1])
+
+
+def test_copies_make_no_difference_significant():
+    rng = np.random.default_rng(2)
+    one, other = (rng.random((2, 30)) < [[0.9], [0.75]]).astype(float)
+    p = [
+        row(compare({"a": table(one, copies=copies), "b": table(other, copies=copies)}).verdicts, "a", "b")["p_value"]
+        for copies in (1, 100)
+    ]
+    assert p[0] == p[1]
+
+
+def test_of_photographs_with_one_image_the_p_value_is_mcnemar_s_exact_one():
+    rng = np.random.default_rng(3)
+    one, other = (rng.random((2, 200)) < [[0.85], [0.75]]).astype(float)
+    only_one, only_other = int((one > other).sum()), int((other > one).sum())
+    found = row(compare({"a": table(one, copies=1), "b": table(other, copies=1)}).verdicts, "a", "b")
+    assert found["p_value"] == pytest.approx(stats.binomtest(only_one, only_one + only_other).pvalue, abs=0.01)
+
+
+def test_of_few_photographs_every_swap_is_made():
+    one, other = np.ones(6), np.array([1, 0, 0, 1, 0, 0.0])
+    found = row(compare({"a": table(one, copies=1), "b": table(other, copies=1)}).verdicts, "a", "b")
+    assert found["p_value"] == 2 * 0.5**4
+
+
+def test_the_p_value_of_photographs_with_many_images_is_near_that_of_scipy():
+    rng = np.random.default_rng(4)
+    one, other = drawn(rng, 0.8), drawn(rng, 0.7)
+    found = row(compare({"a": table(one), "b": table(other)}).verdicts, "a", "b")
+    exact = stats.permutation_test(
+        (np.round(one * COPIES), np.round(other * COPIES)),
+        lambda a, b: a.mean() - b.mean(),
+        permutation_type="samples",
+        n_resamples=9999,
+        rng=0,
+    )
+    assert found["p_value"] == pytest.approx(exact.pvalue, abs=0.03)
+
+
+def test_p_values_are_corrected_for_the_number_of_pairs():
+    p = np.array([0.01, 0.04, 0.03, 0.5])
+    np.testing.assert_allclose(holm(p), [0.04, 0.09, 0.09, 0.5])
+
+
+def test_the_same_model_is_practically_equal_to_itself_and_one_that_only_tells_the_same_is_not():
+    right = drawn(np.random.default_rng(6), 0.8)
+    verdicts = compare({"a": table(right), "again": table(right), "less sure": table(right, sure=0.6)}).verdicts
+    assert row(verdicts, "a", "again")["verdict"] == "practically equal"
+    unsure = row(verdicts, "a", "less sure")
+    assert unsure["verdict"] == "cannot tell"
+    assert unsure["low"] < 0 < unsure["high"]
+
+
+def test_what_differs_less_than_counts_is_practically_equal():
+    rng = np.random.default_rng(7)
+    right = drawn(rng, 0.8, photographs=300)
+    other = np.where(rng.random(300) < 0.1, drawn(rng, 0.8, photographs=300), right)
+    tables = {"a": table(right), "b": table(other)}
+    assert row(compare(tables, equivalence=0.01).verdicts, "a", "b")["verdict"] == "cannot tell"
+    wide = compare(tables, equivalence=0.1)
+    assert row(wide.verdicts, "a", "b")["verdict"] == "practically equal"
+    assert wide.not_worse() == ["a", "b"] or wide.not_worse() == ["b", "a"]
+    assert cheapest(wide, {"a": 20.0, "b": 10.0}) == "b"
+    assert cheapest(wide, {"a": 20.0}) == "a"
+    assert cheapest(wide, {}) is None
+
+
+def test_what_leaks_is_shown_and_does_not_win(three):
+    result = compare(three, leaky=["good"])
+    assert row(result.verdicts, "good", "poor")["verdict"] == "cannot tell"
+    assert "leaks" in result.sentences[1]
+    assert row(result.verdicts, "as good", "poor")["verdict"] == "better"
+    ranked = result.ranking.set_index("run")
+    assert not ranked["can_be_best"]["good"]
+    assert ranked["leak"]["good"]
+    assert "good" not in result.not_worse()
+    assert {"good"} < set(result.estimates["run"])
+
+
+def test_a_table_that_shows_its_leak_needs_no_telling(three):
+    folds = {name: each.assign(split="val", fold=np.arange(len(each)) % 2) for name, each in three.items()}
+    whole = three["poor"].assign(split="val", fold=three["poor"].groupby("group").ngroup() % 2)
+    result = compare({"torn": folds["good"], "whole": whole})
+    assert "in several of its folds" in result.ranking.set_index("run")["leak"]["torn"]
+    assert row(result.verdicts, "torn", "whole")["verdict"] == "cannot tell"
+
+
+def test_seeds_of_one_configuration_are_pooled_and_widen_the_interval():
+    rng = np.random.default_rng(8)
+    hard = drawn(rng, 0.8, photographs=150)
+    seeds = [table(np.where(rng.random(150) < share, hard, 0)) for share in (0.95, 0.6, 0.8)]
+    pooled = compare({"a": seeds}).estimates.iloc[0]
+    alone = [compare({"a": each}).estimates.iloc[0] for each in seeds]
+    assert pooled["value"] == pytest.approx(np.mean([each["value"] for each in alone]))
+    assert pooled["high"] - pooled["low"] > 1.3 * np.mean([each["high"] - each["low"] for each in alone])
+    repeats = pd.concat([each.assign(split="val", fold=number) for number, each in enumerate(seeds)])
+    assert compare({"a": repeats}).estimates.iloc[0].tolist() == pooled.tolist()
+    same = compare({"a": [seeds[0]] * 3}).estimates.iloc[0]
+    assert (same["low"], same["high"]) == pytest.approx((alone[0]["low"], alone[0]["high"]))
+
+
+def test_seeds_make_a_difference_less_certain():
+    rng = np.random.default_rng(9)
+    hard = drawn(rng, 0.8, photographs=200)
+    lucky, unlucky = table(np.where(rng.random(200) < 0.97, hard, 0)), table(np.where(rng.random(200) < 0.75, hard, 0))
+    other = table(np.where(rng.random(200) < 0.8, hard, 0))
+    once = row(compare({"a": lucky, "b": other}).verdicts, "a", "b")
+    pooled = row(compare({"a": [lucky, unlucky], "b": [other, other]}).verdicts, "a", "b")
+    assert once["verdict"] == "better"
+    assert pooled["verdict"] == "cannot tell"
+    assert pooled["high"] - pooled["low"] > 2 * (once["high"] - once["low"])
+
+
+def test_out_of_fold_predictions_are_compared_before_test(three):
+    def both(each: pd.DataFrame, fold: int | None) -> pd.DataFrame:
+        test = each.head(50).assign(split="test", fold=None, path="t" + each["path"], group="t" + each["group"])
+        numbers = each.groupby("group").ngroup() % fold if fold else None
+        return pd.concat([each.assign(split="val", fold=numbers), test])
+
+    folded = {name: both(each, 3) for name, each in three.items()}
+    assert compare(folded).aligned.split == "val"
+    assert compare(folded, split="test").n_images == 50
+    ensemble = {**folded, "ensemble": both(three["as good"], None)}  # which has no folds of its own
+    assert compare(ensemble).aligned.split == "val"
+    holdout = {name: both(each, None) for name, each in three.items()}
+    assert compare(holdout).aligned.split == "test"
+
+
+def test_any_function_is_a_metric():
+    def sureness(labels, probabilities):
+        return probabilities.max(axis=1).mean()
+
+    right = drawn(np.random.default_rng(10), 0.8)
+    tables = {"a": table(right, sure=0.9), "b": table(right, sure=0.6)}
+    result = compare(
+        tables,
+        metrics=[
+            "accuracy",
+            sureness,
+            Score(name="unsure", function=lambda y, p: 1 - p.max(axis=1).mean(), greater_is_better=False),
+        ],
+    )
+    assert row(result.verdicts, "a", "b", "sureness")["verdict"] == "better"
+    assert row(result.verdicts, "a", "b", "unsure")["verdict"] == "better"
+    assert row(result.verdicts, "a", "b", "sureness")["difference"] == pytest.approx(0.3)
+
+
+def test_the_same_arguments_give_the_same_to_the_last_digit_and_the_order_of_rows_and_columns_does_not_count(three):
+    result = compare(three, metrics=["accuracy", "auroc"])
+    again = compare(three, metrics=["accuracy", "auroc"])
+    pd.testing.assert_frame_equal(result.verdicts, again.verdicts, check_exact=True)
+    shuffled = {name: each.sample(frac=1, random_state=0)[each.columns[::-1]] for name, each in three.items()}
+    shuffled["good"] = shuffled["good"].assign(group="other " + shuffled["good"]["group"])  # called something else
+    pd.testing.assert_frame_equal(compare(shuffled, metrics=["accuracy", "auroc"]).verdicts, result.verdicts)
+    reseeded = compare(three, seed=1)
+    assert (reseeded.verdicts["p_value"] != result.verdicts["p_value"][:6]).any()
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        (lambda t: t.head(10), "a and b differ: images 290 only in the first (such as 002-0)"),
+        (lambda t: pd.concat([t, t.head(1)]), "b: has 2 predictions of 000-0, of others 1"),
+        (lambda t: t.assign(p_A=np.nan), "b: probabilities are not finite in 300 of 300 rows"),
+        (lambda t: t.assign(p_A=0.9), "b: probabilities must sum to 1 in each row"),
+        (lambda t: t.assign(p_A="x"), "b: could not convert string to float"),
+        (lambda t: t.assign(label=t["label"].where(t.index > 0, "B")), "the label of 000-0 is A in one and B in the"),
+        (lambda t: t.assign(group=t["group"].where(t.index > 0, "g001")), "the photograph of 000-0 is g000 in one and"),
+        (lambda t: t.assign(label=t["label"].where(t.index > 0, "D")), "b: has the label D, but no column p_D"),
+        (lambda t: t.rename(columns={"p_C": "p_D"}).assign(label="A"), "a and b have different classes: 1 only in the"),
+        (lambda t: t.drop(columns="path"), "b: has no column path"),
+        (lambda t: t[["path", "label", "group", "p_A"]], "b: has 1 columns p_<class>"),
+        (lambda t: t.assign(label=t["label"].where(t.index > 2)), "b: has no label in 3 rows, the first is row 0"),
+        (lambda t: t.head(0), "b: has no rows"),
+        (lambda t: "b.csv", "b: is no table but str"),
+        (lambda t: [], "b: has no table of predictions"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_compared_is_refused_in_one_line(three, change, told):
+    with pytest.raises(UserError) as refused:
+        compare({"a": three["good"], "b": change(three["poor"])})
+    assert told in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        ({"metrics": []}, "metrics=[]: is no list of metrics"),
+        ({"metrics": "accuracy"}, "metrics='accuracy': is no list of metrics"),
+        ({"metrics": ["acuracy"]}, "metrics: there is no metric acuracy"),
+        ({"metrics": ["accuracy", "accuracy"]}, "metrics: accuracy is given twice"),
+        ({"n_resamples": 0}, "n_resamples=0"),
+        ({"equivalence": -1}, "equivalence=-1"),
+        ({"leaky": ["nobody"]}, "leaky=nobody: is none of the runs"),
+        ({"split": "val"}, "good: has no predictions of val, but of test"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_in_one_line(three, arguments, told):
+    with pytest.raises(UserError, match=told.replace("[", r"\[").replace("]", r"\]")):
+        compare({name: each.assign(split="test") for name, each in three.items()}, **arguments)
+
+
+def test_photographs_are_taken_from_another_table_where_one_does_not_have_them(three):
+    without = {**three, "poor": three["poor"].drop(columns="group")}
+    pd.testing.assert_frame_equal(compare(without).verdicts, compare(three).verdicts)
+    with pytest.raises(UserError, match="good: has no column group, and so has no other table"):
+        compare({name: each.drop(columns="group") for name, each in three.items()})
+
+
+def test_a_baseline_among_the_runs_needs_no_other(three):
+    constant = three["good"].assign(p_A=0.4, p_B=0.3, p_C=0.3)
+    assert compare({"good": three["good"], "baseline: majority": constant}).runs == ("good", "baseline: majority")
+
+
+@settings(max_examples=30)
+@given(st.data())
+def test_small_and_odd_tables_have_verdicts_that_hold_together(data):
+    photographs = data.draw(st.integers(1, 8))
+    share = st.lists(st.sampled_from([0.0, 0.4, 1.0]), min_size=photographs, max_size=photographs)
+    tables = {name: table(data.draw(share)) for name in ("a", "b", "c")}
+    result = compare(tables, metrics=["accuracy", "macro_f1", "log_loss", "auroc"], n_resamples=50)
+    known = result.estimates[result.estimates["value"].notna()]
+    assert (known["low"] <= known["value"]).all()
+    assert (known["value"] <= known["high"]).all()
+    verdicts = result.verdicts[result.verdicts["difference"].notna()]
+    assert (verdicts["low"] <= verdicts["difference"]).all()
+    assert (verdicts["difference"] <= verdicts["high"]).all()
+    assert verdicts["p_value"].between(0, 1).all()
+    assert (verdicts["p_value"] <= verdicts["p_adjusted"]).all()
+    different = verdicts[verdicts["verdict"].isin(["better", "worse"])]
+    assert (different["p_adjusted"] < 0.05).all()
+    assert ((different["low"] > 0) | (different["high"] < 0)).all()
+    assert result.ranking["can_be_best"].any()
+
+
+@pytest.mark.parametrize("photographs", [(20, 20, 20), (16, 75, 159)])
+def test_equal_models_are_seldom_called_different_and_intervals_hold_the_truth(photographs):
+    rng = np.random.default_rng(11)
+    label = np.repeat(np.arange(3), photographs)
+    order = np.argsort(label, kind="stable")
+    held, different = [], 0
+    for _ in range(120):
+        shares = rng.beta(0.8, 0.2, (2, label.size))
+        tables = {}
+        for name, share in zip("ab", shares, strict=True):
+            each = table(share, copies=20)
+            relabelled = each.assign(label=np.array(CLASSES)[label[order]].repeat(20))
+            right = np.concatenate([np.arange(20) < round(20 * one) for one in share])
+            told = np.where(right, relabelled["label"], relabelled["label"].map({"A": "B", "B": "C", "C": "A"}))
+            for column in CLASSES:
+                relabelled[f"p_{column}"] = np.where(told == column, 0.8, 0.1)
+            tables[name] = relabelled
+        result = compare(tables, n_resamples=500)
+        first = result.estimates.iloc[0]
+        held.append(first["low"] <= 0.8 <= first["high"])
+        different += row(result.verdicts, "a", "b")["verdict"] in ("better", "worse")
+    assert 0.9 <= np.mean(held) <= 0.99
+    assert different <= 12
