@@ -125,12 +125,12 @@ def proportion_interval(value: Floats, spread: Spread, *, n_groups: float) -> tu
     n_groups
         How many answers there are where all are right or all are wrong, so that nothing varies.
     """
-    t2 = stats.t.ppf((1 + CONFIDENCE) / 2, spread.degrees) ** 2
+    z2 = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         answers = np.where(spread.variance > 0, value * (1 - value) / spread.variance, n_groups)
     answers = np.maximum(answers, 1e-9)
-    middle = (value + t2 / (2 * answers)) / (1 + t2 / answers)
-    half = np.sqrt(t2 * value * (1 - value) / answers + t2**2 / (4 * answers**2)) / (1 + t2 / answers)
+    middle = (value + z2 / (2 * answers)) / (1 + z2 / answers)
+    half = np.sqrt(z2 * value * (1 - value) / answers + z2**2 / (4 * answers**2)) / (1 + z2 / answers)
     return middle - half, middle + half
 
 

@@ -118,7 +118,7 @@ def test_where_no_class_varies_all_photographs_are_resampled_as_one():
 def test_all_right_or_all_wrong_is_no_certainty(images):
     all_right = interval_of([images] * 10, [images] * 10)
     assert all_right.high == 1
-    assert all_right.low == pytest.approx(10 / (10 + stats.t.ppf(0.975, 9) ** 2))  # Wilson's for 10 of 10
+    assert all_right.low == pytest.approx(10 / (10 + stats.norm.ppf(0.975) ** 2))  # Wilson's for 10 of 10
     all_wrong = interval_of([0] * 10, [images] * 10)
     assert (all_wrong.low, all_wrong.high) == (0, pytest.approx(1 - all_right.low))
 
