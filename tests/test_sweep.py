@@ -13,15 +13,10 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
+from browser import needs_browser, opened_page
 from commands import Said, run, small, start
 from mlflow import MlflowClient
 from stores import artifacts_of, runs_in
-
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = (
-    *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
-    *("--disable-component-update", "--disable-sync"),
-)
 
 
 class Swept(NamedTuple):
@@ -174,16 +169,11 @@ def test_ui_refuses_a_port_that_is_taken(address, tmp_path):
     assert said.stderr.startswith("bloodcell: port=")
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="no Chromium on this machine")
+@needs_browser
 def test_the_runs_are_listed_and_compared_in_a_browser(address, swept, tmp_path):
-    from playwright.sync_api import sync_playwright
-
     experiment = swept.parent.info.experiment_id
     finished = [child for child in swept.children if child.info.status == "FINISHED"]
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=[*FLAGS])
-        page = browser.new_page(viewport={"width": 1600, "height": 1000})
-        page.set_default_timeout(60_000)
+    with opened_page(viewport={"width": 1600, "height": 1000}) as page:
         page.goto(f"{address}/#/experiments/{experiment}/runs")
         page.get_by_text(swept.parent.info.run_name).first.wait_for()
         wanted = "%2C".join(f"%22{child.info.run_id}%22" for child in finished)
@@ -198,7 +188,19 @@ def test_the_runs_are_listed_and_compared_in_a_browser(address, swept, tmp_path)
         picture.wait_for()
         assert picture.evaluate("image => image.naturalWidth") > 500
         page.screenshot(path=tmp_path / "confusion.png")
-        browser.close()
+
+
+@needs_browser
+def test_the_report_opens_from_the_page_of_a_run_that_was_compared(address, swept):
+    said = run(["compare", f"study={swept.parent.info.run_id}"], cwd=swept.folder)
+    assert said.returncode == 0, said.stderr
+    child = next(child for child in swept.children if child.info.status == "FINISHED")
+    with opened_page(viewport={"width": 1600, "height": 1000}) as page:
+        page.goto(f"{address}/#/experiments/{child.info.experiment_id}/runs/{child.info.run_id}")
+        with page.expect_popup() as opened:
+            page.get_by_role("link", name="report", exact=True).click()
+        report = opened.value.frame_locator("iframe")
+        report.get_by_role("heading", name="Leaderboard by accuracy").wait_for()
 
 
 @pytest.fixture
