@@ -620,7 +620,7 @@ class CompareConfig:
         tuple[Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "auroc"], ...],
         Field(min_length=1),
     ]
-    split: Literal["val", "test"] | None
+    predictions: Literal["val", "test"] | None
     equivalence: Annotated[float, Field(ge=0)]
     n_resamples: PositiveInt
     pool_seeds: bool

@@ -403,7 +403,7 @@ def _disagreement(report: Report, answers: Mapping[str, Answers]) -> dict[str, A
     one, other = (_photographs(comparison, answers[run]) for run in (a, b))
     sides = []
     for run, mine, theirs in ((a, one, other), (b, other, one)):
-        only = mine[mine["right"] & ~theirs["right"]].assign(taken_for=theirs["predicted"])
+        only = mine.assign(taken_for=theirs["predicted"])[mine["right"] & ~theirs["right"]]
         sides.append({"run": run, "n": len(only), "pictures": _pictures(report, only, each=N_PICTURES // 2)})
     neither = int((~one["right"] & ~other["right"]).sum())
     return {"a": a, "b": b, "sides": sides, "neither": neither, "both": int((one["right"] & other["right"]).sum())}

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bloodcell.tracking.compared import ComparedRun
+from bloodcell.tracking.run import BASELINE
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +44,7 @@ def pool(runs: Sequence[ComparedRun]) -> dict[str, Pooled]:
             frozenset((name, value) for name, value in run.parameters.items() if _is_seed(name)) for run in several
         ]
         if len(several) > 1 and len(set(seeds)) == len(several):
-            name = f"{_without_seed(several[0].name)} ({len(several)} seeds)"
+            name = f"{_without_seed(several[0])} ({len(several)} seeds)"
             pooled[name if name not in pooled else several[0].name] = Pooled(runs=tuple(several))
         else:
             pooled |= {run.name: Pooled(runs=(run,)) for run in several}
@@ -54,6 +55,8 @@ def _is_seed(name: str) -> bool:
     return name.rpartition(".")[2] == "seed"
 
 
-def _without_seed(name: str) -> str:
-    rest = re.sub(r"(,\s*)?(\w+\.)*seed[= ]\d+|\s*\[\w{8}\]$", "", name).strip(" ,")
-    return rest or name
+def _without_seed(run: ComparedRun) -> str:
+    if run.name.startswith(BASELINE):  # of which each split of a study has its own
+        return run.name.partition(",")[0]
+    rest = re.sub(r"(,\s*)?(\w+\.)*seed[= ]\d+|\s*\[\w{8}\]$", "", run.name).strip(" ,")
+    return rest or run.parameters.get("backbone.name", run.name)

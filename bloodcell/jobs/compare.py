@@ -4,7 +4,7 @@ All runs of a sweep or a search, of an experiment in MLflow, or any, also beside
 (a CSV or Parquet file with path, label, group and p_<class>):
 
   bloodcell compare study=4e5f
-  bloodcell compare experiment=bloodcell split=test
+  bloodcell compare experiment=bloodcell predictions=test
   bloodcell compare runs=[0a1b,2c3d,other.csv] equivalence=0.02
 
 The page is report.html; report.md says the same for people without a browser, report.json for machines. Nothing but
@@ -72,7 +72,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         n_resamples=config.n_resamples,
         equivalence=config.equivalence,
         seed=config.seed,
-        split=config.split,
+        split=config.predictions,
         leaky=[name for name, several in pooled.items() if several.tagged("leaky", "true")],
     )
     store, _ = open_store(config.tracking)
@@ -256,7 +256,7 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     shown.add_column("run", overflow="fold")
     for heading in ("by image", "by photograph"):
         shown.add_column(heading, justify="right", no_wrap=True)
-    shown.add_column("can be the best", justify="center")
+    shown.add_column("the best?", no_wrap=True)
     own = comparison.estimates[comparison.estimates["metric"] == score.name]
     by = {unit: own[own["unit"] == unit].set_index("run") for unit in ("image", "group")}
     for row in comparison.ranking.to_dict("records"):
@@ -264,7 +264,7 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
             f"{amount(each['value'], score)} ({amount(each['low'], score)} to {amount(each['high'], score)})"
             for each in (by["image"].loc[row["run"]], by["group"].loc[row["run"]])
         ]
-        standing = "leaks" if row["leak"] else "yes" if row["can_be_best"] else "no"
+        standing = "leaks" if row["leak"] else "can be" if row["can_be_best"] else "no"
         shown.add_row(escape(str(row["run"])), *cells, standing)
     console.print(shown)
     for sentence in report.summary:

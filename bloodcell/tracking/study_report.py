@@ -24,6 +24,8 @@ def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame, *, o
     console.print(f"{len(table)} of {len(entries)} runs finished.")
     where = study.store.label if study.store.is_server else "bloodcell ui"
     console.print(f"Compare them  {where}, parent run {study.run_id}")
+    if len(table) > 1:
+        console.print(f"Which is better, and how surely  bloodcell compare study={study.run_id}")
 
 
 def _leaderboard(table: pd.DataFrame, objective: str | None) -> Table:

@@ -1,0 +1,199 @@
+"""``bloodcell compare`` as a user would run it, on real small runs."""
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import NamedTuple
+
+import pandas as pd
+import pytest
+from commands import Said, run
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from stores import artifacts_of, runs_in
+
+PROBES = (
+    *("data.root=cells", "data.groups=pattern", "data.groups_pattern='(.+)'", "head=probe", "baselines=[majority]"),
+    *("backbone=morphology", "log_model=false"),
+)
+"""Trainings that take no time: what is measured in an image, and a linear head."""
+NAMES = ["morphology (2 seeds)", "baseline: majority"]
+
+
+class Made(NamedTuple):
+    """A folder with images, a study of two seeds and a baseline, a fold, and what was said of the study."""
+
+    folder: Path
+    study: Run
+    children: list[Run]
+    fold: Run
+    said: Said
+
+
+@pytest.fixture(scope="module")
+def made(bccd, tmp_path_factory) -> Made:
+    folder = tmp_path_factory.mktemp("compared")
+    shutil.copytree(bccd, folder / "cells")
+    said = run(["train", "-m", *PROBES, "hyperparameters.seed=0,1"], cwd=folder)
+    assert said.returncode == 0, said.stderr
+    (study,) = (each for each in runs_in(folder) if each.data.tags.get("study"))
+    said = run(["compare", f"study={study.info.run_id}"], cwd=folder)
+    runs = runs_in(folder)
+    parent = study.info.run_id
+    whole = next(each.info.run_id for each in runs if each.data.tags.get("mlflow.parentRunId") == parent)
+    tags = {"fold": "1", "mlflow.parentRunId": whole}
+    fold = MlflowClient().create_run(study.info.experiment_id, tags=tags)
+    MlflowClient().set_terminated(fold.info.run_id)
+    return Made(
+        folder=folder,
+        study=next(each for each in runs if each.info.run_id == parent),
+        children=[each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent],
+        fold=fold,
+        said=said,
+    )
+
+
+def test_a_study_is_compared_with_its_seeds_pooled_and_its_baseline(made):
+    assert made.said.returncode == 0, made.said.stderr
+    for name in NAMES:
+        assert name in " ".join(made.said.stdout.split())
+    assert "The best by accuracy is " in made.said.stdout
+    kept = json.loads((artifacts_of(made.study) / "comparison" / "report.json").read_text())
+    assert kept["split"] == "test"
+    assert kept["photographs"] == kept["images"] == 20
+    assert [each["run"] for each in kept["ranking"]] == NAMES
+    differing = kept["runs"][NAMES[0]]
+    assert differing["configuration"]["hyperparameters.seed"] == "0, 1"
+    assert len(differing["run_ids"]) == 2
+    assert differing["costs"]["parameters"] > 0
+
+
+def test_the_report_is_in_the_folder_and_with_the_study_s_run(made):
+    (folder,) = made.folder.glob("outputs/*/*/artifacts/comparison")
+    for name in ("report.html", "report.md", "report.json", "estimates.csv", "verdicts.csv"):
+        assert (folder / name).read_bytes() == (artifacts_of(made.study) / "comparison" / name).read_bytes()
+    html = (folder / "report.html").read_text()
+    assert "data:image/jpeg;base64," in html  # photographs, as they are still there
+    assert "Compared: The best by accuracy" in made.study.data.tags["mlflow.note.content"]
+
+
+def test_every_run_says_how_it_stands_and_where_to_look(made):
+    estimates = pd.read_csv(artifacts_of(made.study) / "comparison" / "estimates.csv")
+    for child in made.children:
+        metrics, tags = child.data.metrics, child.data.tags
+        name = NAMES["baseline" in child.info.run_name]
+        own = estimates[(estimates["run"] == name) & (estimates["unit"] == "image")].set_index("metric")
+        for metric in ("accuracy", "log_loss"):
+            assert metrics[f"compared/test/{metric}"] == pytest.approx(own["value"][metric])
+            assert metrics[f"compared/test/{metric}_low"] == pytest.approx(own["low"][metric])
+            assert metrics[f"compared/test/{metric}_high"] == pytest.approx(own["high"][metric])
+        assert tags["comparison"] == f"runs:/{made.study.info.run_id}/comparison/report.html"
+        assert tags["can_be_best"] in ("true", "false")
+        link = f"/runs/{made.study.info.run_id}/artifacts/comparison/report.html"
+        assert link in tags["mlflow.note.content"]
+        assert "- val: accuracy " in tags["mlflow.note.content"]  # what was there is there still
+        if "baseline" in child.info.run_name:
+            assert tags["verdict_on_baseline"] == "It is the baseline."
+        else:
+            assert "is better than baseline: majority by" in tags["verdict_on_baseline"]
+            assert metrics["compared/test/above_baseline_low"] > 0
+
+
+def test_a_second_comparison_takes_the_place_of_the_first_and_test_counts_how_often(made):
+    ids = [child.info.run_id for child in made.children]
+    asked = ["compare", f"runs=[{','.join(ids)}]", "metrics=[log_loss]"]
+    first, second = run(asked, cwd=made.folder), run([*asked, "output=again"], cwd=made.folder)
+    assert first.returncode == second.returncode == 0, second.stderr
+    assert "have been compared on" not in made.said.stdout
+    assert "These test images have been compared on 1 time before" in first.stdout
+    assert "These test images have been compared on 2 times before" in second.stdout
+    own = [each for each in runs_in(made.folder) if each.data.tags.get("job") == "compare"]
+    assert len(own) == 2
+    assert (made.folder / "again" / "report.html").is_file()
+    kept = MlflowClient().get_run(ids[0]).data
+    assert kept.tags["mlflow.note.content"].count("Compared: ") == 1
+    assert own[1].info.run_id in kept.tags["mlflow.note.content"]
+    assert "compared/test/log_loss" in kept.metrics
+
+
+def test_what_something_else_predicted_is_compared_from_a_file(made):
+    child = next(child for child in made.children if "baseline" not in child.info.run_name)
+    table = pd.read_parquet(artifacts_of(child) / "predictions.parquet")
+    val = table[table["split"] == "val"].sample(frac=1, random_state=0)
+    val[val.columns[::-1]].drop(columns=["fold", "group", "split"]).to_csv(made.folder / "other.csv", index=False)
+    said = run(["compare", f"runs=[{child.info.run_id},other.csv]", "predictions=val"], cwd=made.folder)
+    assert said.returncode == 0, said.stderr
+    assert "are practically equal (0.0 points" in " ".join(said.stdout.split())
+
+
+def test_a_run_that_leaks_is_shown_and_does_not_win(made):
+    one, other = sorted(made.children, key=lambda child: "baseline" in child.info.run_name)[1:3]
+    MlflowClient().set_tag(one.info.run_id, "leaky", "true")
+    said = run(["compare", f"runs=[{one.info.run_id},{other.info.run_id}]"], cwd=made.folder)
+    MlflowClient().set_tag(one.info.run_id, "leaky", "false")
+    assert "leaks, and cannot win" in said.stdout
+    (tag,) = [run.data.tags["can_be_best"] for run in runs_in(made.folder) if run.info.run_id == one.info.run_id]
+    assert tag == "false"
+
+
+def test_neither_tensorflow_nor_keras_is_loaded(made):
+    code = (
+        "import sys\nfrom bloodcell.cli import main\n"
+        f"main(['compare', 'study={made.study.info.run_id}', 'n_resamples=100', 'predictions=val'])\n"
+        "print([name for name in ('tensorflow', 'keras', 'matplotlib.pyplot') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=made.folder, capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+
+
+def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
+    said = run(["compare", "experiment=bloodcell", "pool_seeds=false"], cwd=made.folder)
+    assert said.returncode == 0, said.stderr
+    assert "Comparison of 3 runs" in said.stdout
+    assert "was trained once" in said.stdout
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        ([], "study, experiment and runs: none is given; give study=ID, experiment=NAME or runs=[ID,ID]"),
+        (["study=a", "runs=[b]"], "study, experiment and runs: study and runs are given"),
+        (["study=nobody"], "study=nobody: "),
+        (["runs=[nobody]"], "runs=nobody: "),
+        (["experiment=nobody"], "experiment=nobody: "),
+        (["runs=[nobody.csv]"], "runs=nobody.csv: there is no such file"),
+        (["runs=[FOLD]"], "runs=FOLD: is one fold of a cross-validation; give the whole, "),
+        (["study=WHOLE"], "study=WHOLE: is one cross-validation"),
+        (["runs=[CHILD,CHILD]"], "runs=CHILD: is given twice"),
+        (["runs=[STUDY]"], "runs=STUDY: has no predictions.parquet"),
+        (["runs=[CHILD]", "metrics=[acuracy]"], "metrics"),
+        (["runs=[CHILD]", "equivalence=-1"], "equivalence=-1"),
+        (["runs=[CHILD]", "output=cells/TEST/EOSINOPHIL/blocked/x"], "output=cells/TEST/EOSINOPHIL/blocked/x: cannot"),
+        (["runs=[CHILD,few.csv]"], "differ: images 20 only in the first"),
+        (["runs=[broken.parquet]"], "runs=broken.parquet: cannot be read"),
+    ],
+)
+def test_what_cannot_be_compared_is_refused_in_one_line_and_leaves_nothing(made, overrides, told):
+    (made.folder / "cells/TEST/EOSINOPHIL/blocked").write_text("a file")
+    (made.folder / "broken.parquet").write_text("no table")
+    few = pd.DataFrame({"path": ["x"], "label": ["MONOCYTE"], "group": ["x"]})
+    for name in ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"):
+        few[f"p_{name}"] = 0.25
+    few.to_csv(made.folder / "few.csv", index=False)
+    child = next(child for child in made.children if "baseline" not in child.info.run_name)
+    ids = {"CHILD": child.info.run_id, "FOLD": made.fold.info.run_id, "STUDY": made.study.info.run_id}
+    ids["WHOLE"] = made.fold.data.tags["mlflow.parentRunId"]
+    before = {path for path in made.folder.rglob("*") if "mlruns" not in path.parts}
+    runs_before = len(runs_in(made.folder))
+    for name, run_id in ids.items():
+        overrides, told = [each.replace(name, run_id) for each in overrides], told.replace(name, run_id)
+    said = run(["compare", *overrides], cwd=made.folder)
+    (made.folder / "cells/TEST/EOSINOPHIL/blocked").unlink()
+    assert said.returncode == 2
+    assert said.stdout == ""
+    assert told in said.stderr
+    assert len(said.stderr.strip().splitlines()) == 1
+    assert {path for path in made.folder.rglob("*") if "mlruns" not in path.parts} <= before
+    assert len(runs_in(made.folder)) == runs_before
