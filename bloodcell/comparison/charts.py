@@ -89,7 +89,7 @@ def cost_chart(points: pd.DataFrame, *, cost: str, score: str, times: float) -> 
     costs = points["cost"]
     x = Scale(low=costs.min() * 0.7, high=costs.max() * 1.4, start=54, end=width - 14, log=True)
     if costs.max() / costs.min() < 12:
-        margin = 0.1 * (costs.max() - costs.min()) or 0.1 * costs.max()
+        margin = max(0.1 * (costs.max() - costs.min()), 0.05 * costs.max())  # no difference looks larger than it is
         x = Scale(low=max(costs.min() - margin, 0), high=costs.max() + margin, start=54, end=width - 14)
     low, high = points["low"].min(), points["high"].max()
     y = Scale(low=low - 0.03 * (high - low), high=high + 0.03 * (high - low), start=height - 44, end=14)

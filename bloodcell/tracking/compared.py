@@ -50,8 +50,8 @@ class ComparedRun:
     parameters, tags, metrics
         As MLflow keeps them; empty of a file.
     curve
-        Pairs of epoch and accuracy on validation, of a cross-validation the mean of its folds; empty where there is
-        none.
+        Pairs of epoch and accuracy on validation, of a cross-validation the mean of its folds as far as all go; empty
+        where there is none.
     """
 
     name: str
