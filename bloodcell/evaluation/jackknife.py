@@ -20,6 +20,9 @@ from scipy import stats
 Floats = NDArray[np.float64]
 
 CONFIDENCE = 0.95
+MOST_BEND = 1.5
+"""How much skewness is corrected for, in standard errors times skewness. Chosen by simulation: with 1 intervals of few
+groups hold the truth too seldom, and without bound they are as often right but half as wide again."""
 LEAST_DEGREES = 2.0
 """Of freedom: with fewer, Student's distribution has no variance itself."""
 
@@ -155,9 +158,9 @@ def p_value(away: Floats, spread: Spread) -> Floats:
 def without_skewness(t: Floats, skewness: Floats) -> Floats:
     """Correct a figure's distance from the truth, in standard errors, for its skewness (Hall 1992, equation 2.4).
 
-    The correction is bounded where it would no longer grow with the distance.
+    Beyond `MOST_BEND` it is as large as there: far from the middle an expansion in the skewness says nothing.
     """
-    bend = np.clip(skewness * t, -1.0, 1.0)
+    bend = np.clip(skewness * t, -MOST_BEND, MOST_BEND)
     return t * (1 + bend / 3 + bend**2 / 27) + skewness / 6
 
 
@@ -192,7 +195,9 @@ def joined(strata: NDArray[np.int64], *, influence: Floats) -> NDArray[np.int64]
 
 
 def _skewed(t: Floats, skewness: Floats) -> Floats:
-    """Undo `without_skewness`, but for its bounds."""
+    """Undo `without_skewness`."""
     small = np.abs(skewness) < 1e-6
     g = np.where(small, 1.0, skewness)
-    return np.where(small, t, 3 / g * (np.cbrt(1 + g * (t - g / 6)) - 1))
+    inside = np.where(small, t, 3 / g * (np.cbrt(1 + g * (t - g / 6)) - 1))
+    longer, shorter = ((t - skewness / 6) / (1 + bend / 3 + bend**2 / 27) for bend in (-MOST_BEND, MOST_BEND))
+    return np.where(skewness * longer < -MOST_BEND, longer, np.where(skewness * inside > MOST_BEND, shorter, inside))

@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bloodcell.evaluation.jackknife import interval, joined, p_value, proportion_interval, spread_of, without_skewness
+from bloodcell.evaluation.jackknife import (
+    Spread,
+    interval,
+    joined,
+    p_value,
+    proportion_interval,
+    spread_of,
+    without_skewness,
+)
 
 
 def influences(values: np.ndarray) -> np.ndarray:
@@ -59,10 +67,14 @@ def test_a_proportion_s_interval_is_wilson_s():
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.01)
 
 
-def test_the_correction_for_skewness_grows_with_the_distance():
+@pytest.mark.parametrize("skewness", [-2.0, -0.6, -0.1, 0.0, 0.1, 0.6, 2.0])
+def test_the_correction_for_skewness_grows_with_the_distance_and_is_what_the_interval_undoes(skewness):
     t = np.linspace(-30, 30, 6001)
-    for skewness in (-2.0, -0.3, 0.0, 0.3, 2.0):
-        assert (np.diff(without_skewness(t, np.array(skewness))) > 0).all()
+    corrected = without_skewness(t, np.array(skewness))
+    assert (np.diff(corrected) > 0).all()
+    spread = Spread(variance=np.array(4.0), skewness=np.array(skewness), degrees=np.array(12.0))
+    for end in interval(np.array(0.0), spread):
+        assert p_value(-end, spread) == pytest.approx(0.05)
 
 
 def test_what_does_not_vary_has_no_interval_but_itself():
