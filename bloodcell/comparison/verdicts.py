@@ -164,9 +164,11 @@ def verdict_table(pairs: Pairs, *, score: Score, candidates: Sequence[Candidate]
     """
     adjusted = holm(pairs.p_value)
     nearest = np.stack([p_value(pairs.difference + side * equivalence, pairs.spread) for side in (-1, 1)]).max(axis=0)
-    within = (pairs.low >= -equivalence) & (pairs.high <= equivalence)
+    most = score.highest - score.lowest
+    low, high = np.maximum(pairs.low, -most), np.minimum(pairs.high, most)
+    within = (low >= -equivalence) & (high <= equivalence)
     equal = within & (holm(np.where(within, nearest, 1.0)) < SIGNIFICANCE)
-    differs = (adjusted < SIGNIFICANCE) & ((pairs.low > 0) | (pairs.high < 0)) & ~equal
+    differs = (adjusted < SIGNIFICANCE) & ((low > 0) | (high < 0)) & ~equal
     first_wins = (pairs.difference > 0) == score.greater_is_better
     leaks = np.array([bool(candidate.leak) for candidate in candidates])
     winner_leaks = leaks[np.where(first_wins, pairs.first, pairs.second)]
@@ -177,8 +179,8 @@ def verdict_table(pairs: Pairs, *, score: Score, candidates: Sequence[Candidate]
             "a": names[pairs.first],
             "b": names[pairs.second],
             "difference": pairs.difference,
-            "low": pairs.low,
-            "high": pairs.high,
+            "low": low,
+            "high": high,
             "p_value": pairs.p_value,
             "p_adjusted": adjusted,
             "verdict": np.where(

@@ -43,7 +43,7 @@ from bloodcell.tracking.compared import (
 )
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.kept import find_run
-from bloodcell.tracking.run import JOB_TAG, parameters_of, tracked_run
+from bloodcell.tracking.run import JOB_TAG, named_if_lost, parameters_of, tracked_run
 from bloodcell.tracking.store import Store, find_store, open_store
 
 SIZE, QUALITY = (160, 120), 78
@@ -60,6 +60,8 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     ------
     UserError
         If the store or a run cannot be used, runs cannot be compared, or the folder cannot be written.
+    StoreLostError
+        If the store fails after the report was written.
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
     output = output_dir / "artifacts" / FOLDER if config.output is None else Path(config.output).expanduser()
@@ -86,8 +88,9 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         picture=_Pictures(pooled),
     )
     write_report(report, output)
-    holder = _keep(config, report, output, digest=digest, output_dir=output_dir)
-    _keep_standings(report, pooled, holder=holder)
+    with named_if_lost(store, output):
+        holder = _keep(config, report, output, digest=digest, output_dir=output_dir)
+        _keep_standings(report, pooled, holder=holder)
     _show(report, output, where=f"run {holder}, {FOLDER}/report.html")
 
 

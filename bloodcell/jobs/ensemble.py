@@ -53,7 +53,7 @@ from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs
 from bloodcell.tracking.run import JOB_TAG, TrackedRun, nested, parameters_of, tracked_run
 from bloodcell.tracking.store import find_store
 
-INTERVALS = "Intervals count photographs, not images: whole photographs are resampled within their class."
+INTERVALS = "Intervals count photographs, not images: whole photographs are left out in turn, within their class."
 CROSS_FITTED = (
     "The ensemble's figures on validation are cross-fitted: no photograph is combined by weights that saw it. The "
     "weights that are shown were fitted to all."

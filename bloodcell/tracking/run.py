@@ -217,8 +217,9 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
         If the store fails in the middle.
     """
     store, experiment_id = open_store(tracking)
-    try:
-        with _under_way(
+    with (
+        named_if_lost(store, folder),
+        _under_way(
             experiment_id=experiment_id,
             name=name,
             parent=tracking.parent_run,
@@ -226,8 +227,22 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
             tags={**tags, **sweep_mark(tracking)},
             store=store,
             folder=folder,
-        ) as run:
-            yield run
+        ) as run,
+    ):
+        yield run
+
+
+@contextmanager
+def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
+    """Say so in one line if the store fails in the middle, and where everything is that was made.
+
+    Raises
+    ------
+    StoreLostError
+        If it does.
+    """
+    try:
+        yield
     except Exception as error:
         if _is_of_store(error):
             raise StoreLostError(

@@ -37,8 +37,8 @@ log = logging.getLogger(__name__)
 
 LOST = "its process ended without a word"
 INTERVALS = (
-    "Intervals count photographs, not images: whole photographs are resampled within their class. By photograph, a "
-    "class counts for as many photographs as it has."
+    "Intervals count photographs, not images: whole photographs are left out in turn, within their class. By "
+    "photograph, a class counts for as many photographs as it has."
 )
 
 

@@ -361,6 +361,9 @@ def test_small_and_odd_tables_have_verdicts_that_hold_together(data):
     assert (verdicts["low"] <= verdicts["difference"]).all()
     assert (verdicts["difference"] <= verdicts["high"]).all()
     assert verdicts["p_value"].between(0, 1).all()
+    accuracies = verdicts[verdicts["metric"] == "accuracy"]
+    assert (accuracies["low"] >= -1).all()
+    assert (accuracies["high"] <= 1).all()
     assert (verdicts["p_value"] <= verdicts["p_adjusted"]).all()
     different = verdicts[verdicts["verdict"].isin(["better", "worse"])]
     assert (different["p_adjusted"] < 0.05).all()
