@@ -222,14 +222,14 @@ def picture(rates: dict[str, dict[str, float]], repetitions: int, to: Path) -> N
     differences.set_yticks(range(len(false)), names, fontsize=SMALL_SIZE)
     differences.invert_yaxis()
     differences.set_xlim(0, 1)
-    differences.set_title("How often any of eight equal models is called better", loc="left", fontsize=TEXT_SIZE)
+    differences.set_title("How often eight equal models are told apart", loc="left", fontsize=TEXT_SIZE)
     points = 100 * np.array(list(found))
     for name, colour, style in (("McNemar's exact test", ORANGE, "--"), ("bloodcell", BLUE, "-")):
         powers.plot(points, [each[name] for each in found.values()], style, color=colour, marker="o", label=name)
     powers.set_ylim(0, 1)
     powers.set_xlabel("true difference in points", fontsize=SMALL_SIZE)
     powers.legend(fontsize=SMALL_SIZE, frameon=False)
-    powers.set_title("How often it is found, one image a photograph", loc="left", fontsize=TEXT_SIZE)
+    powers.set_title("How often a difference is found, one image each", loc="left", fontsize=TEXT_SIZE)
     for axes, lines in ((intervals, "x"), (differences, "x"), (powers, "y")):
         tidy(axes, grid=lines)
         axes.tick_params(labelsize=SMALL_SIZE)
