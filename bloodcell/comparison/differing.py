@@ -8,7 +8,7 @@ import pandas as pd
 
 def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     """Say what differs between two predictions tables of the same split, each sorted by path; nothing if nothing."""
-    if differs := of_sets(other["path"], one["path"]):
+    if not one["path"].equals(other["path"]) and (differs := of_sets(other["path"], one["path"])):
         return f"images {differs}"
     for column, noun in (("label", "the label"), ("group", "the photograph")):
         wrong = np.flatnonzero(one[column].to_numpy() != other[column].to_numpy())

@@ -212,7 +212,7 @@ def picture(rates: dict[str, dict[str, float]], repetitions: int, to: Path) -> N
     intervals.axvline(0.95, color=MUTED, linewidth=0.8)
     intervals.set_yticks(range(len(covered)), list(covered), fontsize=SMALL_SIZE)
     intervals.invert_yaxis()
-    intervals.set_xlim(0, 1)
+    intervals.set_xlim(0, 1.02)
     intervals.set_title("How often a 95 % interval holds the truth", loc="left", fontsize=TEXT_SIZE)
     for place, each in enumerate(false.values()):
         differences.barh(place - 0.18, each["bloodcell"], 0.32, color=BLUE)
