@@ -347,7 +347,7 @@ def test_a_baseline_among_the_runs_needs_no_other(three):
     assert compare({"good": three["good"], "baseline: majority": constant}).runs == ("good", "baseline: majority")
 
 
-@settings(max_examples=30)
+@settings(max_examples=15)
 @given(st.data())
 def test_small_and_odd_tables_have_verdicts_that_hold_together(data):
     photographs = data.draw(st.integers(1, 8))
@@ -377,7 +377,7 @@ def test_equal_models_are_seldom_called_different_and_intervals_hold_the_truth(p
     label = np.repeat(np.arange(3), photographs)
     order = np.argsort(label, kind="stable")
     held, different = [], 0
-    for _ in range(120):
+    for _ in range(60):
         shares = rng.beta(0.8, 0.2, (2, label.size))
         tables = {}
         for name, share in zip("ab", shares, strict=True):
@@ -392,5 +392,5 @@ def test_equal_models_are_seldom_called_different_and_intervals_hold_the_truth(p
         first = result.estimates.iloc[0]
         held.append(first["low"] <= 0.8 <= first["high"])
         different += row(result.verdicts, "a", "b")["verdict"] in ("better", "worse")
-    assert 0.9 <= np.mean(held) <= 0.99
-    assert different <= 12
+    assert 0.88 <= np.mean(held) <= 1
+    assert different <= 7
