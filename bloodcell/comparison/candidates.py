@@ -12,13 +12,15 @@ from bloodcell.comparison.differing import difference, of_sets, torn_photographs
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, classes_of, label_indices, probabilities_of
-from bloodcell.evaluation.probabilities import checked_probabilities
+from bloodcell.evaluation.probabilities import checked_probabilities, predicted_classes
 from bloodcell.evaluation.scores import Answers
 
 Tables = Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]
 
 MAJORITY = "majority class"
 """The name of the baseline that is in every comparison."""
+ROUNDING = 5e-3
+"""By how much probabilities may miss their sum for being written with few digits."""
 REFUSED_LEAK = "copies of one photograph are, or can be, on two sides of its split"
 
 
@@ -55,7 +57,7 @@ class Aligned:
     classes
         The k class names, sorted.
     candidates
-        At least one, and the majority class, the last.
+        At least one, and last of all trivial ones the majority class.
     split
         Which predictions they are: ``val`` (out of fold in a cross-validation), ``test`` or what the tables call it.
     out_of_fold
@@ -67,6 +69,16 @@ class Aligned:
     candidates: tuple[Candidate, ...]
     split: str
     out_of_fold: bool
+
+    @property
+    def trivial(self) -> tuple[str, ...]:
+        """The names of the candidates that say the same of every image."""
+        return tuple(candidate.name for candidate in self.candidates if candidate.trivial)
+
+    @property
+    def baseline(self) -> str:
+        """The name of the one that others are compared with: the majority class."""
+        return self.trivial[-1]
 
     def answers(self, candidate: Candidate) -> list[Answers]:
         """Return what each training of a candidate says of the images."""
@@ -98,12 +110,14 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
     UserError
         In one line that names the table and what is wrong with it, or two tables and how they differ.
     """
-    if not tables:
-        raise UserError("runs: there is nothing to compare; give at least one table of predictions")
+    if not isinstance(tables, Mapping) or not tables:
+        raise UserError("runs: there is nothing to compare; give tables of predictions by name")
+    if nameless := [name for name in tables if not isinstance(name, str) or not name.strip()]:
+        raise UserError(f"runs: {nameless[0]!r} is no name; give every table of predictions a name")
     if unknown := set(leaky) - set(tables):
         raise UserError(f"leaky={sorted(unknown)[0]}: is none of the runs; they are {', '.join(tables)}")
     given = {
-        name: [_checked(name, table) for table in ([each] if isinstance(each, pd.DataFrame) else each)]
+        name: [_checked(name, table) for table in (each if isinstance(each, (list, tuple)) else [each])]
         for name, each in tables.items()
     }
     if empty := [name for name, each in given.items() if not each]:
@@ -117,9 +131,10 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
     }
     first, (images, *_) = next(iter(trainings.items()))
     for name, several in trainings.items():
-        for each in several:
+        for number, each in enumerate(several, 1):
             if differs := difference(images, each):
-                raise UserError(f"{first} and {name} differ: {differs}; compare models on the same images")
+                other = name if name != first else f"its table {number}"
+                raise UserError(f"{first} and {other} differ: {differs}; compare models on the same images")
     candidates = [
         Candidate(
             name=name,
@@ -130,8 +145,9 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
         for name, several in trainings.items()
     ]
     candidates = [_normalised(candidate) for candidate in candidates]
-    if MAJORITY not in tables and not any(candidate.trivial for candidate in candidates):
-        candidates.append(_majority(images, classes))
+    majority = _majority(images, classes, name=MAJORITY if MAJORITY not in tables else f"{MAJORITY} of these images")
+    if not any(candidate.trivial and _tell_the_same(candidate, majority) for candidate in candidates):
+        candidates.append(majority)
     val = [table[_is_of(table, "val")] for several in given.values() for table in several]
     return Aligned(
         images=images[["path", "label", "group"]],
@@ -162,21 +178,37 @@ def _checked(name: str, table: Any) -> pd.DataFrame:
             raise UserError(
                 f"{name}: has no {column} in {missing.sum()} rows, the first is row {missing.argmax()}; add it"
             )
-    checked = pd.DataFrame({column: table[column].astype(str).to_numpy() for column in ("path", "label")})
+    checked = pd.DataFrame({"path": _texts(table["path"]), "label": _texts(table["label"])})
     for column in ("group", "split"):
-        checked[column] = table[column].astype(str).to_numpy() if column in table.columns else None
-    checked["fold"] = table["fold"].to_numpy() if "fold" in table.columns else None
+        checked[column] = _texts(table[column]) if column in table.columns else None
+    checked["fold"] = pd.to_numeric(table["fold"], errors="coerce").to_numpy() if "fold" in table.columns else None
+    if "fold" in table.columns and (checked["fold"].isna().to_numpy() & table["fold"].notna().to_numpy()).any():
+        checked["fold"] = pd.factorize(table["fold"])[0]  # names rather than numbers
     if strange := sorted(set(checked["label"]) - set(classes)):
         raise UserError(f"{name}: has the label {strange[0]}, but no column {PROBABILITY_PREFIX}{strange[0]}; add it")
     columns = [PROBABILITY_PREFIX + each for each in classes]
     try:
         values = checked_probabilities(
-            table[columns].to_numpy(dtype=np.float64), n_images=len(table), n_classes=len(classes)
+            _rounded(table[columns].to_numpy(dtype=np.float64)), n_images=len(table), n_classes=len(classes)
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{name}: {error}; mend the table") from error
     checked[columns] = values
     return checked
+
+
+def _texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
+    """Return names as texts; whole numbers that pandas has made floats, as it does beside a missing one, as such."""
+    if pd.api.types.is_float_dtype(column) and (column == column.round()).all():
+        column = column.astype("int64")
+    return np.asarray(column.astype(str), dtype=object)
+
+
+def _rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Put right what comes of writing few digits: sums that are nearly 1, and zeros that are a little less."""
+    clipped = np.where((probabilities < 0) & (probabilities > -ROUNDING), 0.0, probabilities)
+    sums = clipped.sum(axis=1, keepdims=True)
+    return np.where(np.abs(sums - 1) <= ROUNDING, clipped / np.where(sums > 0, sums, 1.0), clipped)
 
 
 def _with_groups(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
@@ -260,15 +292,27 @@ def _trainings(name: str, table: pd.DataFrame) -> list[pd.DataFrame]:
             f"{name}: has {counts[path]} predictions of {path}, of others {counts.min()}; leave all but one out"
         )
     number = table.groupby("path").cumcount()
+    if mixed := [fold for fold, repeats in number.groupby(table["fold"]).nunique().items() if repeats > 1]:
+        raise UserError(
+            f"{name}: fold {mixed[0]:g} is in several repeats of the cross-validation; number the folds of all repeats "
+            "through, or give a list of tables, one for each repeat"
+        )
     return [table[number == each].reset_index(drop=True) for each in range(int(counts.iloc[0]))]
 
 
 def _leak(table: pd.DataFrame) -> str:
     """Say whether a table itself shows that its split leaks; nothing if it does not."""
-    val, test = (table[table["split"] == side] for side in ("val", "test"))
-    if shared := sorted(set(val["group"]) & set(test["group"])):
-        return f"copies of photograph {shared[0]} are in validation and in test"
-    if val["fold"].nunique() > 1 and (torn := torn_photographs(val)):
+    train, val, test = (set(table.loc[table["split"] == side, "group"]) for side in ("train", "val", "test"))
+    folded = table.loc[table["split"] == "val"]
+    cross_validated = folded["fold"].nunique() > 1
+    for one, other, where in (
+        (train, test, "training and in test"),
+        (val, test, "validation and in test"),
+        (set() if cross_validated else train, val, "training and in validation"),
+    ):
+        if shared := sorted(one & other):
+            return f"copies of photograph {shared[0]} are in {where}"
+    if cross_validated and (torn := torn_photographs(folded)):
         return f"copies of photograph {torn[0]} are in several of its folds"
     return ""
 
@@ -276,8 +320,9 @@ def _leak(table: pd.DataFrame) -> str:
 def _is_trivial(table: pd.DataFrame, classes: Sequence[str]) -> bool:
     """Say whether all images of a fold are given the same probabilities."""
     columns = [PROBABILITY_PREFIX + name for name in classes]
-    varies = table.groupby(table["fold"].fillna(0))[columns].agg(np.ptp)
-    return len(table) > 1 and bool((varies.to_numpy() < 1e-6).all())
+    folds = table.groupby(table["fold"].fillna(0))[columns]
+    varies = folds.agg(np.ptp)[folds.size() > 1]  # of one image it says nothing
+    return len(varies) > 0 and bool((varies.to_numpy() < 1e-6).all())
 
 
 def _normalised(candidate: Candidate) -> Candidate:
@@ -287,7 +332,13 @@ def _normalised(candidate: Candidate) -> Candidate:
     )
 
 
-def _majority(images: pd.DataFrame, classes: Sequence[str]) -> Candidate:
+def _tell_the_same(one: Candidate, other: Candidate) -> bool:
+    return all(
+        np.array_equal(predicted_classes(each), predicted_classes(other.probabilities[0])) for each in one.probabilities
+    )
+
+
+def _majority(images: pd.DataFrame, classes: Sequence[str], *, name: str) -> Candidate:
     labels = label_indices(images, classes)
     probabilities = majority_probabilities(training_labels=labels, n_classes=len(classes), n_images=labels.size)
-    return Candidate(name=MAJORITY, probabilities=(probabilities,), leak="", trivial=True)
+    return Candidate(name=name, probabilities=(probabilities,), leak="", trivial=True)

@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
@@ -10,7 +11,7 @@ from bloodcell.comparison.candidates import Aligned, Tables, align
 from bloodcell.comparison.sentences import best_sentence, photographs_to_settle, verdict_sentence
 from bloodcell.comparison.verdicts import EQUAL, SIGNIFICANCE, Pairs, chance_to_be_best, measure_pairs, verdict_table
 from bloodcell.errors import UserError
-from bloodcell.evaluation.intervals import score_interval
+from bloodcell.evaluation.intervals import score_interval, strata_of, training_differences
 from bloodcell.evaluation.scores import Answers, Function, Score, Scored, find_score
 
 Metric = str | Score | Function
@@ -37,7 +38,7 @@ class Comparison:
     ranking
         ``run, value, low, high, p_best, can_be_best, leak``: by the first metric, the best first. ``p_best`` is how
         surprising the others' lead would be if the run were the best; with 95 % confidence the best is among those with
-        ``can_be_best``. What leaks cannot be, and says why.
+        ``can_be_best``. What leaks cannot be, and says why; ``p_best`` is NaN then, or where the metric is not defined.
     best
         What can be said of the best, in a sentence.
     scores
@@ -73,11 +74,14 @@ class Comparison:
         return int(self.aligned.images["group"].nunique())
 
     def not_worse(self) -> list[str]:
-        """Return the runs that can be the best, or are practically equal to the one that looks the best."""
-        first = self.ranking["run"].iloc[0]
+        """Return the runs that can be the best, or are practically equal to the best-looking that does not leak."""
+        honest = self.ranking[self.ranking["p_best"].notna()]
+        if honest.empty:
+            return []
+        first = honest["run"].iloc[0]
         own = self.verdicts[(self.verdicts["metric"] == self.scores[0].name) & (self.verdicts["verdict"] == EQUAL)]
         equal = {*own.loc[own["a"] == first, "b"], *own.loc[own["b"] == first, "a"]}
-        counted = self.ranking["can_be_best"] | (self.ranking["run"].isin(equal) & (self.ranking["leak"] == ""))
+        counted = self.ranking["can_be_best"] | (self.ranking["run"].isin(equal) & self.ranking["p_best"].notna())
         return list(self.ranking.loc[counted, "run"])
 
 
@@ -106,7 +110,7 @@ def compare(
         Of the names in `bloodcell.evaluation.scores.SCORES`, `Score`, or functions of labels, shape (n,), int64, and
         probabilities, shape (n, k), float64, of which more is better. The first ranks.
     n_resamples
-        How often two models' answers are swapped for a p-value.
+        How often two models' answers are swapped for a p-value, at least: many pairs need more.
     equivalence
         How small a difference does not count, in the metric's own unit: 0.01 is one point of accuracy.
     seed
@@ -136,47 +140,48 @@ def compare(
     >>> compare({"good": good, "poor": poor}).verdicts["verdict"].tolist()
     ['cannot tell', 'cannot tell', 'cannot tell']
     """
-    scores = _checked(metrics, n_resamples=n_resamples, equivalence=equivalence)
+    scores = _checked_arguments(metrics, n_resamples=n_resamples, equivalence=equivalence, seed=seed)
     aligned = align(tables, split=split, leaky=leaky)
     answers = [aligned.answers(candidate) for candidate in aligned.candidates]
+    scored = [[[_measured(score, each) for each in several] for several in answers] for score in scores]
+    every = measure_pairs(scored, answers=[several[0] for several in answers], n_resamples=n_resamples, seed=seed)
     estimates, verdicts, sentences = [], [], []
-    ranking = pd.DataFrame()
-    for number, score in enumerate(scores):
-        scored = [[score.measure(each) for each in several] for several in answers]
-        own = _estimates(score, aligned, answers, scored)
-        pairs = measure_pairs(
-            scored,
-            answers=[several[0] for several in answers],
-            n_resamples=n_resamples,
-            seed=seed,
-            keep_swapped=number == 0,
+    for score, by_candidate, pairs in zip(scores, scored, every, strict=True):
+        estimates.append(_estimates(score, aligned, answers, by_candidate))
+        table = verdict_table(
+            pairs,
+            score=score,
+            candidates=aligned.candidates,
+            n_groups=answers[0][0].n_groups,
+            equivalence=equivalence,
         )
-        table = verdict_table(pairs, score=score, candidates=aligned.candidates, equivalence=equivalence)
         order = _models_first(pairs, aligned)
         sentences.extend(_sentences(table, pairs, order, score=score, aligned=aligned, equivalence=equivalence))
-        estimates.append(own)
         verdicts.append(table.iloc[order])
-        if number == 0:
-            ranking = _ranking(own, pairs, score=score, aligned=aligned)
+    ranking = _ranking(estimates[0], every[0], score=scores[0], aligned=aligned)
     return Comparison(
         estimates=pd.concat(estimates, ignore_index=True),
         verdicts=pd.concat(verdicts, ignore_index=True),
         sentences=tuple(sentences),
         ranking=ranking,
-        best=best_sentence(ranking, score=scores[0]),
+        best=best_sentence(ranking, score=scores[0], trivial=aligned.trivial),
         scores=scores,
         aligned=aligned,
         equivalence=equivalence,
     )
 
 
-def _checked(metrics: Sequence[Metric], *, n_resamples: int, equivalence: float) -> tuple[Score, ...]:
+def _checked_arguments(
+    metrics: Sequence[Metric], *, n_resamples: int, equivalence: float, seed: int
+) -> tuple[Score, ...]:
     if isinstance(metrics, str) or not metrics:
         raise UserError(f"metrics={metrics!r}: is no list of metrics; give at least one, such as ['accuracy']")
-    if n_resamples < 1:
-        raise UserError(f"n_resamples={n_resamples}: is no number of resamples; give at least 1, 10000 is usual")
-    if not 0 <= equivalence < np.inf:
-        raise UserError(f"equivalence={equivalence}: is no size of a difference; give 0 or more, 0.01 is one point")
+    if not isinstance(n_resamples, Integral) or n_resamples < 1:
+        raise UserError(f"n_resamples={n_resamples!r}: is no number of resamples; give at least 1, 10000 is usual")
+    if not isinstance(equivalence, Real) or not 0 <= equivalence < np.inf:
+        raise UserError(f"equivalence={equivalence!r}: is no size of a difference; give 0 or more, 0.01 is one point")
+    if not isinstance(seed, Integral) or seed < 0:
+        raise UserError(f"seed={seed!r}: is no seed; give a whole number, 0 or more")
     try:
         scores = tuple(find_score(each) for each in metrics)
     except ValueError as error:
@@ -187,21 +192,33 @@ def _checked(metrics: Sequence[Metric], *, n_resamples: int, equivalence: float)
     return scores
 
 
+def _measured(score: Score, answers: Answers) -> Scored:
+    try:
+        return score.measure(answers)
+    except ValueError as error:
+        raise UserError(f"metrics: {error}; give a function of labels and probabilities") from error
+
+
 def _estimates(
     score: Score, aligned: Aligned, answers: Sequence[Sequence[Answers]], scored: Sequence[Sequence[Scored]]
 ) -> pd.DataFrame:
+    grouped = [[each.by_photograph() for each in several] for several in answers]
+    by_group = [[_measured(score, each) for each in several] for several in grouped]
+    strata = strata_of(answers[0][0])
+    units = [
+        (unit, given, found, training_differences(found, strata=strata))
+        for unit, given, found in (("image", answers, scored), ("group", grouped, by_group))
+    ]
     rows = []
-    for candidate, several, by_image in zip(aligned.candidates, answers, scored, strict=True):
-        grouped = [each.by_photograph() for each in several]
-        by_group = [score.measure(each) for each in grouped]
-        for unit, found, first in (("image", by_image, several[0]), ("group", by_group, grouped[0])):
-            ends = score_interval(score, found, answers=first)
+    for number, candidate in enumerate(aligned.candidates):
+        for unit, given, found, training in units:
+            ends = score_interval(score, found[number], answers=given[number][0], training=training)
             rows.append(
                 {
                     "run": candidate.name,
                     "metric": score.name,
                     "unit": unit,
-                    "value": float(np.mean([each.value for each in found])),
+                    "value": float(np.mean([each.value for each in found[number]])),
                     "low": ends.low,
                     "high": ends.high,
                 }
@@ -226,7 +243,12 @@ def _sentences(
         first_wins = (row["difference"] > 0) == score.greater_is_better
         winner = aligned.candidates[(pairs.first if first_wins else pairs.second)[number]]
         more = photographs_to_settle(
-            row, n_groups=n_groups, n_pairs=len(table), error=errors[number], equivalence=equivalence
+            row,
+            n_groups=n_groups,
+            n_pairs=len(table),
+            error=errors[number],
+            of_photographs=pairs.of_photographs[number],
+            equivalence=equivalence,
         )
         said.append(
             verdict_sentence(row, score=score, n_groups=n_groups, n_pairs=len(table), more=more, leak=winner.leak)
@@ -235,18 +257,11 @@ def _sentences(
 
 
 def _ranking(estimates: pd.DataFrame, pairs: Pairs, *, score: Score, aligned: Aligned) -> pd.DataFrame:
-    counted = [number for number, candidate in enumerate(aligned.candidates) if not candidate.leak]
-    chances = np.full(len(aligned.candidates), np.nan)
-    if counted:
-        chances[counted] = chance_to_be_best(
-            pairs.among(counted), n_candidates=len(counted), greater_is_better=score.greater_is_better
-        )
-    by_image = estimates[estimates["unit"] == "image"].reset_index(drop=True)
-    table = by_image[["run", "value", "low", "high"]].assign(
-        p_best=chances,
-        can_be_best=chances >= SIGNIFICANCE,
-        leak=[candidate.leak for candidate in aligned.candidates],
-    )
+    table = estimates.loc[estimates["unit"] == "image", ["run", "value", "low", "high"]].reset_index(drop=True)
+    leaks = [candidate.leak for candidate in aligned.candidates]
+    counted = np.isfinite(table["value"].to_numpy()) & ~np.array([bool(leak) for leak in leaks])
+    chances = chance_to_be_best(pairs, counted=list(counted), greater_is_better=score.greater_is_better)
+    table = table.assign(p_best=chances, can_be_best=chances >= SIGNIFICANCE, leak=leaks)
     return table.sort_values("value", ascending=not score.greater_is_better, ignore_index=True, kind="stable")
 
 

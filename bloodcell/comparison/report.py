@@ -13,7 +13,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.comparison import charts
-from bloodcell.comparison.candidates import Candidate
 from bloodcell.comparison.charts import rows
 from bloodcell.comparison.comparing import Comparison, cheapest
 from bloodcell.comparison.sentences import amount, in_points, spoken
@@ -158,8 +157,8 @@ def _is_undefined(value: Any) -> bool:
 
 def _first_verdict(comparison: Comparison) -> str:
     """Return the sentence on the two that look the best; of one model alone that on the baseline."""
-    ranked = [run for run in comparison.ranking["run"] if not _candidate(comparison, run).trivial]
-    names = set(ranked[:2] if len(ranked) > 1 else comparison.ranking["run"].iloc[:2])
+    ranked = _models(comparison)
+    names = set(ranked[:2] if len(ranked) > 1 else (*ranked, comparison.aligned.baseline))
     for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True):
         if {row.a, row.b} == names:
             return sentence
@@ -173,10 +172,10 @@ def _advice(report: Report) -> str:
     if known:
         cost, run = next(iter(known.items()))
         size = f"{_costs(report, cost)[run]:,.0f} {COSTS[cost]}"
-        return f"The cheapest of those that are not worse than the best is {run} ({size})."
+        return f"The cheapest that is not shown to be worse than the best is {run} ({size})."
     several = len(comparison.not_worse())
     if several > 1:
-        return f"{several} runs are not worse than the best: choose among them by what they cost."
+        return f"{several} are not shown to be worse than the best: choose among them by what they cost."
     return "Nothing else comes into question."
 
 
@@ -225,9 +224,9 @@ def _board(report: Report) -> list[dict[str, Any]]:
     score = comparison.scores[0]
     own = comparison.estimates[comparison.estimates["metric"] == score.name]
     by = {unit: own[own["unit"] == unit].set_index("run") for unit in ("image", "group")}
-    trivial = [candidate.name for candidate in comparison.aligned.candidates if candidate.trivial]
-    baseline = float(by["image"]["value"][trivial[0]]) if trivial else None
-    models = by["image"].drop(index=trivial)
+    trivial = comparison.aligned.trivial
+    baseline = float(by["image"]["value"][comparison.aligned.baseline])
+    models = by["image"].drop(index=list(trivial))
     scale = _scale(models if len(models) else by["image"])
     lines = []
     for rank, each in enumerate(rows(comparison.ranking), 1):
@@ -330,7 +329,7 @@ def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any
     """Return a chart of the first score against a cost; None where less than two runs are known to have it."""
     comparison = report.comparison
     score = comparison.scores[0]
-    table = comparison.ranking[["run", "value", "low", "high"]].dropna()
+    table = comparison.ranking[["run", "value", "low", "high"]].replace([np.inf, -np.inf], np.nan).dropna()
     table = table.assign(cost=table["run"].map(_costs(report, cost)), number=table["run"].map(numbers)).dropna()
     if len(table) < 2:
         return None
@@ -396,7 +395,7 @@ def _photographs(comparison: Comparison, answers: Answers) -> pd.DataFrame:
 def _disagreement(report: Report, answers: Mapping[str, Answers]) -> dict[str, Any] | None:
     """Return the photographs that one of the two runs that look the best tells right, and the other wrong."""
     comparison = report.comparison
-    ranked = [run for run in comparison.ranking["run"] if not _candidate(comparison, run).trivial]
+    ranked = _models(comparison)
     if len(ranked) < 2:
         return None
     a, b = ranked[:2]
@@ -450,5 +449,7 @@ def _differences(report: Report, order: Sequence[str]) -> list[tuple[str, list[s
     return differing
 
 
-def _candidate(comparison: Comparison, run: str) -> Candidate:
-    return next(each for each in comparison.aligned.candidates if each.name == run)
+def _models(comparison: Comparison) -> list[str]:
+    """Return the models, the best first, but those that leak last."""
+    ranking = comparison.ranking[~comparison.ranking["run"].isin(comparison.aligned.trivial)]
+    return [*ranking.loc[ranking["leak"] == "", "run"], *ranking.loc[ranking["leak"] != "", "run"]]

@@ -1,6 +1,7 @@
 """What a comparison says, in sentences that a person can quote."""
 
 import math
+from collections.abc import Collection
 
 import numpy as np
 import pandas as pd
@@ -18,6 +19,8 @@ MANY = 1000
 
 def amount(value: float, score: Score, *, signed: bool = False) -> str:
     """Return a score, or a difference of two: shares in points of a hundred, others as they are."""
+    if math.isinf(value):
+        return "+∞" if value > 0 else "-∞"
     digits, times = (1, 100) if in_points(score) else (3, 1)
     rounded = round(times * value, digits) + 0.0  # and no minus before a zero
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
@@ -72,7 +75,7 @@ def verdict_sentence(
 
 
 def photographs_to_settle(
-    row: pd.Series, *, n_groups: int, n_pairs: int, error: float, equivalence: float
+    row: pd.Series, *, n_groups: int, n_pairs: int, error: float, of_photographs: float, equivalence: float
 ) -> int | None:
     """Return about how many more photographs would settle a difference of the size that was found.
 
@@ -90,6 +93,8 @@ def photographs_to_settle(
         For how many pairs p-values were corrected.
     error
         The standard error of the difference.
+    of_photographs
+        The part of its square that more photographs make smaller, in 0..1.
     equivalence
         How small a difference does not count.
 
@@ -102,18 +107,22 @@ def photographs_to_settle(
     if row["verdict"] != UNKNOWN or not np.isfinite(size) or not 0 < error < math.inf:
         return None
     corrected = row["p_adjusted"] / row["p_value"] if 0 < row["p_adjusted"] < 1 else n_pairs
-    needed = stats.norm.ppf(1 - SIGNIFICANCE / max(corrected, 1.0) / 2) + stats.norm.ppf(POWER)
-    to_find = (needed * error / size) ** 2 if size > 0 else math.inf
-    to_equal = (needed * error / (equivalence - size)) ** 2 if size < equivalence else math.inf
-    times = min(to_find, to_equal)
-    if not 1 < times < MANY:
+    least = stats.norm.ppf(1 - SIGNIFICANCE / max(corrected, 1.0) / 2)
+    # To be equal both of two tests have to say so, which is harder the nearer the difference is to the middle.
+    ways = ((size, stats.norm.ppf(POWER)), (equivalence - size, stats.norm.ppf((1 + POWER) / 2)))
+    times = []
+    for margin, more in ways:
+        left = (margin / (least + more)) ** 2 - error**2 * (1 - of_photographs) if margin > 0 else 0.0
+        if left > 0:
+            times.append(error**2 * of_photographs / left)
+    if not times or not 1 < min(times) < MANY:
         return None
-    more = (times - 1) * n_groups
-    digits = 10 ** max(0, math.floor(math.log10(max(more, 1))) - 1)
-    return int(math.ceil(more / digits) * digits)
+    more_groups = (min(times) - 1) * n_groups
+    digits = 10 ** max(0, math.floor(math.log10(max(more_groups, 1))) - 1)
+    return int(math.ceil(more_groups / digits) * digits)
 
 
-def best_sentence(ranking: pd.DataFrame, *, score: Score) -> str:
+def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[str]) -> str:
     """Return which candidates can be the best, and how sure that is.
 
     Parameters
@@ -122,25 +131,30 @@ def best_sentence(ranking: pd.DataFrame, *, score: Score) -> str:
         See `Comparison.ranking`.
     score
         What it is by.
+    trivial
+        The names of those that say the same of every image.
     """
-    can, counted = ranking["can_be_best"], ranking["leak"] == ""
-    n = int(counted.sum())
-    if not n:
-        return "None of them can be called the best, as all leak."
-    names = ranking.loc[can, "run"].tolist()
+    models = ranking[~ranking["run"].isin(trivial)]
+    if models.empty:
+        return "There is no model but a baseline."
+    counted = ranking[ranking["p_best"].notna()]
+    if not set(models["run"]) & set(counted["run"]):
+        why = "all leak" if (models["leak"] != "").all() else f"{spoken(score)} is not defined"
+        return f"No model can be called the best, as {why}."
+    names = counted.loc[counted["can_be_best"], "run"].tolist()
     sure = f"wrong in at most {100 * SIGNIFICANCE:.0f} of 100 such comparisons"
+    if not set(names) - set(trivial):
+        return f"No model is better than the baseline, {names[0]}, by {spoken(score)} ({sure})."
     if len(names) == 1:
         return f"The best by {spoken(score)} is {names[0]} ({sure})."
-    if len(names) == n:
-        return f"Any of the {n} can be the best by {spoken(score)}: the photographs do not tell."
-    return f"The best by {spoken(score)} is one of {len(names)} of {n}: {', '.join(names)} ({sure})."
+    if len(names) == len(counted):
+        return f"Any of the {len(names)} can be the best by {spoken(score)}: the photographs do not tell."
+    return f"The best by {spoken(score)} is one of {len(names)} of {len(counted)}: {', '.join(names)} ({sure})."
 
 
 def spoken(score: Score) -> str:
     """Return a score's name as it is said."""
-    return {"auroc": "AUROC", "macro_f1": "macro F1", "brier": "Brier score"}.get(
-        score.name, score.name.replace("_", " ")
-    )
+    return SPOKEN.get(score.name, score.name.replace("_", " "))
 
 
 def _unit(score: Score) -> str:

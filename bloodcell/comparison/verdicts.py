@@ -13,14 +13,13 @@ Scandinavian Journal of Statistics 6, 1979), within each metric.
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import combinations
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.comparison.candidates import Candidate
-from bloodcell.evaluation.intervals import strata_of, training_variance
+from bloodcell.evaluation.intervals import strata_of, training_differences
 from bloodcell.evaluation.jackknife import Spread, interval, joined, p_value, spread_of, without_skewness
 from bloodcell.evaluation.scores import Answers, Score, Scored
 
@@ -30,6 +29,10 @@ SIGNIFICANCE = 0.05
 BETTER, WORSE, EQUAL, UNKNOWN = "better", "worse", "practically equal", "cannot tell"
 TIE = 1e-4
 """By how much two standardised differences may differ and be the same, being computed in single precision."""
+SWAPS_A_PAIR = 40
+"""How many swaps there are at least for each pair, so that a difference can be found in spite of their number."""
+LEAST_VARIANCE = 1e-4
+"""Of a standardised difference, where all photographs differ alike."""
 SAME = 1e-5
 """By how much probabilities may differ that are the same but for how they were computed."""
 CHUNK_BYTES = 2**27
@@ -52,10 +55,10 @@ class Pairs:
         Shape (p,), of no difference, in 0..1.
     spread
         Of the differences.
-    observed
-        Shape (p,), the standardised differences, above 0 where the first's score is higher.
-    swapped
-        Shape (b, p), the same with answers swapped, a row for each of b swaps; empty if it was not asked for.
+    of_photographs
+        Shape (p,), the part of the variance that more photographs make smaller, in 0..1; the rest is of training.
+    swaps
+        The standardised differences, observed and with answers swapped.
     """
 
     first: NDArray[np.int64]
@@ -65,90 +68,116 @@ class Pairs:
     high: Floats
     p_value: Floats
     spread: Spread
-    observed: Floats
-    swapped: NDArray[np.float32]
+    of_photographs: Floats
+    swaps: "Swaps"
 
-    def among(self, candidates: Sequence[int]) -> "Pairs":
-        """Return the pairs of some candidates, which are numbered anew, in the order that is given."""
-        chosen = np.isin(self.first, candidates) & np.isin(self.second, candidates)
-        number = np.zeros(max(candidates, default=0) + 1, dtype=np.int64)
-        number[list(candidates)] = np.arange(len(candidates))
-        return replace(
-            self,
-            first=number[self.first[chosen]],
-            second=number[self.second[chosen]],
-            observed=self.observed[chosen],
-            swapped=self.swapped[:, chosen],
-            **{name: getattr(self, name)[chosen] for name in ("difference", "low", "high", "p_value")},
-            spread=Spread(**{name: values[chosen] for name, values in vars(self.spread).items()}),
-        )
+
+@dataclass(frozen=True, kw_only=True)
+class Swaps:
+    """What differences come to when the answers of two models are swapped, photograph by photograph.
+
+    Attributes
+    ----------
+    observed
+        Shape (p,), float32, the differences in standard errors, corrected for skewness, as they are.
+    swapped
+        Shape (b, p), float32, with answers swapped, a row for each of b swaps; empty unless it was asked for.
+    p_value
+        Shape (p,), how often swapped differences are as large as the observed one, or larger.
+    """
+
+    observed: NDArray[np.float32]
+    swapped: NDArray[np.float32]
+    p_value: Floats
 
 
 def measure_pairs(
-    scored: Sequence[Sequence[Scored]],
+    scored: Sequence[Sequence[Sequence[Scored]]],
     *,
     answers: Sequence[Answers],
     n_resamples: int,
     seed: int,
-    keep_swapped: bool = False,
-) -> Pairs:
-    """Compare all pairs of candidates by one score.
+) -> list[Pairs]:
+    """Compare all pairs of candidates by each score.
 
     Parameters
     ----------
     scored
-        Of each candidate, what was measured for each of its trainings.
+        Of each score and each candidate, what was measured for each of its trainings.
     answers
         Of each candidate, those of any training.
     n_resamples
-        How many swaps; where there are no more than that, all of them.
+        How many swaps at least; with many pairs as many more as their number asks for, and where there are no more
+        than that, all of them.
     seed
         Of the swaps.
-    keep_swapped
-        Whether to keep the differences with answers swapped.
     """
-    pairs = np.array(list(combinations(range(len(scored)), 2)), dtype=np.int64).reshape(-1, 2)
+    pairs = np.array(list(combinations(range(len(answers)), 2)), dtype=np.int64).reshape(-1, 2)
+    first, second = pairs.T
+    shares = [
+        np.nan_to_num(np.stack([np.mean([each.share for each in several], axis=0) for several in by_candidate]))
+        for by_candidate in scored
+    ]
+    swaps = swap(
+        [share[first] - share[second] for share in shares],
+        n_swaps=max(n_resamples, SWAPS_A_PAIR * len(pairs)),
+        seed=seed,
+    )
+    return [
+        _measured(by_candidate, pairs, own, answers=answers) for by_candidate, own in zip(scored, swaps, strict=True)
+    ]
+
+
+def _measured(
+    scored: Sequence[Sequence[Scored]], pairs: NDArray[np.int64], swaps: Swaps, *, answers: Sequence[Answers]
+) -> Pairs:
     first, second = pairs.T
     values = np.array([np.mean([each.value for each in several]) for several in scored])
     influence = np.stack([np.mean([each.influence for each in several], axis=0) for several in scored])
-    share = np.stack([np.mean([each.share for each in several], axis=0) for several in scored])
     difference = values[first] - values[second]
-    apart = influence[first] - influence[second]
-    strata = joined(strata_of(answers[0]), influence=influence.sum(axis=0))
-    spread = spread_of(apart, strata, symmetric=True) if apart.shape[1] > 1 else _unknown(len(pairs))
-    of_photographs = spread.variance
-    trained = [training_variance(several, strata=strata) for several in scored]
-    if any(len(several) > 1 for several in scored):
-        for side in (first, second):
-            spread = spread.plus(
-                variance=np.array([trained[index]["variance"] for index in side]),
-                degrees=np.array([trained[index]["degrees"] for index in side]),
-            )
+    spread, of_photographs = _spread(scored, influence, pairs, strata=strata_of(answers[0]))
     low, high = interval(difference, spread)
     low, high = np.minimum(low, difference), np.maximum(high, difference)
-    low, high = _where_nothing_varies(low, high, pairs=pairs, spread=spread, answers=answers)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        known = np.sqrt(np.where(spread.variance > 0, of_photographs / spread.variance, 1.0))
-    share = np.nan_to_num(share)
-    p, observed, swapped = _swap(
-        share[first] - share[second], known, n_resamples=n_resamples, seed=seed, keep=keep_swapped
-    )
-    # Swapping photographs knows nothing of how trainings differ, and less of it the fewer there are.
-    p = np.where(known < 1, np.maximum(p, p_value(difference, spread)), p)
+    p = swaps.p_value
+    # Swapping photographs knows nothing of how trainings differ.
+    p = np.where(of_photographs < 1, np.maximum(p, p_value(difference, spread)), p)
     return Pairs(
         first=first,
         second=second,
         difference=difference,
         low=low,
         high=high,
-        p_value=np.where(np.isfinite(difference), p, 1.0),
+        p_value=np.where(np.isfinite(difference) & np.isfinite(spread.variance), p, 1.0),
         spread=spread,
-        observed=observed,
-        swapped=swapped,
+        of_photographs=of_photographs,
+        swaps=swaps,
     )
 
 
-def verdict_table(pairs: Pairs, *, score: Score, candidates: Sequence[Candidate], equivalence: float) -> pd.DataFrame:
+def _spread(
+    scored: Sequence[Sequence[Scored]], influence: Floats, pairs: NDArray[np.int64], *, strata: NDArray[np.int64]
+) -> tuple[Spread, Floats]:
+    """Return the spread of differences, and what part of their variance photographs have."""
+    first, second = pairs.T
+    apart = influence[first] - influence[second]
+    known = np.isfinite(apart).all(axis=1) & (apart.shape[1] > 1)
+    strata = joined(strata, influence=np.nan_to_num(influence).sum(axis=0))
+    spread = spread_of(np.nan_to_num(apart), strata, symmetric=True)
+    spread = replace(spread, variance=np.where(known, spread.variance, np.inf))
+    training = training_differences(scored, strata=strata)
+    counts = np.array([len(several) for several in scored])
+    own = np.where(counts > 1, training.variance / counts, 0.0)
+    added = own[first] + own[second]
+    if not added.any():
+        return spread, np.ones(len(pairs))
+    with np.errstate(invalid="ignore"):
+        part = np.where(np.isfinite(spread.variance) & (added > 0), spread.variance / (spread.variance + added), 1.0)
+    return spread.plus(variance=added, degrees=np.full(len(pairs), float(training.degrees))), part
+
+
+def verdict_table(
+    pairs: Pairs, *, score: Score, candidates: Sequence[Candidate], n_groups: int, equivalence: float
+) -> pd.DataFrame:
     """Say of each pair what can be said.
 
     ``practically equal``: the interval is within the region of practical equivalence (two one-sided tests at 2.5 %
@@ -165,7 +194,8 @@ def verdict_table(pairs: Pairs, *, score: Score, candidates: Sequence[Candidate]
     adjusted = holm(pairs.p_value)
     nearest = np.stack([p_value(pairs.difference + side * equivalence, pairs.spread) for side in (-1, 1)]).max(axis=0)
     most = score.highest - score.lowest
-    low, high = np.maximum(pairs.low, -most), np.minimum(pairs.high, most)
+    unseen = _unseen(pairs, candidates, score=score, n_groups=n_groups)
+    low, high = np.maximum(pairs.low - unseen, -most), np.minimum(pairs.high + unseen, most)
     within = (low >= -equivalence) & (high <= equivalence)
     equal = within & (holm(np.where(within, nearest, 1.0)) < SIGNIFICANCE)
     differs = (adjusted < SIGNIFICANCE) & ((low > 0) | (high < 0)) & ~equal
@@ -199,100 +229,135 @@ def holm(p: Floats) -> Floats:
     return adjusted
 
 
-def chance_to_be_best(pairs: Pairs, *, n_candidates: int, greater_is_better: bool) -> Floats:
+def chance_to_be_best(pairs: Pairs, *, counted: Sequence[bool], greater_is_better: bool) -> Floats:
     """Return, for each candidate, how surprising it would be to find others so much better if it were the best.
 
     If a candidate is the best in truth, no other is better, and the largest difference to any of them is due to chance.
     Its p-value is how often swaps make the largest as large. All that have 0.05 or more are then, with 95 %
     confidence, a set with the best in it, whatever their number (Hsu, "Constrained simultaneous confidence intervals
-    for multiple comparisons with the best", Annals of Statistics 12, 1984).
+    for multiple comparisons with the best", Annals of Statistics 12, 1984). Where trainings differ, of which swaps know
+    nothing, it is at least the smallest one-sided p-value times the number of the others (Bonferroni).
+
+    Parameters
+    ----------
+    pairs
+        Of all candidates, with their swaps.
+    counted
+        Shape (c,), whether each candidate can be the best, and others be beaten by it.
+    greater_is_better
+        Of the score.
 
     Returns
     -------
     numpy.ndarray
-        Shape (c,), in 0..1.
+        Shape (c,), in 0..1; NaN of those that do not count.
     """
     sign = 1.0 if greater_is_better else -1.0
-    chances = np.ones(n_candidates)
-    for candidate in range(n_candidates):
+    counts = np.asarray(counted, dtype=bool)
+    both = counts[pairs.first] & counts[pairs.second]
+    chances = np.full(counts.size, np.nan)
+    for candidate in np.flatnonzero(counts):
         ahead = np.where(pairs.second == candidate, sign, np.where(pairs.first == candidate, -sign, 0.0))
-        own = np.flatnonzero(ahead)
+        own = np.flatnonzero(both & (ahead != 0))
+        chances[candidate] = 1.0
         if own.size:
-            observed = (pairs.observed[own] * ahead[own]).max()
-            swapped = (pairs.swapped[:, own] * ahead[own].astype(np.float32)).max(axis=1)
-            chances[candidate] = _share_as_large(int((swapped >= observed - TIE).sum()), len(swapped), exact=False)
+            direction = ahead[own].astype(np.float32)
+            largest = (pairs.swaps.observed[own] * direction).max()
+            swapped = (pairs.swaps.swapped[:, own] * direction).max(axis=1)
+            chance = ((swapped >= largest - TIE).sum() + 1) / (len(swapped) + 1)
+            if (pairs.of_photographs[own] < 1).any():
+                beaten = pairs.difference[own] * ahead[own] > 0
+                one_sided = np.where(beaten, pairs.p_value[own] / 2, 1.0)
+                chance = max(chance, min(one_sided.min() * own.size, 1.0))
+            chances[candidate] = chance
     return chances
 
 
-def _swap(
-    apart: Floats, known: Floats, *, n_resamples: int, seed: int, keep: bool
-) -> tuple[Floats, Floats, NDArray[np.float32]]:
-    """Swap answers and return the p-values, the standardised differences, and those with answers swapped."""
-    n_groups = apart.shape[1]
-    length = np.sqrt((apart**2).sum(axis=1, keepdims=True))
-    even = np.divide(apart, length, out=np.zeros_like(apart), where=length > 0)
-    observed = _standardised(even.sum(axis=1), (even**3).sum(axis=1), n_groups) * known
-    both = np.concatenate([even, even**3]).astype(np.float32).T
-    exact = 2**n_groups <= n_resamples if n_groups < 31 else False
-    n_swaps = 2**n_groups if exact else n_resamples
-    rng = np.random.default_rng(seed)
-    rows = max(1, min(n_swaps, CHUNK_BYTES // (4 * max(n_groups, both.shape[1], 1))))
-    counts = np.zeros(len(apart), dtype=np.int64)
-    kept = []
-    for start in range(0, n_swaps, rows):
-        n = min(rows, n_swaps - start)
-        bits = (
-            (np.arange(start, start + n)[:, None] >> np.arange(n_groups)) & 1
-            if exact
-            else rng.integers(0, 2, size=(n, n_groups), dtype=np.int8)
-        )
-        sums = (1 - 2 * bits.astype(np.float32)) @ both
-        swapped = _standardised(sums[:, : len(apart)], sums[:, len(apart) :], n_groups)
-        counts += (np.abs(swapped) >= np.abs(observed) - TIE).sum(axis=0)
-        if keep:
-            kept.append(swapped)
-    empty = np.empty((0, len(apart)), dtype=np.float32)
-    return _share_as_large(counts, n_swaps, exact=exact), observed, np.concatenate(kept) if keep else empty
-
-
-def _standardised(sums: NDArray[Any], cubes: NDArray[Any], n_groups: int) -> Any:
-    """Return sums of parts, whose squares sum to 1, in their standard errors, corrected for skewness.
+def swap(apart: Sequence[Floats], *, n_swaps: int, seed: int) -> list[Swaps]:
+    """Swap the answers of pairs, each time of every photograph or not by chance.
 
     Parameters
     ----------
-    sums, cubes
-        Of the parts and of their third powers.
-    n_groups
-        How many parts there are.
+    apart
+        Of each score, shape (p, g), what each of g photographs adds to the difference of each of p pairs.
+    n_swaps
+        How many times; where there are no more ways than that, each way.
+    seed
+        Of chance.
+
+    Returns
+    -------
+    list of Swaps
+        Of each score; the first's have all swapped differences.
     """
+    n_pairs, n_groups = apart[0].shape
+    exact = n_groups < 31 and 2**n_groups <= n_swaps
+    total = 2**n_groups if exact else n_swaps
+    parts = np.concatenate([_of_length_one(each) for each in apart])
+    both = np.concatenate([parts, parts**3]).astype(np.float32).T
+    observed = _standardised(np.ones((1, n_groups), dtype=np.float32) @ both, n_groups)[0]
+    rng = np.random.default_rng(seed)
+    rows = max(1, min(total, CHUNK_BYTES // (4 * max(n_groups, both.shape[1], 1))))
+    counts = np.zeros(len(parts), dtype=np.int64)
+    kept = []
+    for start in range(0, total, rows):
+        n = min(rows, total - start)
+        if exact:
+            swapped_too = (np.arange(start, start + n)[:, None] >> np.arange(n_groups)) & 1
+        else:
+            swapped_too = rng.integers(0, 2, size=(n, n_groups), dtype=np.int8)
+        standardised = _standardised((1 - 2 * swapped_too.astype(np.float32)) @ both, n_groups)
+        counts += (np.abs(standardised) >= np.abs(observed) - TIE * (1 + np.abs(observed))).sum(axis=0)
+        kept.append(standardised[:, :n_pairs])
+    # Of all ways, one is as it is and one its mirror image; of swaps at random, what was found is one more (Phipson and
+    # Smyth, "Permutation p-values should never be zero", Statistical Applications in Genetics and Molecular Biology 9,
+    # 2010).
+    p = np.maximum(counts, 2) / total if exact else (counts + 1) / (total + 1)
+    empty = np.empty((0, n_pairs), dtype=np.float32)
+    return [
+        Swaps(
+            observed=observed[start : start + n_pairs],
+            swapped=empty if start else np.concatenate(kept),
+            p_value=np.minimum(p[start : start + n_pairs], 1.0),
+        )
+        for start in range(0, len(parts), n_pairs)
+    ]
+
+
+def _of_length_one(apart: Floats) -> Floats:
+    length = np.sqrt((apart**2).sum(axis=1, keepdims=True))
+    return np.asarray(np.divide(apart, length, out=np.zeros_like(apart), where=length > 0))
+
+
+def _standardised(both: NDArray[np.float32], n_groups: int) -> NDArray[np.float32]:
+    """Return differences in their standard errors, corrected for skewness.
+
+    Parameters
+    ----------
+    both
+        Shape (..., 2 p), sums over photographs of the p differences' parts, whose squares sum to 1, then of the parts'
+        third powers.
+    n_groups
+        How many photographs there are.
+    """
+    sums, cubes = np.split(both, 2, axis=-1)
     mean = sums / n_groups
-    variance = np.maximum(1 - sums * mean, 1e-6)
+    variance = np.maximum(1 - sums * mean, LEAST_VARIANCE)
     skewness = (cubes - 3 * mean + 2 * n_groups * mean**3) / variance**1.5
-    return without_skewness(sums / np.sqrt(variance), skewness)
+    most = max(n_groups - 2, 0) / max(n_groups - 1, 1) ** 0.5  # that so many numbers can have
+    return np.asarray(without_skewness(sums / np.sqrt(variance), np.clip(skewness, -most, most)), dtype=np.float32)
 
 
-def _share_as_large(count: "NDArray[np.int64] | int", n_swaps: int, *, exact: bool) -> Floats:
-    # Of swaps at random, what was found is one more (Phipson and Smyth, "Permutation p-values should never be zero",
-    # Statistical Applications in Genetics and Molecular Biology 9, 2010).
-    return np.asarray(count / n_swaps if exact else (np.asarray(count) + 1) / (n_swaps + 1))
-
-
-def _unknown(n_pairs: int) -> Spread:
-    """Return the spread of differences on one photograph, of which nothing is known."""
-    return Spread(variance=np.full(n_pairs, np.inf), skewness=np.zeros(n_pairs), degrees=np.full(n_pairs, 2.0))
-
-
-def _where_nothing_varies(
-    low: Floats, high: Floats, *, pairs: NDArray[np.int64], spread: Spread, answers: Sequence[Answers]
-) -> tuple[Floats, Floats]:
-    """Widen the intervals of pairs that differ in nothing that was scored, though not in all that they say.
+def _unseen(pairs: Pairs, candidates: Sequence[Candidate], *, score: Score, n_groups: int) -> Floats:
+    """Return by how much pairs may differ that differ in nothing that was scored, though not in all that they say.
 
     Of n photographs none was told right by one only: as many as 1 - 0.025 to the power of 1 / n may be (Clopper and
-    Pearson, 1934).
+    Pearson, 1934). Of scores that are no shares nothing of the kind is known.
     """
-    bound = 1 - (SIGNIFICANCE / 2) ** (1 / answers[0].n_groups)
-    for number in np.flatnonzero(spread.variance == 0):
-        one, other = (answers[index].probabilities for index in pairs[number])
-        if not np.allclose(one, other, rtol=0, atol=SAME):
-            low[number], high[number] = low[number] - bound, high[number] + bound
-    return low, high
+    bound = np.zeros(len(pairs.first))
+    if score.lowest == 0 and score.highest == 1:
+        for number in np.flatnonzero(pairs.spread.variance < SAME**2):
+            one, other = (candidates[index[number]].probabilities[0] for index in (pairs.first, pairs.second))
+            if not np.allclose(one, other, rtol=0, atol=SAME):
+                bound[number] = 1 - (SIGNIFICANCE / 2) ** (1 / n_groups)
+    return bound

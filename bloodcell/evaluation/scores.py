@@ -5,9 +5,11 @@ once; any other function of labels and probabilities is called once for each gro
 """
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -62,7 +64,7 @@ class Scored:
     value
         The score; NaN where it is not defined.
     influence
-        Shape (g,), by how much it is above what it would be without the group.
+        Shape (g,), by how much it is above what it would be without the group; NaN where that is not defined.
     share
         Shape (g,), the groups' parts of the score, which sum to it: what changes sides when two models' answers for a
         group are swapped. Of a score that is no mean over images, to first order.
@@ -99,14 +101,20 @@ class Score:
     counts: bool = False
 
     def measure(self, answers: Answers) -> Scored:
-        """Measure answers with and without each group."""
+        """Measure answers with and without each group.
+
+        Raises
+        ------
+        ValueError
+            If a function fails on all answers, or returns no number.
+        """
         without_groups = _WITHOUT.get(self.function)
-        value, without = without_groups(answers) if without_groups else _one_by_one(self.function, answers)
-        influence = np.nan_to_num(value - without)
+        value, without = without_groups(answers) if without_groups else _one_by_one(self, answers)
+        influence = value - without
         if self.function in _TERMS:
             share = np.bincount(answers.groups, weights=_TERMS[self.function](answers)).astype(np.float64)
         else:
-            share = _to_first_order(value, influence, answers)
+            share = _to_first_order(value, np.nan_to_num(influence), answers)
         return Scored(value=value, influence=influence, share=share)
 
 
@@ -117,12 +125,12 @@ def accuracy(labels: Integers, probabilities: Floats) -> float:
 
 def balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the mean recall over the classes that occur in the labels."""
-    return float(_mean_recall(_confusion(labels, probabilities)))
+    return float(_mean_recall(_counted(labels, probabilities)))
 
 
 def macro_f1(labels: Integers, probabilities: Floats) -> float:
     """Return the mean F1 over the classes that occur in the labels or the predictions."""
-    return float(_mean_f1(_confusion(labels, probabilities)))
+    return float(_mean_f1(_counted(labels, probabilities)))
 
 
 def log_loss(labels: Integers, probabilities: Floats) -> float:
@@ -177,49 +185,69 @@ def _to_first_order(value: float, influence: Floats, answers: Answers) -> Floats
     return np.asarray(part + weight * (value - part.sum()))
 
 
-def _one_by_one(function: Function, answers: Answers) -> tuple[float, Floats]:
+def _one_by_one(score: "Score", answers: Answers) -> tuple[float, Floats]:
     order = np.argsort(answers.groups, kind="stable")
     labels, probabilities = answers.labels[order], answers.probabilities[order]
+    try:
+        value = float(score.function(labels.copy(), probabilities.copy()))
+    except Exception as error:  # whatever a function of the user's raises
+        raise ValueError(f"{score.name} cannot be measured ({' '.join(str(error).split())})") from error
+    without = np.full(answers.n_groups, np.nan)
     ends = np.cumsum(answers.images)
-    without = np.empty(answers.n_groups)
     for group, (images, end) in enumerate(zip(answers.images, ends, strict=True)):
         kept = np.r_[0 : end - images, end : labels.size]
-        without[group] = function(labels[kept], probabilities[kept]) if kept.size else np.nan
-    return float(function(answers.labels, answers.probabilities)), without
+        with suppress(Exception):  # a class may be missing then, of which a function knows nothing
+            without[group] = float(score.function(labels[kept], probabilities[kept]))
+    return value, without
 
 
-def _confusion(labels: Integers, probabilities: Floats) -> Floats:
+Counts = tuple[Floats, Floats, Floats]
+"""How many images of each class are told right, are of it and are told to be of it; shape (..., k) each."""
+
+
+def _counted(labels: Integers, probabilities: Floats) -> Counts:
     k = probabilities.shape[1]
-    return np.bincount(labels * k + predicted_classes(probabilities), minlength=k * k).reshape(k, k).astype(np.float64)
+    predicted = predicted_classes(probabilities)
+    right, of_class, told = (
+        np.bincount(each, minlength=k).astype(np.float64) for each in (labels[labels == predicted], labels, predicted)
+    )
+    return right, of_class, told
 
 
-def _confusion_without(answers: Answers) -> tuple[Floats, Floats]:
-    """Return the confusion of all, shape (k, k), and without each group, shape (g, k, k)."""
+def _counted_without(answers: Answers) -> tuple[Counts, Counts]:
+    """Return the counts of all images, and without each group."""
     k = answers.probabilities.shape[1]
-    cells = answers.labels * k + predicted_classes(answers.probabilities)
-    each = np.bincount(answers.groups * k * k + cells, minlength=answers.n_groups * k * k)
-    each = each.reshape(answers.n_groups, k, k)
-    total = each.sum(axis=0).astype(np.float64)
-    return total, total - each
+    predicted = predicted_classes(answers.probabilities)
+    is_right = answers.labels == predicted
+    total = _counted(answers.labels, answers.probabilities)
+    cells = (
+        (answers.groups * k + answers.labels)[is_right],
+        answers.groups * k + answers.labels,
+        answers.groups * k + predicted,
+    )
+    right, of_class, told = (
+        every - np.bincount(each, minlength=answers.n_groups * k).reshape(answers.n_groups, k)
+        for every, each in zip(total, cells, strict=True)
+    )
+    return total, (right, of_class, told)
 
 
-def _mean_recall(confusion: Floats) -> Floats:
-    of_class = confusion.sum(axis=-1)
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
+def _mean_recall(counts: Counts) -> Floats:
+    right, of_class, _ = counts
     recall = np.divide(right, of_class, out=np.zeros_like(right), where=of_class > 0)
     return np.asarray(recall.sum(axis=-1) / np.maximum((of_class > 0).sum(axis=-1), 1))
 
 
-def _mean_f1(confusion: Floats) -> Floats:
-    right = np.diagonal(confusion, axis1=-2, axis2=-1)
-    either = confusion.sum(axis=-1) + confusion.sum(axis=-2)
+def _mean_f1(counts: Counts) -> Floats:
+    right, of_class, told = counts
+    either = of_class + told
     f1 = np.divide(2 * right, either, out=np.zeros_like(right), where=either > 0)
     return np.asarray(f1.sum(axis=-1) / np.maximum((either > 0).sum(axis=-1), 1))
 
 
-def _of_confusion(function: Callable[[Floats], Floats]) -> Callable[[Answers], tuple[float, Floats]]:
+def _of_counts(function: Callable[[Counts], Floats]) -> Callable[[Answers], tuple[float, Floats]]:
     def measured(answers: Answers) -> tuple[float, Floats]:
-        total, without = _confusion_without(answers)
+        total, without = _counted_without(answers)
         return float(function(total)), function(without)
 
     return measured
@@ -273,9 +301,13 @@ def _one_area(scores: Floats, is_label: NDArray[np.bool_], groups: Integers, n_g
     pairs = np.bincount(groups, weights=beaten, minlength=n_groups)
     n_label = np.bincount(groups, weights=is_label, minlength=n_groups)
     n_other = np.bincount(groups, weights=~is_label, minlength=n_groups)
-    for group in np.flatnonzero((n_label > 0) & (n_other > 0)):  # pairs within a group were counted twice
-        inside = groups == group
-        pairs[group] -= _beaten(scores[inside], is_label[inside])[is_label[inside]].sum()
+    mixed = ((n_label > 0) & (n_other > 0))[groups]
+    if mixed.any():  # pairs within a group were counted twice
+        inside = pd.DataFrame({"score": scores[mixed], "group": groups[mixed], "label": is_label[mixed]})
+        among_all = inside.groupby("group")["score"].rank()
+        among_own = inside.groupby(["group", "label"])["score"].rank()
+        twice = np.where(inside["label"], among_all - among_own, 0.0)
+        pairs -= np.bincount(groups[mixed], weights=twice, minlength=n_groups)
     total = beaten[is_label].sum()
     possible = (n_label.sum() - n_label) * (n_other.sum() - n_other)
     with np.errstate(divide="ignore", invalid="ignore"):
@@ -294,8 +326,8 @@ def _beaten(scores: Floats, is_label: NDArray[np.bool_]) -> Floats:
 
 _WITHOUT: Mapping[Function, Callable[[Answers], tuple[float, Floats]]] = {
     accuracy: _of_terms(_right),
-    balanced_accuracy: _of_confusion(_mean_recall),
-    macro_f1: _of_confusion(_mean_f1),
+    balanced_accuracy: _of_counts(_mean_recall),
+    macro_f1: _of_counts(_mean_f1),
     log_loss: _of_terms(_log_losses),
     brier: _of_terms(_briers),
     auroc: _auroc,

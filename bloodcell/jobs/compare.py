@@ -42,8 +42,7 @@ from bloodcell.tracking.compared import (
     times_compared,
 )
 from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.kept import find_run
-from bloodcell.tracking.run import JOB_TAG, named_if_lost, parameters_of, tracked_run
+from bloodcell.tracking.run import JOB_TAG, TRIAL_TAG, named_if_lost, parameters_of, tracked_run
 from bloodcell.tracking.store import Store, find_store, open_store
 
 SIZE, QUALITY = (160, 120), 78
@@ -83,7 +82,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         title=f"Comparison of {len(pooled)} {'runs' if len(pooled) != 1 else 'run'}",
         comparison=comparison,
         about={name: _about(several) for name, several in pooled.items()},
-        warnings=_warnings(config, comparison, pooled, store, times=times_compared(digest)),
+        warnings=_warnings(comparison, pooled, times=times_compared(digest)),
         facts=_facts(config, comparison, store, digest),
         picture=_Pictures(pooled),
     )
@@ -117,7 +116,7 @@ def _keep_standings(report: Report, pooled: Mapping[str, Pooled], *, holder: str
     """Keep with every run its intervals, and how it stands against the baseline."""
     comparison = report.comparison
     estimates = comparison.estimates[comparison.estimates["unit"] == "image"]
-    baseline = next(each.name for each in comparison.aligned.candidates if each.trivial)
+    baseline = comparison.aligned.baseline
     verdicts = comparison.verdicts.assign(sentence=comparison.sentences)
     verdicts = verdicts[verdicts["metric"] == comparison.scores[0].name]
     ranking = comparison.ranking.set_index("run")
@@ -164,9 +163,7 @@ def _about(several: Pooled) -> About:
     )
 
 
-def _warnings(
-    config: CompareConfig, comparison: Comparison, pooled: Mapping[str, Pooled], store: Store, *, times: int
-) -> list[str]:
+def _warnings(comparison: Comparison, pooled: Mapping[str, Pooled], *, times: int) -> list[str]:
     """Return what a reader has to know before believing anything."""
     warnings = []
     split = comparison.aligned.split
@@ -175,10 +172,8 @@ def _warnings(
             f"These test images have been compared on {times} {'times' if times > 1 else 'time'} before: whatever was "
             "chosen by that makes the test set a part of training."
         )
-    if config.study is not None and split == "val":
-        study = find_run(config.study, store, setting="study").data.tags.get("study")
-        if study == "search":
-            warnings.append("The search chose its trials by these images: the best of many looks better than it is.")
+    if split == "val" and any(TRIAL_TAG in each.tags for several in pooled.values() for each in several.runs):
+        warnings.append("A search chose its trials by these images: the best of many looks better than it is.")
     stopped = [
         name for name, several in pooled.items() if any(stops_by_validation(each.parameters) for each in several.runs)
     ]
@@ -195,9 +190,10 @@ def _warnings(
             "Photographs were not looked for (data.groups=none): copies, if there are any, count as independent, and "
             "intervals are too narrow."
         )
-    single = [candidate for candidate in comparison.aligned.candidates if len(candidate.probabilities) == 1]
-    if len(single) == len(comparison.aligned.candidates):
-        warnings.append("Each was trained once: how another seed would do is in no interval. Several seeds are pooled.")
+    models = [each for each in comparison.aligned.candidates if not each.trivial]
+    if single := [each.name for each in models if len(each.probabilities) == 1]:
+        which = "Each" if len(single) == len(models) else "; ".join(single)
+        warnings.append(f"{which} was trained once: how another seed would do is not in its interval.")
     return warnings
 
 

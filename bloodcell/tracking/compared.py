@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import mlflow
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Metric, Run, RunTag
+from mlflow.entities import Metric, Run, RunTag, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.time import get_current_time_millis
 
@@ -97,11 +97,13 @@ def read_compared(
 
 
 def times_compared(digest: str) -> int:
-    """Return how many comparisons on the images of a digest the store knows of."""
+    """Return how many comparisons on the images of a digest the store knows of, also where they were deleted."""
     client = MlflowClient()
     tag = COUNT_TAG + digest
     experiments = [each.experiment_id for each in client.search_experiments()]
-    return sum(int(run.data.tags[tag]) for run in _found(client, experiments, f"tags.`{tag}` LIKE '%'"))
+    return sum(
+        int(run.data.tags[tag]) for run in _found(client, experiments, f"tags.`{tag}` LIKE '%'", view=ViewType.ALL)
+    )
 
 
 def count_comparison(run_id: str, digest: str) -> None:
@@ -257,9 +259,11 @@ def _told_apart(runs: list[ComparedRun]) -> list[ComparedRun]:
     ]
 
 
-def _found(client: MlflowClient, experiments: Sequence[str], condition: str) -> Iterator[Run]:
+def _found(
+    client: MlflowClient, experiments: Sequence[str], condition: str, *, view: int = ViewType.ACTIVE_ONLY
+) -> Iterator[Run]:
     token = None
     while token != "":
-        page = client.search_runs(list(experiments), condition, page_token=token)
+        page = client.search_runs(list(experiments), condition, run_view_type=view, page_token=token)
         yield from page
         token = page.token or ""

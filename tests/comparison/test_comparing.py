@@ -171,6 +171,23 @@ def test_the_p_value_of_photographs_with_many_images_is_near_that_of_scipy():
     assert found["p_value"] == pytest.approx(exact.pvalue, abs=0.03)
 
 
+@pytest.mark.parametrize("photographs", [2, 3, 5, 8, 12, 13])
+def test_where_all_differ_alike_the_p_value_is_still_exact(photographs):
+    tables = {"a": table(np.ones(photographs), copies=1), "b": table(np.zeros(photographs), copies=1)}
+    found = row(compare(tables).verdicts, "a", "b")
+    assert found["p_value"] == pytest.approx(2 * 0.5**photographs)
+    assert found["verdict"] == ("better" if found["p_adjusted"] < 0.05 else "cannot tell")
+
+
+def test_so_many_runs_that_a_p_value_can_be_small_enough():
+    rng = np.random.default_rng(12)
+    tables = {f"good {n}": table(drawn(rng, 0.95)) for n in range(16)}
+    tables |= {f"poor {n}": table(drawn(rng, 0.3)) for n in range(16)}
+    verdicts = compare(tables, n_resamples=100).verdicts
+    across = verdicts[verdicts["a"].str.startswith("good") & verdicts["b"].str.startswith("poor")]
+    assert (across["verdict"] == "better").mean() > 0.95
+
+
 def test_p_values_are_corrected_for_the_number_of_pairs():
     p = np.array([0.01, 0.04, 0.03, 0.5])
     np.testing.assert_allclose(holm(p), [0.04, 0.09, 0.09, 0.5])
@@ -209,6 +226,23 @@ def test_what_leaks_is_shown_and_does_not_win(three):
     assert ranked["leak"]["good"]
     assert "good" not in result.not_worse()
     assert {"good"} < set(result.estimates["run"])
+
+
+def test_where_all_leak_none_is_the_best(three):
+    result = compare(three, leaky=list(three))
+    assert result.best == "No model can be called the best, as all leak."
+    assert set(result.not_worse()) <= {MAJORITY}
+
+
+def test_where_no_model_beats_the_baseline_that_is_said():
+    result = compare({"bad": table(np.zeros(PHOTOGRAPHS)), "worse": table(np.zeros(PHOTOGRAPHS), sure=0.9)})
+    assert result.best.startswith(f"No model is better than the baseline, {MAJORITY}, by accuracy (")
+
+
+def test_training_images_that_are_tested_on_are_a_leak(three):
+    mixed = pd.concat([three["good"].assign(split="train"), three["good"].assign(split="test")])
+    result = compare({"good": mixed, "poor": three["poor"].assign(split="test")})
+    assert "are in training and in test" in result.ranking.set_index("run")["leak"]["good"]
 
 
 def test_a_table_that_shows_its_leak_needs_no_telling(three):
@@ -260,6 +294,62 @@ def test_out_of_fold_predictions_are_compared_before_test(three):
     assert compare(holdout).aligned.split == "test"
 
 
+def test_folds_of_one_image_are_no_baseline_and_neither_is_a_model_that_always_says_a_rare_class(three):
+    single = {name: each.assign(split="val", fold=np.arange(len(each))) for name, each in three.items()}
+    assert compare({name: each.drop_duplicates("group") for name, each in single.items()}).runs[-1] == MAJORITY
+    rare = three["good"].assign(p_A=0.1, p_B=0.1, p_C=0.8)
+    assert compare({"good": three["good"], "always C": rare}).runs == ("good", "always C", MAJORITY)
+
+
+def test_repeats_are_parted_by_the_numbers_of_their_folds_also_where_these_are_texts(three):
+    seeds = [three["good"], three["as good"], three["poor"]]
+    numbered = [
+        each.assign(split="val", fold=4 * number + each.groupby("group").ngroup() % 4)
+        for number, each in enumerate(seeds)
+    ]
+    one = compare({"a": pd.concat(numbered)}).estimates
+    texts = compare({"a": pd.concat([each.assign(fold=each["fold"].astype(str)) for each in numbered])}).estimates
+    pd.testing.assert_frame_equal(one, texts)
+    pd.testing.assert_frame_equal(one, compare({"a": seeds}).estimates)
+    again = pd.concat(
+        [each.assign(split="val", fold=(each.groupby("group").ngroup() + n) % 4) for n, each in enumerate(seeds)]
+    )
+    with pytest.raises(UserError, match="fold 0 is in several repeats of the cross-validation"):
+        compare({"a": pd.concat(again)})
+
+
+def test_a_function_that_is_not_defined_without_a_photograph_makes_no_verdict(three):
+    def of_all_classes(labels, probabilities):
+        if len(set(labels)) < 3:
+            raise ValueError("a class is missing")
+        return (probabilities.argmax(axis=1) == labels).mean()
+
+    few = {name: each.head(15) for name, each in three.items()}  # of each class one photograph
+    result = compare(few, metrics=[of_all_classes])
+    assert (result.verdicts["verdict"] == "cannot tell").all()
+    assert np.isinf(result.estimates["low"]).all()
+    with pytest.raises(UserError, match="metrics: of_all_classes cannot be measured"):
+        compare({name: each.head(5) for name, each in three.items()}, metrics=[of_all_classes])
+    with pytest.raises(UserError, match="metrics: bad cannot be measured"):
+        compare(three, metrics=[Score(name="bad", function=lambda labels, _: labels)])
+
+
+def test_where_a_metric_is_not_defined_nothing_is_the_best(three):
+    one_class = {name: each[each["label"] == "A"] for name, each in three.items()}
+    result = compare(one_class, metrics=["auroc"])
+    assert result.best == "No model can be called the best, as AUROC is not defined."
+    assert (result.verdicts["verdict"] == "cannot tell").all()
+
+
+def test_what_was_written_with_few_digits_or_by_pandas_is_put_right(three):
+    rounded = three["good"].assign(p_A=three["good"]["p_A"] * 0.999)
+    numbered = three["good"].assign(label=three["good"]["label"].map({"A": 0.0, "B": 1.0, "C": 2.0}))
+    numbered = numbered.rename(columns={"p_A": "p_0", "p_B": "p_1", "p_C": "p_2"})
+    exact = compare({"good": three["good"]}).estimates["value"]
+    assert compare({"good": rounded}).estimates["value"].tolist() == exact.tolist()
+    assert compare({"good": numbered}).estimates["value"].tolist() == pytest.approx(exact.tolist())
+
+
 def test_any_function_is_a_metric():
     def sureness(labels, probabilities):
         return probabilities.max(axis=1).mean()
@@ -308,6 +398,7 @@ def test_the_same_arguments_give_the_same_to_the_last_digit_and_the_order_of_row
         (lambda t: t.head(0), "b: has no rows"),
         (lambda t: "b.csv", "b: is no table but str"),
         (lambda t: [], "b: has no table of predictions"),
+        (lambda t: None, "b: is no table but NoneType"),
     ],
 )  # fmt: skip
 def test_what_cannot_be_compared_is_refused_in_one_line(three, change, told):
@@ -325,6 +416,9 @@ def test_what_cannot_be_compared_is_refused_in_one_line(three, change, told):
         ({"metrics": ["acuracy"]}, "metrics: there is no metric acuracy"),
         ({"metrics": ["accuracy", "accuracy"]}, "metrics: accuracy is given twice"),
         ({"n_resamples": 0}, "n_resamples=0"),
+        ({"n_resamples": 1e3}, "n_resamples=1000.0"),
+        ({"seed": -1}, "seed=-1"),
+        ({"equivalence": "0.01"}, "equivalence='0.01'"),
         ({"equivalence": -1}, "equivalence=-1"),
         ({"leaky": ["nobody"]}, "leaky=nobody: is none of the runs"),
         ({"split": "val"}, "good: has no predictions of val, but of test"),

@@ -61,7 +61,7 @@ def test_the_summary_is_three_sentences_that_say_which_how_surely_and_what_to_ta
     assert best.startswith("The best by accuracy is one of ")
     assert "60 photographs" in verdict
     cheapest = min(report.comparison.not_worse(), key=lambda run: report.about[run].costs["parameters"])
-    assert advice.startswith(f"The cheapest of those that are not worse than the best is {cheapest} (")
+    assert advice.startswith(f"The cheapest that is not shown to be worse than the best is {cheapest} (")
     assert "run 11" not in best
 
 
@@ -178,3 +178,11 @@ def test_of_one_run_alone_the_report_compares_it_with_the_baseline(tmp_path):
     assert report.summary[1].startswith("alone is better than majority class by ")
     assert report.summary[2] == "Nothing else comes into question."
     assert "alone" in (tmp_path / "report.html").read_text()
+
+
+def test_of_one_photograph_there_is_a_report_too(tmp_path):
+    single = {name: predictions(np.random.default_rng(seed), 1.0).head(10) for seed, name in enumerate("ab")}
+    about = {name: About(costs={"parameters": 1e6 * (number + 1)}) for number, name in enumerate("ab")}
+    one = compare(single, metrics=["log_loss", "accuracy"])
+    write_report(Report(title="One photograph", comparison=one, about=about), tmp_path)
+    assert "we cannot tell" in (tmp_path / "report.md").read_text()
