@@ -15,7 +15,7 @@ from bloodcell.evaluation.jackknife import interval, joined, proportion_interval
 from bloodcell.evaluation.photographs import photographs_of
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
-from bloodcell.evaluation.scores import SCORES, Answers, Score, Scored
+from bloodcell.evaluation.scores import SCORES, Answers, Score, Scored, accuracy
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,12 +111,15 @@ def score_interval(
         return Interval(low=score.lowest, high=score.highest)
     images = answers.images
     spread = spread_of(influence, joined(strata_of(answers), influence=influence))
+    evenly = score.function is accuracy or np.ptp(np.unique(strata_of(answers), return_counts=True)[1]) == 0
     bounded = score.lowest == 0 and score.highest == 1
     certain = spread.variance == 0 and value in (score.lowest, score.highest)
     if training is not None and len(scored) > 1 and training.variance > 0:
         low, high = interval(np.array(value), spread.plus(**training.of_mean(len(scored))))
     elif bounded and (certain or (score.counts and _one_answer_each(answers))):
-        low, high = proportion_interval(np.array(value), spread, n_groups=float(images.sum() ** 2 / (images**2).sum()))
+        low, high = proportion_interval(
+            np.array(value), spread, n_groups=float(images.sum() ** 2 / (images**2).sum()), evenly=evenly
+        )
     else:
         low, high = interval(np.array(value), spread)
     return Interval(low=float(np.clip(low, score.lowest, value)), high=float(np.clip(high, value, score.highest)))

@@ -111,7 +111,7 @@ def interval(value: Floats, spread: Spread, *, confidence: float = CONFIDENCE) -
     return value - error * _skewed(t, spread.skewness), value - error * _skewed(-t, spread.skewness)
 
 
-def proportion_interval(value: Floats, spread: Spread, *, n_groups: float) -> tuple[Floats, Floats]:
+def proportion_interval(value: Floats, spread: Spread, *, n_groups: float, evenly: bool) -> tuple[Floats, Floats]:
     """Return the ends of the score interval around each proportion.
 
     It is Wilson's ("Probable inference, the law of succession, and statistical inference", Journal of the American
@@ -127,8 +127,12 @@ def proportion_interval(value: Floats, spread: Spread, *, n_groups: float) -> tu
         Theirs.
     n_groups
         How many answers there are where all are right or all are wrong, so that nothing varies.
+    evenly
+        Whether all answers count the same: how much the proportion varies then follows from itself, and is as good as
+        known.
     """
-    z2 = float(stats.norm.ppf((1 + CONFIDENCE) / 2)) ** 2
+    level = (1 + CONFIDENCE) / 2
+    z2 = (stats.norm.ppf(level) if evenly else stats.t.ppf(level, spread.degrees)) ** 2
     with np.errstate(divide="ignore", invalid="ignore"):
         answers = np.where(spread.variance > 0, value * (1 - value) / spread.variance, n_groups)
     answers = np.maximum(answers, 1e-9)

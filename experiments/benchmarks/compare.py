@@ -4,7 +4,7 @@
 
 For every number of runs and images that is given, puts runs with predictions of so many images (of 36 to a photograph)
 into an embedded MLflow store, and compares all of them by ``bloodcell compare experiment=…`` with its six metrics and
-10,000 swaps, from the command to its exit, in a process of its own: reading, comparing, the report, keeping it.
+10,000 or more swaps, from the command to its exit, in a process of its own: reading, comparing, the report, keeping it.
 
 Beside it what a user would otherwise write for one metric: scikit-learn's accuracy of the images of photographs drawn
 at random, 10,000 times for every run and pair; 20 of them are timed. One JSON line has all figures.

@@ -62,7 +62,7 @@ def test_skewed_means_are_held_as_often_as_the_interval_says():
 def test_a_proportion_s_interval_is_wilson_s():
     right = np.repeat([1.0, 0.0], [90, 10])
     spread = spread_of(influences(right), np.zeros(100, dtype=np.int64))
-    low, high = proportion_interval(np.array(0.9), spread, n_groups=100)
+    low, high = proportion_interval(np.array(0.9), spread, n_groups=100, evenly=True)
     expected = stats.binomtest(90, 100).proportion_ci(method="wilson")
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=0.01)
 
