@@ -314,7 +314,7 @@ def test_repeats_are_parted_by_the_numbers_of_their_folds_also_where_these_are_t
     again = pd.concat(
         [each.assign(split="val", fold=(each.groupby("group").ngroup() + n) % 4) for n, each in enumerate(seeds)]
     )
-    with pytest.raises(UserError, match="fold . is in several repeats of the cross-validation"):
+    with pytest.raises(UserError, match=r"fold . is in several repeats of the cross-validation"):
         compare({"a": again})
 
 
