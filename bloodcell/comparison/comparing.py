@@ -250,9 +250,8 @@ def _sentences(
             of_photographs=pairs.of_photographs[number],
             equivalence=equivalence,
         )
-        said.append(
-            verdict_sentence(row, score=score, n_groups=n_groups, n_pairs=len(table), more=more, leak=winner.leak)
-        )
+        leak = winner.leak if row["difference"] else ""  # of two that are the same none looks better
+        said.append(verdict_sentence(row, score=score, n_groups=n_groups, n_pairs=len(table), more=more, leak=leak))
     return said
 
 
@@ -266,7 +265,7 @@ def _ranking(estimates: pd.DataFrame, pairs: Pairs, *, score: Score, aligned: Al
 
 
 def cheapest(comparison: Comparison, costs: Mapping[str, float]) -> str | None:
-    """Return the run that costs least of those that are not worse than the best; None where no cost is known.
+    """Return the run that costs least of those in `Comparison.not_worse`; None where no cost is known.
 
     Parameters
     ----------

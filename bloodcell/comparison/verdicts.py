@@ -35,7 +35,7 @@ LEAST_VARIANCE = 1e-4
 """Of a standardised difference, where all photographs differ alike."""
 SAME = 1e-5
 """By how much probabilities may differ that are the same but for how they were computed."""
-CHUNK_BYTES = 2**27
+CHUNK_BYTES = 2**25
 """About how much memory the swaps take at a time."""
 
 
@@ -81,7 +81,7 @@ class Swaps:
     observed
         Shape (p,), float32, the differences in standard errors, corrected for skewness, as they are.
     swapped
-        Shape (b, p), float32, with answers swapped, a row for each of b swaps; empty unless it was asked for.
+        Shape (b, p), float32, with answers swapped, a row for each of b swaps; only of the first score, else empty.
     p_value
         Shape (p,), how often swapped differences are as large as the observed one, or larger.
     """
@@ -302,11 +302,8 @@ def swap(apart: Sequence[Floats], *, n_swaps: int, seed: int) -> list[Swaps]:
     kept = []
     for start in range(0, total, rows):
         n = min(rows, total - start)
-        if exact:
-            swapped_too = (np.arange(start, start + n)[:, None] >> np.arange(n_groups)) & 1
-        else:
-            swapped_too = rng.integers(0, 2, size=(n, n_groups), dtype=np.int8)
-        standardised = _standardised((1 - 2 * swapped_too.astype(np.float32)) @ both, n_groups)
+        is_swapped = _each_way(start, n, n_groups) if exact else _coins(rng, n, n_groups)
+        standardised = _standardised((1 - 2 * is_swapped.astype(np.float32)) @ both, n_groups)
         counts += (np.abs(standardised) >= np.abs(observed) - TIE * (1 + np.abs(observed))).sum(axis=0)
         kept.append(standardised[:, :n_pairs])
     # Of all ways, one is as it is and one its mirror image; of swaps at random, what was found is one more (Phipson and
@@ -322,6 +319,18 @@ def swap(apart: Sequence[Floats], *, n_swaps: int, seed: int) -> list[Swaps]:
         )
         for start in range(0, len(parts), n_pairs)
     ]
+
+
+def _each_way(start: int, n: int, n_groups: int) -> NDArray[np.uint8]:
+    """Return some of all rows of so many zeros and ones, shape (n, n_groups); row 0 swaps nothing."""
+    return (np.arange(start, start + n)[:, None] >> np.arange(n_groups) & 1).astype(np.uint8)
+
+
+def _coins(rng: np.random.Generator, n: int, n_groups: int) -> NDArray[np.uint8]:
+    """Return zeros and ones by chance, shape (n, n_groups), the same for a seed whatever rows are drawn together."""
+    width = 4 * -(-n_groups // 32)  # in bytes: whole words of the generator
+    drawn = np.frombuffer(rng.bytes(n * width), dtype=np.uint8).reshape(n, width)
+    return np.asarray(np.unpackbits(drawn, axis=1, count=n_groups), dtype=np.uint8)
 
 
 def _of_length_one(apart: Floats) -> Floats:

@@ -18,7 +18,7 @@ from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
-import pandas as pd
+import numpy as np
 from PIL import Image
 from rich.console import Console
 from rich.markup import escape
@@ -128,7 +128,7 @@ def _keep_standings(report: Report, pooled: Mapping[str, Pooled], *, holder: str
             for row in own.to_dict("records")
             for end, column in (("", "value"), ("_low", "low"), ("_high", "high"))
         }
-        pair = verdicts[((verdicts["a"] == name) & (verdicts["b"] == baseline))]
+        pair = verdicts[(verdicts["a"] == name) & (verdicts["b"] == baseline)]
         sentence = "It is the baseline."
         if len(pair):
             row = pair.iloc[0]
@@ -143,7 +143,7 @@ def _keep_standings(report: Report, pooled: Mapping[str, Pooled], *, holder: str
         }
         for each in several.runs:
             if each.run_id:
-                finite = {key: float(value) for key, value in metrics.items() if pd.notna(value)}
+                finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
                 keep_standing(each.run_id, metrics=finite, tags=tags, sentence=sentence, report=holder)
 
 

@@ -376,6 +376,8 @@ def test_the_same_arguments_give_the_same_to_the_last_digit_and_the_order_of_row
     shuffled = {name: each.sample(frac=1, random_state=0)[each.columns[::-1]] for name, each in three.items()}
     shuffled["good"] = shuffled["good"].assign(group="other " + shuffled["good"]["group"])  # called something else
     pd.testing.assert_frame_equal(compare(shuffled, metrics=["accuracy", "auroc"]).verdicts, result.verdicts)
+    alone = compare(three).verdicts
+    assert alone["p_value"].tolist() == result.verdicts["p_value"][: len(alone)].tolist()
     reseeded = compare(three, seed=1)
     assert (reseeded.verdicts["p_value"] != result.verdicts["p_value"][:6]).any()
 
