@@ -153,7 +153,8 @@ def _describe(client: MlflowClient, run: Run, text: str, *, report: str) -> None
     link = f"#/experiments/{holder.info.experiment_id}/runs/{report}/artifacts/{FOLDER}/report.html"
     before = run.data.tags.get(MLFLOW_RUN_NOTE, "").splitlines()
     kept = [line for line in before if not line.startswith(NOTE)]
-    note = "\n".join([*kept, f"{NOTE}{text} See the [report]({link})."])
+    # First, as MLflow's pages hide the end of what is long.
+    note = "\n".join([f"{NOTE}{text} See the [report]({link}).", *kept])
     client.set_tag(run.info.run_id, MLFLOW_RUN_NOTE, note)
 
 
