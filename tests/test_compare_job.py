@@ -1,6 +1,7 @@
 """``bloodcell compare`` as a user would run it, on real small runs."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -136,6 +137,18 @@ def test_a_run_that_leaks_is_shown_and_does_not_win(made):
     assert "leaks, and cannot win" in said.stdout
     (tag,) = [run.data.tags["can_be_best"] for run in runs_in(made.folder) if run.info.run_id == one.info.run_id]
     assert tag == "false"
+
+
+def test_learning_curves_of_folds_are_their_mean_as_far_as_all_go(made):
+    client, whole = MlflowClient(), made.fold.data.tags["mlflow.parentRunId"]
+    other = client.create_run(made.fold.info.experiment_id, tags={"fold": "2", "mlflow.parentRunId": whole})
+    for fold, accuracies in ((made.fold, (0.5, 0.6, 0.9)), (other, (0.7, 0.8))):
+        for epoch, accuracy in enumerate(accuracies):
+            client.log_metric(fold.info.run_id, "epoch/val_accuracy", accuracy, step=epoch)
+    said = run(["compare", f"runs=[{whole}]", "output=curves"], cwd=made.folder)
+    assert said.returncode == 0, said.stderr
+    (curve,) = re.findall(r'class="curve[^>]*points="([^"]*)"', (made.folder / "curves" / "report.html").read_text())
+    assert len(curve.split()) == 2
 
 
 def test_neither_tensorflow_nor_keras_is_loaded(made):

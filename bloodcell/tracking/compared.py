@@ -221,11 +221,15 @@ def _of_run(client: MlflowClient, run: Run, *, at: Path) -> ComparedRun:
 def _curve(client: MlflowClient, run: Run) -> list[tuple[float, float]]:
     sources = [run] if EPOCH_ACCURACY in run.data.metrics else folds_of(run)
     histories = [client.get_metric_history(each.info.run_id, EPOCH_ACCURACY) for each in sources]
-    points = pd.DataFrame(
-        [(each.step, each.value) for history in histories for each in history], columns=["step", "value"]
-    )
-    means = points.groupby("step")["value"].mean()
-    return [(float(step), float(value)) for step, value in means.items()]  # type: ignore[arg-type]
+    values: dict[int, list[float]] = {}
+    for each in (each for history in histories for each in history):
+        values.setdefault(each.step, []).append(each.value)
+    # Folds that go on for longer than others have another mean.
+    return [
+        (float(step), sum(several) / len(several))
+        for step, several in sorted(values.items())
+        if len(several) == len(sources)
+    ]
 
 
 def _of_file(file: str) -> ComparedRun:

@@ -31,13 +31,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from rich.progress import track
 from scipy import stats
 
 from bloodcell.comparison import compare
 from bloodcell.comparison.verdicts import BETTER, WORSE, holm
 from bloodcell.evaluation.scores import SCORES, Answers
 from bloodcell.evaluation.style import BLUE, FAINT, MUTED, ORANGE, SMALL_SIZE, TEXT_SIZE, finish, new_figure, tidy
+from bloodcell.progress import track
 
 CLASSES = ("A", "B", "C", "D")
 SHAPES = {
@@ -241,10 +241,8 @@ def main(repetitions: int, to: Path) -> None:
     names, functions, arguments = zip(*tasks(repetitions), strict=True)
     with ProcessPoolExecutor() as pool:
         running = [pool.submit(function, argument) for function, argument in zip(functions, arguments, strict=True)]
-        rates = {
-            name: each.result()
-            for name, each in track(list(zip(names, running, strict=True)), description="simulating")
-        }
+        under_way = track(zip(names, running, strict=True), "simulating", total=len(names))
+        rates = {name: each.result() for name, each in under_way}
     print(json.dumps(rates))
     picture(rates, repetitions, to)
 
