@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -82,9 +83,14 @@ class Aligned:
 
     def answers(self, candidate: Candidate) -> list[Answers]:
         """Return what each training of a candidate says of the images."""
-        labels = label_indices(self.images, self.classes)
-        groups = pd.factorize(self.images["group"])[0].astype(np.int64)  # so that their names do not count
+        labels, groups = self._numbers
         return [Answers(labels=labels, probabilities=each, groups=groups) for each in candidate.probabilities]
+
+    @cached_property
+    def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+        """The classes and photographs of the images, as numbers: what photographs are called does not count."""
+        groups = pd.factorize(self.images["group"])[0]
+        return label_indices(self.images, self.classes), groups.astype(np.int64)
 
 
 def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = ()) -> Aligned:

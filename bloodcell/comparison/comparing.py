@@ -11,7 +11,7 @@ from bloodcell.comparison.candidates import Aligned, Tables, align
 from bloodcell.comparison.sentences import best_sentence, photographs_to_settle, verdict_sentence
 from bloodcell.comparison.verdicts import EQUAL, SIGNIFICANCE, Pairs, chance_to_be_best, measure_pairs, verdict_table
 from bloodcell.errors import UserError
-from bloodcell.evaluation.intervals import score_interval, strata_of, training_differences
+from bloodcell.evaluation.intervals import score_interval, training_differences
 from bloodcell.evaluation.scores import Answers, Function, Score, Scored, find_score
 
 Metric = str | Score | Function
@@ -143,11 +143,12 @@ def compare(
     scores = _checked_arguments(metrics, n_resamples=n_resamples, equivalence=equivalence, seed=seed)
     aligned = align(tables, split=split, leaky=leaky)
     answers = [aligned.answers(candidate) for candidate in aligned.candidates]
+    grouped = [[each.by_photograph() for each in several] for several in answers]
     scored = [[[_measured(score, each) for each in several] for several in answers] for score in scores]
     every = measure_pairs(scored, answers=[several[0] for several in answers], n_resamples=n_resamples, seed=seed)
     estimates, verdicts, sentences = [], [], []
     for score, by_candidate, pairs in zip(scores, scored, every, strict=True):
-        estimates.append(_estimates(score, aligned, answers, by_candidate))
+        estimates.append(_estimates(score, aligned, answers, grouped, by_candidate))
         table = verdict_table(
             pairs,
             score=score,
@@ -200,11 +201,14 @@ def _measured(score: Score, answers: Answers) -> Scored:
 
 
 def _estimates(
-    score: Score, aligned: Aligned, answers: Sequence[Sequence[Answers]], scored: Sequence[Sequence[Scored]]
+    score: Score,
+    aligned: Aligned,
+    answers: Sequence[Sequence[Answers]],
+    grouped: Sequence[Sequence[Answers]],
+    scored: Sequence[Sequence[Scored]],
 ) -> pd.DataFrame:
-    grouped = [[each.by_photograph() for each in several] for several in answers]
     by_group = [[_measured(score, each) for each in several] for several in grouped]
-    strata = strata_of(answers[0][0])
+    strata = answers[0][0].strata
     units = [
         (unit, given, found, training_differences(found, strata=strata))
         for unit, given, found in (("image", answers, scored), ("group", grouped, by_group))

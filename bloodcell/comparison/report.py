@@ -5,20 +5,21 @@ import json
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy.typing import NDArray
 
 from bloodcell.comparison import charts
+from bloodcell.comparison.candidates import Aligned, Candidate
 from bloodcell.comparison.charts import rows
 from bloodcell.comparison.comparing import Comparison, cheapest
-from bloodcell.comparison.sentences import amount, in_points, spoken
+from bloodcell.comparison.sentences import amount, spoken, with_interval
 from bloodcell.comparison.verdicts import BETTER, EQUAL, UNKNOWN, WORSE
 from bloodcell.evaluation.calibration import calibration_bins, expected_calibration_error
-from bloodcell.evaluation.metrics import per_class
+from bloodcell.evaluation.metrics import confusion, per_class
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Answers, Score
 from bloodcell.files import replacing
@@ -93,6 +94,19 @@ class Report:
         """Return what is known of a run."""
         return self.about.get(run, About())
 
+    @cached_property
+    def photographs(self) -> dict[str, pd.DataFrame]:
+        """What each run says of each photograph: ``group, path`` (of one image), ``label, predicted, right``."""
+        return {each.name: _photographs(self.comparison.aligned, each) for each in self.comparison.aligned.candidates}
+
+    @cached_property
+    def wrong_of_all(self) -> pd.DataFrame:
+        """The photographs that no model tells right, with what most take them for (``taken_for``)."""
+        tables = [self.photographs[run] for run in _models(self.comparison)] or list(self.photographs.values())
+        wrong = ~np.any([table["right"].to_numpy() for table in tables], axis=0)
+        taken_for = pd.concat([table["predicted"] for table in tables], axis=1).mode(axis=1)[0]
+        return pd.DataFrame(tables[0].assign(taken_for=taken_for).loc[wrong])
+
     @property
     def summary(self) -> list[str]:
         """Return three sentences: which can be the best, the verdict that matters most, and what to take."""
@@ -133,7 +147,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "ranking": _records(comparison.ranking),
         "not_worse_than_the_best": comparison.not_worse(),
         "cheapest": {cost: cheapest(comparison, _costs(report, cost)) for cost in COSTS},
-        "wrong_of_all": _wrong_of_all(comparison)["group"].tolist(),
+        "wrong_of_all": report.wrong_of_all["group"].tolist(),
         "runs": {
             run: {"configuration": dict(each.configuration), "costs": dict(each.costs), "run_ids": list(each.run_ids)}
             for run, each in report.about.items()
@@ -149,10 +163,6 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
         }
         for row in table.to_dict("records")
     ]
-
-
-def _is_undefined(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)
 
 
 def _first_verdict(comparison: Comparison) -> str:
@@ -191,7 +201,6 @@ def _values(report: Report) -> dict[str, Any]:
         "comparison": comparison,
         "score": comparison.scores[0],
         "spoken": spoken,
-        "in_points": in_points,
         "swatches": {run: charts.swatch(numbers[run]) for run in order},
         "board": _board(report),
         "figures": _figures(comparison),
@@ -199,20 +208,17 @@ def _values(report: Report) -> dict[str, Any]:
         "sentences": _sentences(comparison),
         "signs": SIGNS,
         "cost_charts": [chart for cost in COSTS if (chart := _cost_chart(report, cost, numbers=numbers)) is not None],
-        "curves": charts.curves_chart(curves, numbers=numbers, label="accuracy on validation, in %")
-        if curves
-        else None,
+        "curves": charts.curves_chart(curves, numbers=numbers, label=CURVES) if curves else None,
         "curve_runs": list(curves),
         "confusions": _confusions(answers, order=order, classes=comparison.aligned.classes),
         "calibrations": [_calibration(answers[run], run=run) for run in order],
         "class_figures": CLASS_FIGURES,
-        "per_class": {
-            figure: [(run, _of_classes(answers[run], comparison.aligned.classes, figure)) for run in order]
-            for figure in CLASS_FIGURES
+        "per_class": _per_class(answers, order=order, classes=comparison.aligned.classes),
+        "disagreement": _disagreement(report),
+        "wrong_of_all": {
+            "n": len(report.wrong_of_all),
+            "pictures": _pictures(report, report.wrong_of_all, each=N_PICTURES),
         },
-        "disagreement": _disagreement(report, answers),
-        "wrong_of_all": _wrong_of_all_pictures(report),
-        "n_pictures": N_PICTURES,
         "differences": _differences(report, order),
         "about": {run: report.of(run) for run in order},
     }
@@ -236,8 +242,8 @@ def _board(report: Report) -> list[dict[str, Any]]:
                 "rank": rank,
                 "run": each.run,
                 "value": image["value"],
-                "by_image": _with_interval(image, score),
-                "by_group": _with_interval(group, score),
+                "by_image": with_interval(image, score),
+                "by_group": with_interval(group, score),
                 "group_value": group["value"],
                 "bar": charts.interval_bar(
                     image["value"],
@@ -245,15 +251,15 @@ def _board(report: Report) -> list[dict[str, Any]]:
                     image["high"],
                     scale=scale,
                     baseline=baseline,
-                    label=f"{each.run}: {_with_interval(image, score)}",
+                    label=f"{each.run}: {with_interval(image, score)}",
                 ),
                 "standing": _standing(each, trivial),
                 "leak": each.leak,
                 "costs": {cost: report.of(each.run).costs.get(cost) for cost in COSTS},
             }
         )
-    unit = "%" if in_points(score) else spoken(score)
-    lines[-1]["axis"] = charts.axis_bar(scale, unit=unit, times=100 if in_points(score) else 1)
+    unit = "%" if score.is_share else spoken(score)
+    lines[-1]["axis"] = charts.axis_bar(scale, unit=unit, times=100 if score.is_share else 1)
     return lines
 
 
@@ -271,12 +277,6 @@ def _scale(table: pd.DataFrame) -> charts.Scale:
     return charts.Scale(low=low - margin, high=high + margin, start=6, end=234)
 
 
-def _with_interval(row: pd.Series, score: Score) -> str:
-    if not math.isfinite(row["value"]):
-        return "not defined"
-    return f"{amount(row['value'], score)} ({amount(row['low'], score)} to {amount(row['high'], score)})"
-
-
 def _figures(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]]:
     """Return, by run, each score by image with its interval, and what it is sorted by."""
     by_image = comparison.estimates[comparison.estimates["unit"] == "image"].set_index(["run", "metric"])
@@ -284,7 +284,7 @@ def _figures(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]
         (
             run,
             [
-                (by_image["value"][run, score.name], _with_interval(by_image.loc[(run, score.name)], score))
+                (by_image["value"][run, score.name], with_interval(by_image.loc[(run, score.name)], score))
                 for score in comparison.scores
             ],
         )
@@ -311,11 +311,11 @@ def _matrix(comparison: Comparison, score: Score) -> list[tuple[str, list[dict[s
     return [(a, [cells.get((a, b)) for b in order]) for a in order]
 
 
-def _sentences(comparison: Comparison) -> list[tuple[str, str]]:
-    """Return the verdict and the sentence of each pair by the first metric."""
+def _sentences(comparison: Comparison) -> list[str]:
+    """Return the sentence of each pair by the first metric."""
     first = comparison.scores[0].name
     return [
-        (row.verdict, sentence)
+        sentence
         for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True)
         if row.metric == first
     ]
@@ -337,15 +337,19 @@ def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any
     table = table.assign(good=better * table["value"]).sort_values(["cost", "good"], ascending=[True, False])
     best_so_far = table["good"].cummax()
     table["front"] = (table["good"] == best_so_far) & ~best_so_far.duplicated()
-    name = spoken(score) + (", %" if in_points(score) else "")
-    return charts.cost_chart(table, cost=COSTS[cost], score=name, times=100 if in_points(score) else 1)
+    name = spoken(score) + (", %" if score.is_share else "")
+    return charts.cost_chart(table, cost=COSTS[cost], score=name, times=100 if score.is_share else 1)
 
 
 def _confusions(
     answers: Mapping[str, Answers], *, order: Sequence[str], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return each run's confusion, in % of the true class, and its difference to that of the first."""
-    shares = {run: _confusion(answers[run], len(classes)) for run in order}
+    counts = {
+        run: confusion(labels=answers[run].labels, probabilities=answers[run].probabilities, classes=classes)
+        for run in order
+    }
+    shares = {run: 100 * each / np.maximum(each.sum(axis=1, keepdims=True), 1) for run, each in counts.items()}
     first = shares[order[0]]
     return [
         {
@@ -357,29 +361,27 @@ def _confusions(
     ]
 
 
-def _confusion(answers: Answers, k: int) -> NDArray[np.float64]:
-    counts = np.zeros((k, k))
-    np.add.at(counts, (answers.labels, predicted_classes(answers.probabilities)), 1)
-    return np.asarray(100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1))
-
-
 def _calibration(answers: Answers, *, run: str) -> dict[str, Any]:
     bins = calibration_bins(labels=answers.labels, probabilities=answers.probabilities)
     error = expected_calibration_error(bins)
     return {"run": run, "chart": charts.calibration_chart(bins, run=run, error=error), "error": f"{100 * error:.1f}"}
 
 
-def _of_classes(answers: Answers, classes: Sequence[str], figure: str) -> list[float]:
-    table = per_class(labels=answers.labels, probabilities=answers.probabilities, classes=classes)
-    return [float(value) for value in table[figure]]
+def _per_class(
+    answers: Mapping[str, Answers], *, order: Sequence[str], classes: Sequence[str]
+) -> dict[str, list[tuple[str, list[float]]]]:
+    """Return, by figure and run, each class's."""
+    tables = {
+        run: per_class(labels=answers[run].labels, probabilities=answers[run].probabilities, classes=classes)
+        for run in order
+    }
+    return {figure: [(run, table[figure].tolist()) for run, table in tables.items()] for figure in CLASS_FIGURES}
 
 
-def _photographs(comparison: Comparison, answers: Answers) -> pd.DataFrame:
-    """Return a photograph a row: ``group, path`` (of one of its images), ``label, predicted, right``."""
-    each = answers.by_photograph()
-    images = comparison.aligned.images
-    first = images.drop_duplicates("group")
-    classes = np.array(comparison.aligned.classes)
+def _photographs(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
+    each = aligned.answers(candidate)[0].by_photograph()
+    first = aligned.images.drop_duplicates("group")
+    classes = np.array(aligned.classes)
     predicted = predicted_classes(each.probabilities)
     return pd.DataFrame(
         {
@@ -392,34 +394,19 @@ def _photographs(comparison: Comparison, answers: Answers) -> pd.DataFrame:
     )
 
 
-def _disagreement(report: Report, answers: Mapping[str, Answers]) -> dict[str, Any] | None:
+def _disagreement(report: Report) -> dict[str, Any] | None:
     """Return the photographs that one of the two runs that look the best tells right, and the other wrong."""
-    comparison = report.comparison
-    ranked = _models(comparison)
+    ranked = _models(report.comparison)
     if len(ranked) < 2:
         return None
     a, b = ranked[:2]
-    one, other = (_photographs(comparison, answers[run]) for run in (a, b))
+    one, other = report.photographs[a], report.photographs[b]
     sides = []
     for run, mine, theirs in ((a, one, other), (b, other, one)):
         only = mine.assign(taken_for=theirs["predicted"])[mine["right"] & ~theirs["right"]]
         sides.append({"run": run, "n": len(only), "pictures": _pictures(report, only, each=N_PICTURES // 2)})
     neither = int((~one["right"] & ~other["right"]).sum())
     return {"a": a, "b": b, "sides": sides, "neither": neither, "both": int((one["right"] & other["right"]).sum())}
-
-
-def _wrong_of_all(comparison: Comparison) -> pd.DataFrame:
-    """Return the photographs that no model tells right, trivial baselines aside, with what most take them for."""
-    models = [each for each in comparison.aligned.candidates if not each.trivial] or comparison.aligned.candidates
-    tables = [_photographs(comparison, comparison.aligned.answers(each)[0]) for each in models]
-    wrong = ~np.any([table["right"].to_numpy() for table in tables], axis=0)
-    taken_for = pd.concat([table["predicted"] for table in tables], axis=1).mode(axis=1)[0]
-    return pd.DataFrame(tables[0].assign(taken_for=taken_for).loc[wrong])
-
-
-def _wrong_of_all_pictures(report: Report) -> dict[str, Any]:
-    wrong = _wrong_of_all(report.comparison)
-    return {"n": len(wrong), "pictures": _pictures(report, wrong, each=N_PICTURES)}
 
 
 def _pictures(report: Report, photographs: pd.DataFrame, *, each: int) -> list[dict[str, str]]:

@@ -21,14 +21,16 @@ def amount(value: float, score: Score, *, signed: bool = False) -> str:
     """Return a score, or a difference of two: shares in points of a hundred, others as they are."""
     if math.isinf(value):
         return "+∞" if value > 0 else "-∞"
-    digits, times = (1, 100) if in_points(score) else (3, 1)
+    digits, times = (1, 100) if score.is_share else (3, 1)
     rounded = round(times * value, digits) + 0.0  # and no minus before a zero
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
 
 
-def in_points(score: Score) -> bool:
-    """Say whether a score is a share, and so counted in points of a hundred."""
-    return score.lowest == 0 and score.highest == 1
+def with_interval(row: pd.Series, score: Score) -> str:
+    """Return a row of the estimates as its value and, in brackets, its interval."""
+    if not math.isfinite(row["value"]):
+        return "not defined"
+    return f"{amount(row['value'], score)} ({amount(row['low'], score)} to {amount(row['high'], score)})"
 
 
 def verdict_sentence(
@@ -52,10 +54,8 @@ def verdict_sentence(
         Why the one that would be better cannot be called so; empty if it does not leak.
     """
     a, b = row["a"], row["b"]
-    low, high = (
-        sorted((row["low"], row["high"]), key=abs) if row["low"] * row["high"] > 0 else (row["low"], row["high"])
-    )
     if row["verdict"] in (BETTER, WORSE):
+        low, high = sorted((row["low"], row["high"]), key=abs)
         better, worse = (a, b) if row["verdict"] == BETTER else (b, a)
         by = f"by {amount(abs(row['difference']), score)}{_unit(score)}"
         interval = f"95 % interval {amount(abs(low), score)} to {amount(abs(high), score)}"
@@ -158,7 +158,7 @@ def spoken(score: Score) -> str:
 
 
 def _unit(score: Score) -> str:
-    return " points" if in_points(score) else f" of {spoken(score)}"
+    return " points" if score.is_share else f" of {spoken(score)}"
 
 
 def _settling(more: int | None) -> str:

@@ -19,7 +19,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.comparison.candidates import Candidate
-from bloodcell.evaluation.intervals import strata_of, training_differences
+from bloodcell.evaluation.intervals import training_differences
 from bloodcell.evaluation.jackknife import Spread, interval, joined, p_value, spread_of, without_skewness
 from bloodcell.evaluation.scores import Answers, Score, Scored
 
@@ -135,7 +135,7 @@ def _measured(
     values = np.array([np.mean([each.value for each in several]) for several in scored])
     influence = np.stack([np.mean([each.influence for each in several], axis=0) for several in scored])
     difference = values[first] - values[second]
-    spread, of_photographs = _spread(scored, influence, pairs, strata=strata_of(answers[0]))
+    spread, of_photographs = _spread(scored, influence, pairs, strata=answers[0].strata)
     low, high = interval(difference, spread)
     low, high = np.minimum(low, difference), np.maximum(high, difference)
     p = swaps.p_value
@@ -364,7 +364,7 @@ def _unseen(pairs: Pairs, candidates: Sequence[Candidate], *, score: Score, n_gr
     Pearson, 1934). Of scores that are no shares nothing of the kind is known.
     """
     bound = np.zeros(len(pairs.first))
-    if score.lowest == 0 and score.highest == 1:
+    if score.is_share:
         for number in np.flatnonzero(pairs.spread.variance < SAME**2):
             one, other = (candidates[index[number]].probabilities[0] for index in (pairs.first, pairs.second))
             if not np.allclose(one, other, rtol=0, atol=SAME):

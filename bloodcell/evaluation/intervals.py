@@ -12,7 +12,6 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.evaluation.jackknife import interval, joined, proportion_interval, spread_of
-from bloodcell.evaluation.photographs import photographs_of
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import SCORES, Answers, Score, Scored, accuracy
@@ -110,13 +109,12 @@ def score_interval(
     if answers.n_groups == 1 or not np.isfinite(influence).all():
         return Interval(low=score.lowest, high=score.highest)
     images = answers.images
-    spread = spread_of(influence, joined(strata_of(answers), influence=influence))
-    evenly = score.function is accuracy or np.ptp(np.unique(strata_of(answers), return_counts=True)[1]) == 0
-    bounded = score.lowest == 0 and score.highest == 1
+    spread = spread_of(influence, joined(answers.strata, influence=influence))
+    evenly = score.function is accuracy or np.ptp(np.unique(answers.strata, return_counts=True)[1]) == 0
     certain = spread.variance == 0 and value in (score.lowest, score.highest)
     if training is not None and len(scored) > 1 and training.variance > 0:
         low, high = interval(np.array(value), spread.plus(**training.of_mean(len(scored))))
-    elif bounded and (certain or (score.counts and _one_answer_each(answers))):
+    elif score.is_share and (certain or (score.counts and _one_answer_each(answers))):
         low, high = proportion_interval(
             np.array(value), spread, n_groups=float(images.sum() ** 2 / (images**2).sum()), evenly=evenly
         )
@@ -130,11 +128,6 @@ def _one_answer_each(answers: Answers) -> bool:
     right = predicted_classes(answers.probabilities) == answers.labels
     rights = np.bincount(answers.groups, weights=right)
     return bool(np.ptp(images) == 0 and np.isin(rights, (0, images[0])).all())
-
-
-def strata_of(answers: Answers) -> NDArray[np.int64]:
-    """Return the class of each group, the most frequent label of its images: shape (g,)."""
-    return photographs_of(labels=answers.labels, probabilities=answers.probabilities, groups=answers.groups).labels
 
 
 def training_differences(scored: Sequence[Sequence[Scored]], *, strata: NDArray[np.int64]) -> Training:

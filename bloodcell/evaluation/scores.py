@@ -7,6 +7,7 @@ once; any other function of labels and probabilities is called once for each gro
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -48,6 +49,13 @@ class Answers:
     def images(self) -> Integers:
         """Shape (g,), how many images each photograph has."""
         return np.bincount(self.groups).astype(np.int64)
+
+    @cached_property
+    def strata(self) -> Integers:
+        """Shape (g,), the class of each photograph: the first of the most frequent labels of its images."""
+        k = self.probabilities.shape[1]
+        votes = np.bincount(self.groups * k + self.labels, minlength=self.n_groups * k).reshape(self.n_groups, k)
+        return np.asarray(votes.argmax(axis=1), dtype=np.int64)
 
     def by_photograph(self) -> "Answers":
         """Return the mean answer for each photograph, whose label is the most frequent one of its images."""
@@ -99,6 +107,11 @@ class Score:
     lowest: float = -np.inf
     highest: float = np.inf
     counts: bool = False
+
+    @property
+    def is_share(self) -> bool:
+        """Whether it is between 0 and 1, and so counted in points of a hundred."""
+        return self.lowest == 0 and self.highest == 1
 
     def measure(self, answers: Answers) -> Scored:
         """Measure answers with and without each group.

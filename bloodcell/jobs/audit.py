@@ -34,9 +34,9 @@ from bloodcell.data.images import read_image
 from bloodcell.data.manifest import SPLITS, ImageSet, digest
 from bloodcell.data.measures import measure_images
 from bloodcell.data.provenance import overlapping_groups
-from bloodcell.errors import FindingsError, UserError
-from bloodcell.files import require_writable
+from bloodcell.errors import FindingsError
 from bloodcell.jobs._images import load_images
+from bloodcell.jobs._writing import require_output_folder
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import parameters_of, tracked_run
 from bloodcell.tracking.store import find_store
@@ -60,7 +60,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
     find_store(config.tracking)  # a store that is not named is refused before anything is read
     folder = output_dir / "artifacts"
     output = folder if config.output is None else Path(config.output).expanduser()
-    _require_writable(output)
+    require_output_folder(output)
     images = load_images(replace(config.data, on_bad_image="skip"))  # an audit reports them
     data_digest = digest(images.manifest)
     source = config.data.root if isinstance(config.data, BccdData) else config.data.train_dir
@@ -126,14 +126,6 @@ def _facts(images: ImageSet, config: AuditConfig) -> dict[str, str]:
         "digest of images, labels, groups and sides": digest(images.manifest),
         "bloodcell": version("bloodcell"),
     }
-
-
-def _require_writable(output: Path) -> None:
-    """Refuse a place that cannot be written to before the work, not after it."""
-    try:
-        require_writable(output)
-    except OSError as error:
-        raise UserError(f"output={output}: cannot be written ({error.strerror}); give another folder") from error
 
 
 def _show(audit: Audit, folder: Path) -> None:

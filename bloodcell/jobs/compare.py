@@ -26,12 +26,11 @@ from rich.table import Table
 
 from bloodcell.comparison.comparing import Comparison, compare
 from bloodcell.comparison.report import About, Report, write_report
-from bloodcell.comparison.sentences import amount, in_points, spoken
+from bloodcell.comparison.sentences import spoken, with_interval
 from bloodcell.config import CompareConfig
-from bloodcell.errors import UserError
-from bloodcell.files import require_writable
 from bloodcell.jobs._members import image_folders, stops_by_validation
 from bloodcell.jobs._pooling import Pooled, pool
+from bloodcell.jobs._writing import require_output_folder
 from bloodcell.tracking.compared import (
     COMPARE,
     FOLDER,
@@ -64,7 +63,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
     output = output_dir / "artifacts" / FOLDER if config.output is None else Path(config.output).expanduser()
-    _require_writable(output)
+    require_output_folder(output)
     runs = read_compared(tracking=config.tracking, runs=config.runs, study=config.study, experiment=config.experiment)
     pooled = pool(runs) if config.pool_seeds else {each.name: Pooled(runs=(each,)) for each in runs}
     comparison = compare(
@@ -239,18 +238,11 @@ class _Pictures:
         return None
 
 
-def _require_writable(folder: Path) -> None:
-    try:
-        require_writable(folder)
-    except OSError as error:
-        raise UserError(f"output={folder}: cannot be written ({error.strerror}); give another folder") from error
-
-
 def _show(report: Report, folder: Path, *, where: str) -> None:
     comparison = report.comparison
     score = comparison.scores[0]
     console = Console(highlight=False, soft_wrap=True)
-    title = f"{report.title}, by {spoken(score)}{' in %' if in_points(score) else ''}"
+    title = f"{report.title}, by {spoken(score)}{' in %' if score.is_share else ''}"
     shown = Table(title=escape(title), title_justify="left")
     shown.add_column("run", overflow="fold")
     for heading in ("by image", "by photograph"):
@@ -259,10 +251,7 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     own = comparison.estimates[comparison.estimates["metric"] == score.name]
     by = {unit: own[own["unit"] == unit].set_index("run") for unit in ("image", "group")}
     for row in comparison.ranking.to_dict("records"):
-        cells = [
-            f"{amount(each['value'], score)} ({amount(each['low'], score)} to {amount(each['high'], score)})"
-            for each in (by["image"].loc[row["run"]], by["group"].loc[row["run"]])
-        ]
+        cells = [with_interval(each, score) for each in (by["image"].loc[row["run"]], by["group"].loc[row["run"]])]
         standing = "leaks" if row["leak"] else "can be" if row["can_be_best"] else "no"
         shown.add_row(escape(str(row["run"])), *cells, standing)
     console.print(shown)

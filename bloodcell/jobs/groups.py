@@ -17,9 +17,9 @@ from rich.table import Table
 
 from bloodcell.config import GroupsConfig
 from bloodcell.data.manifest import ImageSet
-from bloodcell.errors import UserError
-from bloodcell.files import replacing, require_writable
+from bloodcell.files import replacing
 from bloodcell.jobs._images import load_images
+from bloodcell.jobs._writing import require_output_file
 
 
 def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is the table
@@ -31,22 +31,12 @@ def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - al
         If the images cannot be used or the table cannot be written.
     """
     output = Path(config.output).expanduser()
-    _require_writable(output)
+    require_output_file(output)
     images = load_images(config.data)
     table = images.manifest.sort_values("path")
     with replacing(output) as partial:
         table.to_csv(partial, columns=["path", "group"], index=False)
     _show(images, Console(highlight=False, soft_wrap=True), output)
-
-
-def _require_writable(output: Path) -> None:
-    """Refuse a place that cannot be written to before the work, not after it."""
-    if output.is_dir():
-        raise UserError(f"output={output}: is a folder; give the name of a file")
-    try:
-        require_writable(output.parent)
-    except OSError as error:
-        raise UserError(f"output={output}: cannot be written ({error.strerror}); give another file") from error
 
 
 def _show(images: ImageSet, console: Console, output: Path) -> None:

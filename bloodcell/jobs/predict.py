@@ -25,7 +25,8 @@ from bloodcell.errors import UserError
 from bloodcell.evaluation.drawing import save_figure
 from bloodcell.evaluation.explanation_plots import Explained, Heat, explanation_gallery
 from bloodcell.evaluation.pointing import nucleus_in
-from bloodcell.files import replacing, require_writable
+from bloodcell.files import replacing
+from bloodcell.jobs._writing import require_output_file
 from bloodcell.models.explanation import explain
 from bloodcell.progress import say, track
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
@@ -46,7 +47,7 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
     """
     files = image_files([config.images] if isinstance(config.images, str) else config.images)
     output = Path(config.output or output_dir / "answers.csv").expanduser()
-    _require_writable(output)
+    require_output_file(output)
     model = _model(config)
     table = ask(model, files, max_error=config.max_error)
     with replacing(output) as partial:
@@ -133,16 +134,6 @@ def _contents(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
             contents.append(b"")
             reasons[row] = str(error)
     return contents, reasons
-
-
-def _require_writable(output: Path) -> None:
-    """Refuse a place that cannot be written to before the work, not after it."""
-    if output.is_dir():
-        raise UserError(f"output={output}: is a folder; give the file to write")
-    try:
-        require_writable(output.parent)
-    except OSError as error:
-        raise UserError(f"output={output}: cannot be written ({error.strerror}); give another file") from error
 
 
 def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *, folder: Path) -> None:
