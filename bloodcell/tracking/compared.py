@@ -1,12 +1,11 @@
 """Runs that are compared: what is read of them, and what a comparison leaves with them."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, Run, RunTag, ViewType
@@ -16,12 +15,12 @@ from mlflow.utils.time import get_current_time_millis
 from bloodcell.config import TrackingConfig
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import read_predictions
-from bloodcell.progress import say, track
-from bloodcell.tracking.kept import existing_store, find_run, finished_run, folds_of
-from bloodcell.tracking.members import PREDICTIONS
+from bloodcell.progress import track
+from bloodcell.tracking.kept import download, existing_store, finished_of, folds_of, runs_of_study, whole_run
+from bloodcell.tracking.members import ENSEMBLE, PREDICTIONS
 from bloodcell.tracking.run import ASIDE_TAG, FOLD_TAG, JOB_TAG
 from bloodcell.tracking.store import Store
-from bloodcell.tracking.study import children_of
+from bloodcell.tracking.study import found_runs
 
 COMPARE = "compare"
 """The job whose runs are comparisons."""
@@ -83,11 +82,11 @@ def read_compared(
     store = existing_store(tracking)
     client = MlflowClient()
     if study is not None:
-        found = _of_study(client, study, store)
+        found = _of_study(study, store)
     elif experiment is not None:
-        found = _of_experiment(client, experiment, store)
+        found = _of_experiment(experiment, store)
     else:
-        found = [_whole(finished_run(run, store, setting="runs")) for run in runs if run not in files]
+        found = [whole_run(run, store) for run in runs if run not in files]
     with TemporaryDirectory() as scratch:
         read = [
             _of_run(client, run, at=Path(scratch) / str(number))
@@ -102,7 +101,7 @@ def times_compared(digest: str) -> int:
     tag = COUNT_TAG + digest
     experiments = [each.experiment_id for each in client.search_experiments()]
     return sum(
-        int(run.data.tags[tag]) for run in _found(client, experiments, f"tags.`{tag}` LIKE '%'", view=ViewType.ALL)
+        int(run.data.tags[tag]) for run in found_runs(client, experiments, f"tags.`{tag}` LIKE '%'", view=ViewType.ALL)
     )
 
 
@@ -158,54 +157,30 @@ def _describe(client: MlflowClient, run: Run, text: str, *, report: str) -> None
     client.set_tag(run.info.run_id, MLFLOW_RUN_NOTE, note)
 
 
-def _of_study(client: MlflowClient, study: str, store: Store) -> list[Run]:
-    parent = find_run(study, store, setting="study")
-    children = children_of(client, parent.info.experiment_id, study)
-    if any(FOLD_TAG in child.data.tags for child in children):
-        raise UserError(f"study={study}: is one cross-validation, whose runs are its folds; give a study, or runs=")
-    counted = [child for child in children if ASIDE_TAG not in child.data.tags and _has_predictions(child)]
-    return _finished(counted, f"study={study}: has no finished run; give the parent of a sweep or a search")
+def _of_study(study: str, store: Store) -> list[Run]:
+    counted = [run for run in runs_of_study(study, store) if _counts(run)]
+    return finished_of(counted, setting=f"study={study}", mend="give the parent of a sweep or a search")
 
 
-def _of_experiment(client: MlflowClient, name: str, store: Store) -> list[Run]:
+def _of_experiment(name: str, store: Store) -> list[Run]:
+    client = MlflowClient()
     found = client.get_experiment_by_name(name)
     if found is None or found.lifecycle_stage == "deleted":
         raise UserError(f"experiment={name}: {store.label} has no such experiment; give the name of one")
-    runs = [
-        run
-        for run in _found(client, [found.experiment_id], "")
-        if FOLD_TAG not in run.data.tags and ASIDE_TAG not in run.data.tags and _has_predictions(run)
-    ]
-    return _finished(runs[::-1], f"experiment={name}: has no finished run; give another, or runs=")
+    runs = found_runs(client, [found.experiment_id], "")
+    counted = [run for run in runs if FOLD_TAG not in run.data.tags and _counts(run)]
+    return finished_of(counted, setting=f"experiment={name}", mend="give another, or runs=")
 
 
-def _has_predictions(run: Run) -> bool:
-    """Say whether a run is a training or an ensemble, rather than a study, an audit or a comparison."""
-    return "data_digest" in run.data.tags and run.data.tags.get(JOB_TAG) in (None, "ensemble")
-
-
-def _finished(runs: Sequence[Run], nothing: str) -> list[Run]:
-    if left := [str(run.info.run_name) for run in runs if run.info.status != "FINISHED"]:
-        say(f"left out, not finished: {'; '.join(left)}")
-    finished = [run for run in runs if run.info.status == "FINISHED"]
-    if not finished:
-        raise UserError(nothing)
-    return finished
-
-
-def _whole(run: Run) -> Run:
-    if FOLD_TAG in run.data.tags:
-        parent = run.data.tags.get("mlflow.parentRunId", "")
-        raise UserError(f"runs={run.info.run_id}: is one fold of a cross-validation; give the whole, {parent}")
-    return run
+def _counts(run: Run) -> bool:
+    """Say whether a run is a training or an ensemble, rather than a study, an audit or a comparison, or set aside."""
+    tags = run.data.tags
+    return "data_digest" in tags and tags.get(JOB_TAG) in (None, ENSEMBLE) and ASIDE_TAG not in tags
 
 
 def _of_run(client: MlflowClient, run: Run, *, at: Path) -> ComparedRun:
     run_id = run.info.run_id
-    if not any(artifact.path == PREDICTIONS for artifact in client.list_artifacts(run_id)):
-        raise UserError(f"runs={run_id}: has no {PREDICTIONS}; give a run of bloodcell train or ensemble")
-    at.mkdir()
-    mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=PREDICTIONS, dst_path=str(at))
+    download(run, (PREDICTIONS,), at=at, mend="give a run of bloodcell train or ensemble")
     name = run.data.tags.get(MLFLOW_RUN_NAME, run_id)
     return ComparedRun(
         name=re.sub(r"^\d+: (?=.)", "", name),
@@ -262,13 +237,3 @@ def _told_apart(runs: list[ComparedRun]) -> list[ComparedRun]:
         run if names.count(run.name) == 1 else replace(run, name=f"{run.name} [{run.run_id[:8] or number}]")
         for number, run in enumerate(runs)
     ]
-
-
-def _found(
-    client: MlflowClient, experiments: Sequence[str], condition: str, *, view: int = ViewType.ACTIVE_ONLY
-) -> Iterator[Run]:
-    token = None
-    while token != "":
-        page = client.search_runs(list(experiments), condition, run_view_type=view, page_token=token)
-        yield from page
-        token = page.token or ""

@@ -2,7 +2,7 @@
 
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,10 +12,12 @@ import mlflow
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from bloodcell.config import TrackingConfig
 from bloodcell.data.novelty import Novelty
 from bloodcell.errors import UserError
+from bloodcell.progress import say
 from bloodcell.serving import loader
 from bloodcell.serving.answering import load_answering
 from bloodcell.serving.loader import IMAGE
@@ -88,6 +90,69 @@ def finished_run(run_id: str, store: Store, *, setting: str) -> Run:
     if run.info.status != "FINISHED":
         raise UserError(f"{setting}={run_id}: is not finished ({run.info.status}); give a finished run")
     return run
+
+
+def whole_run(run_id: str, store: Store) -> Run:
+    """Return a finished run that ``runs`` names and that is no fold of a cross-validation.
+
+    Raises
+    ------
+    UserError
+        If the store has no such run, it did not finish, or is a fold.
+    """
+    run = finished_run(run_id, store, setting="runs")
+    if FOLD_TAG in run.data.tags:
+        parent = run.data.tags.get(MLFLOW_PARENT_RUN_ID, "")
+        raise UserError(f"runs={run_id}: is one fold of a cross-validation; give the whole, {parent}")
+    return run
+
+
+def runs_of_study(study: str, store: Store) -> list[Run]:
+    """Return the runs of a study, the oldest first.
+
+    Raises
+    ------
+    UserError
+        If the store has no such run, or it is a cross-validation.
+    """
+    parent = find_run(study, store, setting="study")
+    children = children_of(MlflowClient(), parent.info.experiment_id, study)
+    if any(FOLD_TAG in child.data.tags for child in children):
+        raise UserError(f"study={study}: is one cross-validation, whose runs are its folds; give a study, or runs=")
+    return children
+
+
+def finished_of(runs: Sequence[Run], *, setting: str, mend: str) -> list[Run]:
+    """Return those that finished, and say which did not.
+
+    Raises
+    ------
+    UserError
+        If none did; ``setting`` named them, and ``mend`` says what to do.
+    """
+    if left := [str(run.info.run_name) for run in runs if run.info.status != "FINISHED"]:
+        say(f"left out, not finished: {'; '.join(left)}")
+    finished = [run for run in runs if run.info.status == "FINISHED"]
+    if not finished:
+        raise UserError(f"{setting}: has no finished run; {mend}")
+    return finished
+
+
+def download(run: Run, files: Sequence[str], *, at: Path, mend: str) -> None:
+    """Copy files that a run keeps into a folder, which is made.
+
+    Raises
+    ------
+    UserError
+        If it does not have one; ``mend`` says what to do.
+    """
+    run_id = run.info.run_id
+    there = {artifact.path for artifact in MlflowClient().list_artifacts(run_id)}
+    if lacking := [file for file in files if file not in there]:
+        raise UserError(f"runs={run_id}: has no {lacking[0]}; {mend}")
+    at.mkdir(exist_ok=True)  # a run may be given twice, which is for others to refuse
+    for file in files:
+        mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=str(at))
 
 
 def folds_of(run: Run) -> list[Run]:

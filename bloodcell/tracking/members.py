@@ -5,9 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-import mlflow
 import pandas as pd
-from mlflow import MlflowClient
 from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
@@ -15,11 +13,9 @@ from bloodcell.comparison.members import Member
 from bloodcell.config import TrackingConfig
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import read_predictions
-from bloodcell.progress import say
-from bloodcell.tracking.kept import existing_store, find_run, finished_run, folds_of, models_in
-from bloodcell.tracking.run import ASIDE_TAG, BASELINE, FOLD_TAG, JOB_TAG
+from bloodcell.tracking.kept import download, existing_store, finished_of, folds_of, models_in, runs_of_study, whole_run
+from bloodcell.tracking.run import ASIDE_TAG, BASELINE, JOB_TAG
 from bloodcell.tracking.store import Store
-from bloodcell.tracking.study import children_of
 
 PREDICTIONS, MANIFEST = "predictions.parquet", "manifest.parquet"
 ENSEMBLE = "ensemble"
@@ -71,34 +67,22 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
         predictions.
     """
     store = existing_store(tracking)
-    client = MlflowClient()
     if study is None:
         runs = [_member_run(run_id, store) for run_id in run_ids]
     else:
-        parent = find_run(study, store, setting="study")
-        children = children_of(client, parent.info.experiment_id, study)
-        if any(FOLD_TAG in child.data.tags for child in children):
-            raise UserError(f"study={study}: is one cross-validation, whose runs are its folds; give a study, or runs=")
-        members = [child for child in children if _is_member(child)]
-        runs = [member for member in members if member.info.status == "FINISHED"]
-        if left := [member.info.run_name for member in members if member.info.status != "FINISHED"]:
-            say(f"left out, not finished: {'; '.join(left)}")
-        if not runs:
-            raise UserError(f"study={study}: has no finished run; give the parent of a sweep or a search")
+        members = [child for child in runs_of_study(study, store) if _is_member(child)]
+        runs = finished_of(members, setting=f"study={study}", mend="give the parent of a sweep or a search")
     names = [run.data.tags.get(MLFLOW_RUN_NAME, run.info.run_id) for run in runs]
     with TemporaryDirectory() as scratch:
         return [
-            _finished(client, run, name=name if names.count(name) == 1 else f"{name} [{run.info.run_id[:8]}]", at=place)
+            _finished(run, name=name if names.count(name) == 1 else f"{name} [{run.info.run_id[:8]}]", at=place)
             for run, name in zip(runs, names, strict=True)
             for place in [Path(scratch) / run.info.run_id]
         ]
 
 
 def _member_run(run_id: str, store: Store) -> Run:
-    run = finished_run(run_id, store, setting="runs")
-    if FOLD_TAG in run.data.tags:
-        parent = run.data.tags.get("mlflow.parentRunId", "")
-        raise UserError(f"runs={run_id}: is one fold of a cross-validation; give the whole, {parent}")
+    run = whole_run(run_id, store)
     if run.data.tags.get(JOB_TAG) == ENSEMBLE:
         raise UserError(f"runs={run_id}: is an ensemble itself; give its members")
     return run
@@ -110,16 +94,10 @@ def _is_member(run: Run) -> bool:
     return not apart
 
 
-def _finished(client: MlflowClient, run: Run, *, name: str, at: Path) -> FinishedRun:
-    at.mkdir(exist_ok=True)  # a run may be given twice, which is for others to refuse
-    run_id = run.info.run_id
-    there = {artifact.path for artifact in client.list_artifacts(run_id)}
-    if lacking := [file for file in (PREDICTIONS, MANIFEST) if file not in there]:
-        raise UserError(f"runs={run_id}: has no {lacking[0]}; give a run of bloodcell train")
-    for file in (PREDICTIONS, MANIFEST):
-        mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=str(at))
+def _finished(run: Run, *, name: str, at: Path) -> FinishedRun:
+    download(run, (PREDICTIONS, MANIFEST), at=at, mend="give a run of bloodcell train")
     return FinishedRun(
-        member=Member(name=name, run_id=run_id, predictions=read_predictions(at / PREDICTIONS)),
+        member=Member(name=name, run_id=run.info.run_id, predictions=read_predictions(at / PREDICTIONS)),
         manifest=pd.read_parquet(at / MANIFEST),
         tags=run.data.tags,
         parameters=run.data.params,

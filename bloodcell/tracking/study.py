@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Run, RunStatus
+from mlflow.entities import Run, RunStatus, ViewType
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
@@ -254,12 +254,20 @@ def _close(client: MlflowClient, run: Run, *, status: str) -> None:
 
 def children_of(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
     """Return the runs within a run, the oldest first."""
+    return found_runs(client, [experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'")
+
+
+def found_runs(
+    client: MlflowClient, experiment_ids: Sequence[str], condition: str, *, view: int = ViewType.ACTIVE_ONLY
+) -> list[Run]:
+    """Return all runs of some experiments that meet a condition in MLflow's language, the oldest first."""
     found: list[Run] = []
     token = None
     while token != "":
         page = client.search_runs(
-            [experiment_id],
-            f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'",
+            list(experiment_ids),
+            condition,
+            run_view_type=view,
             order_by=["attributes.start_time ASC"],
             page_token=token,
         )
