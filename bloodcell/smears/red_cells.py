@@ -1,0 +1,114 @@
+"""Red cells: discs with pallor, alone, in rouleaux and in clumps; and the platelets between them."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.smears.shapes import Field, coverage, grid, inside_outline, noise, random_outline
+from bloodcell.smears.slide import Slide
+
+_STEP = (0.45, 1.5)
+"""How far neighbours in a rouleau lie apart, in radii."""
+
+
+def red_cells(
+    rng: np.random.Generator, slide: Slide, shape: tuple[int, int], *, keep_clear: tuple[float, float, float]
+) -> Field:
+    """Return how many layers of a red cell's stain lie over each pixel, shape (height, width).
+
+    Parameters
+    ----------
+    keep_clear
+        x, y and radius of a white cell, which pushes red cells aside.
+    """
+    layers = np.zeros(shape, np.float32)
+    for x, y in _places(rng, slide, shape, keep_clear):
+        radius = float(slide.red_radius * np.exp(rng.normal(0, 0.10)))
+        _add(layers, _red_cell(rng, slide, radius), x, y)
+    return layers
+
+
+def platelets(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) -> Field:
+    """Return how many layers of a platelet's stain lie over each pixel, shape (height, width)."""
+    layers = np.zeros(shape, np.float32)
+    for _ in range(rng.poisson(slide.platelets)):
+        x, y = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
+        for _ in range(1 + (rng.random() < 0.15) * int(rng.integers(1, 5))):
+            radius = float(rng.gamma(9.0, 0.5)) * 0.95
+            x, y = x + rng.normal(0, radius * 1.5), y + rng.normal(0, radius * 1.5)
+            u, v = grid(int(radius * 2) + 4)
+            depth, _ = inside_outline(u, v, random_outline(rng, radius, elongation=0.25, roughness=0.12))
+            strength = rng.uniform(0.25, 1.1)
+            texture = 1 + 0.35 * noise(rng, u.shape, scale=2.5)
+            _add(layers, strength * coverage(depth, edge=rng.uniform(2, 6)) * texture, x, y)
+    return layers
+
+
+def _places(
+    rng: np.random.Generator, slide: Slide, shape: tuple[int, int], keep_clear: tuple[float, float, float]
+) -> list[tuple[float, float]]:
+    """Return the centres of red cells, some of them beyond the border."""
+    height, width = shape
+    radius = slide.red_radius
+    target = int(slide.crowding * 1.12 * (height + 2 * radius) * (width + 2 * radius) / (np.pi * radius**2))
+    places: list[tuple[float, float]] = []
+    tries = 0
+    while len(places) < target and tries < 6 * target:
+        tries += 1
+        x, y = rng.uniform(-radius, width + radius), rng.uniform(-radius, height + radius)
+        if not _free(x, y, places, 1.75 * radius) or _under(x, y, radius, keep_clear, rng):
+            continue
+        places.append((x, y))
+        if rng.random() < slide.clumping:
+            heading = rng.uniform(0, 2 * np.pi)
+            for _ in range(int(rng.geometric(0.4))):
+                step = rng.uniform(*_STEP) * radius
+                heading += rng.normal(0, 0.5)
+                x, y = x + step * np.cos(heading), y + step * np.sin(heading)
+                if _under(x, y, radius, keep_clear, rng) or not _free(x, y, places, 0.4 * radius):
+                    break
+                places.append((x, y))
+    return places
+
+
+def _free(x: float, y: float, places: list[tuple[float, float]], distance: float) -> bool:
+    return all((x - u) ** 2 + (y - v) ** 2 > distance**2 for u, v in places)
+
+
+def _under(x: float, y: float, radius: float, keep_clear: tuple[float, float, float], rng: np.random.Generator) -> bool:
+    u, v, reach = keep_clear
+    return bool((x - u) ** 2 + (y - v) ** 2 < (reach + radius * rng.uniform(0.6, 1.2)) ** 2)
+
+
+def _red_cell(rng: np.random.Generator, slide: Slide, radius: float) -> Field:
+    x, y = grid(int(radius * 1.6) + 2)
+    outline = random_outline(rng, radius, elongation=0.16, roughness=0.035)
+    depth, share = inside_outline(x, y, outline)
+    # The pallor is a hollow of its own outline, a little off the middle, with a soft edge.
+    width = float(np.clip(rng.normal(0.50, 0.10), 0.2, 0.75))
+    hollow = np.hypot(x - rng.normal(0, 0.08) * radius, y - rng.normal(0, 0.08) * radius) / radius
+    hollow = 0.5 * hollow + 0.5 * share
+    deepness = float(np.clip(rng.normal(slide.pallor, 0.22), 0, 0.95)) * (rng.random() > 0.15 + 0.45 * slide.thickness)
+    soft = rng.uniform(0.12, 0.45)
+    pallor = deepness * coverage(np.asarray(width - hollow, np.float32), edge=float(soft))
+    rim = 0.12 * np.exp(-(((share - 0.86) / 0.10) ** 2))
+    body = coverage(depth, edge=2.0) * (1 - pallor + rim)
+    if rng.random() < slide.refraction:
+        for _ in range(int(rng.integers(1, 3))):
+            u, v = rng.normal(0, 0.35 * radius, 2)
+            drop = np.hypot(x - u, (y - v) * rng.uniform(0.6, 1.0))
+            size = rng.uniform(1.5, 4.0)
+            body = body + 0.9 * np.exp(-(((drop - size) / 1.1) ** 2)) - 1.4 * np.exp(-((drop / (0.6 * size)) ** 2))
+    return np.asarray(body * np.exp(rng.normal(0, 0.13)), np.float32)
+
+
+def _add(layers: Field, patch: NDArray[np.float32], x: float, y: float) -> None:
+    """Add a patch to layers in place, centred there, as far as it lies inside."""
+    reach = patch.shape[0] // 2
+    height, width = layers.shape
+    left, top = round(x) - reach, round(y) - reach
+    columns, rows = (
+        slice(max(left, 0), min(left + 2 * reach + 1, width)),
+        slice(max(top, 0), min(top + 2 * reach + 1, height)),
+    )
+    if columns.start < columns.stop and rows.start < rows.stop:
+        layers[rows, columns] += patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]

@@ -1,0 +1,146 @@
+"""What a slide has of its own: how thick it is smeared, how it took the stain, and how it was photographed.
+
+Colours are optical densities in the camera's red, green and blue, over the clear ground (Beer and Lambert: what lies
+over each other adds up). They were read from photographs of the Kaggle set. Blue is negative in nuclei, as that camera
+shows them with more blue than the ground.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+Colour = NDArray[np.float32]
+
+_THIN = {
+    "red_cell": (0.105, 0.250, 0.185),
+    "nucleus": (0.36, 0.72, -0.07),
+    "pale_cytoplasm": (0.09, 0.20, -0.02),
+    "blue_cytoplasm": (0.30, 0.30, 0.01),
+    "eosin_granule": (0.16, 0.52, 0.22),
+    "platelet": (0.30, 0.42, -0.05),
+}
+_THICK = {
+    "red_cell": (0.095, 0.270, 0.290),
+    "nucleus": (0.62, 0.82, 0.05),
+    "pale_cytoplasm": (0.11, 0.25, 0.00),
+    "blue_cytoplasm": (0.40, 0.36, 0.05),
+    "eosin_granule": (0.16, 0.48, 0.20),
+    "platelet": (0.38, 0.36, 0.02),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Slide:
+    """A slide.
+
+    Attributes
+    ----------
+    thickness
+        0 where cells lie spread and apart, 1 where they lie shrunken and in clumps.
+    red_cell, nucleus, pale_cytoplasm, blue_cytoplasm, eosin_granule, platelet
+        Optical densities of a layer of each, shape (3,), float32.
+    red_radius
+        Of red cells, in pixels.
+    white_scale
+        Size of white cells, in parts of what is usual.
+    pallor
+        Share of its stain that the middle of a red cell lacks.
+    crowding
+        Share of the ground that red cells cover.
+    clumping
+        Share of red cells that lie in rouleaux and clumps.
+    platelets
+        Mean number in a photograph.
+    refraction
+        Share of red cells with bright drops in them.
+    light
+        Level of the clear ground in red, green and blue, of 255, shape (3,), float32.
+    gradient
+        How light changes across and down, and from the middle to the corners, in parts of it, shape (3,), float32.
+    blur
+        Standard deviation of the lens's blur, in pixels.
+    fringe
+        By how many pixels blue is shifted against red, across and down, shape (2,), float32.
+    sharpening
+        Strength of the camera's unsharp mask.
+    grain, colour_grain
+        Standard deviations of fine noise and of that of each colour for itself, in grey levels.
+    quality
+        Of the camera's JPEG, 1 to 100.
+    dust
+        Places, radii and strengths of specks on the camera, shape (n, 4), float32.
+    """
+
+    thickness: float
+    red_cell: Colour
+    nucleus: Colour
+    pale_cytoplasm: Colour
+    blue_cytoplasm: Colour
+    eosin_granule: Colour
+    platelet: Colour
+    red_radius: float
+    white_scale: float
+    pallor: float
+    crowding: float
+    clumping: float
+    platelets: float
+    refraction: float
+    light: Colour
+    gradient: Colour
+    blur: float
+    fringe: Colour
+    sharpening: float
+    grain: float
+    colour_grain: float
+    quality: int
+    dust: NDArray[np.float32]
+
+
+def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
+    """Draw a slide for photographs of a size in pixels."""
+    thickness = float(rng.beta(0.7, 1.1))
+    strength = np.exp(rng.normal(0, 0.10))
+    tint = rng.normal(0, 0.025, 3)
+
+    def colour(name: str) -> Colour:
+        mean = (1 - thickness) * np.array(_THIN[name]) + thickness * np.array(_THICK[name])
+        own = strength * np.exp(rng.normal(0, 0.07, 3))
+        return np.asarray(mean * own + tint * np.abs(mean).max(), np.float32)
+
+    n_specks = int(rng.integers(2, 8))
+    return Slide(
+        thickness=thickness,
+        red_cell=colour("red_cell"),
+        nucleus=colour("nucleus"),
+        pale_cytoplasm=colour("pale_cytoplasm"),
+        blue_cytoplasm=colour("blue_cytoplasm"),
+        eosin_granule=colour("eosin_granule"),
+        platelet=colour("platelet"),
+        red_radius=float(rng.normal(23.5 + 2.0 * thickness, 1.5)),
+        white_scale=float((1.03 - 0.27 * thickness) * np.exp(rng.normal(0, 0.05))),
+        pallor=float(np.clip(rng.normal(0.72 - 0.35 * thickness, 0.15), 0.1, 0.95)),
+        crowding=float(np.clip(rng.normal(0.42, 0.08), 0.25, 0.6)),
+        clumping=float(np.clip(rng.normal(0.35 + 0.45 * thickness, 0.12), 0.05, 0.95)),
+        platelets=float(rng.gamma(2.0, 1.6)),
+        refraction=float(max(0.0, rng.normal(0.02 + 0.3 * thickness**2, 0.05))),
+        light=np.asarray(rng.normal(209, 7) + rng.normal([0, 0.8, -3.5], [2.0, 1.0, 2.0]), np.float32),
+        gradient=np.asarray(rng.normal([0, 0, -0.03], [0.025, 0.02, 0.015]), np.float32),
+        blur=float(np.clip(np.exp(rng.normal(-0.05, 0.30)), 0.6, 2.2)),
+        fringe=np.asarray(rng.normal(0, 0.6, 2), np.float32),
+        sharpening=float(rng.uniform(0.3, 1.0)),
+        grain=float(rng.uniform(1.0, 2.5)),
+        colour_grain=float(rng.uniform(0.8, 2.0)),
+        quality=int(rng.integers(72, 93)),
+        dust=np.asarray(
+            np.column_stack(
+                [
+                    rng.uniform(0, width, n_specks),
+                    rng.uniform(0, height, n_specks),
+                    rng.choice([1.2, 1.6, 5.0], n_specks, p=[0.5, 0.35, 0.15]),
+                    rng.uniform(0.05, 0.25, n_specks),
+                ]
+            ),
+            np.float32,
+        ),
+    )
