@@ -1,4 +1,4 @@
-"""Rendered blood smears: photographs of which class, nucleus, cell and slide are known, and augmented copies of them."""
+"""Rendered blood smears: photographs with a known nucleus, cell, class and slide, and augmented copies."""
 
 from bloodcell.smears.copies import augmented_copy
 from bloodcell.smears.photograph import CLASSES, Photograph, render_photograph

@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.smears.shapes import Field, noise
+from bloodcell.smears.shapes import Field
 from bloodcell.smears.slide import Slide
 
 
@@ -23,12 +23,10 @@ def take_photograph(rng: np.random.Generator, slide: Slide, density: NDArray[np.
     """
     shape = density.shape[0], density.shape[1]
     light = _illumination(slide, shape) * np.float32(np.exp(rng.normal(0, 0.01)))
-    pixels = np.exp(-density) * slide.light * light[..., None]
-    pixels = _through_lens(rng, slide, np.asarray(pixels, np.float32))
+    pixels = _through_lens(rng, slide, cv2.exp(-density) * light[..., None] * slide.light)
     fine = rng.standard_normal(density.shape, dtype=np.float32) * np.float32(slide.colour_grain)
     fine += rng.standard_normal(shape, dtype=np.float32)[..., None] * np.float32(slide.grain)
     pixels += cv2.GaussianBlur(fine, (0, 0), 0.6) * np.float32(1.6)
-    pixels += np.dstack([noise(rng, shape, scale=9) for _ in range(3)]) * np.float32(0.6)
     return _through_jpeg(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), slide.quality)
 
 
@@ -39,23 +37,25 @@ def _illumination(slide: Slide, shape: tuple[int, int]) -> Field:
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
     across, down, corner = slide.gradient
     light = 1 + across * x + down * y + corner * (x**2 + y**2)
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
+    rows, columns = np.arange(height, dtype=np.float32)[:, None], np.arange(width, dtype=np.float32)[None]
     for left, top, radius, strength in slide.dust:
-        light = light * (1 - strength * np.exp(-((columns - left) ** 2 + (rows - top) ** 2) / (2 * radius**2)))
+        across_speck = np.exp(-((columns - left) ** 2) / (2 * radius**2))
+        light *= 1 - strength * np.exp(-((rows - top) ** 2) / (2 * radius**2)) * across_speck
     return np.asarray(light, np.float32)
 
 
 def _through_lens(rng: np.random.Generator, slide: Slide, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Blur, blue more than green and red elsewhere, and sharpen as cameras do."""
     height, width = pixels.shape[:2]
-    blur = slide.blur * np.exp(rng.normal(0, 0.12))
-    channels = []
-    for channel, (shift, wider) in enumerate(((-0.5, 1.08), (0.0, 1.0), (0.5, 1.2))):
+    blur = slide.blur * float(np.exp(rng.normal(0, 0.12)))
+    planes = []
+    for plane, shift, wider in zip(cv2.split(pixels), (-0.5, 0.0, 0.5), (1.08, 1.0, 1.2), strict=True):
         move = np.array([[1, 0, shift * slide.fringe[0]], [0, 1, shift * slide.fringe[1]]], np.float32)
-        plane = cv2.GaussianBlur(np.ascontiguousarray(pixels[..., channel]), (0, 0), blur * wider)
-        channels.append(cv2.warpAffine(plane, move, (width, height), borderMode=cv2.BORDER_REFLECT))
-    seen = np.dstack(channels)
-    return np.asarray(seen + slide.sharpening * (seen - cv2.GaussianBlur(seen, (0, 0), 2.0)), np.float32)
+        blurred = cv2.GaussianBlur(plane, (0, 0), blur * wider)
+        planes.append(cv2.warpAffine(blurred, move, (width, height), borderMode=cv2.BORDER_REFLECT))
+    seen = cv2.merge(planes)
+    over = cv2.GaussianBlur(seen, (0, 0), 2.5)
+    return np.asarray(cv2.addWeighted(seen, 1 + slide.sharpening, over, -slide.sharpening, 0))
 
 
 def _through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

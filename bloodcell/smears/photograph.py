@@ -68,7 +68,7 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
     nucleus, cell = (_framed(part, x, y) for part in (white.nucleus, white.cell))
     red = red_cells(rng, glass, (HEIGHT, WIDTH), keep_clear=(x, y, white.radius))
     small = platelets(rng, glass, (HEIGHT, WIDTH))
-    density = (red * (1 - 0.85 * cell))[..., None] * glass.red_cell
+    density = (red * (1 - np.float32(0.85) * cell))[..., None] * glass.red_cell
     density += (small * (1 - cell))[..., None] * glass.platelet
     density += _framed(white.density, x, y)
     return Photograph(

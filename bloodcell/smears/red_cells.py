@@ -1,5 +1,6 @@
 """Red cells: discs with pallor, alone, in rouleaux and in clumps; and the platelets between them."""
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -8,6 +9,9 @@ from bloodcell.smears.slide import Slide
 
 _STEP = (0.45, 1.5)
 """How far neighbours in a rouleau lie apart, in radii."""
+
+MOST_LAYERS = 1.6
+"""How dark red cells become over each other, in layers: they give way, and are thinner where they overlap."""
 
 
 def red_cells(
@@ -24,7 +28,8 @@ def red_cells(
     for x, y in _places(rng, slide, shape, keep_clear):
         radius = float(slide.red_radius * np.exp(rng.normal(0, 0.10)))
         _add(layers, _red_cell(rng, slide, radius), x, y)
-    return layers
+    # s(1) is 1: one layer counts in full.
+    return np.asarray(MOST_LAYERS * (1 - (1 - 1 / MOST_LAYERS) ** layers), np.float32)
 
 
 def platelets(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) -> Field:
@@ -33,13 +38,12 @@ def platelets(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) ->
     for _ in range(rng.poisson(slide.platelets)):
         x, y = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
         for _ in range(1 + (rng.random() < 0.15) * int(rng.integers(1, 5))):
-            radius = float(rng.gamma(9.0, 0.5)) * 0.95
+            radius = float(rng.gamma(9.0, 0.6))
             x, y = x + rng.normal(0, radius * 1.5), y + rng.normal(0, radius * 1.5)
             u, v = grid(int(radius * 2) + 4)
             depth, _ = inside_outline(u, v, random_outline(rng, radius, elongation=0.25, roughness=0.12))
-            strength = rng.uniform(0.25, 1.1)
-            texture = 1 + 0.35 * noise(rng, u.shape, scale=2.5)
-            _add(layers, strength * coverage(depth, edge=rng.uniform(2, 6)) * texture, x, y)
+            texture = 1 + np.float32(0.12) * noise(rng, u.shape, scale=3)
+            _add(layers, rng.uniform(0.3, 1.2) * coverage(depth, edge=rng.uniform(3, 8)) * texture, x, y)
     return layers
 
 
@@ -80,25 +84,25 @@ def _under(x: float, y: float, radius: float, keep_clear: tuple[float, float, fl
 
 
 def _red_cell(rng: np.random.Generator, slide: Slide, radius: float) -> Field:
-    x, y = grid(int(radius * 1.6) + 2)
-    outline = random_outline(rng, radius, elongation=0.16, roughness=0.035)
+    outline = random_outline(rng, radius, elongation=0.20, roughness=0.05)
+    x, y = grid(int(outline.max()) + 2)
     depth, share = inside_outline(x, y, outline)
-    # The pallor is a hollow of its own outline, a little off the middle, with a soft edge.
-    width = float(np.clip(rng.normal(0.50, 0.10), 0.2, 0.75))
-    hollow = np.hypot(x - rng.normal(0, 0.08) * radius, y - rng.normal(0, 0.08) * radius) / radius
-    hollow = 0.5 * hollow + 0.5 * share
-    deepness = float(np.clip(rng.normal(slide.pallor, 0.22), 0, 0.95)) * (rng.random() > 0.15 + 0.45 * slide.thickness)
-    soft = rng.uniform(0.12, 0.45)
-    pallor = deepness * coverage(np.asarray(width - hollow, np.float32), edge=float(soft))
-    rim = 0.12 * np.exp(-(((share - 0.86) / 0.10) ** 2))
-    body = coverage(depth, edge=2.0) * (1 - pallor + rim)
+    body = coverage(depth, edge=2.5)
+    body *= 1 + np.float32(0.10) * cv2.exp(-(((share - 0.84) * 9) ** 2))
+    if rng.random() > 0.12 + 0.5 * slide.thickness:
+        # The pallor is a hollow a little off the middle, whose outline is between a disc and the cell's own.
+        across, down = rng.normal(0, 0.08 * radius, 2)
+        hollow = 0.5 * cv2.magnitude(x - np.float32(across), y - np.float32(down)) / np.float32(radius) + 0.5 * share
+        width = float(np.clip(rng.normal(0.50, 0.10), 0.2, 0.75))
+        deepness = float(np.clip(rng.normal(slide.pallor, 0.22), 0, 0.95))
+        body *= 1 - np.float32(deepness) * coverage(width - hollow, edge=rng.uniform(0.15, 0.5))
     if rng.random() < slide.refraction:
         for _ in range(int(rng.integers(1, 3))):
-            u, v = rng.normal(0, 0.35 * radius, 2)
-            drop = np.hypot(x - u, (y - v) * rng.uniform(0.6, 1.0))
+            across, down = rng.normal(0, 0.35 * radius, 2)
+            drop = cv2.magnitude(x - np.float32(across), (y - np.float32(down)) * np.float32(rng.uniform(0.6, 1.0)))
             size = rng.uniform(1.5, 4.0)
-            body = body + 0.9 * np.exp(-(((drop - size) / 1.1) ** 2)) - 1.4 * np.exp(-((drop / (0.6 * size)) ** 2))
-    return np.asarray(body * np.exp(rng.normal(0, 0.13)), np.float32)
+            body += 0.9 * cv2.exp(-(((drop - size) / 1.1) ** 2)) - 1.4 * cv2.exp(-((drop / (0.6 * size)) ** 2))
+    return np.asarray(body * float(np.exp(rng.normal(0, 0.10))), np.float32)
 
 
 def _add(layers: Field, patch: NDArray[np.float32], x: float, y: float) -> None:

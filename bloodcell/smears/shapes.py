@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 Field = NDArray[np.float32]
 
-_HARMONICS = 6
 _ANGLES = 128
+_ANGLES_AROUND = np.linspace(0, 2 * np.pi, _ANGLES + 1)
+_ORDERS = np.arange(3, 9)
+_COSINES, _SINES = np.cos(_ORDERS[:, None] * _ANGLES_AROUND), np.sin(_ORDERS[:, None] * _ANGLES_AROUND)
 
 
 def grid(reach: int) -> tuple[Field, Field]:
@@ -45,25 +47,21 @@ def random_outline(rng: np.random.Generator, radius: float, *, elongation: float
     elongation
         Standard deviation of the logarithm of long over short axis.
     roughness
-        Standard deviation of the radius in parts of it, of what is no ellipse.
+        Standard deviation of the radius in parts of it, of what is no ellipse; the finer the waves, the weaker.
     """
-    angles = np.linspace(0, 2 * np.pi, _ANGLES + 1)
     ratio = np.exp(abs(rng.normal(0, elongation)))
-    turn = rng.uniform(0, np.pi)
-    ellipse = (ratio * np.cos(angles - turn) ** 2 + np.sin(angles - turn) ** 2 / ratio) ** -0.5
-    orders = np.arange(3, 3 + _HARMONICS)
-    sizes = rng.normal(0, roughness, _HARMONICS) / (orders - 2)
-    phases = rng.uniform(0, 2 * np.pi, _HARMONICS)
-    waves = (sizes[:, None] * np.cos(orders[:, None] * angles + phases[:, None])).sum(axis=0)
-    return np.asarray(radius * ellipse * (1 + waves), np.float32)
+    turned = _ANGLES_AROUND - rng.uniform(0, np.pi)
+    ellipse = (ratio * np.cos(turned) ** 2 + np.sin(turned) ** 2 / ratio) ** -0.5
+    sizes = rng.normal(0, roughness, (2, len(_ORDERS))) / (_ORDERS - 2) ** 1.5
+    return np.asarray(radius * ellipse * (1 + sizes[0] @ _COSINES + sizes[1] @ _SINES), np.float32)
 
 
 def inside_outline(x: Field, y: Field, outline: Field) -> tuple[Field, Field]:
-    """Return how deep pixels lie inside an outline around (0, 0), in pixels, and how far out, 0 at the centre, 1 on it."""
+    """Return how deep pixels lie inside an outline around (0, 0), in pixels, and how far out, 1 on the outline."""
     distance, angle = cv2.cartToPolar(x, y)
-    position = angle * (_ANGLES / (2 * np.pi))
+    position = angle * np.float32(_ANGLES / (2 * np.pi))
     low = np.minimum(position.astype(np.int32), _ANGLES - 1)
-    radius = outline[low] + (outline[low + 1] - outline[low]) * (position - low)
+    radius = outline[low] + np.diff(outline)[low] * (position - low.astype(np.float32))
     return radius - distance, distance / radius
 
 
@@ -71,10 +69,11 @@ def stroke(
     x: Field, y: Field, start: tuple[float, float], end: tuple[float, float], *, radii: tuple[float, float]
 ) -> Field:
     """Return the depth inside a stroke between two points, whose radius goes from one to the other."""
-    across, down = end[0] - start[0], end[1] - start[1]
+    across, down = float(end[0] - start[0]), float(end[1] - start[1])
     length = max(across**2 + down**2, 1e-6)
-    share = np.clip(((x - start[0]) * across + (y - start[1]) * down) / length, 0, 1)
-    distance = np.sqrt((x - start[0] - share * across) ** 2 + (y - start[1] - share * down) ** 2)
+    u, v = x - np.float32(start[0]), y - np.float32(start[1])
+    share = np.clip((u * across + v * down) / length, 0, 1)
+    distance = cv2.magnitude(u - share * across, v - share * down)
     return np.asarray(radii[0] + share * (radii[1] - radii[0]) - distance, np.float32)
 
 
@@ -82,12 +81,13 @@ def union(fields: Sequence[Field], *, softness: float) -> Field:
     """Join shapes so that they flow into each other within ``softness`` pixels."""
     stack = np.stack(fields)
     deepest = stack.max(axis=0)
-    return np.asarray(deepest + softness * (np.log(np.exp((stack - deepest) / softness).sum(axis=0))), np.float32)
+    total = np.exp((stack - deepest) / np.float32(softness)).sum(axis=0)
+    return np.asarray(deepest + np.float32(softness) * np.log(total), np.float32)
 
 
 def coverage(depth: Field, *, edge: float = 1.0) -> Field:
     """Return the share of each pixel that a shape covers, whose edge is ``edge`` pixels wide."""
-    share = np.clip(0.5 + depth / edge, 0, 1)
+    share = np.clip(np.float32(0.5) + depth / np.float32(edge), 0, 1)
     return np.asarray(share * share * (3 - 2 * share), np.float32)
 
 

@@ -13,20 +13,20 @@ from numpy.typing import NDArray
 Colour = NDArray[np.float32]
 
 _THIN = {
-    "red_cell": (0.105, 0.250, 0.185),
-    "nucleus": (0.36, 0.72, -0.07),
-    "pale_cytoplasm": (0.09, 0.20, -0.02),
+    "red_cell": (0.110, 0.255, 0.170),
+    "nucleus": (0.34, 0.64, -0.12),
+    "pale_cytoplasm": (0.065, 0.145, 0.010),
     "blue_cytoplasm": (0.30, 0.30, 0.01),
-    "eosin_granule": (0.16, 0.52, 0.22),
-    "platelet": (0.30, 0.42, -0.05),
+    "eosin_granule": (0.15, 0.50, 0.30),
+    "platelet": (0.28, 0.38, -0.06),
 }
 _THICK = {
-    "red_cell": (0.095, 0.270, 0.290),
-    "nucleus": (0.62, 0.82, 0.05),
-    "pale_cytoplasm": (0.11, 0.25, 0.00),
+    "red_cell": (0.100, 0.270, 0.240),
+    "nucleus": (0.58, 0.76, 0.00),
+    "pale_cytoplasm": (0.08, 0.18, 0.00),
     "blue_cytoplasm": (0.40, 0.36, 0.05),
-    "eosin_granule": (0.16, 0.48, 0.20),
-    "platelet": (0.38, 0.36, 0.02),
+    "eosin_granule": (0.15, 0.46, 0.26),
+    "platelet": (0.36, 0.36, 0.00),
 }
 
 
@@ -120,17 +120,17 @@ def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
         red_radius=float(rng.normal(23.5 + 2.0 * thickness, 1.5)),
         white_scale=float((1.03 - 0.27 * thickness) * np.exp(rng.normal(0, 0.05))),
         pallor=float(np.clip(rng.normal(0.72 - 0.35 * thickness, 0.15), 0.1, 0.95)),
-        crowding=float(np.clip(rng.normal(0.42, 0.08), 0.25, 0.6)),
+        crowding=float(np.clip(rng.normal(0.55, 0.08), 0.3, 0.75)),
         clumping=float(np.clip(rng.normal(0.35 + 0.45 * thickness, 0.12), 0.05, 0.95)),
         platelets=float(rng.gamma(2.0, 1.6)),
         refraction=float(max(0.0, rng.normal(0.02 + 0.3 * thickness**2, 0.05))),
-        light=np.asarray(rng.normal(209, 7) + rng.normal([0, 0.8, -3.5], [2.0, 1.0, 2.0]), np.float32),
+        light=np.asarray(rng.normal(213, 7) + rng.normal([0, 0.8, -3.5], [2.0, 1.0, 2.0]), np.float32),
         gradient=np.asarray(rng.normal([0, 0, -0.03], [0.025, 0.02, 0.015]), np.float32),
-        blur=float(np.clip(np.exp(rng.normal(-0.05, 0.30)), 0.6, 2.2)),
+        blur=float(np.clip(np.exp(rng.normal(0.22, 0.22)), 0.8, 2.4)),
         fringe=np.asarray(rng.normal(0, 0.6, 2), np.float32),
-        sharpening=float(rng.uniform(0.3, 1.0)),
-        grain=float(rng.uniform(1.0, 2.5)),
-        colour_grain=float(rng.uniform(0.8, 2.0)),
+        sharpening=float(rng.uniform(0.2, 0.6)),
+        grain=float(rng.uniform(0.8, 1.6)),
+        colour_grain=float(rng.uniform(0.6, 1.4)),
         quality=int(rng.integers(72, 93)),
         dust=np.asarray(
             np.column_stack(

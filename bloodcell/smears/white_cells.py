@@ -8,21 +8,13 @@ vacuoles. Every such trait varies, so that some cells look much like another cla
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.smears.shapes import (
-    Field,
-    coverage,
-    dots,
-    grid,
-    inside_outline,
-    noise,
-    random_outline,
-    stroke,
-    union,
-)
+from bloodcell.smears.shapes import Field, coverage, dots, grid, inside_outline, noise, random_outline, stroke, union
 from bloodcell.smears.slide import Slide
 
 RADII = {"EOSINOPHIL": 46.0, "LYMPHOCYTE": 28.5, "MONOCYTE": 50.0, "NEUTROPHIL": 45.0}
@@ -30,7 +22,7 @@ RADII = {"EOSINOPHIL": 46.0, "LYMPHOCYTE": 28.5, "MONOCYTE": 50.0, "NEUTROPHIL":
 RADIUS_SPREAD = {"EOSINOPHIL": 0.08, "LYMPHOCYTE": 0.13, "MONOCYTE": 0.11, "NEUTROPHIL": 0.08}
 
 ATYPICAL = 0.06
-"""Share of cells whose traits are drawn between their own class's and another's."""
+"""Share of cells of which one trait is not as usual: a band, few and pale granules, a wide rim, a small monocyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,101 +45,107 @@ class WhiteCell:
     radius: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Sheet:
+    """What a cell is drawn on: a square's pixels as seen from its middle, straight, and bent as soft bodies are."""
+
+    rng: np.random.Generator
+    slide: Slide
+    radius: float
+    straight: tuple[Field, Field]
+    bent: tuple[Field, Field]
+    atypical: bool
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return self.straight[0].shape[0], self.straight[0].shape[1]
+
+    def noise(self, scale: float) -> Field:
+        return noise(self.rng, self.shape, scale=scale)
+
+
 def draw_white_cell(rng: np.random.Generator, label: str, slide: Slide) -> WhiteCell:
     """Draw a white cell of a class as it looks on a slide."""
     atypical = bool(rng.random() < ATYPICAL)
     radius = float(RADII[label] * slide.white_scale * np.exp(rng.normal(0, RADIUS_SPREAD[label])))
-    x, y = grid(int(1.35 * radius) + 4)
-    bend = 0.05 * radius
-    warped = (
-        np.asarray(x + bend * noise(rng, x.shape, scale=0.4 * radius), np.float32),
-        np.asarray(y + bend * noise(rng, x.shape, scale=0.4 * radius), np.float32),
-    )
-    return _DRAWN[label](rng, slide, radius, x, warped, atypical)
+    if atypical and label in _ATYPICAL_SIZES:
+        radius *= rng.uniform(*_ATYPICAL_SIZES[label])
+    x, y = grid(int(1.3 * radius) + 4)
+    bend, scale = np.float32(0.045 * radius), 0.4 * radius
+    bent = x + bend * noise(rng, x.shape, scale=scale), y + bend * noise(rng, x.shape, scale=scale)
+    sheet = _Sheet(rng=rng, slide=slide, radius=radius, straight=(x, y), bent=bent, atypical=atypical)
+    return _DRAWN[label](sheet)
 
 
-def _neutrophil(
-    rng: np.random.Generator, slide: Slide, radius: float, x: Field, warped: tuple[Field, Field], atypical: bool
-) -> WhiteCell:
-    lobes = int(rng.choice([1, 2, 3, 4, 5], p=[0.08, 0.16, 0.36, 0.28, 0.12]))
-    nucleus = _lobed(rng, warped, radius, lobes=1 if atypical else lobes, share=rng.uniform(0.32, 0.44))
-    body, out = _body(rng, warped, radius, roughness=0.02)
-    fine = noise(rng, x.shape, scale=2.2)
-    toxic = rng.uniform(0.25, 0.6) if atypical or rng.random() < 0.06 else 0.0
-    granules = dots(rng, x.shape, spacing=4.5, radius=1.4, packing=0.8)
-    colour = rng.uniform(0.85, 1.5) * slide.pale_cytoplasm + rng.uniform(0, 0.3) * slide.eosin_granule * 0.4
-    amount = (0.85 + 0.18 * fine + 0.25 * out**4)[..., None] * colour + (toxic * granules)[
-        ..., None
-    ] * slide.eosin_granule
-    return _compose(rng, slide, radius, nucleus, body, amount, clumps=0.16, scale=0.16 * radius)
+def _neutrophil(sheet: _Sheet) -> WhiteCell:
+    rng, slide = sheet.rng, sheet.slide
+    lobes = 1 if sheet.atypical else int(rng.choice([1, 2, 3, 4, 5], p=[0.06, 0.16, 0.36, 0.29, 0.13]))
+    nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.34, 0.48))
+    body, out = _body(sheet, roughness=0.02)
+    colour = rng.uniform(0.8, 1.4) * slide.pale_cytoplasm + rng.uniform(0, 0.12) * slide.eosin_granule
+    amount = 0.85 + 0.16 * sheet.noise(2.2) + 0.12 * sheet.noise(6) + 0.15 * out**4
+    cytoplasm = amount[..., None] * colour.astype(np.float32)
+    if rng.random() < 0.12:  # toxic granules
+        granules = dots(rng, sheet.shape, spacing=4.0, radius=1.4, packing=0.8)
+        cytoplasm = cytoplasm + (np.float32(rng.uniform(0.2, 0.5)) * granules)[..., None] * slide.eosin_granule
+    return _compose(sheet, nucleus, body, cytoplasm, clumps=0.14, scale=0.16 * sheet.radius)
 
 
-def _eosinophil(
-    rng: np.random.Generator, slide: Slide, radius: float, x: Field, warped: tuple[Field, Field], atypical: bool
-) -> WhiteCell:
-    lobes = int(rng.choice([1, 2, 3, 4], p=[0.05, 0.68, 0.22, 0.05]))
-    nucleus = _lobed(rng, warped, radius, lobes=lobes, share=rng.uniform(0.26, 0.38))
-    body, out = _body(rng, warped, radius, roughness=0.03)
-    size = rng.uniform(1.5, 2.3) * max(radius / 45, 0.75)
-    granules = dots(rng, x.shape, spacing=2.1 * size, radius=size, packing=0.5 if atypical else 0.95)
-    strength = rng.uniform(0.25, 0.5) if atypical else rng.uniform(0.55, 1.15)
-    under = rng.uniform(0.9, 1.6) * slide.pale_cytoplasm
-    amount = (0.9 + 0.15 * out**4)[..., None] * under + (strength * granules)[..., None] * slide.eosin_granule
-    return _compose(rng, slide, radius, nucleus, body, amount, clumps=0.12, scale=0.2 * radius, over=0.25)
+def _eosinophil(sheet: _Sheet) -> WhiteCell:
+    rng, slide = sheet.rng, sheet.slide
+    lobes = int(rng.choice([1, 2, 3, 4], p=[0.04, 0.66, 0.24, 0.06]))
+    nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.28, 0.42))
+    body, out = _body(sheet, roughness=0.03)
+    size = rng.uniform(1.3, 1.9) * max(sheet.radius / 45, 0.8)
+    granules = dots(rng, sheet.shape, spacing=2.5 * size, radius=size, packing=0.6 if sheet.atypical else 0.95)
+    strength = rng.uniform(0.3, 0.55) if sheet.atypical else rng.uniform(0.55, 1.1)
+    under = np.float32(rng.uniform(0.7, 1.4)) * slide.pale_cytoplasm
+    cytoplasm = (0.9 + 0.15 * out**4)[..., None] * under
+    cytoplasm = cytoplasm + (np.float32(strength) * granules)[..., None] * slide.eosin_granule
+    # Granules bulge over the outline.
+    body = body + np.float32(2.0) * (granules - np.float32(0.5))
+    return _compose(sheet, nucleus, body, cytoplasm, clumps=0.10, scale=0.2 * sheet.radius, over=0.3)
 
 
-def _lymphocyte(
-    rng: np.random.Generator, slide: Slide, radius: float, x: Field, warped: tuple[Field, Field], atypical: bool
-) -> WhiteCell:
-    wide = atypical or rng.random() < 0.12
-    if wide:
-        radius = radius * rng.uniform(1.1, 1.35)
-    share = rng.uniform(0.66, 0.8) if wide else rng.uniform(0.82, 0.95)
-    inner = share * radius
-    off, side = rng.uniform(0, 0.9) * (radius - inner), rng.uniform(0, 2 * np.pi)
-    u, v = warped[0] - np.float32(off * np.cos(side)), warped[1] - np.float32(off * np.sin(side))
-    depth, _ = inside_outline(u, v, random_outline(rng, inner, elongation=0.10, roughness=0.02))
-    if rng.random() < 0.25:
-        angle = rng.uniform(0, 2 * np.pi)
-        depth = _dented(depth, u, v, inner, angle, rng.uniform(0.1, 0.3))
-    body, out = _body(rng, warped, radius, roughness=0.035)
-    colour = rng.uniform(0.8, 1.5) * slide.blue_cytoplasm
-    amount = (0.85 + 0.12 * noise(rng, x.shape, scale=4) + 0.3 * out**4)[..., None] * colour
-    return _compose(rng, slide, radius, depth, body, amount, clumps=0.10, scale=0.25 * radius)
+def _lymphocyte(sheet: _Sheet) -> WhiteCell:
+    rng, slide = sheet.rng, sheet.slide
+    wide = sheet.atypical or rng.random() < 0.12
+    inner = sheet.radius * (rng.uniform(0.66, 0.8) if wide else rng.uniform(0.82, 0.96))
+    off, side = rng.uniform(0, 0.9) * (sheet.radius - inner), rng.uniform(0, 2 * np.pi)
+    x = sheet.bent[0] - np.float32(off * np.cos(side))
+    y = sheet.bent[1] - np.float32(off * np.sin(side))
+    nucleus, _ = inside_outline(x, y, random_outline(rng, inner, elongation=0.09, roughness=0.02))
+    if rng.random() < 0.2:
+        nucleus = _dented(nucleus, x, y, radius=inner, angle=rng.uniform(0, 2 * np.pi), dent=rng.uniform(0.1, 0.3))
+    body, out = _body(sheet, roughness=0.04)
+    colour = np.float32(rng.uniform(0.7, 1.4)) * slide.blue_cytoplasm
+    amount = 0.85 + 0.12 * sheet.noise(4) + 0.3 * out**4
+    return _compose(sheet, nucleus, body, amount[..., None] * colour, clumps=0.08, scale=0.25 * sheet.radius)
 
 
-def _monocyte(
-    rng: np.random.Generator, slide: Slide, radius: float, x: Field, warped: tuple[Field, Field], atypical: bool
-) -> WhiteCell:
-    if atypical:
-        radius = radius * rng.uniform(0.7, 0.85)
-    nucleus = _folded(rng, warped, radius, kind=int(rng.choice(4, p=[0.40, 0.2, 0.30, 0.10])))
-    body, out = _body(rng, warped, radius, roughness=0.06)
-    colour = rng.uniform(0.5, 1.1) * slide.blue_cytoplasm + rng.uniform(0, 0.6) * slide.pale_cytoplasm
-    texture = 0.85 + 0.2 * noise(rng, x.shape, scale=5) + 0.12 * noise(rng, x.shape, scale=2.2) - 0.1 * out**4
-    amount = np.maximum(texture, 0.2)[..., None] * colour
-    cell = _compose(rng, slide, radius, nucleus, body, amount, clumps=0.2, scale=0.13 * radius, pale=0.88)
-    holes = np.zeros(x.shape, np.float32)
-    for _ in range(rng.poisson(2.5) if rng.random() < 0.6 else 0):
-        at, angle, size = rng.uniform(0.2, 0.9) * radius, rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 4.5)
-        distance = np.hypot(warped[0] - at * np.cos(angle), warped[1] - at * np.sin(angle))
-        holes = np.maximum(holes, coverage(np.asarray(size - distance, np.float32), edge=2))
-    clear = (1 - 0.75 * holes)[..., None]
-    return WhiteCell(density=cell.density * clear, nucleus=cell.nucleus, cell=cell.cell, radius=cell.radius)
+def _monocyte(sheet: _Sheet) -> WhiteCell:
+    rng, slide = sheet.rng, sheet.slide
+    nucleus = _folded(sheet)
+    body, out = _body(sheet, roughness=0.05, bent=True)
+    colour = rng.uniform(0.4, 0.9) * slide.blue_cytoplasm + rng.uniform(0, 0.9) * slide.pale_cytoplasm
+    amount = 0.9 + 0.14 * sheet.noise(6) + 0.12 * sheet.noise(2.2) - 0.15 * out**4
+    cytoplasm = np.maximum(amount, 0.2)[..., None] * colour.astype(np.float32)
+    cell = _compose(sheet, nucleus, body, cytoplasm, clumps=0.17, scale=0.12 * sheet.radius, pale=0.88)
+    clear = np.float32(1) - np.float32(0.75) * _vacuoles(sheet)
+    return WhiteCell(density=cell.density * clear[..., None], nucleus=cell.nucleus, cell=cell.cell, radius=cell.radius)
 
 
-_DRAWN: dict[str, Callable[..., WhiteCell]] = {
+_DRAWN: dict[str, Callable[[_Sheet], WhiteCell]] = {
     "EOSINOPHIL": _eosinophil,
     "LYMPHOCYTE": _lymphocyte,
     "MONOCYTE": _monocyte,
     "NEUTROPHIL": _neutrophil,
 }
+_ATYPICAL_SIZES = {"LYMPHOCYTE": (1.15, 1.45), "MONOCYTE": (0.68, 0.85)}
 
 
 def _compose(
-    rng: np.random.Generator,
-    slide: Slide,
-    radius: float,
+    sheet: _Sheet,
     nucleus: Field,
     body: Field,
     cytoplasm: NDArray[np.float32],
@@ -161,6 +159,10 @@ def _compose(
 
     Parameters
     ----------
+    nucleus, body
+        Depth inside the nucleus and inside the cell.
+    cytoplasm
+        Its optical density.
     clumps, scale
         How strongly the chromatin varies, in parts of its stain, and over how many pixels.
     pale
@@ -168,27 +170,23 @@ def _compose(
     over
         Share of the cytoplasm that lies over the nucleus.
     """
-    covered = coverage(nucleus, edge=1.6)
-    cell = np.maximum(coverage(body, edge=2.0), covered)
-    chromatin = (
-        1 + clumps * noise(rng, body.shape, scale=max(scale, 2.0)) + 0.5 * clumps * noise(rng, body.shape, scale=2.5)
-    )
-    chromatin += 0.08 * np.exp(-np.abs(nucleus) / 3)
-    strength = pale * np.exp(rng.normal(0, 0.10))
-    density = (strength * covered * np.maximum(chromatin, 0.4))[..., None] * slide.nucleus
-    density += (cell * (1 - (1 - over) * covered))[..., None] * cytoplasm
-    return WhiteCell(density=np.asarray(density, np.float32), nucleus=covered, cell=cell, radius=radius)
+    covered = coverage(nucleus, edge=1.8)
+    cell = np.maximum(coverage(body, edge=2.4), covered)
+    chromatin = 1 + clumps * sheet.noise(max(scale, 2.0)) + 0.5 * clumps * sheet.noise(2.5)
+    chromatin = np.maximum(chromatin, 0.4) * covered * float(pale * np.exp(sheet.rng.normal(0, 0.10)))
+    seen = cell * (1 - (1 - over) * covered)
+    density = chromatin[..., None] * sheet.slide.nucleus + seen[..., None] * cytoplasm
+    return WhiteCell(density=np.asarray(density, np.float32), nucleus=covered, cell=cell, radius=sheet.radius)
 
 
-def _body(
-    rng: np.random.Generator, warped: tuple[Field, Field], radius: float, *, roughness: float
-) -> tuple[Field, Field]:
+def _body(sheet: _Sheet, *, roughness: float, bent: bool = False) -> tuple[Field, Field]:
     """Return the depth inside the whole cell's outline, and how far out a pixel lies, 1 on the outline and beyond."""
-    depth, out = inside_outline(*warped, random_outline(rng, radius, elongation=0.08, roughness=roughness))
+    outline = random_outline(sheet.rng, sheet.radius, elongation=0.08, roughness=roughness)
+    depth, out = inside_outline(*(sheet.bent if bent else sheet.straight), outline)
     return depth, np.minimum(out, 1)
 
 
-def _lobed(rng: np.random.Generator, warped: tuple[Field, Field], radius: float, *, lobes: int, share: float) -> Field:
+def _lobed(sheet: _Sheet, *, lobes: int, share: float) -> Field:
     """Return the depth inside lobes along a curve that thin bridges join; one lobe is a band.
 
     Parameters
@@ -196,84 +194,85 @@ def _lobed(rng: np.random.Generator, warped: tuple[Field, Field], radius: float,
     share
         The nucleus's area in parts of the cell's.
     """
-    x, y = warped
-    turn, hand = rng.uniform(0, 2 * np.pi), rng.choice([-1, 1])
+    rng, radius = sheet.rng, sheet.radius
     if lobes == 1:
-        return _arc(rng, warped, radius, span=rng.uniform(2.2, 4.0), bow=0.50, thick=0.24)
+        return _arc(sheet, span=rng.uniform(2.4, 4.2), bow=0.50, thick=0.24)
     size = radius * (share / lobes) ** 0.5
-    bow = min(0.9 * radius - size, 0.55 * radius) * rng.uniform(0.85, 1.0)
-    apart = rng.uniform(1.35, 2.15) * size
-    step = 2 * np.arcsin(min(apart / (2 * bow), 0.95))
-    step = min(step, 5.6 / lobes) if lobes > 2 else min(step * 1.15, np.pi)
-    shapes, centres = [], []
+    bow = min(0.92 * radius - size, 0.55 * radius) * rng.uniform(0.85, 1.0)
+    step = 2 * np.arcsin(min(rng.uniform(1.35, 2.15) * size / (2 * bow), 0.95))
+    step = min(step, 5.6 / lobes) if lobes > 2 else min(1.15 * step, np.pi)
+    turn = rng.uniform(0, 2 * np.pi)
+    parts, middles = [], []
     for lobe in range(lobes):
-        angle = turn + hand * (lobe - (lobes - 1) / 2) * step * rng.uniform(0.9, 1.1)
+        angle = turn + (lobe - (lobes - 1) / 2) * step * rng.uniform(0.9, 1.1)
         out = bow * rng.uniform(0.8, 1.08)
-        at = out * np.cos(angle), out * np.sin(angle)
-        own = size * np.exp(rng.normal(0, 0.12))
+        x, y = out * np.cos(angle), out * np.sin(angle)
+        own = size * float(np.exp(rng.normal(0, 0.12)))
+        half = own * rng.uniform(0.1, 0.6)
         along = angle + rng.choice([0, np.pi / 2], p=[0.3, 0.7]) + rng.normal(0, 0.4)
-        half = own * rng.uniform(0.1, 0.55)
-        ends = [(at[0] + sign * half * np.cos(along), at[1] + sign * half * np.sin(along)) for sign in (-1, 1)]
-        thick = own * 0.88 - 0.35 * half
-        shapes.append(
-            stroke(x, y, ends[0], ends[1], radii=(thick * rng.uniform(0.85, 1), thick * rng.uniform(0.85, 1)))
-        )
-        centres.append(at)
-    joins = range(lobes - 1)
-    for join in joins:
+        across, down = half * np.cos(along), half * np.sin(along)
+        thick = own - 0.5 * half
+        radii = thick * rng.uniform(0.85, 1.0), thick * rng.uniform(0.85, 1.0)
+        parts.append(stroke(*sheet.bent, (x - across, y - down), (x + across, y + down), radii=radii))
+        middles.append((x, y))
+    for start, end in pairwise(middles):
         width = radius * rng.uniform(0.035, 0.12)
-        shapes.append(stroke(x, y, centres[join], centres[join + 1], radii=(width, width)))
-    return union(shapes, softness=0.035 * radius)
+        parts.append(stroke(*sheet.bent, start, end, radii=(width, width)))
+    return union(parts, softness=0.035 * radius)
 
 
-def _folded(rng: np.random.Generator, warped: tuple[Field, Field], radius: float, *, kind: int) -> Field:
+def _folded(sheet: _Sheet) -> Field:
     """Return the depth inside a monocyte's nucleus: a kidney, a horseshoe, a folded one, or a nearly round one."""
-    x, y = warped
-    if kind == 0:
-        return _arc(rng, warped, radius, span=rng.uniform(1.6, 2.6), bow=0.36, thick=0.38)
-    if kind == 1:
-        return _arc(rng, warped, radius, span=rng.uniform(2.8, 4.0), bow=0.48, thick=0.28)
-    if kind == 2:
+    rng, radius = sheet.rng, sheet.radius
+    kind = rng.choice(["kidney", "horseshoe", "folded", "round"], p=[0.40, 0.15, 0.33, 0.12])
+    if kind == "kidney":
+        return _arc(sheet, span=rng.uniform(1.6, 2.6), bow=0.36, thick=0.41)
+    if kind == "horseshoe":
+        return _arc(sheet, span=rng.uniform(2.8, 4.0), bow=0.48, thick=0.30)
+    if kind == "folded":
         parts = []
         for angle in rng.uniform(0, 2 * np.pi) + np.arange(3) * 2.1 + rng.normal(0, 0.3, 3):
-            at = 0.33 * radius * np.cos(angle), 0.33 * radius * np.sin(angle)
-            parts.append(stroke(x, y, (0.0, 0.0), at, radii=(0.25 * radius, radius * rng.uniform(0.28, 0.44))))
+            end = 0.36 * radius * np.cos(angle), 0.36 * radius * np.sin(angle)
+            parts.append(stroke(*sheet.bent, (0.0, 0.0), end, radii=(0.28 * radius, radius * rng.uniform(0.3, 0.46))))
         return union(parts, softness=0.05 * radius)
-    at, angle = rng.uniform(0, 0.25) * radius, rng.uniform(0, 2 * np.pi)
-    u, v = x - np.float32(at * np.cos(angle)), y - np.float32(at * np.sin(angle))
-    size = rng.uniform(0.58, 0.7) * radius
-    depth, _ = inside_outline(u, v, random_outline(rng, size, elongation=0.2, roughness=0.05))
-    return _dented(depth, u, v, size, rng.uniform(0, 2 * np.pi), rng.uniform(0.15, 0.4))
+    off, angle = rng.uniform(0, 0.22) * radius, rng.uniform(0, 2 * np.pi)
+    x = sheet.bent[0] - np.float32(off * np.cos(angle))
+    y = sheet.bent[1] - np.float32(off * np.sin(angle))
+    size = rng.uniform(0.62, 0.74) * radius
+    depth, _ = inside_outline(x, y, random_outline(rng, size, elongation=0.2, roughness=0.05))
+    return _dented(depth, x, y, radius=size, angle=rng.uniform(0, 2 * np.pi), dent=rng.uniform(0.15, 0.4))
 
 
-def _arc(
-    rng: np.random.Generator,
-    warped: tuple[Field, Field],
-    radius: float,
-    *,
-    span: float,
-    bow: float,
-    thick: float,
-) -> Field:
-    """Return the depth inside a thick bow; ``bow`` and ``thick`` are its radius and half width in parts of the cell's."""
-    x, y = warped
+def _arc(sheet: _Sheet, *, span: float, bow: float, thick: float) -> Field:
+    """Return the depth inside a bow of an angle; its radius and half its width are in parts of the cell's."""
+    rng, radius = sheet.rng, sheet.radius
     turn = rng.uniform(0, 2 * np.pi)
-    angles = turn + np.linspace(-0.5, 0.5, 6) * span
     bow = bow * rng.uniform(0.9, 1.08) * radius
-    # Seen from the cell's middle a short bow would lie all on one side: it is drawn in a little.
-    back = 0.45 * bow * np.sinc(span / (2 * np.pi))
-    centres = [(bow * np.cos(a) - back * np.cos(turn), bow * np.sin(a) - back * np.sin(turn)) for a in angles]
-    widths = thick * radius * rng.uniform(0.82, 1.12, len(angles))
-    parts = [
-        stroke(x, y, start, end, radii=(float(first), float(second)))
-        for start, end, first, second in zip(centres[:-1], centres[1:], widths[:-1], widths[1:], strict=True)
-    ]
+    # A short bow lies all on one side of its middle: it is drawn in, so that it stays within the cell.
+    back = 0.45 * bow * float(np.sinc(span / (2 * np.pi)))
+    angles = turn + np.linspace(-0.5, 0.5, 6) * span
+    points = [(bow * np.cos(a) - back * np.cos(turn), bow * np.sin(a) - back * np.sin(turn)) for a in angles]
+    widths = [float(width) for width in thick * radius * rng.uniform(0.82, 1.12, len(angles))]
+    pieces = zip(pairwise(points), pairwise(widths), strict=True)
+    parts = [stroke(*sheet.bent, start, end, radii=radii) for (start, end), radii in pieces]
     return union(parts, softness=0.02 * radius)
 
 
-def _dented(depth: Field, x: Field, y: Field, radius: float, angle: float, dent: float) -> Field:
+def _dented(depth: Field, x: Field, y: Field, *, radius: float, angle: float, dent: float) -> Field:
     """Take a round bite out of a shape's side; ``dent`` is how deep it goes, in radii."""
     size = 0.7 * radius
     out = radius * (1 - dent) + size
-    bite = np.hypot(x - out * np.cos(angle), y - out * np.sin(angle)) - size
+    bite = cv2.magnitude(x - np.float32(out * np.cos(angle)), y - np.float32(out * np.sin(angle))) - np.float32(size)
     return np.asarray(np.minimum(depth, bite), np.float32)
+
+
+def _vacuoles(sheet: _Sheet) -> Field:
+    """Return where a monocyte has holes: 1 in them, else 0."""
+    rng = sheet.rng
+    holes = np.zeros(sheet.shape, np.float32)
+    for _ in range(rng.poisson(3.0) if rng.random() < 0.6 else 0):
+        out, angle, size = rng.uniform(0.2, 0.9) * sheet.radius, rng.uniform(0, 2 * np.pi), rng.uniform(1.5, 4.5)
+        x, y = (np.float32(out * np.cos(angle)), np.float32(out * np.sin(angle)))
+        away = cv2.magnitude(sheet.bent[0] - x, sheet.bent[1] - y)
+        holes = np.maximum(holes, coverage(np.float32(size) - away, edge=2.5))
+    return holes
