@@ -1,11 +1,33 @@
 """The way from a smear's optical density to a photograph: light, lens, sensor and JPEG."""
 
+from dataclasses import dataclass
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.smears.shapes import Field
 from bloodcell.smears.slide import Slide
+
+_FINE, _COARSE = 0.75, 4
+"""Pixels over which the noise of the light and that of the colours change."""
+
+
+_OUT_OF_FOCUS = 0.08
+"""Share of photographs less sharp than others of their slide."""
+
+
+@dataclass(frozen=True)
+class _Lens:
+    """What glass does to one colour: its share that strays, how many pixels far, and by which share of the fringe."""
+
+    haze: float
+    reach: float
+    shift: float
+
+
+_LENS = (_Lens(0.0, 2.0, -0.5), _Lens(0.18, 3.0, 0.0), _Lens(0.62, 5.0, 0.5))
+"""Red, green, blue: so that red cells fade into the ground as they do in photographs of the Kaggle set."""
 
 
 def take_photograph(rng: np.random.Generator, slide: Slide, density: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -24,9 +46,7 @@ def take_photograph(rng: np.random.Generator, slide: Slide, density: NDArray[np.
     shape = density.shape[0], density.shape[1]
     light = _illumination(slide, shape) * np.float32(np.exp(rng.normal(0, 0.01)))
     pixels = _through_lens(rng, slide, cv2.exp(-density) * light[..., None] * slide.light)
-    fine = rng.standard_normal(density.shape, dtype=np.float32) * np.float32(slide.colour_grain)
-    fine += rng.standard_normal(shape, dtype=np.float32)[..., None] * np.float32(slide.grain)
-    pixels += cv2.GaussianBlur(fine, (0, 0), 0.6) * np.float32(1.6)
+    pixels += _noise(rng, slide, shape)
     return _through_jpeg(np.clip(np.rint(pixels), 0, 255).astype(np.uint8), slide.quality)
 
 
@@ -45,17 +65,28 @@ def _illumination(slide: Slide, shape: tuple[int, int]) -> Field:
 
 
 def _through_lens(rng: np.random.Generator, slide: Slide, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Blur, blue more than green and red elsewhere, and sharpen as cameras do."""
+    """Blur, and blue far more than red, so that cells have a yellow fringe; sharpen as cameras do."""
     height, width = pixels.shape[:2]
-    blur = slide.blur * float(np.exp(rng.normal(0, 0.12)))
+    blur = slide.blur * float(np.exp(rng.normal(0, 0.12))) + (rng.random() < _OUT_OF_FOCUS) * rng.uniform(0.3, 1.5)
     planes = []
-    for plane, shift, wider in zip(cv2.split(pixels), (-0.5, 0.0, 0.5), (1.08, 1.0, 1.2), strict=True):
-        move = np.array([[1, 0, shift * slide.fringe[0]], [0, 1, shift * slide.fringe[1]]], np.float32)
-        blurred = cv2.GaussianBlur(plane, (0, 0), blur * wider)
+    for plane, lens in zip(cv2.split(pixels), _LENS, strict=True):
+        move = np.array([[1, 0, lens.shift * slide.fringe[0]], [0, 1, lens.shift * slide.fringe[1]]], np.float32)
+        near = cv2.GaussianBlur(plane, (0, 0), blur)
+        wide = cv2.GaussianBlur(plane, (0, 0), blur + lens.reach)
+        haze = lens.haze - slide.sharpening
+        blurred = cv2.addWeighted(near, 1 - haze, wide, haze, 0)
         planes.append(cv2.warpAffine(blurred, move, (width, height), borderMode=cv2.BORDER_REFLECT))
-    seen = cv2.merge(planes)
-    over = cv2.GaussianBlur(seen, (0, 0), 2.5)
-    return np.asarray(cv2.addWeighted(seen, 1 + slide.sharpening, over, -slide.sharpening, 0))
+    return np.asarray(cv2.merge(planes))
+
+
+def _noise(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) -> NDArray[np.float32]:
+    """Return fine noise of the light and coarse noise of the colours, as of a sensor with a filter for each pixel."""
+    height, width = shape
+    fine = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), _FINE)
+    fine *= np.float32(slide.grain * 2 * np.pi**0.5 * _FINE)
+    coarse = rng.standard_normal((height // _COARSE, width // _COARSE, 3), dtype=np.float32)
+    coarse *= np.float32(slide.colour_grain) * np.array([0.9, 0.4, 1.6], np.float32)
+    return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) + fine[..., None])
 
 
 def _through_jpeg(pixels: NDArray[np.uint8], quality: int) -> NDArray[np.uint8]:

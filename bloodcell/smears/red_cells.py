@@ -10,8 +10,11 @@ from bloodcell.smears.slide import Slide
 _STEP = (0.45, 1.5)
 """How far neighbours in a rouleau lie apart, in radii."""
 
-MOST_LAYERS = 1.6
+MOST_LAYERS = 1.9
 """How dark red cells become over each other, in layers: they give way, and are thinner where they overlap."""
+
+GHOSTS = 0.07
+"""Share of red cells that have lost most of their stain."""
 
 
 def red_cells(
@@ -43,7 +46,7 @@ def platelets(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) ->
             u, v = grid(int(radius * 2) + 4)
             depth, _ = inside_outline(u, v, random_outline(rng, radius, elongation=0.25, roughness=0.12))
             texture = 1 + np.float32(0.12) * noise(rng, u.shape, scale=3)
-            _add(layers, rng.uniform(0.3, 1.2) * coverage(depth, edge=rng.uniform(3, 8)) * texture, x, y)
+            _add(layers, rng.uniform(0.2, 1.0) * coverage(depth, edge=rng.uniform(3, 8)) * texture, x, y)
     return layers
 
 
@@ -80,29 +83,32 @@ def _free(x: float, y: float, places: list[tuple[float, float]], distance: float
 
 def _under(x: float, y: float, radius: float, keep_clear: tuple[float, float, float], rng: np.random.Generator) -> bool:
     u, v, reach = keep_clear
-    return bool((x - u) ** 2 + (y - v) ** 2 < (reach + radius * rng.uniform(0.6, 1.2)) ** 2)
+    return bool((x - u) ** 2 + (y - v) ** 2 < (reach + radius * rng.uniform(0.45, 1.1)) ** 2)
 
 
 def _red_cell(rng: np.random.Generator, slide: Slide, radius: float) -> Field:
     outline = random_outline(rng, radius, elongation=0.20, roughness=0.05)
-    x, y = grid(int(outline.max()) + 2)
+    x, y = grid(int(outline.max()) + 5)
     depth, share = inside_outline(x, y, outline)
     body = coverage(depth, edge=2.5)
-    body *= 1 + np.float32(0.10) * cv2.exp(-(((share - 0.84) * 9) ** 2))
-    if rng.random() > 0.12 + 0.5 * slide.thickness:
+    body *= 1 + np.float32(0.12) * cv2.exp(-(((depth - 3.5) / 2.5) ** 2))
+    if rng.random() > 0.08 + 0.42 * slide.thickness:
         # The pallor is a hollow a little off the middle, whose outline is between a disc and the cell's own.
         across, down = rng.normal(0, 0.08 * radius, 2)
         hollow = 0.5 * cv2.magnitude(x - np.float32(across), y - np.float32(down)) / np.float32(radius) + 0.5 * share
         width = float(np.clip(rng.normal(0.50, 0.10), 0.2, 0.75))
         deepness = float(np.clip(rng.normal(slide.pallor, 0.22), 0, 0.95))
-        body *= 1 - np.float32(deepness) * coverage(width - hollow, edge=rng.uniform(0.15, 0.5))
+        body *= 1 - np.float32(deepness) * coverage(width - hollow, edge=rng.uniform(0.15, 0.6))
     if rng.random() < slide.refraction:
         for _ in range(int(rng.integers(1, 3))):
             across, down = rng.normal(0, 0.35 * radius, 2)
             drop = cv2.magnitude(x - np.float32(across), (y - np.float32(down)) * np.float32(rng.uniform(0.6, 1.0)))
             size = rng.uniform(1.5, 4.0)
             body += 0.9 * cv2.exp(-(((drop - size) / 1.1) ** 2)) - 1.4 * cv2.exp(-((drop / (0.6 * size)) ** 2))
-    return np.asarray(body * float(np.exp(rng.normal(0, 0.10))), np.float32)
+    # Light bends at the edge: a bright line follows the outline, over other cells as well.
+    body -= np.float32(rng.uniform(0.02, 0.12)) * cv2.exp(-(((depth + 2.2) / 1.6) ** 2))
+    ghost = rng.random() < GHOSTS
+    return body * np.float32(rng.uniform(0.3, 0.7) if ghost else np.exp(rng.normal(0, 0.12)))
 
 
 def _add(layers: Field, patch: NDArray[np.float32], x: float, y: float) -> None:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Colour = NDArray[np.float32]
 
 _THIN = {
-    "red_cell": (0.110, 0.255, 0.170),
+    "red_cell": (0.090, 0.226, 0.165),
     "nucleus": (0.34, 0.64, -0.12),
     "pale_cytoplasm": (0.065, 0.145, 0.010),
     "blue_cytoplasm": (0.30, 0.30, 0.01),
@@ -21,11 +21,11 @@ _THIN = {
     "platelet": (0.28, 0.38, -0.06),
 }
 _THICK = {
-    "red_cell": (0.100, 0.270, 0.240),
+    "red_cell": (0.076, 0.230, 0.250),
     "nucleus": (0.58, 0.76, 0.00),
     "pale_cytoplasm": (0.08, 0.18, 0.00),
     "blue_cytoplasm": (0.40, 0.36, 0.05),
-    "eosin_granule": (0.15, 0.46, 0.26),
+    "eosin_granule": (0.11, 0.36, 0.17),
     "platelet": (0.36, 0.36, 0.00),
 }
 
@@ -65,7 +65,7 @@ class Slide:
     sharpening
         Strength of the camera's unsharp mask.
     grain, colour_grain
-        Standard deviations of fine noise and of that of each colour for itself, in grey levels.
+        Standard deviations of the noise of the light and of the colours, in grey levels.
     quality
         Of the camera's JPEG, 1 to 100.
     dust
@@ -103,9 +103,9 @@ def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
     strength = np.exp(rng.normal(0, 0.10))
     tint = rng.normal(0, 0.025, 3)
 
-    def colour(name: str) -> Colour:
+    def colour(name: str, own_way: float = 0.07) -> Colour:
         mean = (1 - thickness) * np.array(_THIN[name]) + thickness * np.array(_THICK[name])
-        own = strength * np.exp(rng.normal(0, 0.07, 3))
+        own = strength * np.exp(rng.normal(0, own_way, 3))
         return np.asarray(mean * own + tint * np.abs(mean).max(), np.float32)
 
     n_specks = int(rng.integers(2, 8))
@@ -113,25 +113,25 @@ def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
         thickness=thickness,
         red_cell=colour("red_cell"),
         nucleus=colour("nucleus"),
-        pale_cytoplasm=colour("pale_cytoplasm"),
-        blue_cytoplasm=colour("blue_cytoplasm"),
-        eosin_granule=colour("eosin_granule"),
+        pale_cytoplasm=colour("pale_cytoplasm", 0.2),
+        blue_cytoplasm=colour("blue_cytoplasm", 0.15),
+        eosin_granule=colour("eosin_granule", 0.15),
         platelet=colour("platelet"),
         red_radius=float(rng.normal(23.5 + 2.0 * thickness, 1.5)),
         white_scale=float((1.03 - 0.27 * thickness) * np.exp(rng.normal(0, 0.05))),
-        pallor=float(np.clip(rng.normal(0.72 - 0.35 * thickness, 0.15), 0.1, 0.95)),
+        pallor=float(np.clip(rng.normal(0.85 - 0.35 * thickness, 0.15), 0.1, 0.97)),
         crowding=float(np.clip(rng.normal(0.55, 0.08), 0.3, 0.75)),
         clumping=float(np.clip(rng.normal(0.35 + 0.45 * thickness, 0.12), 0.05, 0.95)),
         platelets=float(rng.gamma(2.0, 1.6)),
-        refraction=float(max(0.0, rng.normal(0.02 + 0.3 * thickness**2, 0.05))),
-        light=np.asarray(rng.normal(213, 7) + rng.normal([0, 0.8, -3.5], [2.0, 1.0, 2.0]), np.float32),
-        gradient=np.asarray(rng.normal([0, 0, -0.03], [0.025, 0.02, 0.015]), np.float32),
-        blur=float(np.clip(np.exp(rng.normal(0.22, 0.22)), 0.8, 2.4)),
+        refraction=float(max(0.0, rng.normal(0.04 + 0.4 * thickness**2, 0.05))),
+        light=np.asarray(rng.normal(211 + 4 * thickness, 7) + rng.normal([0, 0.8, -3.5], [2.0, 1.0, 2.0]), np.float32),
+        gradient=np.asarray(rng.normal([0, 0, -0.035], [0.04, 0.03, 0.015]), np.float32),
+        blur=float(np.clip(np.exp(rng.normal(0.10, 0.25)), 0.7, 2.4)),
         fringe=np.asarray(rng.normal(0, 0.6, 2), np.float32),
-        sharpening=float(rng.uniform(0.2, 0.6)),
-        grain=float(rng.uniform(0.8, 1.6)),
-        colour_grain=float(rng.uniform(0.6, 1.4)),
-        quality=int(rng.integers(72, 93)),
+        sharpening=float(rng.uniform(0.1, 0.4)),
+        grain=float(rng.uniform(0.8, 1.5)),
+        colour_grain=float(rng.uniform(0.5, 1.0)),
+        quality=int(rng.integers(70, 85)),
         dust=np.asarray(
             np.column_stack(
                 [

@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from bloodcell.smears.shapes import Field, coverage, dots, grid, inside_outline, noise, random_outline, stroke, union
 from bloodcell.smears.slide import Slide
 
-RADII = {"EOSINOPHIL": 46.0, "LYMPHOCYTE": 28.5, "MONOCYTE": 50.0, "NEUTROPHIL": 45.0}
+RADII = {"EOSINOPHIL": 46.0, "LYMPHOCYTE": 30.0, "MONOCYTE": 48.0, "NEUTROPHIL": 45.0}
 """Of the four cells where they are well spread, in pixels; red cells have 24."""
-RADIUS_SPREAD = {"EOSINOPHIL": 0.08, "LYMPHOCYTE": 0.13, "MONOCYTE": 0.11, "NEUTROPHIL": 0.08}
+RADIUS_SPREAD = {"EOSINOPHIL": 0.08, "LYMPHOCYTE": 0.15, "MONOCYTE": 0.13, "NEUTROPHIL": 0.09}
 
-ATYPICAL = 0.06
+ATYPICAL = 0.08
 """Share of cells of which one trait is not as usual: a band, few and pale granules, a wide rim, a small monocyte."""
 
 
@@ -82,10 +82,11 @@ def _neutrophil(sheet: _Sheet) -> WhiteCell:
     lobes = 1 if sheet.atypical else int(rng.choice([1, 2, 3, 4, 5], p=[0.06, 0.16, 0.36, 0.29, 0.13]))
     nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.34, 0.48))
     body, out = _body(sheet, roughness=0.02)
-    colour = rng.uniform(0.8, 1.4) * slide.pale_cytoplasm + rng.uniform(0, 0.12) * slide.eosin_granule
+    colour = rng.uniform(0.7, 1.4) * slide.pale_cytoplasm + rng.uniform(0, 0.2) * slide.eosin_granule
+    colour = colour + rng.uniform(0, 0.3) * slide.blue_cytoplasm
     amount = 0.85 + 0.16 * sheet.noise(2.2) + 0.12 * sheet.noise(6) + 0.15 * out**4
     cytoplasm = amount[..., None] * colour.astype(np.float32)
-    if rng.random() < 0.12:  # toxic granules
+    if rng.random() < 0.15:  # toxic granules
         granules = dots(rng, sheet.shape, spacing=4.0, radius=1.4, packing=0.8)
         cytoplasm = cytoplasm + (np.float32(rng.uniform(0.2, 0.5)) * granules)[..., None] * slide.eosin_granule
     return _compose(sheet, nucleus, body, cytoplasm, clumps=0.14, scale=0.16 * sheet.radius)
@@ -94,22 +95,22 @@ def _neutrophil(sheet: _Sheet) -> WhiteCell:
 def _eosinophil(sheet: _Sheet) -> WhiteCell:
     rng, slide = sheet.rng, sheet.slide
     lobes = int(rng.choice([1, 2, 3, 4], p=[0.04, 0.66, 0.24, 0.06]))
-    nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.28, 0.42))
+    nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.30, 0.46))
     body, out = _body(sheet, roughness=0.03)
     size = rng.uniform(1.3, 1.9) * max(sheet.radius / 45, 0.8)
-    granules = dots(rng, sheet.shape, spacing=2.5 * size, radius=size, packing=0.6 if sheet.atypical else 0.95)
-    strength = rng.uniform(0.3, 0.55) if sheet.atypical else rng.uniform(0.55, 1.1)
+    granules = dots(rng, sheet.shape, spacing=2.3 * size, radius=size, packing=0.6 if sheet.atypical else 0.95)
+    strength = rng.uniform(0.15, 0.4) if sheet.atypical else rng.uniform(0.35, 1.0)
     under = np.float32(rng.uniform(0.7, 1.4)) * slide.pale_cytoplasm
     cytoplasm = (0.9 + 0.15 * out**4)[..., None] * under
     cytoplasm = cytoplasm + (np.float32(strength) * granules)[..., None] * slide.eosin_granule
     # Granules bulge over the outline.
     body = body + np.float32(2.0) * (granules - np.float32(0.5))
-    return _compose(sheet, nucleus, body, cytoplasm, clumps=0.10, scale=0.2 * sheet.radius, over=0.3)
+    return _compose(sheet, nucleus, body, cytoplasm, clumps=0.07, scale=0.2 * sheet.radius, over=0.3)
 
 
 def _lymphocyte(sheet: _Sheet) -> WhiteCell:
     rng, slide = sheet.rng, sheet.slide
-    wide = sheet.atypical or rng.random() < 0.12
+    wide = sheet.atypical or rng.random() < 0.2
     inner = sheet.radius * (rng.uniform(0.66, 0.8) if wide else rng.uniform(0.82, 0.96))
     off, side = rng.uniform(0, 0.9) * (sheet.radius - inner), rng.uniform(0, 2 * np.pi)
     x = sheet.bent[0] - np.float32(off * np.cos(side))
@@ -120,17 +121,17 @@ def _lymphocyte(sheet: _Sheet) -> WhiteCell:
     body, out = _body(sheet, roughness=0.04)
     colour = np.float32(rng.uniform(0.7, 1.4)) * slide.blue_cytoplasm
     amount = 0.85 + 0.12 * sheet.noise(4) + 0.3 * out**4
-    return _compose(sheet, nucleus, body, amount[..., None] * colour, clumps=0.08, scale=0.25 * sheet.radius)
+    return _compose(sheet, nucleus, body, amount[..., None] * colour, clumps=0.07, scale=0.25 * sheet.radius)
 
 
 def _monocyte(sheet: _Sheet) -> WhiteCell:
     rng, slide = sheet.rng, sheet.slide
     nucleus = _folded(sheet)
     body, out = _body(sheet, roughness=0.05, bent=True)
-    colour = rng.uniform(0.4, 0.9) * slide.blue_cytoplasm + rng.uniform(0, 0.9) * slide.pale_cytoplasm
-    amount = 0.9 + 0.14 * sheet.noise(6) + 0.12 * sheet.noise(2.2) - 0.15 * out**4
+    colour = rng.uniform(0.15, 0.85) * slide.blue_cytoplasm + rng.uniform(0, 1.0) * slide.pale_cytoplasm
+    amount = 0.9 + 0.11 * sheet.noise(6) + 0.08 * sheet.noise(2.5) - 0.15 * out**4
     cytoplasm = np.maximum(amount, 0.2)[..., None] * colour.astype(np.float32)
-    cell = _compose(sheet, nucleus, body, cytoplasm, clumps=0.17, scale=0.12 * sheet.radius, pale=0.88)
+    cell = _compose(sheet, nucleus, body, cytoplasm, clumps=0.12, scale=0.12 * sheet.radius, pale=0.86)
     clear = np.float32(1) - np.float32(0.75) * _vacuoles(sheet)
     return WhiteCell(density=cell.density * clear[..., None], nucleus=cell.nucleus, cell=cell.cell, radius=cell.radius)
 
@@ -171,7 +172,7 @@ def _compose(
         Share of the cytoplasm that lies over the nucleus.
     """
     covered = coverage(nucleus, edge=1.8)
-    cell = np.maximum(coverage(body, edge=2.4), covered)
+    cell = np.maximum(coverage(body, edge=sheet.rng.uniform(2.0, 5.0)), covered)
     chromatin = 1 + clumps * sheet.noise(max(scale, 2.0)) + 0.5 * clumps * sheet.noise(2.5)
     chromatin = np.maximum(chromatin, 0.4) * covered * float(pale * np.exp(sheet.rng.normal(0, 0.10)))
     seen = cell * (1 - (1 - over) * covered)
@@ -198,8 +199,9 @@ def _lobed(sheet: _Sheet, *, lobes: int, share: float) -> Field:
     if lobes == 1:
         return _arc(sheet, span=rng.uniform(2.4, 4.2), bow=0.50, thick=0.24)
     size = radius * (share / lobes) ** 0.5
-    bow = min(0.92 * radius - size, 0.55 * radius) * rng.uniform(0.85, 1.0)
-    step = 2 * np.arcsin(min(rng.uniform(1.35, 2.15) * size / (2 * bow), 0.95))
+    bow = min(0.95 * radius - size, 0.56 * radius) * rng.uniform(0.88, 1.0)
+    apart = size * (rng.uniform(1.65, 2.3) if lobes == 2 else rng.uniform(1.4, 2.3))
+    step = 2 * np.arcsin(min(apart / (2 * bow), 0.95))
     step = min(step, 5.6 / lobes) if lobes > 2 else min(1.15 * step, np.pi)
     turn = rng.uniform(0, 2 * np.pi)
     parts, middles = [], []
@@ -226,19 +228,19 @@ def _folded(sheet: _Sheet) -> Field:
     rng, radius = sheet.rng, sheet.radius
     kind = rng.choice(["kidney", "horseshoe", "folded", "round"], p=[0.40, 0.15, 0.33, 0.12])
     if kind == "kidney":
-        return _arc(sheet, span=rng.uniform(1.6, 2.6), bow=0.36, thick=0.41)
+        return _arc(sheet, span=rng.uniform(1.6, 2.6), bow=0.36, thick=0.45)
     if kind == "horseshoe":
-        return _arc(sheet, span=rng.uniform(2.8, 4.0), bow=0.48, thick=0.30)
+        return _arc(sheet, span=rng.uniform(2.8, 4.0), bow=0.50, thick=0.33)
     if kind == "folded":
         parts = []
         for angle in rng.uniform(0, 2 * np.pi) + np.arange(3) * 2.1 + rng.normal(0, 0.3, 3):
             end = 0.36 * radius * np.cos(angle), 0.36 * radius * np.sin(angle)
-            parts.append(stroke(*sheet.bent, (0.0, 0.0), end, radii=(0.28 * radius, radius * rng.uniform(0.3, 0.46))))
+            parts.append(stroke(*sheet.bent, (0.0, 0.0), end, radii=(0.32 * radius, radius * rng.uniform(0.34, 0.5))))
         return union(parts, softness=0.05 * radius)
     off, angle = rng.uniform(0, 0.22) * radius, rng.uniform(0, 2 * np.pi)
     x = sheet.bent[0] - np.float32(off * np.cos(angle))
     y = sheet.bent[1] - np.float32(off * np.sin(angle))
-    size = rng.uniform(0.62, 0.74) * radius
+    size = rng.uniform(0.66, 0.78) * radius
     depth, _ = inside_outline(x, y, random_outline(rng, size, elongation=0.2, roughness=0.05))
     return _dented(depth, x, y, radius=size, angle=rng.uniform(0, 2 * np.pi), dent=rng.uniform(0.15, 0.4))
 
