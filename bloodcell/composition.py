@@ -184,7 +184,8 @@ def explain(error: BaseException, job: str, overrides: Sequence[str] = ()) -> st
         return "an interval cannot be enumerated: list the values, or choose a hydra/sweeper that searches"
     if message.startswith("Config group override must be"):
         groups = {"", *_choices(_compose(job))}
-        wrong = [override for override in overrides if override.partition("=")[0] in groups]
+        chosen = [override for override in overrides if override.partition("=")[0] in groups]
+        wrong = [override for override in chosen if not (conf_dir() / f"{override.replace('=', '/')}.yaml").is_file()]
         return f"{' '.join(wrong)}: a group takes the name of one of its choices; ~GROUP leaves it out"
     reason = _first_line(message).removeprefix("Error merging override ")
     return f"{reason}: {_first_line(str(error.__cause__))}" if error.__cause__ and str(error) else reason

@@ -23,7 +23,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 MEASURED = ("majority", "colour_histogram", "morphology")
 """The backbones without a network, see `bloodcell.data.measured`."""
 OnBadImage = Literal["error", "skip"]
-GroupSource = Literal["recover", "column", "pattern", "folder", "none"]
+GroupSource = Literal["known", "recover", "column", "pattern", "folder", "none"]
 OnSharedGroups = Literal["error", "drop", "allow"]
 
 
@@ -51,6 +51,12 @@ class ImagesConfig:
         if chosen not in (source, None) and value is not None:
             raise ValueError(f"goes with data.groups={source}, not with data.groups={chosen}; leave one of them out")
         return value
+
+    @model_validator(mode="after")
+    def _are_known(self) -> "ImagesConfig":
+        if self.groups == "known" and not isinstance(self, SmearsData):
+            raise ValueError("data.groups=known: only data=smears knows its photographs; use data.groups=recover")
+        return self
 
     @field_validator("groups_pattern")
     @classmethod
@@ -84,7 +90,19 @@ class BccdData(ImagesConfig):
     root: NonEmpty
 
 
-DataConfig = Annotated[FolderData | BccdData, Field(discriminator="source")]
+@dataclass(frozen=True, config=STRICT)
+class SmearsData(ImagesConfig):
+    """Blood smears that we render: which photograph each image is a copy of is known."""
+
+    source: Literal["smears"]
+    train_photographs: Annotated[int, Field(ge=20)]
+    test_photographs: Annotated[int, Field(ge=20)]
+    copies: PositiveInt
+    slides: Annotated[int, Field(ge=2)]
+    seed: Seed
+
+
+DataConfig = Annotated[SmearsData | FolderData | BccdData, Field(discriminator="source")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -291,7 +309,17 @@ class GradualPlan:
     batch_norm: Literal["inference", "train"]
 
 
-FinetuneConfig = Annotated[FrozenPlan | StagedPlan | GradualPlan, Field(discriminator="name")]
+@dataclass(frozen=True, config=STRICT)
+class TopPlan:
+    """After the head, the top block, where there is a network and the head is trained in epochs."""
+
+    name: Literal["top"]
+    epochs: PositiveInt
+    learning_rate: Rate
+    batch_norm: Literal["inference", "train"]
+
+
+FinetuneConfig = Annotated[FrozenPlan | TopPlan | StagedPlan | GradualPlan, Field(discriminator="name")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -340,6 +368,13 @@ class TrainConfig:
     ensemble: Literal["none", "soft", "weighted", "greedy", "stacking"]
     explain: Literal["none", "single", "every"]
 
+    @property
+    def stays_frozen(self) -> bool:
+        """Whether the backbone stays as it is, by its plan or because the plan finds nothing to tune."""
+        if isinstance(self.finetune, TopPlan):
+            return self.backbone.name in MEASURED or self.head.solver == "lbfgs"
+        return isinstance(self.finetune, FrozenPlan)
+
     @model_validator(mode="after")
     def _folds_are_of_training_images(self) -> "TrainConfig":
         if isinstance(self.split, GroupKfoldSplit):
@@ -382,7 +417,7 @@ class TrainConfig:
                 f"hyperparameters.label_smoothing={smoothing:g}: a head is solved for the labels as they are; use 0 "
                 "and head.l2, or head.solver=gradient"
             )
-        if self.finetune.name == "none":
+        if self.stays_frozen:
             for name in ("mixup", "cutmix", "weight_averaging", "weight_decay"):
                 if value := getattr(self.hyperparameters, name):
                     raise ValueError(
@@ -399,7 +434,7 @@ class TrainConfig:
             raise ValueError(
                 f"hyperparameters.cutmix: backbone={self.backbone.name} is given no pixels to cut; leave it out"
             )
-        if self.finetune.name != "none":
+        if not self.stays_frozen:
             raise ValueError(
                 f"finetune={self.finetune.name}: backbone={self.backbone.name} has no network to tune; leave it out"
             )
@@ -530,6 +565,14 @@ class UiConfig:
     tracking: TrackingConfig
     host: NonEmpty
     port: Annotated[int, Field(gt=0, lt=65536)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class DemoConfig:
+    """The configuration of ``bloodcell demo``."""
+
+    tracking: TrackingConfig
+    open: bool
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -672,6 +715,7 @@ SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "cache": CacheConfig,
     "compare": CompareConfig,
+    "demo": DemoConfig,
     "ensemble": EnsembleConfig,
     "groups": GroupsConfig,
     "predict": PredictConfig,

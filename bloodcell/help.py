@@ -22,8 +22,8 @@ Jobs:
 {jobs}
 
 Examples:
-  bloodcell train data.root=~/blood-cells backbone=xception
-  bloodcell train -m data.root=~/blood-cells backbone=mobilenetv2,xception,resnet50
+  bloodcell train data=bccd data.root=~/blood-cells backbone=xception
+  bloodcell train -m data=bccd data.root=~/blood-cells backbone=mobilenetv2,xception,resnet50
 
 `bloodcell JOB --help` says more; `eval "$(bloodcell -sc install=bash)"` makes the Tab key complete; --version.
 """

@@ -56,8 +56,8 @@ def start(arguments: Sequence[str], *, cwd: Path, **environment: str) -> "subpro
 def small(data: Path) -> list[str]:
     """Return overrides that make a run as small as it can be: VGG16 has few layers, so TensorFlow is soon done."""
     return [
-        *(f"data.root={data}", "backbone=application", "backbone.name=VGG16", "backbone.weights=null"),
-        *("backbone.input_size=32", "head=dense"),
+        *("data=bccd", f"data.root={data}", "backbone=application", "backbone.name=VGG16", "backbone.weights=null"),
+        *("backbone.input_size=32", "head=dense", "finetune=none"),
         *("hyperparameters.epochs=1", "hyperparameters.batch_size=16", "baselines=[]", "explain=none"),
         # Every image its own photograph.
         *("data.groups=pattern", "data.groups_pattern='(.+)'"),

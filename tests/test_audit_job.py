@@ -35,7 +35,7 @@ def make(root: Path) -> Path:
 
 
 def audit(root: Path | str, folder: Path, *overrides: str):
-    said = run(["audit", f"data.root={root}", "output=page", *overrides], cwd=folder)
+    said = run(["audit", "data=bccd", f"data.root={root}", "output=page", *overrides], cwd=folder)
     return said, json.loads((folder / "page" / "audit.json").read_text())
 
 
@@ -139,7 +139,7 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
     for split in ("TRAIN", "TEST"):
         shutil.move(tmp_path / "cells [b]" / split / "MONOCYTE", tmp_path / "cells [b]" / split / "[red]A|B<i>")
     (tmp_path / "private.txt").write_text("mine")
-    said = run(["audit", f'data.root="{tmp_path}/cells [b]"', "output=."], cwd=tmp_path)
+    said = run(["audit", "data=bccd", f'data.root="{tmp_path}/cells [b]"', "output=."], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "Audit of cells [b]" in said.stdout
     (tracked,) = runs_in(tmp_path)
@@ -158,7 +158,7 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(bccd, tmp_path, wrong, told):
-    said = run(["audit", f"data.root={bccd}", *wrong], cwd=tmp_path)
+    said = run(["audit", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
     assert told in line

@@ -14,7 +14,7 @@ def sweep(bccd, tmp_path_factory):
     """A sweep of one run, which is a baseline itself."""
     folder = tmp_path_factory.mktemp("baselines")
     own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false"]
-    said = run(["train", "-m", f"data.root={bccd}", *own, "backbone=majority", "head=probe"], cwd=folder)
+    said = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "head=probe"], cwd=folder)
     assert said.returncode == 0, said.stderr
     return said, *runs_in(folder)
 
@@ -41,7 +41,7 @@ def test_what_only_a_network_can_be_trained_with_keeps_no_baseline_from_being_tr
         "hyperparameters.cutmix=1.0",
         "hyperparameters.seed=3",
     ]
-    config = compose_config("train", [f"data.root={bccd}", f"tracking.dir={tmp_path}", *own, *of_networks])
+    config = compose_config("train", ["data=bccd", f"data.root={bccd}", f"tracking.dir={tmp_path}", *own, *of_networks])
     (outcome,) = train_baselines([config], folder=tmp_path).values()
     assert outcome.metrics["val"]["accuracy"] == 0.25
     assert baseline(config, "majority").hyperparameters.seed == 3
@@ -57,7 +57,7 @@ def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):
 def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):
     own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[majority]"]
     words = ["backbone=colour_histogram", "head=probe", "split.seed=1,2"]
-    said = run(["train", "-m", f"data.root={bccd}", *own, *words], cwd=tmp_path)
+    said = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     _, *runs = runs_in(tmp_path)
     names = [each.info.run_name for each in runs]
@@ -66,7 +66,7 @@ def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):
 
 
 def test_an_ensemble_is_of_a_sweep(bccd, tmp_path):
-    said = run(["train", f"data.root={bccd}", "ensemble=soft"], cwd=tmp_path)
+    said = run(["train", "data=bccd", f"data.root={bccd}", "ensemble=soft"], cwd=tmp_path)
     assert (said.returncode, list(tmp_path.iterdir())) == (2, [])
     assert said.stderr == "bloodcell: ensemble=soft: is of a sweep's runs; sweep with -m, or leave it out\n"
 
@@ -74,13 +74,15 @@ def test_an_ensemble_is_of_a_sweep(bccd, tmp_path):
 def test_a_run_with_more_beside_is_no_baseline(bccd, tmp_path):
     own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[colour_histogram]"]
     words = ["backbone=colour_histogram", "head=probe", "head.beside=[morphology]"]
-    assert run(["train", "-m", f"data.root={bccd}", *own, *words], cwd=tmp_path).returncode == 0
+    assert run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path).returncode == 0
     assert [each.info.run_name for each in runs_in(tmp_path)][2:] == ["baseline: colour_histogram"]
 
 
 def test_a_sweep_whose_ensemble_fails_has_not_finished(bccd, tmp_path):
     own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[]"]
-    said = run(["train", "-m", f"data.root={bccd}", *own, "backbone=majority", "ensemble=soft"], cwd=tmp_path)
+    said = run(
+        ["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "ensemble=soft"], cwd=tmp_path
+    )
     assert said.returncode == 1
     assert "bloodcell: ensemble: soft failed: UserError: runs: an ensemble needs at least two runs" in said.stderr
     assert "1 of 2 runs finished" in said.stdout
@@ -97,7 +99,7 @@ def test_a_sweep_can_end_with_an_ensemble_of_its_runs_without_the_baselines(bccd
         "split.refit=true",
     ]
     words = ["backbone=morphology,colour_histogram", "head=probe", "ensemble=weighted", "baselines=[majority]"]
-    said = run(["train", "-m", f"data.root={bccd}", *own, *words], cwd=tmp_path)
+    said = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     study, *runs = runs_in(tmp_path)
     (ensemble,) = [each for each in runs if each.info.run_name == "ensemble: weighted"]

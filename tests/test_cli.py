@@ -17,7 +17,7 @@ from bloodcell.errors import UserError
 from bloodcell.help import jobs
 
 HEAVY = ("tensorflow", "keras", "mlflow", "pandas", "sklearn")
-ROOT = "data.root=/cells"
+ROOT = ("data=bccd", "data.root=/cells")
 WITHOUT_STUDY = "~hydra.callbacks.study"  # MLflow's part in a sweep has tests of its own
 
 
@@ -121,7 +121,7 @@ def test_a_jobs_help_says_what_it_does_and_what_can_be_chosen(bloodcell):
 def test_what_hydra_offers_works(bloodcell):
     assert "learning_rate: 0.01\n" in bloodcell("train", "hyperparameters.learning_rate=1e-2", "--cfg", "job").out
     assert "name: Xception" in bloodcell("train", "--cfg", "job", "-p", "backbone", "backbone=xception").out
-    assert "Config search path" in bloodcell("train", ROOT, "--info", "searchpath").out
+    assert "Config search path" in bloodcell("train", *ROOT, "--info", "searchpath").out
     assert "See https://hydra.cc" in bloodcell("train", "--hydra-help").out
 
 
@@ -133,7 +133,7 @@ def test_overrides_and_flags_come_in_any_order(bloodcell):
 
 def test_a_home_folder_is_found(bloodcell, monkeypatch):
     monkeypatch.setenv("HOME", "/home/someone")
-    assert "root: /home/someone/cells\n" in bloodcell("train", "data.root=~/cells", "--cfg", "job").out
+    assert "root: /home/someone/cells\n" in bloodcell("train", "data=bccd", "data.root=~/cells", "--cfg", "job").out
 
 
 def test_a_folder_of_the_users_own_choices_is_used(bloodcell, tmp_path):
@@ -146,8 +146,11 @@ def test_a_folder_of_the_users_own_choices_is_used(bloodcell, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (["train"], "data.root is not set: give it as data.root=VALUE, the folder that holds TRAIN and TEST"),
-        (["train", ROOT, "split.fraction=2"], "split.fraction=2: must be less than 1"),
+        (
+            ["train", "data=bccd"],
+            "data.root is not set: give it as data.root=VALUE, the folder that holds TRAIN and TEST",
+        ),
+        (["train", *ROOT, "split.fraction=2"], "split.fraction=2: must be less than 1"),
         (
             ["train", "hyperparameters.epoch=2"],
             "hyperparameters.epoch is not a setting of train; did you mean hyperparameters.epochs?",
@@ -204,7 +207,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(bloodcell, tmp_path, wo
 )
 def test_a_sweep_with_a_mistake_anywhere_does_not_start(bloodcell, train, tmp_path, words, message):
     calls = train()
-    result = bloodcell("train", "-m", ROOT, *words)
+    result = bloodcell("train", "-m", *ROOT, *words)
     assert result.code == 2
     assert result.err == f"bloodcell: {message}\n"
     assert calls == []
@@ -217,13 +220,13 @@ def test_a_mistake_in_what_an_experiment_sweeps_is_found(bloodcell, train, tmp_p
     text = "# @package _global_\nhydra:\n  sweeper:\n    params:\n      head.dropout: 0.1,2\n"
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
     calls = train()
-    result = bloodcell("train", "-m", ROOT, "-cd", "own", "experiment=mine")
+    result = bloodcell("train", "-m", *ROOT, "-cd", "own", "experiment=mine")
     assert (result.code, result.err) == (2, "bloodcell: head.dropout=2: must be less than 1\n")
     assert calls == []
 
 
 def test_a_mistake_is_refused_before_anything_heavy_is_imported(tmp_path):
-    code, err, modules = imported_by(tmp_path, "train", ROOT, "backbone=application", "backbone.name=Xcepton")
+    code, err, modules = imported_by(tmp_path, "train", *ROOT, "backbone=application", "backbone.name=Xcepton")
     assert code == 2
     assert "did you mean Xception" in err
     assert not modules & set(HEAVY)
@@ -232,7 +235,7 @@ def test_a_mistake_is_refused_before_anything_heavy_is_imported(tmp_path):
 
 def test_a_job_gets_its_checked_configuration_and_a_folder(bloodcell, train, tmp_path):
     calls = train()
-    assert bloodcell("train", ROOT, "backbone=xception", "hyperparameters.epochs=2").code == 0
+    assert bloodcell("train", *ROOT, "backbone=xception", "hyperparameters.epochs=2").code == 0
     [(config, output_dir)] = calls
     assert (config.backbone.name, config.hyperparameters.epochs) == ("Xception", 2)
     assert output_dir.is_relative_to(tmp_path / "outputs")
@@ -242,7 +245,7 @@ def test_a_job_gets_its_checked_configuration_and_a_folder(bloodcell, train, tmp
 def test_a_sweep_runs_every_combination(bloodcell, train, tmp_path):
     calls = train()
     words = (WITHOUT_STUDY, "head=dense,linear", "split.seed=1,2", "tracking.run_name=run-${hydra:job.num}")
-    assert bloodcell("train", "-m", ROOT, *words).code == 0
+    assert bloodcell("train", "-m", *ROOT, *words).code == 0
     assert [(bool(config.head.hidden_units), config.split.seed) for config, _ in calls] == [
         (True, 1),
         (True, 2),
@@ -266,14 +269,14 @@ def raising(error):
 
 def test_what_the_user_can_mend_is_one_line_from_inside_a_job_too(bloodcell, train):
     train(raising(UserError("/cells: no such folder\nat all")))
-    result = bloodcell("train", ROOT)
+    result = bloodcell("train", *ROOT)
     assert result.code == 2
     assert result.err == "bloodcell: /cells: no such folder at all\n"
 
 
 def test_a_full_disk_is_one_line_that_names_it(bloodcell, train):
     train(raising(OSError(errno.ENOSPC, "No space left on device", "/store/mlflow.db")))
-    result = bloodcell("train", ROOT)
+    result = bloodcell("train", *ROOT)
     assert result.code == 1
     assert result.err == "bloodcell: the disk with /store/mlflow.db is full: make room and start again\n"
 
@@ -282,7 +285,7 @@ def test_a_full_disk_is_recognised_behind_another_error(bloodcell, train, tmp_pa
     error = RuntimeError("cannot write")
     error.__cause__ = OSError(errno.ENOSPC, "No space left on device")
     train(raising(error))
-    result = bloodcell("train", ROOT)
+    result = bloodcell("train", *ROOT)
     assert result.code == 1
     assert " is full: make room" in result.err
 
@@ -290,7 +293,7 @@ def test_a_full_disk_is_recognised_behind_another_error(bloodcell, train, tmp_pa
 def test_any_other_error_keeps_its_traceback(bloodcell, train):
     train(raising(ValueError("a mistake in the program")))
     with pytest.raises(ValueError, match="a mistake in the program"):
-        bloodcell("train", ROOT)
+        bloodcell("train", *ROOT)
 
 
 @pytest.fixture
@@ -318,7 +321,7 @@ def test_a_signal_unwinds_the_job(bloodcell, train, number, code, line, flags):
 
     train(work)
     before = signal.getsignal(signal.SIGTERM)
-    result = bloodcell("train", *flags, ROOT)
+    result = bloodcell("train", *flags, *ROOT)
     assert (result.code, result.err) == (code, f"bloodcell: {line}\n")
     assert closed == [True]
     assert signal.getsignal(signal.SIGTERM) is before

@@ -16,7 +16,14 @@ from mlflow.entities import Run
 from stores import artifacts_of, runs_in
 
 PROBES = (
-    *("data.root=cells", "data.groups=pattern", "data.groups_pattern='(.+)'", "head=probe", "baselines=[majority]"),
+    *(
+        "data=bccd",
+        "data.root=cells",
+        "data.groups=pattern",
+        "data.groups_pattern='(.+)'",
+        "head=probe",
+        "baselines=[majority]",
+    ),
     *("backbone=morphology", "log_model=false"),
 )
 """Trainings that take no time: what is measured in an image, and a linear head."""

@@ -9,7 +9,7 @@ from bloodcell.composition import compose_config, conf_dir, experiments_dir, par
 from bloodcell.config import MEASURED, FolderData, GroupHoldoutSplit, StagedPlan, TrainConfig, UiConfig
 from bloodcell.errors import UserError
 
-ROOT = "data.root=/cells"
+ROOT = ("data=bccd", "data.root=/cells")
 
 GROUPS = {
     folder.name: [path.stem for path in sorted(folder.glob("*.yaml"))]
@@ -43,7 +43,7 @@ def test_the_folders_are_those_of_the_checkout():
 
 
 def test_a_configuration_is_composed_into_the_jobs_dataclass():
-    config = compose_config("train", [ROOT, "backbone=xception", "hyperparameters.learning_rate=2e-4"])
+    config = compose_config("train", [*ROOT, "backbone=xception", "hyperparameters.learning_rate=2e-4"])
     assert isinstance(config, TrainConfig)
     assert isinstance(config.split, GroupHoldoutSplit)
     assert (config.backbone.name, config.backbone.input_size) == ("Xception", 299)
@@ -67,7 +67,7 @@ def test_folds_and_validation_images_of_ones_own_do_not_go_together():
 
 
 def test_a_backbone_is_spelt_as_keras_does():
-    config = compose_config("train", [ROOT, "backbone=application", "backbone.name=inceptionv3"])
+    config = compose_config("train", [*ROOT, "backbone=application", "backbone.name=inceptionv3"])
     assert config.backbone.name == "InceptionV3"
 
 
@@ -78,33 +78,33 @@ def test_every_choice_in_the_configuration_is_valid(turn):
         chosen["finetune"] = "none"
     named = ["backbone.name=VGG16"] if chosen["backbone"] == "application" else []
     overrides = [f"{group}={choice}" for group, choice in chosen.items()]
-    assert isinstance(compose_config("train", [ROOT, *overrides, *named]), TrainConfig)
+    assert isinstance(compose_config("train", [*ROOT, *overrides, *named]), TrainConfig)
 
 
 def test_an_experiment_overrides_choices_and_values(experiments):
     (experiments / "finer.yaml").write_text(
         "defaults:\n  - override /backbone: xception\nhyperparameters:\n  learning_rate: 2e-4\n", encoding="utf-8"
     )
-    config = compose_config("train", [ROOT, "experiment=finer"])
+    config = compose_config("train", [*ROOT, "experiment=finer"])
     assert (config.backbone.name, config.hyperparameters.learning_rate) == ("Xception", 2e-4)
-    above = compose_config("train", [ROOT, "experiment=finer", "backbone=resnet50"])
+    above = compose_config("train", [*ROOT, "experiment=finer", "backbone=resnet50"])
     assert above.backbone.name == "ResNet50"
 
 
 def test_an_unknown_experiment_is_refused_with_the_nearest(experiments):
     (experiments / "finer.yaml").write_text("hyperparameters:\n  epochs: 3\n", encoding="utf-8")
     expected = "experiment=fine: no such choice; did you mean finer? (choices: finer)"
-    assert refusal("train", ROOT, "experiment=fine") == expected
+    assert refusal("train", *ROOT, "experiment=fine") == expected
 
 
 def test_a_wrong_choice_inside_an_experiment_is_refused_with_the_nearest(experiments):
     (experiments / "bad.yaml").write_text("defaults:\n  - override /head: linaer\n", encoding="utf-8")
-    assert refusal("train", ROOT, "experiment=bad").startswith("head=linaer: no such choice; did you mean linear?")
+    assert refusal("train", *ROOT, "experiment=bad").startswith("head=linaer: no such choice; did you mean linear?")
 
 
 def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
     (experiments / "bad.yaml").write_text("hyperparameters:\n  epochs: [3\nseed: 1\n", encoding="utf-8")
-    assert "bad.yaml, line 3: " in refusal("train", ROOT)
+    assert "bad.yaml, line 3: " in refusal("train", *ROOT)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +125,7 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
         (["data.train_dir=x"], "data.train_dir is a setting of data=folder, not of data=bccd"),
         (
             ["finetune.stages.0.epochs=3"],
-            "finetune.stages.0.epochs is a setting of finetune=staged, not of finetune=none",
+            "finetune.stages.0.epochs is a setting of finetune=staged, not of finetune=top",
         ),
         (["head=linaer"], "head=linaer: no such choice; did you mean linear? (choices: dense, linear, probe)"),
         (
@@ -140,7 +140,7 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
             ["hyperparameters.optimizer=adm"],
             "hyperparameters.optimizer=adm: must be adam, adamw or sgd; did you mean adam?",
         ),
-        (["finetune.name=stagd"], "finetune.name=stagd: must be none, staged, gradual; did you mean staged?"),
+        (["finetune.name=stagd"], "finetune.name=stagd: must be none, top, staged, gradual; did you mean staged?"),
         (["tracking.run_name=5"], """tracking.run_name=5: must be text; quote it: tracking.run_name='"5"'"""),
         (["tracking.run_name=''"], "tracking.run_name='': must have at least 1 character"),
         (["head.hidden_units=5"], "head.hidden_units=5: must be a list, for example [5]"),
@@ -186,7 +186,7 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
         ),
         (
             ["data.groups=recove"],
-            "data.groups=recove: must be recover, column, pattern, folder or none; did you mean recover?",
+            "data.groups=recove: must be known, recover, column, pattern, folder or none; did you mean recover?",
         ),
         (
             ["split=group_kfold", "debug=overfit"],
@@ -219,24 +219,27 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
     ],
 )
 def test_a_mistake_is_named_in_one_line(overrides, message):
-    assert refusal("train", ROOT, *overrides) == message
+    assert refusal("train", *ROOT, *overrides) == message
 
 
 def test_a_missing_value_is_asked_for_with_what_it_is():
-    assert refusal("train") == "data.root is not set: give it as data.root=VALUE, the folder that holds TRAIN and TEST"
+    assert (
+        refusal("train", "data=bccd")
+        == "data.root is not set: give it as data.root=VALUE, the folder that holds TRAIN and TEST"
+    )
     assert refusal("train", "data=folder").endswith("of training images per class; and 1 more")
 
 
 def test_a_class_of_keras_given_as_a_choice_is_led_to_the_choice_that_takes_it():
-    message = refusal("train", ROOT, "backbone=inceptionv3")
+    message = refusal("train", *ROOT, "backbone=inceptionv3")
     assert "did you mean backbone=application backbone.name=InceptionV3?" in message
-    message = refusal("train", ROOT, "backbone=mobilnetv2")
+    message = refusal("train", *ROOT, "backbone=mobilnetv2")
     assert message.startswith("backbone=mobilnetv2: no such choice; did you mean mobilenetv2? (choices: application, ")
     assert "any other keras.applications class" in message
 
 
 def test_a_name_that_keras_does_not_have_is_refused():
-    message = refusal("train", ROOT, "backbone=application", "backbone.name=Xcepton")
+    message = refusal("train", *ROOT, "backbone=application", "backbone.name=Xcepton")
     assert message.startswith("backbone.name=Xcepton: no class of keras.applications; did you mean Xception")
 
 
@@ -255,9 +258,9 @@ def test_hydras_own_node_is_not_part_of_a_jobs_configuration():
 
 
 def test_what_is_fitted_to_validation_needs_predictions_out_of_fold():
-    assert compose_config("train", [ROOT, "ensemble=soft"]).ensemble == "soft"
-    assert compose_config("train", [ROOT, "ensemble=greedy", "split=group_kfold"]).ensemble == "greedy"
-    assert refusal("train", ROOT, "ensemble=greedy") == (
+    assert compose_config("train", [*ROOT, "ensemble=soft"]).ensemble == "soft"
+    assert compose_config("train", [*ROOT, "ensemble=greedy", "split=group_kfold"]).ensemble == "greedy"
+    assert refusal("train", *ROOT, "ensemble=greedy") == (
         "ensemble=greedy: is fitted to out-of-fold predictions, of which split=group_holdout has none; use "
         "split=group_kfold, or ensemble=soft"
     )
@@ -266,8 +269,8 @@ def test_what_is_fitted_to_validation_needs_predictions_out_of_fold():
 @pytest.mark.parametrize("name", ["mixup", "weight_averaging", "weight_decay"])
 def test_what_does_nothing_to_a_solved_head_is_refused(name):
     given = f"hyperparameters.{name}=0.1"
-    said = refusal("train", ROOT, "head=probe", given)
+    said = refusal("train", *ROOT, "head=probe", given)
     assert said.startswith(f"{given}: ")
     assert "head.solver=gradient" in said
-    staged = compose_config("train", [ROOT, "head=probe", "finetune=staged", given])
+    staged = compose_config("train", [*ROOT, "head=probe", "finetune=staged", given])
     assert getattr(staged.hyperparameters, name) == 0.1

@@ -4,12 +4,12 @@ from bloodcell.composition import compose_config
 from bloodcell.errors import UserError
 from bloodcell.jobs._fold import kinds_of
 
-ROOT = "data.root=/cells"
+ROOT = ("data=bccd", "data.root=/cells")
 
 
 def refusal(*overrides):
     with pytest.raises(UserError) as caught:
-        compose_config("train", [ROOT, *overrides])
+        compose_config("train", [*ROOT, *overrides])
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -39,14 +39,14 @@ def test_without_a_network_nothing_can_be_tuned(backbone):
 
 
 def test_what_a_backbone_measures_is_not_measured_again_beside_it():
-    config = compose_config("train", [ROOT, "backbone=morphology", "head.beside=[colour_histogram,morphology]"])
+    config = compose_config("train", [*ROOT, "backbone=morphology", "head.beside=[colour_histogram,morphology]"])
     assert kinds_of(config) == ("morphology", "colour_histogram")
 
 
 def test_measures_can_stand_beside_others_and_beside_a_network():
-    config = compose_config("train", [ROOT, "backbone=morphology", "head=probe", "head.beside=[colour_histogram]"])
+    config = compose_config("train", [*ROOT, "backbone=morphology", "head=probe", "head.beside=[colour_histogram]"])
     assert (config.backbone.name, config.head.beside) == ("morphology", ("colour_histogram",))
-    config = compose_config("train", [ROOT, "crop=nucleus", "head=probe", "head.beside=[morphology,colour_histogram]"])
+    config = compose_config("train", [*ROOT, "crop=nucleus", "head=probe", "head.beside=[morphology,colour_histogram]"])
     assert (config.crop.name, config.head.solver, config.head.hidden_units) == ("nucleus", "lbfgs", ())
 
 

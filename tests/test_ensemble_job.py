@@ -21,7 +21,7 @@ METHODS = ("soft", "weighted", "greedy", "stacking")
 
 
 PROBES = (
-    *("data.root=cells", "data.groups=pattern", "data.groups_pattern='(.+)'"),
+    *("data=bccd", "data.root=cells", "data.groups=pattern", "data.groups_pattern='(.+)'"),
     *("backbone=morphology,colour_histogram", "head=probe", "baselines=[]"),
 )
 """Trainings that take no time: what is measured in an image, and a linear head."""

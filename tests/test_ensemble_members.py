@@ -151,7 +151,7 @@ def test_groups_that_one_run_did_not_look_for_are_unknown():
     ],
 )
 def test_runs_whose_epochs_validation_chose_are_told_from_others(overrides, stopped):
-    config = compose_config("train", ["data.root=/cells", "split=group_kfold", *overrides])
+    config = compose_config("train", ["data=bccd", "data.root=/cells", "split=group_kfold", *overrides])
     parameters = {name: str(value) for name, value in parameters_of(config).items()}  # as MLflow keeps them
     run = dataclasses.replace(trained("one", images()), parameters=parameters)
     assert stopped_by_validation([run]) == [run] * stopped

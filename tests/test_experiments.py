@@ -55,11 +55,11 @@ def guess(tracked, learner, *, prepared, config, **_):
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in experiments_dir().glob("*.yaml")))
 def test_every_experiment_can_be_composed(name):
-    compose_config("train", ["data.root=/cells", f"experiment={name}"])
+    compose_config("train", ["data=bccd", "data.root=/cells", f"experiment={name}"])
 
 
 def test_the_leakage_study_compares_two_splits_and_changes_nothing_else(configurations, tmp_path):
-    run(["train", "-m", "~hydra.callbacks.study", "data.root=/cells", "experiment=leakage"], cwd=tmp_path)
+    run(["train", "-m", "~hydra.callbacks.study", "data=bccd", "data.root=/cells", "experiment=leakage"], cwd=tmp_path)
     random, whole = configurations
     assert (random.split.name, whole.split.name) == ("random", "group_holdout")
     assert (random.split.fraction, random.split.seed) == (whole.split.fraction, whole.split.seed)
@@ -70,7 +70,9 @@ def test_the_leakage_study_compares_two_splits_and_changes_nothing_else(configur
 
 
 def test_the_backbones_study_changes_nothing_but_backbone_and_split(configurations, tmp_path):
-    run(["train", "-m", "~hydra.callbacks.study", "data.root=/cells", "experiment=backbones"], cwd=tmp_path)
+    run(
+        ["train", "-m", "~hydra.callbacks.study", "data=bccd", "data.root=/cells", "experiment=backbones"], cwd=tmp_path
+    )
     chosen = [(config.split.name, config.backbone.name) for config in configurations]
     backbones = ("MobileNetV2", "Xception", "ResNet50")
     assert chosen == [(split, name) for split in ("notebook", "group_kfold") for name in backbones]
@@ -84,7 +86,10 @@ def test_the_command_line_has_the_last_word_on_what_an_experiment_sweeps(monkeyp
         raise UserError(" ".join(overrides))
 
     monkeypatch.setattr(study, "start_study", refuse)
-    said = run(["train", "-m", "data.root=/cells", "experiment=leakage", "split=group_holdout,random"], cwd=tmp_path)
+    said = run(
+        ["train", "-m", "data=bccd", "data.root=/cells", "experiment=leakage", "split=group_holdout,random"],
+        cwd=tmp_path,
+    )
     assert said.stderr == "bloodcell: split=group_holdout,random\n"
 
 

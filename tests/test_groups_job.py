@@ -6,7 +6,7 @@ from commands import run
 
 
 def test_every_image_has_a_group_in_the_table(bccd, tmp_path):
-    said = run(["groups", f"data.root={bccd}", "output=found/groups.csv"], cwd=tmp_path)
+    said = run(["groups", "data=bccd", f"data.root={bccd}", "output=found/groups.csv"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     table = pd.read_csv(tmp_path / "found" / "groups.csv")
     assert table.columns.tolist() == ["path", "group"]
@@ -16,9 +16,9 @@ def test_every_image_has_a_group_in_the_table(bccd, tmp_path):
 
 
 def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
-    run(["groups", f"data.root={bccd}"], cwd=tmp_path)
+    run(["groups", "data=bccd", f"data.root={bccd}"], cwd=tmp_path)
     listed = ["data.groups=column", "data.groups_file=groups.csv", "output=again.csv"]
-    said = run(["groups", f"data.root={bccd}", *listed], cwd=tmp_path)
+    said = run(["groups", "data=bccd", f"data.root={bccd}", *listed], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert (tmp_path / "again.csv").read_text() == (tmp_path / "groups.csv").read_text()
 
@@ -34,7 +34,7 @@ def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wrong, told):
-    said = run(["groups", f"data.root={bccd}", *wrong], cwd=tmp_path)
+    said = run(["groups", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
     assert told in line

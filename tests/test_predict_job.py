@@ -39,7 +39,7 @@ class Kept(NamedTuple):
 @pytest.fixture(scope="module")
 def kept(bccd, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept")
-    said = run(["train", f"data.root={bccd}", *TRAIN], cwd=folder)
+    said = run(["train", "data=bccd", f"data.root={bccd}", *TRAIN], cwd=folder)
     assert said.returncode == 0, said.stderr
     images = folder / "new images"
     for name in ("EOSINOPHIL", "NEUTROPHIL"):
@@ -162,7 +162,10 @@ def test_what_a_user_gets_wrong_is_said_in_one_line_and_nothing_is_written(kept,
 
 def test_a_cross_validation_without_a_model_of_its_own_names_a_fold(bccd, tmp_path):
     assert (
-        run(["train", f"data.root={bccd}", *TRAIN, "split=group_kfold", "split.folds=2"], cwd=tmp_path).returncode == 0
+        run(
+            ["train", "data=bccd", f"data.root={bccd}", *TRAIN, "split=group_kfold", "split.folds=2"], cwd=tmp_path
+        ).returncode
+        == 0
     )
     whole, first, _ = runs_in(tmp_path)
     said = run(["predict", f"run={whole.info.run_id}", f"images='{bccd}'"], cwd=tmp_path)

@@ -9,7 +9,7 @@ from pathlib import Path
 import keras
 import pandas as pd
 
-from bloodcell.config import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
+from bloodcell.config import FeaturesConfig, FrozenPlan, OnTheFly, StoredFeatures, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.measured import Kind, is_kind, measured_images
@@ -134,7 +134,7 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
         )
     stages = plan_stages(
         backbone.application,
-        finetune=config.finetune,
+        finetune=FrozenPlan("none") if config.stays_frozen else config.finetune,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         max_finetune_epochs=config.debug.finetune_epochs,

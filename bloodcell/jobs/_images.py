@@ -12,12 +12,14 @@ from bloodcell.config import (
     GroupKfoldSplit,
     NotebookSplit,
     RandomSplit,
+    SmearsData,
     SplitConfig,
     TrainConfig,
 )
 from bloodcell.data.groups import folder_groups, listed_groups, matched_groups, recovered_groups, single_groups
 from bloodcell.data.leaks import Leak, settle, shared_in_folds, shared_photographs
 from bloodcell.data.manifest import ImageSet, digest
+from bloodcell.data.rendered import load_smears
 from bloodcell.data.sources import load_bccd, load_folders
 from bloodcell.data.splits import (
     group_holdout,
@@ -101,6 +103,15 @@ def load_images(data: DataConfig) -> ImageSet:
 
 
 def _load(data: DataConfig) -> ImageSet:
+    if isinstance(data, SmearsData):
+        return load_smears(
+            train_photographs=data.train_photographs,
+            test_photographs=data.test_photographs,
+            copies=data.copies,
+            slides=data.slides,
+            seed=data.seed,
+            on_bad_image=data.on_bad_image,
+        )
     if isinstance(data, BccdData):
         return load_bccd(root=data.root, on_bad_image=data.on_bad_image)
     folders = {"train": data.train_dir, "test": data.test_dir} | ({"val": data.val_dir} if data.val_dir else {})
@@ -110,6 +121,8 @@ def _load(data: DataConfig) -> ImageSet:
 def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
     # That a source has the setting that it needs was checked with the configuration.
     match data.groups:
+        case "known":
+            return images
         case "recover":
             return recovered_groups(images)
         case "column":

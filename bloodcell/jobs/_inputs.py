@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import yaml
 
-from bloodcell.config import BccdData, DebugConfig, TrainConfig
+from bloodcell.config import DebugConfig, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet, write_manifest
 from bloodcell.data.pipeline import Samples, views
@@ -75,8 +75,7 @@ def keep_inputs(tracked: TrackedRun, config: TrainConfig, prepared: Prepared) ->
     for split, rows in images.manifest.groupby("split"):
         counts |= {f"images.{split}": len(rows), f"photographs.{split}": rows["group"].nunique()}
     tracked.log_parameters(parameters_of(config) | counts)
-    source = config.data.root if isinstance(config.data, BccdData) else config.data.train_dir
-    tracked.log_data(images.manifest, name=config.data.source, source=source, digest=prepared.digest)
+    tracked.log_data(images.manifest, name=config.data.source, source=str(images.root), digest=prepared.digest)
 
 
 def _draw_model(classifier: Classifier, stages: list[Stage], pictures: Pictures) -> None:

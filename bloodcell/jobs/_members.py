@@ -10,6 +10,7 @@ import pandas as pd
 from bloodcell.comparison.members import Joint
 from bloodcell.data.leaks import Leak, shared_in_folds, shared_photographs
 from bloodcell.data.manifest import COLUMNS, ImageSet, digest
+from bloodcell.data.rendered import smears_folder
 from bloodcell.data.sources import KAGGLE_FOLDERS
 from bloodcell.errors import UserError
 from bloodcell.jobs._images import Prepared
@@ -82,7 +83,7 @@ def stopped_by_validation(runs: Sequence[FinishedRun]) -> list[FinishedRun]:
 
 def stops_by_validation(parameters: Mapping[str, str]) -> bool:
     """Say whether a training with these settings chooses its epochs by validation."""
-    solved = parameters.get("head.solver") == "lbfgs" and parameters.get("finetune.name") == "none"
+    solved = parameters.get("head.solver") == "lbfgs" and parameters.get("finetune.name") in ("none", "top")
     restored = parameters.get("hyperparameters.early_stopping.restore_best", "False") != "False"
     stopped = parameters.get("hyperparameters.early_stopping.patience", "None") != "None"
     return not solved and (restored or stopped)
@@ -154,6 +155,9 @@ def _root(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Path | None:
 
 def image_folders(parameters: Mapping[str, str]) -> list[Path]:
     """Return the folders that the paths of a run's images may be relative to."""
+    if parameters.get("data.source") == "smears":
+        numbers = ("train_photographs", "test_photographs", "copies", "slides", "seed")
+        return [smears_folder(*(int(parameters[f"data.{name}"]) for name in numbers))]
     if root := parameters.get("data.root"):
         return [Path(root).expanduser() / below for below in KAGGLE_FOLDERS]
     named = [parameters.get(f"data.{split}_dir", "None") for split in ("train", "val", "test")]

@@ -2,7 +2,7 @@
 
 For example, the Kaggle set as it is unpacked, and your own folders, in a check that is to fail on errors:
 
-  bloodcell audit data.root=~/blood-cells
+  bloodcell audit data=bccd data.root=~/blood-cells
   bloodcell audit data=folder data.train_dir=cells/train data.test_dir=cells/test output=audit fail_on=error
 
 The page is audit.html; audit.md says the same for people without a browser, audit.json for machines.
@@ -29,7 +29,7 @@ from bloodcell.audit.page import Audit, write_page
 from bloodcell.audit.photographs import by_photograph
 from bloodcell.audit.shortcuts import shortcuts
 from bloodcell.audit.sides import overlapping, random_split, shared_between_sides
-from bloodcell.config import AuditConfig, BccdData
+from bloodcell.config import AuditConfig, BccdData, DataConfig, FolderData, SmearsData
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import SPLITS, ImageSet, digest
 from bloodcell.data.measures import measure_images
@@ -63,9 +63,8 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
     require_output_folder(output)
     images = load_images(replace(config.data, on_bad_image="skip"))  # an audit reports them
     data_digest = digest(images.manifest)
-    source = config.data.root if isinstance(config.data, BccdData) else config.data.train_dir
     audit = Audit(
-        title=f"Audit of {Path(source).name or source}",
+        title=f"Audit of {_called(config.data)}",
         facts=_facts(images, config),
         findings=list(_findings(images, config)),
     )
@@ -79,7 +78,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         folder=folder,
     ) as tracked:
         tracked.log_parameters(parameters_of(config))
-        tracked.log_data(images.manifest, name=config.data.source, source=str(source), digest=data_digest)
+        tracked.log_data(images.manifest, name=config.data.source, source=str(images.root), digest=data_digest)
         tracked.log_metrics({name: float(len(audit.of(name))) for name in SEVERITIES}, prefix="findings")
         tracked.log_folder(folder)
         tracked.describe(f"{audit.summary} The page is `audit.html`.")
@@ -140,3 +139,14 @@ def _show(audit: Audit, folder: Path) -> None:
     console.print(table)
     console.print(audit.summary, markup=False)
     console.print(f"Read it     {folder / 'audit.html'}", markup=False, soft_wrap=True)
+
+
+def _called(data: DataConfig) -> str:
+    """Name a set of images after its folder."""
+    match data:
+        case SmearsData():
+            return "rendered smears"
+        case BccdData():
+            return Path(data.root).name or data.root
+        case FolderData():
+            return Path(data.train_dir).name or data.train_dir

@@ -2,7 +2,7 @@
 
 For example, for the Kaggle set as it is unpacked, and for your own folders:
 
-  bloodcell groups data.root=~/blood-cells output=groups.csv
+  bloodcell groups data=bccd data.root=~/blood-cells output=groups.csv
   bloodcell groups data=folder data.train_dir=cells/train data.test_dir=cells/test
 
 A table that was written, and perhaps mended by hand, is used with data.groups=column data.groups_file=groups.csv.

@@ -2,10 +2,10 @@
 
 For example, at random, in cross-validation, for longer where it looks good, and a space of your own:
 
-  bloodcell search data.root=~/blood-cells tuner=random tuner.max_trials=50
-  bloodcell search data.root=~/blood-cells tuner=bayesian split=group_kfold tuner.name=kfold
-  bloodcell search data.root=~/blood-cells tuner=hyperband tuner.workers=2
-  bloodcell search -cd my_conf tuner/space=mine data.root=~/blood-cells
+  bloodcell search data=bccd data.root=~/blood-cells tuner=random tuner.max_trials=50
+  bloodcell search data=bccd data.root=~/blood-cells tuner=bayesian split=group_kfold tuner.name=kfold
+  bloodcell search data=bccd data.root=~/blood-cells tuner=hyperband tuner.workers=2
+  bloodcell search -cd my_conf tuner/space=mine data=bccd data.root=~/blood-cells
 
 A search that was cut off goes on when the same command is given again. How a space is written is said in
 conf/tuner/space/head.yaml.

@@ -3,11 +3,11 @@
 For example, with the Kaggle set as it is unpacked, another model and another plan, cross-validation, your own folders,
 and a sweep:
 
-  bloodcell train data.root=~/blood-cells
-  bloodcell train data.root=~/blood-cells backbone=xception finetune=staged hyperparameters.learning_rate=3e-4
-  bloodcell train data.root=~/blood-cells split=group_kfold split.folds=10 split.refit=true
+  bloodcell train data=bccd data.root=~/blood-cells
+  bloodcell train data=bccd data.root=~/blood-cells backbone=xception finetune=staged hyperparameters.learning_rate=3e-4
+  bloodcell train data=bccd data.root=~/blood-cells split=group_kfold split.folds=10 split.refit=true
   bloodcell train data=folder data.train_dir=cells/train data.test_dir=cells/test
-  bloodcell train -m data.root=~/blood-cells backbone=mobilenetv2,xception hyperparameters.seed=0,1,2
+  bloodcell train -m data=bccd data.root=~/blood-cells backbone=mobilenetv2,xception hyperparameters.seed=0,1,2
 """
 
 import logging
@@ -22,6 +22,7 @@ from bloodcell.jobs._images import Prepared, prepare_images
 from bloodcell.jobs._inputs import keep_inputs, tags_of, write_inputs
 from bloodcell.jobs._outcome import Outcome, show_outcome
 from bloodcell.jobs._refit import refit
+from bloodcell.models.backbones import Backbone
 from bloodcell.progress import say
 from bloodcell.tracking.run import readable, tracked_run
 from bloodcell.tracking.store import find_store
@@ -64,6 +65,8 @@ def train(
     configs = fold_configs(config, n_folds=len(prepared.folds))
     seed = config.hyperparameters.seed
     learner = build_learner(configs[0], n_classes=len(prepared.images.classes), backbone_seed=seed)
+    if not in_short:
+        _say_weights(learner.classifier.backbone)
     artifacts = output_dir / "artifacts"
     alone = not in_short and config.tracking.sweep_job is None
 
@@ -131,9 +134,17 @@ def _warn(prepared: Prepared, *, alone: bool) -> None:
         say(f"careful: {prepared.leak.sentence}")
 
 
+def _say_weights(backbone: Backbone) -> None:
+    """Say that a network has other weights than those that everybody would rather have."""
+    if backbone.instead_of:
+        line = f"backbone.weights=auto: our own small ones, as ImageNet's are not to be had ({backbone.instead_of})"
+        log.warning(line)
+        say(line)
+
+
 def _name(config: TrainConfig, prepared: Prepared) -> str:
     """Name a run of a sweep after what is swept, any other after what it is, unless it was given a name."""
     if config.tracking.run_name is not None:
         return config.tracking.run_name if config.tracking.sweep_job is None else readable(config.tracking.run_name)
-    plan = "frozen" if config.finetune.name == "none" else config.finetune.name
+    plan = "frozen" if config.stays_frozen else f"tuned ({config.finetune.name})"
     return f"{config.backbone.name.lower()} {plan}, {prepared.split} split, seed {config.hyperparameters.seed}"

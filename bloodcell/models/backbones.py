@@ -3,6 +3,7 @@
 import contextlib
 import importlib
 import os
+import socket
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,6 +18,12 @@ from bloodcell.errors import UserError
 from bloodcell.models.applications import application_name, applications
 from bloodcell.models.blocks import boundary_at_layer
 from bloodcell.models.weights import digest_of, load_weights_file
+
+OWN_WEIGHTS = {"MobileNetV2": (Path(__file__).with_name("mobilenetv2_smears.weights.h5"), 0.35)}
+"""Weights that come with bloodcell, trained on rendered smears: their file and the width of the network, of 1.0."""
+
+PATIENCE = 10.0
+"""Seconds that a download host is waited for where there is something to do without it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,9 +42,12 @@ class Backbone:
     input_size
         Height and width in pixels.
     weights
-        ``imagenet``, ``random`` or the name of the file that they came from; ``none`` without a network.
+        ``imagenet``, ``smears``, ``random`` or the name of the file that they came from; ``none`` without a network.
     digest
         Of the weights before any training: see `bloodcell.models.weights.digest_of`.
+    instead_of
+        Why ImageNet's weights, which ``auto`` asks for first, could not be had; empty where they could, or were not
+        asked for.
     """
 
     name: str
@@ -46,6 +56,7 @@ class Backbone:
     input_size: int
     weights: str
     digest: str
+    instead_of: str = ""
 
     @property
     def outputs(self) -> list[Any]:
@@ -64,8 +75,9 @@ def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Seq
     input_size
         Height and width in pixels.
     weights
-        ``imagenet`` (Keras downloads them once), a weights file of the application without its top, or None for
-        random weights.
+        ``imagenet`` (Keras downloads them once), ``smears`` (our own, of a narrow MobileNetV2), ``auto`` (ImageNet's,
+        or our own where those cannot be had), a weights file of the application without its top, or None for random
+        weights.
     taps
         The layers whose outputs are the feature maps, from the input up; none: the last one's. What lies above all of
         them is left out.
@@ -86,25 +98,64 @@ def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Seq
             digest=digest_of([]),
         )
     name = application_name(name)
-    module = importlib.import_module(applications()[name])
-    file = Path(weights).expanduser() if weights not in (None, "imagenet") else None
-    if file is not None and not file.is_file():
-        raise UserError(_weights_message(name, str(weights), "no such file", file.name))
-    application = _make(name, input_size=input_size, weights="imagenet" if weights == "imagenet" else None)
-    if file is not None:
-        try:
-            load_weights_file(application, file)
-        except ValueError as error:
-            raise UserError(_weights_message(name, str(weights), str(error), file.name)) from error
+    application, came_from, instead_of = _weighted(name, input_size=input_size, weights=weights)
     digest = digest_of(application.get_weights())
     return Backbone(
         name=name,
         application=_tapped(application, taps) if taps else application,
-        preprocess=module.preprocess_input,
+        preprocess=importlib.import_module(applications()[name]).preprocess_input,
         input_size=input_size,
-        weights="random" if weights is None else file.name if file else weights,
+        weights=came_from,
         digest=digest,
+        instead_of=instead_of,
     )
+
+
+def _weighted(name: str, *, input_size: int, weights: str | None) -> tuple[keras.Model, str, str]:
+    """Return an application with its weights, where they came from, and why not from where they were asked for."""
+    match weights:
+        case None:
+            return _make(name, input_size=input_size), "random", ""
+        case "imagenet":
+            return _make(name, input_size=input_size, weights="imagenet"), "imagenet", ""
+        case "smears":
+            return _own(name, input_size=input_size), "smears", ""
+        case "auto":
+            return _imagenet_or_own(name, input_size=input_size)
+    file = Path(weights).expanduser()
+    if not file.is_file():
+        raise UserError(_weights_message(name, weights, "no such file", file.name))
+    application = _make(name, input_size=input_size)
+    try:
+        load_weights_file(application, file)
+    except ValueError as error:
+        raise UserError(_weights_message(name, weights, str(error), file.name)) from error
+    return application, file.name, ""
+
+
+def _imagenet_or_own(name: str, *, input_size: int) -> tuple[keras.Model, str, str]:
+    patience = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(PATIENCE)
+    try:
+        return _make(name, input_size=input_size, weights="imagenet"), "imagenet", ""
+    except _NotHadError as error:
+        if name not in OWN_WEIGHTS:
+            raise
+        return _own(name, input_size=input_size), "smears", error.reason
+    finally:
+        socket.setdefaulttimeout(patience)
+
+
+def _own(name: str, *, input_size: int) -> keras.Model:
+    if name not in OWN_WEIGHTS:
+        raise UserError(
+            f"backbone.weights=smears: there are none for {name}, only for {', '.join(OWN_WEIGHTS)}; "
+            "use backbone=mobilenetv2, or backbone.weights=imagenet"
+        )
+    file, width = OWN_WEIGHTS[name]
+    application = _make(name, input_size=input_size, alpha=width)
+    load_weights_file(application, file)
+    return application
 
 
 def _tapped(application: keras.Model, taps: Sequence[str]) -> keras.Model:
@@ -116,23 +167,31 @@ def _tapped(application: keras.Model, taps: Sequence[str]) -> keras.Model:
     return keras.Model(application.input, [layer.output for layer in layers], name=application.name)
 
 
-def _make(name: str, *, input_size: int, weights: str | None) -> keras.Model:
+def _make(name: str, *, input_size: int, weights: str | None = None, **settings: float) -> keras.Model:
     make = getattr(keras.applications, name)
     try:
         with contextlib.redirect_stdout(sys.stderr):  # Keras reports its download where a job's output goes
-            return make(include_top=False, weights=weights, input_shape=(input_size, input_size, 3))
+            return make(include_top=False, weights=weights, input_shape=(input_size, input_size, 3), **settings)
     except ValueError as error:
         chosen = f"{name} with backbone.weights={weights}" if weights else name
         raise UserError(f"backbone.input_size={input_size}: {chosen} cannot take it ({_first_line(error)})") from error
     except (OSError, HTTPException) as error:
         reason = f"damaged, or its download broke off ({str(error) or type(error).__name__}); delete it and try again"
-        raise UserError(_weights_message(name, "imagenet", reason, f"in {_downloads()}")) from error
+        raise _NotHadError(name, reason=reason, file=f"in {_downloads()}") from error
     except Exception as error:  # Keras raises a bare Exception where a download fails
         if type(error) is not Exception:
             raise
         address, _, reason = str(error).partition(": ")
         reason = f"cannot be downloaded: {reason.removeprefix('None -- ')}"
-        raise UserError(_weights_message(name, "imagenet", reason, address.rpartition("/")[2])) from error
+        raise _NotHadError(name, reason=reason, file=address.rpartition("/")[2]) from error
+
+
+class _NotHadError(UserError):
+    """ImageNet's weights cannot be had."""
+
+    def __init__(self, name: str, *, reason: str, file: str) -> None:
+        super().__init__(_weights_message(name, "imagenet", reason, file))
+        self.reason = f"{name}'s weights file {file}: {_first_line(reason)}"
 
 
 def _weights_message(name: str, setting: str, reason: str, file: str) -> str:

@@ -5,9 +5,12 @@ from dataclasses import dataclass, replace
 
 import keras
 
-from bloodcell.config import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig, StagedPlan
+from bloodcell.config import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.errors import UserError
 from bloodcell.models.blocks import blocks, boundary_at_block, boundary_at_fraction, boundary_at_layer
+
+UNNAMED_TOP = 0.1
+"""The share of the layers with weights that is the top of a backbone whose blocks have no names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +67,8 @@ def plan_stages(
     match finetune:
         case FrozenPlan():
             tuning: Sequence[Stage] = []
+        case TopPlan():
+            tuning = [_top(application, finetune)]
         case GradualPlan():
             tuning = _gradual(application, finetune)
         case StagedPlan():
@@ -74,6 +79,15 @@ def plan_stages(
 def lowest_boundary(stages: Sequence[Stage]) -> int | None:
     """Return the boundary below which no stage trains anything; None where the whole backbone stays frozen."""
     return min((stage.boundary for stage in stages if stage.boundary is not None), default=None)
+
+
+def _top(application: keras.Model, plan: TopPlan) -> Stage:
+    names = blocks(application)
+    if names:
+        name, boundary = names[-1], boundary_at_block(application, names[-1])
+    else:
+        name, boundary = f"top {UNNAMED_TOP:.0%}", boundary_at_fraction(application, UNNAMED_TOP)
+    return _tuning(name, boundary, plan.epochs, plan.learning_rate, plan.batch_norm)
 
 
 def _staged(application: keras.Model, stage: StageConfig) -> Stage:

@@ -45,6 +45,7 @@ def job(scratch: Path, weights: Path) -> list[str]:
     """Return the command's arguments."""
     return [
         "train",
+        "data=bccd",
         f"data.root={scratch / 'images'}",
         f"backbone.weights={weights.resolve()}",
         "backbone.input_size=224",

@@ -99,7 +99,7 @@ def head(n_classes: int) -> list[Any]:
 
 def bloodcell(root: Path, weights: Path) -> dict[str, float]:
     """Run the command twice with a cache that holds everything but features at first."""
-    job = ["train", "experiment=notebook_mobilenetv2", f"data.root={root.resolve()}"]
+    job = ["train", "experiment=notebook_mobilenetv2", "data=bccd", f"data.root={root.resolve()}"]
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)

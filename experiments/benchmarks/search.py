@@ -69,7 +69,7 @@ def plainly(root: Path, weights: Path) -> float:
 def bloodcell(root: Path, weights: Path, n_trials: int) -> dict[str, float]:
     """Run the command with a cache that holds no features."""
     job = ["search", "tuner=random", f"tuner.max_trials={n_trials}", "experiment=notebook_mobilenetv2"]
-    job += [f"data.root={root.resolve()}", f"backbone.weights={weights.resolve()}"]
+    job += ["data=bccd", f"data.root={root.resolve()}", f"backbone.weights={weights.resolve()}"]
     job += [f"hyperparameters.epochs={EPOCHS}", "hyperparameters.early_stopping.patience=null"]
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)

@@ -50,7 +50,13 @@ def python(arguments: list[str], scratch: Path) -> command.Cost:
 def first_steps(root: Path, weights: Path, scratch: Path) -> float:
     """Train, and return the seconds until the log says that the first steps were taken."""
     started = time.time()
-    job = ["train", "experiment=notebook_mobilenetv2", f"data.root={root.resolve()}", "hyperparameters.epochs=1"]
+    job = [
+        "train",
+        "experiment=notebook_mobilenetv2",
+        "data=bccd",
+        f"data.root={root.resolve()}",
+        "hyperparameters.epochs=1",
+    ]
     command.bloodcell(*job, f"backbone.weights={weights.resolve()}", folder=scratch, cache=scratch / "cache")
     newest = max(scratch.glob("outputs/*/*/train.log"))
     line = next(line for line in newest.read_text(encoding="utf-8").splitlines() if "first steps taken" in line)

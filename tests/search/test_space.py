@@ -54,7 +54,7 @@ def test_every_choice_and_end_is_tried_with_what_it_depends_on():
 
 @pytest.mark.parametrize("strategy", ["random", "bayesian", "hyperband", "grid"])
 def test_every_strategy_is_built_from_its_file(strategy, tmp_path):
-    config = compose_config("search", ["data.root=/cells", f"tuner={strategy}"])
+    config = compose_config("search", ["data=bccd", "data.root=/cells", f"tuner={strategy}"])
     oracle = build_oracle(config.tuner)
     oracle._set_project_dir(str(tmp_path), "search")
     assert oracle.objective.name == "val/accuracy"
@@ -63,15 +63,15 @@ def test_every_strategy_is_built_from_its_file(strategy, tmp_path):
 
 
 def test_a_grid_has_the_combinations_of_its_space_and_no_more():
-    config = compose_config("search", ["data.root=/cells", "tuner=grid"])
+    config = compose_config("search", ["data=bccd", "data.root=/cells", "tuner=grid"])
     assert set(config.tuner.space) == {"head.pooling", "hyperparameters.learning_rate"}
 
 
 def test_a_search_never_looks_at_the_test_set():
     with pytest.raises(UserError, match=r"tuner\.final_test"):
-        compose_config("search", ["data.root=/cells", "evaluate_test=true"])
+        compose_config("search", ["data=bccd", "data.root=/cells", "evaluate_test=true"])
 
 
 def test_a_search_refuses_to_combine_its_trials():
     with pytest.raises(UserError, match=r"^ensemble=soft: a search's trials are not combined; leave it out$"):
-        compose_config("search", ["data.root=/cells", "ensemble=soft"])
+        compose_config("search", ["data=bccd", "data.root=/cells", "ensemble=soft"])

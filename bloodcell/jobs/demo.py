@@ -1,0 +1,74 @@
+"""Two backbones and their baselines on rendered blood smears, the verdict, and the report in a browser.
+
+Nothing is needed but bloodcell itself. The two commands that it runs are shown, and are all that it does:
+
+  bloodcell demo
+  bloodcell demo open=false
+"""
+
+import os
+import subprocess
+import sys
+import webbrowser
+from collections.abc import Sequence
+from datetime import datetime
+from pathlib import Path
+
+from mlflow import MlflowClient
+from rich.console import Console
+
+from bloodcell.config import DemoConfig, TrackingConfig
+from bloodcell.jobs._outcome import where_to_look
+from bloodcell.progress import say
+from bloodcell.tracking.store import open_store
+
+
+def run(config: DemoConfig, *, output_dir: Path) -> None:
+    """Train a sweep, compare its runs, show the report.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened.
+    SystemExit
+        If one of the two commands fails, with its exit code; it has said why.
+    """
+    store, experiment_id = open_store(config.tracking)
+    report = output_dir / "report"
+    name = f"demo of {datetime.now():%Y-%m-%d %H:%M:%S}"
+    where = _where(config.tracking)
+    _command(["train", "-m", "experiment=demo", f"tracking.run_name='{name}'", *where])
+    (sweep,) = MlflowClient().search_runs([experiment_id], f"attributes.run_name = '{name}'")
+    _command(["compare", f"study={sweep.info.run_id}", f"output={report}", *where])
+    console = Console(highlight=False, soft_wrap=True)
+    page = report / "report.html"
+    opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
+    console.print(f"{'Opened' if opened else 'Open'}      {page}", markup=False)
+    console.print(f"Every run   {where_to_look(config.tracking, store)}", markup=False)
+    console.print("Next        bloodcell init path/to/your/images", markup=False)
+
+
+def _where(tracking: TrackingConfig) -> list[str]:
+    """Return the overrides that make another command use the same store."""
+    settings = {"dir": tracking.dir, "uri": tracking.uri, "experiment_name": tracking.experiment_name}
+    given = [f"tracking.{name}='{value}'" for name, value in settings.items() if value is not None]
+    return [f"tracking={tracking.store}", *given]
+
+
+def _command(words: Sequence[str]) -> None:
+    """Run a command of bloodcell's as the user would, and end with it if it fails."""
+    say(f"bloodcell {' '.join(words[:3])}")
+    process = subprocess.Popen([sys.executable, "-m", "bloodcell", *words])
+    try:
+        code = process.wait()
+    except BaseException:
+        process.terminate()  # it keeps what was finished
+        process.wait()
+        raise
+    if code:
+        raise SystemExit(code)
+
+
+def _has_screen() -> bool:
+    """Say whether a browser would be seen: on Linux without a screen, Python opens one that takes the terminal."""
+    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))
