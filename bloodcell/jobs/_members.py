@@ -89,6 +89,22 @@ def stops_by_validation(parameters: Mapping[str, str]) -> bool:
     return not solved and (restored or stopped)
 
 
+def folds_in(validated: pd.DataFrame, manifest: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the manifest of each fold of a cross-validation.
+
+    Parameters
+    ----------
+    validated
+        Its predictions of ``val``, with the fold that each is of.
+    manifest
+        The images, those of validation in ``train``.
+    """
+    return [
+        manifest.assign(split=manifest["split"].where(~manifest["path"].isin(rows["path"]), "val"))
+        for _, rows in validated.groupby("fold")
+    ]
+
+
 def _common_manifest(runs: Sequence[FinishedRun]) -> pd.DataFrame:
     first, *others = runs
     manifest = _sorted(first)
@@ -132,16 +148,9 @@ def _leak(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Leak:
         return Leak(shared=[], by_file=False, looked_for=looked_for)
     shared = shared_photographs(manifest)
     if leaky[0].member.cross_validated:
-        shared += shared_in_folds(_folds(leaky[0], manifest))
+        predictions = leaky[0].member.predictions
+        shared += shared_in_folds(folds_in(predictions[predictions["split"] == "val"], manifest))
     return Leak(shared=shared, by_file=not shared, looked_for=looked_for)
-
-
-def _folds(run: FinishedRun, manifest: pd.DataFrame) -> list[pd.DataFrame]:
-    val = run.member.predictions[run.member.predictions["split"] == "val"]
-    return [
-        manifest.assign(split=manifest["split"].where(~manifest["path"].isin(rows["path"]), "val"))
-        for _, rows in val.groupby("fold")
-    ]
 
 
 def _root(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Path | None:

@@ -13,7 +13,7 @@ from bloodcell.data.closeup import close_ups
 from bloodcell.data.images import UnreadableImage, decode_image
 from bloodcell.data.novelty import Novelty, load_novelty
 from bloodcell.errors import UserError
-from bloodcell.evaluation.abstaining import threshold_for_error
+from bloodcell.evaluation.abstaining import Threshold, threshold_for_error
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.files import replacing
@@ -55,19 +55,18 @@ class Answering:
     held_out_probabilities: NDArray[np.float32]
     novelty: Novelty
 
-    def least_probability(self, max_error: float) -> float | None:
+    def threshold(self, max_error: float) -> Threshold | None:
         """Return how probable an answer must be for at most a share ``max_error`` of the answers to be wrong.
 
         By `bloodcell.evaluation.abstaining.threshold_for_error`, with a confidence of 95 %; None where that cannot be
         promised.
         """
-        threshold = threshold_for_error(
+        return threshold_for_error(
             labels=self.held_out_labels,
             probabilities=with_temperature(self.held_out_probabilities, self.temperature),
             groups=np.arange(len(self.held_out_labels)),
             max_error=max_error,
         )
-        return None if threshold is None else threshold.value
 
     def save(self, folder: Path) -> None:
         """Write everything into a folder."""
@@ -158,12 +157,12 @@ def answers(
 def _least_probability(answering: Answering, max_error: float) -> float:
     if not 0 < max_error < 1:
         raise UserError(f"max_error={max_error:g}: must be between 0 and 1")
-    least = answering.least_probability(max_error)
-    if least is None:
+    threshold = answering.threshold(max_error)
+    if threshold is None:
         raise UserError(
             f"max_error={max_error:g}: cannot be promised by this model, however much it leaves unanswered; allow more"
         )
-    return least
+    return threshold.value
 
 
 def _looked_at(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:

@@ -1,4 +1,4 @@
-"""Runs and models that were kept: found, loaded, registered. Nothing is changed but the registry."""
+"""Runs and models that were kept: found, loaded, registered. Nothing is changed but the registry and a model's card."""
 
 import sys
 import tempfile
@@ -19,7 +19,7 @@ from bloodcell.data.novelty import Novelty
 from bloodcell.errors import UserError
 from bloodcell.progress import say
 from bloodcell.serving import loader
-from bloodcell.serving.answering import load_answering
+from bloodcell.serving.answering import Answering, load_answering
 from bloodcell.serving.loader import IMAGE
 from bloodcell.tracking.run import FOLD_TAG
 from bloodcell.tracking.store import Store, find_store, is_unknown, open_store
@@ -155,6 +155,14 @@ def download(run: Run, files: Sequence[str], *, at: Path, mend: str) -> None:
         mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=file, dst_path=str(at))
 
 
+def artifact_of(run: Run, name: str, *, at: Path) -> Path | None:
+    """Copy a file that a run keeps into a folder, and return it; None where it keeps none of that name."""
+    run_id = run.info.run_id
+    if name not in {artifact.path for artifact in MlflowClient().list_artifacts(run_id)}:
+        return None
+    return Path(mlflow.artifacts.download_artifacts(run_id=run_id, artifact_path=name, dst_path=str(at)))
+
+
 def folds_of(run: Run) -> list[Run]:
     """Return the runs of a cross-validation's folds, in order."""
     children = children_of(MlflowClient(), run.info.experiment_id, run.info.run_id)
@@ -223,10 +231,10 @@ def load_kept(address: str, *, setting: str) -> Kept:
         )
 
 
-def require_answering(address: str, *, setting: str) -> None:
-    """Refuse a model that `load_served` would, for what it knows of its training images; it is not loaded itself."""
+def answering_of(address: str, *, setting: str) -> Answering:
+    """Load what is known of a model that `load_served` would not refuse; it is not loaded itself."""
     with _downloaded(address, setting=setting) as folder:
-        load_answering(folder)
+        return load_answering(folder)
 
 
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
@@ -247,6 +255,11 @@ def register(address: str, *, name: str, alias: str, description: str, tags: Map
             raise
         raise UserError(f"name={name}, alias={alias}: MLflow refuses it ({' '.join(str(error).split())})") from error
     return int(version)
+
+
+def keep_text(run: Run, text: str, name: str) -> None:
+    """Keep a text as an artifact of a run that has ended, in place of one of that name."""
+    MlflowClient().log_text(run.info.run_id, text, name)
 
 
 @contextmanager
