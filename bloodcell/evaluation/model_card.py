@@ -4,33 +4,30 @@ The headings are those of Mitchell et al., "Model Cards for Model Reporting", Co
 and Transparency 2019. What is not known is said to be so, and never guessed.
 """
 
-import math
 import re
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 
 from bloodcell.data.leaks import Leak
 from bloodcell.data.manifest import SPLITS
-from bloodcell.evaluation.abstaining import Threshold, upper_bound
-from bloodcell.evaluation.folds import mean_by_image
-from bloodcell.evaluation.metrics import per_class
-from bloodcell.evaluation.photographs import by_photograph
-from bloodcell.evaluation.predictions import label_indices, probabilities_of
-from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.evaluation.abstaining import Threshold
+from bloodcell.evaluation.model_card_figures import (
+    HELD_OUT,
+    class_rows,
+    failures,
+    held_out_tables,
+    listed,
+    percent,
+    photographs,
+)
+from bloodcell.evaluation.model_card_training import NOT_KEPT, Training, made_in_short, made_of, weights_of
 from bloodcell.pages import render
 
-NOT_KEPT = "not kept"
-HELD_OUT = {"val": "validation", "test": "test"}
 ACCURACIES = ("accuracy", "photograph_accuracy")
-LEAST_DOUBT = 0.1
-"""A class has few photographs where, if all were told right, more than this share could still be wrong (95 %)."""
-MOST_PAIRS = 3
-"""How many confusions of a split are named."""
 DROPPED = (
     *("Metrics", "Factors", "Ethical considerations", "Model details", "Training data", "Evaluation data"),
     *("Intended use", "Quantitative analyses", "Caveats and recommendations"),
@@ -59,42 +56,12 @@ SPLIT = {
     "random": "a share of each class's training images, file by file",
     "notebook": "the first files by name of each class, file by file",
 }
-MEASURED = {
-    "majority": "nothing of the image: how frequent the classes are in training",
-    "colour_histogram": "the colours of the square around the nucleus, measured",
-    "morphology": "nucleus and cytoplasm, measured",
+METHODS = {
+    "soft": "the mean of their probabilities",
+    "weighted": "a weighted mean of their probabilities",
+    "greedy": "a weighted mean of their probabilities, chosen one by one",
+    "stacking": "a logistic regression on top of their probabilities",
 }
-"""What takes a network's place, or stands beside it."""
-POOLING = {
-    "average": "averages over the image",
-    "max": "maxima over the image",
-    "both": "averages and maxima over the image",
-    "cell": "averages over the nucleus and over what is around it",
-}
-
-
-@dataclass(frozen=True, kw_only=True)
-class Training:
-    """A training of the model, or of a member of it.
-
-    Attributes
-    ----------
-    name, run_id
-        Of its run.
-    parameters, tags
-        As they were kept by their dotted names; empty where they are not known.
-    weight
-        What it counts in an ensemble; None: it is none, or that was not kept.
-    stops_by_validation
-        Whether validation chose its epochs.
-    """
-
-    name: str
-    run_id: str
-    parameters: Mapping[str, str]
-    tags: Mapping[str, str]
-    weight: float | None = None
-    stops_by_validation: bool
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,18 +128,19 @@ class CardFacts:
 
 def model_card(facts: CardFacts) -> str:
     """Return a model's card, in Markdown."""
-    tables = _tables(facts)
+    tables = {} if facts.predictions is None else held_out_tables(facts.predictions, classes=facts.classes)
     values = {
         "facts": facts,
-        "short": [*figures_in_short(facts.metrics), *cautions(facts.tags)],
+        "short": [*figures_in_short(facts.metrics), *cautions(facts.tags), *_drawn(facts)],
         "details": _details(facts),
         "trainings": facts.trainings,
-        "made_of": _made_in_short,
+        "made_of": made_in_short,
+        "weights_of": weights_of,
         "images": _images(facts),
         "data": _data(facts),
         "evaluation": _evaluation(facts),
         "figures": _figures(facts),
-        "classes": _classes(facts, tables),
+        "classes": class_rows(tables, classes=facts.classes),
         "splits": [HELD_OUT[split] for split in tables],
         "confidence": _confidence(facts),
         "failures": _failures(facts, tables),
@@ -238,94 +206,19 @@ def cautions(tags: Mapping[str, str]) -> list[str]:
     return lines
 
 
-def _tables(facts: CardFacts) -> dict[str, pd.DataFrame]:
-    """Return the predictions of each held-out split, every image once."""
-    if facts.predictions is None:
-        return {}
-    by_split = {split: facts.predictions[facts.predictions["split"] == split] for split in HELD_OUT}
-    return {split: mean_by_image([table], classes=facts.classes) for split, table in by_split.items() if len(table)}
-
-
 def _details(facts: CardFacts) -> list[tuple[str, str]]:
     one = facts.trainings[0] if len(facts.trainings) == 1 and not facts.method else None
     made = (
-        _made_of(one)
+        made_of(one)
         if one
-        else [("What it is", f"an ensemble: {len(facts.trainings)} models, combined by the method {facts.method}")]
+        else [("What it is", f"{len(facts.trainings)} models together: {METHODS.get(facts.method, facts.method)}")]
     )
     return [
         *made,
         ("Takes", "a photograph with one stained blood cell, as a JPEG or PNG file, or as raw RGB of any size"),
         ("Does itself", "cropping, resizing, scaling of values, measuring: images are given as they are"),
-        ("Gives", f"a probability for each of {_listed(facts.classes)}"),
+        ("Gives", f"a probability for each of {listed(facts.classes)}"),
     ]
-
-
-def _made_of(training: Training) -> list[tuple[str, str]]:
-    parameters, tags = training.parameters, training.tags
-    if "backbone.name" not in parameters:
-        return [("What it is", f"settings {NOT_KEPT}")]
-    name, size = parameters["backbone.name"], parameters.get("backbone.input_size", "?")
-    beside = [MEASURED.get(each, each) for each in _entries(parameters.get("head.beside"))]
-    if name in MEASURED:
-        facts = [("What it is", "a classifier without a network"), ("Looks at", MEASURED[name])]
-    else:
-        crop = {"none": "the whole image", "nucleus": "a square around the nucleus"}
-        looks_at = crop.get(parameters.get("crop.name", ""), f"crop {NOT_KEPT}")
-        taps = _entries(parameters.get("backbone.taps"))
-        weights = tags.get("weights", NOT_KEPT)
-        facts = [
-            ("What it is", f"{name}, a convolutional network{f', up to {_listed(taps)}' if taps else ''}, and a head"),
-            ("Weights that it started from", f"{weights}, digest {tags.get('weights_digest', NOT_KEPT)}"),
-            ("Looks at", f"{looks_at}, at {size} × {size} pixels"),
-        ]
-    if beside:
-        facts.append(("And beside it", "; ".join(beside)))
-    return [*facts, ("Head", _head(parameters, network=name not in MEASURED)), ("Trained", _trained(parameters))]
-
-
-def _made_in_short(training: Training) -> str:
-    """Return in a phrase what a training made."""
-    facts = dict(_made_of(training))
-    chosen = (facts.get(key) for key in ("What it is", "Looks at", "And beside it"))
-    return "; ".join(each for each in chosen if each)
-
-
-def _head(parameters: Mapping[str, str], *, network: bool) -> str:
-    hidden = _entries(parameters.get("head.hidden_units"))
-    layers = f"{len(hidden)} hidden ({', '.join(hidden)} units) and the last" if hidden else "linear"
-    pooled = [POOLING.get(parameters.get("head.pooling", ""), "")] if network else []
-    standardised = ["standardised features"] if parameters.get("head.standardise") == "True" else []
-    return "; ".join([layers, *filter(None, pooled), *standardised])
-
-
-def _trained(parameters: Mapping[str, str]) -> str:
-    solved = parameters.get("head.solver") == "lbfgs"
-    head = f"the head, solved (L2 {parameters.get('head.l2', '?')})" if solved else "the head, in epochs"
-    if parameters.get("backbone.name") in MEASURED:
-        return head
-    match parameters.get("finetune.name"):
-        case "none":
-            return f"{head}; the network stays as it came"
-        case "gradual":
-            return f"{head}; then the top {parameters.get('finetune.blocks', '?')} blocks, one after the other"
-        case "staged":
-            return "; then ".join([head, *_stages(parameters)])
-        case _:
-            return f"{head}; tuning {NOT_KEPT}"
-
-
-def _stages(parameters: Mapping[str, str]) -> list[str]:
-    said: list[str] = []
-    while f"finetune.stages.{len(said)}.epochs" in parameters:
-        stage = {
-            name: parameters.get(f"finetune.stages.{len(said)}.{name}", "None")
-            for name in ("layer", "block", "fraction", "learning_rate")
-        }
-        start = next((f"{name} {stage[name]}" for name in ("layer", "block") if stage[name] != "None"), None)
-        start = start or f"the top {stage['fraction']} of layers"
-        said.append(f"the network from {start} on, at a learning rate of {stage['learning_rate']}")
-    return said
 
 
 def _images(facts: CardFacts) -> tuple[list[str], list[list[str]]] | None:
@@ -354,7 +247,7 @@ def _data(facts: CardFacts) -> list[tuple[str, str]]:
     parameters, tags = facts.trainings[0].parameters if facts.trainings else {}, facts.tags
     source = parameters.get("data.source")
     places = [parameters[name] for name in ("data.root", "data.train_dir") if parameters.get(name, "None") != "None"]
-    place = f", from {places[0]}" if places else ""
+    place = f", from a folder named {Path(places[0]).name}" if places else ""
     groups = ", and ".join(GROUPS.get(each, each) for each in tags["groups"].split(", ")) if "groups" in tags else None
     listed = [
         ("Source", f"{SOURCES.get(source, source)}{place}" if source else NOT_KEPT),
@@ -410,7 +303,7 @@ def _chosen(facts: CardFacts) -> str:
     if facts.method not in ("", "soft"):
         chosen.append("the members' weights")
     chosen.append("the temperature and the thresholds for not answering")
-    said = f"{_listed(chosen, last='and')}. Its figures are a little too good for that" if stopped else _listed(chosen)
+    said = f"{listed(chosen)}. Its figures are a little too good for that" if stopped else listed(chosen)
     if facts.siblings > 1:
         said += (
             f". The run is one of {facts.siblings} of a {facts.study}; if it was taken because its figures were the "
@@ -425,8 +318,8 @@ def _looked_at(facts: CardFacts) -> str:
     said = "once by this run, at its end; it chose nothing there"
     if facts.tested_runs is not None and facts.tested_runs > 1:
         said += (
-            f". {facts.tested_runs} runs in the store have figures of the same test images; who picks the best of them "
-            "picks one that is too good"
+            f". When this card was written, at least {facts.tested_runs} runs in the store had figures of the same "
+            "test images; who takes the best of them takes figures that are too good"
         )
     if facts.test_readings is not None:
         said += f". Its search has read it {_times(facts.test_readings)}"
@@ -449,35 +342,6 @@ def _figures(facts: CardFacts) -> list[list[str]]:
             ]
         )
     return rows
-
-
-def _classes(facts: CardFacts, tables: Mapping[str, pd.DataFrame]) -> list[list[str]]:
-    """Return a row for each class: for each split its recall by image, and its photographs told right of how many."""
-    columns: list[list[str]] = [list(facts.classes)]
-    for table in tables.values():
-        by_image = per_class(
-            labels=label_indices(table, facts.classes),
-            probabilities=probabilities_of(table, facts.classes),
-            classes=facts.classes,
-        )
-        columns.append([_number(recall) if math.isfinite(recall) else "–" for recall in by_image["recall"]])
-        told = _told(table, facts.classes)
-        columns.append([_right_of(told[told["label"] == label]) for label in facts.classes])
-    return [list(row) for row in zip(*columns, strict=True)]
-
-
-def _told(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return a row for each photograph: its ``group``, ``label``, ``images`` and what it was ``taken_for``."""
-    told = by_photograph(table, classes)
-    return told.assign(taken_for=np.array(classes)[predicted_classes(probabilities_of(told, classes))])
-
-
-def _right_of(told: pd.DataFrame) -> str:
-    if told.empty:
-        return "no photograph"
-    right = int((told["label"] == told["taken_for"]).sum())
-    ends = binomtest(right, len(told)).proportion_ci(confidence_level=0.95, method="wilson")
-    return f"{right} of {len(told)} ({ends.low:.2f} to {ends.high:.2f})"
 
 
 def _confidence(facts: CardFacts) -> list[str]:
@@ -504,8 +368,8 @@ def _confidence(facts: CardFacts) -> list[str]:
         )
     else:
         said.append(
-            "No share of errors can be promised: it is not known that the model has not seen the photographs which a "
-            "threshold would be found on."
+            "No share of errors is promised: that takes photographs which the model has not seen, and "
+            f"{'its split leaks' if facts.tags.get('leaky') == 'true' else 'nobody knows whether its split leaks'}."
         )
     return said
 
@@ -513,77 +377,22 @@ def _confidence(facts: CardFacts) -> list[str]:
 def _promise(max_error: float, threshold: Threshold | None, *, photographs: int) -> str:
     if threshold is None:
         return (
-            f"At most {max_error:.0%} of errors (max_error={max_error:g}) cannot be promised: {photographs} validation "
-            "photographs are too few for that, or too many of them were told wrong."
+            f"At most {percent(max_error)} of errors (max_error={max_error:g}) cannot be promised: {photographs} "
+            "validation photographs are too few for that, or too many of them were told wrong."
         )
     return (
-        f"At most {max_error:.0%} of errors (max_error={max_error:g}) is promised with 95 % confidence, where it "
+        f"At most {percent(max_error)} of errors (max_error={max_error:g}) is promised with 95 % confidence, where it "
         f"answers only from a probability of {threshold.value:.3f} on. On {photographs} validation photographs, an "
         f"image of each, it then answered {threshold.answered}, {threshold.wrong} of them wrong."
     )
 
 
 def _failures(facts: CardFacts, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    if not tables:
-        return [f"Which classes are confused: {NOT_KEPT}."]
-    said: list[str] = []
-    for split, table in tables.items():
-        told = _told(table, facts.classes)
-        said.append(f"Confused most on {HELD_OUT[split]}: {_confused(told)}.")
-        if (copies := _at_odds(table, facts.classes)) is not None:
-            said.append(copies.format(split=HELD_OUT[split]))
-        said.extend(_few(told, facts.classes, split=HELD_OUT[split]))
+    said = failures(tables, classes=facts.classes) if tables else [f"Which classes are confused: {NOT_KEPT}."]
     if facts.manifest is not None:
         labels = facts.manifest.groupby("group")["label"].nunique()
         if several := int((labels > 1).sum()):
-            said.append(f"{_photographs(several)} {_have(several)} images under more than one label.")
-    return said
-
-
-def _confused(told: pd.DataFrame) -> str:
-    wrong = told[told["label"] != told["taken_for"]]
-    if wrong.empty:
-        return f"none of {_photographs(len(told))}"
-    pairs = wrong.groupby(["label", "taken_for"]).size().rename("count").reset_index()
-    pairs = pairs.sort_values("count", ascending=False, kind="stable")
-    of_class = told["label"].value_counts()
-    named = [
-        f"{label} taken for {taken_for} ({count} of {_photographs(of_class[label])})"
-        for label, taken_for, count in pairs.head(MOST_PAIRS).itertuples(index=False)
-    ]
-    rest = int(pairs["count"].iloc[MOST_PAIRS:].sum())
-    return "; ".join([*named, *([f"{rest} more of other kinds"] if rest else [])])
-
-
-def _at_odds(table: pd.DataFrame, classes: Sequence[str]) -> str | None:
-    """Say of how many photographs copies got different answers; None where no photograph has several images."""
-    answers = table.assign(answer=predicted_classes(probabilities_of(table, classes))).groupby("group")["answer"]
-    several = answers.nunique()[answers.size() > 1]
-    if several.empty:
-        return None
-    count = int((several > 1).sum())
-    return (
-        f"Of {_photographs(len(several))} with several images on {{split}}, {count} {_have(count)} images with "
-        "different answers."
-    )
-
-
-def _few(told: pd.DataFrame, classes: Sequence[str], *, split: str) -> list[str]:
-    counts = {label: int((told["label"] == label).sum()) for label in classes}
-    said = [
-        f"Of {label} nothing is known on {split}: it has no photograph there." for label in classes if not counts[label]
-    ]
-    few = {
-        label: share
-        for label, count in counts.items()
-        if count and (share := float(upper_bound(errors=0, answered=count, confidence=0.95))) > LEAST_DOUBT
-    }
-    if few:
-        named = _listed([f"{label} ({counts[label]}, {share:.0%})" for label, share in few.items()], last="and")
-        said.append(
-            f"Few photographs on {split}: {named}. In brackets their number, and the share that could still be told "
-            "wrong (95 %) if every one of these had been told right."
-        )
+            said.append(f"Labels at odds: {photographs(several)} with images under more than one label.")
     return said
 
 
@@ -608,10 +417,15 @@ def _provenance(facts: CardFacts) -> list[tuple[str, str]]:
     ]
 
 
+def _drawn(facts: CardFacts) -> list[str]:
+    if {training.parameters.get("data.source") for training in facts.trainings} != {"smears"}:
+        return []
+    return ["Careful: its images are drawn by a program; what it is worth on real cells is not known."]
+
+
 def _terms(facts: CardFacts) -> list[str]:
-    sources = {training.parameters.get("data.source") for training in facts.trainings}
-    if sources == {"smears"}:
-        return ["The images are drawn by a program. Figures on them say nothing about real cells."]
+    if drawn := _drawn(facts):
+        return drawn
     return [
         "The terms of the images, and of the weights that it started from, are not kept with the run. See those of "
         "their sources before the model is passed on.",
@@ -636,23 +450,5 @@ def _count(value: float | None) -> str:
     return NOT_KEPT if value is None else f"{value:.0f}"
 
 
-def _photographs(count: int) -> str:
-    return f"{count} photograph{'' if count == 1 else 's'}"
-
-
-def _have(count: int) -> str:
-    return "has" if count == 1 else "have"
-
-
 def _times(count: int) -> str:
     return "once" if count == 1 else f"{count} times"
-
-
-def _entries(value: str | None) -> list[str]:
-    """Return the entries of a list of plain values that was kept as text."""
-    return [entry.strip().strip("'\"") for entry in (value or "").strip("[]()").split(",") if entry.strip()]
-
-
-def _listed(words: Collection[str], *, last: str = "and") -> str:
-    *first, final = words
-    return f"{', '.join(first)} {last} {final}" if first else final

@@ -1,7 +1,7 @@
 """The card of a registered model, from what its run keeps."""
 
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TypeVar
@@ -14,8 +14,9 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from bloodcell.data.leaks import Leak, shared_in_folds, shared_photographs
 from bloodcell.errors import UserError
-from bloodcell.evaluation.model_card import CardFacts, Training
-from bloodcell.evaluation.predictions import read_predictions
+from bloodcell.evaluation.model_card import CardFacts
+from bloodcell.evaluation.model_card_training import Training
+from bloodcell.evaluation.predictions import label_indices, probabilities_of, read_predictions
 from bloodcell.jobs._members import folds_in, stops_by_validation
 from bloodcell.serving.answering import Answering
 from bloodcell.tracking.kept import artifact_of
@@ -48,7 +49,7 @@ def card_facts(run: Run, *, name: str, answering: Answering) -> CardFacts:
     is_ensemble = tags.get(JOB_TAG) == ENSEMBLE
     trainings = _members(run) if is_ensemble else [_training(run)]
     with tempfile.TemporaryDirectory() as scratch:
-        predictions = _kept(run, PREDICTIONS, read_predictions, Path(scratch))
+        predictions = _kept(run, PREDICTIONS, lambda path: _predictions(path, answering.classes), Path(scratch))
         manifest = _kept(run, MANIFEST, pd.read_parquet, Path(scratch))
     siblings, study, readings = _study_of(run)
     return CardFacts(
@@ -105,8 +106,16 @@ def _kept(run: Run, name: str, read: Callable[[Path], T], folder: Path) -> T | N
     try:
         path = artifact_of(run, name, at=folder)
         return None if path is None else read(path)
-    except (UserError, OSError, ValueError):
+    except (UserError, MlflowException, OSError, ValueError):
         return None
+
+
+def _predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
+    """Read predictions; those of other classes than the model's are none of its."""
+    table = read_predictions(path)
+    probabilities_of(table, classes)
+    label_indices(table, classes)
+    return table
 
 
 def _leak(
@@ -116,12 +125,12 @@ def _leak(
     leaky, groups = run.data.tags.get("leaky"), run.data.tags.get("groups")
     if manifest is None or leaky is None or groups is None:
         return None
-    shared = shared_photographs(manifest)
-    if predictions is not None and not (manifest["split"] == "val").any():
+    shared = shared_photographs(manifest) if leaky == "true" else []
+    if leaky == "true" and predictions is not None and not (manifest["split"] == "val").any():
         val = predictions[predictions["split"] == "val"]
         shared += shared_in_folds(folds_in(val, manifest))
     by_file = any(each.parameters.get("split.name") in BY_FILE for each in trainings)
-    return Leak(shared=shared if leaky == "true" else [], by_file=by_file, looked_for=groups != "none")
+    return Leak(shared=shared, by_file=by_file, looked_for=groups != "none")
 
 
 def _study_of(run: Run) -> tuple[int, str, int | None]:
