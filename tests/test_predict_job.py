@@ -20,9 +20,10 @@ from commands import run
 from mlflow import MlflowClient
 from PIL import Image
 from real import CLASSES
-from stores import runs_in
+from stores import artifacts_of, runs_in
 
 import bloodcell.data.novelty
+from bloodcell.data.manifest import SPLITS
 
 COLUMNS = ["path", "answer", "why", "predicted", "probability", "novelty", *(f"p_{name}" for name in CLASSES)]
 TRAIN = ["data.groups=pattern", "data.groups_pattern='(.+)'", "backbone=morphology", "head=probe"]
@@ -135,7 +136,30 @@ def test_a_registered_model_gives_the_same_answers_and_shows_its_evidence(kept, 
     (trained,) = runs_in(kept.folder)
     assert version.tags["test_accuracy"] == f"{trained.data.metrics['test/accuracy']:.4f}"
     assert version.tags["leaky"] == "false"
-    assert "photographs" in version.description
+    assert "Not for diagnosis" in version.description
+    assert len(version.description) <= 5000
+    assert f"runs/{kept.run_id}/artifacts/model_card.md" in version.description
+
+
+def test_the_card_of_a_registered_model_has_the_figures_of_its_run(kept):
+    said = run(["register", f"run={kept.run_id}", "name=carded"], cwd=kept.folder)
+    assert said.returncode == 0, said.stderr
+    assert f"Its card    model_card.md, an artifact of run {kept.run_id}" in said.stdout
+    (trained,) = runs_in(kept.folder)
+    card = (artifacts_of(trained) / "model_card.md").read_text(encoding="utf-8")
+    metrics, parameters = trained.data.metrics, trained.data.params
+    assert card.startswith("# Model card: carded\n")
+    for split, name in (("val", "validation"), ("test", "test")):
+        by_image, by_photograph = (
+            f"{metrics[figure]:.3f} ({metrics[f'{figure}_low']:.3f} to {metrics[f'{figure}_high']:.3f})"
+            for figure in (f"{split}/accuracy", f"{split}/photograph_accuracy")
+        )
+        assert f"| {name} | {by_image} | {by_photograph} | " in card
+    counts = [f"{parameters[f'photographs.{each}']} ({parameters[f'images.{each}']})" for each in SPLITS]
+    assert f"| all | {' | '.join(counts)} |" in card
+    assert f"temperature {metrics['calibrated/val/temperature']:.2f}" in card
+    assert "a classifier without a network" in card
+    assert trained.data.tags["data_digest"] in card
 
 
 @pytest.mark.parametrize(
