@@ -302,8 +302,8 @@ def _chosen(facts: CardFacts) -> str:
     chosen = ["when training ended"] if stopped else []
     if facts.method not in ("", "soft"):
         chosen.append("the members' weights")
-    chosen.append("the temperature and the thresholds for not answering")
-    said = f"{listed(chosen)}. Its figures are a little too good for that" if stopped else listed(chosen)
+    chosen += ["the temperature", "the thresholds for not answering"]
+    said = f"{listed(chosen)}. Validation's figures are a little too good for that" if stopped else listed(chosen)
     if facts.siblings > 1:
         said += (
             f". The run is one of {facts.siblings} of a {facts.study}; if it was taken because its figures were the "

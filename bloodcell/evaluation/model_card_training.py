@@ -111,7 +111,7 @@ def _stages(parameters: Mapping[str, str]) -> list[str]:
             name: parameters.get(f"finetune.stages.{len(said)}.{name}", "None")
             for name in ("layer", "block", "fraction", "learning_rate")
         }
-        start = next((f"{name} {stage[name]}" for name in ("layer", "block") if stage[name] != "None"), None)
+        start = next((stage[name] for name in ("layer", "block") if stage[name] != "None"), None)
         start = start or f"the top {stage['fraction']} of layers"
         said.append(f"the network from {start} on, at a learning rate of {stage['learning_rate']}")
     return said

@@ -89,7 +89,7 @@ def test_a_card_says_what_was_trained_and_from_which_weights(facts):
     card = model_card(facts)
     assert "Weights that it started from: imagenet, digest 0123456789abcdef" in card
     assert "Looks at: a square around the nucleus, at 224 × 224 pixels" in card
-    assert "then the network from block block\\_14 on, at a learning rate of 0.0001" in card
+    assert "then the network from block\\_14 on, at a learning rate of 0.0001" in card
     assert "/home/me" not in card
 
 
@@ -111,7 +111,7 @@ def test_a_class_without_a_photograph_is_said_to_be_unknown(facts):
 
 def test_what_chose_what_is_said_and_how_many_runs_saw_the_test_set(facts):
     card = model_card(facts)
-    assert "What validation chose: when training ended and the temperature" in card
+    assert "What validation chose: when training ended, the temperature and the thresholds" in card
     assert "one of 12 of a sweep" in card
     assert "at least 7 runs in the store had figures of the same test images" in card
 
