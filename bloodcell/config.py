@@ -5,10 +5,12 @@ range is refused before any work starts. There are no defaults here: a value has
 """
 
 import re
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
+from pydantic_core import PydanticKnownError
 
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
@@ -25,6 +27,35 @@ MEASURED = ("majority", "colour_histogram", "morphology")
 OnBadImage = Literal["error", "skip"]
 GroupSource = Literal["known", "recover", "column", "pattern", "folder", "none"]
 OnSharedGroups = Literal["error", "drop", "allow"]
+
+
+def _one_of(names: Callable[[], Sequence[str]]) -> AfterValidator:
+    """Allow names that are only known where they are registered, as `Literal` does those that are known here."""
+
+    def check(value: str) -> str:
+        known = [repr(name) for name in names()]
+        if repr(value) not in known:
+            raise PydanticKnownError("literal_error", {"expected": f"{', '.join(known[:-1])} or {known[-1]}"})
+        return value
+
+    return AfterValidator(check)
+
+
+# What registers names imports OpenCV, pandas and SciPy, so only the jobs that need them wait for these.
+def _crops() -> list[str]:
+    from bloodcell.data.crop import CROPS
+
+    return ["none", *CROPS]
+
+
+def _scores() -> list[str]:
+    from bloodcell.evaluation.scores import SCORES
+
+    return list(SCORES)
+
+
+def _objectives() -> list[str]:
+    return [f"val/{name}" for name in (*_scores(), "photograph_accuracy", "cohen_kappa", "ece")]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -160,7 +191,7 @@ class BackboneConfig:
 class CropConfig:
     """What of an image a model looks at."""
 
-    name: Literal["none", "nucleus"]
+    name: Annotated[str, _one_of(_crops)]
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -475,17 +506,7 @@ class TunerConfig:
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     dir: NonEmpty
     overwrite: bool
-    objective: Literal[
-        "val/accuracy",
-        "val/photograph_accuracy",
-        "val/balanced_accuracy",
-        "val/macro_f1",
-        "val/auroc",
-        "val/cohen_kappa",
-        "val/log_loss",
-        "val/brier",
-        "val/ece",
-    ]
+    objective: Annotated[str, _one_of(_objectives)]
     max_failures: PositiveInt
     workers: PositiveInt
     final: bool
@@ -659,10 +680,7 @@ class CompareConfig:
     study: NonEmpty | None
     experiment: NonEmpty | None
     runs: tuple[NonEmpty, ...]
-    metrics: Annotated[
-        tuple[Literal["accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "auroc"], ...],
-        Field(min_length=1),
-    ]
+    metrics: Annotated[tuple[Annotated[str, _one_of(_scores)], ...], Field(min_length=1)]
     predictions: Literal["val", "test"] | None
     equivalence: Annotated[float, Field(ge=0)]
     n_resamples: PositiveInt

@@ -1,11 +1,12 @@
-"""Crops an image to its white blood cell: a square around the nucleus, by its size, as under one light.
+"""Crops images: squares of an image's own pixels, which a model sees instead of the image.
 
-What is found is found at the size that images are looked at (`bloodcell.data.working`); what is cut out are the image's
-own pixels.
+Every way to crop is in `CROPS`, by the name that the configuration knows it by. ``nucleus`` is the one around the white
+blood cell, by its nucleus's size, as under one light; the nucleus is found at the size that images are looked at
+(`bloodcell.data.working`).
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
 
 import cv2
 import numpy as np
@@ -15,10 +16,11 @@ from bloodcell.data.cells import find_cell
 from bloodcell.data.light import WHITE, under_light
 from bloodcell.data.working import at_working_size
 
-CropName = Literal["none", "nucleus"]
+CropName = str
+"""``none``, the whole image, or a name in `CROPS`."""
 
 CROP_VERSION = 3
-"""Counted up when the same image would be cropped otherwise; caches of anything made of crops are keyed by it."""
+"""Counted up when the same image would be cropped to its nucleus otherwise."""
 
 RADII = 1.9
 """Half a crop's side over the radius of a disc of the nucleus's area: the cytoplasm, and little around the cell."""
@@ -35,36 +37,90 @@ class Crop:
     Attributes
     ----------
     pixels
-        RGB, shape (side, side, 3), uint8; the whole image, of any shape, where no cell was found.
+        RGB, shape (side, side, 3), uint8; the whole image, of any shape, where nothing to crop to was found.
+    left, top, side
+        Where the crop lies in the image, in its pixels; it may reach beyond. The whole image's where none was found.
     found
-        Whether a cell was found.
+        Whether what is cropped to, such as a cell, was found.
     count
         How many white cells there seem to be; the crop is of the one with the largest nucleus.
     at_border
         Whether the nucleus touches the image's border or its black fill, so that a part of it is missing.
-    left, top, side
-        Where the crop lies in the image, in its pixels; it may reach beyond. The whole image's where none was found.
     """
 
     pixels: NDArray[np.uint8]
-    found: bool
-    count: int
-    at_border: bool
     left: int
     top: int
     side: int
+    found: bool = True
+    count: int = 1
+    at_border: bool = False
+
+
+CropFunction = Callable[[NDArray[np.uint8]], Crop]
+"""From an image, RGB, shape (height, width, 3), uint8, to its crop: the same for the same pixels."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cropping:
+    """A way to crop.
+
+    Attributes
+    ----------
+    function
+        What crops an image.
+    version
+        Counted up when the same image would be cropped otherwise; caches of anything made of crops are keyed by it.
+    finds_cells
+        Whether it crops to the white cell of `bloodcell.data.cells`, so that images without one are worth counting.
+    """
+
+    function: CropFunction
+    version: int
+    finds_cells: bool
+
+
+CROPS: dict[str, Cropping] = {}
+"""The ways to crop, by name; ``conf/crop`` has a file for each. `register_crop` adds to them."""
+
+
+def register_crop(name: str, *, version: int, finds_cells: bool = False) -> Callable[[CropFunction], CropFunction]:
+    """Make a function a way to crop that the configuration can name.
+
+    Parameters
+    ----------
+    name
+        What ``crop.name`` calls it.
+    version, finds_cells
+        See `Cropping`.
+    """
+
+    def register(function: CropFunction) -> CropFunction:
+        CROPS[name] = Cropping(function=function, version=version, finds_cells=finds_cells)
+        return function
+
+    return register
+
+
+def find_crop(pixels: NDArray[np.uint8], name: CropName) -> Crop | None:
+    """Crop an image and say what is known of the crop; None where the name is ``none``."""
+    return None if name == "none" else CROPS[name].function(pixels)
 
 
 def crop(pixels: NDArray[np.uint8], name: CropName) -> NDArray[np.uint8]:
-    """Return what is left of an image: all of it, or with ``nucleus`` what `crop_to_nucleus` finds."""
-    return pixels if name == "none" else crop_to_nucleus(pixels).pixels
+    """Return what a model sees of an image: all of it, or its crop."""
+    found = find_crop(pixels, name)
+    return pixels if found is None else found.pixels
 
 
 def crop_recipe(name: CropName) -> dict[str, str] | None:
     """Return all that a crop's pixels depend on, but the image; None where there is no crop."""
-    return None if name == "none" else {"name": name, "version": str(CROP_VERSION), "opencv": cv2.__version__}
+    if name == "none":
+        return None
+    return {"name": name, "version": str(CROPS[name].version), "opencv": cv2.__version__}
 
 
+@register_crop("nucleus", version=CROP_VERSION, finds_cells=True)
 def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
     """Crop an image to its white blood cell.
 

@@ -43,7 +43,7 @@ class Cropped:
     photograph
         RGB, shape (height, width, 3), uint8.
     crop
-        Of `bloodcell.data.crop.crop_to_nucleus`.
+        Of `bloodcell.data.crop.find_crop`.
     caption
         What stands below them; may be empty.
     """
@@ -66,8 +66,8 @@ def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photogr
     Returns
     -------
     matplotlib.figure.Figure
-        As many photographs in a row as the longest has. Where no cell was found there is no square, and the whole image
-        beside it.
+        As many photographs in a row as the longest has. Where nothing to crop to was found there is no square, and the
+        whole image beside it.
 
     Raises
     ------

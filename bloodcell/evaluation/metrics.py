@@ -13,16 +13,20 @@ from sklearn import metrics as sk
 
 from bloodcell.evaluation.calibration import calibration_bins, expected_calibration_error
 from bloodcell.evaluation.probabilities import checked_labels, checked_probabilities, predicted_classes
+from bloodcell.evaluation.scores import SCORES
 
 # `keras.config.epsilon()`, to which Keras clips the probabilities that its cross-entropy is given.
 KERAS_EPSILON = 1e-7
 
-LESS_IS_BETTER = ("loss", "log_loss", "brier", "ece")
+LESS_IS_BETTER = ("loss", "ece")
+"""Of the figures that are no score of `bloodcell.evaluation.scores.SCORES`."""
 
 
 def direction(figure: str) -> str:
     """Say whether of a figure, such as ``val/accuracy``, more is better, ``max``, or less, ``min``."""
-    return "min" if figure.rpartition("/")[2] in LESS_IS_BETTER else "max"
+    name = figure.rpartition("/")[2]
+    less_is_better = not SCORES[name].greater_is_better if name in SCORES else name in LESS_IS_BETTER
+    return "min" if less_is_better else "max"
 
 
 def evaluate(
@@ -63,7 +67,8 @@ def evaluate(
         - ``log_loss``: mean natural logarithm of 1 over the true class's probability, at least 0;
         - ``brier``: mean over images of the sum over classes of squared differences, in 0..2 (Brier 1950), for two
           classes too;
-        - ``ece``: expected calibration error of the predicted class in 15 bins, in 0..1 (Guo et al. 2017).
+        - ``ece``: expected calibration error of the predicted class in 15 bins, in 0..1 (Guo et al. 2017);
+        - what else is in `bloodcell.evaluation.scores.SCORES`, by its name.
 
     Raises
     ------
@@ -77,7 +82,7 @@ def evaluate(
     indices = list(range(len(classes)))
     present = np.unique(truth)
     one_class = np.union1d(truth, predicted).size == 1
-    return {
+    figures = {
         "loss": training_loss(
             labels=truth, probabilities=checked, n_classes=len(classes), label_smoothing=label_smoothing
         ),
@@ -93,6 +98,8 @@ def evaluate(
         "brier": float(sk.brier_score_loss(truth, distribution, labels=indices, scale_by_half=False)),
         "ece": expected_calibration_error(calibration_bins(labels=truth, probabilities=checked)),
     }
+    others = {name: score.function(truth, distribution) for name, score in SCORES.items() if name not in figures}
+    return figures | others
 
 
 def training_loss(

@@ -131,48 +131,67 @@ class Score:
         return Scored(value=value, influence=influence, share=share)
 
 
+SCORES: dict[str, Score] = {}
+"""The scores that are known by name: every run keeps them, and comparisons and searches can be told to go by them.
+
+`register_score` adds to them.
+"""
+
+
+def register_score(
+    *, greater_is_better: bool = True, lowest: float = -np.inf, highest: float = np.inf, counts: bool = False
+) -> Callable[[Function], Function]:
+    """Make a function a score that is known by the function's name; see `Score` for what is said of it."""
+
+    def register(function: Function) -> Function:
+        name = function.__name__
+        SCORES[name] = Score(
+            name=name,
+            function=function,
+            greater_is_better=greater_is_better,
+            lowest=lowest,
+            highest=highest,
+            counts=counts,
+        )
+        return function
+
+    return register
+
+
+@register_score(lowest=0, highest=1, counts=True)
 def accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the share of images whose most probable class is their label."""
     return float(_right(labels, probabilities).mean())
 
 
+@register_score(lowest=0, highest=1, counts=True)
 def balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the mean recall over the classes that occur in the labels."""
     return float(_mean_recall(_counted(labels, probabilities)))
 
 
+@register_score(lowest=0, highest=1, counts=True)
 def macro_f1(labels: Integers, probabilities: Floats) -> float:
     """Return the mean F1 over the classes that occur in the labels or the predictions."""
     return float(_mean_f1(_counted(labels, probabilities)))
 
 
+@register_score(greater_is_better=False, lowest=0)
 def log_loss(labels: Integers, probabilities: Floats) -> float:
     """Return the mean natural logarithm of 1 over the true class's probability."""
     return float(_log_losses(labels, probabilities).mean())
 
 
+@register_score(greater_is_better=False, lowest=0, highest=2)
 def brier(labels: Integers, probabilities: Floats) -> float:
     """Return the mean over images of the sum over classes of squared differences, in 0..2 (Brier 1950)."""
     return float(_briers(labels, probabilities).mean())
 
 
+@register_score(lowest=0, highest=1)
 def auroc(labels: Integers, probabilities: Floats) -> float:
     """Return the area under the ROC curve of one class against the rest, the mean over classes that have both."""
     return _auroc(Answers(labels=labels, probabilities=probabilities, groups=np.arange(labels.size)))[0]
-
-
-SCORES: dict[str, Score] = {
-    score.name: score
-    for score in (
-        Score(name="accuracy", function=accuracy, lowest=0, highest=1, counts=True),
-        Score(name="balanced_accuracy", function=balanced_accuracy, lowest=0, highest=1, counts=True),
-        Score(name="macro_f1", function=macro_f1, lowest=0, highest=1, counts=True),
-        Score(name="log_loss", function=log_loss, greater_is_better=False, lowest=0),
-        Score(name="brier", function=brier, greater_is_better=False, lowest=0, highest=2),
-        Score(name="auroc", function=auroc, lowest=0, highest=1),
-    )
-}
-"""The scores that are known by name."""
 
 
 def find_score(asked: "str | Score | Function") -> Score:

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.config import TrainConfig
-from bloodcell.data.crop import crop_to_nucleus
+from bloodcell.data.crop import CROPS, CropName
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.measured import is_kind
@@ -38,10 +38,10 @@ def keep_crops(
     pictures: Pictures,
     in_short: bool = False,
 ) -> None:
-    """Count the images whose crops are not of one whole cell, list them in ``crops.csv``, and have some crops drawn.
+    """Have some crops drawn; where they are of cells, count those that are not of one whole cell, and list these.
 
-    What is known of an image's cell is measured once and recalled. Nothing is done where images are not cropped, or
-    no network sees them.
+    The list is ``crops.csv``. What is known of an image's cell is measured once and recalled. Nothing is done where
+    images are not cropped, or no network sees them.
 
     Parameters
     ----------
@@ -59,7 +59,18 @@ def keep_crops(
     if config.crop.name == "none" or is_kind(config.backbone.name):
         return
     images = prepared.images
-    facts = _facts(images, images.manifest if config.evaluate_test else images.manifest.query("split != 'test'"))
+    rows = images.manifest if config.evaluate_test else images.manifest.query("split != 'test'")
+    kinds = KINDS if CROPS[config.crop.name].finds_cells else {}
+    if kinds:
+        rows = _facts(images, rows)
+        _keep_counts(tracked, rows, artifacts=artifacts, in_short=in_short)
+    chosen = _chosen(rows, images.classes, kinds)
+    shown = {name: [_cropped(images, path, config.crop.name) for path in paths] for name, paths in chosen.items()}
+    pictures.draw("crops", crop_gallery, shown)
+
+
+def _keep_counts(tracked: TrackedRun, facts: pd.DataFrame, *, artifacts: Path, in_short: bool) -> None:
+    """Count the images whose crops are not of one whole cell, list them, and say how many have none."""
     counts = {kind: int(facts[kind].sum()) for kind in KINDS}
     tracked.log_metrics({"images": len(facts), **counts}, prefix="crop")
     otherwise = facts[facts[list(KINDS)].any(axis=1)]
@@ -72,8 +83,6 @@ def keep_crops(
         log.warning(line)
         if not in_short:
             say(line)
-    rows = {name: [_cropped(images, path) for path in paths] for name, paths in _chosen(facts, images.classes).items()}
-    pictures.draw("crops", crop_gallery, rows)
 
 
 def _facts(images: ImageSet, rows: pd.DataFrame) -> pd.DataFrame:
@@ -87,12 +96,12 @@ def _facts(images: ImageSet, rows: pd.DataFrame) -> pd.DataFrame:
     )
 
 
-def _chosen(facts: pd.DataFrame, classes: tuple[str, ...]) -> Mapping[str, list[str]]:
+def _chosen(facts: pd.DataFrame, classes: tuple[str, ...], kinds: Mapping[str, str]) -> Mapping[str, list[str]]:
     """Choose training images, no two of one photograph in a row: of each class, and of each kind that there is."""
     trained = facts[facts["split"] == "train"]
     shown = [classes[number] for number in np.unique(np.linspace(0, len(classes) - 1, N_CLASSES).round().astype(int))]
     rows = {label: trained[trained["label"] == label] for label in shown}
-    rows |= {f"{name}: {facts[kind].sum():,}": facts[facts[kind]] for kind, name in KINDS.items()}
+    rows |= {f"{name}: {facts[kind].sum():,}": facts[facts[kind]] for kind, name in kinds.items()}
     return {name: _spread(part) for name, part in rows.items() if len(part)}
 
 
@@ -103,6 +112,6 @@ def _spread(rows: pd.DataFrame) -> list[str]:
     return [first[place] for place in places]
 
 
-def _cropped(images: ImageSet, path: str) -> Cropped:
+def _cropped(images: ImageSet, path: str, name: CropName) -> Cropped:
     pixels = read_image(images.root / path)
-    return Cropped(photograph=pixels, crop=crop_to_nucleus(pixels), caption=PurePosixPath(path).name)
+    return Cropped(photograph=pixels, crop=CROPS[name].function(pixels), caption=PurePosixPath(path).name)

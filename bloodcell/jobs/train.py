@@ -40,6 +40,9 @@ def train(
 ) -> Outcome:
     """Train, evaluate and keep one model, or one for each fold.
 
+    Everything that a user can get wrong is found before the run starts, so a refused configuration leaves nothing.
+    The run's folder is written first, MLflow second, so a lost store loses nothing.
+
     Parameters
     ----------
     config
@@ -50,9 +53,6 @@ def train(
         The configuration's images, where they are at hand.
     in_short
         Whether this is one training of many: no line for each epoch, no warning, no figures at the end.
-
-    Everything that a user can get wrong is found before the run starts, so a refused configuration leaves nothing.
-    The run's folder is written first, MLflow second, so a lost store loses nothing.
 
     Raises
     ------

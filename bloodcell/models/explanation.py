@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bloodcell.data.crop import crop_to_nucleus
+from bloodcell.data.crop import find_crop
 from bloodcell.errors import UserError
 from bloodcell.models.inside import Network, networks_in
 from bloodcell.models.occlusion import occlusion_heat
@@ -236,7 +236,7 @@ def _added(heats: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 def _on_photograph(heat: NDArray[np.float32], pixels: NDArray[np.uint8], network: Network) -> NDArray[np.float32]:
     """Put heat where it is in the photograph that a model was shown, or a crop of it."""
     height, width = pixels.shape[:2]
-    shown = crop_to_nucleus(pixels) if network.crop == "nucleus" else None
+    shown = find_crop(pixels, network.crop)
     if shown is None or not shown.found:
         return _normalised(cv2.resize(heat, (width, height), interpolation=cv2.INTER_CUBIC))
     square = cv2.resize(heat, (shown.side, shown.side), interpolation=cv2.INTER_CUBIC)
