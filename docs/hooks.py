@@ -1,24 +1,23 @@
 """What the pages show that lies elsewhere in the checkout: pictures of the experiments, and two files at its top."""
 
 from pathlib import Path
+from typing import Any
 
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.structure.files import File, Files
-from mkdocs.structure.pages import Page
 
 ROOT = Path(__file__).resolve().parents[1]
-PICTURES = "experiments/pictures/"
+PICTURES = "experiments/pictures"
 
 
-def on_files(files: Files, config: MkDocsConfig) -> Files:
+def on_files(files: Files, config: MkDocsConfig) -> None:
     """Add the pictures, and CONTRIBUTING.md and CHANGELOG.md as pages."""
     for picture in sorted((ROOT / PICTURES).iterdir()):
         files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
     for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
         files.append(File.generated(config, name.lower(), abs_src_path=str(ROOT / name)))
-    return files
 
 
-def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+def on_page_markdown(markdown: str, **_: Any) -> str:
     """Lead to the pictures where the site has them; in the checkout the same address leads to the files."""
-    return markdown.replace(f"../{PICTURES}", "pictures/")
+    return markdown.replace(f"../{PICTURES}/", "pictures/")

@@ -55,3 +55,12 @@ def test_measures_can_stand_beside_others_and_beside_a_network():
 )
 def test_what_is_no_value_of_a_setting_is_named(override):
     assert override.split("=")[0].split(".")[0] in refusal(override)
+
+
+def test_names_that_are_registered_elsewhere_are_refused_with_the_nearest():
+    said = refusal("crop.name=nucleas")
+    assert said == "crop.name=nucleas: must be none or nucleus; did you mean nucleus?"
+    with pytest.raises(UserError, match=r"metrics\.0=acuracy: must be accuracy, .* or auroc; did you mean accuracy\?"):
+        compose_config("compare", ["study=a", "metrics=[acuracy]"])
+    with pytest.raises(UserError, match=r"tuner\.objective=val/f1: must be val/accuracy, "):
+        compose_config("search", [ROOT, "tuner.objective=val/f1"])

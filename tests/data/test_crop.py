@@ -4,7 +4,18 @@ import pytest
 from data.photographs import copy, photographs
 
 from bloodcell.data.cells import find_cell
-from bloodcell.data.crop import LEAST_AT_BORDER, LIMITS, RADII, Crop, crop, crop_recipe, crop_to_nucleus
+from bloodcell.data.crop import (
+    CROPS,
+    LEAST_AT_BORDER,
+    LIMITS,
+    RADII,
+    Crop,
+    crop,
+    crop_recipe,
+    crop_to_nucleus,
+    find_crop,
+    register_crop,
+)
 from bloodcell.data.images import read_image
 from bloodcell.data.light import WHITE
 from bloodcell.data.working import at_working_size
@@ -152,3 +163,16 @@ def test_a_turned_copy_with_black_corners_has_the_same_cell_in_its_crop():
 def test_features_of_crops_are_kept_apart_from_those_of_whole_images():
     assert crop_recipe("none") is None
     assert crop_recipe("nucleus")["name"] == "nucleus"
+
+
+def test_a_crop_that_is_registered_is_known_by_its_name_and_features_of_another_version_are_kept_apart(monkeypatch):
+    pixels = smear((160, 120, 25))
+    recipes = []
+    for version in (1, 2):
+        monkeypatch.setitem(CROPS, "corner", None)  # so that it is gone afterwards
+        register_crop("corner", version=version)(lambda pixels: Crop(pixels=pixels[:8, :8], left=0, top=0, side=8))
+        recipes.append(crop_recipe("corner"))
+    np.testing.assert_array_equal(crop(pixels, "corner"), pixels[:8, :8])
+    assert find_crop(pixels, "corner").found
+    assert find_crop(pixels, "none") is None
+    assert recipes[0] != recipes[1]

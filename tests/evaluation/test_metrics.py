@@ -8,7 +8,15 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from sklearn import metrics as sk
 
-from bloodcell.evaluation.metrics import classification_report_text, confusion, evaluate, per_class, training_loss
+from bloodcell.evaluation.metrics import (
+    classification_report_text,
+    confusion,
+    direction,
+    evaluate,
+    per_class,
+    training_loss,
+)
+from bloodcell.evaluation.scores import SCORES, Score
 
 ABC = ("a", "b", "c")
 KEYS = ["loss", "accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier", "ece"]
@@ -249,3 +257,13 @@ def test_confusion_has_true_classes_in_rows_and_classes_that_never_occur_too():
 
 def test_confusion_of_images_of_one_class_is_still_square():
     assert confusion(labels=[1], probabilities=np.array([[0.1, 0.9]]), classes=("a", "b")).tolist() == [[0, 0], [0, 1]]
+
+
+def test_a_score_that_is_registered_is_a_figure_of_every_run_and_has_its_direction(monkeypatch):
+    surprise = Score(name="surprise", function=lambda labels, probabilities: 7.0, greater_is_better=False)
+    monkeypatch.setitem(SCORES, "surprise", surprise)
+    measured = evaluate(labels=[0, 1], probabilities=np.array([[0.9, 0.1], [0.4, 0.6]]), classes=["A", "B"])
+    assert list(measured) == [*KEYS, "surprise"]
+    assert measured["surprise"] == 7
+    assert direction("val/surprise") == direction("val/log_loss") == direction("val/ece") == "min"
+    assert direction("val/accuracy") == "max"
