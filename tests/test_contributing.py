@@ -1,16 +1,36 @@
 """CONTRIBUTING.md, followed to the letter in a copy of the checkout: each file is written, each command is run."""
 
+import json
 import os
-import shlex
 import shutil
 import subprocess
 import sys
 
 import pytest
 from commands import REPOSITORY
-from documents import BLOODCELL, blocks_of
+from documents import blocks_of
 
 STEPS = blocks_of((REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## How to add")[2])
+
+# Commands that see the same code are run in one process: what they import takes longer than what they do.
+RUN = """
+import json, pathlib, shlex, sys
+
+import pytest
+from commands import run
+
+commands, data, few = json.loads(sys.argv[1])
+for command in commands:
+    uv, run_, tool, *words = shlex.split(command)
+    assert (uv, run_) == ("uv", "run")
+    if tool == "pytest":
+        assert not pytest.main(["-n0", "-p", "no:cacheprovider", *words]), command
+    else:
+        assert tool == "bloodcell"
+        words = [word.replace("path/to/blood-cells", data) for word in words]
+        said = run([*words, *(few if words[0] == "train" else [])], cwd=pathlib.Path.cwd())
+        assert said.returncode == 0, f"{command}: {said.stderr}"
+"""
 FEW_PIXELS = [
     *("backbone.weights=null", "backbone.input_size=32", "explain=none", "log_model=false"),
     *("data.groups=pattern", "data.groups_pattern='(.+)'"),
@@ -21,47 +41,40 @@ FEW_PIXELS = [
 def checkout(tmp_path):
     folder = tmp_path / "checkout"
     for name in ("bloodcell", "conf", "experiments", "tests"):
-        shutil.copytree(REPOSITORY / name, folder / name, ignore=shutil.ignore_patterns("__pycache__"))
+        shutil.copytree(REPOSITORY / name, folder / name)
     shutil.copy(REPOSITORY / "pyproject.toml", folder)
     return folder
 
 
 @pytest.mark.slow
-def test_a_backbone_a_crop_and_a_metric_are_added_as_it_says(checkout, bccd):
+def test_a_crop_a_backbone_and_a_metric_are_added_as_it_says(checkout, bccd):
+    commands = []
     for step in STEPS:
-        if step.title:
-            file = checkout / step.title
-            with file.open("a", encoding="utf-8") as text:
-                text.write(f"\n\n{step.text}" if file.is_file() and text.tell() else step.text)
-        else:
-            for command in step.text.splitlines():
-                _run(command, checkout, bccd)
-    said = subprocess.run(
-        [sys.executable, "-m", "ruff", "check", "--config", REPOSITORY / "pyproject.toml", checkout / "bloodcell"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert said.returncode == 0, said.stdout
+        if step.language == "bash":
+            commands += step.text.splitlines()
+            continue
+        if commands and step.language == "python":
+            _run(commands, checkout, bccd)
+            commands = []
+        file = checkout / step.title
+        before = f"{file.read_text(encoding='utf-8')}\n\n" if file.is_file() else ""
+        file.write_text(before + step.text, encoding="utf-8")
+    _run(commands, checkout, bccd)
     (report,) = checkout.glob("outputs/**/report.json")
     assert "matthews" in report.read_text(encoding="utf-8")
     assert [*checkout.glob("outputs/**/crops.png")]
+    lint = [sys.executable, "-m", "ruff", "check", "--no-cache", "bloodcell"]
+    linted = subprocess.run(lint, cwd=checkout, capture_output=True, text=True, check=False)
+    assert linted.returncode == 0, linted.stdout
 
 
-def _run(command, checkout, bccd):
-    words = shlex.split(command.replace("path/to/blood-cells", shlex.quote(str(bccd))))
-    if command.startswith(BLOODCELL):
-        few = FEW_PIXELS if words[3] == "train" else []
-        arguments = ["-m", "bloodcell", *words[3:], *few]
-    else:
-        assert words[:3] == ["uv", "run", "pytest"]
-        arguments = ["-m", "pytest", "-n0", "-p", "no:cacheprovider", *words[3:]]
-    said = subprocess.run(
-        [sys.executable, *arguments],
+def _run(commands, checkout, bccd):
+    done = subprocess.run(
+        [sys.executable, "-c", RUN, json.dumps([commands, str(bccd), FEW_PIXELS])],
         cwd=checkout,
-        env=os.environ | {"PYTHONPATH": str(checkout)},
+        env=os.environ | {"PYTHONPATH": f"{checkout}{os.pathsep}{checkout / 'tests'}"},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert said.returncode == 0, f"{command}\n{said.stdout}{said.stderr}"
+    assert done.returncode == 0, done.stdout + done.stderr
