@@ -1,0 +1,27 @@
+"""The notebook: every cell runs, in order, and shows what the text around it says."""
+
+import nbformat
+import pytest
+from commands import REPOSITORY
+from nbclient import NotebookClient
+
+NOTEBOOK = REPOSITORY / "experiments" / "walkthrough.ipynb"
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_walkthrough_runs_and_finds_the_leak_and_a_verdict(tmp_path):
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    said = "\n".join(
+        str(output.get("text", output.get("data", ""))) for cell in notebook.cells for output in cell.get("outputs", [])
+    )
+    assert "have a copy" in said  # of the published split
+    assert "photographs" in said
+    assert "majority class has 0." in said
+    assert len(list(tmp_path.glob("outputs/walkthrough/*/artifacts/predictions.parquet"))) == 4
+
+
+def test_the_notebook_is_kept_without_outputs():
+    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    assert not any(cell.get("outputs") or cell.get("execution_count") for cell in notebook.cells)
