@@ -28,7 +28,7 @@ VERSION_BASE = "1.3"
 EXPLANATIONS = {
     "data.root": "the folder that holds TRAIN and TEST",
     "data.train_dir": "the folder that holds one folder of training images per class",
-    "data.test_dir": "the folder that holds one folder of test images per class",
+    "data.test_dir": "the folder that holds one folder of test images per class; null: taken from train_dir",
     "backbone.name": "a class of keras.applications",
 }
 """What the settings are that have no value until the user gives one."""

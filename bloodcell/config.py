@@ -105,11 +105,13 @@ class ImagesConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class FolderData(ImagesConfig):
-    """Images in one folder per class, under a folder for training and one for testing."""
+    """Images in one folder per class, under a folder for training and perhaps one for testing."""
 
     source: Literal["folder"]
     train_dir: NonEmpty
-    test_dir: NonEmpty
+    test_dir: NonEmpty | None
+    test_fraction: Fraction
+    test_seed: Seed
     val_dir: NonEmpty | None
 
 

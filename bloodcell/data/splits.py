@@ -1,8 +1,8 @@
-"""How validation images are taken from the training images.
+"""How validation images are taken from the training images, and test images where they have no folder of their own.
 
 Every split turns a manifest into one, or into one for each fold, in which some rows of ``train`` have become ``val``;
-the test rows are never touched. `group_holdout` and `group_kfold` take whole groups. `random_split` and
-`notebook_split` look at files, so copies of one photograph can fall on both sides: they leak.
+the test rows are never touched, but by `group_test`, which makes them. `group_holdout` and `group_kfold` take whole
+groups. `random_split` and `notebook_split` look at files: copies of one photograph can be on both sides, so they leak.
 """
 
 from collections.abc import Iterable
@@ -34,19 +34,31 @@ def group_holdout(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.D
     UserError
         If a class has fewer than two groups.
     """
-    groups = _training_groups(manifest)
-    counts = _groups_per_class(manifest, groups)
-    if counts.min() < 2:
-        raise UserError(
-            f"split=group_holdout: a class needs two groups, one for each side, and {_fewest(counts)}; "
-            "add images of other photographs"
-        )
-    random = np.random.default_rng(seed)
-    taken: list[str] = []
-    for label, count in counts.items():
-        n_taken = min(max(round(fraction * count), 1), count - 1)
-        taken += random.permutation(groups.index[groups == label])[:n_taken].tolist()
+    taken = _some_groups(manifest, fraction=fraction, seed=seed, setting="split=group_holdout")
     return _groups_as_validation(manifest, taken)
+
+
+def group_test(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
+    """Take a random fraction of each class's groups for testing, each with all its training images.
+
+    Chosen as `group_holdout` chooses, for a set that has no test images of its own.
+
+    Parameters
+    ----------
+    manifest
+        As in `bloodcell.data.manifest.ImageSet`, without test rows.
+    fraction
+        Share of each class's groups, between 0 and 1; rounded, but at least one is taken and one left.
+    seed
+        Same seed and images, same test set, whatever the order of the rows.
+
+    Raises
+    ------
+    UserError
+        If a class has fewer than two groups.
+    """
+    taken = _some_groups(manifest, fraction=fraction, seed=seed, setting="data.test_dir=null")
+    return _groups_as(manifest, taken, split="test")
 
 
 def group_kfold(manifest: pd.DataFrame, *, folds: int, repeats: int, seed: int) -> list[pd.DataFrame]:
@@ -197,11 +209,38 @@ def _fewest(counts: pd.Series) -> str:
     return f"class {counts.idxmin()} has {counts.min()} (groups by class: {every})"
 
 
+def _some_groups(manifest: pd.DataFrame, *, fraction: float, seed: int, setting: str) -> list[str]:
+    """Draw a fraction of each class's groups, leaving one at least."""
+    groups = _training_groups(manifest)
+    counts = _groups_per_class(manifest, groups)
+    if counts.min() < 2:
+        raise UserError(
+            f"{setting}: a class needs two groups, one for each side, and {_fewest(counts)}; "
+            "add images of other photographs"
+        )
+    random = np.random.default_rng(seed)
+    taken: list[str] = []
+    for label, count in counts.items():
+        n_taken = min(max(round(fraction * count), 1), count - 1)
+        taken += random.permutation(groups.index[groups == label])[:n_taken].tolist()
+    return taken
+
+
 def _groups_as_validation(manifest: pd.DataFrame, groups: Iterable[str]) -> pd.DataFrame:
-    return _as_validation(manifest, manifest["group"].isin(groups) & (manifest["split"] == "train"))
+    return _groups_as(manifest, groups, split="val")
 
 
-def _as_validation(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int] | pd.Series[bool]") -> pd.DataFrame:
+def _groups_as(manifest: pd.DataFrame, groups: Iterable[str], *, split: str) -> pd.DataFrame:
+    return _taken_as(manifest, manifest["group"].isin(groups) & (manifest["split"] == "train"), split=split)
+
+
+def _as_validation(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int]") -> pd.DataFrame:
+    return _taken_as(manifest, taken, split="val")
+
+
+def _taken_as(
+    manifest: pd.DataFrame, taken: "pd.Index[int] | list[int] | pd.Series[bool]", *, split: str
+) -> pd.DataFrame:
     changed = manifest.copy()
-    changed.loc[taken, "split"] = "val"
+    changed.loc[taken, "split"] = split
     return changed

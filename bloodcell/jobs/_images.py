@@ -8,6 +8,7 @@ import pandas as pd
 from bloodcell.config import (
     BccdData,
     DataConfig,
+    FolderData,
     GroupHoldoutSplit,
     GroupKfoldSplit,
     NotebookSplit,
@@ -24,6 +25,7 @@ from bloodcell.data.sources import load_bccd, load_folders
 from bloodcell.data.splits import (
     group_holdout,
     group_kfold,
+    group_test,
     limit_per_class,
     notebook_split,
     random_split,
@@ -71,7 +73,7 @@ def prepare_images(config: TrainConfig) -> Prepared:
     UserError
         If they cannot be used, or copies of one photograph are on two sides that nobody allowed.
     """
-    images = _load(config.data)
+    images = _with_test(_load(config.data), config.data)
     if config.debug.limit_per_class is not None:
         images = replace(images, manifest=limit_per_class(images.manifest, limit=config.debug.limit_per_class))
     if config.debug.overfit_images is not None:
@@ -99,7 +101,7 @@ def load_images(data: DataConfig) -> ImageSet:
     UserError
         If they cannot be used, or nothing says which photograph an image was made from.
     """
-    return _grouped(_load(data), data)
+    return _grouped(_with_test(_load(data), data), data)
 
 
 def _load(data: DataConfig) -> ImageSet:
@@ -114,8 +116,21 @@ def _load(data: DataConfig) -> ImageSet:
         )
     if isinstance(data, BccdData):
         return load_bccd(root=data.root, on_bad_image=data.on_bad_image)
-    folders = {"train": data.train_dir, "test": data.test_dir} | ({"val": data.val_dir} if data.val_dir else {})
+    named = {"train": data.train_dir, "test": data.test_dir, "val": data.val_dir}
+    folders = {split: folder for split, folder in named.items() if folder is not None}
     return load_folders(folders=folders, on_bad_image=data.on_bad_image)
+
+
+def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
+    """Take test images by whole photographs where they have no folder of their own.
+
+    First of all, and of all images: neither a seed of the training, nor the split, nor a limit moves one.
+    """
+    if not isinstance(data, FolderData) or data.test_dir is not None:
+        return images
+    grouped = _grouped(images, data)
+    manifest = group_test(grouped.manifest, fraction=data.test_fraction, seed=data.test_seed)
+    return replace(grouped, manifest=manifest)
 
 
 def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
