@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 
 from bloodcell.ending import discard_unused, one_line_errors, unwinding_on_sigterm
 from bloodcell.errors import UserError
-from bloodcell.help import overview, register_help, require_job
+from bloodcell.help import in_words, overview, register_help, take_job
 from bloodcell.quiet import quieten_libraries, silent_stderr
 
 if TYPE_CHECKING:
@@ -45,10 +45,11 @@ def main(argv: Sequence[str] | None = None) -> None:
 
             with one_line_errors():
                 complete(request)
-        case [job, *rest]:
+        case words:
+            with one_line_errors():
+                job, rest = take_job(words)
             with one_line_errors(job, rest), unwinding_on_sigterm():
-                require_job(job)
-                hand_over(job, with_flags_last(job, [with_home(word) for word in rest]))
+                hand_over(job, with_flags_last(job, [with_home(word) for word in with_setting(job, rest)]))
 
 
 def hand_over(job: str | None, arguments: Sequence[str]) -> None:
@@ -66,7 +67,7 @@ def hand_over(job: str | None, arguments: Sequence[str]) -> None:
     register_experiments(job)
     register_help()
     before = sys.argv
-    sys.argv = [f"bloodcell {job}" if job else "bloodcell", *arguments]
+    sys.argv = [f"bloodcell {in_words(job)}" if job else "bloodcell", *arguments]
     try:
         hydra.main(config_path=str(conf_dir()), config_name=job, version_base=VERSION_BASE)(task)()
     finally:
@@ -130,6 +131,20 @@ def with_home(word: str) -> str:
     return f"{key}={Path(value).expanduser()}" if equals and re.match(r"~[\w-]*(/|$)", value) else word
 
 
+POSITIONAL = {"init": "folder"}
+"""The setting of a job whose value may stand as the first word after it."""
+
+
+def with_setting(job: str, words: Sequence[str]) -> list[str]:
+    """Write a job's first word as the setting that it is the value of, if it is one."""
+    if job not in POSITIONAL or not words or "=" in words[0] or words[0].startswith("-"):
+        return list(words)
+    # As text, whatever is in it: Hydra would read its own grammar in a path with a bracket or a comma.
+    path = str(Path(words[0]).expanduser())
+    text = re.sub(r"(\\*)(')|(\\+)$", lambda found: 2 * (found[1] or found[3]) + ("\\'" if found[2] else ""), path)
+    return [f"{POSITIONAL[job]}='{text}'", *words[1:]]
+
+
 SWITCHES = {"predict": {"--explain": "explain=true"}}
 """Flags of jobs that stand for a setting."""
 
@@ -144,9 +159,9 @@ def with_flags_last(job: str, arguments: Sequence[str]) -> list[str]:
     try:
         known, unknown = parser.parse_known_args(arguments)
     except argparse.ArgumentError as error:
-        raise UserError(f"{error}; see `bloodcell {job} --help`") from error
+        raise UserError(f"{error}; see `bloodcell {in_words(job)} --help`") from error
     if flags := [word for word in unknown if word.startswith("-")]:
-        raise UserError(f"{flags[0]}: no such flag; see `bloodcell {job} --help`")
+        raise UserError(f"{flags[0]}: no such flag; see `bloodcell {in_words(job)} --help`")
     commands = [known.run, known.multirun, known.cfg, known.info, known.shell_completion]
     if sum(map(bool, commands)) > 1:
         raise UserError("--run, --multirun, --cfg, --info and --shell-completion exclude one another")

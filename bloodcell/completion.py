@@ -1,7 +1,7 @@
 """Completing a command line in bash, zsh and fish.
 
-Hydra completes overrides for a program that is one job. Here the job's name is completed first, then taken out of the
-line that Hydra completes.
+Hydra completes overrides for a program that is one job. Here the job's name is completed first, word by word, then
+taken out of the line that Hydra completes.
 """
 
 import contextlib
@@ -11,7 +11,7 @@ import re
 from collections.abc import Sequence
 
 from bloodcell.errors import UserError
-from bloodcell.help import jobs
+from bloodcell.help import jobs, take_job
 
 
 def complete(request: Sequence[str]) -> None:
@@ -27,13 +27,23 @@ def complete(request: Sequence[str]) -> None:
         hand_over(None, ["-sc", *request])
         return
     _, _, line = os.environ.get("COMP_LINE", "").lstrip().partition(" ")
-    job, blank, rest = line.lstrip().partition(" ")
-    if not blank:
-        print(*(name for name in jobs() if name.startswith(job)), sep="\n" if found[2] == "fish" else " ")
-    elif job in jobs():
+    line = line.lstrip()
+    if words := _next_words(line):
+        print(*words, sep="\n" if found[2] == "fish" else " ")
+        return
+    with contextlib.suppress(UserError):
+        job, words = take_job(line.split(" "))
+        rest = " ".join(words)
         os.environ["COMP_LINE"] = f"bloodcell {rest}"
         own_choices = re.search(r"(?:^|\s)(?:-cd|--config-dir)[ =](\S+)", rest)
         flags = ["--config-dir", own_choices[1]] if own_choices else []
         # A line that is half written is no error: there is just nothing to offer.
         with contextlib.redirect_stderr(io.StringIO()), contextlib.suppress(Exception, SystemExit):
             hand_over(job, ["-sc", *request, *flags])
+
+
+def _next_words(line: str) -> list[str]:
+    """Return the words with which a line that ends within a job's name may go on."""
+    before, blank, _ = line.rpartition(" ")
+    names = [name.removeprefix(before + blank) for name in jobs() if name.startswith(line)]
+    return list(dict.fromkeys(name.partition(" ")[0] for name in names))

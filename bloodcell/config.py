@@ -731,11 +731,21 @@ class CacheConfig:
     unused_days: Annotated[float, Field(ge=0)] | None
 
 
+@dataclass(frozen=True, config=STRICT)
+class DataFetchConfig:
+    """The configuration of ``bloodcell data fetch``."""
+
+    root: NonEmpty | None
+    dir: NonEmpty | None
+    force: bool
+
+
 SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "cache": CacheConfig,
     "compare": CompareConfig,
     "demo": DemoConfig,
+    "data_fetch": DataFetchConfig,
     "ensemble": EnsembleConfig,
     "groups": GroupsConfig,
     "predict": PredictConfig,

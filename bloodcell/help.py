@@ -2,6 +2,7 @@
 
 import ast
 import inspect
+from collections.abc import Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,17 +31,43 @@ Examples:
 
 
 def jobs() -> dict[str, str]:
-    """Return every job's docstring by its name, without importing a job: that would take seconds."""
-    return {path.stem: _docstring(path) for path in sorted(JOBS.glob("*.py")) if not path.stem.startswith("_")}
+    """Return every job's docstring by its words, without importing a job: that would take seconds."""
+    return {in_words(path.stem): _docstring(path) for path in sorted(JOBS.glob("*.py")) if path.stem[0] != "_"}
+
+
+def in_words(job: str) -> str:
+    """Return a job's name as it is written on the command line: ``data fetch`` for ``data_fetch``."""
+    return job.replace("_", " ")
+
+
+def take_job(words: Sequence[str]) -> tuple[str, list[str]]:
+    """Take the job, which may be two words, from the start of a command line; return its name and the rest.
+
+    Raises
+    ------
+    UserError
+        If there is no such job; it names the nearest.
+    """
+    names = jobs()
+    for n_words in (2, 1):
+        if " ".join(words[:n_words]) in names:
+            return "_".join(words[:n_words]), list(words[n_words:])
+    has_second = any(name.startswith(f"{words[0]} ") for name in names)
+    second = [word for word in words[1:2] if has_second and "=" not in word and not word.startswith("-")]
+    raise _no_job(" ".join([words[0], *second]))
 
 
 def require_job(job: str) -> None:
     """Raise a `UserError` that names the nearest jobs unless there is this one."""
+    if in_words(job) not in jobs():
+        raise _no_job(job)
+
+
+def _no_job(job: str) -> UserError:
     names = list(jobs())
-    if job not in names:
-        near = get_close_matches(job, names, n=2)
-        advice = f"did you mean {' or '.join(near)}? " if near else ""
-        raise UserError(f"there is no job {job}; {advice}(jobs: {', '.join(names)})")
+    near = [name for name in names if name.startswith(f"{job} ")] or get_close_matches(job, names, n=2)
+    advice = f"did you mean {' or '.join(near)}? " if near else ""
+    return UserError(f"there is no job {job}; {advice}(jobs: {', '.join(names)})")
 
 
 def overview() -> str:
@@ -51,10 +78,11 @@ def overview() -> str:
 
 
 def register_help() -> None:
-    """Give the configuration ``${bloodcell.job:}`` and ``${bloodcell.groups:}``, of which Hydra's help is made."""
+    """Give the configuration ``${bloodcell.job:}``, ``.words`` and ``.groups``, of which Hydra's help is made."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("bloodcell.job", _job, replace=True)
+    OmegaConf.register_new_resolver("bloodcell.words", _words, replace=True)
     OmegaConf.register_new_resolver("bloodcell.groups", _groups, replace=True)
 
 
@@ -64,7 +92,11 @@ def _docstring(path: Path) -> str:
 
 def _job(*, _root_: "DictConfig") -> str:
     # Hydra fills in $NAME afterwards, so a job's own dollar signs are doubled.
-    return jobs().get(_root_.hydra.job.name, "").replace("$", "$$")
+    return jobs().get(_words(_root_=_root_), "").replace("$", "$$")
+
+
+def _words(*, _root_: "DictConfig") -> str:
+    return in_words(_root_.hydra.job.name)
 
 
 def _groups(*, _root_: "DictConfig") -> str:

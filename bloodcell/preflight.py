@@ -17,6 +17,7 @@ from bloodcell.composition import explain, is_composition_error, parse_config
 from bloodcell.ending import end
 from bloodcell.errors import UserError
 from bloodcell.files import require_writable
+from bloodcell.help import in_words
 
 SWEPT = ("train",)
 """The jobs whose runs make a study."""
@@ -39,7 +40,7 @@ class CheckConfig(Callback):
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Check every configuration of a sweep, and that the job's runs can be swept at all."""
         if config.hydra.job.name not in SWEPT:
-            end(f"-m: bloodcell {config.hydra.job.name} cannot be swept; run it once for each choice", code=2)
+            end(f"-m: bloodcell {in_words(config.hydra.job.name)} cannot be swept; run it once for each choice", code=2)
         try:
             swept = {text.partition("=")[0] for text in swept_overrides(config)}
             for run, combination in _runs(config):

@@ -7,6 +7,8 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
+from bloodcell.help import in_words
+
 
 def in_one_line(problems: Sequence[str]) -> str:
     """Return the first problem, and how many more there are."""
@@ -30,8 +32,10 @@ def settings(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 def no_such_setting(key: str, job: str, names: Sequence[str]) -> str:
     """Say that a job has no such setting, and which of its settings may be meant."""
     near = [name for name in names if name.endswith(f".{key}")] or get_close_matches(key, names, n=1)
-    advice = f"did you mean {' or '.join(near)}?" if near else f"`bloodcell {job} --cfg job` lists its settings"
-    return f"{key} is not a setting of {job}; {advice}"
+    advice = (
+        f"did you mean {' or '.join(near)}?" if near else f"`bloodcell {in_words(job)} --cfg job` lists its settings"
+    )
+    return f"{key} is not a setting of {in_words(job)}; {advice}"
 
 
 def describe(error: ValidationError, job: str, values: Mapping[str, Any]) -> str:
@@ -68,9 +72,9 @@ def _describe_one(detail: ErrorDetails, job: str, values: Mapping[str, Any], nam
         case "unexpected_keyword_argument":
             return no_such_setting(key, job, [name for name in names if name != key])
         case "missing":
-            return f"{key} is missing: it is needed by {job}"
+            return f"{key} is missing: it is needed by {in_words(job)}"
         case "union_tag_not_found":
-            return f"{key}.{context['discriminator'].strip(chr(39))} is missing: it is needed by {job}"
+            return f"{key}.{context['discriminator'].strip(chr(39))} is missing: it is needed by {in_words(job)}"
         case "union_tag_invalid":
             key = f"{key}.{context['discriminator'].strip(chr(39))}"
             return f"{key}={context['tag']}: {_one_of(context['tag'], context['expected_tags'])}"

@@ -110,6 +110,26 @@ def test_the_module_runs_as_a_program():
     assert done.stderr == f"bloodcell: there is no job trian; did you mean train? (jobs: {', '.join(jobs())})\n"
 
 
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["data"], "there is no job data; did you mean data fetch? (jobs: "),
+        (["data", "ftch"], "there is no job data ftch; did you mean data fetch? (jobs: "),
+        (["fetch"], "there is no job fetch; did you mean data fetch? (jobs: "),
+        (["data", "root=x"], "there is no job data; did you mean data fetch? (jobs: "),
+        (["data", "fetch", "rot=x"], "rot is not a setting of data fetch; did you mean root?"),
+        (["data", "fetch", "--frobnicate"], "--frobnicate: no such flag; see `bloodcell data fetch --help`"),
+        (["data", "fetch", "-m", "root=a,b"], "-m: bloodcell data fetch cannot be swept"),
+    ],
+)
+def test_a_job_may_be_two_words(bloodcell, words, message):
+    assert "Usage: bloodcell data fetch " in bloodcell("data", "fetch", "--help").out
+    result = bloodcell(*words)
+    assert result.code == 2
+    assert result.err.startswith(f"bloodcell: {message}")
+    assert result.err.count("\n") == 1
+
+
 def test_a_jobs_help_says_what_it_does_and_what_can_be_chosen(bloodcell):
     out = bloodcell("train", "--help").out
     assert out.startswith(jobs()["train"].partition("\n")[0])
@@ -348,6 +368,9 @@ def test_bash_completes_jobs_groups_choices_and_settings(tmp_path):
     (head / "denser.yaml").write_text("pooling: both\n", encoding="utf-8")
     expected = {
         "bloodcell tr": "train",
+        "bloodcell da": "data",
+        "bloodcell data ": "fetch",
+        "bloodcell data fetch ro": "root=",
         "bloodcell train back": "backbone. backbone=",
         "bloodcell train backbone=mob": "backbone=mobilenetv2 backbone=mobilenetv2_inner backbone=mobilenetv3large",
         "bloodcell train hyperparameters.le": "hyperparameters.learning_rate=",
@@ -370,7 +393,8 @@ def test_bash_completes_jobs_groups_choices_and_settings(tmp_path):
 
 def test_fish_and_zsh_are_answered_in_their_own_way(bloodcell, monkeypatch):
     monkeypatch.setenv("COMP_LINE", "bloodcell ")
-    assert bloodcell("-sc", "query=fish").out.split("\n")[:-1] == list(jobs())
+    first_words = dict.fromkeys(name.partition(" ")[0] for name in jobs())
+    assert bloodcell("-sc", "query=fish").out.split("\n")[:-1] == list(first_words)
     monkeypatch.setenv("COMP_LINE", "bloodcell train data=")
     assert bloodcell("-sc", "query=fish").out == "data=bccd\ndata=folder\n"
     monkeypatch.setenv("COMP_LINE", "bloodcell train data=")

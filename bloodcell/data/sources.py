@@ -48,15 +48,20 @@ def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
     top = Path(root).expanduser()
     if not top.is_dir():
         raise UserError(f"data.root={root}: no such folder; give the folder that holds TRAIN and TEST")
-    for below in KAGGLE_FOLDERS:
-        if (top / below / "TRAIN").is_dir() and (top / below / "TEST").is_dir():
-            folder = top / below
-            return load_folders(
-                folders={"train": folder / "TRAIN", "test": folder / "TEST"},
-                settings={"train": "data.root", "test": "data.root"},
-                on_bad_image=on_bad_image,
-            )
-    raise UserError(f"data.root={root}: holds no folders TRAIN and TEST; give the folder that holds them")
+    folder = find_bccd(top)
+    if folder is None:
+        raise UserError(f"data.root={root}: holds no folders TRAIN and TEST; give the folder that holds them")
+    return load_folders(
+        folders={"train": folder / "TRAIN", "test": folder / "TEST"},
+        settings={"train": "data.root", "test": "data.root"},
+        on_bad_image=on_bad_image,
+    )
+
+
+def find_bccd(root: Path) -> Path | None:
+    """Return the folder with ``TRAIN`` and ``TEST`` at or below a folder, as Kaggle's archive unpacks."""
+    folders = (root / below for below in KAGGLE_FOLDERS)
+    return next((folder for folder in folders if (folder / "TRAIN").is_dir() and (folder / "TEST").is_dir()), None)
 
 
 def load_folders(

@@ -1,0 +1,77 @@
+"""Get the real images, the Kaggle "Blood Cell Images" set, and check that they are whole.
+
+For example, download them (with `pip install 'bloodcell[kaggle]'`; no account is needed), or check a folder that was
+put in place by hand:
+
+  bloodcell data fetch
+  bloodcell data fetch root=path/to/blood-cells
+
+It says first what it costs. A download that broke off goes on where it stopped when the same command is given again.
+"""
+
+import shutil
+from pathlib import Path
+
+from rich.console import Console
+
+from bloodcell.config import DataFetchConfig
+from bloodcell.data.kaggle import (
+    CONTENTS,
+    HANDLE,
+    IMAGES_BYTES,
+    ask_size,
+    cache_folder,
+    download,
+    find_downloaded,
+    verify,
+)
+from bloodcell.errors import UserError
+from bloodcell.files import require_writable
+
+
+def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is kagglehub's
+    """Find or download the set, check every image of it, and say how to use it.
+
+    Raises
+    ------
+    UserError
+        If the set cannot be had, or is not whole.
+    """
+    console = Console(highlight=False, soft_wrap=True)
+    folder = verify(config.root) if config.root is not None else _fetched(config, console)
+    for side in ("TRAIN", "TEST"):
+        counts = {name.partition("/")[2]: content.n_images for name, content in CONTENTS.items() if side in name}
+        every = ", ".join(f"{label} {number:,}" for label, number in counts.items())
+        console.print(f"{side:5}  {sum(counts.values()):,} images: {every}", markup=False)
+    console.print("Whole, and byte for byte the images that bloodcell's figures were measured on.", markup=False)
+    console.print(f"Use it      bloodcell train data=bccd {_override('data.root', folder)}", markup=False)
+
+
+def _fetched(config: DataFetchConfig, console: Console) -> Path:
+    cache = cache_folder(config.dir)
+    if not config.force and (folder := find_downloaded(cache)) is not None:
+        console.print(f"Already there: {folder}", markup=False)
+        return folder
+    size = ask_size()
+    try:
+        require_writable(cache)
+    except OSError as error:
+        raise UserError(f"dir={cache}: cannot be written ({error.strerror}); give another folder") from error
+    said = "an archive of unknown size" if size is None else _megabytes(size)
+    free = shutil.disk_usage(next(path for path in (cache, *cache.parents) if path.exists())).free
+    console.print(
+        f"Download    {said}, {HANDLE} from Kaggle; what an earlier download left is used\n"
+        f"On disk     {_megabytes(IMAGES_BYTES)} of images, and until they are unpacked the archive as well\n"
+        f"Kept in     {cache} ({_megabytes(free)} free)",
+        markup=False,
+    )
+    return verify(download(cache, again=config.force))
+
+
+def _megabytes(n_bytes: int) -> str:
+    return f"{n_bytes / 1e6:,.0f} MB"
+
+
+def _override(name: str, folder: Path) -> str:
+    """Write a setting as a shell and Hydra take it."""
+    return f'"{name}={folder}"' if " " in str(folder) else f"{name}={folder}"
