@@ -140,8 +140,8 @@ def with_setting(job: str, words: Sequence[str]) -> list[str]:
     if job not in POSITIONAL or not words or "=" in words[0] or words[0].startswith("-"):
         return list(words)
     # As text, whatever is in it: Hydra would read its own grammar in a path with a bracket or a comma.
-    path = str(Path(words[0]).expanduser())
-    text = re.sub(r"(\\*)(')|(\\+)$", lambda found: 2 * (found[1] or found[3]) + ("\\'" if found[2] else ""), path)
+    text = re.sub(r"(\\*)'", r"\1\1\\'", str(Path(words[0]).expanduser()))
+    text = re.sub(r"(\\+)$", r"\1\1", text)
     return [f"{POSITIONAL[job]}='{text}'", *words[1:]]
 
 

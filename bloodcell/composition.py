@@ -26,6 +26,7 @@ from bloodcell.problems import describe, in_one_line, no_such_setting, settings
 VERSION_BASE = "1.3"
 
 EXPLANATIONS = {
+    "folder": "the images; or as the first word: bloodcell init path/to/images",
     "data.root": "the folder that holds TRAIN and TEST",
     "data.train_dir": "the folder that holds one folder of training images per class",
     "data.test_dir": "the folder that holds one folder of test images per class; null: taken from train_dir",

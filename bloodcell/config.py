@@ -740,6 +740,23 @@ class DataFetchConfig:
     force: bool
 
 
+@dataclass(frozen=True, config=STRICT)
+class InitConfig:
+    """The configuration of ``bloodcell init``."""
+
+    folder: NonEmpty
+    output: NonEmpty
+    overwrite: bool
+    look_at: PositiveInt
+
+    @field_validator("output")
+    @classmethod
+    def _is_found_by_hydra(cls, output: str) -> str:
+        if not re.search(r"(^|/)data/[\w-]+\.yaml$", output, flags=re.ASCII):
+            raise ValueError("must be DIR/data/NAME.yaml, as it is used with -cd DIR data=NAME; no dots or blanks")
+        return output
+
+
 SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "cache": CacheConfig,
@@ -748,6 +765,7 @@ SCHEMAS: dict[str, type] = {
     "data_fetch": DataFetchConfig,
     "ensemble": EnsembleConfig,
     "groups": GroupsConfig,
+    "init": InitConfig,
     "predict": PredictConfig,
     "register": RegisterConfig,
     "search": SearchConfig,

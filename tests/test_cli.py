@@ -122,12 +122,15 @@ def test_the_module_runs_as_a_program():
         (["data", "fetch", "-m", "root=a,b"], "-m: bloodcell data fetch cannot be swept"),
     ],
 )
-def test_a_job_may_be_two_words(bloodcell, words, message):
-    assert "Usage: bloodcell data fetch " in bloodcell("data", "fetch", "--help").out
+def test_a_mistake_in_a_job_of_two_words_is_one_line(bloodcell, words, message):
     result = bloodcell(*words)
     assert result.code == 2
     assert result.err.startswith(f"bloodcell: {message}")
     assert result.err.count("\n") == 1
+
+
+def test_a_job_of_two_words_has_its_help(bloodcell):
+    assert "Usage: bloodcell data fetch " in bloodcell("data", "fetch", "--help").out
 
 
 def test_a_jobs_help_says_what_it_does_and_what_can_be_chosen(bloodcell):

@@ -1,0 +1,100 @@
+"""The file of the group ``data`` that says how to read a folder of images, for people to read and mend."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from bloodcell.data.layout import Layout
+
+SPLITS = {"train": "training", "val": "validation", "test": "test"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Groups:
+    """How a photograph is to be told, and why so.
+
+    Attributes
+    ----------
+    source
+        As ``data.groups``.
+    pattern
+        As ``data.groups_pattern``.
+    reason
+        In a few words.
+    """
+
+    source: Literal["recover", "pattern"]
+    pattern: str | None
+    reason: str
+
+
+def data_file(layout: Layout, *, facts: Sequence[str], groups: Groups, n_unreadable: int, usage: str) -> str:
+    """Return the YAML, each setting with what it means.
+
+    Parameters
+    ----------
+    layout
+        Where the images lie.
+    facts
+        What was seen, line by line.
+    groups
+        How photographs are told.
+    n_unreadable
+        How many images cannot be read: they are left out, rather than refused.
+    usage
+        A command that uses the file.
+    """
+    base = "bccd" if layout.kind == "bccd" else "folder"
+    unreadable = (
+        ("skip", f"{n_unreadable} cannot be read: left out and listed in every run; error: refused")
+        if n_unreadable
+        else ("error", "all can be read; an image that cannot is refused (skip: left out and listed)")
+    )
+    settings = {
+        **_places(layout),
+        "on_bad_image": unreadable,
+        "groups": (groups.source, f"which photograph an image was made from: {groups.reason}"),
+        "groups_pattern": (_text(groups.pattern), "searched for in each path; what is in its parentheses names it"),
+        "on_shared_groups": ("error", "copies of one photograph on two sides: error, drop (from training), allow"),
+    }
+    if groups.pattern is None:
+        del settings["groups_pattern"]
+    lines = [
+        "# Written by `bloodcell init`, which saw:",
+        *(f"#   {fact}" for fact in facts),
+        f"# Used by  {usage}",
+        "defaults:",
+        f"  - {base}    # what is not set below is as in data={base}",
+        "  - _self_",
+        "",
+        *(line for name, (value, meaning) in settings.items() for line in (f"# {meaning}", f"{name}: {value}")),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def _places(layout: Layout) -> Mapping[str, tuple[str, str]]:
+    if layout.kind == "bccd":
+        return {"root": (_text(str(layout.top.resolve())), "the folder that holds TRAIN and TEST, Kaggle's layout")}
+    places: dict[str, tuple[str, str]] = {}
+    for split in ("train", "val", "test"):
+        folder = layout.folders.get(split)
+        text = _text(None if folder is None else str(folder.resolve()))
+        match split, folder:
+            case "val", None:
+                places["val_dir"] = text, "null: validation images are taken from train_dir, as the group split says"
+            case "test", None:
+                places["test_dir"] = (
+                    text,
+                    "null: test images are taken from train_dir, by whole photographs, first of all",
+                )
+                places["test_fraction"] = "0.2", "the share of each class's photographs that is kept apart for the test"
+                places["test_seed"] = "0", "which ones; no other seed moves an image into or out of the test set"
+            case _:
+                places[f"{split}_dir"] = text, f"one folder of {SPLITS[split]} images for each class"
+    return places
+
+
+def _text(value: str | None) -> str:
+    """Write a text so that YAML and OmegaConf, which sees ``${...}`` as a reference, give it back as it is."""
+    return json.dumps(value if value is None else value.replace("${", "\\${"), ensure_ascii=False)

@@ -1,0 +1,141 @@
+"""``bloodcell init`` as a user would run it: what it says, and that what it writes can be used as it is."""
+
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from commands import run
+from data.photographs import copy, photographs, save
+
+
+@pytest.fixture(scope="module")
+def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a folder of two classes: two copies each of eight photographs, whose names say which."""
+    root = tmp_path_factory.mktemp("copies")
+    rng = np.random.default_rng(0)
+    for number, pixels in enumerate(photographs(8)):
+        for index in range(2):
+            save(root / ("lobed", "round")[number % 2], f"slide{number}_aug{index}", copy(pixels, rng))
+    return root
+
+
+def groups_of(cwd: Path, *overrides: str) -> pd.DataFrame:
+    said = run(["groups", "-cd", "conf", "data=mine", *overrides], cwd=cwd)
+    assert said.returncode == 0, said.stderr
+    return pd.read_csv(cwd / "groups.csv")
+
+
+def test_one_folder_per_class_becomes_a_configuration_that_takes_its_test_from_it(copies: Path, tmp_path: Path) -> None:
+    said = run(["init", str(copies)], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "16 of 2 classes, all 320 x 240 pixels" in said.stdout
+    assert "Test        no folder: " in said.stdout
+    assert "bloodcell train -cd conf data=mine\n" in said.stdout
+    assert [path.name for path in tmp_path.iterdir()] == ["conf"]
+    shown = run(["train", "-cd", "conf", "data=mine", "--cfg", "job", "-p", "data"], cwd=tmp_path).stdout
+    assert f"train_dir: {copies.resolve()}\n" in shown
+    assert "test_dir: null\n" in shown
+
+
+def test_names_that_say_the_photograph_are_used_and_every_photograph_is_found(copies: Path, tmp_path: Path) -> None:
+    said = run(["init", str(copies)], cwd=tmp_path)
+    assert "Photographs 8, named by its file" in said.stdout
+    assert sorted(groups_of(tmp_path)["group"].unique()) == [f"slide{number}" for number in range(8)]
+
+
+def test_names_that_pixels_speak_against_are_not_believed(copies: Path, tmp_path: Path) -> None:
+    shutil.copytree(copies, tmp_path / "mixed")
+    (tmp_path / "mixed" / "lobed" / "slide0_aug1.jpeg").rename(tmp_path / "mixed" / "lobed" / "slide99_aug1.jpeg")
+    said = run(["init", "mixed"], cwd=tmp_path)
+    assert "Photographs 8, found in the pixels, which show copies under other names" in said.stdout
+    assert groups_of(tmp_path)["group"].nunique() == 8
+
+
+def test_of_many_images_a_sample_is_looked_at(copies: Path, tmp_path: Path) -> None:
+    renamed = tmp_path / "many"
+    for number, file in enumerate(sorted(copies.rglob("*.jpeg"))):
+        (renamed / file.parent.name).mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, renamed / file.parent.name / f"{number}.jpeg")
+    said = run(["init", "many", "look_at=5"], cwd=tmp_path)
+    assert " of a sample of 5 images, found in the pixels" in said.stdout
+    assert "groups: recover\n" in (tmp_path / "conf" / "data" / "mine.yaml").read_text(encoding="utf-8")
+
+
+def test_kaggles_layout_is_told_by_its_name(bccd: Path, tmp_path: Path) -> None:
+    said = run(["init", str(bccd), "output=own/data/cells.yaml", "look_at=8"], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "Kaggle's Blood Cell Images: one folder per class in train and test" in said.stdout
+    assert "few photographs for the test" in said.stdout
+    said = run(["groups", "-cd", "own", "data=cells", "data.groups=none"], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert len(pd.read_csv(tmp_path / "groups.csv")) == 60
+
+
+def test_what_cannot_be_used_is_said_and_left_out(bccd: Path, tmp_path: Path) -> None:
+    root = tmp_path / "a, b's (c) [d]"  # as text, whatever Hydra would make of it
+    shutil.copytree(bccd / "TRAIN", root / "Training", ignore=lambda _, names: [n for n in names if "MONO" in n])
+    shutil.copytree(bccd / "TEST", root / "valid", ignore=lambda _, names: [n for n in names if "MONO" in n])
+    (root / "extra").mkdir()
+    (root / "Training" / "notes.txt").write_text("from the left microscope")
+    (root / "valid" / "NEUTROPHIL" / "torn.jpeg").write_bytes(b"\xff\xd8")
+    for file in sorted((root / "Training" / "NEUTROPHIL").iterdir())[1:]:
+        file.unlink()
+    said = run(["init", root.name, "look_at=8"], cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert "Unreadable  1, left out: valid/NEUTROPHIL/torn.jpeg (" in said.stdout
+    assert "Other files 1, not used: Training/notes.txt" in said.stdout
+    assert "Not used    extra" in said.stdout
+    assert "Careful: too few photographs of NEUTROPHIL (1) for 2 sides: training will refuse that" in said.stdout
+    assert "as many as NEUTROPHIL: read balanced accuracy" in said.stdout
+    shown = run(["train", "-cd", "conf", "data=mine", "--cfg", "job", "-p", "data"], cwd=tmp_path).stdout
+    assert "on_bad_image: skip\n" in shown
+
+
+def test_a_photograph_on_both_sides_is_said(copies: Path, tmp_path: Path) -> None:
+    for side in ("train", "test"):
+        shutil.copytree(copies, tmp_path / "set" / side)
+    for number, file in enumerate(sorted((tmp_path / "set" / "test").rglob("*.jpeg"))):
+        file.rename(file.with_name(f"{number}.jpeg"))
+    said = run(["init", "set"], cwd=tmp_path)
+    assert "Careful: 8 photographs have images on two sides, which training refuses; `bloodcell audit`" in said.stdout
+
+
+def test_no_file_is_overwritten_unless_told(copies: Path, tmp_path: Path) -> None:
+    file = tmp_path / "conf" / "data" / "mine.yaml"
+    file.parent.mkdir(parents=True)
+    file.write_text("kept\n")
+    said = run(["init", str(copies)], cwd=tmp_path)
+    assert said.returncode == 2
+    assert said.stderr == "bloodcell: output=conf/data/mine.yaml: is there already; give another, or overwrite=true\n"
+    assert file.read_text() == "kept\n"
+    assert run(["init", str(copies), "overwrite=true"], cwd=tmp_path).returncode == 0
+    assert file.read_text(encoding="utf-8").startswith("# Written by `bloodcell init`")
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ([], "folder is not set: give it as folder=VALUE, the images; or as the first word: bloodcell init "),
+        (["nowhere"], "folder=nowhere: no such folder; give one that holds a folder of images for each class"),
+        (["one"], "folder=one: holds one class only (lobed); two or more are needed"),
+        (["flat"], "folder=flat: 1 images lie side by side; "),
+        (["mixed", "output=mine.yaml"], "output=mine.yaml: must be DIR/data/NAME.yaml, "),
+        (["mixed", "output=conf/data/folder.yaml"], "bloodcell has a choice data=folder of its own; take another name"),
+        (["mixed", "output=/proc/x/data/a.yaml"], "output=/proc/x/data/a.yaml: cannot be written ("),
+        (["mixed", "look_att=5"], "look_att is not a setting of init; did you mean look_at?"),
+    ],
+)
+def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(
+    copies: Path, tmp_path: Path, words: list[str], told: str
+) -> None:
+    shutil.copytree(copies / "lobed", tmp_path / "one" / "lobed")
+    (tmp_path / "flat").mkdir()
+    shutil.copy(next(copies.rglob("*.jpeg")), tmp_path / "flat")
+    (tmp_path / "mixed").symlink_to(copies)
+    said = run(["init", *words], cwd=tmp_path)
+    assert said.returncode == 2
+    (line,) = said.stderr.splitlines()
+    assert told in line
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["flat", "mixed", "one"]
