@@ -8,6 +8,8 @@ import pytest
 from commands import REPOSITORY, run, start
 from stores import runs_in
 
+from bloodcell.help import take_job
+
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
@@ -23,7 +25,12 @@ FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batc
 def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
     unknown = [command for command in COMMANDS if "uv run bloodcell " not in command and command != "uv run pytest"]
     assert unknown == []
-    assert {job.partition(" ")[0] for job in JOBS} == {path.stem for path in PUBLIC_JOBS}
+
+
+def test_every_job_has_a_command_in_the_readme_or_on_a_page():
+    pages = README + "".join(page.read_text(encoding="utf-8") for page in (REPOSITORY / "docs").glob("*.md"))
+    commands = re.findall(r"^(?:.*&& )?uv run bloodcell (.+)", pages, flags=re.MULTILINE)
+    assert {take_job(shlex.split(command))[0] for command in commands} == {path.stem for path in PUBLIC_JOBS}
 
 
 @pytest.mark.slow

@@ -1,0 +1,54 @@
+"""The page on a folder of one's own: its commands are run in their order, as written but for the size of the work."""
+
+import re
+import shlex
+import shutil
+from pathlib import Path
+
+import pytest
+from commands import REPOSITORY, run
+from stores import runs_in
+
+PAGE = (REPOSITORY / "docs" / "your-own-images.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
+COMMANDS = [line.removeprefix("uv run bloodcell ") for block in BLOCKS for line in block.splitlines()]
+FETCH = "data fetch"  # has tests of its own, with a server
+SMALL = ["backbone=morphology", "head=probe"]
+SMALL_SWEEP = ["backbone=morphology,colour_histogram", "baselines=[majority]"]
+
+
+def test_the_page_goes_from_a_folder_to_a_verdict():
+    jobs = [command.partition(" ")[0] for command in COMMANDS]
+    assert list(dict.fromkeys(jobs)) == ["init", "groups", "audit", "train", "compare", "predict", "data"]
+    assert FETCH in COMMANDS
+
+
+@pytest.fixture
+def images(bccd: Path, tmp_path: Path) -> Path:
+    """Return one folder per class, of the images of both sides."""
+    folder = tmp_path / "path" / "to" / "images"
+    for side in ("TRAIN", "TEST"):
+        for file in bccd.glob(f"{side}/*/*"):
+            (folder / file.parent.name).mkdir(parents=True, exist_ok=True)
+            shutil.copy(file, folder / file.parent.name / f"{side}{file.name}")
+    shutil.copytree(bccd / "TEST", tmp_path / "path" / "to" / "new-images")
+    shutil.copytree(bccd, tmp_path / "path" / "to" / "blood-cells")
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_every_command_of_the_page_runs_in_order(images: Path, tmp_path: Path) -> None:
+    ids = {}
+    for command in (command for command in COMMANDS if command != FETCH):
+        words = [ids.get(value, value) for value in re.split(r"(\w*RUN_ID)", command)]
+        few = (SMALL_SWEEP if "-m" in command else SMALL) if command.startswith("train") else []
+        few_folds = ["split.folds=2"] if "split=group_kfold" in command else []
+        n_before = len(runs_in(tmp_path)) if ids else 1  # the audit's
+        said = run([*shlex.split("".join(words)), *few, *few_folds], cwd=tmp_path)
+        assert said.returncode == 0, f"{command}: {said.stderr}"
+        if command.startswith("train"):
+            name = "PARENT_RUN_ID" if "-m" in command else "RUN_ID"
+            ids.setdefault(name, runs_in(tmp_path)[n_before].info.run_id)
+    assert (tmp_path / "conf" / "data" / "mine.yaml").is_file()
+    assert (tmp_path / "audit" / "audit.html").is_file()
