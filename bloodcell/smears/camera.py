@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from bloodcell.smears.shapes import Field
 from bloodcell.smears.slide import Slide
 
-_FINE, _COARSE = 0.75, 4
+_FINE, _COARSE = 0.75, 6
 """Pixels over which the noise of the light and that of the colours change."""
 
 
@@ -85,7 +85,7 @@ def _noise(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) -> ND
     fine = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), _FINE)
     fine *= np.float32(slide.grain * 2 * np.pi**0.5 * _FINE)
     coarse = rng.standard_normal((height // _COARSE, width // _COARSE, 3), dtype=np.float32)
-    coarse *= np.float32(slide.colour_grain) * np.array([0.9, 0.4, 1.6], np.float32)
+    coarse *= np.float32(slide.colour_grain) * np.array([1.0, 0.4, 1.8], np.float32)
     return np.asarray(cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC) + fine[..., None])
 
 

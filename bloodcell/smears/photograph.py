@@ -9,7 +9,7 @@ from bloodcell.smears.camera import take_photograph
 from bloodcell.smears.red_cells import platelets, red_cells
 from bloodcell.smears.shapes import Field
 from bloodcell.smears.slide import slide_from
-from bloodcell.smears.white_cells import WhiteCell, draw_white_cell
+from bloodcell.smears.white_cells import draw_white_cell
 
 CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 
@@ -61,6 +61,10 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
     ValueError
         Where the label is none of `CLASSES`, or a number is negative.
     """
+    if label not in CLASSES:
+        raise ValueError(f"no white cell is called {label}: {', '.join(CLASSES)}")
+    if min(slide, seed) < 0:
+        raise ValueError(f"slides and photographs have numbers from 0, not {min(slide, seed)}")
     rng = np.random.default_rng([_PHOTOGRAPH, CLASSES.index(label), slide, seed])
     glass = slide_from(np.random.default_rng([_SLIDE, slide]), height=HEIGHT, width=WIDTH)
     white = draw_white_cell(rng, label, glass)
@@ -97,6 +101,3 @@ def _framed(patch: Field, x: int, y: int) -> Field:
     rows = slice(max(top, 0), min(top + 2 * reach + 1, HEIGHT))
     frame[rows, columns] = patch[rows.start - top : rows.stop - top, columns.start - left : columns.stop - left]
     return frame
-
-
-__all__ = ["CLASSES", "HEIGHT", "WIDTH", "Photograph", "WhiteCell", "render_photograph"]

@@ -14,18 +14,18 @@ Colour = NDArray[np.float32]
 
 _THIN = {
     "red_cell": (0.090, 0.226, 0.165),
-    "nucleus": (0.34, 0.64, -0.12),
+    "nucleus": (0.29, 0.63, -0.12),
     "pale_cytoplasm": (0.065, 0.145, 0.010),
     "blue_cytoplasm": (0.30, 0.30, 0.01),
     "eosin_granule": (0.15, 0.50, 0.30),
-    "platelet": (0.28, 0.38, -0.06),
+    "platelet": (0.24, 0.38, -0.07),
 }
 _THICK = {
-    "red_cell": (0.076, 0.230, 0.250),
-    "nucleus": (0.58, 0.76, 0.00),
+    "red_cell": (0.068, 0.235, 0.280),
+    "nucleus": (0.52, 0.74, -0.02),
     "pale_cytoplasm": (0.08, 0.18, 0.00),
     "blue_cytoplasm": (0.40, 0.36, 0.05),
-    "eosin_granule": (0.11, 0.36, 0.17),
+    "eosin_granule": (0.12, 0.40, 0.20),
     "platelet": (0.36, 0.36, 0.00),
 }
 
@@ -99,7 +99,7 @@ class Slide:
 
 def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
     """Draw a slide for photographs of a size in pixels."""
-    thickness = float(rng.beta(0.7, 1.1))
+    thickness = float(rng.beta(0.6, 0.9))
     strength = np.exp(rng.normal(0, 0.10))
     tint = rng.normal(0, 0.025, 3)
 
@@ -114,23 +114,23 @@ def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
         red_cell=colour("red_cell"),
         nucleus=colour("nucleus"),
         pale_cytoplasm=colour("pale_cytoplasm", 0.2),
-        blue_cytoplasm=colour("blue_cytoplasm", 0.15),
+        blue_cytoplasm=colour("blue_cytoplasm", 0.1),
         eosin_granule=colour("eosin_granule", 0.15),
         platelet=colour("platelet"),
         red_radius=float(rng.normal(23.5 + 2.0 * thickness, 1.5)),
         white_scale=float((1.03 - 0.27 * thickness) * np.exp(rng.normal(0, 0.05))),
         pallor=float(np.clip(rng.normal(0.85 - 0.35 * thickness, 0.15), 0.1, 0.97)),
-        crowding=float(np.clip(rng.normal(0.55, 0.08), 0.3, 0.75)),
+        crowding=float(np.clip(rng.normal(0.60, 0.08), 0.35, 0.8)),
         clumping=float(np.clip(rng.normal(0.35 + 0.45 * thickness, 0.12), 0.05, 0.95)),
         platelets=float(rng.gamma(2.0, 1.6)),
         refraction=float(max(0.0, rng.normal(0.04 + 0.4 * thickness**2, 0.05))),
         light=np.asarray(rng.normal(211 + 4 * thickness, 7) + rng.normal([0, 0.8, -3.5], [2.0, 1.0, 2.0]), np.float32),
         gradient=np.asarray(rng.normal([0, 0, -0.035], [0.04, 0.03, 0.015]), np.float32),
         blur=float(np.clip(np.exp(rng.normal(0.10, 0.25)), 0.7, 2.4)),
-        fringe=np.asarray(rng.normal(0, 0.6, 2), np.float32),
+        fringe=np.asarray(rng.normal([-1.0, 1.0], 0.5), np.float32),
         sharpening=float(rng.uniform(0.1, 0.4)),
         grain=float(rng.uniform(0.8, 1.5)),
-        colour_grain=float(rng.uniform(0.5, 1.0)),
+        colour_grain=float(rng.uniform(0.9, 2.0)),
         quality=int(rng.integers(70, 85)),
         dust=np.asarray(
             np.column_stack(

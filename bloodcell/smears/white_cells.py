@@ -19,9 +19,9 @@ from bloodcell.smears.slide import Slide
 
 RADII = {"EOSINOPHIL": 46.0, "LYMPHOCYTE": 30.0, "MONOCYTE": 48.0, "NEUTROPHIL": 45.0}
 """Of the four cells where they are well spread, in pixels; red cells have 24."""
-RADIUS_SPREAD = {"EOSINOPHIL": 0.08, "LYMPHOCYTE": 0.15, "MONOCYTE": 0.13, "NEUTROPHIL": 0.09}
+RADIUS_SPREAD = {"EOSINOPHIL": 0.10, "LYMPHOCYTE": 0.17, "MONOCYTE": 0.15, "NEUTROPHIL": 0.10}
 
-ATYPICAL = 0.08
+ATYPICAL = 0.10
 """Share of cells of which one trait is not as usual: a band, few and pale granules, a wide rim, a small monocyte."""
 
 
@@ -82,11 +82,11 @@ def _neutrophil(sheet: _Sheet) -> WhiteCell:
     lobes = 1 if sheet.atypical else int(rng.choice([1, 2, 3, 4, 5], p=[0.06, 0.16, 0.36, 0.29, 0.13]))
     nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.34, 0.48))
     body, out = _body(sheet, roughness=0.02)
-    colour = rng.uniform(0.7, 1.4) * slide.pale_cytoplasm + rng.uniform(0, 0.2) * slide.eosin_granule
-    colour = colour + rng.uniform(0, 0.3) * slide.blue_cytoplasm
-    amount = 0.85 + 0.16 * sheet.noise(2.2) + 0.12 * sheet.noise(6) + 0.15 * out**4
+    colour = rng.uniform(0.6, 1.25) * slide.pale_cytoplasm + rng.uniform(0, 0.3) * slide.eosin_granule
+    colour = colour + rng.uniform(0, 0.25) * slide.blue_cytoplasm
+    amount = 0.85 + rng.uniform(0.1, 0.3) * sheet.noise(rng.uniform(2.0, 3.5)) + 0.12 * sheet.noise(6) + 0.15 * out**4
     cytoplasm = amount[..., None] * colour.astype(np.float32)
-    if rng.random() < 0.15:  # toxic granules
+    if rng.random() < 0.2:  # toxic granules
         granules = dots(rng, sheet.shape, spacing=4.0, radius=1.4, packing=0.8)
         cytoplasm = cytoplasm + (np.float32(rng.uniform(0.2, 0.5)) * granules)[..., None] * slide.eosin_granule
     return _compose(sheet, nucleus, body, cytoplasm, clumps=0.14, scale=0.16 * sheet.radius)
@@ -99,7 +99,7 @@ def _eosinophil(sheet: _Sheet) -> WhiteCell:
     body, out = _body(sheet, roughness=0.03)
     size = rng.uniform(1.3, 1.9) * max(sheet.radius / 45, 0.8)
     granules = dots(rng, sheet.shape, spacing=2.3 * size, radius=size, packing=0.6 if sheet.atypical else 0.95)
-    strength = rng.uniform(0.15, 0.4) if sheet.atypical else rng.uniform(0.35, 1.0)
+    strength = rng.uniform(0.15, 0.4) if sheet.atypical else rng.uniform(0.3, 1.1)
     under = np.float32(rng.uniform(0.7, 1.4)) * slide.pale_cytoplasm
     cytoplasm = (0.9 + 0.15 * out**4)[..., None] * under
     cytoplasm = cytoplasm + (np.float32(strength) * granules)[..., None] * slide.eosin_granule
@@ -110,7 +110,7 @@ def _eosinophil(sheet: _Sheet) -> WhiteCell:
 
 def _lymphocyte(sheet: _Sheet) -> WhiteCell:
     rng, slide = sheet.rng, sheet.slide
-    wide = sheet.atypical or rng.random() < 0.2
+    wide = sheet.atypical or rng.random() < 0.25
     inner = sheet.radius * (rng.uniform(0.66, 0.8) if wide else rng.uniform(0.82, 0.96))
     off, side = rng.uniform(0, 0.9) * (sheet.radius - inner), rng.uniform(0, 2 * np.pi)
     x = sheet.bent[0] - np.float32(off * np.cos(side))
@@ -128,7 +128,7 @@ def _monocyte(sheet: _Sheet) -> WhiteCell:
     rng, slide = sheet.rng, sheet.slide
     nucleus = _folded(sheet)
     body, out = _body(sheet, roughness=0.05, bent=True)
-    colour = rng.uniform(0.15, 0.85) * slide.blue_cytoplasm + rng.uniform(0, 1.0) * slide.pale_cytoplasm
+    colour = rng.uniform(0.1, 0.85) * slide.blue_cytoplasm + rng.uniform(0, 1.1) * slide.pale_cytoplasm
     amount = 0.9 + 0.11 * sheet.noise(6) + 0.08 * sheet.noise(2.5) - 0.15 * out**4
     cytoplasm = np.maximum(amount, 0.2)[..., None] * colour.astype(np.float32)
     cell = _compose(sheet, nucleus, body, cytoplasm, clumps=0.12, scale=0.12 * sheet.radius, pale=0.86)
@@ -200,7 +200,7 @@ def _lobed(sheet: _Sheet, *, lobes: int, share: float) -> Field:
         return _arc(sheet, span=rng.uniform(2.4, 4.2), bow=0.50, thick=0.24)
     size = radius * (share / lobes) ** 0.5
     bow = min(0.95 * radius - size, 0.56 * radius) * rng.uniform(0.88, 1.0)
-    apart = size * (rng.uniform(1.65, 2.3) if lobes == 2 else rng.uniform(1.4, 2.3))
+    apart = size * (rng.uniform(1.65, 2.3) if lobes == 2 else rng.uniform(1.6, 2.5))
     step = 2 * np.arcsin(min(apart / (2 * bow), 0.95))
     step = min(step, 5.6 / lobes) if lobes > 2 else min(1.15 * step, np.pi)
     turn = rng.uniform(0, 2 * np.pi)
@@ -210,8 +210,8 @@ def _lobed(sheet: _Sheet, *, lobes: int, share: float) -> Field:
         out = bow * rng.uniform(0.8, 1.08)
         x, y = out * np.cos(angle), out * np.sin(angle)
         own = size * float(np.exp(rng.normal(0, 0.12)))
-        half = own * rng.uniform(0.1, 0.6)
-        along = angle + rng.choice([0, np.pi / 2], p=[0.3, 0.7]) + rng.normal(0, 0.4)
+        half = own * rng.uniform(0.05, 0.5)
+        along = angle + rng.choice([0, np.pi / 2]) + rng.normal(0, 0.4)
         across, down = half * np.cos(along), half * np.sin(along)
         thick = own - 0.5 * half
         radii = thick * rng.uniform(0.85, 1.0), thick * rng.uniform(0.85, 1.0)
@@ -220,13 +220,13 @@ def _lobed(sheet: _Sheet, *, lobes: int, share: float) -> Field:
     for start, end in pairwise(middles):
         width = radius * rng.uniform(0.035, 0.12)
         parts.append(stroke(*sheet.bent, start, end, radii=(width, width)))
-    return union(parts, softness=0.035 * radius)
+    return union(parts, softness=0.025 * radius)
 
 
 def _folded(sheet: _Sheet) -> Field:
     """Return the depth inside a monocyte's nucleus: a kidney, a horseshoe, a folded one, or a nearly round one."""
     rng, radius = sheet.rng, sheet.radius
-    kind = rng.choice(["kidney", "horseshoe", "folded", "round"], p=[0.40, 0.15, 0.33, 0.12])
+    kind = rng.choice(["kidney", "horseshoe", "folded", "round"], p=[0.36, 0.18, 0.28, 0.18])
     if kind == "kidney":
         return _arc(sheet, span=rng.uniform(1.6, 2.6), bow=0.36, thick=0.45)
     if kind == "horseshoe":
