@@ -13,7 +13,7 @@ _FINE, _COARSE = 0.75, 6
 """Pixels over which the noise of the light and that of the colours change."""
 
 
-_OUT_OF_FOCUS = 0.08
+_OUT_OF_FOCUS = 0.12
 """Share of photographs less sharp than others of their slide."""
 
 
@@ -26,7 +26,7 @@ class _Lens:
     shift: float
 
 
-_LENS = (_Lens(0.0, 2.0, -0.5), _Lens(0.18, 3.0, 0.0), _Lens(0.62, 5.0, 0.5))
+_LENS = (_Lens(0.0, 2.0, -0.5), _Lens(0.18, 3.0, 0.0), _Lens(0.68, 4.5, 0.5))
 """Red, green, blue: so that red cells fade into the ground as they do in photographs of the Kaggle set."""
 
 
@@ -67,7 +67,7 @@ def _illumination(slide: Slide, shape: tuple[int, int]) -> Field:
 def _through_lens(rng: np.random.Generator, slide: Slide, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Blur, and blue far more than red, so that cells have a yellow fringe; sharpen as cameras do."""
     height, width = pixels.shape[:2]
-    blur = slide.blur * float(np.exp(rng.normal(0, 0.12))) + (rng.random() < _OUT_OF_FOCUS) * rng.uniform(0.3, 1.5)
+    blur = slide.blur * float(np.exp(rng.normal(0, 0.12))) + (rng.random() < _OUT_OF_FOCUS) * rng.uniform(0.3, 1.8)
     planes = []
     for plane, lens in zip(cv2.split(pixels), _LENS, strict=True):
         move = np.array([[1, 0, lens.shift * slide.fringe[0]], [0, 1, lens.shift * slide.fringe[1]]], np.float32)

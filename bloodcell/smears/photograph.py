@@ -73,7 +73,7 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
     red = red_cells(rng, glass, (HEIGHT, WIDTH), keep_clear=(x, y, white.radius))
     small = platelets(rng, glass, (HEIGHT, WIDTH))
     density = (red * (1 - np.float32(0.85) * cell))[..., None] * glass.red_cell
-    density += (small * (1 - cell))[..., None] * glass.platelet
+    density += (small * (1 - cell) * (1 - np.float32(0.4) * np.minimum(red, 1)))[..., None] * glass.platelet
     density += _framed(white.density, x, y)
     return Photograph(
         image=take_photograph(rng, glass, density),
@@ -86,7 +86,7 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
 
 def _place(rng: np.random.Generator, radius: float) -> tuple[int, int]:
     """Return where the cell's middle lies: seldom in the photograph's, and near the border for some."""
-    least = 0.45 * radius
+    least = 0.35 * radius
     x = np.clip(rng.normal(0.47 * WIDTH, 0.22 * WIDTH), least, WIDTH - least)
     y = rng.uniform(least, HEIGHT - least)
     return round(float(x)), round(float(y))

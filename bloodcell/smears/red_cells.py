@@ -10,8 +10,11 @@ from bloodcell.smears.slide import Slide
 _STEP = (0.45, 1.5)
 """How far neighbours in a rouleau lie apart, in radii."""
 
-MOST_LAYERS = 1.9
+MOST_LAYERS = 1.75
 """How dark red cells become over each other, in layers: they give way, and are thinner where they overlap."""
+
+SLITS = 0.2
+"""Share of pallors that are no disc but a slit."""
 
 GHOSTS = 0.07
 """Share of red cells that have lost most of their stain."""
@@ -91,20 +94,25 @@ def _red_cell(rng: np.random.Generator, slide: Slide, radius: float) -> Field:
     x, y = grid(int(outline.max()) + 5)
     depth, share = inside_outline(x, y, outline)
     body = coverage(depth, edge=2.5)
-    body *= 1 + np.float32(0.12) * cv2.exp(-(((depth - 3.5) / 2.5) ** 2))
-    if rng.random() > 0.08 + 0.42 * slide.thickness:
+    body *= 1 + np.float32(0.18) * cv2.exp(-(((depth - 4.0) / 3.0) ** 2))
+    if rng.random() > 0.03 + 0.3 * slide.thickness:
         # The pallor is a hollow a little off the middle, whose outline is between a disc and the cell's own.
-        across, down = rng.normal(0, 0.08 * radius, 2)
-        hollow = 0.5 * cv2.magnitude(x - np.float32(across), y - np.float32(down)) / np.float32(radius) + 0.5 * share
-        width = float(np.clip(rng.normal(0.50, 0.10), 0.2, 0.75))
-        deepness = float(np.clip(rng.normal(slide.pallor, 0.22), 0, 0.95))
+        u, v = x - np.float32(rng.normal(0, 0.08 * radius)), y - np.float32(rng.normal(0, 0.08 * radius))
+        if rng.random() < SLITS:
+            angle = rng.uniform(0, np.pi)
+            cos, sin = np.float32(np.cos(angle)), np.float32(np.sin(angle))
+            u, v = cos * u + sin * v, np.float32(rng.uniform(1.4, 2.2)) * (cos * v - sin * u)
+        hollow = 0.5 * cv2.magnitude(u, v) / np.float32(radius) + 0.5 * share
+        width = float(np.clip(rng.normal(0.53, 0.10), 0.2, 0.78))
+        deepness = float(np.clip(rng.normal(slide.pallor, 0.22), 0, 0.98))
         body *= 1 - np.float32(deepness) * coverage(width - hollow, edge=rng.uniform(0.15, 0.6))
     if rng.random() < slide.refraction:
         for _ in range(int(rng.integers(1, 3))):
             across, down = rng.normal(0, 0.35 * radius, 2)
             drop = cv2.magnitude(x - np.float32(across), (y - np.float32(down)) * np.float32(rng.uniform(0.6, 1.0)))
-            size = rng.uniform(1.5, 4.0)
-            body += 0.9 * cv2.exp(-(((drop - size) / 1.1) ** 2)) - 1.4 * cv2.exp(-((drop / (0.6 * size)) ** 2))
+            size = rng.uniform(1.8, 4.5)
+            body += rng.uniform(0.5, 1.8) * cv2.exp(-(((drop - size) / 1.3) ** 2))
+            body -= rng.uniform(0.7, 1.5) * cv2.exp(-((drop / (0.55 * size)) ** 2))
     # Light bends at the edge: a bright line follows the outline, over other cells as well.
     body -= np.float32(rng.uniform(0.02, 0.12)) * cv2.exp(-(((depth + 2.2) / 1.6) ** 2))
     ghost = rng.random() < GHOSTS

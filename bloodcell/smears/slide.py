@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Colour = NDArray[np.float32]
 
 _THIN = {
-    "red_cell": (0.090, 0.226, 0.165),
+    "red_cell": (0.092, 0.228, 0.138),
     "nucleus": (0.29, 0.63, -0.12),
     "pale_cytoplasm": (0.065, 0.145, 0.010),
     "blue_cytoplasm": (0.30, 0.30, 0.01),
@@ -21,7 +21,7 @@ _THIN = {
     "platelet": (0.24, 0.38, -0.07),
 }
 _THICK = {
-    "red_cell": (0.068, 0.235, 0.280),
+    "red_cell": (0.074, 0.236, 0.250),
     "nucleus": (0.52, 0.74, -0.02),
     "pale_cytoplasm": (0.08, 0.18, 0.00),
     "blue_cytoplasm": (0.40, 0.36, 0.05),
@@ -100,7 +100,7 @@ class Slide:
 def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
     """Draw a slide for photographs of a size in pixels."""
     thickness = float(rng.beta(0.6, 0.9))
-    strength = np.exp(rng.normal(0, 0.10))
+    strength = np.exp(rng.normal(0, 0.08))
     tint = rng.normal(0, 0.025, 3)
 
     def colour(name: str, own_way: float = 0.07) -> Colour:
@@ -118,15 +118,15 @@ def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
         eosin_granule=colour("eosin_granule", 0.15),
         platelet=colour("platelet"),
         red_radius=float(rng.normal(23.5 + 2.0 * thickness, 1.5)),
-        white_scale=float((1.03 - 0.27 * thickness) * np.exp(rng.normal(0, 0.05))),
-        pallor=float(np.clip(rng.normal(0.85 - 0.35 * thickness, 0.15), 0.1, 0.97)),
+        white_scale=float((1.04 - 0.22 * thickness) * np.exp(rng.normal(0, 0.05))),
+        pallor=float(np.clip(rng.normal(0.95 - 0.35 * thickness, 0.12), 0.1, 0.97)),
         crowding=float(np.clip(rng.normal(0.60, 0.08), 0.35, 0.8)),
         clumping=float(np.clip(rng.normal(0.35 + 0.45 * thickness, 0.12), 0.05, 0.95)),
         platelets=float(rng.gamma(2.0, 1.6)),
         refraction=float(max(0.0, rng.normal(0.04 + 0.4 * thickness**2, 0.05))),
-        light=np.asarray(rng.normal(211 + 4 * thickness, 7) + rng.normal([0, 0.8, -3.5], [2.0, 1.0, 2.0]), np.float32),
+        light=np.asarray(rng.normal(208 + 5 * thickness, 7) + rng.normal([0, 1.2, -2.5], [2.0, 1.0, 2.0]), np.float32),
         gradient=np.asarray(rng.normal([0, 0, -0.035], [0.04, 0.03, 0.015]), np.float32),
-        blur=float(np.clip(np.exp(rng.normal(0.10, 0.25)), 0.7, 2.4)),
+        blur=float(np.clip(np.exp(rng.normal(-0.03, 0.25)), 0.7, 2.4)),
         fringe=np.asarray(rng.normal([-1.0, 1.0], 0.5), np.float32),
         sharpening=float(rng.uniform(0.1, 0.4)),
         grain=float(rng.uniform(0.8, 1.5)),

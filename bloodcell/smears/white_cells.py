@@ -84,11 +84,11 @@ def _neutrophil(sheet: _Sheet) -> WhiteCell:
     body, out = _body(sheet, roughness=0.02)
     colour = rng.uniform(0.6, 1.25) * slide.pale_cytoplasm + rng.uniform(0, 0.3) * slide.eosin_granule
     colour = colour + rng.uniform(0, 0.25) * slide.blue_cytoplasm
-    amount = 0.85 + rng.uniform(0.1, 0.3) * sheet.noise(rng.uniform(2.0, 3.5)) + 0.12 * sheet.noise(6) + 0.15 * out**4
+    amount = 0.85 + rng.uniform(0.1, 0.3) * sheet.noise(rng.uniform(2.0, 4.5)) + 0.12 * sheet.noise(6) + 0.15 * out**4
     cytoplasm = amount[..., None] * colour.astype(np.float32)
-    if rng.random() < 0.2:  # toxic granules
-        granules = dots(rng, sheet.shape, spacing=4.0, radius=1.4, packing=0.8)
-        cytoplasm = cytoplasm + (np.float32(rng.uniform(0.2, 0.5)) * granules)[..., None] * slide.eosin_granule
+    if rng.random() < 0.25:  # toxic granules
+        granules = dots(rng, sheet.shape, spacing=rng.uniform(3.0, 4.0), radius=1.3, packing=0.8)
+        cytoplasm = cytoplasm + (np.float32(rng.uniform(0.2, 0.6)) * granules)[..., None] * slide.eosin_granule
     return _compose(sheet, nucleus, body, cytoplasm, clumps=0.14, scale=0.16 * sheet.radius)
 
 
@@ -97,7 +97,7 @@ def _eosinophil(sheet: _Sheet) -> WhiteCell:
     lobes = int(rng.choice([1, 2, 3, 4], p=[0.04, 0.66, 0.24, 0.06]))
     nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.30, 0.46))
     body, out = _body(sheet, roughness=0.03)
-    size = rng.uniform(1.3, 1.9) * max(sheet.radius / 45, 0.8)
+    size = rng.uniform(1.0, 1.9) * max(sheet.radius / 45, 0.8)
     granules = dots(rng, sheet.shape, spacing=2.3 * size, radius=size, packing=0.6 if sheet.atypical else 0.95)
     strength = rng.uniform(0.15, 0.4) if sheet.atypical else rng.uniform(0.3, 1.1)
     under = np.float32(rng.uniform(0.7, 1.4)) * slide.pale_cytoplasm
@@ -142,7 +142,7 @@ _DRAWN: dict[str, Callable[[_Sheet], WhiteCell]] = {
     "MONOCYTE": _monocyte,
     "NEUTROPHIL": _neutrophil,
 }
-_ATYPICAL_SIZES = {"LYMPHOCYTE": (1.15, 1.45), "MONOCYTE": (0.68, 0.85)}
+_ATYPICAL_SIZES = {"LYMPHOCYTE": (1.15, 1.45), "MONOCYTE": (0.6, 0.82)}
 
 
 def _compose(
