@@ -38,6 +38,20 @@ def test_without_a_network_nothing_can_be_tuned(backbone):
     assert message.startswith(f"finetune=gradual: backbone={backbone} has no network to tune")
 
 
+def test_what_needs_no_tuning_is_not_tuned_unless_asked():
+    smears = "data=smears"
+    assert not compose_config("train", [smears]).stays_frozen
+    assert compose_config("train", [smears, "finetune=none"]).stays_frozen
+    assert compose_config("train", [smears, "backbone=morphology"]).stays_frozen
+    assert compose_config("train", [smears, "head=probe"]).stays_frozen
+    assert not compose_config("train", [smears, "head=probe", "finetune=staged"]).stays_frozen
+
+
+def test_only_rendered_smears_know_their_photographs():
+    assert "data.groups=known: only data=smears knows its photographs" in refusal("data.groups=known")
+    assert compose_config("train", ["data=smears", "data.groups=recover"]).data.groups == "recover"
+
+
 def test_what_a_backbone_measures_is_not_measured_again_beside_it():
     config = compose_config("train", [*ROOT, "backbone=morphology", "head.beside=[colour_histogram,morphology]"])
     assert kinds_of(config) == ("morphology", "colour_histogram")
@@ -63,4 +77,4 @@ def test_names_that_are_registered_elsewhere_are_refused_with_the_nearest():
     with pytest.raises(UserError, match=r"metrics\.0=acuracy: must be accuracy, .* or auroc; did you mean accuracy\?"):
         compose_config("compare", ["study=a", "metrics=[acuracy]"])
     with pytest.raises(UserError, match=r"tuner\.objective=val/f1: must be val/accuracy, "):
-        compose_config("search", [ROOT, "tuner.objective=val/f1"])
+        compose_config("search", [*ROOT, "tuner.objective=val/f1"])

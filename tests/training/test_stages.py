@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from bloodcell.config import FrozenPlan, GradualPlan, StageConfig, StagedPlan
+from bloodcell.config import FrozenPlan, GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.errors import UserError
 from bloodcell.training.stages import Stage, plan_stages
 
@@ -54,6 +54,15 @@ def test_half_of_the_layers_with_weights_lie_above_a_fraction_of_a_half(applicat
     _, stage = plan(application, staged(fraction=0.5))
     weighted = [bool(layer.weights) for layer in application.layers]
     assert sum(weighted[stage.boundary :]) == sum(weighted) / 2
+
+
+def test_the_top_is_the_last_block_or_a_tenth_of_a_backbone_without_blocks(application):
+    top = TopPlan(name="top", epochs=3, learning_rate=1e-4, batch_norm="inference")
+    _, stage = plan(application, top)
+    assert (application.layers[stage.boundary].name, stage.epochs) == ("block_16_expand", 3)
+    nameless = keras.Sequential([keras.layers.Input((8, 8, 3)), *(keras.layers.Conv2D(1, 1) for _ in range(20))])
+    _, stage = plan(nameless, top)
+    assert sum(bool(layer.weights) for layer in nameless.layers[stage.boundary :]) == 2
 
 
 def test_stages_come_as_they_are_listed(application):
