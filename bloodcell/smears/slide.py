@@ -17,7 +17,7 @@ _THIN = {
     "nucleus": (0.29, 0.63, -0.12),
     "pale_cytoplasm": (0.065, 0.145, 0.010),
     "blue_cytoplasm": (0.30, 0.30, 0.01),
-    "eosin_granule": (0.15, 0.50, 0.30),
+    "eosin_granule": (0.14, 0.49, 0.34),
     "platelet": (0.24, 0.38, -0.07),
 }
 _THICK = {
@@ -25,7 +25,7 @@ _THICK = {
     "nucleus": (0.52, 0.74, -0.02),
     "pale_cytoplasm": (0.08, 0.18, 0.00),
     "blue_cytoplasm": (0.40, 0.36, 0.05),
-    "eosin_granule": (0.12, 0.40, 0.20),
+    "eosin_granule": (0.11, 0.40, 0.24),
     "platelet": (0.36, 0.36, 0.00),
 }
 

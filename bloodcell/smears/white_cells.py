@@ -17,11 +17,11 @@ from numpy.typing import NDArray
 from bloodcell.smears.shapes import Field, coverage, dots, grid, inside_outline, noise, random_outline, stroke, union
 from bloodcell.smears.slide import Slide
 
-RADII = {"EOSINOPHIL": 46.0, "LYMPHOCYTE": 30.0, "MONOCYTE": 48.0, "NEUTROPHIL": 45.0}
+RADII = {"EOSINOPHIL": 46.0, "LYMPHOCYTE": 30.5, "MONOCYTE": 47.0, "NEUTROPHIL": 45.0}
 """Of the four cells where they are well spread, in pixels; red cells have 24."""
-RADIUS_SPREAD = {"EOSINOPHIL": 0.10, "LYMPHOCYTE": 0.17, "MONOCYTE": 0.15, "NEUTROPHIL": 0.10}
+RADIUS_SPREAD = {"EOSINOPHIL": 0.10, "LYMPHOCYTE": 0.18, "MONOCYTE": 0.16, "NEUTROPHIL": 0.11}
 
-ATYPICAL = 0.10
+ATYPICAL = 0.08
 """Share of cells of which one trait is not as usual: a band, few and pale granules, a wide rim, a small monocyte."""
 
 
@@ -79,17 +79,17 @@ def draw_white_cell(rng: np.random.Generator, label: str, slide: Slide) -> White
 
 def _neutrophil(sheet: _Sheet) -> WhiteCell:
     rng, slide = sheet.rng, sheet.slide
-    lobes = 1 if sheet.atypical else int(rng.choice([1, 2, 3, 4, 5], p=[0.06, 0.16, 0.36, 0.29, 0.13]))
-    nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.34, 0.48))
+    lobes = 1 if sheet.atypical else int(rng.choice([1, 2, 3, 4, 5], p=[0.07, 0.15, 0.36, 0.29, 0.13]))
+    nucleus = _lobed(sheet, lobes=lobes, share=rng.uniform(0.31, 0.45))
     body, out = _body(sheet, roughness=0.02)
-    colour = rng.uniform(0.6, 1.25) * slide.pale_cytoplasm + rng.uniform(0, 0.3) * slide.eosin_granule
-    colour = colour + rng.uniform(0, 0.25) * slide.blue_cytoplasm
+    colour = rng.uniform(0.6, 1.25) * slide.pale_cytoplasm + rng.uniform(0, 0.2) * slide.eosin_granule
+    colour = colour + rng.uniform(0, 0.4) * slide.blue_cytoplasm
     amount = 0.85 + rng.uniform(0.1, 0.3) * sheet.noise(rng.uniform(2.0, 4.5)) + 0.12 * sheet.noise(6) + 0.15 * out**4
     cytoplasm = amount[..., None] * colour.astype(np.float32)
-    if rng.random() < 0.25:  # toxic granules
+    if rng.random() < 0.15:  # toxic granules
         granules = dots(rng, sheet.shape, spacing=rng.uniform(3.0, 4.0), radius=1.3, packing=0.8)
-        cytoplasm = cytoplasm + (np.float32(rng.uniform(0.2, 0.6)) * granules)[..., None] * slide.eosin_granule
-    return _compose(sheet, nucleus, body, cytoplasm, clumps=0.14, scale=0.16 * sheet.radius)
+        cytoplasm = cytoplasm + (np.float32(rng.uniform(0.2, 0.75)) * granules)[..., None] * slide.eosin_granule
+    return _compose(sheet, nucleus, body, cytoplasm, clumps=(0.05, 0.18), scale=0.16 * sheet.radius, over=(0.0, 0.3))
 
 
 def _eosinophil(sheet: _Sheet) -> WhiteCell:
@@ -99,13 +99,14 @@ def _eosinophil(sheet: _Sheet) -> WhiteCell:
     body, out = _body(sheet, roughness=0.03)
     size = rng.uniform(1.0, 1.9) * max(sheet.radius / 45, 0.8)
     granules = dots(rng, sheet.shape, spacing=2.3 * size, radius=size, packing=0.6 if sheet.atypical else 0.95)
-    strength = rng.uniform(0.15, 0.4) if sheet.atypical else rng.uniform(0.3, 1.1)
+    strength = rng.uniform(0.15, 0.4) if sheet.atypical else rng.uniform(0.35, 1.05)
     under = np.float32(rng.uniform(0.7, 1.4)) * slide.pale_cytoplasm
-    cytoplasm = (0.9 + 0.15 * out**4)[..., None] * under
+    amount = 0.9 + rng.uniform(0.0, 0.25) * sheet.noise(rng.uniform(2.0, 4.5)) + 0.15 * out**4
+    cytoplasm = amount[..., None] * under
     cytoplasm = cytoplasm + (np.float32(strength) * granules)[..., None] * slide.eosin_granule
     # Granules bulge over the outline.
     body = body + np.float32(2.0) * (granules - np.float32(0.5))
-    return _compose(sheet, nucleus, body, cytoplasm, clumps=0.07, scale=0.2 * sheet.radius, over=0.3)
+    return _compose(sheet, nucleus, body, cytoplasm, clumps=(0.04, 0.15), scale=0.18 * sheet.radius, over=(0.1, 0.4))
 
 
 def _lymphocyte(sheet: _Sheet) -> WhiteCell:
@@ -119,9 +120,9 @@ def _lymphocyte(sheet: _Sheet) -> WhiteCell:
     if rng.random() < 0.2:
         nucleus = _dented(nucleus, x, y, radius=inner, angle=rng.uniform(0, 2 * np.pi), dent=rng.uniform(0.1, 0.3))
     body, out = _body(sheet, roughness=0.04)
-    colour = np.float32(rng.uniform(0.7, 1.4)) * slide.blue_cytoplasm
+    colour = np.float32(rng.uniform(0.4, 1.3)) * slide.blue_cytoplasm
     amount = 0.85 + 0.12 * sheet.noise(4) + 0.3 * out**4
-    return _compose(sheet, nucleus, body, amount[..., None] * colour, clumps=0.07, scale=0.25 * sheet.radius)
+    return _compose(sheet, nucleus, body, amount[..., None] * colour, clumps=(0.03, 0.13), scale=0.25 * sheet.radius)
 
 
 def _monocyte(sheet: _Sheet) -> WhiteCell:
@@ -131,7 +132,7 @@ def _monocyte(sheet: _Sheet) -> WhiteCell:
     colour = rng.uniform(0.1, 0.85) * slide.blue_cytoplasm + rng.uniform(0, 1.1) * slide.pale_cytoplasm
     amount = 0.9 + 0.11 * sheet.noise(6) + 0.08 * sheet.noise(2.5) - 0.15 * out**4
     cytoplasm = np.maximum(amount, 0.2)[..., None] * colour.astype(np.float32)
-    cell = _compose(sheet, nucleus, body, cytoplasm, clumps=0.12, scale=0.12 * sheet.radius, pale=0.86)
+    cell = _compose(sheet, nucleus, body, cytoplasm, clumps=(0.06, 0.18), scale=0.13 * sheet.radius, pale=0.9)
     clear = np.float32(1) - np.float32(0.75) * _vacuoles(sheet)
     return WhiteCell(density=cell.density * clear[..., None], nucleus=cell.nucleus, cell=cell.cell, radius=cell.radius)
 
@@ -151,10 +152,10 @@ def _compose(
     body: Field,
     cytoplasm: NDArray[np.float32],
     *,
-    clumps: float,
+    clumps: tuple[float, float],
     scale: float,
     pale: float = 1.0,
-    over: float = 0.08,
+    over: tuple[float, float] = (0.0, 0.15),
 ) -> WhiteCell:
     """Lay the nucleus into the cytoplasm.
 
@@ -165,17 +166,19 @@ def _compose(
     cytoplasm
         Its optical density.
     clumps, scale
-        How strongly the chromatin varies, in parts of its stain, and over how many pixels.
+        How strongly the chromatin varies at least and at most, in parts of its stain, and over how many pixels.
     pale
         Stain of the chromatin in parts of what is usual.
     over
-        Share of the cytoplasm that lies over the nucleus.
+        Which share of the cytoplasm lies over the nucleus, at least and at most.
     """
+    rng = sheet.rng
     covered = coverage(nucleus, edge=1.8)
-    cell = np.maximum(coverage(body, edge=sheet.rng.uniform(2.0, 5.0)), covered)
-    chromatin = 1 + clumps * sheet.noise(max(scale, 2.0)) + 0.5 * clumps * sheet.noise(2.5)
-    chromatin = np.maximum(chromatin, 0.4) * covered * float(pale * np.exp(sheet.rng.normal(0, 0.10)))
-    seen = cell * (1 - (1 - over) * covered)
+    cell = np.maximum(coverage(body, edge=rng.uniform(2.0, 5.0)), covered)
+    strength = rng.uniform(*clumps)
+    chromatin = 1 + strength * sheet.noise(max(scale, 2.0)) + 0.5 * strength * sheet.noise(2.5)
+    chromatin = np.maximum(chromatin, 0.4) * covered * float(pale * np.exp(rng.normal(0, 0.12)))
+    seen = cell * (1 - (1 - rng.uniform(*over)) * covered)
     density = chromatin[..., None] * sheet.slide.nucleus + seen[..., None] * cytoplasm
     return WhiteCell(density=np.asarray(density, np.float32), nucleus=covered, cell=cell, radius=sheet.radius)
 
@@ -226,7 +229,7 @@ def _lobed(sheet: _Sheet, *, lobes: int, share: float) -> Field:
 def _folded(sheet: _Sheet) -> Field:
     """Return the depth inside a monocyte's nucleus: a kidney, a horseshoe, a folded one, or a nearly round one."""
     rng, radius = sheet.rng, sheet.radius
-    kind = rng.choice(["kidney", "horseshoe", "folded", "round"], p=[0.36, 0.18, 0.28, 0.18])
+    kind = rng.choice(["kidney", "horseshoe", "folded", "round"], p=[0.34, 0.16, 0.24, 0.26])
     if kind == "kidney":
         return _arc(sheet, span=rng.uniform(1.6, 2.6), bow=0.36, thick=0.45)
     if kind == "horseshoe":
@@ -242,7 +245,7 @@ def _folded(sheet: _Sheet) -> Field:
     y = sheet.bent[1] - np.float32(off * np.sin(angle))
     size = rng.uniform(0.66, 0.78) * radius
     depth, _ = inside_outline(x, y, random_outline(rng, size, elongation=0.2, roughness=0.05))
-    return _dented(depth, x, y, radius=size, angle=rng.uniform(0, 2 * np.pi), dent=rng.uniform(0.15, 0.4))
+    return _dented(depth, x, y, radius=size, angle=rng.uniform(0, 2 * np.pi), dent=rng.uniform(0.05, 0.4))
 
 
 def _arc(sheet: _Sheet, *, span: float, bow: float, thick: float) -> Field:

@@ -102,10 +102,12 @@ def test_classes_differ_in_what_defines_them(photographs):
     assert size["LYMPHOCYTE"] < 0.65 * min(size[label] for label in CLASSES if label != "LYMPHOCYTE")
     filled = median(lambda photograph: photograph.nucleus.sum() / photograph.cell.sum())
     assert filled["LYMPHOCYTE"] > filled["MONOCYTE"] > max(filled["NEUTROPHIL"], filled["EOSINOPHIL"])
-    lobes = np.mean([parts_apart(photograph.nucleus) for photograph in photographs["NEUTROPHIL"]])
-    assert lobes > 1.5 > np.mean([parts_apart(photograph.nucleus) for photograph in photographs["LYMPHOCYTE"]])
-    round_ = median(lambda photograph: solidity(photograph.nucleus))
-    assert round_["LYMPHOCYTE"] > round_["MONOCYTE"] > round_["NEUTROPHIL"]
+    parts = {
+        label: np.mean([parts_apart(photograph.nucleus) for photograph in photographs[label]]) for label in CLASSES
+    }
+    assert min(parts["NEUTROPHIL"], parts["EOSINOPHIL"]) > 1.2 > max(parts["LYMPHOCYTE"], parts["MONOCYTE"])
+    compact = median(lambda photograph: solidity(photograph.nucleus))
+    assert compact["LYMPHOCYTE"] > compact["MONOCYTE"] > max(compact["NEUTROPHIL"], compact["EOSINOPHIL"])
 
 
 def test_cells_of_one_class_look_different_on_different_slides(photographs):
