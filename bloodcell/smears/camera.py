@@ -12,7 +12,6 @@ from bloodcell.smears.slide import Slide
 _FINE, _COARSE = 0.75, 6
 """Pixels over which the noise of the light and that of the colours change."""
 
-
 _OUT_OF_FOCUS = 0.12
 """Share of photographs less sharp than others of their slide."""
 

@@ -72,6 +72,7 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
     nucleus, cell = (_framed(part, x, y) for part in (white.nucleus, white.cell))
     red = red_cells(rng, glass, (HEIGHT, WIDTH), keep_clear=(x, y, white.radius))
     small = platelets(rng, glass, (HEIGHT, WIDTH))
+    # A white cell pushes red cells aside; what is left of them lies under it.
     density = (red * (1 - np.float32(0.85) * cell))[..., None] * glass.red_cell
     density += (small * (1 - cell) * (1 - np.float32(0.4) * np.minimum(red, 1)))[..., None] * glass.platelet
     density += _framed(white.density, x, y)

@@ -34,7 +34,7 @@ def red_cells(
     for x, y in _places(rng, slide, shape, keep_clear):
         radius = float(slide.red_radius * np.exp(rng.normal(0, 0.10)))
         _add(layers, _red_cell(rng, slide, radius), x, y)
-    # s(1) is 1: one layer counts in full.
+    # One layer alone counts in full.
     return np.asarray(MOST_LAYERS * (1 - (1 - 1 / MOST_LAYERS) ** layers), np.float32)
 
 

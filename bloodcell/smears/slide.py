@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 Colour = NDArray[np.float32]
 
 _THIN = {
-    "red_cell": (0.092, 0.228, 0.138),
+    "red_cell": (0.087, 0.222, 0.143),
     "nucleus": (0.29, 0.63, -0.12),
     "pale_cytoplasm": (0.065, 0.145, 0.010),
     "blue_cytoplasm": (0.30, 0.30, 0.01),
@@ -21,7 +21,7 @@ _THIN = {
     "platelet": (0.24, 0.38, -0.07),
 }
 _THICK = {
-    "red_cell": (0.074, 0.236, 0.250),
+    "red_cell": (0.069, 0.230, 0.256),
     "nucleus": (0.52, 0.74, -0.02),
     "pale_cytoplasm": (0.08, 0.18, 0.00),
     "blue_cytoplasm": (0.40, 0.36, 0.05),
