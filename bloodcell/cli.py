@@ -13,6 +13,7 @@ import re
 import sys
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
@@ -20,6 +21,8 @@ from typing import TYPE_CHECKING
 from bloodcell.ending import discard_unused, one_line_errors, unwinding_on_sigterm
 from bloodcell.errors import UserError
 from bloodcell.help import in_words, overview, register_help, take_job
+from bloodcell.logs import errors_logged, warnings_logged
+from bloodcell.output import FLAG, json_document
 from bloodcell.quiet import quieten_libraries, silent_stderr
 
 if TYPE_CHECKING:
@@ -47,9 +50,17 @@ def main(argv: Sequence[str] | None = None) -> None:
                 complete(request)
         case words:
             with one_line_errors():
-                job, rest = take_job(words)
-            with one_line_errors(job, rest), unwinding_on_sigterm():
+                job, given = take_job(words)
+            rest = [word for word in given if word != FLAG]
+            with document(job, given), one_line_errors(job, rest), unwinding_on_sigterm():
                 hand_over(job, with_flags_last(job, [with_home(word) for word in with_setting(job, rest)]))
+
+
+def document(job: str, arguments: Sequence[str]) -> AbstractContextManager[None]:
+    """Return what makes a document of a job where that is asked for, and the job is run, not asked about."""
+    if FLAG not in arguments or any(word.partition("=")[0] in ASKING for word in arguments):
+        return nullcontext()
+    return json_document(job)
 
 
 def hand_over(job: str | None, arguments: Sequence[str]) -> None:
@@ -84,17 +95,19 @@ def task(config: "DictConfig") -> float | None:
     job = hydra.job.name
 
     def start() -> float | None:
-        with silent_stderr():
-            module = import_job(job)
-        result: float | None = module.run(parsed, output_dir=output_dir)
-        return result
+        with warnings_logged():
+            with silent_stderr():
+                module = import_job(job)
+            result: float | None = module.run(parsed, output_dir=output_dir)
+            return result
 
     output_dir = Path(hydra.runtime.output_dir)
     parsed = parse_config(job, config)
     if getattr(parsed, "tracking", None) is None or parsed.tracking.sweep_job is None:
         with one_line_errors(job):
             try:
-                return start()
+                with errors_logged():
+                    return start()
             except UserError:
                 discard_unused(output_dir)
                 raise
@@ -144,6 +157,9 @@ def with_setting(job: str, words: Sequence[str]) -> list[str]:
     text = re.sub(r"(\\+)$", r"\1\1", text)
     return [f"{POSITIONAL[job]}='{text}'", *words[1:]]
 
+
+ASKING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
+"""Flags that ask about a job, and run none."""
 
 SWITCHES = {"predict": {"--explain": "explain=true"}}
 """Flags of jobs that stand for a setting."""

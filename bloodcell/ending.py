@@ -15,6 +15,7 @@ from types import FrameType
 from typing import NoReturn
 
 from bloodcell.errors import UserError
+from bloodcell.output import tell_error
 
 
 class Terminated(KeyboardInterrupt):
@@ -23,7 +24,9 @@ class Terminated(KeyboardInterrupt):
 
 def end(message: str, *, code: int) -> NoReturn:
     """Say one line on the error stream and end the program with an exit code."""
-    print(f"bloodcell: {' '.join(message.split())}", file=sys.stderr)
+    line = " ".join(message.split())
+    print(f"bloodcell: {line}", file=sys.stderr)
+    tell_error(line)
     raise SystemExit(code)
 
 

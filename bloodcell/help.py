@@ -26,6 +26,9 @@ Examples:
   bloodcell train data=bccd data.root=~/blood-cells backbone=xception
   bloodcell train -m data=bccd data.root=~/blood-cells backbone=mobilenetv2,xception,resnet50
 
+With --json a job writes what it comes to as one JSON document to the standard output, and all else to the error stream:
+figures, paths, run ids and where they are tracked, of a sweep or a search its runs, and "error" where it went wrong.
+
 `bloodcell JOB --help` says more; `eval "$(bloodcell -sc install=bash)"` makes the Tab key complete; --version.
 """
 

@@ -9,6 +9,8 @@ from typing import TypeVar
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
+from bloodcell.colours import THEME
+
 T = TypeVar("T")
 
 PATIENCE = 10.0
@@ -21,7 +23,8 @@ def stderr_console() -> Console:
     A worker of a sweep shares its terminal with others, so it gets no bars.
     """
     alone = multiprocessing.current_process().name == "MainProcess"
-    return Console(file=sys.stderr, highlight=False, soft_wrap=True, force_terminal=None if alone else False)
+    terminal = None if alone else False
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True, force_terminal=terminal, theme=THEME)
 
 
 def say(line: str) -> None:
@@ -43,10 +46,19 @@ def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, N
             progress.advance(task)
 
 
+def duration(seconds: float) -> str:
+    """Say about how long: ``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
 def _plain(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
-    said = time.monotonic()
+    started = said = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
-        if time.monotonic() - said > PATIENCE:
-            print(f"{description}: {done} of {total}", file=sys.stderr, flush=True)
-            said = time.monotonic()
+        now = time.monotonic()
+        if now - said > PATIENCE:
+            left = duration((now - started) / done * (total - done))
+            print(f"{description}: {done} of {total}, about {left} left", file=sys.stderr, flush=True)
+            said = now

@@ -9,6 +9,8 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
     "KERAS_BACKEND": "tensorflow",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    # With a server it greets with every run's address where only a job's own words should be.
+    "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "TF_CPP_MIN_LOG_LEVEL": "3",
     # Half a minute for a server to come back, where MLflow's own patience would hold up every epoch for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",

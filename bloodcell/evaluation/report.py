@@ -137,6 +137,12 @@ def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame
     return per_class(labels=labels, probabilities=probabilities, classes=classes)
 
 
+def confusion_of(table: pd.DataFrame, *, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the confusion matrix of a predictions table; see `bloodcell.evaluation.metrics.confusion`."""
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    return confusion(labels=labels, probabilities=probabilities, classes=classes)
+
+
 def write_report(
     table: pd.DataFrame,
     *,
@@ -168,7 +174,7 @@ def write_report(
     report = classification_report_text(labels=labels, probabilities=probabilities, classes=classes)
     (folder / "report").mkdir(parents=True, exist_ok=True)
     (folder / "report" / f"{name}.txt").write_text(report, encoding="utf-8")
-    counts = confusion(labels=labels, probabilities=probabilities, classes=classes)
+    counts = confusion_of(table, classes=classes)
     pictures.draw(f"confusion_{name}", confusion_matrix, counts, classes=tuple(classes), title=f"Confusion on {name}")
     pictures.draw(f"per_class_{name}", per_class_bars, per_class_of(table, classes=classes), title=f"Classes on {name}")
     if read is None:

@@ -12,6 +12,7 @@ from bloodcell.composition import read_choice
 from bloodcell.config import TrainConfig
 from bloodcell.jobs._outcome import Outcome
 from bloodcell.jobs.train import train
+from bloodcell.logs import logging_to
 from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.study import surviving
 
@@ -58,8 +59,8 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
             tracking = replace(config.tracking, run_name=called, sweep_job=None, run_id=None)
             chosen = replace(baseline(config, name), tracking=tracking)
             output_dir = folder / f"{number}-{name}"
-            output_dir.mkdir(parents=True, exist_ok=True)
-            outcome = surviving(partial(train, chosen, output_dir=output_dir, in_short=True), chosen)
+            with logging_to(output_dir / "train.log"):
+                outcome = surviving(partial(train, chosen, output_dir=output_dir, in_short=True), chosen)
             if isinstance(outcome, Outcome):
                 outcomes[called] = outcome
     return outcomes

@@ -7,6 +7,7 @@ from pathlib import Path
 from bloodcell.composition import compose_config
 from bloodcell.config import TrainConfig
 from bloodcell.jobs import ensemble
+from bloodcell.logs import logging_to
 from bloodcell.tracking.study import surviving
 
 
@@ -25,5 +26,5 @@ def combine_runs(config: TrainConfig, *, folder: Path) -> None:
     tracking = replace(config.tracking, run_name=f"ensemble: {config.ensemble}", sweep_job=None, run_id=None)
     chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
     chosen = replace(chosen, tracking=tracking, evaluate_test=config.evaluate_test, log_model=config.log_model)
-    folder.mkdir(parents=True, exist_ok=True)
-    surviving(partial(ensemble.run, chosen, output_dir=folder), chosen)
+    with logging_to(folder / "ensemble.log"):
+        surviving(partial(ensemble.run, chosen, output_dir=folder), chosen)

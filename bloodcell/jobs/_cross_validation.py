@@ -10,6 +10,7 @@ from bloodcell.config import TrainConfig
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.files import replacing
+from bloodcell.jobs._countdown import Countdown
 from bloodcell.jobs._fold import FoldResult, Learner, Predicted, build_learner, train_fold
 from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._inputs import keep_inputs, tags_of, write_manifests
@@ -62,7 +63,9 @@ def train_folds(
         As for `bloodcell.training.trainer.train`.
     """
     results: list[FoldResult] = []
+    countdown = Countdown(noun=f"{label}fold", objective="val/accuracy", total=len(configs))
     for number, (part, config) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
+        countdown.begin()
         if number > 1:
             learner = build_learner(config, n_classes=len(part.images.classes), backbone_seed=backbone_seed)
         with fold_run(
@@ -88,6 +91,8 @@ def train_folds(
                 )
             fold.log_folder(artifacts)
             results.append(result)
+        if not in_short:
+            countdown.finished(number, "done", result.outcome.metrics["val"]["accuracy"])
     return results
 
 

@@ -2,8 +2,9 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.predictions import write_predictions
 from bloodcell.evaluation.report import (
     calibrated_probabilities,
+    confusion_of,
     draw_confidence,
     evaluate_calibrated,
     evaluate_majority,
@@ -28,8 +30,12 @@ from bloodcell.evaluation.report import (
     temperature_of,
     write_report,
 )
+from bloodcell.evaluation.terminal import confusion_on_terminal
 from bloodcell.files import replacing
 from bloodcell.jobs._images import Prepared
+from bloodcell.jobs._next import Suggestion
+from bloodcell.logs import log_file
+from bloodcell.output import tell
 from bloodcell.tracking.run import TrackedRun
 from bloodcell.tracking.store import Store
 
@@ -197,8 +203,9 @@ def show_outcome(
     tracked: TrackedRun,
     models: Sequence[str],
     features: str,
+    try_next: Sequence[Suggestion],
 ) -> None:
-    """Print the figures and where to look next.
+    """Print the figures, what was taken for what, where to look and what to try next; tell it for machines, too.
 
     Parameters
     ----------
@@ -212,9 +219,13 @@ def show_outcome(
         Where to load the model from, or that of each fold.
     features
         Where the stages' input came from.
+    try_next
+        Commands.
     """
     console = Console(highlight=False, soft_wrap=True)
     console.print(figures_table(outcome, title=f"{config.backbone.name}, {prepared.split} split"))
+    console.print()
+    show_confusion(outcome, classes=prepared.images.classes, console=console)
     for line in _left_out(prepared):
         console.print(line)
     if outcome.leak.sentence:
@@ -225,7 +236,62 @@ def show_outcome(
     load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"
     if config.log_model:
         console.print(f"Load it     {load}", markup=False)
+    show_files(tracked, console)
+    if try_next:
+        console.print("\nTry next")
+        width = max(len(suggestion.why) for suggestion in try_next)
+        for suggestion in try_next:
+            console.print(f"  {suggestion.why:{width}}  {suggestion.command}", markup=False)
+    tell(
+        **run_data(tracked, config.tracking),
+        **outcome_data(outcome, classes=prepared.images.classes),
+        split=prepared.split,
+        left_out=_left_out(prepared),
+        features=features,
+        models=list(models) if config.log_model else [],
+        folds=outcome.folds,
+        try_next=[asdict(suggestion) for suggestion in try_next],
+    )
+
+
+def show_confusion(outcome: Outcome, *, classes: Sequence[str], console: Console) -> None:
+    """Print what each class was taken for, for each held-out split."""
+    validation = "Validation, out of fold" if outcome.folds else "Validation"
+    for split, table in outcome.tables.items():
+        name = {"val": validation, "test": "Test"}[split]
+        counts = confusion_of(table, classes=classes)
+        console.print(confusion_on_terminal(counts, classes=classes, name=name, width=console.width))
+
+
+def show_files(tracked: TrackedRun, console: Console) -> None:
+    """Print where a run's files are, and its log."""
     console.print(f"Its files   {tracked.folder}", markup=False)
+    if (log := log_file()) is not None:
+        console.print(f"Its log     {log}", markup=False)
+
+
+def run_data(tracked: TrackedRun, tracking: TrackingConfig) -> dict[str, Any]:
+    """Return for machines which run it was, and where everything of it is."""
+    return {
+        "run_id": tracked.run_id,
+        "experiment_id": tracked.experiment_id,
+        "tracking": tracked.store.label,
+        "look": where_to_look(tracking, tracked.store),
+        "folder": tracked.folder.absolute(),
+        "log": log_file(),
+    }
+
+
+def outcome_data(outcome: Outcome, *, classes: Sequence[str]) -> dict[str, Any]:
+    """Return the figures for machines."""
+    return {
+        "classes": classes,
+        "images": {split: len(table) for split, table in outcome.tables.items()},
+        "leaky": outcome.leak.leaky,
+        "careful": outcome.leak.sentence or None,
+        "metrics": outcome.metrics,
+        "confusion": {split: confusion_of(table, classes=classes) for split, table in outcome.tables.items()},
+    }
 
 
 def figures_table(outcome: Outcome, *, title: str) -> Table:

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from bloodcell.audit.amounts import amounts
 from bloodcell.audit.copies import conflicting_labels, exact_duplicates
@@ -25,10 +26,11 @@ from bloodcell.audit.differences import differences
 from bloodcell.audit.files import odd_files
 from bloodcell.audit.finding import SEVERITIES, Finding
 from bloodcell.audit.labels import several_cells, suspicious_labels
-from bloodcell.audit.page import Audit, write_page
+from bloodcell.audit.page import Audit, as_data, write_page
 from bloodcell.audit.photographs import by_photograph
 from bloodcell.audit.shortcuts import shortcuts
 from bloodcell.audit.sides import overlapping, random_split, shared_between_sides
+from bloodcell.colours import SEVERITIES as SHADES
 from bloodcell.config import AuditConfig, BccdData, DataConfig, FolderData, SmearsData
 from bloodcell.data.images import read_image
 from bloodcell.data.manifest import SPLITS, ImageSet, digest
@@ -36,12 +38,13 @@ from bloodcell.data.measures import measure_images
 from bloodcell.data.provenance import overlapping_groups
 from bloodcell.errors import FindingsError
 from bloodcell.jobs._images import load_images
+from bloodcell.jobs._outcome import run_data
 from bloodcell.jobs._writing import require_output_folder
+from bloodcell.output import tell
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import parameters_of, tracked_run
 from bloodcell.tracking.store import find_store
 
-COLOURS = {"error": "bold red", "warning": "yellow", "note": "cyan", "clear": "green"}
 TAKEN = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 
 
@@ -83,6 +86,11 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         tracked.log_folder(folder)
         tracked.describe(f"{audit.summary} The page is `audit.html`.")
     _show(audit, output)
+    tell(
+        **run_data(tracked, config.tracking) | {"folder": output.absolute()},
+        page=(output / "audit.html").absolute(),
+        **as_data(audit),
+    )
     failing = [finding for severity in TAKEN[config.fail_on] for finding in audit.of(severity)]
     if failing:
         raise FindingsError(
@@ -135,7 +143,7 @@ def _show(audit: Audit, folder: Path) -> None:
     table.add_column("", overflow="fold")
     for severity in SEVERITIES:
         for finding in audit.of(severity):
-            table.add_row(f"[{COLOURS[severity]}]{severity}[/]", finding.code, escape(finding.what))
+            table.add_row(Text(severity, style=SHADES[severity]), finding.code, escape(finding.what))
     console.print(table)
     console.print(audit.summary, markup=False)
     console.print(f"Read it     {folder / 'audit.html'}", markup=False, soft_wrap=True)

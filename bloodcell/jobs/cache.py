@@ -11,6 +11,7 @@ For example, all that there are, one, and those that nothing used for a month:
 
 import time
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from rich.table import Table
 
 from bloodcell.config import CacheConfig
 from bloodcell.errors import UserError
+from bloodcell.output import tell
 from bloodcell.training.feature_store import FeatureStore, Use, features_dir
 
 DAY = 86400.0
@@ -43,11 +45,22 @@ def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - not
     console = Console(highlight=False, soft_wrap=True)
     left = store.uses()
     console.print(_table(left) if left else f"No features in {folder}", markup=bool(left))
+    gone = [use for use in chosen if use.name not in kept]
+    tell(
+        folder=folder.absolute(),
+        features=[_data(use) for use in left],
+        removed=[_data(use) for use in gone],
+        in_use=kept,
+    )
     if chosen:
-        gone = [use for use in chosen if use.name not in kept]
         console.print(f"Removed {len(gone)}, {_gigabytes(sum(use.n_bytes for use in gone))}")
     if kept:
         console.print(f"In use, not removed: {', '.join(kept)}")
+
+
+def _data(use: Use) -> dict[str, Any]:
+    used = datetime.fromtimestamp(use.used, tz=UTC).isoformat(timespec="seconds")
+    return {"name": use.name, "recipe": use.recipe, "rows": use.rows, "bytes": use.n_bytes, "used": used}
 
 
 def _chosen(uses: Sequence[Use], config: CacheConfig) -> list[Use]:

@@ -25,12 +25,15 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.comparison.comparing import Comparison, compare
-from bloodcell.comparison.report import About, Report, write_report
+from bloodcell.comparison.report import About, Report, as_data, write_report
 from bloodcell.comparison.sentences import spoken, with_interval
 from bloodcell.config import CompareConfig
 from bloodcell.jobs._members import image_folders, stops_by_validation
+from bloodcell.jobs._outcome import where_to_look
 from bloodcell.jobs._pooling import Pooled, pool
 from bloodcell.jobs._writing import require_output_folder
+from bloodcell.logs import log_file
+from bloodcell.output import tell
 from bloodcell.tracking.compared import (
     COMPARE,
     FOLDER,
@@ -90,6 +93,15 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         holder = _keep(config, report, output, digest=digest, output_dir=output_dir)
         _keep_standings(report, pooled, holder=holder)
     _show(report, output, where=f"run {holder}, {FOLDER}/report.html")
+    tell(
+        run_id=holder,
+        tracking=store.label,
+        look=where_to_look(config.tracking, store),
+        folder=output.absolute(),
+        page=(output / "report.html").absolute(),
+        log=log_file(),
+        **as_data(report),
+    )
 
 
 def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, output_dir: Path) -> str:

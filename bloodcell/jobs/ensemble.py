@@ -45,8 +45,20 @@ from bloodcell.files import replacing
 from bloodcell.jobs._images import Prepared
 from bloodcell.jobs._keeping import keep_model
 from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of, stopped_by_validation
-from bloodcell.jobs._outcome import Outcome, figures_table, keep_outcome, measure, where_to_look, write_outcome
+from bloodcell.jobs._outcome import (
+    Outcome,
+    figures_table,
+    keep_outcome,
+    measure,
+    outcome_data,
+    run_data,
+    show_confusion,
+    show_files,
+    where_to_look,
+    write_outcome,
+)
 from bloodcell.models.ensemble import join_models
+from bloodcell.output import tell
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.kept import Kept, load_kept
 from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs
@@ -94,7 +106,7 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
             _keep(tracked, config, runs, prepared, table, outcome)
             address = _keep_model(tracked, kept, combination, outcome, joint.classes) if kept else ""
         tracked.log_folder(artifacts)
-    _show(config, table, outcome, notes=notes, tracked=tracked, address=address)
+    _show(config, table, outcome, notes=notes, classes=joint.classes, tracked=tracked, address=address)
     return outcome.metrics["val"]["accuracy"]
 
 
@@ -277,6 +289,7 @@ def _show(
     outcome: Outcome,
     *,
     notes: Sequence[str],
+    classes: Sequence[str],
     tracked: TrackedRun,
     address: str,
 ) -> None:
@@ -287,12 +300,22 @@ def _show(
         console.print(note, markup=False)
     console.print()
     console.print(figures_table(outcome, title="The ensemble"))
+    console.print()
+    show_confusion(outcome, classes=classes, console=console)
     console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
     if address:
         console.print(
             f"Load it     mlflow.tensorflow.load_model({address!r}), from {tracked.store.label}", markup=False
         )
-    console.print(f"Its files   {tracked.folder}", markup=False)
+    show_files(tracked, console)
+    tell(
+        **run_data(tracked, config.tracking),
+        **outcome_data(outcome, classes=classes),
+        method=config.method,
+        members=table.iloc[:-1].to_dict("records"),
+        notes=notes,
+        models=[address] if address else [],
+    )
 
 
 def _shown_members(table: pd.DataFrame, outcome: Outcome, *, title: str) -> Table:

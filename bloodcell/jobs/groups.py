@@ -20,6 +20,7 @@ from bloodcell.data.manifest import ImageSet
 from bloodcell.files import replacing
 from bloodcell.jobs._images import load_images
 from bloodcell.jobs._writing import require_output_file
+from bloodcell.output import tell
 
 
 def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is the table
@@ -45,9 +46,18 @@ def _show(images: ImageSet, console: Console, output: Path) -> None:
     for heading in ("split", "class", "photographs", "images", "alone"):
         table.add_column(heading, justify="left" if heading in ("split", "class") else "right")
     sizes = manifest["group"].map(manifest["group"].value_counts())
-    for (split, label), rows in manifest.groupby(["split", "label"], sort=True):
-        alone = int((sizes[rows.index] == 1).sum())
-        table.add_row(str(split), escape(str(label)), str(rows["group"].nunique()), str(len(rows)), str(alone))
+    parts = [
+        {
+            "split": split,
+            "class": label,
+            "photographs": rows["group"].nunique(),
+            "images": len(rows),
+            "alone": (sizes[rows.index] == 1).sum(),
+        }
+        for (split, label), rows in manifest.groupby(["split", "label"], sort=True)
+    ]
+    for part in parts:
+        table.add_row(*(escape(str(value)) for value in part.values()))
     n_alone = int((sizes == 1).sum())
     table.add_section()
     table.add_row("all", "", str(manifest["group"].nunique()), str(len(manifest)), str(n_alone))
@@ -61,6 +71,15 @@ def _show(images: ImageSet, console: Console, output: Path) -> None:
                 f"Careful: {len(several)} photographs have images {said}, {several[0]} for one.", markup=False
             )
     console.print(f"Written to  {output}", markup=False)
+    tell(
+        output=output.absolute(),
+        images=len(manifest),
+        photographs=manifest["group"].nunique(),
+        alone=n_alone,
+        parts=parts,
+        on_both_sides=_groups_with_several(manifest, "split"),
+        of_several_classes=_groups_with_several(manifest, "label"),
+    )
 
 
 def _groups_with_several(manifest: pd.DataFrame, column: str) -> list[str]:

@@ -27,7 +27,9 @@ from bloodcell.evaluation.explanation_plots import Explained, Heat, explanation_
 from bloodcell.evaluation.pointing import nucleus_in
 from bloodcell.files import replacing
 from bloodcell.jobs._writing import require_output_file
+from bloodcell.logs import log_file
 from bloodcell.models.explanation import explain
+from bloodcell.output import tell
 from bloodcell.progress import say, track
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
 from bloodcell.tracking.kept import existing_store, finished_run, load_served, model_of
@@ -57,10 +59,19 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
             table.to_parquet(partial, index=False)
     _show(table)
     print(f"Written to  {output}")
+    explained = None
     if config.explain:
         folder = output.with_name(f"{output.stem}_explained")
         draw_explanations(model.get_raw_model(), files, table, folder=folder)
-        print(f"Explained   {folder / 'plots'}")
+        explained = folder / "plots"
+        print(f"Explained   {explained}")
+    tell(
+        answers=table.to_dict("records"),
+        counts=table["answer"].value_counts().to_dict(),
+        output=output.absolute(),
+        explained=explained and explained.absolute(),
+        log=log_file(),
+    )
 
 
 def image_files(places: Sequence[str]) -> list[Path]:

@@ -16,6 +16,7 @@ from rich.console import Console
 from bloodcell.config import RegisterConfig
 from bloodcell.evaluation.model_card import ACCURACIES, cautions, figures_in_short, model_card, shortened
 from bloodcell.jobs._card import card_facts
+from bloodcell.output import tell
 from bloodcell.tracking.kept import answering_of, existing_store, finished_run, keep_text, model_of, register
 
 TAGS = ("leaky", "groups", "data_digest", "weights", "weights_digest", "git_commit")
@@ -62,6 +63,16 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
     )
     for line in (*figures_in_short(metrics), *cautions(tags)):
         console.print(line, markup=False)
+    tell(
+        name=config.name,
+        version=version,
+        alias=config.alias,
+        model=f"models:/{config.name}@{config.alias}",
+        run_id=kept.info.run_id,
+        tracking=store.label,
+        card=CARD,
+        said=[*figures_in_short(metrics), *cautions(tags)],
+    )
     console.print(f"Its card    {CARD}, an artifact of run {kept.info.run_id}", markup=False)
     console.print(
         f"Ask it      bloodcell predict model=models:/{config.name}@{config.alias} images=FOLDER", markup=False

@@ -19,6 +19,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext, redirect_stdout
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pandas as pd
@@ -27,8 +28,9 @@ from keras_tuner.errors import FailedTrialError
 from mlflow import MlflowClient
 
 from bloodcell.config import HyperbandTuner, SearchConfig, TrainConfig
-from bloodcell.errors import SearchFailedError, StoreLostError, UserError
+from bloodcell.errors import SearchFailedError, StoreLostError
 from bloodcell.jobs._baselines import train_baselines
+from bloodcell.jobs._countdown import Countdown
 from bloodcell.jobs._fold import build_learner
 from bloodcell.jobs._images import Prepared, prepare_images
 from bloodcell.jobs._outcome import Outcome
@@ -43,9 +45,9 @@ from bloodcell.jobs._search import (
     remember,
 )
 from bloodcell.jobs._search_outcome import keep_search
-from bloodcell.jobs._search_progress import SearchProgress
 from bloodcell.jobs._workers import check_environment, distributed, is_worker, stay_with_chief
 from bloodcell.jobs.train import train
+from bloodcell.logs import errors_logged, logging_to
 from bloodcell.search.space import overrides_of
 from bloodcell.search.tuner import FunctionTuner, build_oracle
 from bloodcell.tracking.run import reason_of, short
@@ -136,7 +138,14 @@ def _run(config: SearchConfig, folder: Path) -> None:
             keep_search(study, _trials(tuner), config=config, given=compose.overrides, final_run=final.get("run_id"))
             objective = config.tuner.objective
             table = end_study(study, entries, interrupted=interrupted, status=status, objective=objective)
-            show_study(study, entries, table, objective=objective)
+            show_study(
+                study,
+                entries,
+                table,
+                objective=objective,
+                folder=folder.absolute(),
+                best=_best_data(tuner, final),
+            )
 
 
 @contextmanager
@@ -175,7 +184,7 @@ def _train(
     compose: Composer,
     prepared: Prepared,
     folder: Path,
-    progress: SearchProgress,
+    progress: Countdown,
 ) -> Mapping[str, float]:
     overrides = overrides_of(trial.hyperparameters)
     number, name = int(trial.trial_id) + 1, ", ".join(map(short, overrides))
@@ -189,17 +198,18 @@ def _train(
             run_name=f"trial {number}: {name}"[:250],
             sweep_job=number - 1,
         )
-        outcome = train(
-            replace(for_training(chosen), tracking=tracking),
-            output_dir=folder / f"trial_{trial.trial_id}" / "run",
-            prepared=_if_same(prepared, config, chosen),
-            in_short=True,
-        )
+        output_dir = folder / f"trial_{trial.trial_id}" / "run"
+        with logging_to(output_dir / "train.log"), errors_logged():
+            outcome = train(
+                replace(for_training(chosen), tracking=tracking),
+                output_dir=output_dir,
+                prepared=_if_same(prepared, config, chosen),
+                in_short=True,
+            )
     except Exception as error:
         if isinstance(error, StoreLostError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
             raise  # not the trial's fault: it is repeated when the search goes on
-        if not isinstance(error, UserError):
-            log.exception("trial %d failed", number)
+        log.warning("trial %d failed: %s", number, reason_of(error))
         progress.failed(number, name, reason_of(error))
         raise FailedTrialError(reason_of(error)) from error
     value = _value(outcome, config.tuner.objective)
@@ -223,11 +233,12 @@ def _train_baselines(study: Study, config: SearchConfig, folder: Path) -> None:
     remember(folder, baselines=True)
 
 
-def _progress(tuner: Search, config: SearchConfig) -> SearchProgress:
+def _progress(tuner: Search, config: SearchConfig) -> Countdown:
     best = None if is_worker() else _best(tuner)
-    return SearchProgress(
+    return Countdown(
+        noun="trial",
         objective=config.tuner.objective,
-        n_trials=None if isinstance(config.tuner, HyperbandTuner) else config.tuner.max_trials,
+        total=None if isinstance(config.tuner, HyperbandTuner) else config.tuner.max_trials,
         n_workers=config.tuner.workers,
         alone=not is_worker(),
         best=best and best.score,
@@ -239,6 +250,16 @@ def _best(tuner: Search) -> Trial | None:
     finished = [trial for _, trial in _in_order(tuner) if trial.status == "COMPLETED"]
     sign = -1 if tuner.oracle.objective.direction == "min" else 1
     return max(finished, key=lambda trial: sign * trial.score, default=None)
+
+
+def _best_data(tuner: Search, final: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return for machines the best trial, and the run that trained its configuration once more."""
+    best = _best(tuner)
+    if best is None:
+        return None
+    overrides = overrides_of(best.hyperparameters)
+    again = final.get("run_id") if final.get("overrides") == overrides else None
+    return {"trial": int(best.trial_id) + 1, "score": best.score, "overrides": overrides, "trained_again": again}
 
 
 def _train_best(
@@ -261,7 +282,8 @@ def _train_best(
     chosen = replace(for_training(compose(overrides)), tracking=tracking, log_model=True)
     chosen = replace(chosen, evaluate_test=config.tuner.final_test)
     output_dir = folder / "final" / f"trial_{best.trial_id}"
-    train(chosen, output_dir=output_dir, prepared=_if_same(prepared, config, chosen))
+    with logging_to(output_dir / "train.log"), errors_logged():
+        train(chosen, output_dir=output_dir, prepared=_if_same(prepared, config, chosen))
     remember(folder, final={"overrides": overrides, "test": config.tuner.final_test, "run_id": run_id})
 
 

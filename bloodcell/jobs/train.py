@@ -20,6 +20,7 @@ from bloodcell.jobs._cross_validation import fold_configs, keep_cross_validation
 from bloodcell.jobs._fold import build_learner, train_fold
 from bloodcell.jobs._images import Prepared, prepare_images
 from bloodcell.jobs._inputs import keep_inputs, tags_of, write_inputs
+from bloodcell.jobs._next import given_command, suggestions
 from bloodcell.jobs._outcome import Outcome, show_outcome
 from bloodcell.jobs._refit import refit
 from bloodcell.models.backbones import Backbone
@@ -121,7 +122,17 @@ def train(
                 outcome, models, features = result.outcome, [result.model_uri], result.features
         tracked.log_folder(artifacts)
     if alone:
-        show_outcome(outcome, config=config, prepared=prepared, tracked=tracked, models=models, features=features)
+        given = given_command("train")
+        weights = learner.classifier.backbone.weights
+        show_outcome(
+            outcome,
+            config=config,
+            prepared=prepared,
+            tracked=tracked,
+            models=models,
+            features=features,
+            try_next=suggestions(config, leak=prepared.leak, weights=weights, given=given) if given else [],
+        )
     return outcome
 
 

@@ -1,9 +1,12 @@
 """What tracking does when Hydra starts and ends a sweep."""
 
 import atexit
+import math
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
@@ -12,6 +15,7 @@ from bloodcell.errors import UserError
 from bloodcell.preflight import count_runs, swept_overrides
 
 if TYPE_CHECKING:
+    from bloodcell.jobs._countdown import Countdown
     from bloodcell.tracking.study import Study
 
 
@@ -33,6 +37,9 @@ class TrackStudy(Callback):
     def __init__(self) -> None:
         self._study: Study | None = None
         self._expected: int | None = None
+        self._countdown: Countdown | None = None
+        self._process = os.getpid()
+        self._folder = Path()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Start the parent run, and tell every run of the sweep to nest under it.
@@ -46,6 +53,7 @@ class TrackStudy(Callback):
             overrides = swept_overrides(config)
             self._study = start_study(tracking=parse_tracking(config), overrides=overrides)
             self._expected = count_runs(config)
+            self._folder = Path(config.hydra.sweep.dir).absolute()
         except UserError as error:
             end(str(error), code=error.exit_code)
         swept = {text.partition("=")[0] for text in overrides}
@@ -59,6 +67,26 @@ class TrackStudy(Callback):
             "tracking.run_name='${hydra:job.num}: ${hydra:job.override_dirname}'",
         )
         atexit.register(self._abandon)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Take the time of a sweep's run, where this process runs one after the other."""
+        if self._study is None or os.getpid() != self._process:
+            return
+        from bloodcell.jobs._countdown import Countdown
+
+        if self._countdown is None:
+            self._countdown = Countdown(noun="run", objective="val/accuracy", total=self._expected)
+        self._countdown.begin()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ARG002
+        """Say which of how many runs has ended, what it came to, and about how long the rest will take."""
+        if self._countdown is None or os.getpid() != self._process:
+            return
+        if job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value):  # else it was said
+            from bloodcell.tracking.run import readable
+
+            name = readable(config.hydra.job.override_dirname)
+            self._countdown.finished(config.hydra.job.num + 1, name, job_return.return_value)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """End the parent run with a leaderboard; the program's exit code says whether every run finished."""
@@ -78,7 +106,8 @@ class TrackStudy(Callback):
         study, self._study = self._study, None
         atexit.unregister(self._abandon)
         entries = close_children(study, expected=self._expected, interrupted=interrupted)
-        show_study(study, entries, end_study(study, entries, interrupted=interrupted))
+        table = end_study(study, entries, interrupted=interrupted)
+        show_study(study, entries, table, folder=self._folder)
         return all(entry.status == "FINISHED" for entry in entries)
 
 

@@ -8,11 +8,14 @@ from rich.console import Console
 from rich.table import Table
 
 from bloodcell.comparison.leaderboard import Entry, marked_runs, notes
+from bloodcell.output import tell
 from bloodcell.tracking.study import Study
 
 
-def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame, *, objective: str | None = None) -> None:
-    """Print a study's leaderboard, what failed, and where to look next."""
+def show_study(
+    study: Study, entries: Sequence[Entry], table: pd.DataFrame, *, objective: str | None = None, **more: Any
+) -> None:
+    """Print a study's leaderboard, what failed, and where to look next; tell machines so, and what more there is."""
     console = Console(highlight=False, soft_wrap=True)
     if len(table):
         console.print(_leaderboard(table, objective))
@@ -26,6 +29,18 @@ def show_study(study: Study, entries: Sequence[Entry], table: pd.DataFrame, *, o
     console.print(f"Compare them  {where}, parent run {study.run_id}")
     if len(table) > 1:
         console.print(f"Which is better, and how surely  bloodcell compare study={study.run_id}")
+    tell(
+        study=study.run_id,
+        experiment_id=study.experiment_id,
+        tracking=study.store.label,
+        objective=objective or "val/accuracy",
+        runs=table.to_dict("records"),
+        not_finished=[
+            {"run": entry.run, "run_id": entry.run_id, "status": entry.status, "reason": entry.reason}
+            for entry in failed
+        ],
+        **more,
+    )
 
 
 def _leaderboard(table: pd.DataFrame, objective: str | None) -> Table:

@@ -40,7 +40,7 @@ class EpochProgress(keras.callbacks.Callback):
             TextColumn("{task.description}"),
             BarColumn(bar_width=20),
             TextColumn("{task.fields[batch]}"),
-            TextColumn("{task.fields[metrics]}", style="cyan"),
+            TextColumn("{task.fields[metrics]}"),
             TimeRemainingColumn(),
         )
         self._progress = Progress(*columns, console=self._console, transient=True)
