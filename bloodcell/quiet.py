@@ -9,6 +9,7 @@ ENVIRONMENT = {
     "GIT_PYTHON_REFRESH": "quiet",
     "KERAS_BACKEND": "tensorflow",
     "MLFLOW_DISABLE_TELEMETRY": "true",
+    "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     # With a server it greets with every run's address where only a job's own words should be.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "TF_CPP_MIN_LOG_LEVEL": "3",

@@ -1,5 +1,6 @@
 """The main job from the command line to the store, as a user would run it."""
 
+import json
 import shutil
 import signal
 from pathlib import Path
@@ -40,10 +41,10 @@ def workplace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(workplace, bccd):
-    """The same configuration, run twice."""
+    """The same configuration, run twice, the second time for machines."""
     done = []
-    for _ in range(2):
-        said = run(["train", *small(bccd), *FINE_TUNED], cwd=workplace)
+    for flags in ([], ["--json"]):
+        said = run(["train", *small(bccd), *FINE_TUNED, *flags], cwd=workplace)
         assert said.returncode == 0, said.stderr
         newest = runs_in(workplace)[-1]
         done.append(Done(newest, artifacts_of(newest), said.stdout, said.stderr))
@@ -93,6 +94,34 @@ def test_a_run_says_how_sure_its_accuracies_are(first):
     assert ends in first.stdout
     described = first.run.data.tags["mlflow.note.content"]
     assert f"accuracy {metrics['test/accuracy']:.3f} ({ends}) on 20 images" in described
+
+
+def test_a_run_ends_with_what_was_taken_for_what_and_commands_to_try_next(first):
+    for split in ("Validation", "Test"):
+        assert f"{split}: what each class was taken for" in first.stdout
+    _, _, end = first.stdout.partition("Try next\n")
+    commands = [line.partition("bloodcell ")[2] for line in end.splitlines()]
+    assert len(commands) == 3
+    assert all(command.startswith("train ") and "backbone.input_size=32" in command for command in commands)
+
+
+def test_a_run_says_where_its_log_is(first):
+    (line,) = (line for line in first.stdout.splitlines() if line.startswith("Its log "))
+    assert Path(line.removeprefix("Its log").strip()).read_text(encoding="utf-8")
+
+
+def test_a_run_tells_machines_its_figures_where_it_is_and_what_to_try_next(finished):
+    first, second = finished
+    told = json.loads(second.stdout)
+    assert (told["job"], told["run_id"]) == ("train", second.run.info.run_id)
+    assert told["metrics"]["test"]["accuracy"] == second.run.data.metrics["test/accuracy"]
+    assert np.trace(told["confusion"]["test"]) == round(20 * told["metrics"]["test"]["accuracy"])
+    assert Path(told["folder"]).is_dir()
+    assert Path(told["log"]).is_file()
+    assert told["models"][0].startswith("models:/")
+    assert len(told["try_next"]) == 3
+    assert "majority class" in second.stderr
+    assert "majority class" in first.stdout
 
 
 def test_libraries_keep_to_themselves(first):

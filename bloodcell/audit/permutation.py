@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.model_selection import KFold
 
+from bloodcell.progress import track
+
 Array = NDArray[np.float64]
 
 RIDGE = 1.0
@@ -21,7 +23,7 @@ def shuffles(strata: NDArray[np.generic], *, n: int, seed: int) -> Iterator[NDAr
     """Yield n random orders of the rows that leave each in its stratum, shape (rows,)."""
     rng = np.random.default_rng(seed)
     members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    for _ in range(n):
+    for _ in track(range(n), "shuffling photographs", total=n):
         order = np.arange(len(strata))
         for rows in members:
             order[rows] = rng.permutation(rows)

@@ -3,8 +3,9 @@
 import sys
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -247,7 +248,8 @@ def register(address: str, *, name: str, alias: str, description: str, tags: Map
     """
     client = MlflowClient()
     try:
-        version = mlflow.register_model(address, name, tags=dict(tags)).version
+        with redirect_stderr(StringIO()):  # where MLflow says what the job says, too
+            version = mlflow.register_model(address, name, tags=dict(tags)).version
         client.update_model_version(name, version, description=description)
         client.set_registered_model_alias(name, alias, version)
     except MlflowException as error:
