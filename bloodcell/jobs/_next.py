@@ -76,7 +76,7 @@ def suggestions(config: TrainConfig, *, leak: Leak, weights: str, given: Given) 
     one = one if one not in ("application", *MEASURED) else "mobilenetv2"
     other = "xception" if one == "mobilenetv2" else "mobilenetv2"
     which = Suggestion(
-        why="Two backbones; `bloodcell compare` says which is better",
+        why="Two backbones, and which of them is better",
         command=_command(given, f"backbone={one},{other}", sweep=True),
     )
     return [*better, which]
