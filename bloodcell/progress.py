@@ -38,7 +38,7 @@ def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, N
     if not console.is_terminal:
         yield from _plain(items, description, total=total)
         return
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
         for item in items:

@@ -9,6 +9,9 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 
 from bloodcell.progress import PATIENCE, stderr_console
 
+WIDE = 140
+"""Characters in a line that has room for metrics beside the bar."""
+
 
 class EpochProgress(keras.callbacks.Callback):
     """Shows one stage as it trains.
@@ -36,13 +39,9 @@ class EpochProgress(keras.callbacks.Callback):
         """Draw the bar."""
         if not self._console.is_terminal:
             return
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(bar_width=20),
-            TextColumn("{task.fields[batch]}"),
-            TextColumn("{task.fields[metrics]}"),
-            TimeRemainingColumn(),
-        )
+        columns = [TextColumn("{task.description}"), BarColumn(bar_width=20), TimeRemainingColumn()]
+        if self._console.width >= WIDE:  # else they would push the rest out, and each epoch's line has the metrics
+            columns += [TextColumn("{task.fields[batch]}"), TextColumn("{task.fields[metrics]}")]
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._progress.start()
         self._task = self._progress.add_task(

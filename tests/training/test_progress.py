@@ -77,6 +77,16 @@ def test_a_terminal_shows_batches_metrics_and_epochs_and_is_given_back(model, te
     assert (sys.stdout, sys.stderr) == before
 
 
+def test_a_narrow_terminal_still_shows_the_time_left(model, monkeypatch):
+    written = io.StringIO()
+    console = Console(file=written, force_terminal=True, width=80, highlight=False, soft_wrap=True)
+    monkeypatch.setattr(bloodcell.training.progress, "stderr_console", lambda: console)
+    progress = EpochProgress(stage="fold 2 of 5: from block5")
+    fit(model, progress)
+    progress.close()
+    assert re.search(r"epoch 3/3 .*\d:\d\d:\d\d", written.getvalue())
+
+
 def test_a_terminal_is_given_back_when_training_breaks_off(terminal, bccd, tmp_path):
     def listener(epoch) -> None:
         assert HIDE_CURSOR in terminal.getvalue()
