@@ -10,8 +10,6 @@ from bloodcell.data.leaks import Leak
 
 N_BETTER = 2
 """Ways to a better model that are named, before the comparison: with MLflow's pages four things to do, no more."""
-OWN_WEIGHTS = ("random", "smears")
-"""What a backbone starts from that has not seen many photographs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,7 +72,9 @@ def suggestions(config: TrainConfig, *, leak: Leak, weights: str, given: Given) 
     better = [Suggestion(why=why, command=_command(given, change)) for why, change in changes]
     one = given.choices.get("backbone", "mobilenetv2")
     one = one if one not in ("application", *MEASURED) else "mobilenetv2"
-    other = "xception" if one == "mobilenetv2" else "mobilenetv2"
+    # Where ImageNet's weights could not be had, those of another backbone cannot either.
+    second = "mobilenetv2_inner" if weights == "smears" else "xception"
+    other = second if one == "mobilenetv2" else "mobilenetv2"
     which = Suggestion(
         why="Two backbones, and which of them is better",
         command=_command(given, f"backbone={one},{other}", sweep=True),
@@ -93,12 +93,12 @@ def _better(config: TrainConfig, *, leak: Leak, weights: str) -> Iterator[tuple[
         yield "Figures to believe: look for copies", "data.groups=recover"
     if any(value is not None for value in vars(config.debug).values()):
         yield "All images, as this was a run for debugging", "debug=none"
-    if has_network and weights.startswith(OWN_WEIGHTS):
+    if has_network and weights == "random":
         yield "Start from what ImageNet taught (a download)", "backbone.weights=imagenet"
     if has_network and config.crop.name == "none":
         yield "Look at the cell alone, not the whole image", "crop=nucleus"
     if has_network and config.finetune.name == "none":
-        yield "Train the backbone too, not the head alone", "finetune=staged"
+        yield "Train the backbone's top too, not the head alone", "finetune=top"
     given_sides = isinstance(config.data, FolderData) and config.data.val_dir is not None
     if not isinstance(config.split, GroupKfoldSplit) and not given_sides and config.debug.overfit_images is None:
         yield "Hold every image out once: surer figures", "split=group_kfold"
