@@ -595,6 +595,7 @@ class DemoConfig:
     """The configuration of ``bloodcell demo``."""
 
     tracking: TrackingConfig
+    train: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
     open: bool
 
 

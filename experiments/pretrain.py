@@ -76,6 +76,7 @@ def main() -> None:
         epochs=arguments.epochs,
         validation_data=batches(photographs[:n_held_out], arguments.batch_size),
         callbacks=[Progress(stage="rendered smears")],
+        shuffle=False,  # the batches are
         verbose=0,
     )
     with replacing(arguments.output) as partial:

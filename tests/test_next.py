@@ -31,7 +31,8 @@ def test_a_plain_run_is_told_of_the_cell_of_fine_tuning_and_of_a_comparison():
 def test_what_was_set_within_the_choice_that_goes_goes_with_it():
     first, *_ = tried("split.fraction=0.3", "split.seed=4", "crop=nucleus", "finetune=staged", "hyperparameters.seed=1")
     assert first == (
-        "bloodcell train data=bccd 'data.root=/my cells' crop=nucleus finetune=staged hyperparameters.seed=1 split=group_kfold"
+        "bloodcell train data=bccd 'data.root=/my cells' crop=nucleus finetune=staged hyperparameters.seed=1 "
+        "split=group_kfold"
     )
 
 

@@ -1,8 +1,10 @@
 """Every command of the README is run, as it is written but for the folder of images and the size of the work."""
 
+import json
 import re
 import shlex
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from commands import REPOSITORY, run, start
@@ -10,25 +12,36 @@ from stores import runs_in
 
 from bloodcell.help import take_job
 
+DOCS = REPOSITORY / "docs"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
 COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
 JOBS = [command.partition("uv run bloodcell ")[2] for command in COMMANDS if "uv run bloodcell " in command]
 COMBINED = next(job for job, after in pairwise(JOBS) if after.startswith("ensemble"))
 """The sweep whose runs are combined, which is run with that."""
-TRAINING = [job for job in JOBS if job.startswith(("train", "search")) and job != COMBINED]
+YOUR_OWN_IMAGES = re.findall(r"^uv run bloodcell (.+)", (DOCS / "your-own-images.md").read_text("utf-8"), re.MULTILINE)
+TRAINING = [
+    job
+    for job in JOBS
+    if job.startswith(("train", "search")) and job != COMBINED and (job not in YOUR_OWN_IMAGES or "root" in job)
+]
+ON_IMAGES = [job for job in JOBS if job.startswith(("audit", "groups")) and job not in YOUR_OWN_IMAGES]
+OF_A_SWEEP = [job for job in JOBS if job.startswith(("compare", "ensemble"))]
+OF_A_MODEL = [job for job in JOBS if job.startswith(("predict", "register"))]
 PYTHON = [block for language, block in BLOCKS if language == "python"]
 PUBLIC_JOBS = [path for path in (REPOSITORY / "bloodcell" / "jobs").glob("*.py") if not path.stem.startswith("_")]
 FEW_PIXELS = ["backbone.weights=null", "backbone.input_size=75", "debug=one_batch", "explain=none"]
 
 
 def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
-    unknown = [command for command in COMMANDS if "uv run bloodcell " not in command and command != "uv run pytest"]
-    assert unknown == []
+    run_here = {*TRAINING, *ON_IMAGES, *OF_A_SWEEP, *OF_A_MODEL, COMBINED, "demo", "cache", "ui"}
+    others = {*YOUR_OWN_IMAGES, "data fetch"}  # each has a test of its own
+    assert [job for job in JOBS if job not in run_here | others] == []
+    assert [command for command in COMMANDS if "uv run bloodcell " not in command] == ["uv run pytest"]
 
 
 def test_every_job_has_a_command_in_the_readme_or_on_a_page():
-    pages = README + "".join(page.read_text(encoding="utf-8") for page in (REPOSITORY / "docs").glob("*.md"))
+    pages = README + "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
     commands = re.findall(r"^(?:.*&& )?uv run bloodcell (.+)", pages, flags=re.MULTILINE)
     assert {take_job(shlex.split(command))[0] for command in commands} == {path.stem for path in PUBLIC_JOBS}
 
@@ -56,7 +69,7 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("command", [job for job in JOBS if job.startswith(("audit", "groups"))])
+@pytest.mark.parametrize("command", ON_IMAGES)
 def test_a_command_of_the_readme_on_images_alone_runs(command, bccd, tmp_path):
     said = run([word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(command)], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
@@ -65,11 +78,10 @@ def test_a_command_of_the_readme_on_images_alone_runs(command, bccd, tmp_path):
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_that_compare_and_combine_do_so_with_the_runs_of_a_sweep(bccd, tmp_path):
-    commands = [job for job in JOBS if job.startswith(("compare", "ensemble"))]
     words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(COMBINED)]
     few = ["backbone=morphology,colour_histogram", "split.folds=2"]
     assert run([*words, *few], cwd=tmp_path).returncode == 0
-    for command in commands:
+    for command in OF_A_SWEEP:
         said = run(shlex.split(command.replace("PARENT_RUN_ID", runs_in(tmp_path)[0].info.run_id)), cwd=tmp_path)
         assert said.returncode == 0, said.stderr
         assert "majority" in said.stdout
@@ -80,7 +92,7 @@ def test_the_commands_of_the_readme_that_ask_and_register_a_model_run(bccd, tmp_
     own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "backbone=morphology", "head=probe"]
     assert run(["train", "data=bccd", f"data.root={bccd}", *own], cwd=tmp_path).returncode == 0
     run_id = runs_in(tmp_path)[0].info.run_id
-    for job in (job for job in JOBS if job.startswith(("predict", "register"))):
+    for job in OF_A_MODEL:
         # So few photographs promise nothing.
         words = shlex.split(job.replace("RUN_ID", run_id).replace("max_error=0.2", ""))
         said = run([word.replace("path/to/images", str(bccd / "TEST")) for word in words], cwd=tmp_path)
@@ -91,6 +103,19 @@ def test_the_commands_of_the_readme_that_ask_and_register_a_model_run(bccd, tmp_
 def test_the_cache_command_of_the_readme_says_what_there_is(tmp_path):
     (command,) = [job for job in JOBS if job.startswith("cache")]
     assert "eatures" in run([command], cwd=tmp_path).stdout
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_the_demo_of_the_readme_ends_with_a_report(tmp_path):
+    few = "train=[experiment=demo,data.train_photographs=40,data.test_photographs=20,data.copies=4,split.folds=2]"
+    process = start(["demo", "open=false", few, "--json"], cwd=tmp_path)
+    said, errors = process.communicate()
+    assert process.returncode == 0, errors
+    document = json.loads(said)
+    report = Path(document["report"]).read_text(encoding="utf-8")
+    assert all(name in report for name in ("mobilenetv2_inner", "majority", "morphology", "colour_histogram"))
+    assert f"study={document['study']}" in errors
 
 
 @pytest.mark.slow

@@ -27,6 +27,7 @@ from bloodcell.data.kaggle import (
 )
 from bloodcell.errors import UserError
 from bloodcell.files import require_writable
+from bloodcell.output import tell
 
 
 def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is kagglehub's
@@ -43,6 +44,7 @@ def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 -
         counts = {name.partition("/")[2]: content.n_images for name, content in CONTENTS.items() if side in name}
         every = ", ".join(f"{label} {number:,}" for label, number in counts.items())
         console.print(f"{side:5}  {sum(counts.values()):,} images: {every}", markup=False)
+    tell(root=folder, images={name: content.n_images for name, content in CONTENTS.items()})
     console.print("Whole, and byte for byte the images that bloodcell's figures were measured on.", markup=False)
     console.print(f"Use it      bloodcell train data=bccd {_override('data.root', folder)}", markup=False)
 

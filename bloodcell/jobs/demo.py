@@ -4,6 +4,7 @@ Nothing is needed but bloodcell itself. The two commands that it runs are shown,
 
   bloodcell demo
   bloodcell demo open=false
+  bloodcell demo 'train=[experiment=demo,backbone=mobilenetv2,xception]'
 """
 
 import os
@@ -19,6 +20,7 @@ from rich.console import Console
 
 from bloodcell.config import DemoConfig, TrackingConfig
 from bloodcell.jobs._outcome import where_to_look
+from bloodcell.output import tell
 from bloodcell.progress import say
 from bloodcell.tracking.store import open_store
 
@@ -37,12 +39,13 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     report = output_dir / "report"
     name = f"demo of {datetime.now():%Y-%m-%d %H:%M:%S}"
     where = _where(config.tracking)
-    _command(["train", "-m", "experiment=demo", f"tracking.run_name='{name}'", *where])
+    _command(["train", "-m", *config.train, f"tracking.run_name='{name}'", *where])
     (sweep,) = MlflowClient().search_runs([experiment_id], f"attributes.run_name = '{name}'")
     _command(["compare", f"study={sweep.info.run_id}", f"output={report}", *where])
     console = Console(highlight=False, soft_wrap=True)
     page = report / "report.html"
     opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
+    tell(study=sweep.info.run_id, report=page, opened=bool(opened), tracking=store.label)
     console.print(f"{'Opened' if opened else 'Open'}      {page}", markup=False)
     console.print(f"Every run   {where_to_look(config.tracking, store)}", markup=False)
     console.print("Next        bloodcell init path/to/your/images", markup=False)

@@ -34,6 +34,7 @@ from bloodcell.errors import UserError
 from bloodcell.files import replacing
 from bloodcell.jobs._data_file import Groups, data_file
 from bloodcell.jobs._writing import require_output_file
+from bloodcell.output import tell
 
 SMALL = 20
 """With fewer photographs of a class, an accuracy of it is known to no better than 17 points."""
@@ -86,6 +87,15 @@ def run(config: InitConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all 
     )
     with replacing(output) as partial:
         partial.write_text(text, encoding="utf-8")
+    tell(
+        output=output,
+        classes=look.images.classes,
+        images=look.images.manifest.groupby("split").size().to_dict(),
+        photographs=look.images.manifest["group"].nunique() if look.complete else None,
+        groups=look.groups.source,
+        unreadable=len(images.unreadable),
+        said=facts,
+    )
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(look))
     for line in facts:
