@@ -68,7 +68,7 @@ def test_the_pages_show_the_pictures_of_the_experiments_and_what_docstrings_say(
 def test_a_command_of_the_pages_is_accepted(command):
     job, words = take_job(shlex.split(command.replace("-cd conf data=mine", MINE)))
     words = with_setting(job, words)
-    overrides = OverridesParser.create().parse_overrides([word for word in words if word != "-m"])
+    overrides = OverridesParser.create().parse_overrides([word for word in words if word not in ("-m", "--json")])
     swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
     assert not swept or "-m" in words
     # Of what is swept, the first and the last: each is composed as one of the sweep's runs.
