@@ -24,6 +24,7 @@ from bloodcell.help import in_words, overview, register_help, take_job
 from bloodcell.logs import errors_logged, warnings_logged
 from bloodcell.output import FLAG, json_document
 from bloodcell.quiet import quieten_libraries, silent_stderr
+from bloodcell.quoting import override
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -152,10 +153,8 @@ def with_setting(job: str, words: Sequence[str]) -> list[str]:
     """Write a job's first word as the setting that it is the value of, if it is one."""
     if job not in POSITIONAL or not words or "=" in words[0] or words[0].startswith("-"):
         return list(words)
-    # As text, whatever is in it: Hydra would read its own grammar in a path with a bracket or a comma.
-    text = re.sub(r"(\\*)'", r"\1\1\\'", str(Path(words[0]).expanduser()))
-    text = re.sub(r"(\\+)$", r"\1\1", text)
-    return [f"{POSITIONAL[job]}='{text}'", *words[1:]]
+    value = str(Path(words[0]).expanduser()) if words[0] else ""  # nothing is no folder, and not this one
+    return [override(POSITIONAL[job], value), *words[1:]]
 
 
 ASKING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")

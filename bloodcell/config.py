@@ -130,9 +130,9 @@ class SmearsData(ImagesConfig):
     source: Literal["smears"]
     train_photographs: Annotated[int, Field(ge=20)]
     test_photographs: Annotated[int, Field(ge=20)]
-    copies: PositiveInt
-    slides: Annotated[int, Field(ge=2)]
-    seed: Seed
+    copies: Annotated[int, Field(ge=2)]
+    slides: Annotated[int, Field(ge=2, le=1000)]
+    seed: Annotated[int, Field(ge=0, lt=100)]  # others have slides that our own weights were trained on
 
 
 DataConfig = Annotated[SmearsData | FolderData | BccdData, Field(discriminator="source")]

@@ -19,7 +19,7 @@ def test_the_walkthrough_runs_and_finds_the_leak_and_a_verdict(tmp_path):
     assert "have a copy" in said  # of the published split
     assert "photographs" in said
     assert "majority class has 0." in said
-    assert len(list(tmp_path.glob("outputs/walkthrough/*/artifacts/predictions.parquet"))) == 4
+    assert len(list(tmp_path.glob("outputs/walkthrough/*/artifacts/predictions.parquet"))) == 5
 
 
 def test_the_notebook_is_kept_without_outputs():

@@ -52,8 +52,8 @@ def looking_into() -> Iterator[None]:
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file or folder of this name is hidden."""
-    return name.startswith(".")
+    """Say whether a file or folder of this name is hidden, or litter that an archive left."""
+    return name.startswith(".") or name == "__MACOSX"
 
 
 def printable(path: str | Path) -> str:

@@ -18,8 +18,6 @@ SPELLINGS = {
 """What the folders of splits are called, in capitals too."""
 
 BCCD_CLASSES = frozenset({"EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"})
-LITTER = frozenset({"__MACOSX"})
-"""Folders that archives leave behind."""
 
 
 @dataclass(frozen=True)
@@ -70,9 +68,7 @@ def find_layout(folder: Path) -> Layout:
 
 
 def _below(folder: Path) -> list[Path]:
-    return sorted(
-        entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name) and entry.name not in LITTER
-    )
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
 
 
 def _names(folder: Path) -> set[str]:

@@ -33,6 +33,12 @@ def named_photographs(paths: Sequence[str]) -> list[str] | None:
 
 
 def agrees(names: Sequence[str], seen: Sequence[str]) -> bool:
-    """Say whether all images that are seen to be of one photograph are named after one, too."""
+    """Say whether images are seen to be of one photograph where their names say so, and nowhere else.
+
+    Of a photograph's copies one may show another part of it, so that names may put together a few that nobody sees
+    to be of one: as many as there are photographs.
+    """
     together = sorted(zip(seen, names, strict=True))
-    return all(name == other for (one, name), (two, other) in pairwise(together) if one == two)
+    if any(name != other for (one, name), (two, other) in pairwise(together) if one == two):
+        return False
+    return len(set(seen)) <= 2 * len(set(names))

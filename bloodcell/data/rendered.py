@@ -45,7 +45,7 @@ class _Planned:
     group: str
     label: str
     slide: int
-    seed: tuple[int, ...]
+    seed: int
     copies: Sequence[str]
 
 
@@ -102,6 +102,11 @@ def load_smears(
     return listed_groups(images, file=str(folder / "groups.csv"), column="group")
 
 
+def smears_dir() -> Path:
+    """Return the folder of all that is rendered."""
+    return cache_dir() / "smears"
+
+
 def smears_folder(*numbers: int) -> Path:
     """Return where the images of `load_smears` with these numbers are kept, or will be.
 
@@ -110,7 +115,7 @@ def smears_folder(*numbers: int) -> Path:
     digest = hashlib.sha256(repr((*numbers, np.__version__, cv2.__version__, PIL.__version__)).encode())
     for file in [*sorted(Path(bloodcell.smears.__file__).parent.glob("*.py")), Path(__file__)]:
         digest.update(file.read_bytes())
-    return cache_dir() / "smears" / digest.hexdigest()[:16]
+    return smears_dir() / digest.hexdigest()[:16]
 
 
 def _plan(split: str, n_photographs: int, *, copies: int, slides: Sequence[int], seed: int) -> Iterator[_Planned]:
@@ -126,7 +131,7 @@ def _plan(split: str, n_photographs: int, *, copies: int, slides: Sequence[int],
                 group=f"{split.lower()}-{number:04d}",
                 label=label,
                 slide=SLIDES_APART * seed + int(rng.choice(slides)),
-                seed=(seed, slides[0], number),
+                seed=number,
                 copies=[f"{split}/{label}/{name:05d}" for name in names[index::n_of_class]],
             )
             number += 1
@@ -161,13 +166,8 @@ def _render(plan: Sequence[_Planned], folder: Path) -> None:
 
 
 def _write(planned: _Planned, folder: Path) -> None:
-    photograph = render_photograph(planned.label, slide=planned.slide, seed=_number(planned.seed))
+    photograph = render_photograph(planned.label, slide=planned.slide, seed=planned.seed)
     for index, name in enumerate(planned.copies):
-        copy = augmented_copy(photograph, seed=_number((*planned.seed, index)))
+        copy = augmented_copy(photograph, seed=index)
         Image.fromarray(copy.image).save(folder / f"{name}.jpeg", quality=QUALITY)
         Image.fromarray(copy.nucleus).save(folder / NUCLEI / f"{name}.png")
-
-
-def _number(seeds: Sequence[int]) -> int:
-    """Return one seed for several."""
-    return int(np.random.SeedSequence(seeds).generate_state(1)[0])

@@ -55,7 +55,8 @@ def made_of(training: Training) -> list[tuple[str, str]]:
         facts = [("What it is", "a classifier without a network"), ("Looks at", MEASURED[name])]
     else:
         crop = {"none": "the whole image", "nucleus": "a square around the nucleus"}
-        looks_at = crop.get(parameters.get("crop.name", ""), f"crop {NOT_KEPT}")
+        named = parameters.get("crop.name", NOT_KEPT)
+        looks_at = crop.get(named, f"crop {named}")
         taps = _entries(parameters.get("backbone.taps"))
         facts = [
             ("What it is", f"{name}, a convolutional network{f', up to {listed(taps)}' if taps else ''}, and a head"),
@@ -96,6 +97,10 @@ def _trained(parameters: Mapping[str, str]) -> str:
     match parameters.get("finetune.name"):
         case "none":
             return f"{head}; the network stays as it came"
+        case "top" if solved:
+            return f"{head}; the network stays as it came"
+        case "top":
+            return f"{head}; then the network's top block"
         case "gradual":
             return f"{head}; then the top {parameters.get('finetune.blocks', '?')} blocks, one after the other"
         case "staged":

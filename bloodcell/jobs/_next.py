@@ -1,12 +1,12 @@
 """What to try after a training: commands made of the one that was given, chosen by what it asked for and showed."""
 
-import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
 from bloodcell.config import MEASURED, FolderData, GroupKfoldSplit, TrainConfig
 from bloodcell.data.leaks import Leak
+from bloodcell.quoting import for_shell
 
 N_BETTER = 2
 """Ways to a better model that are named, before the comparison: with MLflow's pages four things to do, no more."""
@@ -97,7 +97,7 @@ def _better(config: TrainConfig, *, leak: Leak, weights: str) -> Iterator[tuple[
         yield "Start from what ImageNet taught (a download)", "backbone.weights=imagenet"
     if has_network and config.crop.name == "none":
         yield "Look at the cell alone, not the whole image", "crop=nucleus"
-    if has_network and config.finetune.name == "none":
+    if has_network and config.finetune.name == "none" and config.head.solver == "gradient":
         yield "Train the backbone's top too, not the head alone", "finetune=top"
     given_sides = isinstance(config.data, FolderData) and config.data.val_dir is not None
     if not isinstance(config.split, GroupKfoldSplit) and not given_sides and config.debug.overfit_images is None:
@@ -107,7 +107,7 @@ def _better(config: TrainConfig, *, leak: Leak, weights: str) -> Iterator[tuple[
 def _command(given: Given, change: str, *, sweep: bool = False) -> str:
     """Return the given command with another choice, without what was set within the one that goes, or of it alone."""
     key = change.partition("=")[0]
-    gone = {"backbone.name", "backbone.taps"} if sweep else set()
+    gone = {"backbone.name", "backbone.taps", "backbone.weights"} if sweep else set()  # of one backbone only
     kept = [
         override
         for override in given.overrides
@@ -115,9 +115,4 @@ def _command(given: Given, change: str, *, sweep: bool = False) -> str:
         if name not in {key, "tracking.run_name", *gone} and (sweep or not name.startswith(f"{key}."))
     ]
     own = [] if given.config_dir is None else ["-cd", given.config_dir]
-    return " ".join(map(_quoted, ["bloodcell", "train", *["-m"] * sweep, *own, *kept, change]))
-
-
-def _quoted(word: str) -> str:
-    """Quote a word for a shell; one with Hydra's own quotes in it more readably than `shlex` does."""
-    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+    return for_shell(["bloodcell", "train", *["-m"] * sweep, *own, *kept, change])

@@ -1,4 +1,4 @@
-"""Show what stored features take, and remove them.
+"""Show what stored features and rendered smears take, and remove them.
 
 For example, all that there are, one, and those that nothing used for a month:
 
@@ -6,9 +6,11 @@ For example, all that there are, one, and those that nothing used for a month:
   bloodcell cache remove=[3f2a9c0d1b7e4a56]
   bloodcell cache unused_days=30
 
-`bloodcell cache remove=[all]` removes everything. Nothing is lost but time: features are computed again when needed.
+`bloodcell cache remove=[smears]` removes the rendered blood smears, `remove=[all]` everything. Nothing is lost but
+time: all of it is made again when needed.
 """
 
+import shutil
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -19,11 +21,13 @@ from rich.console import Console
 from rich.table import Table
 
 from bloodcell.config import CacheConfig
+from bloodcell.data.rendered import smears_dir
 from bloodcell.errors import UserError
 from bloodcell.output import tell
 from bloodcell.training.feature_store import FeatureStore, Use, features_dir
 
 DAY = 86400.0
+SMEARS = "smears"
 
 
 def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothing is written
@@ -34,20 +38,26 @@ def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - not
     UserError
         If nothing has a name that is to be removed, or something cannot be removed.
     """
-    folder = features_dir(config.dir)
+    folder, smears = features_dir(config.dir), smears_dir()
     store = FeatureStore(folder)
     uses = store.uses()
     chosen = _chosen(uses, config)
     try:
         kept = [use.name for use in chosen if not store.remove(use.name)]
+        if {"all", SMEARS} & set(config.remove) and smears.is_dir():
+            shutil.rmtree(smears)
     except OSError as error:
-        raise UserError(f"dir={folder}: {error.filename} cannot be removed ({error.strerror})") from error
+        raise UserError(f"remove: {error.filename} cannot be removed ({error.strerror})") from error
     console = Console(highlight=False, soft_wrap=True)
     left = store.uses()
     console.print(_table(left) if left else f"No features in {folder}", markup=bool(left))
+    n_bytes = sum(file.stat().st_size for file in smears.rglob("*") if file.is_file())
+    if n_bytes:
+        console.print(f"Rendered smears: {_gigabytes(n_bytes)} in {smears}", markup=False)
     gone = [use for use in chosen if use.name not in kept]
     tell(
         folder=folder.absolute(),
+        smears={"folder": smears.absolute(), "bytes": n_bytes},
         features=[_data(use) for use in left],
         removed=[_data(use) for use in gone],
         in_use=kept,
@@ -65,7 +75,7 @@ def _data(use: Use) -> dict[str, Any]:
 
 def _chosen(uses: Sequence[Use], config: CacheConfig) -> list[Use]:
     names = {use.name for use in uses}
-    if unknown := [name for name in config.remove if name not in names | {"all"}]:
+    if unknown := [name for name in config.remove if name not in names | {"all", SMEARS}]:
         raise UserError(f"remove={unknown[0]}: there are no features of this name; `bloodcell cache` lists the names")
     before = None if config.unused_days is None else time.time() - config.unused_days * DAY
     return [

@@ -28,6 +28,7 @@ from bloodcell.data.kaggle import (
 from bloodcell.errors import UserError
 from bloodcell.files import require_writable
 from bloodcell.output import tell
+from bloodcell.quoting import for_shell, override
 
 
 def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is kagglehub's
@@ -46,7 +47,7 @@ def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 -
         console.print(f"{side:5}  {sum(counts.values()):,} images: {every}", markup=False)
     tell(root=folder, images={name: content.n_images for name, content in CONTENTS.items()})
     console.print("Whole, and byte for byte the images that bloodcell's figures were measured on.", markup=False)
-    console.print(f"Use it      bloodcell train data=bccd {_override('data.root', folder)}", markup=False)
+    console.print(f"Use it      bloodcell train data=bccd {for_shell([override('data.root', folder)])}", markup=False)
 
 
 def _fetched(config: DataFetchConfig, console: Console) -> Path:
@@ -72,8 +73,3 @@ def _fetched(config: DataFetchConfig, console: Console) -> Path:
 
 def _megabytes(n_bytes: int) -> str:
     return f"{n_bytes / 1e6:,.0f} MB"
-
-
-def _override(name: str, folder: Path) -> str:
-    """Write a setting as a shell and Hydra take it."""
-    return f'"{name}={folder}"' if " " in str(folder) else f"{name}={folder}"

@@ -19,9 +19,11 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from bloodcell.config import DemoConfig, TrackingConfig
+from bloodcell.ending import Terminated
 from bloodcell.jobs._outcome import where_to_look
 from bloodcell.output import tell
 from bloodcell.progress import say
+from bloodcell.quoting import override
 from bloodcell.tracking.store import open_store
 
 
@@ -39,9 +41,9 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     report = output_dir / "report"
     name = f"demo of {datetime.now():%Y-%m-%d %H:%M:%S}"
     where = _where(config.tracking)
-    _command(["train", "-m", *config.train, f"tracking.run_name='{name}'", *where])
+    _command(["train", "-m", *config.train, override("tracking.run_name", name), *where])
     (sweep,) = MlflowClient().search_runs([experiment_id], f"attributes.run_name = '{name}'")
-    _command(["compare", f"study={sweep.info.run_id}", f"output={report}", *where])
+    _command(["compare", f"study={sweep.info.run_id}", override("output", report), *where])
     console = Console(highlight=False, soft_wrap=True)
     page = report / "report.html"
     opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
@@ -54,7 +56,7 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
 def _where(tracking: TrackingConfig) -> list[str]:
     """Return the overrides that make another command use the same store."""
     settings = {"dir": tracking.dir, "uri": tracking.uri, "experiment_name": tracking.experiment_name}
-    given = [f"tracking.{name}='{value}'" for name, value in settings.items() if value is not None]
+    given = [override(f"tracking.{name}", value) for name, value in settings.items() if value is not None]
     return [f"tracking={tracking.store}", *given]
 
 
@@ -64,9 +66,12 @@ def _command(words: Sequence[str]) -> None:
     process = subprocess.Popen([sys.executable, "-m", "bloodcell", *words])
     try:
         code = process.wait()
-    except BaseException:
-        process.terminate()  # it keeps what was finished
+    except Terminated:
+        process.terminate()  # it closes what is open, and keeps what was finished
         process.wait()
+        raise
+    except KeyboardInterrupt:
+        process.wait()  # it was interrupted as well
         raise
     if code:
         raise SystemExit(code)

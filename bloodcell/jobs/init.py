@@ -35,6 +35,7 @@ from bloodcell.files import replacing
 from bloodcell.jobs._data_file import Groups, data_file
 from bloodcell.jobs._writing import require_output_file
 from bloodcell.output import tell
+from bloodcell.quoting import for_shell, override
 
 SMALL = 20
 """With fewer photographs of a class, an accuracy of it is known to no better than 17 points."""
@@ -77,7 +78,7 @@ def run(config: InitConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all 
     images = load_folders(folders=layout.folders, settings=dict.fromkeys(layout.folders, "folder"), on_bad_image="skip")
     look = _look(images, n_images=config.look_at)
     facts = [*_facts(layout, look), *(f"Careful: {line}" for line in _warnings(layout, look))]
-    usage = f"-cd {output.parent.parent} data={output.stem}"
+    usage = for_shell(["-cd", str(output.parent.parent), override("data", output.stem)])
     text = data_file(
         layout,
         facts=facts,
@@ -146,7 +147,8 @@ def _groups(rows: pd.DataFrame, names: Sequence[str] | None, *, seen: "pd.Series
         return Groups(source="recover", pattern=None, reason="found in the pixels, as names come in several folders")
     if not agrees(named.loc[seen.index, "name"].tolist(), seen.tolist()):
         return Groups(source="recover", pattern=None, reason="found in the pixels, which show copies under other names")
-    return Groups(source="pattern", pattern=PATTERN, reason="named by its file, as in slide12_cell3_aug4.jpg")
+    checked = "" if len(seen) == len(rows) else f", which the pixels of {len(seen):,} of them do not contradict"
+    return Groups(source="pattern", pattern=PATTERN, reason=f"named by its file, as in slide12_cell3_aug4.jpg{checked}")
 
 
 def _facts(layout: Layout, look: Look) -> Iterator[str]:

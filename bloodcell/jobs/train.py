@@ -10,7 +10,9 @@ and a sweep:
   bloodcell train -m data=bccd data.root=~/blood-cells backbone=mobilenetv2,xception hyperparameters.seed=0,1,2
 """
 
+import functools
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from bloodcell.config import GroupKfoldSplit, TrainConfig
@@ -63,11 +65,11 @@ def train(
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
     prepared = prepared or prepare_images(config)
-    configs = fold_configs(config, n_folds=len(prepared.folds))
-    seed = config.hyperparameters.seed
-    learner = build_learner(configs[0], n_classes=len(prepared.images.classes), backbone_seed=seed)
-    if not in_short:
-        _say_weights(learner.classifier.backbone)
+    n_folds, n_classes, seed = len(prepared.folds), len(prepared.images.classes), config.hyperparameters.seed
+    learner = build_learner(fold_configs(config, n_folds=n_folds)[0], n_classes=n_classes, backbone_seed=seed)
+    _say_weights(learner.classifier.backbone, config)
+    config = with_weights(config, learner.classifier.backbone)
+    configs = fold_configs(config, n_folds=n_folds)
     artifacts = output_dir / "artifacts"
     alone = not in_short and config.tracking.sweep_job is None
 
@@ -145,12 +147,27 @@ def _warn(prepared: Prepared, *, alone: bool) -> None:
         say(f"careful: {prepared.leak.sentence}")
 
 
-def _say_weights(backbone: Backbone) -> None:
-    """Say that a network has other weights than those that everybody would rather have."""
-    if backbone.instead_of:
-        line = f"backbone.weights=auto: our own small ones, as ImageNet's are not to be had ({backbone.instead_of})"
-        log.warning(line)
-        say(line)
+def with_weights(config: TrainConfig, backbone: Backbone) -> TrainConfig:
+    """Return a configuration that names the weights that ``auto`` came to: for every fold, and for whoever compares."""
+    if config.backbone.weights != "auto":
+        return config
+    return replace(config, backbone=replace(config.backbone, weights=backbone.weights))
+
+
+def _say_weights(backbone: Backbone, config: TrainConfig) -> None:
+    """Say, once in a program, that a network has other weights than those that everybody would rather have."""
+    if not backbone.instead_of:
+        return
+    line = f"backbone.weights=auto: our own small ones, as ImageNet's are not to be had ({backbone.instead_of})"
+    if config.data.source == "smears":
+        line += "; they were trained on smears of the same making, so figures on these flatter them"
+    log.warning(line)
+    _say_once(line)
+
+
+@functools.cache
+def _say_once(line: str) -> None:
+    say(line)
 
 
 def _name(config: TrainConfig, prepared: Prepared) -> str:

@@ -154,7 +154,10 @@ def _own(name: str, *, input_size: int) -> keras.Model:
         )
     file, width = OWN_WEIGHTS[name]
     application = _make(name, input_size=input_size, alpha=width)
-    load_weights_file(application, file)
+    try:
+        load_weights_file(application, file)
+    except ValueError as error:
+        raise UserError(f"backbone.weights=smears: {file}: {error}; install bloodcell anew") from error
     return application
 
 
@@ -177,21 +180,26 @@ def _make(name: str, *, input_size: int, weights: str | None = None, **settings:
         raise UserError(f"backbone.input_size={input_size}: {chosen} cannot take it ({_first_line(error)})") from error
     except (OSError, HTTPException) as error:
         reason = f"damaged, or its download broke off ({str(error) or type(error).__name__}); delete it and try again"
-        raise _NotHadError(name, reason=reason, file=f"in {_downloads()}") from error
+        raise _not_had(name, reason=reason, file=f"in {_downloads()}") from error
     except Exception as error:  # Keras raises a bare Exception where a download fails
         if type(error) is not Exception:
             raise
         address, _, reason = str(error).partition(": ")
         reason = f"cannot be downloaded: {reason.removeprefix('None -- ')}"
-        raise _NotHadError(name, reason=reason, file=address.rpartition("/")[2]) from error
+        raise _not_had(name, reason=reason, file=address.rpartition("/")[2]) from error
 
 
 class _NotHadError(UserError):
     """ImageNet's weights cannot be had."""
 
-    def __init__(self, name: str, *, reason: str, file: str) -> None:
-        super().__init__(_weights_message(name, "imagenet", reason, file))
-        self.reason = f"{name}'s weights file {file}: {_first_line(reason)}"
+    def __init__(self, message: str, reason: str = "") -> None:
+        super().__init__(message)
+        self.reason = reason
+
+
+def _not_had(name: str, *, reason: str, file: str) -> _NotHadError:
+    message = _weights_message(name, "imagenet", reason, file)
+    return _NotHadError(message, f"{name}'s weights file {file}: {_first_line(reason)}")
 
 
 def _weights_message(name: str, setting: str, reason: str, file: str) -> str:

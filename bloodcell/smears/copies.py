@@ -1,12 +1,10 @@
 """Augmented copies of rendered photographs, made as those of the Kaggle set were."""
 
-import zlib
-
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.smears.photograph import Photograph
+from bloodcell.smears.photograph import CLASSES, Photograph
 
 ROTATION = np.deg2rad(20)
 SHIFT = 0.1
@@ -32,7 +30,8 @@ def augmented_copy(photograph: Photograph, *, seed: int) -> Photograph:
     the nearest pixel is taken, as there: what is as sharp as a photograph is no less sharp in its copies.
     """
     height, width = photograph.image.shape[:2]
-    rng = np.random.default_rng([_COPY, zlib.crc32(photograph.image.tobytes()), seed])
+    label = CLASSES.index(photograph.label)
+    rng = np.random.default_rng([_COPY, label, photograph.slide, photograph.seed, seed])
     angle, lean = rng.uniform(-ROTATION, ROTATION), rng.uniform(-SHEAR, SHEAR)
     down, across = rng.uniform(-SHIFT, SHIFT) * height, rng.uniform(-SHIFT, SHIFT) * width
     flips = rng.choice([-1.0, 1.0], 2)
@@ -47,6 +46,7 @@ def augmented_copy(photograph: Photograph, *, seed: int) -> Photograph:
         cell=_moved(photograph.cell.astype(np.uint8), source) > 0,
         label=photograph.label,
         slide=photograph.slide,
+        seed=photograph.seed,
     )
 
 

@@ -35,6 +35,8 @@ class Photograph:
         One of `CLASSES`.
     slide
         The number of the slide that it is of; photographs of one slide have stain, light and camera in common.
+    seed
+        Its number among those of its class and slide.
     """
 
     image: NDArray[np.uint8]
@@ -42,6 +44,7 @@ class Photograph:
     cell: NDArray[np.bool_]
     label: str
     slide: int
+    seed: int
 
 
 def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
@@ -82,6 +85,7 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
         cell=cell > 0.5,
         label=label,
         slide=slide,
+        seed=seed,
     )
 
 

@@ -1,0 +1,30 @@
+"""Writing settings so that Hydra, and a shell, read them as they were meant."""
+
+import re
+import shlex
+from collections.abc import Iterable
+from pathlib import Path
+
+_PLAIN = re.compile(r"[\w./~ -]+", flags=re.ASCII)
+"""What Hydra takes as it stands."""
+
+
+def override(name: str, value: str | Path) -> str:
+    """Return ``NAME=VALUE`` for Hydra, the value as text, whatever is in it: brackets, commas, quotes, ``${``."""
+    text = str(value)
+    if _PLAIN.fullmatch(text) and text == text.strip():
+        return f"{name}={text}"
+    text = text.replace("${", r"\${")
+    text = re.sub(r"(\\*)'", r"\1\1\\'", text)
+    text = re.sub(r"(\\+)$", r"\1\1", text)
+    return f"{name}='{text}'"
+
+
+def for_shell(words: Iterable[str]) -> str:
+    """Return a command's words as they are pasted into a shell."""
+    return " ".join(map(_quoted, words))
+
+
+def _quoted(word: str) -> str:
+    """Quote a word; one with Hydra's own quotes in it more readably than `shlex` does."""
+    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
