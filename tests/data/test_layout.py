@@ -2,9 +2,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from bloodcell.data.layout import find_layout
 from bloodcell.data.naming import PATTERN, agrees, named_photographs
+from bloodcell.data.sources import load_folders
 from bloodcell.errors import UserError
 
 
@@ -83,6 +85,21 @@ def test_names_name_photographs_where_they_differ_in_a_mark(paths: list[str], na
 def test_names_are_believed_unless_pixels_speak_against_them() -> None:
     assert agrees(["s1", "s1", "s2"], ["p", "q", "r"])
     assert not agrees(["s1", "s1", "s2"], ["p", "q", "q"])
+
+
+def test_names_that_put_a_whole_class_together_are_not_believed():
+    paths = [f"neutrophil/neutrophil_crop_{number:03}.png" for number in range(50)]
+    names = named_photographs(paths)
+    assert names is not None
+    assert not agrees(names, [f"photograph {number}" for number in range(50)])
+
+
+def test_what_a_mac_leaves_in_an_archive_is_no_class(tmp_path):
+    for label in ("a", "b", "__MACOSX"):
+        (tmp_path / label).mkdir()
+        Image.new("RGB", (8, 8)).save(tmp_path / label / "1.png")
+    assert find_layout(tmp_path).kind == "classes"
+    assert load_folders(folders={"train": tmp_path}, on_bad_image="error").classes == ("a", "b")
 
 
 def test_the_pattern_is_one_that_a_configuration_takes() -> None:
