@@ -1,5 +1,7 @@
 import functools
 import importlib
+import pickle
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +14,7 @@ import pytest
 from bloodcell.data.images import read_image
 from bloodcell.data.pipeline import resize
 from bloodcell.errors import UserError
+from bloodcell.models import backbones
 from bloodcell.models.applications import applications
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
@@ -198,3 +201,43 @@ def test_a_download_is_used_again_without_a_network(downloads):
     source.application.save(downloads / WANTED)
     backbone = build_backbone(name="MobileNetV2", input_size=96, weights="imagenet")
     assert (backbone.weights, backbone.digest) == ("imagenet", source.digest)
+
+
+def test_auto_is_imagenet_where_that_is_to_be_had(downloads):
+    source = build_backbone(name="MobileNetV2", input_size=96, weights=None)
+    source.application.save(downloads / WANTED)
+    backbone = build_backbone(name="MobileNetV2", input_size=96, weights="auto")
+    assert (backbone.weights, backbone.digest, backbone.instead_of) == ("imagenet", source.digest, "")
+
+
+def test_auto_is_our_own_weights_where_imagenet_is_out_of_reach_and_says_why(downloads):
+    backbone = build_backbone(name="MobileNetV2", input_size=96, weights="auto", taps=["block_6_expand_relu"])
+    own = build_backbone(name="MobileNetV2", input_size=96, weights="smears")
+    assert (backbone.weights, backbone.digest) == ("smears", own.digest)
+    assert f"{WANTED}: cannot be downloaded: [Errno" in backbone.instead_of
+    assert own.instead_of == ""
+    assert backbone.outputs[0].shape == (None, 12, 12, 96)
+
+
+def test_auto_does_not_wait_for_a_host_that_never_answers(downloads, monkeypatch):
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        for setting in ("https_proxy", "HTTPS_PROXY"):
+            monkeypatch.setenv(setting, f"http://127.0.0.1:{mute.getsockname()[1]}")
+        monkeypatch.setattr(backbones, "PATIENCE", 0.2)
+        assert build_backbone(name="MobileNetV2", input_size=96, weights="auto").weights == "smears"
+    assert socket.getdefaulttimeout() is None
+
+
+def test_our_own_weights_are_small_and_of_one_backbone_only(downloads):
+    file, _ = backbones.OWN_WEIGHTS["MobileNetV2"]
+    assert file.stat().st_size < 3e6
+    with pytest.raises(UserError, match=r"^backbone.weights=smears: there are none for Xception, only for MobileNetV2"):
+        build_backbone(name="Xception", input_size=96, weights="smears")
+    with pytest.raises(UserError, match=r"^backbone.weights=imagenet: Xception's weights file"):
+        build_backbone(name="Xception", input_size=96, weights="auto")
+
+
+def test_what_cannot_be_had_can_be_told_by_another_process(downloads):
+    with pytest.raises(UserError) as caught:
+        build_backbone(name="Xception", input_size=96, weights="auto")
+    assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)
