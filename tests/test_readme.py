@@ -51,7 +51,8 @@ def test_every_job_has_a_command_in_the_readme_or_on_a_page():
 @pytest.mark.parametrize("command", TRAINING)
 def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(command)]
-    few_folds = ["split.folds=2"] if any(word.startswith("experiment=best") for word in words) else []
+    in_folds = any(word.startswith(("experiment=best", "split=group_kfold")) for word in words)
+    few_folds = ["split.folds=2"] if in_folds else []
     few_baselines = ["baselines=[majority]"] if "-m" in words or words[0] == "search" else []
     sweep = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if "-m" in words else []
     few_trials = ["tuner.max_trials=1"] if words[0] == "search" else []

@@ -48,7 +48,7 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     page = report / "report.html"
     opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
     tell(study=sweep.info.run_id, report=page, opened=bool(opened), tracking=store.label)
-    console.print(f"{'Opened' if opened else 'Open'}      {page}", markup=False)
+    console.print(f"{'Opened' if opened else 'Open it':11} {page}", markup=False)
     console.print(f"Every run   {where_to_look(config.tracking, store)}", markup=False)
     console.print("Next        bloodcell init path/to/your/images", markup=False)
 
