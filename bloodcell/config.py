@@ -595,7 +595,9 @@ class DemoConfig:
     """The configuration of ``bloodcell demo``."""
 
     tracking: TrackingConfig
-    train: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    backbones: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    photographs: Annotated[int, Field(ge=20)]
+    folds: Annotated[int, Field(ge=2)]
     open: bool
 
 

@@ -3,6 +3,7 @@
 import json
 import re
 import shlex
+import sys
 from itertools import pairwise
 from pathlib import Path
 
@@ -59,6 +60,7 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     # Cross-validation within a sweep has tests of its own.
     fewer = {
         "experiment=backbones": ["backbone=mobilenetv2", "split=notebook,group_holdout"],
+        "hyperparameters.learning_rate=1e-3,1e-4": ["backbone=mobilenetv2"],
         "experiment=best_ensemble": ["backbone=morphology,mobilenetv2_inner"],
     }
     few_runs = next((fewer[word] for word in words if word in fewer), [])
@@ -109,11 +111,14 @@ def test_the_cache_command_of_the_readme_says_what_there_is(tmp_path):
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_demo_of_the_readme_ends_with_a_report(tmp_path):
-    few = "train=[experiment=demo,data.train_photographs=40,data.test_photographs=20,data.copies=4,split.folds=2]"
-    process = start(["demo", "open=false", few, "--json"], cwd=tmp_path)
+    browser = tmp_path / "browser.py"
+    browser.write_text("import pathlib, sys; pathlib.Path('opened.txt').write_text(sys.argv[1])")
+    screen = {"DISPLAY": ":0", "BROWSER": f"{sys.executable} {browser} %s"}
+    process = start(["demo", "photographs=40", "folds=2", "--json"], cwd=tmp_path, **screen)
     said, errors = process.communicate()
     assert process.returncode == 0, errors
     document = json.loads(said)
+    assert (tmp_path / "opened.txt").read_text() == Path(document["report"]).as_uri()
     report = Path(document["report"]).read_text(encoding="utf-8")
     assert all(name in report for name in ("mobilenetv2_inner", "majority", "morphology", "colour_histogram"))
     assert f"study={document['study']}" in errors

@@ -4,7 +4,7 @@ Nothing is needed but bloodcell itself. The two commands that it runs are shown,
 
   bloodcell demo
   bloodcell demo open=false
-  bloodcell demo 'train=[experiment=demo,backbone=mobilenetv2,xception]'
+  bloodcell demo backbones=[mobilenetv2,xception] photographs=640
 """
 
 import os
@@ -23,7 +23,7 @@ from bloodcell.ending import Terminated
 from bloodcell.jobs._outcome import where_to_look
 from bloodcell.output import tell
 from bloodcell.progress import say
-from bloodcell.quoting import override
+from bloodcell.quoting import for_shell, override
 from bloodcell.tracking.store import open_store
 
 
@@ -41,13 +41,15 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     report = output_dir / "report"
     name = f"demo of {datetime.now():%Y-%m-%d %H:%M:%S}"
     where = _where(config.tracking)
-    _command(["train", "-m", *config.train, override("tracking.run_name", name), *where])
-    (sweep,) = MlflowClient().search_runs([experiment_id], f"attributes.run_name = '{name}'")
-    _command(["compare", f"study={sweep.info.run_id}", override("output", report), *where])
+    sweep = [f"backbone={','.join(config.backbones)}", f"data.train_photographs={config.photographs}"]
+    sweep.append(f"split.folds={config.folds}")
+    _command(["train", "-m", "experiment=demo", *sweep, override("tracking.run_name", name), *where])
+    (study,) = MlflowClient().search_runs([experiment_id], f"attributes.run_name = '{name}'")
+    _command(["compare", f"study={study.info.run_id}", override("output", report), *where])
     console = Console(highlight=False, soft_wrap=True)
     page = report / "report.html"
     opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
-    tell(study=sweep.info.run_id, report=page, opened=bool(opened), tracking=store.label)
+    tell(study=study.info.run_id, report=page, opened=bool(opened), tracking=store.label)
     console.print(f"{'Opened' if opened else 'Open it':11} {page}", markup=False)
     console.print(f"Every run   {where_to_look(config.tracking, store)}", markup=False)
     console.print("Next        bloodcell init path/to/your/images", markup=False)
@@ -62,7 +64,7 @@ def _where(tracking: TrackingConfig) -> list[str]:
 
 def _command(words: Sequence[str]) -> None:
     """Run a command of bloodcell's as the user would, and end with it if it fails."""
-    say(f"bloodcell {' '.join(words[:3])}")
+    say(f"bloodcell {for_shell(words)}")
     process = subprocess.Popen([sys.executable, "-m", "bloodcell", *words])
     try:
         code = process.wait()
