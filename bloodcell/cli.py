@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 
 from bloodcell.ending import discard_unused, one_line_errors, unwinding_on_sigterm
 from bloodcell.errors import UserError
-from bloodcell.help import in_words, overview, register_help, take_job
+from bloodcell.help import in_words, overview, register_help, spoken_job, take_job
 from bloodcell.logs import errors_logged, warnings_logged
 from bloodcell.output import FLAG, json_document
 from bloodcell.quiet import quieten_libraries, silent_stderr
@@ -40,7 +40,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     """
     arguments = list(sys.argv[1:] if argv is None else argv)
     match arguments:
-        case [] | ["-h" | "--help", *_]:
+        case [] | ["-h" | "--help", *_] | ["--json"]:
             print(overview(), end="")
         case ["--version", *_]:
             print(f"bloodcell {importlib.metadata.version('bloodcell')}")
@@ -50,18 +50,18 @@ def main(argv: Sequence[str] | None = None) -> None:
             with one_line_errors():
                 complete(request)
         case words:
-            with one_line_errors():
-                job, given = take_job(words)
-            rest = [word for word in given if word != FLAG]
-            with document(job, given), one_line_errors(job, rest), unwinding_on_sigterm():
-                hand_over(job, with_flags_last(job, [with_home(word) for word in with_setting(job, rest)]))
+            given = [word for word in words if word != FLAG]
+            with document(words), one_line_errors():
+                job, rest = take_job(given)
+                with one_line_errors(job, rest), unwinding_on_sigterm():
+                    hand_over(job, with_flags_last(job, [with_home(word) for word in with_setting(job, rest)]))
 
 
-def document(job: str, arguments: Sequence[str]) -> AbstractContextManager[None]:
+def document(words: Sequence[str]) -> AbstractContextManager[None]:
     """Return what makes a document of a job where that is asked for, and the job is run, not asked about."""
-    if FLAG not in arguments or any(word.partition("=")[0] in ASKING for word in arguments):
+    if FLAG not in words or any(word.partition("=")[0] in ASKING for word in words):
         return nullcontext()
-    return json_document(job)
+    return json_document(spoken_job([word for word in words if word != FLAG]))
 
 
 def hand_over(job: str | None, arguments: Sequence[str]) -> None:

@@ -597,6 +597,7 @@ class DemoConfig:
     tracking: TrackingConfig
     backbones: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
     photographs: Annotated[int, Field(ge=20)]
+    copies: Annotated[int, Field(ge=2)]
     folds: Annotated[int, Field(ge=2)]
     open: bool
 

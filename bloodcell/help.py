@@ -60,6 +60,12 @@ def take_job(words: Sequence[str]) -> tuple[str, list[str]]:
     raise _no_job(" ".join([words[0], *second]))
 
 
+def spoken_job(words: Sequence[str]) -> str:
+    """Return the words at the start of a command line that are a job, or the first, which is to be one."""
+    both = " ".join(words[:2])
+    return both if both in jobs() else words[0]
+
+
 def require_job(job: str) -> None:
     """Raise a `UserError` that names the nearest jobs unless there is this one."""
     if in_words(job) not in jobs():

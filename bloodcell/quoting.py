@@ -5,14 +5,14 @@ import shlex
 from collections.abc import Iterable
 from pathlib import Path
 
-_PLAIN = re.compile(r"[\w./~ -]+", flags=re.ASCII)
-"""What Hydra takes as it stands."""
+_PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)$)[a-z/][\w./ -]*(?<! )", flags=re.ASCII | re.IGNORECASE)
+"""What Hydra takes for text as it stands."""
 
 
 def override(name: str, value: str | Path) -> str:
     """Return ``NAME=VALUE`` for Hydra, the value as text, whatever is in it: brackets, commas, quotes, ``${``."""
     text = str(value)
-    if _PLAIN.fullmatch(text) and text == text.strip():
+    if _PLAIN.fullmatch(text):
         return f"{name}={text}"
     text = text.replace("${", r"\${")
     text = re.sub(r"(\\*)'", r"\1\1\\'", text)

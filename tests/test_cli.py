@@ -212,7 +212,7 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(bloodcell, tmp_path, wo
         ),
         (
             ["finetune=gradual,none", "finetune.blocks=2"],
-            "finetune.blocks is a setting of finetune=gradual, not of finetune=none",
+            "finetune.blocks is a setting of finetune=gradual, not of finetune=top",
         ),
         (
             ["head.dropout=interval(0,0.5)"],
@@ -399,7 +399,7 @@ def test_fish_and_zsh_are_answered_in_their_own_way(bloodcell, monkeypatch):
     first_words = dict.fromkeys(name.partition(" ")[0] for name in jobs())
     assert bloodcell("-sc", "query=fish").out.split("\n")[:-1] == list(first_words)
     monkeypatch.setenv("COMP_LINE", "bloodcell train data=")
-    assert bloodcell("-sc", "query=fish").out == "data=bccd\ndata=folder\n"
+    assert bloodcell("-sc", "query=fish").out == "data=bccd\ndata=folder\ndata=smears\n"
     monkeypatch.setenv("COMP_LINE", "bloodcell train data=")
-    assert bloodcell("-sc", "query=zsh").out == "data=bccd data=folder\n"
+    assert bloodcell("-sc", "query=zsh").out == "data=bccd data=folder data=smears\n"
     assert "complete -c bloodcell " in bloodcell("-sc", "install=fish").out

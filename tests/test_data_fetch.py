@@ -3,6 +3,7 @@
 import base64
 import hashlib
 import io
+import shlex
 import shutil
 import socket
 import sys
@@ -178,7 +179,7 @@ def test_without_kagglehub_one_line_says_how_to_install_it(tmp_path: Path, monke
 def test_a_folder_that_was_put_in_place_by_hand_is_checked(tiny: Path, tmp_path: Path) -> None:
     said = run(["data", "fetch", f"root={tiny}"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert f'bloodcell train data=bccd "data.root={tiny}"' in said.stdout  # a path with spaces, quoted
+    assert f"bloodcell train data=bccd {shlex.quote(f'data.root={tiny}')}" in said.stdout  # a path with spaces, quoted
     assert "TEST   20 images: EOSINOPHIL 5," in said.stdout
 
 

@@ -35,7 +35,7 @@ def test_a_document_says_what_the_job_told_last_and_all_else_is_on_the_error_str
         tell(accuracy=0.5, log=log_file())
 
     train(work)
-    said = run(["train", "--json", "data.root=/cells"], cwd=tmp_path)
+    said = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
     told = json.loads(said.stdout)
     assert (told["job"], told["accuracy"]) == ("train", 0.5)
     assert "part" not in told
@@ -52,7 +52,7 @@ def test_what_is_written_below_python_does_not_get_between(tmp_path):
 
 def test_lines_of_libraries_in_other_languages_go_to_the_error_stream(train, tmp_path, capfd):
     train(lambda: os.write(1, b"from below\n"))
-    said = run(["train", "data.root=/cells", "--json"], cwd=tmp_path)
+    said = run(["train", "data=bccd", "data.root=/cells", "--json"], cwd=tmp_path)
     json.loads(said.stdout)
     written = capfd.readouterr()
     assert "from below" not in written.out
@@ -62,7 +62,7 @@ def test_lines_of_libraries_in_other_languages_go_to_the_error_stream(train, tmp
 @pytest.mark.parametrize(
     ("words", "error"),
     [
-        (["train", "data.root=/cells", "split.fraction=2"], "split.fraction=2: must be less than 1"),
+        (["train", "data=bccd", "data.root=/cells", "split.fraction=2"], "split.fraction=2: must be less than 1"),
         (["trian"], "there is no job trian"),
         (["train", "--frobnicate"], "--frobnicate: no such flag"),
     ],
@@ -81,7 +81,7 @@ def test_what_was_told_stays_where_a_job_then_fails(train, tmp_path):
         raise UserError("too many")
 
     train(work)
-    said = run(["train", "--json", "data.root=/cells"], cwd=tmp_path)
+    said = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
     told = json.loads(said.stdout)
     assert (told["findings"], told["error"]) == (3, "too many")
 
@@ -93,7 +93,7 @@ def test_an_error_of_the_program_is_told_too_and_logged_with_its_traceback(train
     train(work)
     monkeypatch.chdir(tmp_path)
     with pytest.raises(ValueError, match="a mistake in the program"):
-        main(["train", "--json", "data.root=/cells"])
+        main(["train", "--json", "data=bccd", "data.root=/cells"])
     assert json.loads(capsys.readouterr().out)["error"] == "ValueError: a mistake in the program"
     (log,) = tmp_path.glob("outputs/*/*/train.log")
     assert "Traceback" in log.read_text(encoding="utf-8")
@@ -103,7 +103,7 @@ def test_warnings_of_libraries_go_to_the_runs_log_and_not_to_the_terminal(train,
     train(lambda: warnings.warn("is deprecated", DeprecationWarning, stacklevel=1))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        said = run(["train", "data.root=/cells"], cwd=tmp_path)
+        said = run(["train", "data=bccd", "data.root=/cells"], cwd=tmp_path)
     assert (said.stdout, said.stderr) == ("", "")
     (log,) = tmp_path.glob("outputs/*/*/train.log")
     assert "is deprecated" in log.read_text(encoding="utf-8")

@@ -41,8 +41,12 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     report = output_dir / "report"
     name = f"demo of {datetime.now():%Y-%m-%d %H:%M:%S}"
     where = _where(config.tracking)
-    sweep = [f"backbone={','.join(config.backbones)}", f"data.train_photographs={config.photographs}"]
-    sweep.append(f"split.folds={config.folds}")
+    sweep = [
+        f"backbone={','.join(config.backbones)}",
+        f"data.train_photographs={config.photographs}",
+        f"data.copies={config.copies}",
+        f"split.folds={config.folds}",
+    ]
     _command(["train", "-m", "experiment=demo", *sweep, override("tracking.run_name", name), *where])
     (study,) = MlflowClient().search_runs([experiment_id], f"attributes.run_name = '{name}'")
     _command(["compare", f"study={study.info.run_id}", override("output", report), *where])
