@@ -52,6 +52,7 @@ def job(scratch: Path, weights: Path) -> list[str]:
         "data.groups=none",
         "split=random",
         "augmentation=none",
+        "finetune=none",
         "hyperparameters.epochs=2",
     ]
 

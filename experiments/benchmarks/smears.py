@@ -1,0 +1,87 @@
+"""Rendered smears as a test bed: how fast they are, and how well nuclei and photographs are found where all is known.
+
+    uv run python experiments/benchmarks/smears.py
+
+Photographs and copies a minute on all cores, beside reading as many kept images again, which is what every later job
+does; how often the nucleus finder finds the nucleus, and how well (intersection over union with the known mask, by
+class); how many pairs of copies of one photograph are found in the pixels, and how many of the pairs found are copies.
+One JSON line has all.
+"""
+
+import json
+import os
+import time
+
+import joblib
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from bloodcell.data.cells import find_cell
+from bloodcell.data.groups import recovered_groups
+from bloodcell.data.images import read_image
+from bloodcell.data.manifest import ImageSet
+from bloodcell.data.rendered import NUCLEI, load_smears
+from bloodcell.smears import CLASSES, augmented_copy, render_photograph
+
+N_PHOTOGRAPHS, N_COPIES = 400, 8
+SET = {"train_photographs": 80, "test_photographs": 40, "copies": 5, "slides": 8, "seed": 0}
+
+
+def main() -> None:
+    """Measure everything and print the line."""
+    images = load_smears(**SET, on_bad_image="error")
+    print(json.dumps(speeds(images) | nuclei(images) | pairs(images)))
+
+
+def speeds(images: ImageSet) -> dict[str, float]:
+    """Return photographs and images a minute, rendered and read."""
+    parallel = joblib.Parallel(n_jobs=-1)
+    parallel(joblib.delayed(os.getpid)() for _ in range(2 * (os.cpu_count() or 1)))  # its processes are started
+    started = time.perf_counter()
+    parallel(joblib.delayed(_render)(number) for number in range(N_PHOTOGRAPHS))
+    rendered = time.perf_counter() - started
+    files = images.files(images.manifest)
+    started = time.perf_counter()
+    for file in files:
+        read_image(file)
+    read = time.perf_counter() - started
+    return {
+        "photographs_a_minute": 60 * N_PHOTOGRAPHS / rendered,
+        "images_a_minute": 60 * N_PHOTOGRAPHS * N_COPIES / rendered,
+        "images_read_a_minute": 60 * len(files) / read,
+    }
+
+
+def nuclei(images: ImageSet) -> dict[str, float]:
+    """Return by class the share of images whose nucleus is found, and the median overlap with the known one."""
+    rows = []
+    for path, label in images.manifest[["path", "label"]].itertuples(index=False):
+        known = np.asarray(Image.open((images.root / NUCLEI / path).with_suffix(".png"))) > 0
+        if known.sum() < 300:  # augmentation has pushed it out of the image
+            continue
+        found = find_cell(read_image(images.root / path)).nucleus > 0
+        rows.append((label, (found & known).sum() / (found | known).sum()))
+    overlaps = pd.DataFrame(rows, columns=["label", "overlap"]).groupby("label")["overlap"]
+    shares, medians = overlaps.apply(lambda values: (values > 0.5).mean()), overlaps.median()
+    return {f"nucleus_found_{label.lower()}": float(shares[label]) for label in CLASSES} | {
+        f"nucleus_overlap_{label.lower()}": float(medians[label]) for label in CLASSES
+    }
+
+
+def pairs(images: ImageSet) -> dict[str, float]:
+    """Return the share of pairs of copies of one photograph that are found, and the share of pairs found that are."""
+    known = images.manifest["group"].to_numpy()
+    found = recovered_groups(images).manifest["group"].to_numpy()
+    true, told = (np.triu(np.equal.outer(groups, groups), k=1) for groups in (known, found))
+    return {"pairs_found": (true & told).sum() / true.sum(), "pairs_right": (true & told).sum() / told.sum()}
+
+
+def _render(number: int) -> None:
+    photograph = render_photograph(CLASSES[number % len(CLASSES)], slide=number // 10, seed=number)
+    for seed in range(N_COPIES):
+        augmented_copy(photograph, seed=seed)
+
+
+if __name__ == "__main__":
+    main()
