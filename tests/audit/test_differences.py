@@ -35,11 +35,11 @@ def test_other_shares_of_the_classes_are_no_difference_in_kind():
 
 def test_sides_of_one_kind_are_called_different_as_rarely_as_said():
     warned = 0
-    for order in shuffles(np.zeros(90), n=30, seed=0):
+    for order in shuffles(np.zeros(90), n=15, seed=0):
         photographs = some(90, seed=7)
         codes = found(replace(photographs, splits=photographs.splits[order]))
         warned += any(finding.severity == "warning" for finding in codes.values())
-    assert warned <= 2  # two tests at 1 % each
+    assert warned <= 1  # two tests at 1 % each
 
 
 def test_too_few_photographs_are_not_compared():
