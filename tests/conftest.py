@@ -14,6 +14,7 @@ from PIL import Image
 from real import CLASSES, real_data
 
 N_TRAIN, N_TEST = 10, 5
+LONGEST = ("test_walkthrough", "test_contributing", "test_your_own_images")
 
 # TensorFlow's Python logger keeps the error stream that it first finds, and pytest's would be closed by then.
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
@@ -31,8 +32,8 @@ settings.load_profile("bloodcell")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Start with the command line's tests, the longest, so that no worker is left alone with them at the end."""
-    items.sort(key=lambda item: item.path.parent.name != "tests")
+    """Start with the longest, the command line's among them, so that no worker is left alone with them at the end."""
+    items.sort(key=lambda item: (item.path.stem not in LONGEST, item.path.parent.name != "tests"))
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -65,7 +65,7 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     fewer = {
         "experiment=backbones": ["backbone=mobilenetv2", "split=notebook,group_holdout"],
         "hyperparameters.learning_rate=1e-3,1e-4": ["backbone=mobilenetv2"],
-        "experiment=best_ensemble": ["backbone=morphology,mobilenetv2_inner"],
+        "experiment=best_ensemble": ["backbone=morphology,colour_histogram"],
     }
     few_runs = next((fewer[word] for word in words if word in fewer), [])
     few_pixels = PRETRAINED if PRETRAINED and words[-1] == "debug=limit" else FEW_PIXELS
