@@ -51,17 +51,16 @@ def main(argv: Sequence[str] | None = None) -> None:
                 complete(request)
         case words:
             given = [word for word in words if word != FLAG]
-            with document(words), one_line_errors():
+            with document(given) if FLAG in words else nullcontext(), one_line_errors():
                 job, rest = take_job(given)
                 with one_line_errors(job, rest), unwinding_on_sigterm():
                     hand_over(job, with_flags_last(job, [with_home(word) for word in with_setting(job, rest)]))
 
 
 def document(words: Sequence[str]) -> AbstractContextManager[None]:
-    """Return what makes a document of a job where that is asked for, and the job is run, not asked about."""
-    if FLAG not in words or any(word.partition("=")[0] in ASKING for word in words):
-        return nullcontext()
-    return json_document(spoken_job([word for word in words if word != FLAG]))
+    """Return what makes a document of a job, where the job is run, not asked about."""
+    asked_about = any(word.partition("=")[0] in ASKING for word in words)
+    return nullcontext() if asked_about else json_document(spoken_job(words))
 
 
 def hand_over(job: str | None, arguments: Sequence[str]) -> None:

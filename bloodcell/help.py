@@ -51,10 +51,9 @@ def take_job(words: Sequence[str]) -> tuple[str, list[str]]:
     UserError
         If there is no such job; it names the nearest.
     """
-    names = jobs()
-    for n_words in (2, 1):
-        if " ".join(words[:n_words]) in names:
-            return "_".join(words[:n_words]), list(words[n_words:])
+    names, spoken = jobs(), spoken_job(words)
+    if spoken in names:
+        return spoken.replace(" ", "_"), list(words[spoken.count(" ") + 1 :])
     has_second = any(name.startswith(f"{words[0]} ") for name in names)
     second = [word for word in words[1:2] if has_second and "=" not in word and not word.startswith("-")]
     raise _no_job(" ".join([words[0], *second]))

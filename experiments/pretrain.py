@@ -174,14 +174,17 @@ class Progress(EpochProgress):
     """As of any training, with the accuracy of naming the cell."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Call the accuracy what a model with one output calls it."""
-        named = {name.replace("label_accuracy", "accuracy"): value for name, value in (logs or {}).items()}
-        super().on_epoch_end(epoch, named)
+        """Show what the epoch came to."""
+        super().on_epoch_end(epoch, _of_one_output(logs))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """As at the end of an epoch."""
-        named = {name.replace("label_accuracy", "accuracy"): value for name, value in (logs or {}).items()}
-        super().on_train_batch_end(batch, named)
+        """Move the bar on."""
+        super().on_train_batch_end(batch, _of_one_output(logs))
+
+
+def _of_one_output(logs: dict[str, float] | None) -> dict[str, float]:
+    """Call the accuracy what a model with one output calls it."""
+    return {name.replace("label_accuracy", "accuracy"): value for name, value in (logs or {}).items()}
 
 
 if __name__ == "__main__":

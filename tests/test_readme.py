@@ -10,18 +10,19 @@ from pathlib import Path
 
 import pytest
 from commands import REPOSITORY, run, start
+from documents import BLOODCELL, blocks_of, commands_of
 from stores import runs_in
 
 from bloodcell.help import take_job
 
 DOCS = REPOSITORY / "docs"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```(\w+)\n(.*?)```", README, flags=re.DOTALL)
-COMMANDS = [line for language, block in BLOCKS if language == "bash" for line in block.splitlines()]
-JOBS = [command.partition("uv run bloodcell ")[2] for command in COMMANDS if "uv run bloodcell " in command]
+COMMANDS = commands_of(README)
+JOBS = [command.partition(BLOODCELL)[2] for command in COMMANDS if BLOODCELL in command]
 COMBINED = next(job for job, after in pairwise(JOBS) if after.startswith("ensemble"))
 """The sweep whose runs are combined, which is run with that."""
-YOUR_OWN_IMAGES = re.findall(r"^uv run bloodcell (.+)", (DOCS / "your-own-images.md").read_text("utf-8"), re.MULTILINE)
+OWN_PAGE = (DOCS / "your-own-images.md").read_text(encoding="utf-8")
+YOUR_OWN_IMAGES = [command.removeprefix(BLOODCELL) for command in commands_of(OWN_PAGE)]
 TRAINING = [
     job
     for job in JOBS
@@ -29,7 +30,7 @@ TRAINING = [
 ]
 OF_A_SWEEP = [job for job in JOBS if job.startswith(("compare", "ensemble"))]
 OF_A_MODEL = [job for job in JOBS if job.startswith(("predict", "register"))]
-PYTHON = [block for language, block in BLOCKS if language == "python"]
+PYTHON = [block.text for block in blocks_of(README) if block.language == "python"]
 PUBLIC_JOBS = [path for path in (REPOSITORY / "bloodcell" / "jobs").glob("*.py") if not path.stem.startswith("_")]
 WEIGHTS = os.environ.get("BLOODCELL_TEST_WEIGHTS")
 PRETRAINED = [f"backbone.weights={WEIGHTS}", "backbone.input_size=96", "explain=none"] if WEIGHTS else []
@@ -42,7 +43,7 @@ def test_the_readme_has_no_command_that_is_not_run_here_or_is_this_test():
     run_here = {*TRAINING, *OF_A_SWEEP, *OF_A_MODEL, COMBINED, "demo", "cache", "ui"}
     others = {*YOUR_OWN_IMAGES, "data fetch"}  # each has a test of its own
     assert [job for job in JOBS if job not in run_here | others] == []
-    assert [command for command in COMMANDS if "uv run bloodcell " not in command] == ["uv run pytest"]
+    assert [command for command in COMMANDS if BLOODCELL not in command] == ["uv run pytest"]
 
 
 def test_every_job_has_a_command_in_the_readme_or_on_a_page():

@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 from commands import REPOSITORY, run
+from documents import BLOODCELL, commands_of
 from stores import runs_in
 
 PAGE = (REPOSITORY / "docs" / "your-own-images.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"```bash\n(.*?)```", PAGE, flags=re.DOTALL)
-COMMANDS = [line.removeprefix("uv run bloodcell ") for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [command.removeprefix(BLOODCELL) for command in commands_of(PAGE)]
 FETCH = "data fetch"  # has tests of its own, with a server
 SMALL = ["backbone=morphology", "head=probe"]
 SMALL_SWEEP = ["backbone=morphology,colour_histogram", "baselines=[majority]"]

@@ -17,6 +17,7 @@ from bloodcell.errors import UserError
 from bloodcell.evaluation.model_card import CardFacts
 from bloodcell.evaluation.model_card_training import Training
 from bloodcell.evaluation.predictions import label_indices, probabilities_of, read_predictions
+from bloodcell.jobs._images import BY_FILE
 from bloodcell.jobs._members import folds_in, stops_by_validation
 from bloodcell.serving.answering import Answering
 from bloodcell.tracking.kept import artifact_of
@@ -27,8 +28,6 @@ from bloodcell.tracking.study import children_of, found_runs
 MAX_ERRORS = (0.05, 0.1)
 """The shares of wrong answers that a card says something about."""
 WEIGHT = "weight/"
-BY_FILE = ("random", "notebook")
-"""Splits that nothing keeps copies of one photograph together in."""
 
 T = TypeVar("T")
 

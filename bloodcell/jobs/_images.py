@@ -32,6 +32,9 @@ from bloodcell.data.splits import (
     same_images,
 )
 
+BY_FILE = ("random", "notebook")
+"""The splits that nothing keeps copies of one photograph together in."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -168,7 +171,7 @@ def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_gr
 
     A split by file that was asked for by name may have copies on both sides of training and validation.
     """
-    by_file = split in ("random", "notebook") and "val" in set(images.manifest["split"])
+    by_file = split in BY_FILE and "val" in set(images.manifest["split"])
     policy = on_shared_groups or ("allow" if by_file else config.data.on_shared_groups)
     manifest, left_out = settle(images.manifest, on_shared_groups=policy)
     leak = Leak(shared=shared_photographs(manifest), by_file=by_file, looked_for=config.data.groups != "none")
