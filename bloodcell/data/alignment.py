@@ -26,8 +26,8 @@ MAX_SHIFT = 0.5
 """What two augmentations can make together: the greatest scale, the greatest ratio of the scales along two axes, and
 the furthest that the centre moves, as a share of the width or height."""
 
-PROJECTIVE_GAIN = 1.0
-"""How many more keypoints must agree on a change of perspective before it is believed."""
+PROJECTIVE_COST = 0.8
+"""A change of perspective is believed if it leaves at most this share of an affine transformation's cost."""
 
 GREY_LEVELS = 40.0
 """How far two aligned thumbnails may differ at a place, of 255, before they disagree there."""
@@ -68,7 +68,7 @@ def align(moving: Keypoints, fixed: Keypoints, *, mirrored: bool) -> Alignment |
     """Find the transformation that lays one image on another, if an augmentation could have made it.
 
     Mutual nearest descriptors, an affine transformation by RANSAC (Fischler and Bolles 1981), and a projective one
-    where clearly more keypoints agree on it.
+    if it fits clearly better by MSAC's cost (Torr and Zisserman 2000).
 
     Parameters
     ----------
@@ -94,7 +94,11 @@ def align(moving: Keypoints, fixed: Keypoints, *, mirrored: bool) -> Alignment |
     if not _plausible(matrix, fixed.size):
         return None
     projective, agreeing = cv2.findHomography(source, target, **_RANSAC)
-    if projective is not None and agreeing.sum() > PROJECTIVE_GAIN * inliers and _plausible(projective, fixed.size):
+    if (
+        projective is not None
+        and _cost(projective, source, target) < PROJECTIVE_COST * _cost(matrix, source, target)
+        and _plausible(projective, fixed.size)
+    ):
         matrix, inliers = projective, int(agreeing.sum())
     return Alignment(matrix=matrix @ flip, inliers=inliers)
 
@@ -145,6 +149,12 @@ def _mutual_nearest(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tupl
     there = distances.argmin(axis=1)
     mutual = np.flatnonzero(distances.argmin(axis=0)[there] == np.arange(len(a)))
     return mutual, there[mutual]
+
+
+def _cost(matrix: Matrix, source: NDArray[np.float32], target: NDArray[np.float32]) -> float:
+    """Return the sum of squared distances in pixels, each at most that of `TOLERANCE`."""
+    squared = ((apply(matrix, source) - target) ** 2).sum(axis=1)
+    return float(np.minimum(squared, TOLERANCE**2).sum())
 
 
 def _plausible(matrix: Matrix, size: tuple[int, int]) -> bool:

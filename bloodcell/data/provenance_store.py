@@ -21,7 +21,7 @@ from bloodcell.data.keypoints import Keypoints
 from bloodcell.data.photographs import Member
 from bloodcell.files import replacing
 
-METHOD_VERSION = 1
+METHOD_VERSION = 2
 """Counted up when the same images would be sorted otherwise."""
 
 MIN_SHARED = 0.5
