@@ -19,7 +19,7 @@ from bloodcell.data.working import at_working_size
 CropName = str
 """``none``, the whole image, or a name in `CROPS`."""
 
-CROP_VERSION = 3
+CROP_VERSION = 4
 """Counted up when the same image would be cropped to its nucleus otherwise."""
 
 RADII = 1.9

@@ -18,7 +18,7 @@ from bloodcell.data.light import quantiles, under_light
 from bloodcell.data.memory import measured_once
 from bloodcell.data.working import at_working_size
 
-MEASURES_VERSION = 3
+MEASURES_VERSION = 4
 """Counted up when the same image would be measured otherwise."""
 
 PROPERTIES = (

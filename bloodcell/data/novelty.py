@@ -23,7 +23,7 @@ from bloodcell.data.memory import measured_once
 from bloodcell.errors import UserError
 from bloodcell.files import replacing
 
-NOVELTY_VERSION = 2
+NOVELTY_VERSION = 3
 """Counted up when the same images would be measured or compared otherwise."""
 
 PER_PHOTOGRAPH = 2
