@@ -30,6 +30,10 @@ IMAGES_BYTES = 104_326_737
 PATIENCE_S = 20.0
 """How long Kaggle may take to say how large the set is: kagglehub itself would wait for as long as the system does."""
 
+CHUNK_BYTES = 16 * 1024
+"""How much kagglehub reads at a time. What it has not read to the end when a connection breaks is lost, and it reads
+1 MiB at a time: on a line that breaks more often than that, a download would never end."""
+
 
 @dataclass(frozen=True)
 class Content:
@@ -201,12 +205,14 @@ def _count(folder: Path) -> int:
 def _kagglehub() -> ModuleType:
     os.environ.setdefault("KAGGLEHUB_VERBOSITY", "warning")  # it shows its bar, and says nothing
     try:
-        return importlib.import_module("kagglehub")
+        kagglehub = importlib.import_module("kagglehub")
+        importlib.import_module("kagglehub.clients").CHUNK_SIZE = CHUNK_BYTES  # type: ignore[attr-defined]
     except ImportError as error:
         raise UserError(
             "kagglehub is not installed: `pip install 'bloodcell[kaggle]'`, in a checkout `uv sync --extra kaggle`; or "
             + by_hand(Path("blood-cells"))
         ) from error
+    return kagglehub
 
 
 def _in_time(ask: Callable[[], int]) -> int:
