@@ -395,8 +395,11 @@ def _photographs(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
 
 
 def _disagreement(report: Report) -> dict[str, Any] | None:
-    """Return the photographs that one of the two runs that look the best tells right, and the other wrong."""
-    ranked = _models(report.comparison)
+    """Return the photographs that one of the two best runs classifies correctly, and the other does not.
+
+    The second is a baseline if there is only one model.
+    """
+    ranked = [*_models(report.comparison), *report.comparison.aligned.trivial]
     if len(ranked) < 2:
         return None
     a, b = ranked[:2]
