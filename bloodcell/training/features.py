@@ -207,7 +207,9 @@ class FeatureSource:
         with closing(track(keys, description, total=len(keys))) as progress:
             for images in batches:
                 rows = self._engine(boundary, digest, images[:N_EXAMPLES])(images)
-                if not np.isfinite(rows.astype(self._dtype)).all():
+                with np.errstate(over="ignore"):  # what overflows is refused
+                    kept = rows.astype(self._dtype)
+                if not np.isfinite(kept).all():
                     raise UserError(
                         f"features.dtype={self._dtype}: a feature of {self._classifier.backbone.name} is "
                         f"{np.abs(rows).max():g}, too large for it; use features.dtype=float32 or features=on_the_fly"
