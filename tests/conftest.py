@@ -1,19 +1,16 @@
-"""What the tests share: a place of their own for caches and stores, and a few dozen real images."""
+"""What the tests share: a place of their own for caches and stores, and a few dozen images."""
 
 import os
-import shutil
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import absl.logging
-import numpy as np
 import pytest
 from hypothesis import settings
-from PIL import Image
-from real import CLASSES, real_data
+from pictures import DATA, Photographs, real, real_folder, rendered, rendered_folder
 
-N_TRAIN, N_TEST = 10, 5
 LONGEST = ("test_walkthrough", "test_contributing", "test_your_own_images")
 
 # TensorFlow's Python logger keeps the error stream that it first finds, and pytest's would be closed by then.
@@ -29,6 +26,14 @@ os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
 # How long an example takes depends on what else the machine does.
 settings.register_profile("bloodcell", deadline=None)
 settings.load_profile("bloodcell")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Refuse to run the tests of real images without real images, rather than to skip them all."""
+    if re.search(r"(?<!not )real", config.option.markexpr) and not (DATA and Path(DATA, "TRAIN").is_dir()):
+        raise pytest.UsageError(
+            f"BLOODCELL_TEST_DATA={DATA or ''}: holds no folder TRAIN; give the real images' folder"
+        )
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -47,32 +52,23 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture(scope="session")
 def bccd(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A few dozen images in the layout of the Kaggle set: real ones where they are, else drawn ones."""
-    root = tmp_path_factory.mktemp("bccd with space")
-    source = real_data()
-    for split, count in (("TRAIN", N_TRAIN), ("TEST", N_TEST)):
-        for number, label in enumerate(CLASSES):
-            folder = root / split / label
-            folder.mkdir(parents=True)
-            if source is None:
-                for index in range(count):
-                    draw_cell(
-                        folder / f"_{index}_{number}.jpeg",
-                        colour=number,
-                        seed=100 * number + index + (50 if split == "TEST" else 0),
-                    )
-            else:
-                for file in sorted((source / split / label).iterdir())[:count]:
-                    shutil.copy(file, folder)
-    return root
+    """A few dozen rendered photographs in the layout of the Kaggle set, in a folder with a space in its name."""
+    return rendered_folder(tmp_path_factory.mktemp("bccd with space"))
 
 
-def draw_cell(path: Path, *, colour: int, seed: int) -> None:
-    """Draw a disc of a class's colour on a noisy ground, 320 x 240."""
-    rng = np.random.default_rng(seed)
-    pixels = rng.integers(180, 230, (240, 320, 3))
-    rows, columns = np.mgrid[:240, :320]
-    centre = rng.integers(60, 180, 2)
-    disc = (rows - centre[0]) ** 2 + (columns - centre[1]) ** 2 < 40**2
-    pixels[disc] = np.array([(200, 60, 60), (60, 60, 200), (120, 60, 160), (90, 140, 90)])[colour]
-    Image.fromarray(pixels.astype(np.uint8)).save(path, quality=90)
+@pytest.fixture(scope="session", params=["rendered", pytest.param("real", marks=pytest.mark.real)])
+def images_kind(request: pytest.FixtureRequest) -> str:
+    """Whether a test looks at rendered or at real images; what it claims must hold for both."""
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def photographs(images_kind: str) -> Photographs:
+    """Different photographs of blood smears."""
+    return rendered if images_kind == "rendered" else real
+
+
+@pytest.fixture(scope="session")
+def cells(images_kind: str, bccd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A few dozen images in the layout of the Kaggle set."""
+    return bccd if images_kind == "rendered" else real_folder(tmp_path_factory.mktemp("real"))

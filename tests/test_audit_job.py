@@ -9,29 +9,38 @@ import numpy as np
 import pytest
 from commands import run
 from data.photographs import copy, save
+from pictures import DATA
 from PIL import Image
-from real import real_data
 from stores import artifacts_of, runs_in
+
+from bloodcell.smears import render_photograph
 
 COPIES = 3
 CLASSES = {"EOSINOPHIL": 13, "NEUTROPHIL": 30}
 
 
-def make(root: Path) -> Path:
-    """Make a set of copies of real photographs of two classes: five of each in test, the others in training."""
-    source = real_data()
-    if source is None:
-        pytest.skip("needs the real photographs")
-    rng = np.random.default_rng(0)
-    for label, n in CLASSES.items():
-        # Some of them are there twice.
-        different = {file.read_bytes(): file for file in sorted((source / "TEST_SIMPLE" / label).iterdir())}
-        for number, file in enumerate(sorted(different.values())[:n]):
-            folder = root / ("TEST" if number % 3 == 0 else "TRAIN") / label
-            pixels = np.asarray(Image.open(file).convert("RGB"))
-            for index in range(COPIES):
-                save(folder, f"{file.stem}-{index}", copy(pixels, rng))
-    return root
+@pytest.fixture(scope="module")
+def make(images_kind):
+    """Return what saves copies of photographs of two classes: a third of each in test, the others in training."""
+
+    def save_copies(root: Path) -> Path:
+        rng = np.random.default_rng(0)
+        for label, n in CLASSES.items():
+            for number, pixels in enumerate(photographs_of(label, n, images_kind)):
+                folder = root / ("TEST" if number % 3 == 0 else "TRAIN") / label
+                for index in range(COPIES):
+                    save(folder, f"{number:02}-{index}", copy(pixels, rng))
+        return root
+
+    return save_copies
+
+
+def photographs_of(label: str, n: int, images_kind: str) -> list[np.ndarray]:
+    if images_kind == "rendered":
+        return [render_photograph(label, slide=3_000 + number, seed=0).image for number in range(n)]
+    # Some of them are there twice.
+    different = {file.read_bytes(): file for file in sorted(Path(DATA, "TEST_SIMPLE", label).iterdir())}
+    return [np.asarray(Image.open(file).convert("RGB")) for file in sorted(different.values())[:n]]
 
 
 def audit(root: Path | str, folder: Path, *overrides: str):
@@ -40,14 +49,14 @@ def audit(root: Path | str, folder: Path, *overrides: str):
 
 
 @pytest.fixture(scope="module")
-def sound(tmp_path_factory):
+def sound(tmp_path_factory, make):
     folder = tmp_path_factory.mktemp("sound")
     said, data = audit(make(folder / "cells"), folder, "fail_on=warning")
     return said, data, folder
 
 
 @pytest.fixture(scope="module")
-def planted(tmp_path_factory):
+def planted(tmp_path_factory, make):
     """A copy across splits, a copy in the wrong class, a class photographed darker, and two text files."""
     folder = tmp_path_factory.mktemp("planted")
     root = make(folder / "cells")

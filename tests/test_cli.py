@@ -267,7 +267,13 @@ def test_a_job_gets_its_checked_configuration_and_a_folder(bloodcell, train, tmp
 
 def test_a_sweep_runs_every_combination(bloodcell, train, tmp_path):
     calls = train()
-    words = (WITHOUT_STUDY, "head=dense,linear", "split.seed=1,2", "tracking.run_name=run-${hydra:job.num}")
+    words = (
+        WITHOUT_STUDY,
+        "baselines=[]",
+        "head=dense,linear",
+        "split.seed=1,2",
+        "tracking.run_name=run-${hydra:job.num}",
+    )
     assert bloodcell("train", "-m", *ROOT, *words).code == 0
     assert [(bool(config.head.hidden_units), config.split.seed) for config, _ in calls] == [
         (True, 1),

@@ -59,7 +59,18 @@ def test_every_experiment_can_be_composed(name):
 
 
 def test_the_leakage_study_compares_two_splits_and_changes_nothing_else(configurations, tmp_path):
-    run(["train", "-m", "~hydra.callbacks.study", "data=bccd", "data.root=/cells", "experiment=leakage"], cwd=tmp_path)
+    run(
+        [
+            "train",
+            "-m",
+            "~hydra.callbacks.study",
+            "baselines=[]",
+            "data=bccd",
+            "data.root=/cells",
+            "experiment=leakage",
+        ],
+        cwd=tmp_path,
+    )
     random, whole = configurations
     assert (random.split.name, whole.split.name) == ("random", "group_holdout")
     assert (random.split.fraction, random.split.seed) == (whole.split.fraction, whole.split.seed)
@@ -71,7 +82,16 @@ def test_the_leakage_study_compares_two_splits_and_changes_nothing_else(configur
 
 def test_the_backbones_study_changes_nothing_but_backbone_and_split(configurations, tmp_path):
     run(
-        ["train", "-m", "~hydra.callbacks.study", "data=bccd", "data.root=/cells", "experiment=backbones"], cwd=tmp_path
+        [
+            "train",
+            "-m",
+            "~hydra.callbacks.study",
+            "baselines=[]",
+            "data=bccd",
+            "data.root=/cells",
+            "experiment=backbones",
+        ],
+        cwd=tmp_path,
     )
     chosen = [(config.split.name, config.backbone.name) for config in configurations]
     backbones = ("MobileNetV2", "Xception", "ResNet50")

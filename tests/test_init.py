@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 from commands import run
-from data.photographs import copy, photographs, save
+from data.photographs import copy, save
+from pictures import rendered
 
 
 @pytest.fixture(scope="module")
@@ -15,7 +16,7 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of two classes: two copies each of eight photographs, whose names say which."""
     root = tmp_path_factory.mktemp("copies")
     rng = np.random.default_rng(0)
-    for number, pixels in enumerate(photographs(8)):
+    for number, pixels in enumerate(rendered(8)):
         for index in range(2):
             save(root / ("lobed", "round")[number % 2], f"slide{number}_aug{index}", copy(pixels, rng))
     return root

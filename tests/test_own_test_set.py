@@ -6,7 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.photographs import copy, photographs, save
+from data.photographs import copy, save
+from pictures import rendered
 
 from bloodcell.composition import compose_config
 from bloodcell.data.manifest import ImageSet
@@ -19,7 +20,7 @@ def cells(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder of two classes: three copies each of six photographs, which only the pixels tell."""
     root = tmp_path_factory.mktemp("cells")
     rng = np.random.default_rng(0)
-    for number, pixels in enumerate(photographs(12)):
+    for number, pixels in enumerate(rendered(12)):
         for index in rng.permutation(100)[:3]:
             save(root / ("lobed", "round")[number % 2], f"{index:02}-{number}", copy(pixels, rng))
     return root

@@ -19,11 +19,11 @@ import pytest
 from commands import run
 from mlflow import MlflowClient
 from PIL import Image
-from real import CLASSES
 from stores import artifacts_of, runs_in
 
 import bloodcell.data.novelty
 from bloodcell.data.manifest import SPLITS
+from bloodcell.smears import CLASSES
 
 COLUMNS = ["path", "answer", "why", "predicted", "probability", "novelty", *(f"p_{name}" for name in CLASSES)]
 TRAIN = ["data.groups=pattern", "data.groups_pattern='(.+)'", "backbone=morphology", "head=probe"]

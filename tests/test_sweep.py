@@ -155,7 +155,7 @@ def address(swept):
     said = process.stdout.readline()
     yield said.split(" at ")[-1].strip().partition("/#")[0]
     process.terminate()
-    process.wait(timeout=30)
+    process.communicate(timeout=30)
 
 
 def test_ui_says_its_address_and_serves_the_store(address, swept):

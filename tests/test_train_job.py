@@ -14,12 +14,12 @@ import yaml
 from commands import run, small, start
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from real import CLASSES
 from stores import artifacts_of, runs_in
 
 from bloodcell.data.images import read_image
 from bloodcell.evaluation.predictions import label_indices
 from bloodcell.evaluation.temperature import fit_temperature, with_temperature
+from bloodcell.smears import CLASSES
 
 FINE_TUNED = ["explain=single", "finetune=gradual", "finetune.blocks=1", "finetune.epochs=1", "augmentation=standard"]
 METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier", "ece")

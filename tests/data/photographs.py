@@ -1,4 +1,4 @@
-"""Copies of photographs as an augmentation makes them, for tests of what finds them."""
+"""Augmented copies of photographs, for tests of what finds them."""
 
 from pathlib import Path
 
@@ -6,41 +6,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from real import real_data
 
 Pixels = NDArray[np.uint8]
-
-
-def photographs(count: int) -> list[Pixels]:
-    """Return different photographs of blood smears: real ones where they are, else drawn ones."""
-    source = real_data()
-    if source is None:
-        return [drawn(seed) for seed in range(count)]
-    files = sorted((source / "TEST_SIMPLE").glob("*/*"))
-    step = len(files) // count
-    return [np.asarray(Image.open(file).convert("RGB")) for file in files[::step][:count]]
-
-
-def drawn(seed: int) -> Pixels:
-    """Draw red cells of random shapes and places, with one dark nucleus."""
-    rng = np.random.default_rng(seed)
-    pixels = np.full((240, 320, 3), 225, np.uint8)
-    for _ in range(30):
-        x, y = rng.integers(0, 320), rng.integers(0, 240)
-        axes = rng.integers(12, 26, 2)
-        colour = rng.integers([170, 110, 110], [215, 160, 160])
-        cv2.ellipse(
-            pixels, (int(x), int(y)), (int(axes[0]), int(axes[1])), int(rng.integers(180)), 0, 360, colour.tolist(), -1
-        )
-        cv2.circle(
-            pixels,
-            (int(x + rng.integers(-4, 5)), int(y + rng.integers(-4, 5))),
-            int(rng.integers(3, 8)),
-            (colour + 25).tolist(),
-            -1,
-        )
-    cv2.circle(pixels, (int(rng.integers(80, 240)), int(rng.integers(60, 180))), 26, (110, 60, 150), -1)
-    return np.clip(cv2.GaussianBlur(pixels, (0, 0), 1.2) + rng.normal(0, 3, pixels.shape), 0, 255).astype(np.uint8)
 
 
 def copy(

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from data.photographs import copy, photographs
+from data.photographs import copy
 
 from bloodcell.data.cells import find_cell
 
@@ -45,7 +45,7 @@ def test_red_cells_that_are_the_most_violet_thing_in_view_are_no_nucleus():
 
 
 @pytest.mark.parametrize("stain", [0.4, 1.0])
-def test_a_nucleus_is_found_however_strong_the_stain_and_whatever_the_white_balance(stain):
+def test_a_nucleus_is_found_however_strong_the_stain_and_whatever_the_white_balance(stain, photographs):
     for light in ((1.0, 1.0, 1.0), (1.0, 0.9, 0.55), (0.75, 1.0, 0.85)):
         for photograph in photographs(3):
             pale = 220 - (220 - photograph.astype(float)) * stain
@@ -54,7 +54,7 @@ def test_a_nucleus_is_found_however_strong_the_stain_and_whatever_the_white_bala
             assert find_cell(pixels).area == pytest.approx(find_cell(photograph).area, rel=0.15)
 
 
-def test_a_real_photograph_has_one_cell_and_its_copies_have_it_too():
+def test_a_real_photograph_has_one_cell_and_its_copies_have_it_too(photographs):
     for photograph in photographs(4):
         assert find_cell(photograph).found
         there = find_cell(copy(photograph, np.random.default_rng(1), shift=0, shear=0))

@@ -1,7 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-from data.photographs import photographs
 from numpy.typing import NDArray
 
 from bloodcell.data.closeup import N_NUMBERS, close_ups
@@ -36,7 +35,7 @@ def test_what_surrounds_a_cell_changes_little():
     np.testing.assert_allclose(in_a_field, alone, rtol=0.15, atol=3)
 
 
-def test_of_every_image_there_is_a_row_of_finite_numbers():
+def test_of_every_image_there_is_a_row_of_finite_numbers(photographs):
     rng = np.random.default_rng(0)
     images = [
         *photographs(3),

@@ -1,7 +1,7 @@
 import cv2
 import numpy as np
 import pytest
-from data.photographs import copy, photographs
+from data.photographs import copy
 
 from bloodcell.data.cells import find_cell
 from bloodcell.data.crop import (
@@ -37,8 +37,8 @@ def middle(made: Crop) -> tuple[float, float]:
 
 
 @pytest.mark.parametrize("label", ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"])
-def test_a_crop_of_a_real_photograph_holds_all_of_its_nucleus(bccd, label):
-    for file in sorted((bccd / "TRAIN" / label).iterdir())[:4]:
+def test_a_crop_of_a_real_photograph_holds_all_of_its_nucleus(cells, label):
+    for file in sorted((cells / "TRAIN" / label).iterdir())[:4]:
         pixels = read_image(file)
         made, cell = crop_to_nucleus(pixels), find_cell(at_working_size(pixels))
         assert made.found
@@ -120,7 +120,7 @@ def test_any_image_has_a_crop(pixels):
 
 
 @pytest.mark.parametrize("scale", [2, 3.75])
-def test_a_larger_copy_has_the_same_crop_at_its_own_scale(scale):
+def test_a_larger_copy_has_the_same_crop_at_its_own_scale(scale, photographs):
     for pixels in photographs(4):
         small = crop_to_nucleus(pixels)
         size = round(320 * scale), round(240 * scale)
@@ -131,7 +131,7 @@ def test_a_larger_copy_has_the_same_crop_at_its_own_scale(scale):
         assert np.abs(shrunk.astype(int) - small.pixels).mean() < 12
 
 
-def test_the_same_pixels_have_the_same_crop_and_are_left_as_they_are():
+def test_the_same_pixels_have_the_same_crop_and_are_left_as_they_are(photographs):
     (pixels,) = photographs(1)
     before = pixels.copy()
     one, other = crop_to_nucleus(pixels), crop_to_nucleus(pixels)
@@ -142,7 +142,7 @@ def test_the_same_pixels_have_the_same_crop_and_are_left_as_they_are():
 
 
 @pytest.mark.parametrize("light", [(0.6, 0.6, 0.6), (1.0, 0.95, 0.6), (0.8, 0.85, 1.0), (1.0, 0.75, 1.0)])
-def test_light_and_its_colour_hardly_change_a_crop(light):
+def test_light_and_its_colour_hardly_change_a_crop(light, photographs):
     for pixels in photographs(4):
         made, other = crop_to_nucleus(pixels), crop_to_nucleus((pixels * light).astype(np.uint8))
         assert middle(other) == pytest.approx(middle(made), abs=3)
@@ -152,7 +152,7 @@ def test_light_and_its_colour_hardly_change_a_crop(light):
         assert np.abs(apart).mean() < 8
 
 
-def test_a_turned_copy_with_black_corners_has_the_same_cell_in_its_crop():
+def test_a_turned_copy_with_black_corners_has_the_same_cell_in_its_crop(photographs):
     for seed, pixels in enumerate(photographs(4)):
         turned = crop_to_nucleus(copy(pixels, np.random.default_rng(seed), shift=0, shear=0))
         assert turned.found

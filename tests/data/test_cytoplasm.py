@@ -1,7 +1,6 @@
 import cv2
 import numpy as np
 import pytest
-from data.photographs import photographs
 
 from bloodcell.data.cells import find_cell
 from bloodcell.data.cytoplasm import BINS, N_NUMBERS, PATTERNS, measure_cytoplasm
@@ -32,7 +31,7 @@ def measured(pixels: np.ndarray) -> np.ndarray:
     return measure_cytoplasm(under_light(pixels, found.light), found, distance)
 
 
-def test_a_cell_has_as_many_numbers_as_are_told_and_all_are_finite():
+def test_a_cell_has_as_many_numbers_as_are_told_and_all_are_finite(photographs):
     for pixels in (
         *photographs(3),
         cell(cytoplasm=None),
@@ -44,7 +43,7 @@ def test_a_cell_has_as_many_numbers_as_are_told_and_all_are_finite():
         assert np.isfinite(row).all()
 
 
-def test_shares_are_shares():
+def test_shares_are_shares(photographs):
     for pixels in photographs(4):
         row = measured(pixels)
         assert (row[HISTOGRAM] ** 2).sum() <= 1 + 1e-9

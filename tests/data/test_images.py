@@ -63,8 +63,8 @@ def png_of_16_bits(pixels: NDArray[np.uint16]) -> bytes:
     )
 
 
-def test_a_photograph_is_read_as_pillow_shows_it(bccd: Path) -> None:
-    file = next((bccd / "TRAIN" / "MONOCYTE").iterdir())
+def test_a_photograph_is_read_as_pillow_shows_it(cells: Path) -> None:
+    file = next((cells / "TRAIN" / "MONOCYTE").iterdir())
     with Image.open(file) as image:
         expected = np.asarray(image)
     assert expected.shape == (240, 320, 3)

@@ -1,13 +1,12 @@
 import numpy as np
 import pytest
-from data.photographs import photographs
 
 from bloodcell.data.light import WHITE, light_of, quantiles, under_light
 
 EVERYWHERE = np.full((240, 320), 255, np.uint8)
 
 
-def test_the_clear_ground_has_one_level_in_every_channel_whatever_the_light():
+def test_the_clear_ground_has_one_level_in_every_channel_whatever_the_light(photographs):
     for light in ((1.0, 1.0, 1.0), (0.6, 0.6, 0.6), (1.0, 0.9, 0.5)):
         (photograph,) = photographs(1)
         pixels = (photograph * light).astype(np.uint8)

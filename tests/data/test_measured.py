@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from data.photographs import photographs, save
+from data.photographs import save
 
 from bloodcell.config import MEASURED
 from bloodcell.data.images import read_image
@@ -15,7 +15,7 @@ def _cache(tmp_path, monkeypatch):
 
 
 @pytest.fixture
-def files(tmp_path):
+def files(tmp_path, photographs):
     return [save(tmp_path / "images", str(number), pixels) for number, pixels in enumerate(photographs(3))]
 
 

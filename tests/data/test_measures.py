@@ -2,7 +2,7 @@ import hashlib
 
 import numpy as np
 import pytest
-from data.photographs import photographs, save
+from data.photographs import save
 
 from bloodcell.data import measures
 from bloodcell.data.measures import PROPERTIES, measure_images
@@ -17,7 +17,7 @@ def measured(*files):
     return measure_images(files, [hashlib.sha256(file.read_bytes()).hexdigest() for file in files])
 
 
-def test_light_changes_the_image_not_the_cell(tmp_path):
+def test_light_changes_the_image_not_the_cell(tmp_path, photographs):
     photograph = photographs(1)[0]
     bright = save(tmp_path, "bright", photograph, quality=98)
     dark = save(tmp_path, "dark", (photograph * 0.8).astype(np.uint8), quality=98)
@@ -40,7 +40,7 @@ def test_every_number_of_any_image_is_finite(tmp_path):
     assert all(np.isfinite(values).all() for values in (found.properties, found.cells, found.ground))
 
 
-def test_an_image_is_measured_once_and_a_torn_memory_is_made_again(tmp_path, monkeypatch):
+def test_an_image_is_measured_once_and_a_torn_memory_is_made_again(tmp_path, monkeypatch, photographs):
     files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(photographs(3))]
     first = measured(*files[:2])
     seen = []
@@ -54,7 +54,7 @@ def test_an_image_is_measured_once_and_a_torn_memory_is_made_again(tmp_path, mon
     assert len(seen) == 4
 
 
-def test_what_was_measured_before_an_interruption_is_kept(tmp_path, monkeypatch):
+def test_what_was_measured_before_an_interruption_is_kept(tmp_path, monkeypatch, photographs):
     files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(photographs(4))]
     measure, seen = measures.measure, []
 

@@ -6,7 +6,6 @@ import cv2
 import matplotlib.cbook
 import numpy as np
 import pytest
-from data.photographs import photographs
 from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
@@ -32,12 +31,12 @@ def digests(files: list[Path]) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def held_out() -> list[Pixels]:
+def held_out(photographs) -> list[Pixels]:
     return photographs(N_TRAINED + N_HELD_OUT)[:: (N_TRAINED + N_HELD_OUT) // N_HELD_OUT]
 
 
 @pytest.fixture(scope="module")
-def novelty(tmp_path_factory) -> Novelty:
+def novelty(tmp_path_factory, photographs) -> Novelty:
     folder = tmp_path_factory.mktemp("trained")
     step = (N_TRAINED + N_HELD_OUT) // N_HELD_OUT
     trained = [pixels for index, pixels in enumerate(photographs(N_TRAINED + N_HELD_OUT)) if index % step]
@@ -218,7 +217,7 @@ def test_what_cannot_be_learnt_from_is_refused(measured, groups, why):
         fit_novelty(measured, groups)
 
 
-def test_images_are_looked_at_once_for_all_that_is_learnt_from_them(tmp_path, monkeypatch):
+def test_images_are_looked_at_once_for_all_that_is_learnt_from_them(tmp_path, monkeypatch, photographs):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     files = [tmp_path / f"{index}.png" for index in range(6)]
     for file, pixels in zip(files, photographs(6), strict=True):

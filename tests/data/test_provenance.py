@@ -8,7 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from data.photographs import copy, photographs, save
+from data.photographs import copy, save
 
 from bloodcell.data import provenance
 from bloodcell.data.provenance import overlapping_groups, recover_groups
@@ -42,32 +42,37 @@ def pairs(names: Sequence[object]) -> set[tuple[int, int]]:
     return {(a, b) for a, b in combinations(range(len(names)), 2) if names[a] == names[b]}
 
 
-def copies(folder: Path, *, n_photographs: int = N_PHOTOGRAPHS, **augmentation) -> tuple[list[Path], list[int]]:
-    """Save augmented copies; return the files and the photograph of each."""
-    rng = np.random.default_rng(0)
-    files, truth = [], []
-    for number, pixels in enumerate(photographs(n_photographs)):
-        for index in range(N_COPIES):
-            quality = int(rng.integers(70, 95))
-            files.append(save(folder, f"{number} {index}", copy(pixels, rng, **augmentation), quality=quality))
-            truth.append(number)
-    return files, truth
+@pytest.fixture
+def copies(photographs, tmp_path):
+    """Return what saves augmented copies and returns the files and the photograph of each."""
+
+    def make(*, n_photographs: int = N_PHOTOGRAPHS, **augmentation) -> tuple[list[Path], list[int]]:
+        rng = np.random.default_rng(0)
+        files, truth = [], []
+        for number, pixels in enumerate(photographs(n_photographs)):
+            for index in range(N_COPIES):
+                augmented, quality = copy(pixels, rng, **augmentation), int(rng.integers(70, 95))
+                files.append(save(tmp_path / "images", f"{number} {index}", augmented, quality=quality))
+                truth.append(number)
+        return files, truth
+
+    return make
 
 
 @pytest.mark.parametrize("kind", AUGMENTATIONS)
-def test_copies_of_one_photograph_are_one_group_and_no_others(kind, tmp_path):
-    files, truth = copies(tmp_path / "images", **AUGMENTATIONS[kind])
+def test_copies_of_one_photograph_are_one_group_and_no_others(kind, tmp_path, copies):
+    files, truth = copies(**AUGMENTATIONS[kind])
     found, true = pairs(groups_of(files)), pairs(truth)
     assert found <= true
     assert len(found) >= 0.98 * len(true)
 
 
-def test_photographs_without_copies_are_groups_of_their_own(tmp_path):
+def test_photographs_without_copies_are_groups_of_their_own(tmp_path, photographs):
     files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(photographs(35))]
     assert len(set(groups_of(files))) == len(set(digests(files)))
 
 
-def test_two_photographs_of_neighbouring_places_are_two_groups(tmp_path):
+def test_two_photographs_of_neighbouring_places_are_two_groups(tmp_path, photographs):
     rng = np.random.default_rng(1)
     wide = np.hstack([photographs(2)[0], photographs(2)[1]])
     wide = cv2.resize(wide, (640, 240))
@@ -88,8 +93,8 @@ def test_exact_copies_are_one_group_even_without_anything_to_see(tmp_path):
     assert first == second != third
 
 
-def test_order_and_names_of_files_play_no_part(tmp_path, cache):
-    files, _ = copies(tmp_path / "images", n_photographs=4)
+def test_order_and_names_of_files_play_no_part(tmp_path, cache, copies):
+    files, _ = copies(n_photographs=4)
     groups = groups_of(files)
     for path in cache.rglob("*.npz"):
         path.unlink()
@@ -97,8 +102,8 @@ def test_order_and_names_of_files_play_no_part(tmp_path, cache):
     assert groups_of(moved) == groups[::-1]
 
 
-def test_what_was_looked_at_is_not_looked_at_again(tmp_path, monkeypatch):
-    files, truth = copies(tmp_path / "images", n_photographs=4)
+def test_what_was_looked_at_is_not_looked_at_again(tmp_path, monkeypatch, copies):
+    files, truth = copies(n_photographs=4)
     looked_at = []
     read = provenance.read_image
     monkeypatch.setattr(provenance, "read_image", lambda path: looked_at.append(path) or read(path))
@@ -117,16 +122,16 @@ def test_what_was_looked_at_is_not_looked_at_again(tmp_path, monkeypatch):
     assert groups_of(files) == everything
 
 
-def test_a_torn_memory_is_made_again(tmp_path, cache):
-    files, _ = copies(tmp_path / "images", n_photographs=3)
+def test_a_torn_memory_is_made_again(tmp_path, cache, copies):
+    files, _ = copies(n_photographs=3)
     groups = groups_of(files)
     (kept,) = cache.rglob("*.npz")
     kept.write_bytes(kept.read_bytes()[:-5000])
     assert groups_of(files) == groups
 
 
-def test_a_search_that_was_cut_off_goes_on_where_it_was(tmp_path, monkeypatch):
-    files, truth = copies(tmp_path / "images", n_photographs=12)
+def test_a_search_that_was_cut_off_goes_on_where_it_was(tmp_path, monkeypatch, copies):
+    files, truth = copies(n_photographs=12)
     monkeypatch.setattr(provenance, "SAVE_EVERY_S", 0)
     monkeypatch.setattr(provenance, "BATCH", 16)
     looked_at = []
@@ -147,13 +152,13 @@ def test_a_search_that_was_cut_off_goes_on_where_it_was(tmp_path, monkeypatch):
     assert len(looked_at) == len(files) - 32
 
 
-def test_a_memory_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch):
+def test_a_memory_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch, copies):
     monkeypatch.setenv("XDG_CACHE_HOME", "/proc/nowhere")
-    files, truth = copies(tmp_path / "images", n_photographs=2)
+    files, truth = copies(n_photographs=2)
     assert pairs(groups_of(files)) == pairs(truth)
 
 
-def test_fields_that_overlap_are_two_photographs_and_said_to(tmp_path):
+def test_fields_that_overlap_are_two_photographs_and_said_to(tmp_path, photographs):
     wide = [cv2.resize(pixels, (480, 360), interpolation=cv2.INTER_CUBIC) for pixels in photographs(3)]
     rng = np.random.default_rng(0)
     fields = [wide[0][:240, :320], wide[0][60:300, 140:460], wide[1][:240, :320], wide[2][:240, :320]]
@@ -168,7 +173,7 @@ def test_fields_that_overlap_are_two_photographs_and_said_to(tmp_path):
     assert set(pair) == {groups[0], groups[5]}
 
 
-def test_a_caption_on_every_photograph_makes_no_copies_and_no_overlap(tmp_path):
+def test_a_caption_on_every_photograph_makes_no_copies_and_no_overlap(tmp_path, photographs):
     captioned = [pixels.copy() for pixels in photographs(15)]
     for pixels in captioned:
         cv2.putText(pixels, "x1000  Giemsa  10 um", (10, 230), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 2)

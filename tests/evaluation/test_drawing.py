@@ -76,7 +76,7 @@ def test_a_script_needs_no_guard_and_leaves_no_process_behind_when_it_is_killed(
     script = subprocess.Popen([sys.executable, tmp_path / "script.py", tmp_path], stdout=subprocess.PIPE, text=True)
     (drawing,) = map(int, script.stdout.readline().split())
     script.kill()
-    script.wait()
+    script.communicate()
     deadline = time.monotonic() + 30
     while is_there(drawing):
         assert time.monotonic() < deadline, "a process was left behind"

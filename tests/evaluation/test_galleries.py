@@ -1,10 +1,6 @@
-import os
-from pathlib import Path
-
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 from bloodcell.evaluation.gallery import augmentation_samples, error_gallery
 
@@ -85,14 +81,9 @@ def test_views_that_do_not_fit_the_images_are_refused():
         augmentation_samples([image], views=[[image]], names=["a", "b"])
 
 
-def test_real_photographs_keep_their_shape_in_a_gallery(check_legible):
-    beside = Path(__file__).parents[2].parent / "shared" / "data" / "bccd"
-    folder = Path(os.environ.get("BLOODCELL_TEST_DATA", beside))
-    files = sorted(folder.glob("TEST_SIMPLE/*/*.jpeg"))[:5]
-    if not files:
-        pytest.skip(f"no photographs under {folder}")
-    images = [np.asarray(Image.open(file).convert("RGB")) for file in files]
-    figure = error_gallery(images, errors=errors_of(len(files)))
+def test_photographs_keep_their_shape_in_a_gallery(photographs, check_legible):
+    images = photographs(5)
+    figure = error_gallery(images, errors=errors_of(len(images)))
     check_legible(figure)
     for axes, image in zip(figure.axes, images, strict=True):
         box = axes.get_window_extent()

@@ -11,8 +11,8 @@ SIZE = 224
 
 
 @pytest.fixture(scope="module")
-def crops(bccd) -> np.ndarray:
-    files = [sorted(folder.iterdir())[0] for folder in sorted((bccd / "TRAIN").iterdir())]
+def crops(cells) -> np.ndarray:
+    files = [sorted(folder.iterdir())[0] for folder in sorted((cells / "TRAIN").iterdir())]
     pixels = [crop_to_nucleus(read_image(file)).pixels for file in files]
     return np.stack([resize(image, input_size=SIZE, interpolation="bilinear") for image in pixels])
 

@@ -156,7 +156,7 @@ def test_a_process_that_is_killed_leaves_what_it_had_added_and_no_lock(tmp_path)
     first = start_adding(tmp_path / "features", seconds=60)
     assert [first.stdout.readline() for _ in range(2)] == ["in\n", "half\n"]
     first.kill()
-    first.wait()
+    first.communicate()
     shelf = shelf_of(FeatureStore(tmp_path / "features", max_bytes=1e9))
     assert held(shelf, 1, 2) == [True, False]
     fill(shelf, 2)
