@@ -111,7 +111,6 @@ def measure(
         As of `Outcome`; None: none.
     """
     images = prepared.images
-    training_labels = images.class_indices(images.part("train"))
     metrics: dict[str, Mapping[str, float]] = {}
     by_views = {_of_views(split): table for split, table in (views or {}).items()}
     for name, table in {**tables, **by_views}.items():
@@ -119,7 +118,7 @@ def measure(
         metrics[name] = figures | accuracy_intervals(table, classes=images.classes)
     for split, table in tables.items():
         metrics[f"baseline/{split}"] = evaluate_majority(
-            table, training_labels=training_labels, classes=images.classes, label_smoothing=label_smoothing
+            table, training=images.part("train"), classes=images.classes, label_smoothing=label_smoothing
         )
     temperature = temperature_of(tables[FITTED_TO], classes=images.classes)
     calibrated = {
