@@ -27,6 +27,7 @@ MEASURED = ("majority", "colour_histogram", "morphology")
 OnBadImage = Literal["error", "skip"]
 GroupSource = Literal["known", "recover", "column", "pattern", "folder", "none"]
 OnSharedGroups = Literal["error", "drop", "allow"]
+RareClasses = Literal["error", "train_only"]
 
 
 def _one_of(names: Callable[[], Sequence[str]]) -> AfterValidator:
@@ -68,6 +69,7 @@ class ImagesConfig:
     groups_column: NonEmpty
     groups_pattern: NonEmpty | None
     on_shared_groups: OnSharedGroups
+    rare_classes: RareClasses
 
     @field_validator("groups_file", "groups_pattern")
     @classmethod

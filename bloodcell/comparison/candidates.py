@@ -1,7 +1,7 @@
 """The candidates of a comparison: models whose predictions are of the same images, put into one order."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -13,7 +13,7 @@ from bloodcell.comparison.differing import difference, of_sets, torn_photographs
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, classes_of, label_indices, probabilities_of
-from bloodcell.evaluation.probabilities import checked_probabilities, predicted_classes
+from bloodcell.evaluation.probabilities import ROW_SUM_TOLERANCE, checked_probabilities, predicted_classes
 from bloodcell.evaluation.scores import Answers
 
 Tables = Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]
@@ -150,7 +150,6 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
         )
         for name, several in trainings.items()
     ]
-    candidates = [_normalised(candidate) for candidate in candidates]
     majority = _majority(images, classes, name=MAJORITY if MAJORITY not in tables else f"{MAJORITY} of these images")
     if not any(candidate.trivial and _tell_the_same(candidate, majority) for candidate in candidates):
         candidates.append(majority)
@@ -211,10 +210,14 @@ def _texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
 
 
 def _rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Put right what comes of writing few digits: sums that are nearly 1, and zeros that are a little less."""
+    """Correct what comes of writing few digits: rows that sum to nearly 1, and zeros that are a little less.
+
+    Rows that sum to 1 within the precision of their type stay as they are: to divide them would break ties.
+    """
     clipped = np.where((probabilities < 0) & (probabilities > -ROUNDING), 0.0, probabilities)
     sums = clipped.sum(axis=1, keepdims=True)
-    return np.where(np.abs(sums - 1) <= ROUNDING, clipped / np.where(sums > 0, sums, 1.0), clipped)
+    off = np.abs(sums - 1)
+    return np.where((off > ROW_SUM_TOLERANCE) & (off <= ROUNDING), clipped / np.where(sums > 0, sums, 1.0), clipped)
 
 
 def _with_groups(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
@@ -329,13 +332,6 @@ def _is_trivial(table: pd.DataFrame, classes: Sequence[str]) -> bool:
     folds = table.groupby(table["fold"].fillna(0))[columns]
     varies = folds.agg(np.ptp)[folds.size() > 1]  # of one image it says nothing
     return len(varies) > 0 and bool((varies.to_numpy() < 1e-6).all())
-
-
-def _normalised(candidate: Candidate) -> Candidate:
-    """Single precision sums to 1 only nearly; what is a function of a distribution is given one."""
-    return replace(
-        candidate, probabilities=tuple(each / each.sum(axis=1, keepdims=True) for each in candidate.probabilities)
-    )
 
 
 def _tell_the_same(one: Candidate, other: Candidate) -> bool:

@@ -2,22 +2,36 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
 
 from bloodcell.comparison.candidates import Aligned, Tables, align
-from bloodcell.comparison.sentences import best_sentence, photographs_to_settle, verdict_sentence
-from bloodcell.comparison.verdicts import EQUAL, SIGNIFICANCE, Pairs, chance_to_be_best, measure_pairs, verdict_table
+from bloodcell.comparison.certificate import Certificate, certify
+from bloodcell.comparison.sentences import best_sentence, settling_sentence, verdict_sentence
+from bloodcell.comparison.verdicts import (
+    EQUAL,
+    SIGNIFICANCE,
+    UNKNOWN,
+    Pairs,
+    measure_pairs,
+    p_value_best,
+    verdict_table,
+)
 from bloodcell.errors import UserError
-from bloodcell.evaluation.intervals import score_interval, training_differences
+from bloodcell.evaluation.intervals import effective, score_interval, training_errors, training_of
 from bloodcell.evaluation.scores import Answers, Function, Score, Scored, find_score
 
 Metric = str | Score | Function
 
-N_RESAMPLES = 10_000
+N_RESAMPLES = 1000
 EQUIVALENCE = 0.01
+FEW_GROUPS = 20.0
+"""Of equal size: with fewer, whether intervals hold is simulated before any verdict is given."""
+N_BEFORE = 200
+"""Simulations for that."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,9 +44,10 @@ class Comparison:
         ``run, metric, unit, value, low, high``: of every run each score by image and by group (``unit`` is ``image``
         or ``group``) with its 95 % interval.
     verdicts
-        ``metric, a, b, difference, low, high, p_value, p_adjusted, verdict``: of every pair the difference of a and b,
-        by image, its 95 % interval, its p-value and that corrected for the number of pairs, and what it says of a:
-        ``better``, ``worse``, ``practically equal`` or ``cannot tell``.
+        ``metric, a, b, difference, low, high, low_corrected, high_corrected, p_value, p_adjusted, verdict``: of every
+        pair the difference of a and b, by image, its 95 % interval and the one corrected for the number of pairs, its
+        p-value and that corrected, and what it says of a: ``better``, ``worse``, ``practically equal`` or ``cannot
+        tell``.
     sentences
         Of each row of ``verdicts``, in its order, what can be quoted.
     ranking
@@ -47,6 +62,8 @@ class Comparison:
         What was compared.
     equivalence
         How small a difference does not count.
+    n_resamples, seed
+        Of `certificate`.
     """
 
     estimates: pd.DataFrame
@@ -57,6 +74,13 @@ class Comparison:
     scores: tuple[Score, ...]
     aligned: Aligned
     equivalence: float
+    n_resamples: int = N_RESAMPLES
+    seed: int = 0
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """How often such intervals and verdicts are right on data of this shape, by simulation; takes seconds."""
+        return _certified(self.aligned, n_simulated=self.n_resamples, seed=self.seed)
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -97,8 +121,9 @@ def compare(
 ) -> Comparison:
     """Say which of several models is better, by how much and how surely, or that the photographs cannot tell.
 
-    Only predictions are looked at. What is resampled is the photograph with all its images, within its class. The
-    majority class of the images is compared too.
+    Only predictions are looked at. What counts is the group with all its images, see `bloodcell.comparison.verdicts`.
+    The majority class of the images is compared too. With few groups, no verdict is given if intervals of such data are
+    found to hold the truth too seldom (`Comparison.certificate`).
 
     Parameters
     ----------
@@ -110,11 +135,11 @@ def compare(
         Of the names in `bloodcell.evaluation.scores.SCORES`, `Score`, or functions of labels, shape (n,), int64, and
         probabilities, shape (n, k), float64, of which more is better. The first ranks.
     n_resamples
-        How often two models' answers are swapped for a p-value, at least: many pairs need more.
+        How many comparisons are simulated for `Comparison.certificate`.
     equivalence
         How small a difference does not count, in the metric's own unit: 0.01 is one point of accuracy.
     seed
-        Of what is drawn at random.
+        Of these simulations.
     split
         Which predictions are compared; None: out-of-fold ones of a cross-validation, else those of test, see `align`.
     leaky
@@ -145,17 +170,19 @@ def compare(
     answers = [aligned.answers(candidate) for candidate in aligned.candidates]
     grouped = [[each.by_photograph() for each in several] for several in answers]
     scored = [[[_measured(score, each) for each in several] for several in answers] for score in scores]
-    every = measure_pairs(scored, answers=[several[0] for several in answers], n_resamples=n_resamples, seed=seed)
+    strata = answers[0][0].strata
+    few = effective(answers[0][0].images.astype(float)) < FEW_GROUPS
+    enough = not few or _certified(aligned, n_simulated=N_BEFORE, seed=seed).enough
+    every = [
+        measure_pairs(by_candidate, strata=strata, unit=_unit(score, by_candidate))
+        for score, by_candidate in zip(scores, scored, strict=True)
+    ]
     estimates, verdicts, sentences = [], [], []
     for score, by_candidate, pairs in zip(scores, scored, every, strict=True):
         estimates.append(_estimates(score, aligned, answers, grouped, by_candidate))
-        table = verdict_table(
-            pairs,
-            score=score,
-            candidates=aligned.candidates,
-            n_groups=answers[0][0].n_groups,
-            equivalence=equivalence,
-        )
+        table = verdict_table(pairs, score=score, candidates=aligned.candidates, equivalence=equivalence)
+        if not enough:
+            table["verdict"] = UNKNOWN
         order = _models_first(pairs, aligned)
         sentences.extend(_sentences(table, pairs, order, score=score, aligned=aligned, equivalence=equivalence))
         verdicts.append(table.iloc[order])
@@ -169,7 +196,14 @@ def compare(
         scores=scores,
         aligned=aligned,
         equivalence=equivalence,
+        n_resamples=n_resamples,
+        seed=seed,
     )
+
+
+def _certified(aligned: Aligned, *, n_simulated: int, seed: int) -> Certificate:
+    models = [each for each in aligned.candidates if not each.trivial] or list(aligned.candidates)
+    return certify([aligned.answers(each)[0] for each in models], n_simulated=n_simulated, seed=seed)
 
 
 def _checked_arguments(
@@ -178,7 +212,7 @@ def _checked_arguments(
     if isinstance(metrics, str) or not metrics:
         raise UserError(f"metrics={metrics!r}: is no list of metrics; give at least one, such as ['accuracy']")
     if not isinstance(n_resamples, Integral) or n_resamples < 1:
-        raise UserError(f"n_resamples={n_resamples!r}: is no number of resamples; give at least 1, 10000 is usual")
+        raise UserError(f"n_resamples={n_resamples!r}: is no number of resamples; give at least 1, 1000 is usual")
     if not isinstance(equivalence, Real) or not 0 <= equivalence < np.inf:
         raise UserError(f"equivalence={equivalence!r}: is no size of a difference; give 0 or more, 0.01 is one point")
     if not isinstance(seed, Integral) or seed < 0:
@@ -200,6 +234,15 @@ def _measured(score: Score, answers: Answers) -> Scored:
         raise UserError(f"metrics: {error}; give a function of labels and probabilities") from error
 
 
+def _unit(score: Score, scored: Sequence[Sequence[Scored]]) -> float:
+    """Return by how much two models can differ in one group: the score's range, or else the most that was seen."""
+    if np.isfinite(score.highest - score.lowest):
+        return score.highest - score.lowest
+    means = np.array([each.value + each.parts / each.weights for several in scored for each in several])
+    apart = np.ptp(means[:, np.isfinite(means).all(axis=0)], axis=0)
+    return float(apart.max()) if apart.size else 0.0
+
+
 def _estimates(
     score: Score,
     aligned: Aligned,
@@ -208,21 +251,19 @@ def _estimates(
     scored: Sequence[Sequence[Scored]],
 ) -> pd.DataFrame:
     by_group = [[_measured(score, each) for each in several] for several in grouped]
-    strata = answers[0][0].strata
-    units = [
-        (unit, given, found, training_differences(found, strata=strata))
-        for unit, given, found in (("image", answers, scored), ("group", grouped, by_group))
-    ]
     rows = []
-    for number, candidate in enumerate(aligned.candidates):
-        for unit, given, found, training in units:
-            ends = score_interval(score, found[number], answers=given[number][0], training=training)
+    for unit, given, found in (("image", answers, scored), ("group", grouped, by_group)):
+        values = [[each.value for each in several] for several in found]
+        errors = training_errors(training_of(values))
+        for candidate, several, own, error in zip(aligned.candidates, given, values, errors, strict=True):
+            # A single training speaks of itself alone.
+            ends = score_interval(score, several, training_error=float(error) if len(several) > 1 else 0.0)
             rows.append(
                 {
                     "run": candidate.name,
                     "metric": score.name,
                     "unit": unit,
-                    "value": float(np.mean([each.value for each in found[number]])),
+                    "value": float(np.mean(own)),
                     "low": ends.low,
                     "high": ends.high,
                 }
@@ -240,22 +281,32 @@ def _sentences(
     table: pd.DataFrame, pairs: Pairs, order: Sequence[int], *, score: Score, aligned: Aligned, equivalence: float
 ) -> list[str]:
     n_groups = int(aligned.images["group"].nunique())
-    errors = np.sqrt(pairs.spread.variance)
     said = []
     for number in order:
         row = table.iloc[number]
         first_wins = (row["difference"] > 0) == score.greater_is_better
         winner = aligned.candidates[(pairs.first if first_wins else pairs.second)[number]]
-        more = photographs_to_settle(
+        settling = settling_sentence(
             row,
             n_groups=n_groups,
             n_pairs=len(table),
-            error=errors[number],
-            of_photographs=pairs.of_photographs[number],
+            error=float(pairs.error[number]),
+            of_groups=float(pairs.of_groups[number]),
+            unseen=pairs.unseen,
             equivalence=equivalence,
         )
-        leak = winner.leak if row["difference"] else ""  # of two that are the same none looks better
-        said.append(verdict_sentence(row, score=score, n_groups=n_groups, n_pairs=len(table), more=more, leak=leak))
+        both = [aligned.candidates[index[number]] for index in (pairs.first, pairs.second)]
+        said.append(
+            verdict_sentence(
+                row,
+                score=score,
+                n_groups=n_groups,
+                n_pairs=len(table),
+                settling=settling,
+                leak=winner.leak if row["difference"] else "",  # of two that are the same none looks better
+                once=not any(each.trivial or len(each.probabilities) > 1 for each in both),
+            )
+        )
     return said
 
 
@@ -263,7 +314,7 @@ def _ranking(estimates: pd.DataFrame, pairs: Pairs, *, score: Score, aligned: Al
     table = estimates.loc[estimates["unit"] == "image", ["run", "value", "low", "high"]].reset_index(drop=True)
     leaks = [candidate.leak for candidate in aligned.candidates]
     counted = np.isfinite(table["value"].to_numpy()) & ~np.array([bool(leak) for leak in leaks])
-    chances = chance_to_be_best(pairs, counted=list(counted), greater_is_better=score.greater_is_better)
+    chances = p_value_best(pairs, counted=list(counted), greater_is_better=score.greater_is_better)
     table = table.assign(p_best=chances, can_be_best=chances >= SIGNIFICANCE, leak=leaks)
     return table.sort_values("value", ascending=not score.greater_is_better, ignore_index=True, kind="stable")
 

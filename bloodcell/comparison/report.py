@@ -4,7 +4,7 @@ import base64
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -142,6 +142,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "images": comparison.n_images,
         "photographs": comparison.n_groups,
         "equivalence": comparison.equivalence,
+        "certificate": asdict(comparison.certificate),
         "estimates": _records(comparison.estimates),
         "verdicts": _records(verdicts),
         "ranking": _records(comparison.ranking),

@@ -30,11 +30,13 @@ def with_interval(row: pd.Series, score: Score) -> str:
     """Return a row of the estimates as its value and, in brackets, its interval."""
     if not math.isfinite(row["value"]):
         return "not defined"
+    if not math.isfinite(row["low"]):
+        return f"{amount(row['value'], score)} (too few groups for an interval)"
     return f"{amount(row['value'], score)} ({amount(row['low'], score)} to {amount(row['high'], score)})"
 
 
 def verdict_sentence(
-    row: pd.Series, *, score: Score, n_groups: int, n_pairs: int, more: int | None, leak: str = ""
+    row: pd.Series, *, score: Score, n_groups: int, n_pairs: int, settling: str = "", leak: str = "", once: bool = False
 ) -> str:
     """Return what is to be said of a pair.
 
@@ -48,40 +50,48 @@ def verdict_sentence(
         How many photographs there are.
     n_pairs
         For how many pairs p-values were corrected.
-    more
-        How many more would settle it, see `photographs_to_settle`.
+    settling
+        What would settle it, see `settling_sentence`.
     leak
         Why the one that would be better cannot be called so; empty if it does not leak.
+    once
+        Whether both were trained once, so that nothing is known of another seed.
     """
     a, b = row["a"], row["b"]
+    seeds = " One training of each; another seed was not tried." if once else ""
     if row["verdict"] in (BETTER, WORSE):
         low, high = sorted((row["low"], row["high"]), key=abs)
         better, worse = (a, b) if row["verdict"] == BETTER else (b, a)
         by = f"by {amount(abs(row['difference']), score)}{_unit(score)}"
         interval = f"95 % interval {amount(abs(low), score)} to {amount(abs(high), score)}"
-        return f"{better} is better than {worse} {by} ({interval}, {n_groups} photographs)."
+        return f"{better} is better than {worse} {by} ({interval}, {n_groups} photographs).{seeds}"
     interval = (
         f"{amount(row['difference'], score, signed=True)}{_unit(score)}, 95 % interval "
         f"{amount(row['low'], score, signed=True)} to {amount(row['high'], score, signed=True)}, {n_groups} photographs"
     )
     if row["verdict"] == EQUAL:
-        return f"{a} and {b} are practically equal ({interval})."
+        return f"{a} and {b} are practically equal ({interval}).{seeds}"
     if not np.isfinite(row["difference"]):
         return f"Between {a} and {b} we cannot tell: {spoken(score)} is not defined of one of them."
     if leak:
         return f"Between {a} and {b} we cannot tell: the one that looks better leaks, as {leak} ({interval})."
-    corrected = f"; p = {row['p_adjusted']:.2g} corrected for {n_pairs} pairs" if row["low"] * row["high"] > 0 else ""
-    return f"Between {a} and {b} we cannot tell{_settling(more)} ({interval}{corrected})."
+    corrected = ""
+    if row["low"] * row["high"] > 0:
+        ends = (
+            f"{amount(row['low_corrected'], score, signed=True)} to {amount(row['high_corrected'], score, signed=True)}"
+        )
+        corrected = f"; corrected for {n_pairs} pairs {ends}, p = {row['p_adjusted']:.2g}"
+    return f"Between {a} and {b} we cannot tell{settling} ({interval}{corrected}).{seeds}"
 
 
-def photographs_to_settle(
-    row: pd.Series, *, n_groups: int, n_pairs: int, error: float, of_photographs: float, equivalence: float
-) -> int | None:
-    """Return about how many more photographs would settle a difference of the size that was found.
+def settling_sentence(
+    row: pd.Series, *, n_groups: int, n_pairs: int, error: float, of_groups: float, unseen: float, equivalence: float
+) -> str:
+    """Return about how many more photographs would settle what a pair leaves open, and what they would show.
 
-    With so many, such a difference would be found in four of five cases, or, if it is smaller than what counts,
-    practical equality: errors go with the root of the number (Cohen, "Statistical Power Analysis for the Behavioral
-    Sciences", 1988).
+    With so many, a difference of the size that was found would be found in four of five cases; or, if it is smaller
+    than what counts, practical equality: errors go with the root of the number (Cohen, "Statistical Power Analysis for
+    the Behavioral Sciences", 1988).
 
     Parameters
     ----------
@@ -93,33 +103,39 @@ def photographs_to_settle(
         For how many pairs p-values were corrected.
     error
         The standard error of the difference.
-    of_photographs
+    of_groups
         The part of its square that more photographs make smaller, in 0..1.
+    unseen
+        As of `bloodcell.comparison.verdicts.Pairs`.
     equivalence
         How small a difference does not count.
 
     Returns
     -------
-    int or None
-        Two digits of it; None where it is no question of photographs, or of more than a thousand times as many.
+    str
+        With a colon before it; empty where it is no question of photographs, or of more than a thousand times as many.
     """
     size = abs(row["difference"])
     if row["verdict"] != UNKNOWN or not np.isfinite(size) or not 0 < error < math.inf:
-        return None
+        return ""
     corrected = row["p_adjusted"] / row["p_value"] if 0 < row["p_adjusted"] < 1 else n_pairs
     least = stats.norm.ppf(1 - SIGNIFICANCE / max(corrected, 1.0) / 2)
-    # To be equal both of two tests have to say so, which is harder the nearer the difference is to the middle.
-    ways = ((size, stats.norm.ppf(POWER)), (equivalence - size, stats.norm.ppf((1 + POWER) / 2)))
-    times = []
-    for margin, more in ways:
-        left = (margin / (least + more)) ** 2 - error**2 * (1 - of_photographs) if margin > 0 else 0.0
-        if left > 0:
-            times.append(error**2 * of_photographs / left)
-    if not times or not 1 < min(times) < MANY:
-        return None
-    more_groups = (min(times) - 1) * n_groups
+
+    def times(margin: float, more: float) -> float:
+        left = (margin / (least + more)) ** 2 - error**2 * (1 - of_groups) if margin > 0 else 0.0
+        return error**2 * of_groups / left if left > 0 else math.inf
+
+    if size >= equivalence:
+        needed, shown = times(size, stats.norm.ppf(POWER)), "settle a difference of this size"
+    else:
+        # To be equal both of two tests have to say so, which is harder the nearer the difference is to the middle.
+        needed = max(times(equivalence - size, stats.norm.ppf((1 + POWER) / 2)), unseen / equivalence)
+        shown = "show that they are practically equal"
+    if not 1 < needed < MANY:
+        return ""
+    more_groups = (needed - 1) * n_groups
     digits = 10 ** max(0, math.floor(math.log10(max(more_groups, 1))) - 1)
-    return int(math.ceil(more_groups / digits) * digits)
+    return f": about {math.ceil(more_groups / digits) * digits:,} more photographs would {shown}"
 
 
 def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[str]) -> str:
@@ -159,9 +175,3 @@ def spoken(score: Score) -> str:
 
 def _unit(score: Score) -> str:
     return " points" if score.is_share else f" of {spoken(score)}"
-
-
-def _settling(more: int | None) -> str:
-    if more is None:
-        return ""
-    return f": about {more:,} more photographs would settle a difference of this size"

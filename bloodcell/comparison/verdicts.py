@@ -1,207 +1,219 @@
-"""Which of two models is better: differences on the same photographs, how sure they are, and what is to be said.
+"""Which of two models is better: differences on the same images, how sure they are, and what follows.
 
-A pair's p-value is that of a permutation test: photograph by photograph the two models' answers are swapped, all of a
-photograph's images at once, as they are not independent (Pesarin and Salmaso, "Permutation Tests for Complex Data",
-2010; for one image each it is McNemar's exact test). What is compared is the difference in standard errors, corrected
-for its skewness as intervals are (see `bloodcell.evaluation.jackknife`): swapping makes every distribution symmetric,
-and a model that is wrong of whole photographs differs askew from one that errs here and there.
+A score is, to first order, a sum over groups (`bloodcell.evaluation.scores.Scored.parts`). Of the difference of two
+models
+
+    variance = of the groups that were drawn: a stratified sample's, by class
+             + of a group that was not: 1/2 (unit / (effective groups + 1))^2
+             + of trainings: each configuration's variance / its trainings, where configurations are compared
+
+and interval and p-value are Student's with Satterthwaite's degrees of freedom: Welch's t test by strata (Biometrika 34,
+1947). The second term is what few groups cannot show: one more group, of which a quarter goes into each cell of the
+table of both models' answers (Perks, "Some observations on inverse probability", Journal of the Institute of Actuaries
+73, 1947; Agresti and Min, "Effects and non-effects of paired identical observations", Statistics in Medicine 24, 2005,
+add twice as much).
+
+Known weakness: no interval holds for every distribution (Bahadur and Savage, Annals of Mathematical Statistics 27,
+1956). Where images of a group are as good as independent and groups are few and large, the term for unseen groups costs
+power.
 
 Pairs are corrected for their number after Holm ("A simple sequentially rejective multiple test procedure",
 Scandinavian Journal of Statistics 6, 1979), within each metric.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy import stats
 
 from bloodcell.comparison.candidates import Candidate
-from bloodcell.evaluation.intervals import training_differences
-from bloodcell.evaluation.jackknife import Spread, interval, joined, p_value, spread_of, without_skewness
-from bloodcell.evaluation.scores import Answers, Score, Scored
+from bloodcell.evaluation.intervals import FEWEST_GROUPS, Training, effective, pooled, training_of
+from bloodcell.evaluation.scores import Score, Scored
 
 Floats = NDArray[np.float64]
+Integers = NDArray[np.int64]
 
 SIGNIFICANCE = 0.05
 BETTER, WORSE, EQUAL, UNKNOWN = "better", "worse", "practically equal", "cannot tell"
-TIE = 1e-4
-"""By how much two standardised differences may differ and be the same, being computed in single precision."""
-SWAPS_A_PAIR = 40
-"""How many swaps there are at least for each pair, so that a difference can be found in spite of their number."""
-LEAST_VARIANCE = 1e-4
-"""Of a standardised difference, where all photographs differ alike."""
 SAME = 1e-5
 """By how much probabilities may differ that are the same but for how they were computed."""
-CHUNK_BYTES = 2**25
-"""About how much memory the swaps take at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """All pairs of candidates, by one score.
+    """All pairs of candidates, by one score; every array has shape (p,).
 
     Attributes
     ----------
     first, second
-        Shape (p,), indices of the candidates.
+        Indices of the candidates.
     difference
-        Shape (p,), the first's score less the second's; NaN where one is not defined.
-    low, high
-        Shape (p,), the ends of its 95 % interval.
-    p_value
-        Shape (p,), of no difference, in 0..1.
-    spread
-        Of the differences.
-    of_photographs
-        Shape (p,), the part of the variance that more photographs make smaller, in 0..1; the rest is of training.
-    swaps
-        The standardised differences, observed and with answers swapped.
+        The first's score less the second's; NaN where one is not defined.
+    error, degrees
+        Standard error of the difference, infinite where it is not known, as of fewer than five groups, and its degrees
+        of freedom.
+    of_groups
+        The part of the error's square that more groups make smaller, in 0..1; the rest is of training.
+    differing
+        In how many groups the two differ.
+    unseen
+        The largest difference that is missed in one of twenty samples, as no group that shows it was drawn.
     """
 
-    first: NDArray[np.int64]
-    second: NDArray[np.int64]
+    first: Integers
+    second: Integers
     difference: Floats
-    low: Floats
-    high: Floats
-    p_value: Floats
-    spread: Spread
-    of_photographs: Floats
-    swaps: "Swaps"
+    error: Floats
+    degrees: Floats
+    of_groups: Floats
+    differing: Integers
+    unseen: float
+
+    def half_width(self, *, n_pairs: int = 1) -> Floats:
+        """Return half the width of the 95 % interval of each difference, of so many at once (Bonferroni)."""
+        return np.asarray(stats.t.ppf(1 - SIGNIFICANCE / n_pairs / 2, self.degrees) * self.error)
+
+    @property
+    def p_value(self) -> Floats:
+        """Of no difference, two-sided, in 0..1.
+
+        At least that of a sign test if all groups that differ did so in the same direction: no test of symmetry can
+        have less.
+        """
+        p = np.nan_to_num(2 * stats.t.sf(np.abs(self._t(self.difference)), self.degrees), nan=1.0)
+        return np.asarray(np.maximum(p, np.minimum(2 * 0.5**self.differing, 1.0)))
+
+    def p_equivalence(self, margin: float) -> Floats:
+        """Of a difference of the margin or more: two one-sided tests (Schuirmann 1987), 1 where none can be made."""
+        if self.unseen > margin:
+            return np.ones(self.difference.size)
+        return np.asarray(np.nan_to_num(stats.t.cdf(self._t(np.abs(self.difference) - margin), self.degrees), nan=1.0))
+
+    def _t(self, away: Floats) -> Floats:
+        found = np.full(away.size, np.nan)
+        np.divide(away, self.error, out=found, where=np.isfinite(self.error))
+        return found
 
 
-@dataclass(frozen=True, kw_only=True)
-class Swaps:
-    """What differences come to when the answers of two models are swapped, photograph by photograph.
+def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit: float) -> Pairs:
+    """Compare all pairs of candidates by one score.
 
-    Attributes
-    ----------
-    observed
-        Shape (p,), float32, the differences in standard errors, corrected for skewness, as they are.
-    swapped
-        Shape (b, p), float32, with answers swapped, a row for each of b swaps; only of the first score, else empty.
-    p_value
-        Shape (p,), how often swapped differences are as large as the observed one, or larger.
-    """
-
-    observed: NDArray[np.float32]
-    swapped: NDArray[np.float32]
-    p_value: Floats
-
-
-def measure_pairs(
-    scored: Sequence[Sequence[Sequence[Scored]]],
-    *,
-    answers: Sequence[Answers],
-    n_resamples: int,
-    seed: int,
-) -> list[Pairs]:
-    """Compare all pairs of candidates by each score.
+    Time grows with pairs and with groups; memory with each of them, not with their product.
 
     Parameters
     ----------
     scored
-        Of each score and each candidate, what was measured for each of its trainings.
-    answers
-        Of each candidate, those of any training.
-    n_resamples
-        How many swaps at least; with many pairs as many more as their number asks for, and where there are no more
-        than that, all of them.
-    seed
-        Of the swaps.
+        Of each candidate, what was measured for each of its trainings.
+    strata
+        Shape (g,), of the groups.
+    unit
+        By how much two models can differ in one group.
     """
-    pairs = np.array(list(combinations(range(len(answers)), 2)), dtype=np.int64).reshape(-1, 2)
-    first, second = pairs.T
-    shares = [
-        np.nan_to_num(np.stack([np.mean([each.share for each in several], axis=0) for several in by_candidate]))
-        for by_candidate in scored
-    ]
-    swaps = swap(
-        [share[first] - share[second] for share in shares],
-        n_swaps=max(n_resamples, SWAPS_A_PAIR * len(pairs)),
-        seed=seed,
-    )
-    return [
-        _measured(by_candidate, pairs, own, answers=answers) for by_candidate, own in zip(scored, swaps, strict=True)
-    ]
-
-
-def _measured(
-    scored: Sequence[Sequence[Scored]], pairs: NDArray[np.int64], swaps: Swaps, *, answers: Sequence[Answers]
-) -> Pairs:
-    first, second = pairs.T
     values = np.array([np.mean([each.value for each in several]) for several in scored])
-    influence = np.stack([np.mean([each.influence for each in several], axis=0) for several in scored])
-    difference = values[first] - values[second]
-    spread, of_photographs = _spread(scored, influence, pairs, strata=answers[0].strata)
-    low, high = interval(difference, spread)
-    low, high = np.minimum(low, difference), np.maximum(high, difference)
-    p = swaps.p_value
-    # Swapping photographs knows nothing of how trainings differ.
-    p = np.where(of_photographs < 1, np.maximum(p, p_value(difference, spread)), p)
+    parts = np.stack([np.mean([each.parts for each in several], axis=0) for several in scored])
+    weights = scored[0][0].weights
+    pairs = np.array(list(combinations(range(len(values)), 2)), dtype=np.int64).reshape(-1, 2)
+    first, second = pairs.T
+    known = np.isfinite(parts).all(axis=1) & np.isfinite(values)
+    variance, squares = _of_groups(np.nan_to_num(parts), first, second, strata=pooled(strata), weights=weights)
+    variance = variance + 0.5 * (unit / (effective(weights) + 1)) ** 2
+    added, of_added = _of_trainings(
+        training_of([[each.value for each in several] for several in scored]), first, second
+    )
+    total = variance + added
+    squares = squares + of_added
+    defined = known[first] & known[second]
+    enough = defined & (weights.size >= FEWEST_GROUPS)
     return Pairs(
         first=first,
         second=second,
-        difference=difference,
-        low=low,
-        high=high,
-        p_value=np.where(np.isfinite(difference) & np.isfinite(spread.variance), p, 1.0),
-        spread=spread,
-        of_photographs=of_photographs,
-        swaps=swaps,
+        difference=np.where(defined, values[first] - values[second], np.nan),
+        error=np.where(enough, np.sqrt(total), np.inf),
+        degrees=np.divide(total**2, squares, out=np.full(len(pairs), np.inf), where=squares > 0),
+        of_groups=np.divide(variance, total, out=np.ones(len(pairs)), where=total > 0),
+        differing=_differing(np.nan_to_num(parts), np.nan_to_num(values), weights),
+        unseen=unit * unseen_share(weights),
     )
 
 
-def _spread(
-    scored: Sequence[Sequence[Scored]], influence: Floats, pairs: NDArray[np.int64], *, strata: NDArray[np.int64]
-) -> tuple[Spread, Floats]:
-    """Return the spread of differences, and what part of their variance photographs have."""
-    first, second = pairs.T
-    apart = influence[first] - influence[second]
-    known = np.isfinite(apart).all(axis=1) & (apart.shape[1] > 1)
-    strata = joined(strata, influence=np.nan_to_num(influence).sum(axis=0))
-    spread = spread_of(np.nan_to_num(apart), strata, symmetric=True)
-    spread = replace(spread, variance=np.where(known, spread.variance, np.inf))
-    training = training_differences(scored, strata=strata)
-    counts = np.array([len(several) for several in scored])
-    own = np.where(counts > 1, training.variance / counts, 0.0)
-    added = own[first] + own[second]
-    if not added.any():
-        return spread, np.ones(len(pairs))
-    with np.errstate(invalid="ignore"):
-        part = np.where(np.isfinite(spread.variance) & (added > 0), spread.variance / (spread.variance + added), 1.0)
-    return spread.plus(variance=added, degrees=np.full(len(pairs), float(training.degrees))), part
+def _of_groups(
+    parts: Floats, first: Integers, second: Integers, *, strata: Integers, weights: Floats
+) -> tuple[Floats, Floats]:
+    """Return the variance of differences, and the sum of its strata's squares over their degrees of freedom."""
+    variance, squares = np.zeros((2, first.size))
+    for stratum in np.unique(strata):
+        inside = parts[:, strata == stratum]
+        n = inside.shape[1]
+        if n > 1:
+            products = n * np.cov(inside).reshape(len(parts), len(parts))
+            own = products[first, first] + products[second, second] - 2 * products[first, second]
+            own = np.maximum(own, 0.0)
+            variance += own
+            squares += own**2 / max(effective(weights[strata == stratum] ** 2) - 1, 1.0)
+    return variance, squares
 
 
-def verdict_table(
-    pairs: Pairs, *, score: Score, candidates: Sequence[Candidate], n_groups: int, equivalence: float
-) -> pd.DataFrame:
-    """Say of each pair what can be said.
+def _differing(parts: Floats, values: Floats, weights: Floats) -> Integers:
+    """Return in how many groups the scores of each pair differ, one candidate's pairs after another's."""
+    own = parts + values[:, None] * weights  # a group's own part of the score, before the mean is taken off
+    tolerance = 1e-9 * weights
+    counts = [(np.abs(own[one] - own[one + 1 :]) > tolerance).sum(axis=1) for one in range(len(own) - 1)]
+    return np.concatenate([np.zeros(0, dtype=np.int64), *counts])
 
-    ``practically equal``: the interval is within the region of practical equivalence (two one-sided tests at 2.5 %
-    each: Schuirmann, "A comparison of the two one-sided tests procedure", Journal of Pharmacokinetics and
-    Biopharmaceutics 15, 1987), also with Holm's correction. Else ``better`` or ``worse``, of the first: the adjusted
-    p-value is below 0.05 and the interval is without zero; a model that leaks is not better than another. Else
-    ``cannot tell``.
+
+def _of_trainings(training: Training, first: Integers, second: Integers) -> tuple[Floats, Floats]:
+    """Return the variance that trainings add, and the sum of its squares over their degrees of freedom.
+
+    A configuration that was trained once has the pooled variance of the others, each in its own part of it.
+    """
+    if not training.known:
+        return np.zeros(first.size), np.zeros(first.size)
+    several = training.trainings > 1
+    freedom = np.where(several, training.trainings - 1, 0)
+    own = np.where(several[:, None], np.eye(several.size), freedom / freedom.sum()) / training.trainings[:, None]
+    terms = ((own[first] + own[second]) * np.where(several, training.variance, 0.0))[:, several]
+    return terms.sum(axis=1), (terms**2 / freedom[several]).sum(axis=1)
+
+
+def unseen_share(weights: Floats) -> float:
+    """Return the share of the images of which nothing is known, as no group like theirs was drawn.
+
+    If each of the k largest groups, with the share W of all weight, differs as a whole with probability q, none does
+    with probability (1 - q)^k, which is 0.05 for q = 1 - 0.05^(1/k) (Clopper and Pearson, Biometrika 26, 1934; about
+    3/k: Hanley and Lippman-Hand, "If nothing goes wrong, is everything all right?", JAMA 249, 1983): the largest W q.
+    """
+    largest = np.sort(weights)[::-1].cumsum() / weights.sum()
+    return float((largest * -np.expm1(np.log(SIGNIFICANCE) / np.arange(1, weights.size + 1))).max())
+
+
+def verdict_table(pairs: Pairs, *, score: Score, candidates: Sequence[Candidate], equivalence: float) -> pd.DataFrame:
+    """Return the verdict of each pair.
+
+    ``practically equal``: two one-sided tests find the difference smaller than ``equivalence``, with Holm's correction,
+    or the answers are the same. Else ``better`` or ``worse``, of the first: the adjusted p-value is below 0.05; a model
+    that leaks is not better than another. Else ``cannot tell``.
 
     Returns
     -------
     DataFrame
-        ``metric, a, b, difference, low, high, p_value, p_adjusted, verdict``, a row for each pair.
+        ``metric, a, b, difference, low, high, low_corrected, high_corrected, p_value, p_adjusted, verdict``, a row for
+        each pair: its 95 % interval by itself, and corrected for the number of pairs (Bonferroni).
     """
-    adjusted = holm(pairs.p_value)
-    nearest = np.stack([p_value(pairs.difference + side * equivalence, pairs.spread) for side in (-1, 1)]).max(axis=0)
+    same = _same_answers(pairs, candidates)
+    p = np.where(same, 1.0, pairs.p_value)
+    adjusted = holm(p)
+    # Both tests at half the level, as the interval's.
+    equal = same | (holm(pairs.p_equivalence(equivalence)) < SIGNIFICANCE / 2)
+    half, corrected = (np.where(same, 0.0, pairs.half_width(n_pairs=n)) for n in (1, max(p.size, 1)))
     most = score.highest - score.lowest
-    unseen = _unseen(pairs, candidates, score=score, n_groups=n_groups)
-    low, high = np.maximum(pairs.low - unseen, -most), np.minimum(pairs.high + unseen, most)
-    within = (low >= -equivalence) & (high <= equivalence)
-    equal = within & (holm(np.where(within, nearest, 1.0)) < SIGNIFICANCE)
-    differs = (adjusted < SIGNIFICANCE) & ((low > 0) | (high < 0)) & ~equal
     first_wins = (pairs.difference > 0) == score.greater_is_better
     leaks = np.array([bool(candidate.leak) for candidate in candidates])
     winner_leaks = leaks[np.where(first_wins, pairs.first, pairs.second)]
+    differs = (adjusted < SIGNIFICANCE) & ~equal & ~winner_leaks
     names = np.array([candidate.name for candidate in candidates], dtype=object)
     return pd.DataFrame(
         {
@@ -209,15 +221,25 @@ def verdict_table(
             "a": names[pairs.first],
             "b": names[pairs.second],
             "difference": pairs.difference,
-            "low": low,
-            "high": high,
-            "p_value": pairs.p_value,
+            "low": np.maximum(pairs.difference - half, -most),
+            "high": np.minimum(pairs.difference + half, most),
+            "low_corrected": np.maximum(pairs.difference - corrected, -most),
+            "high_corrected": np.minimum(pairs.difference + corrected, most),
+            "p_value": p,
             "p_adjusted": adjusted,
-            "verdict": np.where(
-                equal, EQUAL, np.where(differs & ~winner_leaks, np.where(first_wins, BETTER, WORSE), UNKNOWN)
-            ),
+            "verdict": np.where(equal, EQUAL, np.where(differs, np.where(first_wins, BETTER, WORSE), UNKNOWN)),
         }
     )
+
+
+def _same_answers(pairs: Pairs, candidates: Sequence[Candidate]) -> NDArray[np.bool_]:
+    """Return which pairs say the same of every image in every training."""
+    mean = [np.mean(candidate.probabilities, axis=0) for candidate in candidates]
+    alike = np.zeros(pairs.first.size, dtype=bool)
+    for number in np.flatnonzero(pairs.difference == 0):
+        one, other = mean[pairs.first[number]], mean[pairs.second[number]]
+        alike[number] = np.allclose(one, other, rtol=0, atol=SAME)
+    return alike
 
 
 def holm(p: Floats) -> Floats:
@@ -229,19 +251,17 @@ def holm(p: Floats) -> Floats:
     return adjusted
 
 
-def chance_to_be_best(pairs: Pairs, *, counted: Sequence[bool], greater_is_better: bool) -> Floats:
-    """Return, for each candidate, how surprising it would be to find others so much better if it were the best.
+def p_value_best(pairs: Pairs, *, counted: Sequence[bool], greater_is_better: bool) -> Floats:
+    """Return, for each candidate, the p-value of its being the best.
 
-    If a candidate is the best in truth, no other is better, and the largest difference to any of them is due to chance.
-    Its p-value is how often swaps make the largest as large. All that have 0.05 or more are then, with 95 %
-    confidence, a set with the best in it, whatever their number (Hsu, "Constrained simultaneous confidence intervals
-    for multiple comparisons with the best", Annals of Statistics 12, 1984). Where trainings differ, of which swaps know
-    nothing, it is at least the smallest one-sided p-value times the number of the others (Bonferroni).
+    It is the smallest one-sided p-value against any other, times their number (Hsu, "Constrained simultaneous
+    confidence intervals for multiple comparisons with the best", Annals of Statistics 12, 1984, by Bonferroni's
+    inequality). All candidates that have 0.05 or more are, with 95 % confidence, a set with the best in it.
 
     Parameters
     ----------
     pairs
-        Of all candidates, with their swaps.
+        Of all candidates.
     counted
         Shape (c,), whether each candidate can be the best, and others be beaten by it.
     greater_is_better
@@ -252,121 +272,10 @@ def chance_to_be_best(pairs: Pairs, *, counted: Sequence[bool], greater_is_bette
     numpy.ndarray
         Shape (c,), in 0..1; NaN of those that do not count.
     """
-    sign = 1.0 if greater_is_better else -1.0
     counts = np.asarray(counted, dtype=bool)
-    both = counts[pairs.first] & counts[pairs.second]
-    chances = np.full(counts.size, np.nan)
-    for candidate in np.flatnonzero(counts):
-        ahead = np.where(pairs.second == candidate, sign, np.where(pairs.first == candidate, -sign, 0.0))
-        own = np.flatnonzero(both & (ahead != 0))
-        chances[candidate] = 1.0
-        if own.size:
-            direction = ahead[own].astype(np.float32)
-            largest = (pairs.swaps.observed[own] * direction).max()
-            swapped = (pairs.swaps.swapped[:, own] * direction).max(axis=1)
-            chance = ((swapped >= largest - TIE).sum() + 1) / (len(swapped) + 1)
-            if (pairs.of_photographs[own] < 1).any():
-                beaten = pairs.difference[own] * ahead[own] > 0
-                one_sided = np.where(beaten, pairs.p_value[own] / 2, 1.0)
-                chance = max(chance, min(one_sided.min() * own.size, 1.0))
-            chances[candidate] = chance
-    return chances
-
-
-def swap(apart: Sequence[Floats], *, n_swaps: int, seed: int) -> list[Swaps]:
-    """Swap the answers of pairs, each time of every photograph or not by chance.
-
-    Parameters
-    ----------
-    apart
-        Of each score, shape (p, g), what each of g photographs adds to the difference of each of p pairs.
-    n_swaps
-        How many times; where there are no more ways than that, each way.
-    seed
-        Of chance.
-
-    Returns
-    -------
-    list of Swaps
-        Of each score; the first's have all swapped differences.
-    """
-    n_pairs, n_groups = apart[0].shape
-    exact = n_groups < 31 and 2**n_groups <= n_swaps
-    total = 2**n_groups if exact else n_swaps
-    parts = np.concatenate([_of_length_one(each) for each in apart])
-    both = np.concatenate([parts, parts**3]).astype(np.float32).T
-    observed = _standardised(np.ones((1, n_groups), dtype=np.float32) @ both, n_groups)[0]
-    rng = np.random.default_rng(seed)
-    rows = max(1, min(total, CHUNK_BYTES // (4 * max(n_groups, both.shape[1], 1))))
-    counts = np.zeros(len(parts), dtype=np.int64)
-    kept = []
-    for start in range(0, total, rows):
-        n = min(rows, total - start)
-        is_swapped = _each_way(start, n, n_groups) if exact else _coins(rng, n, n_groups)
-        standardised = _standardised((1 - 2 * is_swapped.astype(np.float32)) @ both, n_groups)
-        counts += (np.abs(standardised) >= np.abs(observed) - TIE * (1 + np.abs(observed))).sum(axis=0)
-        kept.append(standardised[:, :n_pairs])
-    # Of all ways, one is as it is and one its mirror image; of swaps at random, what was found is one more (Phipson and
-    # Smyth, "Permutation p-values should never be zero", Statistical Applications in Genetics and Molecular Biology 9,
-    # 2010).
-    p = np.maximum(counts, 2) / total if exact else (counts + 1) / (total + 1)
-    empty = np.empty((0, n_pairs), dtype=np.float32)
-    return [
-        Swaps(
-            observed=observed[start : start + n_pairs],
-            swapped=empty if start else np.concatenate(kept),
-            p_value=np.minimum(p[start : start + n_pairs], 1.0),
-        )
-        for start in range(0, len(parts), n_pairs)
-    ]
-
-
-def _each_way(start: int, n: int, n_groups: int) -> NDArray[np.uint8]:
-    """Return some of all rows of so many zeros and ones, shape (n, n_groups); row 0 swaps nothing."""
-    return (np.arange(start, start + n)[:, None] >> np.arange(n_groups) & 1).astype(np.uint8)
-
-
-def _coins(rng: np.random.Generator, n: int, n_groups: int) -> NDArray[np.uint8]:
-    """Return zeros and ones by chance, shape (n, n_groups), the same for a seed whatever rows are drawn together."""
-    width = 4 * -(-n_groups // 32)  # in bytes: whole words of the generator
-    drawn = np.frombuffer(rng.bytes(n * width), dtype=np.uint8).reshape(n, width)
-    return np.asarray(np.unpackbits(drawn, axis=1, count=n_groups), dtype=np.uint8)
-
-
-def _of_length_one(apart: Floats) -> Floats:
-    length = np.sqrt((apart**2).sum(axis=1, keepdims=True))
-    return np.asarray(np.divide(apart, length, out=np.zeros_like(apart), where=length > 0))
-
-
-def _standardised(both: NDArray[np.float32], n_groups: int) -> NDArray[np.float32]:
-    """Return differences in their standard errors, corrected for skewness.
-
-    Parameters
-    ----------
-    both
-        Shape (..., 2 p), sums over photographs of the p differences' parts, whose squares sum to 1, then of the parts'
-        third powers.
-    n_groups
-        How many photographs there are.
-    """
-    sums, cubes = np.split(both, 2, axis=-1)
-    mean = sums / n_groups
-    variance = np.maximum(1 - sums * mean, LEAST_VARIANCE)
-    skewness = (cubes - 3 * mean + 2 * n_groups * mean**3) / variance**1.5
-    most = max(n_groups - 2, 0) / max(n_groups - 1, 1) ** 0.5  # that so many numbers can have
-    return np.asarray(without_skewness(sums / np.sqrt(variance), np.clip(skewness, -most, most)), dtype=np.float32)
-
-
-def _unseen(pairs: Pairs, candidates: Sequence[Candidate], *, score: Score, n_groups: int) -> Floats:
-    """Return by how much pairs may differ that differ in nothing that was scored, though not in all that they say.
-
-    Of n photographs none was told right by one only: as many as 1 - 0.025 to the power of 1 / n may be (Clopper and
-    Pearson, 1934). Of scores that are no shares nothing of the kind is known.
-    """
-    bound = np.zeros(len(pairs.first))
-    if score.is_share:
-        for number in np.flatnonzero(pairs.spread.variance < SAME**2):
-            one, other = (candidates[index[number]].probabilities[0] for index in (pairs.first, pairs.second))
-            if not np.allclose(one, other, rtol=0, atol=SAME):
-                bound[number] = 1 - (SIGNIFICANCE / 2) ** (1 / n_groups)
-    return bound
+    lead = pairs.difference / pairs.error * (1 if greater_is_better else -1)
+    both = counts[pairs.first] & counts[pairs.second] & np.isfinite(lead)
+    smallest = np.ones(counts.size)
+    for beaten, t in ((pairs.second, lead), (pairs.first, -lead)):
+        np.minimum.at(smallest, beaten[both], stats.t.sf(t[both], pairs.degrees[both]))
+    return np.where(counts, np.minimum(smallest * max(int(counts.sum()) - 1, 1), 1.0), np.nan)

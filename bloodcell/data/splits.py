@@ -1,70 +1,75 @@
-"""How validation images are taken from the training images, and test images where they have no folder of their own.
+"""Splits: which training images become validation, and which become test if there is no folder for that.
 
 Every split turns a manifest into one, or into one for each fold, in which some rows of ``train`` have become ``val``;
-the test rows are never touched, but by `group_test`, which makes them. `group_holdout` and `group_kfold` take whole
-groups. `random_split` and `notebook_split` look at files: copies of one photograph can be on both sides, so they leak.
+the test rows are never touched, except by `group_test`, which makes them. `group_holdout`, `group_kfold` and
+`group_test` never divide a group. `random_split` and `notebook_split` look at files: copies of one photograph can be in
+both training and validation, so they leak.
 """
 
 from collections.abc import Iterable
 from pathlib import PurePosixPath
+from typing import Literal
 
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import RepeatedStratifiedKFold, train_test_split
+from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFold, train_test_split
 
 from bloodcell.errors import UserError
 
+RareClasses = Literal["error", "train_only"]
 
-def group_holdout(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
-    """Take a random fraction of each class's groups, each with all its training images.
 
-    A group whose images have several labels counts for its most frequent one.
+def group_holdout(
+    manifest: pd.DataFrame, *, fraction: float, seed: int, rare_classes: RareClasses = "error"
+) -> pd.DataFrame:
+    """Make a random fraction of the groups validation, stratified by class.
+
+    Where every group has one class, that fraction of each class's groups is taken; else one part of a stratified
+    partition of the groups, see `group_kfold`.
 
     Parameters
     ----------
     manifest
         As in `bloodcell.data.manifest.ImageSet`.
     fraction
-        Share of each class's groups, between 0 and 1; rounded, but at least one is taken and one left.
+        Share of the groups, between 0 and 1; rounded, but at least one of each class is taken and one left.
     seed
         Same seed and images, same split, whatever the order of the rows.
+    rare_classes
+        What to do with a class that is in fewer than two groups: ``error``, or ``train_only``, which keeps all groups
+        that have it in training.
 
     Raises
     ------
     UserError
-        If a class has fewer than two groups.
+        If a class is in fewer than two groups and ``rare_classes`` is ``error``, or nothing is left to take.
     """
-    taken = _some_groups(manifest, fraction=fraction, seed=seed, setting="split=group_holdout")
-    return _groups_as_validation(manifest, taken)
+    taken = _some_groups(
+        manifest, fraction=fraction, seed=seed, rare_classes=rare_classes, setting="split=group_holdout"
+    )
+    return _groups_as(manifest, taken, split="val")
 
 
-def group_test(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
-    """Take a random fraction of each class's groups for testing, each with all its training images.
+def group_test(
+    manifest: pd.DataFrame, *, fraction: float, seed: int, rare_classes: RareClasses = "error"
+) -> pd.DataFrame:
+    """Make a random fraction of the groups the test set, for a set that has no test images of its own.
 
-    Chosen as `group_holdout` chooses, for a set that has no test images of its own.
-
-    Parameters
-    ----------
-    manifest
-        As in `bloodcell.data.manifest.ImageSet`, without test rows.
-    fraction
-        Share of each class's groups, between 0 and 1; rounded, but at least one is taken and one left.
-    seed
-        Same seed and images, same test set, whatever the order of the rows.
-
-    Raises
-    ------
-    UserError
-        If a class has fewer than two groups.
+    Parameters and errors are those of `group_holdout`.
     """
-    taken = _some_groups(manifest, fraction=fraction, seed=seed, setting="data.test_dir=null")
+    taken = _some_groups(
+        manifest, fraction=fraction, seed=seed, rare_classes=rare_classes, setting="data.test_dir=null"
+    )
     return _groups_as(manifest, taken, split="test")
 
 
-def group_kfold(manifest: pd.DataFrame, *, folds: int, repeats: int, seed: int) -> list[pd.DataFrame]:
-    """Make folds of whole groups, each class's groups spread evenly over them.
+def group_kfold(
+    manifest: pd.DataFrame, *, folds: int, repeats: int, seed: int, rare_classes: RareClasses = "error"
+) -> list[pd.DataFrame]:
+    """Make folds of whole groups, stratified by class.
 
-    A group whose images have several labels counts for its most frequent one.
+    Where every group has one class, each class's groups are spread evenly over the folds. Groups of several classes are
+    put into folds with about the same share of each class's images (`sklearn.model_selection.StratifiedGroupKFold`).
 
     Parameters
     ----------
@@ -76,26 +81,31 @@ def group_kfold(manifest: pd.DataFrame, *, folds: int, repeats: int, seed: int) 
         How many times, each with folds of its own.
     seed
         Same seed and images, same folds, whatever the order of the rows.
+    rare_classes
+        What to do with a class that is in fewer groups than there are folds: ``error``, or ``train_only``, which keeps
+        all groups that have it in training, in every fold.
 
     Returns
     -------
     list of DataFrame
-        ``folds * repeats`` manifests, repeat after repeat; in each repeat every training image is in validation once.
+        ``folds * repeats`` manifests, repeat after repeat; in each repeat every group, but those kept in training, is
+        in validation once.
 
     Raises
     ------
     UserError
-        If a class has fewer groups than there are folds.
+        If a class is in fewer groups than there are folds and ``rare_classes`` is ``error``, or nothing is left.
     """
-    groups = _training_groups(manifest)
-    counts = _groups_per_class(manifest, groups)
-    if counts.min() < folds:
-        raise UserError(
-            f"split.folds={folds}: each class needs a group for every fold, and {_fewest(counts)}; "
-            "lower split.folds or add images of other photographs"
-        )
-    splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
-    return [_groups_as_validation(manifest, groups.index[taken]) for _, taken in splitter.split(groups, groups)]
+    train = _divisible(
+        manifest, least=folds, rare_classes=rare_classes, setting=f"split.folds={folds}", way_out="lower split.folds"
+    )
+    return [_groups_as(manifest, taken, split="val") for taken in _partition(train, folds, repeats=repeats, seed=seed)]
+
+
+def groups_per_class(manifest: pd.DataFrame) -> pd.Series:
+    """Return in how many groups of the training images each class is, by class."""
+    train = manifest[manifest["split"] == "train"]
+    return train.groupby("label")["group"].nunique()
 
 
 def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
@@ -191,47 +201,72 @@ def _folder_and_name(path: str) -> tuple[str, str]:
     return str(PurePosixPath(path).parent), PurePosixPath(path).name
 
 
-def _training_groups(manifest: pd.DataFrame) -> pd.Series:
-    """Return the most frequent label of each group's training images, by group, in the order of the groups' names."""
-    train = manifest[manifest["split"] == "train"]
-    counts = train.groupby(["group", "label"]).size().rename("images").reset_index()
-    ranked = counts.sort_values(["group", "images", "label"], ascending=[True, False, True])
-    return ranked.drop_duplicates("group").set_index("group")["label"]
-
-
-def _groups_per_class(manifest: pd.DataFrame, groups: pd.Series) -> pd.Series:
-    classes = sorted(manifest.loc[manifest["split"] == "train", "label"].unique())
-    return groups.value_counts().reindex(classes, fill_value=0)
-
-
-def _fewest(counts: pd.Series) -> str:
-    every = ", ".join(f"{label} {count}" for label, count in counts.items())
-    return f"class {counts.idxmin()} has {counts.min()} (groups by class: {every})"
-
-
-def _some_groups(manifest: pd.DataFrame, *, fraction: float, seed: int, setting: str) -> list[str]:
-    """Draw a fraction of each class's groups, leaving one at least."""
-    groups = _training_groups(manifest)
-    counts = _groups_per_class(manifest, groups)
-    if counts.min() < 2:
+def _divisible(
+    manifest: pd.DataFrame, *, least: int, rare_classes: RareClasses, setting: str, way_out: str
+) -> pd.DataFrame:
+    """Return the training rows whose groups may leave training, sorted by path."""
+    train = manifest[manifest["split"] == "train"].sort_values("path")
+    counts = groups_per_class(manifest)
+    rare = counts[counts < least]
+    if rare.empty:
+        return train
+    if rare_classes == "error":
+        each = ", ".join(f"{label} {count}" for label, count in counts.items())
         raise UserError(
-            f"{setting}: a class needs two groups, one for each side, and {_fewest(counts)}; "
-            "add images of other photographs"
+            f"{setting}: each class must be in at least {least} groups, but class {rare.index[0]} is in {rare.iloc[0]} "
+            f"(groups by class: {each}); {way_out}, add images of other groups, or keep such classes in training only "
+            "with data.rare_classes=train_only"
         )
-    random = np.random.default_rng(seed)
-    taken: list[str] = []
-    for label, count in counts.items():
-        n_taken = min(max(round(fraction * count), 1), count - 1)
-        taken += random.permutation(groups.index[groups == label])[:n_taken].tolist()
-    return taken
+    kept = set(train.loc[train["label"].isin(rare.index), "group"])
+    train = train[~train["group"].isin(kept)]
+    left = train.groupby("label")["group"].nunique()
+    if left.size < 2 or left.min() < least:
+        raise UserError(
+            f"data.rare_classes=train_only: without the {len(kept)} groups of {', '.join(rare.index)} "
+            f"{'no class is' if left.empty else f'class {left.idxmin()} is'} in {least} groups any more ({setting}); "
+            f"{way_out}, or leave the rare classes out"
+        )
+    return train
 
 
-def _groups_as_validation(manifest: pd.DataFrame, groups: Iterable[str]) -> pd.DataFrame:
-    return _groups_as(manifest, groups, split="val")
+def _partition(train: pd.DataFrame, folds: int, *, repeats: int, seed: int) -> list[list[str]]:
+    """Return the groups of each fold, repeat after repeat."""
+    if (train.groupby("group")["label"].nunique() == 1).all():
+        labels = train.drop_duplicates("group").set_index("group")["label"].sort_index()
+        splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
+        return [labels.index[taken].tolist() for _, taken in splitter.split(labels, labels)]
+    return [
+        train["group"].iloc[taken].unique().tolist()
+        for repeat in range(repeats)
+        for _, taken in StratifiedGroupKFold(folds, shuffle=True, random_state=(seed + repeat) % 2**32).split(
+            train, train["label"], train["group"]
+        )
+    ]
+
+
+def _some_groups(
+    manifest: pd.DataFrame, *, fraction: float, seed: int, rare_classes: RareClasses, setting: str
+) -> list[str]:
+    """Draw a fraction of the groups, leaving one of each class at least."""
+    train = _divisible(
+        manifest, least=2, rare_classes=rare_classes, setting=setting, way_out="use another split or test folder"
+    )
+    if (train.groupby("group")["label"].nunique() == 1).all():
+        labels = train.drop_duplicates("group").set_index("group")["label"].sort_index()
+        random = np.random.default_rng(seed)
+        taken: list[str] = []
+        for label, count in labels.value_counts().sort_index().items():
+            n_taken = min(max(round(fraction * count), 1), count - 1)
+            taken += random.permutation(labels.index[labels == label])[:n_taken].tolist()
+        return taken
+    few = min(fraction, 1 - fraction)
+    n_parts = min(max(round(1 / few), 2), int(train.groupby("label")["group"].nunique().min()))
+    part = _partition(train, n_parts, repeats=1, seed=seed)[0]
+    return part if fraction <= 0.5 else sorted(set(train["group"]) - set(part))
 
 
 def _groups_as(manifest: pd.DataFrame, groups: Iterable[str], *, split: str) -> pd.DataFrame:
-    return _taken_as(manifest, manifest["group"].isin(groups) & (manifest["split"] == "train"), split=split)
+    return _taken_as(manifest, manifest["group"].isin(list(groups)) & (manifest["split"] == "train"), split=split)
 
 
 def _as_validation(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int]") -> pd.DataFrame:

@@ -42,12 +42,22 @@ def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothi
 
 
 def evaluate_majority(
-    table: pd.DataFrame, *, training_labels: NDArray[np.int64], classes: Sequence[str], label_smoothing: float
+    table: pd.DataFrame, *, training: pd.DataFrame, classes: Sequence[str], label_smoothing: float
 ) -> dict[str, float]:
-    """Return the metrics that the training classes' frequencies would have had on the same images."""
-    probabilities = majority_probabilities(training_labels=training_labels, n_classes=len(classes), n_images=len(table))
-    majority = predictions_table(manifest=table, probabilities=probabilities, classes=classes)
-    return evaluate_table(majority, classes=classes, label_smoothing=label_smoothing)
+    """Return the metrics that the class frequencies in training would have had on the same images.
+
+    By image it is the frequency among images that counts, by photograph that among photographs.
+    """
+
+    def frequencies(labels: NDArray[np.int64]) -> pd.DataFrame:
+        told = majority_probabilities(training_labels=labels, n_classes=len(classes), n_images=len(table))
+        return predictions_table(manifest=table, probabilities=told, classes=classes)
+
+    of_images = label_indices(training, classes)
+    counts = training.groupby(["group", "label"]).size()
+    of_groups = label_indices(counts.loc[counts.groupby(level="group").idxmax()].reset_index(), classes)
+    by_image = evaluate_table(frequencies(of_images), classes=classes, label_smoothing=label_smoothing)
+    return by_image | photograph_figures(frequencies(of_groups), classes=classes)
 
 
 def temperature_of(table: pd.DataFrame, *, classes: Sequence[str]) -> float:

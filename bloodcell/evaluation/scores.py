@@ -1,16 +1,16 @@
-"""Scores of predictions, and what they would be without each photograph.
+"""Scores: functions of labels and probabilities, and what each image and each group adds to them.
 
-Whoever compares models asks this of every score, so those that are known by name are measured without all groups at
-once; any other function of labels and probabilities is called once for each group.
+An interval needs a score as a weighted mean of what each image loses (`Losses`), a comparison needs by how much each
+group moves it (`Scored.parts`). The scores that are known by name give both; of any other function each group's part is
+found by leaving the group out.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-import pandas as pd
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
@@ -24,7 +24,7 @@ Function = Callable[[Integers, Floats], float]
 
 @dataclass(frozen=True, kw_only=True)
 class Answers:
-    """What a model says of images.
+    """The predicted probabilities of a model.
 
     Attributes
     ----------
@@ -33,7 +33,7 @@ class Answers:
     probabilities
         Shape (n, k), each row a distribution over the classes.
     groups
-        Shape (n,), the photograph of each image, in 0..g-1, each with at least one image.
+        Shape (n,), the group of each image, in 0..g-1, each with at least one image.
     """
 
     labels: Integers
@@ -42,45 +42,72 @@ class Answers:
 
     @property
     def n_groups(self) -> int:
-        """How many photographs there are."""
+        """The number of groups."""
         return int(self.groups.max()) + 1
 
     @property
     def images(self) -> Integers:
-        """Shape (g,), how many images each photograph has."""
+        """Shape (g,), the number of images of each group."""
         return np.bincount(self.groups).astype(np.int64)
 
     @cached_property
     def strata(self) -> Integers:
-        """Shape (g,), the class of each photograph: the first of the most frequent labels of its images."""
-        k = self.probabilities.shape[1]
-        votes = np.bincount(self.groups * k + self.labels, minlength=self.n_groups * k).reshape(self.n_groups, k)
-        return np.asarray(votes.argmax(axis=1), dtype=np.int64)
+        """Shape (g,), the class of each group; all 0 if any group has several classes."""
+        _, first = np.unique(self.groups, return_index=True)
+        own = self.labels[first]
+        one_class = (own[self.groups] == self.labels).all()
+        return np.asarray(own if one_class else np.zeros_like(own), dtype=np.int64)
 
     def by_photograph(self) -> "Answers":
-        """Return the mean answer for each photograph, whose label is the most frequent one of its images."""
+        """Return the mean answer for each group, whose label is the most frequent one of its images."""
         each = photographs_of(labels=self.labels, probabilities=self.probabilities, groups=self.groups)
         return Answers(labels=each.labels, probabilities=each.probabilities, groups=np.arange(each.images.size))
 
 
 @dataclass(frozen=True, kw_only=True)
+class Losses:
+    """A score as a weighted mean of what each image loses, or 1 less that mean.
+
+    Attributes
+    ----------
+    each
+        Shape (n,), the loss of each image, at least 0.
+    weights
+        Shape (n,), sum to 1.
+    most
+        The greatest loss; infinite if there is none.
+    shared_by
+        How many images share a loss: 2 for AUROC, which is a mean over pairs.
+    if_wrong, if_right
+        The mean loss that images would have if all were classified wrongly, and that of those classified correctly.
+    """
+
+    each: Floats
+    weights: Floats
+    most: float = 1.0
+    shared_by: int = 1
+    if_wrong: float = 1.0
+    if_right: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scored:
-    """A score, and what groups have to do with it.
+    """A score, and what groups add to it.
 
     Attributes
     ----------
     value
         The score; NaN where it is not defined.
-    influence
-        Shape (g,), by how much it is above what it would be without the group; NaN where that is not defined.
-    share
-        Shape (g,), the groups' parts of the score, which sum to it: what changes sides when two models' answers for a
-        group are swapped. Of a score that is no mean over images, to first order.
+    parts
+        Shape (g,), by how much each group moves the score from what it is over all groups, to first order: the
+        influence function times the group's share. Sums to 0. NaN where that is not defined.
+    weights
+        Shape (g,), the groups' shares of the score; sum to 1.
     """
 
     value: float
-    influence: Floats
-    share: Floats
+    parts: Floats
+    weights: Floats
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,8 +124,8 @@ class Score:
         Whether more of it is better.
     lowest, highest
         Between which it is.
-    counts
-        Whether it counts right and wrong answers, knowing of probabilities no more than which is the highest.
+    losses
+        The score as a mean of losses; None if it is not known as one.
     """
 
     name: str
@@ -106,7 +133,7 @@ class Score:
     greater_is_better: bool = True
     lowest: float = -np.inf
     highest: float = np.inf
-    counts: bool = False
+    losses: Callable[[Integers, Floats], Losses] | None = None
 
     @property
     def is_share(self) -> bool:
@@ -114,21 +141,26 @@ class Score:
         return self.lowest == 0 and self.highest == 1
 
     def measure(self, answers: Answers) -> Scored:
-        """Measure answers with and without each group.
+        """Measure answers and what each group adds.
 
         Raises
         ------
         ValueError
             If a function fails on all answers, or returns no number.
         """
-        without_groups = _WITHOUT.get(self.function)
-        value, without = without_groups(answers) if without_groups else _one_by_one(self, answers)
-        influence = value - without
-        if self.function in _TERMS:
-            share = np.bincount(answers.groups, weights=_TERMS[self.function](answers)).astype(np.float64)
+        if self.function in _PARTS:
+            value = self.function(answers.labels, answers.probabilities)
+            of_images = _PARTS[self.function](answers.labels, answers.probabilities)
+            parts = np.bincount(answers.groups, weights=of_images)
         else:
-            share = _to_first_order(value, np.nan_to_num(influence), answers)
-        return Scored(value=value, influence=influence, share=share)
+            value, without = _one_by_one(self, answers)
+            parts = (1 - answers.images / answers.images.sum()) * (value - without)
+        weights = np.bincount(answers.groups, weights=self._weights(answers))
+        return Scored(value=value, parts=np.asarray(parts), weights=np.asarray(weights))
+
+    def _weights(self, answers: Answers) -> Floats:
+        by_class = self.function in (balanced_accuracy, macro_f1, auroc)
+        return _balanced(answers.labels) if by_class else np.full(answers.labels.size, 1 / answers.labels.size)
 
 
 SCORES: dict[str, Score] = {}
@@ -139,7 +171,11 @@ SCORES: dict[str, Score] = {}
 
 
 def register_score(
-    *, greater_is_better: bool = True, lowest: float = -np.inf, highest: float = np.inf, counts: bool = False
+    *,
+    greater_is_better: bool = True,
+    lowest: float = -np.inf,
+    highest: float = np.inf,
+    losses: Callable[[Integers, Floats], Losses] | None = None,
 ) -> Callable[[Function], Function]:
     """Make a function a score that is known by the function's name; see `Score` for what is said of it."""
 
@@ -151,47 +187,113 @@ def register_score(
             greater_is_better=greater_is_better,
             lowest=lowest,
             highest=highest,
-            counts=counts,
+            losses=losses,
         )
         return function
 
     return register
 
 
-@register_score(lowest=0, highest=1, counts=True)
+def _even(n: int) -> Floats:
+    return np.full(n, 1 / n)
+
+
+def _balanced(labels: Integers) -> Floats:
+    """Return weights that sum to 1, the same sum in each class."""
+    counts = np.bincount(labels)
+    return np.asarray(1 / (counts[labels] * (counts > 0).sum()), dtype=np.float64)
+
+
+def _wrong(labels: Integers, probabilities: Floats) -> Floats:
+    return np.asarray(predicted_classes(probabilities) != labels, dtype=np.float64)
+
+
+def _losses_of_f1(labels: Integers, probabilities: Floats) -> Losses:
+    """1 - F1 = (missed + mistaken) / (labels + predictions), in each class: an error counts in two of them."""
+    predicted = predicted_classes(probabilities)
+    either = np.bincount(labels, minlength=probabilities.shape[1]).astype(np.float64)
+    either += np.bincount(predicted, minlength=probabilities.shape[1])
+    weights = (1 / either[labels] + 1 / either[predicted]) / (either > 0).sum()
+    return Losses(each=_wrong(labels, probabilities), weights=weights)
+
+
+def _losses_of_auroc(labels: Integers, probabilities: Floats) -> Losses:
+    """The placements of each image among those of the other side (DeLong et al., Biometrics 44, 1988)."""
+    lost, weights = np.zeros((2, labels.size))
+    for sides, placed in _placements(labels, probabilities):
+        for side in (sides, ~sides):
+            lost[side] += (1 - placed[side]) / side.sum()
+            weights[side] += 1 / side.sum()
+    return Losses(each=lost / weights, weights=weights / weights.sum(), shared_by=2)
+
+
+def _losses_of_a_mean(
+    function: Callable[[Integers, Floats], Floats], most: float
+) -> Callable[[Integers, Floats], Losses]:
+    def losses(labels: Integers, probabilities: Floats) -> Losses:
+        each = function(labels, probabilities)
+        predicted = predicted_classes(probabilities)
+        others = probabilities.copy()
+        others[np.arange(labels.size), predicted] = -1
+        right = predicted == labels
+        return Losses(
+            each=each,
+            weights=_even(labels.size),
+            most=most,
+            if_wrong=float(function(others.argmax(axis=1), probabilities).mean()),
+            if_right=float(each[right].mean()) if right.any() else 0.0,
+        )
+
+    return losses
+
+
+def _log_losses(labels: Integers, probabilities: Floats) -> Floats:
+    # As scikit-learn clips them.
+    of_label = probabilities[np.arange(labels.size), labels]
+    return np.asarray(-np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0)))
+
+
+def _briers(labels: Integers, probabilities: Floats) -> Floats:
+    of_label = probabilities[np.arange(labels.size), labels]
+    return np.asarray((probabilities**2).sum(axis=1) - 2 * of_label + 1)
+
+
+@register_score(lowest=0, highest=1, losses=lambda y, p: Losses(each=_wrong(y, p), weights=_even(y.size)))
 def accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the share of images whose most probable class is their label."""
-    return float(_right(labels, probabilities).mean())
+    return float(1 - _wrong(labels, probabilities).mean())
 
 
-@register_score(lowest=0, highest=1, counts=True)
+@register_score(lowest=0, highest=1, losses=lambda y, p: Losses(each=_wrong(y, p), weights=_balanced(y)))
 def balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the mean recall over the classes that occur in the labels."""
-    return float(_mean_recall(_counted(labels, probabilities)))
+    return float(1 - (_balanced(labels) * _wrong(labels, probabilities)).sum())
 
 
-@register_score(lowest=0, highest=1, counts=True)
+@register_score(lowest=0, highest=1, losses=_losses_of_f1)
 def macro_f1(labels: Integers, probabilities: Floats) -> float:
     """Return the mean F1 over the classes that occur in the labels or the predictions."""
-    return float(_mean_f1(_counted(labels, probabilities)))
+    lost = _losses_of_f1(labels, probabilities)
+    return float(1 - (lost.weights * lost.each).sum())
 
 
-@register_score(greater_is_better=False, lowest=0)
+@register_score(greater_is_better=False, lowest=0, losses=_losses_of_a_mean(_log_losses, np.inf))
 def log_loss(labels: Integers, probabilities: Floats) -> float:
     """Return the mean natural logarithm of 1 over the true class's probability."""
     return float(_log_losses(labels, probabilities).mean())
 
 
-@register_score(greater_is_better=False, lowest=0, highest=2)
+@register_score(greater_is_better=False, lowest=0, highest=2, losses=_losses_of_a_mean(_briers, 2.0))
 def brier(labels: Integers, probabilities: Floats) -> float:
     """Return the mean over images of the sum over classes of squared differences, in 0..2 (Brier 1950)."""
     return float(_briers(labels, probabilities).mean())
 
 
-@register_score(lowest=0, highest=1)
+@register_score(lowest=0, highest=1, losses=_losses_of_auroc)
 def auroc(labels: Integers, probabilities: Floats) -> float:
     """Return the area under the ROC curve of one class against the rest, the mean over classes that have both."""
-    return _auroc(Answers(labels=labels, probabilities=probabilities, groups=np.arange(labels.size)))[0]
+    areas = [float(placed[side].mean()) for side, placed in _placements(labels, probabilities)]
+    return float(np.mean(areas)) if areas else float("nan")
 
 
 def find_score(asked: "str | Score | Function") -> Score:
@@ -211,13 +313,71 @@ def find_score(asked: "str | Score | Function") -> Score:
     return SCORES[asked]
 
 
-def _to_first_order(value: float, influence: Floats, answers: Answers) -> Floats:
-    weight = answers.images / answers.images.sum()
-    part = (1 - weight) * influence
-    return np.asarray(part + weight * (value - part.sum()))
+def _placements(labels: Integers, probabilities: Floats) -> Sequence[tuple[NDArray[np.bool_], Floats]]:
+    """Return, for each class that has both sides, which images are of it, and every image's placement.
+
+    That is the share of the other side's images that it is ranked correctly against, ties for a half, shape (n,).
+    """
+    found = []
+    for label in np.unique(labels):
+        side = labels == label
+        if side.all():
+            continue
+        ranks = rankdata(probabilities[:, label])
+        placed = np.empty(labels.size)
+        placed[side] = (ranks[side] - rankdata(ranks[side])) / (~side).sum()
+        placed[~side] = 1 - (ranks[~side] - rankdata(ranks[~side])) / side.sum()
+        found.append((side, placed))
+    return found
 
 
-def _one_by_one(score: "Score", answers: Answers) -> tuple[float, Floats]:
+def _parts_of_a_mean(terms: Callable[[Integers, Floats], Floats]) -> Callable[[Integers, Floats], Floats]:
+    def parts(labels: Integers, probabilities: Floats) -> Floats:
+        each = terms(labels, probabilities)
+        return np.asarray((each - each.mean()) / labels.size)
+
+    return parts
+
+
+def _parts_of_recall(labels: Integers, probabilities: Floats) -> Floats:
+    right = 1 - _wrong(labels, probabilities)
+    recall = np.bincount(labels, weights=right) / np.maximum(np.bincount(labels), 1)
+    return np.asarray(_balanced(labels) * (right - recall[labels]))
+
+
+def _parts_of_f1(labels: Integers, probabilities: Floats) -> Floats:
+    """The derivative of 2 right / (labels + predictions) by each image's share of the three counts."""
+    k = probabilities.shape[1]
+    predicted = predicted_classes(probabilities)
+    right = labels == predicted
+    either = (np.bincount(labels, minlength=k) + np.bincount(predicted, minlength=k)).astype(np.float64)
+    f1 = 2 * np.bincount(labels[right], minlength=k) / np.maximum(either, 1)
+    slope = 1 / (np.maximum(either, 1) * (either > 0).sum())
+    return np.asarray(2 * right * slope[labels] - (f1 * slope)[labels] - (f1 * slope)[predicted])
+
+
+def _parts_of_auroc(labels: Integers, probabilities: Floats) -> Floats:
+    """Hoeffding's projection: each image's placement less the area, over the number of images of its side."""
+    total, found = np.zeros(labels.size), _placements(labels, probabilities)
+    for side, placed in found:
+        for own in (side, ~side):
+            total[own] += (placed[own] - placed[own].mean()) / own.sum()
+    return total / len(found) if found else np.full(labels.size, np.nan)
+
+
+_PARTS: Mapping[Function, Callable[[Integers, Floats], Floats]] = {
+    accuracy: _parts_of_a_mean(lambda labels, probabilities: 1 - _wrong(labels, probabilities)),
+    balanced_accuracy: _parts_of_recall,
+    macro_f1: _parts_of_f1,
+    log_loss: _parts_of_a_mean(_log_losses),
+    brier: _parts_of_a_mean(_briers),
+    auroc: _parts_of_auroc,
+}
+"""Of scores that are known by name, by how much each image moves the score; sums to 0."""
+
+
+def _one_by_one(score: Score, answers: Answers) -> tuple[float, Floats]:
+    """Return a score of all answers, and without each group."""
     order = np.argsort(answers.groups, kind="stable")
     labels, probabilities = answers.labels[order], answers.probabilities[order]
     try:
@@ -231,155 +391,3 @@ def _one_by_one(score: "Score", answers: Answers) -> tuple[float, Floats]:
         with suppress(Exception):  # a class may be missing then, of which a function knows nothing
             without[group] = float(score.function(labels[kept], probabilities[kept]))
     return value, without
-
-
-Counts = tuple[Floats, Floats, Floats]
-"""How many images of each class are told right, are of it and are told to be of it; shape (..., k) each."""
-
-
-def _counted(labels: Integers, probabilities: Floats) -> Counts:
-    k = probabilities.shape[1]
-    predicted = predicted_classes(probabilities)
-    right, of_class, told = (
-        np.bincount(each, minlength=k).astype(np.float64) for each in (labels[labels == predicted], labels, predicted)
-    )
-    return right, of_class, told
-
-
-def _counted_without(answers: Answers) -> tuple[Counts, Counts]:
-    """Return the counts of all images, and without each group."""
-    k = answers.probabilities.shape[1]
-    predicted = predicted_classes(answers.probabilities)
-    is_right = answers.labels == predicted
-    total = _counted(answers.labels, answers.probabilities)
-    cells = (
-        (answers.groups * k + answers.labels)[is_right],
-        answers.groups * k + answers.labels,
-        answers.groups * k + predicted,
-    )
-    right, of_class, told = (
-        every - np.bincount(each, minlength=answers.n_groups * k).reshape(answers.n_groups, k)
-        for every, each in zip(total, cells, strict=True)
-    )
-    return total, (right, of_class, told)
-
-
-def _mean_recall(counts: Counts) -> Floats:
-    right, of_class, _ = counts
-    recall = np.divide(right, of_class, out=np.zeros_like(right), where=of_class > 0)
-    return np.asarray(recall.sum(axis=-1) / np.maximum((of_class > 0).sum(axis=-1), 1))
-
-
-def _mean_f1(counts: Counts) -> Floats:
-    right, of_class, told = counts
-    either = of_class + told
-    f1 = np.divide(2 * right, either, out=np.zeros_like(right), where=either > 0)
-    return np.asarray(f1.sum(axis=-1) / np.maximum((either > 0).sum(axis=-1), 1))
-
-
-def _of_counts(function: Callable[[Counts], Floats]) -> Callable[[Answers], tuple[float, Floats]]:
-    def measured(answers: Answers) -> tuple[float, Floats]:
-        total, without = _counted_without(answers)
-        return float(function(total)), function(without)
-
-    return measured
-
-
-def _of_terms(terms: Callable[[Integers, Floats], Floats]) -> Callable[[Answers], tuple[float, Floats]]:
-    def measured(answers: Answers) -> tuple[float, Floats]:
-        sums = np.bincount(answers.groups, weights=terms(answers.labels, answers.probabilities))
-        with np.errstate(divide="ignore", invalid="ignore"):
-            without = (sums.sum() - sums) / (answers.labels.size - answers.images)
-        return float(sums.sum() / answers.labels.size), without
-
-    return measured
-
-
-def _log_losses(labels: Integers, probabilities: Floats) -> Floats:
-    # As scikit-learn clips them.
-    of_label = probabilities[np.arange(labels.size), labels]
-    return np.asarray(-np.log(np.clip(of_label, np.finfo(np.float64).eps, 1.0)))
-
-
-def _briers(labels: Integers, probabilities: Floats) -> Floats:
-    of_label = probabilities[np.arange(labels.size), labels]
-    return np.asarray((probabilities**2).sum(axis=1) - 2 * of_label + 1)
-
-
-def _right(labels: Integers, probabilities: Floats) -> Floats:
-    return np.asarray(predicted_classes(probabilities) == labels, dtype=np.float64)
-
-
-def _auroc(answers: Answers) -> tuple[float, Floats]:
-    """Return the mean area and the one without each group; pairs of images are counted, ties for a half."""
-    areas, without = [], []
-    for label in np.unique(answers.labels):
-        is_label = answers.labels == label
-        if is_label.all():
-            continue
-        area, left = _one_area(answers.probabilities[:, label], is_label, answers.groups, answers.n_groups)
-        areas.append(area)
-        without.append(left)
-    if not areas:
-        return float("nan"), np.full(answers.n_groups, np.nan)
-    table = np.array(without)
-    defined = np.isfinite(table)
-    sums = np.where(defined, table, 0.0).sum(axis=0)
-    return float(np.mean(areas)), np.where(defined.any(axis=0), sums / np.maximum(defined.sum(axis=0), 1), np.nan)
-
-
-def _one_area(scores: Floats, is_label: NDArray[np.bool_], groups: Integers, n_groups: int) -> tuple[float, Floats]:
-    beaten = _beaten(scores, is_label)
-    pairs = np.bincount(groups, weights=beaten, minlength=n_groups)
-    n_label = np.bincount(groups, weights=is_label, minlength=n_groups)
-    n_other = np.bincount(groups, weights=~is_label, minlength=n_groups)
-    mixed = ((n_label > 0) & (n_other > 0))[groups]
-    if mixed.any():  # pairs within a group were counted twice
-        inside = pd.DataFrame({"score": scores[mixed], "group": groups[mixed], "label": is_label[mixed]})
-        among_all = inside.groupby("group")["score"].rank()
-        among_own = inside.groupby(["group", "label"])["score"].rank()
-        twice = np.where(inside["label"], among_all - among_own, 0.0)
-        pairs -= np.bincount(groups[mixed], weights=twice, minlength=n_groups)
-    total = beaten[is_label].sum()
-    possible = (n_label.sum() - n_label) * (n_other.sum() - n_other)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        left = (total - pairs) / possible
-    return float(total / (n_label.sum() * n_other.sum())), np.where(possible > 0, left, np.nan)
-
-
-def _beaten(scores: Floats, is_label: NDArray[np.bool_]) -> Floats:
-    """Return how many of the other side each image is on the right side of, ties for a half."""
-    ranks = rankdata(scores)
-    beaten = np.empty(scores.size)
-    beaten[is_label] = ranks[is_label] - rankdata(scores[is_label])
-    beaten[~is_label] = is_label.sum() - (ranks[~is_label] - rankdata(scores[~is_label]))
-    return beaten
-
-
-_WITHOUT: Mapping[Function, Callable[[Answers], tuple[float, Floats]]] = {
-    accuracy: _of_terms(_right),
-    balanced_accuracy: _of_counts(_mean_recall),
-    macro_f1: _of_counts(_mean_f1),
-    log_loss: _of_terms(_log_losses),
-    brier: _of_terms(_briers),
-    auroc: _auroc,
-}
-"""How to measure a score, and it without each group, all at once."""
-
-
-def _evenly(terms: Callable[[Integers, Floats], Floats]) -> Callable[[Answers], Floats]:
-    return lambda answers: np.asarray(terms(answers.labels, answers.probabilities) / answers.labels.size)
-
-
-def _by_class(answers: Answers) -> Floats:
-    counts = np.bincount(answers.labels)
-    return np.asarray(_right(answers.labels, answers.probabilities) / (counts[answers.labels] * (counts > 0).sum()))
-
-
-_TERMS: Mapping[Function, Callable[[Answers], Floats]] = {
-    accuracy: _evenly(_right),
-    balanced_accuracy: _by_class,
-    log_loss: _evenly(_log_losses),
-    brier: _evenly(_briers),
-}
-"""Of scores that are means over images, each image's part of the score."""

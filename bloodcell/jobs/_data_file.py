@@ -57,6 +57,7 @@ def data_file(layout: Layout, *, facts: Sequence[str], groups: Groups, n_unreada
         "groups": (groups.source, f"which photograph an image was made from: {groups.reason}"),
         "groups_pattern": (_text(groups.pattern), "searched for in each path; what is in its parentheses names it"),
         "on_shared_groups": ("error", "copies of one photograph on two sides: error, drop (from training), allow"),
+        "rare_classes": ("error", "a class in too few groups for the split: error, train_only (its groups stay there)"),
     }
     if groups.pattern is None:
         del settings["groups_pattern"]

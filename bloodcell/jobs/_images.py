@@ -23,6 +23,7 @@ from bloodcell.data.manifest import ImageSet, digest
 from bloodcell.data.rendered import load_smears
 from bloodcell.data.sources import load_bccd, load_folders
 from bloodcell.data.splits import (
+    RareClasses,
     group_holdout,
     group_kfold,
     group_test,
@@ -88,7 +89,7 @@ def prepare_images(config: TrainConfig) -> Prepared:
     whole = _prepared(images, config, split=config.split.name)
     parts = [
         _prepared(replace(images, manifest=manifest), config, split=config.split.name)
-        for manifest in _split(whole.images.manifest, config.split)
+        for manifest in _split(whole.images.manifest, config.split, rare_classes=config.data.rare_classes)
     ]
     if len(parts) == 1:
         return replace(parts[0], left_out=pd.concat([whole.left_out, parts[0].left_out], ignore_index=True))
@@ -132,7 +133,9 @@ def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
     if not isinstance(data, FolderData) or data.test_dir is not None:
         return images
     grouped = _grouped(images, data)
-    manifest = group_test(grouped.manifest, fraction=data.test_fraction, seed=data.test_seed)
+    manifest = group_test(
+        grouped.manifest, fraction=data.test_fraction, seed=data.test_seed, rare_classes=data.rare_classes
+    )
     return replace(grouped, manifest=manifest)
 
 
@@ -153,13 +156,15 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
             return single_groups(images)
 
 
-def _split(manifest: pd.DataFrame, split: SplitConfig) -> list[pd.DataFrame]:
+def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClasses) -> list[pd.DataFrame]:
     """Return the manifest with validation taken, once for every fold."""
     match split:
         case GroupHoldoutSplit():
-            return [group_holdout(manifest, fraction=split.fraction, seed=split.seed)]
+            return [group_holdout(manifest, fraction=split.fraction, seed=split.seed, rare_classes=rare_classes)]
         case GroupKfoldSplit():
-            return group_kfold(manifest, folds=split.folds, repeats=split.repeats, seed=split.seed)
+            return group_kfold(
+                manifest, folds=split.folds, repeats=split.repeats, seed=split.seed, rare_classes=rare_classes
+            )
         case RandomSplit():
             return [random_split(manifest, fraction=split.fraction, seed=split.seed)]
         case NotebookSplit():

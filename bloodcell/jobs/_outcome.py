@@ -111,7 +111,6 @@ def measure(
         As of `Outcome`; None: none.
     """
     images = prepared.images
-    training_labels = images.class_indices(images.part("train"))
     metrics: dict[str, Mapping[str, float]] = {}
     by_views = {_of_views(split): table for split, table in (views or {}).items()}
     for name, table in {**tables, **by_views}.items():
@@ -119,7 +118,7 @@ def measure(
         metrics[name] = figures | accuracy_intervals(table, classes=images.classes)
     for split, table in tables.items():
         metrics[f"baseline/{split}"] = evaluate_majority(
-            table, training_labels=training_labels, classes=images.classes, label_smoothing=label_smoothing
+            table, training=images.part("train"), classes=images.classes, label_smoothing=label_smoothing
         )
     temperature = temperature_of(tables[FITTED_TO], classes=images.classes)
     calibrated = {
@@ -322,7 +321,7 @@ def figures_table(outcome: Outcome, *, title: str) -> Table:
 
 def _add_interval(table: Table, name: str, columns: Sequence[Mapping[str, float]]) -> None:
     if f"{name}_low" in columns[0]:
-        table.add_row("  95 % interval", *(_interval(column, name) for column in columns), "")
+        table.add_row("  95 % interval", *(ends_of(column, name) for column in columns), "")
 
 
 def _left_out(prepared: Prepared) -> list[str]:
@@ -343,16 +342,16 @@ def _description(outcome: Outcome) -> str:
         figures, majority = outcome.metrics[split], outcome.metrics[f"baseline/{split}"]["accuracy"]
         lines.append(
             f"- {split}{outcome.leak.mark(split)}: accuracy {figures['accuracy']:.3f} "
-            f"({_interval(figures, 'accuracy')}) on {len(table)} images, by photograph "
-            f"{figures['photograph_accuracy']:.3f} ({_interval(figures, 'photograph_accuracy')}) on "
+            f"({ends_of(figures, 'accuracy')}) on {len(table)} images, by photograph "
+            f"{figures['photograph_accuracy']:.3f} ({ends_of(figures, 'photograph_accuracy')}) on "
             f"{figures['photographs']:.0f}; majority class {majority:.3f}"
         )
         if split in outcome.views:
             seen = outcome.metrics[_of_views(split)]
             lines.append(
                 f"- {split}{outcome.leak.mark(split)}, mean over several views of each image: accuracy "
-                f"{seen['accuracy']:.3f} ({_interval(seen, 'accuracy')}), by photograph "
-                f"{seen['photograph_accuracy']:.3f} ({_interval(seen, 'photograph_accuracy')})"
+                f"{seen['accuracy']:.3f} ({ends_of(seen, 'accuracy')}), by photograph "
+                f"{seen['photograph_accuracy']:.3f} ({ends_of(seen, 'photograph_accuracy')})"
             )
     lines.append("- In brackets: 95 % intervals, which count photographs, not images")
     if outcome.leak.sentence:
@@ -366,8 +365,10 @@ def _of_views(split: str) -> str:
     return f"{split}_views"
 
 
-def _interval(figures: Mapping[str, float], name: str) -> str:
-    return f"{figures[f'{name}_low']:.2f} to {figures[f'{name}_high']:.2f}"
+def ends_of(figures: Mapping[Any, Any], name: str) -> str:
+    """Return the ends of a metric's interval, or that there is none."""
+    low, high = figures[f"{name}_low"], figures[f"{name}_high"]
+    return f"{low:.2f} to {high:.2f}" if low == low else "too few groups"
 
 
 def where_to_look(tracking: TrackingConfig, store: Store) -> str:

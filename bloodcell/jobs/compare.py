@@ -216,7 +216,7 @@ def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: 
         "classes": ", ".join(comparison.aligned.classes),
         "store": store.label,
         "digest of images and labels": digest,
-        "swaps": f"{config.n_resamples:,}, seed {config.seed}",
+        "simulations": f"{config.n_resamples:,}, seed {config.seed}",
         "practical equivalence": f"within ±{config.equivalence:g}",
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by bloodcell {version('bloodcell')}",
     }
@@ -269,6 +269,7 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     console.print(shown)
     for sentence in report.summary:
         console.print(sentence, markup=False)
+    console.print(str(report.comparison.certificate), markup=False)
     for warning in report.warnings:
         console.print(f"Careful: {warning}", markup=False)
     console.print(f"Read it     {folder / 'report.html'}", markup=False)

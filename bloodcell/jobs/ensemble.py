@@ -47,6 +47,7 @@ from bloodcell.jobs._keeping import keep_model
 from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of, stopped_by_validation
 from bloodcell.jobs._outcome import (
     Outcome,
+    ends_of,
     figures_table,
     keep_outcome,
     measure,
@@ -328,10 +329,7 @@ def _shown_members(table: pd.DataFrame, outcome: Outcome, *, title: str) -> Tabl
         if not row["run_id"]:
             shown.add_section()
         weight = f"{row['weight']:.2f}" if row["run_id"] else ""
-        accuracies = (
-            f"{row[name]:.3f}\n{row[f'{name}_low']:.2f} to {row[f'{name}_high']:.2f}"
-            for name in ("accuracy", "photograph_accuracy")
-        )
+        accuracies = (f"{row[name]:.3f}\n{ends_of(row, name)}" for name in ("accuracy", "photograph_accuracy"))
         shown.add_row(escape(row["name"]), weight, *accuracies)
     baseline = outcome.metrics["baseline/val"]
     shown.add_row("majority class", "", *(f"{baseline[name]:.3f}" for name in ("accuracy", "photograph_accuracy")))

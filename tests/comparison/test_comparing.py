@@ -70,7 +70,8 @@ def test_estimates_and_verdicts_have_the_columns_that_are_promised(three):
     result = compare(three, metrics=["accuracy", "log_loss"])
     assert result.estimates.columns.tolist() == ["run", "metric", "unit", "value", "low", "high"]
     assert result.verdicts.columns.tolist() == [
-        *("metric", "a", "b", "difference", "low", "high", "p_value", "p_adjusted", "verdict")
+        *("metric", "a", "b", "difference", "low", "high", "low_corrected", "high_corrected"),
+        *("p_value", "p_adjusted", "verdict"),
     ]
     assert len(result.estimates) == 4 * 2 * 2
     assert len(result.verdicts) == 2 * 6
@@ -97,8 +98,8 @@ def test_sentences_can_be_quoted(three):
     better = result.sentences[1]
     assert better.startswith("good is better than poor by ")
     assert " points (95 % interval " in better
-    assert better.endswith(", 60 photographs).")
-    assert "more photographs would settle a difference of this size" in result.sentences[0]
+    assert ", 60 photographs). One training of each; another seed was not tried." in better
+    assert "more photographs would show that they are practically equal" in result.sentences[0]
     assert "cannot tell: about " in result.sentences[0]
 
 
@@ -140,7 +141,7 @@ def test_copies_make_no_difference_significant():
         row(compare({"a": table(one, copies=copies), "b": table(other, copies=copies)}).verdicts, "a", "b")["p_value"]
         for copies in (1, 100)
     ]
-    assert p[0] == p[1]
+    assert p[0] == pytest.approx(p[1])
 
 
 def test_of_photographs_with_one_image_the_p_value_is_mcnemar_s_exact_one():
@@ -151,7 +152,7 @@ def test_of_photographs_with_one_image_the_p_value_is_mcnemar_s_exact_one():
     assert found["p_value"] == pytest.approx(stats.binomtest(only_one, only_one + only_other).pvalue, abs=0.01)
 
 
-def test_of_few_photographs_every_swap_is_made():
+def test_of_few_groups_that_differ_a_p_value_is_no_smaller_than_that_of_a_sign_test():
     one, other = np.ones(6), np.array([1, 0, 0, 1, 0, 0.0])
     found = row(compare({"a": table(one, copies=1), "b": table(other, copies=1)}).verdicts, "a", "b")
     assert found["p_value"] == 2 * 0.5**4
@@ -171,12 +172,21 @@ def test_the_p_value_of_photographs_with_many_images_is_near_that_of_scipy():
     assert found["p_value"] == pytest.approx(exact.pvalue, abs=0.03)
 
 
-@pytest.mark.parametrize("photographs", [2, 3, 5, 8, 12, 13])
+@pytest.mark.parametrize("photographs", [5, 8, 12, 13])
 def test_where_all_differ_alike_the_p_value_is_still_exact(photographs):
     tables = {"a": table(np.ones(photographs), copies=1), "b": table(np.zeros(photographs), copies=1)}
     found = row(compare(tables).verdicts, "a", "b")
     assert found["p_value"] == pytest.approx(2 * 0.5**photographs)
     assert found["verdict"] == ("better" if found["p_adjusted"] < 0.05 else "cannot tell")
+
+
+def test_of_fewer_than_five_groups_nothing_is_said():
+    tables = {"a": table(np.ones(4), copies=9), "b": table(np.zeros(4), copies=9)}
+    result = compare(tables)
+    assert row(result.verdicts, "a", "b")["p_value"] == 1
+    assert set(result.verdicts["verdict"]) == {"cannot tell"}
+    assert result.estimates[["low", "high"]].isna().all(axis=None)
+    assert result.ranking["can_be_best"].all()
 
 
 def test_so_many_runs_that_a_p_value_can_be_small_enough():
@@ -327,7 +337,7 @@ def test_a_function_that_is_not_defined_without_a_photograph_makes_no_verdict(th
     few = {name: each.head(15) for name, each in three.items()}  # of each class one photograph
     result = compare(few, metrics=[of_all_classes])
     assert (result.verdicts["verdict"] == "cannot tell").all()
-    assert np.isinf(result.estimates["low"]).all()
+    assert result.estimates["low"].isna().all()
     with pytest.raises(UserError, match="metrics: of_all_classes cannot be measured"):
         compare({name: each.head(5) for name, each in three.items()}, metrics=[of_all_classes])
     with pytest.raises(UserError, match="metrics: bad cannot be measured"):
@@ -378,8 +388,7 @@ def test_the_same_arguments_give_the_same_to_the_last_digit_and_the_order_of_row
     pd.testing.assert_frame_equal(compare(shuffled, metrics=["accuracy", "auroc"]).verdicts, result.verdicts)
     alone = compare(three).verdicts
     assert alone["p_value"].tolist() == result.verdicts["p_value"][: len(alone)].tolist()
-    reseeded = compare(three, seed=1)
-    assert (reseeded.verdicts["p_value"] != result.verdicts["p_value"][:6]).any()
+    assert compare(three, seed=1).verdicts["p_value"].tolist() == alone["p_value"].tolist()  # nothing is drawn
 
 
 @pytest.mark.parametrize(
@@ -450,10 +459,11 @@ def test_small_and_odd_tables_have_verdicts_that_hold_together(data):
     share = st.lists(st.sampled_from([0.0, 0.4, 1.0]), min_size=photographs, max_size=photographs)
     tables = {name: table(data.draw(share)) for name in ("a", "b", "c")}
     result = compare(tables, metrics=["accuracy", "macro_f1", "log_loss", "auroc"], n_resamples=50)
-    known = result.estimates[result.estimates["value"].notna()]
+    known = result.estimates[result.estimates["low"].notna()]
+    assert known["high"].notna().all()
     assert (known["low"] <= known["value"]).all()
     assert (known["value"] <= known["high"]).all()
-    verdicts = result.verdicts[result.verdicts["difference"].notna()]
+    verdicts = result.verdicts[result.verdicts["low"].notna()]
     assert (verdicts["low"] <= verdicts["difference"]).all()
     assert (verdicts["difference"] <= verdicts["high"]).all()
     assert verdicts["p_value"].between(0, 1).all()

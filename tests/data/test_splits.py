@@ -290,24 +290,54 @@ def test_one_seed_gives_one_group_split_and_another_seed_another() -> None:
     assert one != other
 
 
-def test_a_group_with_several_labels_stays_whole_and_counts_for_its_most_frequent() -> None:
-    manifest = manifest_of({"A": 3, "B": 2})
-    mixed = manifest.assign(group=manifest["group"].replace({"trainA2": "trainB0", "trainA1": "trainB0"}))
-    with pytest.raises(UserError, match=r"class B has 1 \(groups by class: A 2, B 1\)"):
-        group_holdout(mixed, fraction=0.5, seed=0)
+def patients(*, n: int = 20, classes: str = "ABCD", seed: int = 0) -> pd.DataFrame:
+    """Make training images of patients, each with cells of several classes in proportions of its own."""
+    rng = np.random.default_rng(seed)
+    rows = [
+        (f"patient{patient}/{number}.png", rng.choice(list(classes), p=proportions), f"patient{patient}", "train")
+        for patient in range(n)
+        for proportions in [rng.dirichlet(np.ones(len(classes)))]
+        for number in range(rng.integers(10, 40))
+    ]
+    table = pd.DataFrame(rows, columns=["path", "label", "group", "split"])
+    return table.assign(sha256=[f"{number:08x}" for number in range(len(table))])
+
+
+def test_patients_with_cells_of_several_classes_are_split_whole_with_every_class_on_both_sides() -> None:
+    manifest = patients()
+    folds = group_kfold(manifest, folds=5, repeats=2, seed=0)
+    assert len(folds) == 10
+    for fold in (*folds, group_holdout(manifest, fraction=0.3, seed=0), group_holdout(manifest, fraction=0.7, seed=0)):
+        val, train = (fold[fold["split"] == split] for split in ("val", "train"))
+        assert not set(val["group"]) & set(train["group"])
+        assert set(val["label"]) == set(train["label"]) == set("ABCD")
+    for repeat in (folds[:5], folds[5:]):
+        held_out = pd.concat([fold.loc[fold["split"] == "val", "path"] for fold in repeat])
+        assert sorted(held_out) == sorted(manifest["path"])
+    again = group_kfold(manifest.sample(frac=1, random_state=1), folds=5, repeats=2, seed=0)
+    assert [sorted(paths(fold, "val")) for fold in again] == [sorted(paths(fold, "val")) for fold in folds]
+
+
+def test_a_class_of_too_few_patients_is_refused_with_counts_or_kept_in_training() -> None:
+    manifest = patients()
+    rare = manifest.assign(label=manifest["label"].where(manifest["path"] != "patient3/0.png", "R"))
+    with pytest.raises(UserError) as refused:
+        group_kfold(rare, folds=5, repeats=1, seed=0)
+    assert "class R is in 1 (groups by class: " in str(refused.value)
+    assert "data.rare_classes=train_only" in str(refused.value)
+    for fold in group_kfold(rare, folds=5, repeats=1, seed=0, rare_classes="train_only"):
+        assert set(fold.loc[fold["group"] == "patient3", "split"]) == {"train"}
+    kept = group_holdout(rare, fraction=0.2, seed=0, rare_classes="train_only")
+    assert set(kept.loc[kept["label"] == "R", "split"]) == {"train"}
 
 
 def test_too_few_groups_are_refused_with_the_counts_of_every_class() -> None:
     manifest = manifest_of({"A": 7, "B": 3, "C": 1})
-    with pytest.raises(UserError) as refused:
-        group_kfold(manifest, folds=3, repeats=1, seed=0)
-    assert str(refused.value) == (
-        "split.folds=3: each class needs a group for every fold, and class C has 1 (groups by class: A 7, B 3, C 1); "
-        "lower split.folds or add images of other photographs"
-    )
-    with pytest.raises(UserError) as refused:
-        group_holdout(manifest, fraction=0.2, seed=0)
-    assert str(refused.value) == (
-        "split=group_holdout: a class needs two groups, one for each side, and class C has 1 (groups by class: "
-        "A 7, B 3, C 1); add images of other photographs"
-    )
+    for split, setting in (
+        (lambda: group_kfold(manifest, folds=3, repeats=1, seed=0), "split.folds=3: "),
+        (lambda: group_holdout(manifest, fraction=0.2, seed=0), "split=group_holdout: "),
+    ):
+        with pytest.raises(UserError) as refused:
+            split()
+        assert str(refused.value).startswith(setting)
+        assert "class C is in 1 (groups by class: A 7, B 3, C 1)" in str(refused.value)

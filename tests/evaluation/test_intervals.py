@@ -5,7 +5,14 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from bloodcell.evaluation.intervals import Interval, accuracy_intervals, score_interval
+from bloodcell.evaluation.intervals import (
+    Interval,
+    accuracy_intervals,
+    pooled,
+    score_interval,
+    training_errors,
+    training_of,
+)
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.evaluation.scores import SCORES, Answers
 
@@ -42,8 +49,7 @@ def answers_of(right: Sequence[int], total: Sequence[int], strata: Sequence[int]
 
 
 def interval_of(right: Sequence[int], total: Sequence[int], strata: Sequence[int] | None = None) -> Interval:
-    answers = answers_of(right, total, strata)
-    return score_interval(SCORES["accuracy"], [SCORES["accuracy"].measure(answers)], answers=answers)
+    return score_interval(SCORES["accuracy"], [answers_of(right, total, strata)])
 
 
 def clustered(rng: np.random.Generator, *, groups: tuple[int, ...], images: int) -> dict[str, np.ndarray]:
@@ -93,38 +99,87 @@ def test_an_interval_is_the_same_every_time_and_in_any_order():
     assert (other.low, other.high) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
 
-def test_differences_between_classes_do_not_widen_an_interval():
-    right, total = [9, 10, 9, 10, 9, 10, 1, 0, 1, 0, 1, 0], [10] * 12
-    within = interval_of(right, total, [0] * 6 + [1] * 6)
-    across = interval_of(right, total)
-    assert within.high - within.low < 0.1 < 0.4 < across.high - across.low
+def test_groups_of_one_image_have_jeffreys_interval():
+    """By scipy.stats.beta, at the number of groups times the squared ratio of the normal to Student's quantile."""
+    interval = interval_of([1] * 50 + [0] * 10, [1] * 60)
+    effective = 60 * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, 59)) ** 2
+    expected = stats.beta.ppf([0.025, 0.975], 50 / 60 * effective + 0.5, 10 / 60 * effective + 0.5)
+    assert (interval.low, interval.high) == pytest.approx(tuple(expected), abs=1e-9)
 
 
-def test_a_class_of_one_photograph_is_not_taken_for_known():
-    right, total = [10, 0, 5, 5, 6, 4], [10] * 6
-    known = interval_of(right[1:], total[1:], [1, 2, 2, 2, 2])
-    assert known.low < 0.3
-    lone = interval_of(right, total, [0, 1, 2, 2, 2, 2])
-    assert lone.high - lone.low > 0.25
-
-
-def test_where_no_class_varies_all_photographs_are_resampled_as_one():
-    interval = interval_of([1, 1, 0, 0, 0, 0, 0, 0], [1] * 8, [0, 0, 1, 1, 2, 2, 3, 3])
-    assert interval.low < 0.1
-    assert interval.high > 0.5
+def test_groups_that_are_right_or_wrong_as_a_whole_count_as_one_answer_each():
+    whole, single = interval_of([9] * 50 + [0] * 10, [9] * 60), interval_of([1] * 50 + [0] * 10, [1] * 60)
+    assert (whole.low, whole.high) == pytest.approx((single.low, single.high), abs=0.001)
+    apart = interval_of([8] * 30 + [7] * 30, [9] * 60)
+    assert apart.high - apart.low < 0.7 * (whole.high - whole.low)
 
 
 @pytest.mark.parametrize("images", [1, 100])
 def test_all_right_or_all_wrong_is_no_certainty(images):
     all_right = interval_of([images] * 10, [images] * 10)
     assert all_right.high == 1
-    assert all_right.low == pytest.approx(10 / (10 + stats.norm.ppf(0.975) ** 2))  # Wilson's for 10 of 10
+    assert all_right.low == pytest.approx(0.05 ** (1 / 10))  # the rule of three for ten groups
     all_wrong = interval_of([0] * 10, [images] * 10)
     assert (all_wrong.low, all_wrong.high) == (0, pytest.approx(1 - all_right.low))
 
 
-def test_one_photograph_says_nothing():
-    assert interval_of([70], [100]) == Interval(low=0, high=1)
+@pytest.mark.parametrize(("groups", "images"), [((8, 8), (3, 100)), ((13, 6, 4, 48), (5, 60)), ((5,) * 12, (10, 11))])
+def test_one_error_more_never_makes_an_accuracy_surer(groups, images):
+    rng = np.random.default_rng(0)
+    strata = np.repeat(np.arange(len(groups)), groups)
+    total = rng.integers(*images, strata.size)
+    right = total.copy()
+    last = interval_of(right, total, strata)
+    for _ in range(12):
+        group = rng.choice(np.flatnonzero(right))
+        right[group] -= 1
+        interval = interval_of(right, total, strata)
+        assert interval.low <= last.low + 1e-12
+        assert interval.high <= last.high + 1e-12
+        last = interval
+
+
+def test_a_model_that_is_always_as_sure_has_an_interval_also_where_all_is_right():
+    labels = np.arange(60) % 3
+    sure = np.full((60, 3), 0.025)
+    sure[np.arange(60), labels] = 0.95
+    answers = Answers(labels=labels, probabilities=sure, groups=np.arange(60))
+    for name, truth in (("log_loss", 0.98 * -np.log(0.95) + 0.02 * -np.log(0.025)), ("brier", 0.0038 + 0.02 * 1.85)):
+        interval = score_interval(SCORES[name], [answers])
+        assert interval.low < SCORES[name].function(labels, sure) < interval.high
+        assert interval.low <= truth <= interval.high
+
+
+def test_of_fewer_than_five_groups_there_is_no_interval():
+    for n in (1, 4):
+        interval = interval_of([70] * n, [100] * n)
+        assert np.isnan([interval.low, interval.high]).all()
+    assert np.isfinite(interval_of([70] * 5, [100] * 5).low)
+
+
+def test_the_variance_of_trainings_is_each_configurations_own_and_one_training_has_the_others():
+    training = training_of([[0.9, 0.8], [0.5, 0.5, 0.5], [0.7]])
+    assert training.variance == pytest.approx([0.005, 0.0, (0.005 + 2 * 0) / 3])
+    assert training.degrees.tolist() == [1, 2, 3]
+    half = training_errors(training)
+    assert half[0] == pytest.approx(stats.t.ppf(0.975, 1) * np.sqrt(0.005 / 2))
+    alone = training_of([[0.9], [0.7]])
+    assert not alone.known
+    assert training_errors(alone).tolist() == [0, 0]
+
+
+def test_trainings_widen_an_interval_by_the_square_root_of_the_sum_of_squares():
+    answers = answers_of([6] * 20, [10] * 20)
+    alone = score_interval(SCORES["accuracy"], [answers])
+    wider = score_interval(SCORES["accuracy"], [answers], training_error=0.1)
+    assert 0.6 - wider.low == pytest.approx(np.hypot(0.6 - alone.low, 0.1))
+    assert wider.high - 0.6 == pytest.approx(np.hypot(alone.high - 0.6, 0.1))
+
+
+def test_strata_of_one_group_are_joined_with_each_other_or_the_smallest():
+    assert pooled(np.array([0, 1, 2, 2, 2])).tolist() == [0, 0, 2, 2, 2]
+    assert pooled(np.array([0, 1, 1, 2, 2, 2])).tolist() == [0, 0, 0, 2, 2, 2]
+    assert pooled(np.array([0, 0, 1, 1])).tolist() == [0, 0, 1, 1]
 
 
 def test_a_photograph_of_two_classes_counts_as_of_the_more_frequent():

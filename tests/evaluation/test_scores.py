@@ -27,20 +27,45 @@ def test_scores_are_those_that_a_run_reports_of_itself():
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_what_a_score_would_be_without_a_photograph_is_what_it_is_without_it(name):
-    given = answers()
+def test_the_parts_of_groups_are_the_infinitesimal_jackknife(name):
+    """By how much the score changes when one group's images count a little more (Efron 1982), weights by copies."""
+    given, n_copies = answers(n=200, groups=12), 400
     score = SCORES[name]
-    measured = score.measure(given)
+    parts = score.measure(given).parts
+    assert parts.sum() == pytest.approx(0, abs=1e-12)
+    copies = np.tile(np.arange(given.labels.size), n_copies)
+    whole = score.function(given.labels, given.probabilities)
     for group in (0, 7, given.n_groups - 1):
-        kept = given.groups != group
-        without = score.function(given.labels[kept], given.probabilities[kept])
-        assert measured.value - measured.influence[group] == pytest.approx(without, abs=1e-12)
+        more = np.r_[copies, np.flatnonzero(given.groups == group)]
+        changed = score.function(given.labels[more], given.probabilities[more])
+        assert n_copies * (changed - whole) == pytest.approx(parts[group], rel=0.02, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", SCORES)
-def test_the_shares_of_photographs_sum_to_the_score(name):
-    measured = SCORES[name].measure(answers())
-    assert measured.share.sum() == pytest.approx(measured.value)
+def test_a_score_is_the_weighted_mean_of_its_losses(name):
+    given, score = answers(), SCORES[name]
+    losses = score.losses(given.labels, given.probabilities)
+    mean = (losses.weights * losses.each).sum()
+    assert losses.weights.sum() == pytest.approx(1)
+    assert losses.each.min() >= 0
+    value = score.function(given.labels, given.probabilities)
+    assert (1 - mean if score.greater_is_better else mean) == pytest.approx(value)
+
+
+def test_auroc_of_probabilities_that_tie_is_scikit_learns():
+    """A nearest-neighbours classifier's probabilities are ninths, whose sums are 1 but for rounding."""
+    rng = np.random.default_rng(1)
+    votes = np.array([rng.multinomial(9, each) for each in rng.dirichlet(np.ones(4), 500)])
+    labels = np.array([rng.choice(4, p=each / 9) for each in votes])
+    table = votes.astype(np.float32) / np.float32(9)
+    expected = np.mean([sk.roc_auc_score(labels == label, table[:, label]) for label in range(4)])
+    given = Answers(labels=labels, probabilities=table.astype(np.float64), groups=np.arange(500))
+    assert SCORES["auroc"].measure(given).value == pytest.approx(expected, abs=1e-12)
+
+
+def test_groups_of_several_classes_are_one_stratum():
+    assert np.unique(answers(mixed=False).strata).tolist() == [0, 1, 2, 3]
+    assert np.unique(answers().strata).tolist() == [0]
 
 
 def test_any_function_of_labels_and_probabilities_is_a_score():
@@ -53,14 +78,14 @@ def test_any_function_of_labels_and_probabilities_is_a_score():
     assert measured.value == pytest.approx(top_two(given.labels, given.probabilities))
     kept = given.groups != 3
     without = top_two(given.labels[kept], given.probabilities[kept])
-    assert measured.influence[3] == pytest.approx(measured.value - without)
-    assert measured.share.sum() == pytest.approx(measured.value)
+    share = (given.groups == 3).mean()
+    assert measured.parts[3] == pytest.approx((1 - share) * (measured.value - without), abs=1e-6)
 
 
-def test_a_function_of_one_s_own_is_measured_as_one_that_is_known():
+def test_a_function_of_one_s_own_is_measured_nearly_as_one_that_is_known():
     known, own = SCORES["macro_f1"], Score(name="f1", function=lambda *given: SCORES["macro_f1"].function(*given))
     given = answers(n=200, groups=12)
-    np.testing.assert_allclose(own.measure(given).influence, known.measure(given).influence, atol=1e-12)
+    np.testing.assert_allclose(own.measure(given).parts, known.measure(given).parts, atol=0.006)
 
 
 def test_auroc_of_one_class_is_not_defined():

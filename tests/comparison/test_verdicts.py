@@ -1,0 +1,185 @@
+"""Differences, verdicts and the set of the best, against textbook values."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from bloodcell.comparison.candidates import Candidate
+from bloodcell.comparison.verdicts import Pairs, holm, measure_pairs, p_value_best, unseen_share, verdict_table
+from bloodcell.evaluation.scores import SCORES, Scored
+
+ACCURACY = SCORES["accuracy"]
+
+
+def scored(values: np.ndarray, weights: np.ndarray | None = None) -> Scored:
+    """Return a weighted mean of groups' values, as a score."""
+    weights = np.full(values.size, 1 / values.size) if weights is None else weights
+    mean = float((weights * values).sum())
+    return Scored(value=mean, parts=weights * (values - mean), weights=weights)
+
+
+def pairs_of(difference: list[float], error: list[float], degrees: float = 1e9, n: int = 3) -> Pairs:
+    first, second = np.array([(i, j) for i in range(n) for j in range(i + 1, n)]).T
+    return Pairs(
+        first=first,
+        second=second,
+        difference=np.array(difference),
+        error=np.array(error),
+        degrees=np.full(first.size, degrees),
+        of_groups=np.ones(first.size),
+        differing=np.full(first.size, 100),
+        unseen=0.0,
+    )
+
+
+def candidates(n: int = 3) -> list[Candidate]:
+    own = [np.full((4, 2), (0.1 * number, 1 - 0.1 * number)) for number in range(n)]
+    return [Candidate(name="abc"[number], probabilities=(own[number],), leak="", trivial=False) for number in range(n)]
+
+
+def test_in_one_stratum_of_equal_groups_it_is_the_paired_t_test():
+    rng = np.random.default_rng(0)
+    one, other = rng.normal(0.6, 0.2, 25), rng.normal(0.5, 0.2, 25)
+    found = measure_pairs([[scored(one)], [scored(other)]], strata=np.zeros(25, dtype=np.int64), unit=0.0)
+    expected = stats.ttest_rel(one, other)
+    assert found.p_value[0] == pytest.approx(expected.pvalue)
+    assert found.degrees[0] == pytest.approx(24)
+    ends = found.difference[0] + np.array([-1, 1]) * found.half_width()[0]
+    assert tuple(ends) == pytest.approx(tuple(expected.confidence_interval(0.95)))
+
+
+def test_of_two_strata_the_variances_add_and_degrees_are_satterthwaites():
+    """The difference of two strata's means is Welch's test."""
+    rng = np.random.default_rng(1)
+    one, other = rng.normal(1, 1, 12), rng.normal(0, 3, 20)
+    weights = np.repeat([1 / 24, 1 / 40], [12, 20])
+    values = np.concatenate([one, -other])
+    found = measure_pairs(
+        [[scored(values, weights)], [scored(np.zeros(32), weights)]], strata=np.repeat([0, 1], [12, 20]), unit=0.0
+    )
+    expected = stats.ttest_ind(one, other, equal_var=False)
+    assert found.p_value[0] == pytest.approx(expected.pvalue)
+    assert found.degrees[0] == pytest.approx(expected.df)
+
+
+def test_one_group_more_is_added_to_the_variance():
+    values = np.array([1.0, 0.0] * 10)
+    plain, more = (
+        measure_pairs([[scored(values)], [scored(1 - values)]], strata=np.zeros(20, dtype=np.int64), unit=unit)
+        for unit in (0.0, 1.0)
+    )
+    assert more.error[0] ** 2 - plain.error[0] ** 2 == pytest.approx(0.5 / 21**2)
+
+
+def test_trainings_add_each_configurations_own_variance_and_one_training_the_pooled_one():
+    values = np.linspace(0, 1, 40)
+    a = [scored(values + shift) for shift in (0.0, 0.2)]
+    b = [scored(values + shift) for shift in (0.0, 0.1, 0.2)]
+    c = [scored(values)]
+    strata = np.zeros(40, dtype=np.int64)
+    found = measure_pairs([a, b, c], strata=strata, unit=0.0)
+    s_a, s_b = 0.02, 0.01
+    pooled = (s_a + 2 * s_b) / 3
+    assert found.error**2 == pytest.approx([s_a / 2 + s_b / 3, s_a / 2 + pooled, s_b / 3 + pooled])
+    expected = (s_a / 2 + s_b / 3) ** 2 / ((s_a / 2) ** 2 + (s_b / 3) ** 2 / 2)
+    assert found.degrees[0] == pytest.approx(expected)
+    assert found.of_groups == pytest.approx([0, 0, 0])
+    single = measure_pairs([[a[0]], [b[1]]], strata=strata, unit=0.0)
+    assert single.of_groups.tolist() == [1]
+
+
+def test_large_groups_that_were_never_seen_to_differ_forbid_equality():
+    """380 groups of 10 images and 20 of 1,000 that could differ, in which 1.5 points would be missed."""
+    weights = np.repeat([10.0, 1000.0], [380, 20])
+    weights /= weights.sum()
+    assert unseen_share(weights) > 0.1
+    rng = np.random.default_rng(0)
+    right = (rng.random(400) < 0.9).astype(float)
+    found = measure_pairs(
+        [[scored(right, weights)], [scored(right, weights)]], strata=np.zeros(400, dtype=np.int64), unit=1.0
+    )
+    assert found.p_equivalence(0.01).tolist() == [1.0]
+
+
+@pytest.mark.parametrize(
+    ("sizes", "share"),
+    [
+        ([1] * 60, 1 - 0.05 ** (1 / 60)),
+        ([1] * 2000, 1 - 0.05 ** (1 / 2000)),
+        ([5, 1, 1, 1, 1, 1], 0.5 * 0.95),
+    ],
+)
+def test_what_is_unseen_is_the_rule_of_three_for_the_largest_groups(sizes, share):
+    assert unseen_share(np.array(sizes, dtype=float)) == pytest.approx(share)
+
+
+def test_verdicts_are_of_p_values_corrected_after_holm():
+    p = np.array([0.01, 0.04, 0.03])
+    z = stats.norm.isf(p / 2)
+    unbounded = replace(ACCURACY, highest=np.inf)
+    table = verdict_table(pairs_of(list(z), [1.0] * 3), score=unbounded, candidates=candidates(), equivalence=0)
+    assert table["p_adjusted"].tolist() == pytest.approx([0.03, 0.06, 0.06])
+    assert table["verdict"].tolist() == ["better", "cannot tell", "cannot tell"]
+    # Beside a verdict that is open stands an interval that says so.
+    assert (table["low"] > 0).all()
+    assert (table["low_corrected"] > 0).tolist() == [True, False, False]
+
+
+def test_equality_is_corrected_after_holm_too():
+    error = 0.01 / stats.norm.isf(0.012)
+    alone = verdict_table(pairs_of([1e-9], [error], n=2), score=ACCURACY, candidates=candidates(2), equivalence=0.01)
+    assert alone["verdict"].tolist() == ["practically equal"]
+    three = pairs_of([1e-9] * 3, [error] * 3)
+    assert set(verdict_table(three, score=ACCURACY, candidates=candidates(), equivalence=0.01)["verdict"]) == {
+        "cannot tell"
+    }
+
+
+def test_the_best_is_not_excluded_by_a_p_value_that_is_not_corrected():
+    p = 0.02  # one-sided, of the third against the first
+    z = stats.norm.isf(p)
+    pairs = pairs_of([0.0, z, 0.0], [1.0] * 3)
+    best = p_value_best(pairs, counted=[True] * 3, greater_is_better=True)
+    assert best == pytest.approx([1, 1, 2 * p])
+    assert p_value_best(pairs, counted=[True, False, True], greater_is_better=True)[2] == pytest.approx(p)
+    assert p_value_best(pairs, counted=[True] * 3, greater_is_better=False) == pytest.approx([2 * p, 1, 1])
+
+
+def test_holm_is_that_of_its_paper():
+    np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.5])), [0.04, 0.09, 0.09, 0.5])
+
+
+def two_models(rng: np.random.Generator, sizes: np.ndarray, *, scales: tuple[float, float]) -> list[list[Scored]]:
+    """Draw two models of accuracy 0.9; a small scale makes groups right or wrong as a whole."""
+    weights = sizes / sizes.sum()
+    shares = [rng.binomial(sizes, rng.beta(0.9 * scale, 0.1 * scale, sizes.size)) / sizes for scale in scales]
+    return [[scored(share, weights)] for share in shares]
+
+
+def test_equal_models_on_few_groups_are_seldom_called_different_though_one_is_clustered_more():
+    """2 classes of 8 groups: at most 6 % (a permutation test of groups: 15 %)."""
+    rng = np.random.default_rng(0)
+    strata = np.repeat([0, 1], 8)
+    different = 0
+    for _ in range(1000):
+        sizes = np.exp(rng.uniform(np.log(3), np.log(100), 16)).astype(int)
+        pairs = measure_pairs(two_models(rng, sizes, scales=(0.2, 20)), strata=strata, unit=1.0)
+        different += pairs.p_value[0] < 0.05
+    assert different <= 60
+
+
+def test_models_that_are_strong_in_different_classes_are_told_apart():
+    """Classes as the Kaggle set's TEST has them: 20 points are found in four of five samples."""
+    rng = np.random.default_rng(0)
+    strata = np.repeat(np.arange(4), (13, 6, 4, 48))
+    sizes = np.repeat((48, 103, 155, 13), (13, 6, 4, 48))
+    weights = sizes / sizes.sum()
+    found = 0
+    for _ in range(200):
+        levels = np.array([[0.98, 0.9, 0.98, 0.9], [0.6, 0.85, 0.65, 0.85]])[:, strata]
+        shares = [rng.binomial(sizes, rng.beta(level * 2, (1 - level) * 2)) / sizes for level in levels]
+        pairs = measure_pairs([[scored(share, weights)] for share in shares], strata=strata, unit=1.0)
+        found += pairs.p_value[0] < 0.05
+    assert found >= 160
