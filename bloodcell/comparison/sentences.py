@@ -65,6 +65,9 @@ def verdict_sentence(
         by = f"by {amount(abs(row['difference']), score)}{_unit(score)}"
         interval = f"95 % interval {amount(abs(low), score)} to {amount(abs(high), score)}"
         return f"{better} is better than {worse} {by} ({interval}, {n_groups} photographs).{seeds}"
+    if np.isfinite(row["difference"]) and not np.isfinite(row["low"]):
+        size = f"{amount(row['difference'], score, signed=True)}{_unit(score)}"
+        return f"Between {a} and {b} we cannot tell: {n_groups} photographs are too few for an interval ({size})."
     interval = (
         f"{amount(row['difference'], score, signed=True)}{_unit(score)}, 95 % interval "
         f"{amount(row['low'], score, signed=True)} to {amount(row['high'], score, signed=True)}, {n_groups} photographs"

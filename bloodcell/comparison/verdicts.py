@@ -74,8 +74,9 @@ class Pairs:
     unseen: float
 
     def half_width(self, *, n_pairs: int = 1) -> Floats:
-        """Return half the width of the 95 % interval of each difference, of so many at once (Bonferroni)."""
-        return np.asarray(stats.t.ppf(1 - SIGNIFICANCE / n_pairs / 2, self.degrees) * self.error)
+        """Return half the width of each difference's 95 % interval, of so many at once (Bonferroni); NaN if none."""
+        error = np.where(np.isfinite(self.error), self.error, np.nan)
+        return np.asarray(stats.t.ppf(1 - SIGNIFICANCE / n_pairs / 2, self.degrees) * error)
 
     @property
     def p_value(self) -> Floats:

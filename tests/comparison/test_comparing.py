@@ -186,6 +186,8 @@ def test_of_fewer_than_five_groups_nothing_is_said():
     assert row(result.verdicts, "a", "b")["p_value"] == 1
     assert set(result.verdicts["verdict"]) == {"cannot tell"}
     assert result.estimates[["low", "high"]].isna().all(axis=None)
+    assert result.verdicts[["low", "high"]].isna().all(axis=None)
+    assert "4 photographs are too few for an interval" in result.sentences[0]
     assert result.ranking["can_be_best"].all()
 
 
