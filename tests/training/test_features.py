@@ -143,6 +143,18 @@ def test_everything_that_goes_in_is_in_the_key(data, tmp_path, monkeypatch):
     assert computed() == 0
 
 
+def test_which_layer_features_are_taken_from_is_in_the_key_also_where_weights_are_the_same(data, tmp_path):
+    whole, computed = tiny.backbone(), []
+    for name in ("block_3_bn", "block_3_relu"):
+        output = whole.application.get_layer(name).output
+        tapped = replace(whole, application=keras.Model(whole.application.input, output, name="tiny"))
+        head = {"pooling": "average", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "bilinear"}
+        source = tiny.source(build_classifier(backbone=tapped, **head), tmp_path)
+        source.features(first(data.val, 2), boundary=None)
+        computed.append(source.n_computed)
+    assert computed == [2, 2]
+
+
 def test_another_backbone_or_size_is_another_key(data, tmp_path):
     names = set()
     for name, size in (("MobileNetV2", 32), ("MobileNetV2", 48), ("MobileNet", 32)):
