@@ -15,6 +15,7 @@ from scipy import optimize, stats
 
 from bloodcell.comparison.verdicts import SIGNIFICANCE, measure_pairs
 from bloodcell.evaluation.intervals import FEWEST_GROUPS, effective, loss_interval
+from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Answers, Losses, Scored
 
 Floats = NDArray[np.float64]
@@ -106,7 +107,7 @@ def certify(answers: Sequence[Answers], *, n_simulated: int = N_SIMULATED, seed:
 
 def _correlation(answers: Answers) -> tuple[float, float]:
     """Return a model's accuracy, and the correlation of right answers within groups (Fleiss and Cuzick 1979)."""
-    right = answers.probabilities.argmax(axis=1) == answers.labels
+    right = predicted_classes(answers.probabilities) == answers.labels
     sizes, mean = answers.images, float(right.mean())
     shares = np.bincount(answers.groups, weights=right) / sizes
     within = float((sizes * shares * (1 - shares)).sum())

@@ -32,9 +32,8 @@ Integers = NDArray[np.int64]
 CONFIDENCE = 0.95
 LEVEL = (1 + CONFIDENCE) / 2
 SUPPOSED_ERRORS = {True: 0.5, False: 1.0}
-"""Errors in groups that are wrong as a whole, supposed to have been seen before any is: of losses that are 0 or 1, and
-of others, of which it is less certain how large they get. They shrink the correlation within groups towards 1 where few
-groups are wrong. Chosen by simulation."""
+"""Pseudo-errors in groups that are wrong as a whole, for losses that are 0 or 1 (True) and for others, whose size is
+less certain (False). They shrink the correlation within groups towards 1 if few groups are wrong. Chosen by simulation."""
 FEWEST_GROUPS = 5
 """Of fewer groups there is no interval."""
 

@@ -160,7 +160,7 @@ class Score:
 
     def _weights(self, answers: Answers) -> Floats:
         by_class = self.function in (balanced_accuracy, macro_f1, auroc)
-        return _balanced(answers.labels) if by_class else np.full(answers.labels.size, 1 / answers.labels.size)
+        return _balanced(answers.labels) if by_class else _even(answers.labels.size)
 
 
 SCORES: dict[str, Score] = {}
