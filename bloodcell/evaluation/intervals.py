@@ -33,7 +33,8 @@ CONFIDENCE = 0.95
 LEVEL = (1 + CONFIDENCE) / 2
 SUPPOSED_ERRORS = {True: 0.5, False: 1.0}
 """Pseudo-errors in groups that are wrong as a whole, for losses that are 0 or 1 (True) and for others, whose size is
-less certain (False). They shrink the correlation within groups towards 1 if few groups are wrong. Chosen by simulation."""
+less certain (False). They shrink the correlation within groups towards 1 if few groups are wrong. Chosen by
+simulation."""
 FEWEST_GROUPS = 5
 """Of fewer groups there is no interval."""
 
