@@ -12,6 +12,8 @@ from pydantic import AfterValidator, ConfigDict, Field, ValidationInfo, field_va
 from pydantic.dataclasses import dataclass
 from pydantic_core import PydanticKnownError
 
+from bloodcell.wording import PHOTOGRAPH
+
 STRICT = ConfigDict(extra="forbid", allow_inf_nan=False)
 
 Fraction = Annotated[float, Field(gt=0, lt=1)]
@@ -26,6 +28,8 @@ MEASURED = ("majority", "colour_histogram", "morphology")
 """The backbones without a network, see `bloodcell.data.measured`."""
 OnBadImage = Literal["error", "skip"]
 GroupSource = Literal["known", "recover", "column", "pattern", "folder", "none"]
+GIVEN = ("column", "pattern", "folder")
+"""The choices of ``data.groups`` where the user gives the groups."""
 OnSharedGroups = Literal["error", "drop", "allow"]
 RareClasses = Literal["error", "train_only"]
 
@@ -68,30 +72,58 @@ class ImagesConfig:
     groups_file: NonEmpty | None
     groups_column: NonEmpty
     groups_pattern: NonEmpty | None
+    group_name: NonEmpty | None
+    photographs: Literal["recover", "column", "pattern", "groups"] | None
+    photographs_column: NonEmpty
+    photographs_pattern: NonEmpty | None
     on_shared_groups: OnSharedGroups
     rare_classes: RareClasses
 
-    @field_validator("groups_file", "groups_pattern")
+    @property
+    def finds_photographs(self) -> bool:
+        """Whether photographs are found in the pixels."""
+        return self.groups == "recover" or (self.groups in GIVEN and self.photographs_from == "recover")
+
+    @property
+    def photographs_from(self) -> Literal["recover", "column", "pattern", "groups"]:
+        """What gives the photographs where groups are given."""
+        return self.photographs or ("groups" if self.called == PHOTOGRAPH else "recover")
+
+    @property
+    def called(self) -> str:
+        """What a group is called in output."""
+        return self.group_name or ("group" if self.groups in GIVEN else PHOTOGRAPH)
+
+    @field_validator("groups_file", "groups_pattern", "photographs_pattern")
     @classmethod
-    def _goes_with_the_source(cls, value: str | None, info: ValidationInfo) -> str | None:
-        chosen = info.data.get("groups")
-        source, meaning = {
+    def _goes_with_the_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
+        level = "photographs" if info.field_name == "photographs_pattern" else "groups"
+        chosen = info.data.get(level)
+        needed, meaning = {
             "groups_file": ("column", "a CSV with the columns path and data.groups_column"),
-            "groups_pattern": ("pattern", "a regular expression whose first capture group is the photograph"),
+            "groups_pattern": ("pattern", "a regular expression whose first capture group is the group"),
+            "photographs_pattern": ("pattern", "a regular expression whose first capture group is the photograph"),
         }[str(info.field_name)]
-        if chosen == source and value is None:
-            raise ValueError(f"is needed by data.groups={source}: {meaning}")
-        if chosen not in (source, None) and value is not None:
-            raise ValueError(f"goes with data.groups={source}, not with data.groups={chosen}; leave one of them out")
+        if chosen == needed and value is None:
+            raise ValueError(f"is needed by data.{level}={needed}: {meaning}")
+        if chosen not in (needed, None) and value is not None:
+            raise ValueError(f"goes with data.{level}={needed}, not with data.{level}={chosen}; leave one of them out")
         return value
 
     @model_validator(mode="after")
-    def _are_known(self) -> "ImagesConfig":
+    def _fit_together(self) -> "ImagesConfig":
         if self.groups == "known" and not isinstance(self, SmearsData):
             raise ValueError("data.groups=known: only data=smears knows its photographs; use data.groups=recover")
+        if self.photographs == "column" and self.groups != "column":
+            raise ValueError("data.photographs=column: reads data.groups_file; use data.groups=column, too")
+        if self.photographs is not None and self.groups not in GIVEN:
+            raise ValueError(
+                f"data.photographs={self.photographs}: is for groups that are given (data.groups={', '.join(GIVEN)}), "
+                f"not for data.groups={self.groups}; leave it out"
+            )
         return self
 
-    @field_validator("groups_pattern")
+    @field_validator("groups_pattern", "photographs_pattern")
     @classmethod
     def _captures_a_group(cls, value: str | None) -> str | None:
         if value is None:
@@ -101,7 +133,7 @@ class ImagesConfig:
         except re.error as error:
             raise ValueError(f"is no regular expression ({error})") from error
         if not captures:
-            raise ValueError("captures nothing; put the part that names the photograph in parentheses")
+            raise ValueError("captures nothing; put the part that is the name in parentheses")
         return value
 
 

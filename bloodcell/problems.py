@@ -88,7 +88,7 @@ def _describe_one(detail: ErrorDetails, job: str, values: Mapping[str, Any], nam
             return f"{key}={_shown(detail['input'])}: must be a group of settings, not one value"
         case "value_error":
             reason = str(context["error"])
-            if not path:  # of settings that do not go together, each is named in the reason
+            if not path or reason.startswith(f"{key}."):  # of several settings, each is named in the reason
                 return reason
         case _:
             reason = detail["msg"].replace("Input should be", "must be").replace("String should have", "must have")

@@ -60,5 +60,5 @@ def small(data: Path) -> list[str]:
         *("backbone.input_size=32", "head=dense", "finetune=none"),
         *("hyperparameters.epochs=1", "hyperparameters.batch_size=16", "baselines=[]", "explain=none"),
         # Every image its own photograph.
-        *("data.groups=pattern", "data.groups_pattern='(.+)'"),
+        *("data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph"),
     ]

@@ -13,7 +13,7 @@ from bloodcell.jobs._baselines import baseline, train_baselines
 def sweep(bccd, tmp_path_factory):
     """A sweep of one run, which is a baseline itself."""
     folder = tmp_path_factory.mktemp("baselines")
-    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false"]
+    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph", "log_model=false"]
     said = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "head=probe"], cwd=folder)
     assert said.returncode == 0, said.stderr
     return said, *runs_in(folder)
@@ -34,7 +34,13 @@ def test_baselines_are_trained_on_the_same_images_as_the_runs(sweep):
 
 
 def test_what_only_a_network_can_be_trained_with_keeps_no_baseline_from_being_trained(bccd, tmp_path):
-    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[majority]"]
+    own = [
+        "data.groups=pattern",
+        "data.groups_pattern='(.+)'",
+        "data.group_name=photograph",
+        "log_model=false",
+        "baselines=[majority]",
+    ]
     of_networks = [
         "features=on_the_fly",
         "hyperparameters.label_smoothing=0.1",
@@ -55,7 +61,13 @@ def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):
 
 
 def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):
-    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[majority]"]
+    own = [
+        "data.groups=pattern",
+        "data.groups_pattern='(.+)'",
+        "data.group_name=photograph",
+        "log_model=false",
+        "baselines=[majority]",
+    ]
     words = ["backbone=colour_histogram", "head=probe", "split.seed=1,2"]
     said = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
@@ -72,14 +84,26 @@ def test_an_ensemble_is_of_a_sweep(bccd, tmp_path):
 
 
 def test_a_run_with_more_beside_is_no_baseline(bccd, tmp_path):
-    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[colour_histogram]"]
+    own = [
+        "data.groups=pattern",
+        "data.groups_pattern='(.+)'",
+        "data.group_name=photograph",
+        "log_model=false",
+        "baselines=[colour_histogram]",
+    ]
     words = ["backbone=colour_histogram", "head=probe", "head.beside=[morphology]"]
     assert run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path).returncode == 0
     assert [each.info.run_name for each in runs_in(tmp_path)][2:] == ["baseline: colour_histogram"]
 
 
 def test_a_sweep_whose_ensemble_fails_has_not_finished(bccd, tmp_path):
-    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "log_model=false", "baselines=[]"]
+    own = [
+        "data.groups=pattern",
+        "data.groups_pattern='(.+)'",
+        "data.group_name=photograph",
+        "log_model=false",
+        "baselines=[]",
+    ]
     said = run(
         ["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "ensemble=soft"], cwd=tmp_path
     )
@@ -94,6 +118,7 @@ def test_a_sweep_can_end_with_an_ensemble_of_its_runs_without_the_baselines(bccd
     own = [
         "data.groups=pattern",
         "data.groups_pattern='(.+)'",
+        "data.group_name=photograph",
         "split=group_kfold",
         "split.folds=2",
         "split.refit=true",

@@ -21,6 +21,7 @@ PROBES = (
         "data.root=cells",
         "data.groups=pattern",
         "data.groups_pattern='(.+)'",
+        "data.group_name=photograph",
         "head=probe",
         "baselines=[majority]",
     ),

@@ -161,7 +161,7 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
         (
             ["data.groups=pattern"],
             "data.groups_pattern=null: is needed by data.groups=pattern: a regular expression whose first capture "
-            "group is the photograph",
+            "group is the group",
         ),
         (
             ["data.groups=column"],
@@ -178,11 +178,21 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
         ),
         (
             ["data.groups=pattern", "data.groups_pattern=abc"],
-            "data.groups_pattern=abc: captures nothing; put the part that names the photograph in parentheses",
+            "data.groups_pattern=abc: captures nothing; put the part that is the name in parentheses",
         ),
         (
             ["data.groups=pattern", "data.groups_pattern='(a'"],
             "data.groups_pattern=(a: is no regular expression (missing ), unterminated subpattern at position 0)",
+        ),
+        (
+            ["data.photographs=pattern"],
+            "data.photographs_pattern=null: is needed by data.photographs=pattern: a regular expression whose first "
+            "capture group is the photograph",
+        ),
+        (
+            ["data.photographs=groups"],
+            "data.photographs=groups: is for groups that are given (data.groups=column, pattern, folder), not for "
+            "data.groups=recover; leave it out",
         ),
         (
             ["data.groups=recove"],

@@ -33,7 +33,7 @@ for command in commands:
 """
 FEW_PIXELS = [
     *("backbone.weights=null", "backbone.input_size=32", "explain=none", "log_model=false"),
-    *("data.groups=pattern", "data.groups_pattern='(.+)'"),
+    *("data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph"),
 ]
 
 

@@ -21,7 +21,13 @@ METHODS = ("soft", "weighted", "greedy", "stacking")
 
 
 PROBES = (
-    *("data=bccd", "data.root=cells", "data.groups=pattern", "data.groups_pattern='(.+)'"),
+    *(
+        "data=bccd",
+        "data.root=cells",
+        "data.groups=pattern",
+        "data.groups_pattern='(.+)'",
+        "data.group_name=photograph",
+    ),
     *("backbone=morphology,colour_histogram", "head=probe", "baselines=[]"),
 )
 """Trainings that take no time: what is measured in an image, and a linear head."""

@@ -26,7 +26,13 @@ from bloodcell.data.manifest import SPLITS
 from bloodcell.smears import CLASSES
 
 COLUMNS = ["path", "answer", "why", "predicted", "probability", "novelty", *(f"p_{name}" for name in CLASSES)]
-TRAIN = ["data.groups=pattern", "data.groups_pattern='(.+)'", "backbone=morphology", "head=probe"]
+TRAIN = [
+    "data.groups=pattern",
+    "data.groups_pattern='(.+)'",
+    "data.group_name=photograph",
+    "backbone=morphology",
+    "head=probe",
+]
 
 
 class Kept(NamedTuple):

@@ -89,7 +89,13 @@ def test_the_commands_of_the_readme_that_compare_and_combine_do_so_with_the_runs
 
 @pytest.mark.slow
 def test_the_commands_of_the_readme_that_ask_and_register_a_model_run(bccd, tmp_path):
-    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "backbone=morphology", "head=probe"]
+    own = [
+        "data.groups=pattern",
+        "data.groups_pattern='(.+)'",
+        "data.group_name=photograph",
+        "backbone=morphology",
+        "head=probe",
+    ]
     assert run(["train", "data=bccd", f"data.root={bccd}", *own], cwd=tmp_path).returncode == 0
     run_id = runs_in(tmp_path)[0].info.run_id
     for job in OF_A_MODEL:

@@ -134,14 +134,21 @@ def test_a_leaderboard_marks_what_leaks_and_what_nobody_looked_into(capsys):
 
     figures = dict.fromkeys(("val/accuracy", "test/accuracy", "test/balanced_accuracy", "cost/train_seconds"), 0.5)
     entries = [
-        Entry(run=run_, run_id=run_, status="FINISHED", reason="", metrics=figures, leaky=leaky, groups=groups)
+        Entry(
+            run=run_,
+            run_id=run_,
+            status="FINISHED",
+            reason="",
+            metrics=figures,
+            tags={"leaky": str(leaky).lower(), "groups": groups},
+        )
         for run_, leaky, groups in (("one", True, "recover"), ("two", False, "none"), ("three", False, "recover"))
     ]
     study = Study(run_id="0", experiment_id="0", store=Store(uri="sqlite://", artifacts=None))
     show_study(study, entries, leaderboard(entries))
     lines = capsys.readouterr().out.splitlines()
     assert [" ".join(line.split()[1:3]) for line in lines if "0.500" in line] == ["one *", "three │", "two ?"]
-    assert any(line.startswith("* Copies of one photograph") for line in lines)
+    assert any(line.startswith("* A photograph or group") for line in lines)
     assert any(line.startswith("? Groups were not looked for") for line in lines)
 
 

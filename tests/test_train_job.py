@@ -200,7 +200,7 @@ def test_the_kept_configuration_is_the_resolved_one(first):
 def test_predictions_are_kept_for_every_image_that_was_held_out(first, bccd):
     table = pd.read_parquet(first.artifacts / "predictions.parquet")
     classes = sorted(folder.name for folder in (bccd / "TEST").iterdir())
-    assert list(table) == ["path", "label", "group", "split", "fold", *(f"p_{label}" for label in classes)]
+    assert list(table) == ["path", "label", "source", "group", "split", "fold", *(f"p_{label}" for label in classes)]
     assert table["split"].value_counts().to_dict() == {"test": 20, "val": 8}
     probabilities = table[[f"p_{label}" for label in classes]].to_numpy()
     np.testing.assert_allclose(probabilities.sum(axis=1), 1, atol=1e-5)
@@ -316,7 +316,7 @@ def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts
 def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_and_listed(copies, tmp_path):
     said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert "Left out because another side has their photograph: 12, listed in shared_images.csv." in said.stdout
+    assert "Left out because another side has their photograph or group: 12, listed in shared_images.csv." in said.stdout
     (kept,) = runs_in(tmp_path)
     assert kept.data.tags["leaky"] == "false"
     assert (kept.data.params["images.left_out"], kept.data.params["images.train"]) == ("12", "12")

@@ -19,7 +19,7 @@ SMALL_SWEEP = ["backbone=morphology,colour_histogram", "baselines=[majority]"]
 
 def test_the_page_goes_from_a_folder_to_a_verdict():
     jobs = [command.partition(" ")[0] for command in COMMANDS]
-    assert list(dict.fromkeys(jobs)) == ["init", "groups", "audit", "train", "compare", "predict", "data"]
+    assert list(dict.fromkeys(jobs)) == ["init", "groups", "train", "audit", "compare", "predict", "data"]
     assert FETCH in COMMANDS
 
 

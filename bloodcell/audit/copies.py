@@ -5,14 +5,14 @@ import pandas as pd
 from bloodcell.audit.finding import Finding, Picture, count
 from bloodcell.audit.pictures import gallery
 from bloodcell.audit.sides import Read
-from bloodcell.data.leaks import photograph_numbers
+from bloodcell.data.leaks import linked
 
 N_SHOWN = 8
 
 
 def conflicting_labels(manifest: pd.DataFrame, *, read: Read) -> Finding:
     """Find photographs whose images are of more than one class: at least one label of each is wrong."""
-    numbered = manifest.assign(photograph=photograph_numbers(manifest))
+    numbered = manifest.assign(photograph=linked(manifest, "source", "sha256"))
     kinds = numbered.groupby("photograph")["label"].transform("nunique")
     torn = numbered[kinds > 1]
     if torn.empty:

@@ -131,7 +131,7 @@ def _suspicious(photographs: Photographs, probabilities: Array, right: NDArray[n
     rows = [
         {
             "path": str(photographs.examples[i]),
-            "group": str(photographs.groups[i]),
+            "photograph": str(photographs.sources[i]),
             "images": int(photographs.n_images[i]),
             "split": NAMES.get(str(photographs.splits[i]), "several"),
             "label": str(photographs.labels[i]),

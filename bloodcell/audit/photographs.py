@@ -15,7 +15,7 @@ class Photographs:
 
     Attributes
     ----------
-    groups
+    sources
         Their names, sorted.
     labels
         The class of most of each one's images; of equally many the first by name.
@@ -31,7 +31,7 @@ class Photographs:
         The black border and the ground of the example alone: a mean over copies would tell how many there are.
     """
 
-    groups: NDArray[np.str_]
+    sources: NDArray[np.str_]
     labels: NDArray[np.str_]
     splits: NDArray[np.str_]
     examples: NDArray[np.str_]
@@ -43,7 +43,7 @@ class Photographs:
     counts: NDArray[np.int64]
 
     def __len__(self) -> int:
-        return len(self.groups)
+        return len(self.sources)
 
     def part(self, chosen: NDArray[np.bool_]) -> "Photographs":
         """Return some of the photographs, shape (n,)."""
@@ -51,14 +51,14 @@ class Photographs:
 
 
 def by_photograph(manifest: pd.DataFrame, measures: Measures) -> Photographs:
-    """Put the images of each group of a manifest together; the measures are in its rows' order."""
-    numbers, groups = pd.factorize(manifest["group"], sort=True)
-    by_group = manifest.reset_index(drop=True).groupby(numbers)
+    """Put the images of each photograph of a manifest together; the measures are in its rows' order."""
+    numbers, sources = pd.factorize(manifest["source"], sort=True)
+    by_source = manifest.reset_index(drop=True).groupby(numbers)
     first = np.unique(numbers, return_index=True)[1]
-    splits = by_group["split"].agg(lambda values: values.iloc[0] if values.nunique() == 1 else "")
+    splits = by_source["split"].agg(lambda values: values.iloc[0] if values.nunique() == 1 else "")
     return Photographs(
-        groups=groups.to_numpy(dtype=str),
-        labels=by_group["label"].agg(lambda values: values.mode().iloc[0]).to_numpy(dtype=str),
+        sources=sources.to_numpy(dtype=str),
+        labels=by_source["label"].agg(lambda values: values.mode().iloc[0]).to_numpy(dtype=str),
         splits=splits.to_numpy(dtype=str),
         examples=manifest["path"].to_numpy(dtype=str)[first],
         n_images=np.bincount(numbers),

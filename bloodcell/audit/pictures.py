@@ -68,33 +68,35 @@ def gallery(images: Sequence[Pixels], *, captions: Sequence[str], title: str, co
     return _tiles(list(images), captions=captions, title=title, columns=min(columns, max(len(images), 1)))
 
 
-def amounts(table: pd.DataFrame) -> Figure:
-    """Draw photographs of each class and split as bars, with their images' number beside them.
+def amounts(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
+    """Draw the groups of each class and split as bars, with their images' number beside them.
 
     Parameters
     ----------
     table
-        ``split, class, photographs, images``, one row for each.
+        ``split, class, images`` and the number of groups, one row for each.
+    groups
+        What groups are called, and the name of their column.
     """
     figure = new_figure(
-        title="Photographs of each class, and the files made from them", width=7.5, height=0.5 + 0.3 * len(table)
+        title=f"{groups.capitalize()} of each class, and their files", width=7.5, height=0.5 + 0.3 * len(table)
     )
     axes = figure.subplots()
     places = np.arange(len(table))[::-1]
     colours = dict(zip(table["split"].unique(), (BLUE, SKY, ORANGE), strict=False))
-    axes.barh(places, table["photographs"], color=[colours[split] for split in table["split"]], height=0.7)
+    axes.barh(places, table[groups], color=[colours[split] for split in table["split"]], height=0.7)
     axes.set_yticks(places, (table["split"] + "  " + table["class"]).tolist())
-    for place, row in zip(places, table.itertuples(), strict=True):
+    for place, number, images in zip(places, table[groups], table["images"], strict=True):
         axes.annotate(
-            f"{row.photographs:,} photographs, {row.images:,} files",
-            (row.photographs, place),
+            f"{number:,} {groups}, {images:,} files",
+            (number, place),
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
             fontsize=SMALL_SIZE,
             color=MUTED,
         )
-    axes.set_xlim(0, 1.45 * table["photographs"].max())
+    axes.set_xlim(0, 1.45 * table[groups].max())
     tidy(axes, grid="x")
     axes.tick_params(axis="y", length=0)
     return finish(figure)

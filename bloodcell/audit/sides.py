@@ -1,4 +1,4 @@
-"""Photographs on two sides of a split, and what a split by file would do."""
+"""Photographs and groups on two sides of a split, and what a split by file would do."""
 
 from collections.abc import Callable, Sequence
 
@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from bloodcell.audit.finding import Finding, Picture, count
 from bloodcell.audit.pictures import aligned_pairs
 from bloodcell.data.alignment import align
+from bloodcell.data.groups import sources_in_several_groups
 from bloodcell.data.keypoints import find_keypoints
-from bloodcell.data.leaks import NAMES, Shared, shared_photographs
+from bloodcell.data.leaks import NAMES, Shared, find_shared
 from bloodcell.data.working import at_working_size
+from bloodcell.wording import PHOTOGRAPH, plural
 
 N_PAIRS = 4
 VALIDATION_SHARE = 0.2
@@ -21,8 +23,10 @@ Read = Callable[[str], NDArray[np.uint8]]
 """From a path of the manifest to its pixels, RGB, shape (height, width, 3), uint8."""
 
 
-def shared_between_sides(manifest: pd.DataFrame, *, read: Read, looked_for: bool) -> list[Finding]:
-    """Find photographs that have images on two sides of training, validation and test.
+def shared_between_sides(
+    manifest: pd.DataFrame, *, read: Read, looked_for: bool, group_name: str = PHOTOGRAPH
+) -> list[Finding]:
+    """Find photographs and groups that have images on two sides of training, validation and test.
 
     Parameters
     ----------
@@ -32,8 +36,10 @@ def shared_between_sides(manifest: pd.DataFrame, *, read: Read, looked_for: bool
         Reads an image.
     looked_for
         Whether groups are known; where they are not, only exact copies are.
+    group_name
+        What a group is called.
     """
-    found = [_shared(manifest, shared, read) for shared in shared_photographs(manifest)]
+    found = [_shared(manifest, shared, read) for shared in find_shared(manifest, group_name=group_name)]
     if not looked_for:
         found.append(
             Finding(
@@ -45,20 +51,45 @@ def shared_between_sides(manifest: pd.DataFrame, *, read: Read, looked_for: bool
             )
         )
     if not found:
+        nouns = " and no ".join(dict.fromkeys([PHOTOGRAPH, group_name]))
         sides = sorted(set(manifest["split"]), key=list(NAMES).index)
         found.append(
             Finding(
                 code="shared-photographs",
                 severity="clear",
-                what=f"No photograph has images on two sides of {', '.join(NAMES[side] for side in sides)}.",
+                what=f"No {nouns} has images on two sides of {', '.join(NAMES[side] for side in sides)}.",
             )
         )
-    return found
+    return [*found, *_torn(manifest, group_name)]
+
+
+def _torn(manifest: pd.DataFrame, group_name: str) -> list[Finding]:
+    """Find photographs whose images lie in several groups."""
+    torn = sources_in_several_groups(manifest)
+    if not torn:
+        return []
+    first = manifest.drop_duplicates(["source", "group"]).set_index(["source", "group"])["path"]
+    rows = [
+        {"path": str(first[source, name]), group_name: name, "photograph": source}
+        for source, names in torn.items()
+        for name in names
+    ]
+    return [
+        Finding(
+            code="photographs-in-several-groups",
+            severity="warning",
+            what=f"{count(len(torn), PHOTOGRAPH)} {'lies' if len(torn) == 1 else 'lie'} in more than one {group_name}, "
+            f"so these {plural(group_name)} are not independent.",
+            numbers={"photographs": len(torn)},
+            advice=f"Give the images of one photograph one {group_name}, or join the {plural(group_name)}.",
+            rows=rows,
+        )
+    ]
 
 
 def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], read: Read) -> Finding:
-    """Report pairs of photographs, by their groups, that show the same place in part."""
-    first = manifest.drop_duplicates("group").set_index("group")
+    """Report pairs of photographs, by their names, that show the same place in part."""
+    first = manifest.drop_duplicates("source").set_index("source")
     rows = [
         {
             "path": str(first.loc[one, "path"]),
@@ -82,7 +113,7 @@ def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], rea
         f"{across} of them on two sides and {differing} with different labels: the same cell may be in both.",
         numbers={"pairs": len(rows), "pairs_on_two_sides": across, "pairs_with_different_labels": differing},
         advice="Look whether it is the same cell. If so, put both on one side: write the groups down with bloodcell "
-        "groups, give both one name, and use data.groups=column.",
+        "groups, give both one name, and use data.groups=column data.group_name=photograph.",
         rows=rows,
         pictures=[
             _aligned([(row["path"], row["overlaps"]) for row in rows], read, "Photographs that overlap", "overlapping")
@@ -96,7 +127,7 @@ def random_split(manifest: pd.DataFrame) -> Finding:
     Exactly, for a fifth of the training images drawn at random: an image of a photograph with s of all n images has no
     copy in training if the other s - 1 were all drawn too.
     """
-    sizes = manifest.loc[manifest["split"] == "train", "group"].value_counts().to_numpy()
+    sizes = manifest.loc[manifest["split"] == "train", "source"].value_counts().to_numpy()
     n_images = int(sizes.sum())
     n_val = max(round(VALIDATION_SHARE * n_images), 1)
     alone = sum(size * _all_drawn(size - 1, n_val - 1, n_images - 1) for size in sizes) / n_images
@@ -133,19 +164,20 @@ def _all_drawn(others: int, drawn: int, among: int) -> float:
 
 def _shared(manifest: pd.DataFrame, shared: Shared, read: Read) -> Finding:
     one, other = (NAMES[side] for side in shared.sides)
-    rows = _copies(manifest, shared.sides)
+    of_photographs = shared.noun == PHOTOGRAPH
+    rows = _copies(manifest, shared.sides, ("source", "sha256") if of_photographs else ("group",))
     return Finding(
-        code="shared-photographs",
+        code="shared-photographs" if of_photographs else "shared-groups",
         severity="error",
-        what=f"{count(shared.photographs, 'photograph')} {'has' if shared.photographs == 1 else 'have'} images in both "
-        f"{one} and {other}: {shared.images[1]:,} of {shared.totals[1]:,} {other} images have a copy in {one}.",
+        what=f"{count(shared.number, shared.noun, plural(shared.noun))} {'has' if shared.number == 1 else 'have'} "
+        f"images in both {one} and {other}: {shared}.",
         numbers={
             "sides": f"{one}, {other}",
-            "photographs": shared.photographs,
+            "photographs" if of_photographs else "groups": shared.number,
             f"{shared.sides[0]}_images": shared.images[0],
             f"{shared.sides[1]}_images": shared.images[1],
         },
-        advice=f"Move every photograph to one side, or leave its {one} images out with data.on_shared_groups=drop.",
+        advice=f"Move every {shared.noun} to one side, or leave its {one} images out with data.on_shared_groups=drop.",
         rows=rows,
         pictures=[
             _aligned(
@@ -154,15 +186,17 @@ def _shared(manifest: pd.DataFrame, shared: Shared, read: Read) -> Finding:
                 f"On both sides, {one} and {other}",
                 f"shared_{'_'.join(shared.sides)}",
             )
-        ],
+        ]
+        if of_photographs
+        else [],
     )
 
 
-def _copies(manifest: pd.DataFrame, sides: Sequence[str]) -> list[dict[str, str]]:
-    """Return an image of each side for every photograph that they share, by group or by content."""
+def _copies(manifest: pd.DataFrame, sides: Sequence[str], columns: Sequence[str]) -> list[dict[str, str]]:
+    """Return an image of each side for every value of any of some columns that they share."""
     here, there = (manifest[manifest["split"] == side] for side in sides)
     pairs = []
-    for column in ("group", "sha256"):
+    for column in columns:
         first, second = (rows.drop_duplicates(column).set_index(column)["path"] for rows in (here, there))
         both = first.to_frame("here").join(second.rename("there"), how="inner").sort_values("here")
         pairs += [{sides[0]: str(row.here), sides[1]: str(row.there)} for row in both.itertuples()]

@@ -9,12 +9,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.comparison.differing import difference, of_sets, torn_photographs
+from bloodcell.comparison.differing import difference, of_sets, torn_between_folds
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, classes_of, label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import ROW_SUM_TOLERANCE, checked_probabilities, predicted_classes
 from bloodcell.evaluation.scores import Answers
+from bloodcell.wording import PHOTOGRAPH
 
 Tables = Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]
 
@@ -54,7 +55,7 @@ class Aligned:
     Attributes
     ----------
     images
-        Every image once, by path: ``path, label, group``, n rows.
+        Every image once, by path: ``path, label, source, group``, n rows.
     classes
         The k class names, sorted.
     candidates
@@ -83,28 +84,37 @@ class Aligned:
 
     def answers(self, candidate: Candidate) -> list[Answers]:
         """Return what each training of a candidate says of the images."""
-        labels, groups = self._numbers
-        return [Answers(labels=labels, probabilities=each, groups=groups) for each in candidate.probabilities]
+        labels, groups, sources = self._numbers
+        return [
+            Answers(labels=labels, probabilities=each, groups=groups, sources=sources)
+            for each in candidate.probabilities
+        ]
+
+    @property
+    def has_levels(self) -> bool:
+        """Whether groups are more than single photographs."""
+        _, groups, sources = self._numbers
+        return not np.array_equal(groups, sources)
 
     @cached_property
-    def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """The classes and photographs of the images, as numbers: what photographs are called does not count."""
-        groups = pd.factorize(self.images["group"])[0]
-        return label_indices(self.images, self.classes), groups.astype(np.int64)
+    def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The classes, groups and photographs of the images, as numbers: what these are called does not count."""
+        groups, sources = (pd.factorize(self.images[column])[0].astype(np.int64) for column in ("group", "source"))
+        return label_indices(self.images, self.classes), groups, sources
 
 
 def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = ()) -> Aligned:
     """Put predictions tables into one order, where they can be compared.
 
-    The order of rows and of probability columns, and how photographs are called, may differ. A table without
-    photographs takes another's.
+    The order of rows and of probability columns, and how groups and photographs are called, may differ. A table without
+    groups or photographs takes another's; if no table has photographs, each group is one.
 
     Parameters
     ----------
     tables
-        By name, the predictions of each model, ``path, label, group, split, fold`` and ``p_<class>``; ``split`` and
-        ``fold`` may be missing. Several tables are several trainings of one configuration; so are the repeats of a
-        cross-validation in one table.
+        By name, the predictions of each model, ``path, label, source, group, split, fold`` and ``p_<class>``;
+        ``source``, ``split`` and ``fold`` may be missing. Several tables are several trainings of one configuration; so
+        are the repeats of a cross-validation in one table.
     split
         Which predictions; None: those of validation if it is a cross-validation on images that all have, else of test
         if all have them, else what all have.
@@ -128,7 +138,7 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
     }
     if empty := [name for name, each in given.items() if not each]:
         raise UserError(f"{empty[0]}: has no table of predictions; give one, or leave it out")
-    given = _with_groups(given)
+    given = _with_sources(_with_groups(given))
     classes = _common_classes(given)
     chosen = split if split is not None else _chosen_split(given)
     trainings = {
@@ -155,7 +165,7 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
         candidates.append(majority)
     val = [table[_is_of(table, "val")] for several in given.values() for table in several]
     return Aligned(
-        images=images[["path", "label", "group"]],
+        images=images[["path", "label", "source", "group"]],
         classes=classes,
         candidates=tuple(sorted(candidates, key=lambda candidate: candidate.trivial)),
         split=chosen,
@@ -178,13 +188,13 @@ def _checked(name: str, table: Any) -> pd.DataFrame:
         raise UserError(f"{name}: has the column {table.columns[table.columns.duplicated()][0]} twice; leave one out")
     if table.empty:
         raise UserError(f"{name}: has no rows; give the predictions of at least one image")
-    for column in ("path", "label", *(["group"] if "group" in table.columns else [])):
+    for column in ("path", "label", *(name for name in ("source", "group") if name in table.columns)):
         if (missing := table[column].isna()).any():
             raise UserError(
                 f"{name}: has no {column} in {missing.sum()} rows, the first is row {missing.argmax()}; add it"
             )
     checked = pd.DataFrame({"path": _texts(table["path"]), "label": _texts(table["label"])})
-    for column in ("group", "split"):
+    for column in ("source", "group", "split"):
         checked[column] = _texts(table[column]) if column in table.columns else None
     checked["fold"] = pd.to_numeric(table["fold"], errors="coerce").to_numpy() if "fold" in table.columns else None
     if "fold" in table.columns and (checked["fold"].isna().to_numpy() & table["fold"].notna().to_numpy()).any():
@@ -221,15 +231,15 @@ def _rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _with_groups(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
-    """Give tables that do not say which photograph an image was made from what the others say."""
+    """Give tables that do not say which group an image is of what the others say."""
     tables = [table for several in given.values() for table in several]
     known = [table for table in tables if table["group"].notna().all()]
     if len(known) == len(tables):
         return dict(given)
     if not known:
         raise UserError(
-            f"{next(iter(given))}: has no column group, and so has no other table; add the photograph that each image "
-            "was made from (the path, where each is a photograph of its own), as intervals count photographs"
+            f"{next(iter(given))}: has no column group, and so has no other table; add what images are independent of "
+            "(their patient or photograph; the path, if each is a photograph of its own), as intervals count groups"
         )
     groups = pd.concat([table[["path", "group"]] for table in known]).drop_duplicates("path").set_index("path")["group"]
     filled = {}
@@ -241,10 +251,25 @@ def _with_groups(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.D
         for table in filled[name]:
             if (missing := table["group"].isna()).any():
                 raise UserError(
-                    f"{name}: no table says which photograph {table['path'][missing.argmax()]} was made from, and "
+                    f"{name}: no table says which group {table['path'][missing.argmax()]} is of, and "
                     f"{missing.sum() - 1} more; add a column group"
                 )
     return filled
+
+
+def _with_sources(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
+    """Give tables that do not say which photograph an image was made from what the others say, else their groups."""
+    known = [table for several in given.values() for table in several if table["source"].notna().all()]
+    names: pd.Series[str] = pd.Series(dtype=object)
+    if known:
+        names = pd.concat(known).drop_duplicates("path").set_index("path")["source"]
+    return {
+        name: [
+            table.assign(source=table["source"].fillna(table["path"].map(names)).fillna(table["group"]))
+            for table in several
+        ]
+        for name, several in given.items()
+    }
 
 
 def _common_classes(given: Mapping[str, list[pd.DataFrame]]) -> tuple[str, ...]:
@@ -311,18 +336,19 @@ def _trainings(name: str, table: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _leak(table: pd.DataFrame) -> str:
     """Say whether a table itself shows that its split leaks; nothing if it does not."""
-    train, val, test = (set(table.loc[table["split"] == side, "group"]) for side in ("train", "val", "test"))
     folded = table.loc[table["split"] == "val"]
     cross_validated = folded["fold"].nunique() > 1
-    for one, other, where in (
-        (train, test, "training and in test"),
-        (val, test, "validation and in test"),
-        (set() if cross_validated else train, val, "training and in validation"),
-    ):
-        if shared := sorted(one & other):
-            return f"copies of photograph {shared[0]} are in {where}"
-    if cross_validated and (torn := torn_photographs(folded)):
-        return f"copies of photograph {torn[0]} are in several of its folds"
+    for column, what in (("source", f"copies of {PHOTOGRAPH}"), ("group", "images of group")):
+        train, val, test = (set(table.loc[table["split"] == side, column]) for side in ("train", "val", "test"))
+        for one, other, where in (
+            (train, test, "training and in test"),
+            (val, test, "validation and in test"),
+            (set() if cross_validated else train, val, "training and in validation"),
+        ):
+            if shared := sorted(one & other):
+                return f"{what} {shared[0]} are in {where}"
+        if cross_validated and (torn := torn_between_folds(folded, column)):
+            return f"{what} {torn[0]} are in several of its folds"
     return ""
 
 

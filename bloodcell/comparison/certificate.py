@@ -17,6 +17,7 @@ from bloodcell.comparison.verdicts import SIGNIFICANCE, measure_pairs
 from bloodcell.evaluation.intervals import FEWEST_GROUPS, effective, loss_interval
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Answers, Losses, Scored
+from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
@@ -48,6 +49,8 @@ class Certificate:
         Of the models that were simulated: the accuracy, and the correlation of answers within groups.
     n_simulated
         The number of simulated comparisons.
+    group_name
+        What a group is called.
     """
 
     coverage: float
@@ -58,6 +61,7 @@ class Certificate:
     accuracy: float
     correlation: float
     n_simulated: int
+    group_name: str = PHOTOGRAPH
 
     @property
     def enough(self) -> bool:
@@ -66,15 +70,15 @@ class Certificate:
 
     def __str__(self) -> str:
         """Return it as a sentence."""
+        groups = plural(self.group_name)
         if not self.n_simulated:
-            return (
-                f"Too few photographs for intervals and verdicts: {self.n_groups}, at least {FEWEST_GROUPS} are needed."
-            )
+            return f"Too few {groups} for intervals and verdicts: {self.n_groups}, at least {FEWEST_GROUPS} are needed."
+        shape = f"{counted(self.n_groups, self.group_name)} that count as {self.n_effective:.0f} of equal size"
         return (
-            f"On data of this shape ({self.n_groups} photographs that count as {self.n_effective:.0f} of equal size), "
-            f"95 % intervals contain the true accuracy in {100 * self.coverage:.0f} % of {self.n_simulated:,} "
-            f"simulations, equally good models are called different in {100 * self.false_differences:.0f} %, and a "
-            f"difference of {100 * DIFFERENCE:.0f} points is found in {100 * self.power:.0f} %."
+            f"On data of this shape ({shape}), 95 % intervals contain the true accuracy in {100 * self.coverage:.0f} % "
+            f"of {self.n_simulated:,} simulations, equally good models are called different in "
+            f"{100 * self.false_differences:.0f} %, and a difference of {100 * DIFFERENCE:.0f} points is found in "
+            f"{100 * self.power:.0f} %."
         )
 
 

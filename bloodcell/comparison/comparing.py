@@ -1,7 +1,7 @@
 """Comparing models by what they say of the same images."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from numbers import Integral, Real
 
@@ -23,6 +23,7 @@ from bloodcell.comparison.verdicts import (
 from bloodcell.errors import UserError
 from bloodcell.evaluation.intervals import effective, score_interval, training_errors, training_of
 from bloodcell.evaluation.scores import Answers, Function, Score, Scored, find_score
+from bloodcell.wording import PHOTOGRAPH, plural
 
 Metric = str | Score | Function
 
@@ -41,8 +42,9 @@ class Comparison:
     Attributes
     ----------
     estimates
-        ``run, metric, unit, value, low, high``: of every run each score by image and by group (``unit`` is ``image``
-        or ``group``) with its 95 % interval.
+        ``run, metric, unit, value, low, high``: each score of every run with its 95 % interval. ``unit`` is ``image``;
+        ``source``, of the mean answer for each photograph; or ``group_mean``, the mean of the groups' own scores, if
+        groups are more than photographs and the score is a plain mean.
     verdicts
         ``metric, a, b, difference, low, high, low_corrected, high_corrected, p_value, p_adjusted, verdict``: of every
         pair the difference of a and b, by image, its 95 % interval and the one corrected for the number of pairs, its
@@ -64,6 +66,8 @@ class Comparison:
         How small a difference does not count.
     n_resamples, seed
         Of `certificate`.
+    group_name
+        What a group is called.
     """
 
     estimates: pd.DataFrame
@@ -76,11 +80,20 @@ class Comparison:
     equivalence: float
     n_resamples: int = N_RESAMPLES
     seed: int = 0
+    group_name: str = PHOTOGRAPH
 
     @cached_property
     def certificate(self) -> Certificate:
         """How often such intervals and verdicts are right on data of this shape, by simulation; takes seconds."""
-        return _certified(self.aligned, n_simulated=self.n_resamples, seed=self.seed)
+        certificate = _certified(self.aligned, n_simulated=self.n_resamples, seed=self.seed)
+        return replace(certificate, group_name=self.group_name)
+
+    @property
+    def units(self) -> dict[str, str]:
+        """What the first metric is given by, with headings: each ``unit`` of ``estimates``."""
+        headings = {"image": "by image", "source": "by photograph", "group_mean": f"mean of {plural(self.group_name)}"}
+        own = set(self.estimates.loc[self.estimates["metric"] == self.scores[0].name, "unit"])
+        return {unit: heading for unit, heading in headings.items() if unit in own}
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -94,7 +107,7 @@ class Comparison:
 
     @property
     def n_groups(self) -> int:
-        """How many photographs there are."""
+        """How many groups there are."""
         return int(self.aligned.images["group"].nunique())
 
     def not_worse(self) -> list[str]:
@@ -118,8 +131,9 @@ def compare(
     seed: int = 0,
     split: str | None = None,
     leaky: Collection[str] = (),
+    group_name: str = PHOTOGRAPH,
 ) -> Comparison:
-    """Say which of several models is better, by how much and how surely, or that the photographs cannot tell.
+    """Say which of several models is better, by how much and how surely, or that the data cannot decide.
 
     Only predictions are looked at. What counts is the group with all its images, see `bloodcell.comparison.verdicts`.
     The majority class of the images is compared too. With few groups, no verdict is given if intervals of such data are
@@ -129,8 +143,9 @@ def compare(
     ----------
     tables
         By name, the predictions of each model (`bloodcell.evaluation.predictions`, or any table with ``path, label,
-        group`` and one ``p_<class>`` for each class), in any order of rows and columns. A list of tables is of several
-        seeds of one configuration: their scores are averaged, and how seeds differ is part of the interval.
+        group``, perhaps ``source``, and one ``p_<class>`` for each class), in any order of rows and columns. A list of
+        tables is of several seeds of one configuration: their scores are averaged, and how seeds differ is part of the
+        interval.
     metrics
         Of the names in `bloodcell.evaluation.scores.SCORES`, `Score`, or functions of labels, shape (n,), int64, and
         probabilities, shape (n, k), float64, of which more is better. The first ranks.
@@ -144,6 +159,8 @@ def compare(
         Which predictions are compared; None: out-of-fold ones of a cross-validation, else those of test, see `align`.
     leaky
         The names of models whose split is known to leak: they are shown and do not win.
+    group_name
+        What sentences call a group, such as ``patient``.
 
     Returns
     -------
@@ -184,7 +201,11 @@ def compare(
         if not enough:
             table["verdict"] = UNKNOWN
         order = _models_first(pairs, aligned)
-        sentences.extend(_sentences(table, pairs, order, score=score, aligned=aligned, equivalence=equivalence))
+        sentences.extend(
+            _sentences(
+                table, pairs, order, score=score, aligned=aligned, equivalence=equivalence, group_name=group_name
+            )
+        )
         verdicts.append(table.iloc[order])
     ranking = _ranking(estimates[0], every[0], score=scores[0], aligned=aligned)
     return Comparison(
@@ -198,6 +219,7 @@ def compare(
         equivalence=equivalence,
         n_resamples=n_resamples,
         seed=seed,
+        group_name=group_name,
     )
 
 
@@ -250,14 +272,23 @@ def _estimates(
     grouped: Sequence[Sequence[Answers]],
     scored: Sequence[Sequence[Scored]],
 ) -> pd.DataFrame:
-    by_group = [[_measured(score, each) for each in several] for several in grouped]
+    units = [
+        ("image", answers, [[each.value for each in several] for several in scored]),
+        ("source", grouped, [[_measured(score, each).value for each in several] for several in grouped]),
+    ]
+    if score.is_mean and aligned.has_levels:
+        units.append(("group_mean", answers, [[score.group_mean(each) for each in several] for several in answers]))
     rows = []
-    for unit, given, found in (("image", answers, scored), ("group", grouped, by_group)):
-        values = [[each.value for each in several] for several in found]
+    for unit, given, values in units:
         errors = training_errors(training_of(values))
         for candidate, several, own, error in zip(aligned.candidates, given, values, errors, strict=True):
             # A single training speaks of itself alone.
-            ends = score_interval(score, several, training_error=float(error) if len(several) > 1 else 0.0)
+            ends = score_interval(
+                score,
+                several,
+                training_error=float(error) if len(several) > 1 else 0.0,
+                group_mean=unit == "group_mean",
+            )
             rows.append(
                 {
                     "run": candidate.name,
@@ -278,7 +309,14 @@ def _models_first(pairs: Pairs, aligned: Aligned) -> list[int]:
 
 
 def _sentences(
-    table: pd.DataFrame, pairs: Pairs, order: Sequence[int], *, score: Score, aligned: Aligned, equivalence: float
+    table: pd.DataFrame,
+    pairs: Pairs,
+    order: Sequence[int],
+    *,
+    score: Score,
+    aligned: Aligned,
+    equivalence: float,
+    group_name: str,
 ) -> list[str]:
     n_groups = int(aligned.images["group"].nunique())
     said = []
@@ -294,6 +332,7 @@ def _sentences(
             of_groups=float(pairs.of_groups[number]),
             unseen=pairs.unseen,
             equivalence=equivalence,
+            group_name=group_name,
         )
         both = [aligned.candidates[index[number]] for index in (pairs.first, pairs.second)]
         said.append(
@@ -301,6 +340,7 @@ def _sentences(
                 row,
                 score=score,
                 n_groups=n_groups,
+                group_name=group_name,
                 n_pairs=len(table),
                 settling=settling,
                 leak=winner.leak if row["difference"] else "",  # of two that are the same none looks better

@@ -10,9 +10,9 @@ def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     """Say what differs between two predictions tables of the same split, each sorted by path; nothing if nothing."""
     if not one["path"].equals(other["path"]) and (differs := of_sets(other["path"], one["path"])):
         return f"images {differs}"
-    for column, noun in (("label", "the label"), ("group", "the photograph")):
+    for column, noun in (("label", "the label"), ("source", "the photograph"), ("group", "the group")):
         wrong = np.flatnonzero(one[column].to_numpy() != other[column].to_numpy())
-        if wrong.size and not (column == "group" and _same_parts(one["group"], other["group"])):
+        if wrong.size and not (column != "label" and _same_parts(one[column], other[column])):
             row = wrong[0]
             return (
                 f"{noun} of {one['path'][row]} is {one[column][row]} in one and {other[column][row]} in the other"
@@ -21,22 +21,24 @@ def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return ""
 
 
-def torn_photographs(val: pd.DataFrame) -> list[str]:
-    """Return the photographs whose images are in several folds of a cross-validation, so that it leaks.
+def torn_between_folds(val: pd.DataFrame, column: str) -> list[str]:
+    """Return the photographs or groups whose images are in several folds of a cross-validation, so that it leaks.
 
     Parameters
     ----------
     val
-        The out-of-fold predictions, ``path, group, fold``; with repeats an image is in one fold of each.
+        The out-of-fold predictions, ``path, source, group, fold``; with repeats an image is in one fold of each.
+    column
+        ``source`` or ``group``.
     """
-    folds = val.groupby(["group", "fold"])["path"].nunique()
-    images = val.groupby("group")["path"].nunique()
-    torn = folds[folds != images.reindex(folds.index.get_level_values("group")).to_numpy()]
-    return sorted(set(torn.index.get_level_values("group")))
+    folds = val.groupby([column, "fold"])["path"].nunique()
+    images = val.groupby(column)["path"].nunique()
+    torn = folds[folds != images.reindex(folds.index.get_level_values(column)).to_numpy()]
+    return sorted(set(torn.index.get_level_values(column)))
 
 
 def _same_parts(one: "pd.Series[str]", other: "pd.Series[str]") -> bool:
-    """Say whether images are of the same photographs, whatever these are called."""
+    """Say whether images are put together alike, whatever photographs or groups are called."""
     return bool((pd.factorize(one)[0] == pd.factorize(other)[0]).all())
 
 

@@ -1,6 +1,6 @@
 """The leaderboard: the runs of a study, the best on validation first."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,7 +9,7 @@ import pandas as pd
 from bloodcell.evaluation.metrics import direction
 
 MARKS = {
-    "*": "Copies of one photograph can be on two sides of its split: its figures may say too much.",
+    "*": "A photograph or group can be on two sides of its split: its metrics may be inflated by leakage.",
     "?": "Groups were not looked for (data.groups=none): whether its split leaks is not known.",
 }
 """What stands behind a run's name wherever it is shown, and what that means."""
@@ -51,10 +51,9 @@ class Entry:
         Why it did not finish; empty where it did.
     metrics
         Its final figures by their names, such as ``val/accuracy``.
-    leaky
-        Whether copies of one photograph are, or can be, on two sides of its split.
-    groups
-        Where its groups came from; with ``none`` nobody looked for them, so that leaks are not known.
+    tags
+        Those of the run. ``leaky``: whether a photograph is, or can be, on two sides of its split; ``groups``: where
+        its groups came from, with ``none`` leaks are not known; ``group_name``: what they are called.
     """
 
     run: str
@@ -62,8 +61,7 @@ class Entry:
     status: str
     reason: str
     metrics: dict[str, float]
-    leaky: bool
-    groups: str
+    tags: Mapping[str, str]
 
 
 OBJECTIVE = "objective"
@@ -93,8 +91,8 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
         {
             "run": entry.run,
             **{column: entry.metrics.get(metric, np.nan) for column, metric in figures.items()},
-            "leaky": entry.leaky,
-            "groups": entry.groups,
+            "leaky": entry.tags.get("leaky") == "true",
+            "groups": entry.tags.get("groups", ""),
             "run_id": entry.run_id,
         }
         for entry in entries

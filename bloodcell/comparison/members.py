@@ -8,10 +8,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.comparison.differing import difference, of_sets, torn_photographs
+from bloodcell.comparison.differing import difference, of_sets, torn_between_folds
 from bloodcell.errors import UserError
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.predictions import classes_of, label_indices, probabilities_of
+from bloodcell.wording import PHOTOGRAPH
 
 SPLITS = {"val": "validation", "test": "test"}
 
@@ -124,11 +125,13 @@ def _require_out_of_fold(members: Sequence[Member]) -> None:
                 f"runs: {member} is no cross-validation, so that it has no out-of-fold predictions of all training "
                 "images to fit weights to; use method=soft, or runs with split=group_kfold"
             )
-        if torn := torn_photographs(member.predictions[member.predictions["split"] == "val"]):
-            raise UserError(
-                f"runs: {member} leaks: images of photograph {torn[0]} are in several of its folds; use "
-                "method=soft, or runs with split=group_kfold"
-            )
+        val = member.predictions[member.predictions["split"] == "val"]
+        for column, noun in (("source", PHOTOGRAPH), ("group", "group")):
+            if torn := torn_between_folds(val, column):
+                raise UserError(
+                    f"runs: {member} leaks: images of {noun} {torn[0]} are in several of its folds; use method=soft, "
+                    "or runs with split=group_kfold"
+                )
 
 
 def _side(members: Sequence[Member], split: str) -> Side:
@@ -141,7 +144,7 @@ def _side(members: Sequence[Member], split: str) -> Side:
                 "images and the same split"
             )
     return Side(
-        images=tables[0][["path", "label", "group", "split"]],
+        images=tables[0][["path", "label", "source", "group", "split"]],
         labels=label_indices(tables[0], classes),
         groups=tables[0]["group"].to_numpy(dtype=np.str_),
         probabilities=np.stack([probabilities_of(table, classes) for table in tables]),

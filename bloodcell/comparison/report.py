@@ -24,6 +24,7 @@ from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Answers, Score
 from bloodcell.files import replacing
 from bloodcell.pages import render
+from bloodcell.wording import plural
 
 N_PICTURES = 24
 """How many photographs are shown of a kind; the JSON has all."""
@@ -96,7 +97,7 @@ class Report:
 
     @cached_property
     def photographs(self) -> dict[str, pd.DataFrame]:
-        """What each run says of each photograph: ``group, path`` (of one image), ``label, predicted, right``."""
+        """What each run says of each photograph: ``source, path`` (of one image), ``label, predicted, right``."""
         return {each.name: _photographs(self.comparison.aligned, each) for each in self.comparison.aligned.candidates}
 
     @cached_property
@@ -140,7 +141,9 @@ def as_data(report: Report) -> dict[str, Any]:
         "facts": dict(report.facts),
         "split": comparison.aligned.split,
         "images": comparison.n_images,
-        "photographs": comparison.n_groups,
+        "photographs": int(comparison.aligned.images["source"].nunique()),
+        "groups": comparison.n_groups,
+        "group_name": comparison.group_name,
         "equivalence": comparison.equivalence,
         "certificate": asdict(comparison.certificate),
         "estimates": _records(comparison.estimates),
@@ -148,7 +151,7 @@ def as_data(report: Report) -> dict[str, Any]:
         "ranking": _records(comparison.ranking),
         "not_worse_than_the_best": comparison.not_worse(),
         "cheapest": {cost: cheapest(comparison, _costs(report, cost)) for cost in COSTS},
-        "wrong_of_all": report.wrong_of_all["group"].tolist(),
+        "wrong_of_all": report.wrong_of_all["source"].tolist(),
         "runs": {
             run: {"configuration": dict(each.configuration), "costs": dict(each.costs), "run_ids": list(each.run_ids)}
             for run, each in report.about.items()
@@ -202,6 +205,9 @@ def _values(report: Report) -> dict[str, Any]:
         "comparison": comparison,
         "score": comparison.scores[0],
         "spoken": spoken,
+        "headings": list(comparison.units.values()),
+        "groups": plural(comparison.group_name),
+        "group": comparison.group_name,
         "swatches": {run: charts.swatch(numbers[run]) for run in order},
         "board": _board(report),
         "figures": _figures(comparison),
@@ -230,22 +236,21 @@ def _board(report: Report) -> list[dict[str, Any]]:
     comparison = report.comparison
     score = comparison.scores[0]
     own = comparison.estimates[comparison.estimates["metric"] == score.name]
-    by = {unit: own[own["unit"] == unit].set_index("run") for unit in ("image", "group")}
+    by = {unit: own[own["unit"] == unit].set_index("run") for unit in comparison.units}
     trivial = comparison.aligned.trivial
     baseline = float(by["image"]["value"][comparison.aligned.baseline])
     models = by["image"].drop(index=list(trivial))
     scale = _scale(models if len(models) else by["image"])
     lines = []
     for rank, each in enumerate(rows(comparison.ranking), 1):
-        image, group = by["image"].loc[each.run], by["group"].loc[each.run]
+        image, *others = (table.loc[each.run] for table in by.values())
         lines.append(
             {
                 "rank": rank,
                 "run": each.run,
                 "value": image["value"],
                 "by_image": with_interval(image, score),
-                "by_group": with_interval(group, score),
-                "group_value": group["value"],
+                "others": [(other["value"], with_interval(other, score)) for other in others],
                 "bar": charts.interval_bar(
                     image["value"],
                     image["low"],
@@ -380,13 +385,13 @@ def _per_class(
 
 
 def _photographs(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
-    each = aligned.answers(candidate)[0].by_photograph()
-    first = aligned.images.drop_duplicates("group")
+    answers = aligned.answers(candidate)[0]
+    each, first = answers.by_photograph(), aligned.images.iloc[answers.photographs[0]]
     classes = np.array(aligned.classes)
     predicted = predicted_classes(each.probabilities)
     return pd.DataFrame(
         {
-            "group": first["group"].to_numpy(),
+            "source": first["source"].to_numpy(),
             "path": first["path"].to_numpy(),
             "label": classes[each.labels],
             "predicted": classes[predicted],
@@ -410,7 +415,14 @@ def _disagreement(report: Report) -> dict[str, Any] | None:
         only = mine.assign(taken_for=theirs["predicted"])[mine["right"] & ~theirs["right"]]
         sides.append({"run": run, "n": len(only), "pictures": _pictures(report, only, each=N_PICTURES // 2)})
     neither = int((~one["right"] & ~other["right"]).sum())
-    return {"a": a, "b": b, "sides": sides, "neither": neither, "both": int((one["right"] & other["right"]).sum())}
+    return {
+        "a": a,
+        "b": b,
+        "sides": sides,
+        "neither": neither,
+        "both": int((one["right"] & other["right"]).sum()),
+        "all": len(one),
+    }
 
 
 def _pictures(report: Report, photographs: pd.DataFrame, *, each: int) -> list[dict[str, str]]:

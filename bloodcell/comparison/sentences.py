@@ -9,12 +9,13 @@ from scipy import stats
 
 from bloodcell.comparison.verdicts import BETTER, EQUAL, SIGNIFICANCE, UNKNOWN, WORSE
 from bloodcell.evaluation.scores import Score
+from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 POWER = 0.8
 """How often a difference that is there is to be found."""
 SPOKEN = {"auroc": "AUROC", "macro_f1": "macro F1", "brier": "Brier score"}
 MANY = 1000
-"""How many times as many photographs are not worth naming their number."""
+"""How many times as many groups are not worth naming their number."""
 
 
 def amount(value: float, score: Score, *, signed: bool = False) -> str:
@@ -36,7 +37,15 @@ def with_interval(row: pd.Series, score: Score) -> str:
 
 
 def verdict_sentence(
-    row: pd.Series, *, score: Score, n_groups: int, n_pairs: int, settling: str = "", leak: str = "", once: bool = False
+    row: pd.Series,
+    *,
+    score: Score,
+    n_groups: int,
+    n_pairs: int,
+    group_name: str = PHOTOGRAPH,
+    settling: str = "",
+    leak: str = "",
+    once: bool = False,
 ) -> str:
     """Return what is to be said of a pair.
 
@@ -47,9 +56,11 @@ def verdict_sentence(
     score
         Its score.
     n_groups
-        How many photographs there are.
+        How many groups there are.
     n_pairs
         For how many pairs p-values were corrected.
+    group_name
+        What a group is called.
     settling
         What would settle it, see `settling_sentence`.
     leak
@@ -58,19 +69,20 @@ def verdict_sentence(
         Whether both were trained once, so that nothing is known of another seed.
     """
     a, b = row["a"], row["b"]
+    groups = counted(n_groups, group_name)
     seeds = " One training of each; another seed was not tried." if once else ""
     if row["verdict"] in (BETTER, WORSE):
         low, high = sorted((row["low"], row["high"]), key=abs)
         better, worse = (a, b) if row["verdict"] == BETTER else (b, a)
         by = f"by {amount(abs(row['difference']), score)}{_unit(score)}"
         interval = f"95 % interval {amount(abs(low), score)} to {amount(abs(high), score)}"
-        return f"{better} is better than {worse} {by} ({interval}, {n_groups} photographs).{seeds}"
+        return f"{better} is better than {worse} {by} ({interval}, {groups}).{seeds}"
     if np.isfinite(row["difference"]) and not np.isfinite(row["low"]):
         size = f"{amount(row['difference'], score, signed=True)}{_unit(score)}"
-        return f"Between {a} and {b} we cannot tell: {n_groups} photographs are too few for an interval ({size})."
+        return f"Between {a} and {b} we cannot tell: {groups} are too few for an interval ({size})."
     interval = (
         f"{amount(row['difference'], score, signed=True)}{_unit(score)}, 95 % interval "
-        f"{amount(row['low'], score, signed=True)} to {amount(row['high'], score, signed=True)}, {n_groups} photographs"
+        f"{amount(row['low'], score, signed=True)} to {amount(row['high'], score, signed=True)}, {groups}"
     )
     if row["verdict"] == EQUAL:
         return f"{a} and {b} are practically equal ({interval}).{seeds}"
@@ -88,9 +100,17 @@ def verdict_sentence(
 
 
 def settling_sentence(
-    row: pd.Series, *, n_groups: int, n_pairs: int, error: float, of_groups: float, unseen: float, equivalence: float
+    row: pd.Series,
+    *,
+    n_groups: int,
+    n_pairs: int,
+    error: float,
+    of_groups: float,
+    unseen: float,
+    equivalence: float,
+    group_name: str = PHOTOGRAPH,
 ) -> str:
-    """Return about how many more photographs would settle what a pair leaves open, and what they would show.
+    """Return about how many more groups would settle what a pair leaves open, and what they would show.
 
     With so many, a difference of the size that was found would be found in four of five cases; or, if it is smaller
     than what counts, practical equality: errors go with the root of the number (Cohen, "Statistical Power Analysis for
@@ -101,22 +121,24 @@ def settling_sentence(
     row
         Of the verdicts.
     n_groups
-        How many photographs there are.
+        How many groups there are.
     n_pairs
         For how many pairs p-values were corrected.
     error
         The standard error of the difference.
     of_groups
-        The part of its square that more photographs make smaller, in 0..1.
+        The part of its square that more groups make smaller, in 0..1.
     unseen
         As of `bloodcell.comparison.verdicts.Pairs`.
     equivalence
         How small a difference does not count.
+    group_name
+        What a group is called.
 
     Returns
     -------
     str
-        With a colon before it; empty where it is no question of photographs, or of more than a thousand times as many.
+        With a colon before it; empty where it is no question of groups, or of more than a thousand times as many.
     """
     size = abs(row["difference"])
     if row["verdict"] != UNKNOWN or not np.isfinite(size) or not 0 < error < math.inf:
@@ -138,7 +160,7 @@ def settling_sentence(
         return ""
     more_groups = (needed - 1) * n_groups
     digits = 10 ** max(0, math.floor(math.log10(max(more_groups, 1))) - 1)
-    return f": about {math.ceil(more_groups / digits) * digits:,} more photographs would {shown}"
+    return f": about {math.ceil(more_groups / digits) * digits:,} more {plural(group_name)} would {shown}"
 
 
 def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[str]) -> str:
@@ -167,7 +189,7 @@ def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[st
     if len(names) == 1:
         return f"The best by {spoken(score)} is {names[0]} ({sure})."
     if len(names) == len(counted):
-        return f"Any of the {len(names)} can be the best by {spoken(score)}: the photographs do not tell."
+        return f"Any of the {len(names)} can be the best by {spoken(score)}: the data cannot decide."
     return f"The best by {spoken(score)} is one of {len(names)} of {len(counted)}: {', '.join(names)} ({sure})."
 
 

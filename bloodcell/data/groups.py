@@ -1,32 +1,45 @@
-"""Groups: which photograph each image was made from, by whatever says so.
+"""Which photograph each image was made from (its source), and what it is independent of (its group).
 
-Every function here takes an `ImageSet` and returns it with the column ``group`` of its manifest filled.
+A group is a photograph, or what photographs belong to: a patient, slide or day. Every function here takes an `ImageSet`
+and returns it with a column of its manifest filled: ``source``, ``group`` or both.
 """
 
 import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
+from typing import Literal
 
 import pandas as pd
 
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
 
+Level = Literal["source", "group"]
+
+SETTINGS: dict[Level, str] = {"source": "photographs", "group": "groups"}
+"""What the settings of each level are called in ``data``."""
+
 NAMED = 3
 """How many images an error names before it counts the rest."""
 
 
 def recovered_groups(images: ImageSet) -> ImageSet:
-    """Find the groups in the pixels: images made from one photograph, and exact copies, are one group."""
+    """Find the photographs in the pixels; each is a group."""
+    found = recovered_sources(images)
+    return _with(found, found.manifest["source"].tolist(), "group")
+
+
+def recovered_sources(images: ImageSet) -> ImageSet:
+    """Find in the pixels which images were made from one photograph; exact copies always are."""
     from bloodcell.data.provenance import recover_groups
 
     rows = images.manifest
-    return _with(images, recover_groups(images.files(rows), rows["sha256"].tolist()))
+    return _with(images, recover_groups(images.files(rows), rows["sha256"].tolist()), "source")
 
 
-def listed_groups(images: ImageSet, *, file: str | Path, column: str) -> ImageSet:
-    """Take the groups from a table.
+def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Level = "group") -> ImageSet:
+    """Take the groups, or sources, from a table.
 
     Parameters
     ----------
@@ -37,39 +50,43 @@ def listed_groups(images: ImageSet, *, file: str | Path, column: str) -> ImageSe
         in the set may be listed too.
     column
         The name of that column.
+    level
+        What to fill.
 
     Raises
     ------
     UserError
         If the file cannot be read, lacks a column, names two groups for an image, or none for one of the set.
     """
-    listed = _read_csv(file, column)
+    listed = _read_csv(file, column, level)
     listed["path"] = listed["path"].map(lambda path: PurePosixPath(path).as_posix())  # ./a.png is a.png
     table = listed[listed[column] != ""].drop_duplicates(["path", column])
     twice = table[table["path"].duplicated(keep=False)]
     if len(twice):
         path = twice["path"].iloc[0]
         both = " and ".join(twice.loc[twice["path"] == path, column])
-        raise UserError(f"data.groups_file={file}: puts {path} into the groups {both}; an image has one")
-    groups = images.manifest["path"].map(dict(zip(table["path"], table[column], strict=True)))
-    if groups.isna().any():
+        raise UserError(f"data.groups_file={file}: puts {path} into the {level}s {both}; an image has one")
+    names = images.manifest["path"].map(dict(zip(table["path"], table[column], strict=True)))
+    if names.isna().any():
         raise UserError(
-            f"data.groups_file={file}: names no group for {_some(images, groups.isna())}; list every image, "
+            f"data.groups_file={file}: names no {level} for {_some(images, names.isna())}; list every image, "
             f"its path relative to {images.root}"
         )
-    return _with(images, groups.tolist())
+    return _with(images, names.tolist(), level)
 
 
-def matched_groups(images: ImageSet, *, pattern: str) -> ImageSet:
-    """Take the groups from the paths.
+def matched_groups(images: ImageSet, *, pattern: str, level: Level = "group") -> ImageSet:
+    """Take the groups, or sources, from the paths.
 
     Parameters
     ----------
     images
         The images.
     pattern
-        A regular expression that is searched for in each path relative to the images' root. The capture group named
-        ``group``, or else the first one, is the image's group.
+        A regular expression that is searched for in each path relative to the images' root. The capture group that is
+        named like the level, or else the first one, is the image's group.
+    level
+        What to fill.
 
     Raises
     ------
@@ -77,31 +94,45 @@ def matched_groups(images: ImageSet, *, pattern: str) -> ImageSet:
         If it finds no group in a path.
     """
     regex = re.compile(pattern)
-    captured = "group" if "group" in regex.groupindex else 1
+    captured = level if level in regex.groupindex else 1
     matches = [regex.search(path) for path in images.manifest["path"]]
-    groups = [match[captured] if match else None for match in matches]
-    unmatched = pd.Series([not group for group in groups], index=images.manifest.index)
+    names = [match[captured] if match else None for match in matches]
+    unmatched = pd.Series([not name for name in names], index=images.manifest.index)
     if unmatched.any():
-        named = _some(images, unmatched)
-        raise UserError(f"data.groups_pattern={pattern}: finds no group in the path of {named}; it has to in every")
-    return _with(images, [str(group) for group in groups])
+        raise UserError(
+            f"data.{SETTINGS[level]}_pattern={pattern}: finds no {level} in the path of {_some(images, unmatched)}; "
+            "it has to in every"
+        )
+    return _with(images, [str(name) for name in names], level)
 
 
 def folder_groups(images: ImageSet) -> ImageSet:
     """Make a group of every folder: of the images that lie in it, not in folders below."""
-    return _with(images, [PurePosixPath(path).parent.as_posix() for path in images.manifest["path"]])
+    return _with(images, [PurePosixPath(path).parent.as_posix() for path in images.manifest["path"]], "group")
 
 
 def single_groups(images: ImageSet) -> ImageSet:
-    """Make every image its own group."""
-    return _with(images, images.manifest["path"].tolist())
+    """Make every image its own source and group."""
+    return _with(images, images.manifest["path"].tolist(), "source", "group")
 
 
-def _with(images: ImageSet, groups: Sequence[str]) -> ImageSet:
-    return replace(images, manifest=images.manifest.assign(group=list(groups)))
+def groups_as_sources(images: ImageSet) -> ImageSet:
+    """Take every group for one photograph."""
+    return _with(images, images.manifest["group"].tolist(), "source")
 
 
-def _read_csv(file: str | Path, column: str) -> pd.DataFrame:
+def sources_in_several_groups(manifest: pd.DataFrame) -> dict[str, list[str]]:
+    """Return the photographs whose images lie in more than one group, and the names of those groups."""
+    pairs = manifest[["source", "group"]].drop_duplicates().sort_values(["source", "group"])
+    several = pairs[pairs["source"].duplicated(keep=False)]
+    return {str(source): list(names) for source, names in several.groupby("source")["group"]}
+
+
+def _with(images: ImageSet, names: Sequence[str], *levels: Level) -> ImageSet:
+    return replace(images, manifest=images.manifest.assign(**{level: list(names) for level in levels}))
+
+
+def _read_csv(file: str | Path, column: str, level: Level) -> pd.DataFrame:
     path = Path(file).expanduser()
     try:
         listed = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -109,7 +140,8 @@ def _read_csv(file: str | Path, column: str) -> pd.DataFrame:
         raise UserError(f"data.groups_file={file}: cannot be read ({error.strerror}); give a CSV file") from error
     except (ValueError, pd.errors.ParserError) as error:  # no UTF-8, no columns, rows of unequal length
         raise UserError(f"data.groups_file={file}: is not CSV ({' '.join(str(error).split())})") from error
-    for name, way_out in (("path", "name the one with the images' paths so"), (column, "choose data.groups_column")):
+    ways_out = {"path": "name the one with the images' paths so", column: f"choose data.{SETTINGS[level]}_column"}
+    for name, way_out in ways_out.items():
         if name not in listed.columns:
             there = ", ".join(map(str, listed.columns))
             raise UserError(f"data.groups_file={file}: has no column {name}, but {there}; {way_out}")

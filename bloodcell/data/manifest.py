@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bloodcell.files import replacing
 
-COLUMNS = ("path", "label", "group", "split", "sha256")
+COLUMNS = ("path", "label", "source", "group", "split", "sha256")
 SPLITS = ("train", "val", "test")
 
 
@@ -25,8 +25,9 @@ class ImageSet:
     classes
         The class names in the order of the model's outputs: sorted.
     manifest
-        One row for each readable image: ``path`` (relative to ``root``, with forward slashes), ``label``, ``group``,
-        ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
+        One row for each readable image: ``path`` (relative to ``root``, with forward slashes), ``label``, ``source``
+        (the photograph that it was made from), ``group`` (what is independent of what: the source, or the patient,
+        slide or day that it belongs to), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
     unreadable
         One row for each image that was left out: ``path`` and ``reason``.
     other_files
@@ -53,7 +54,7 @@ class ImageSet:
 
 
 def digest(manifest: pd.DataFrame) -> str:
-    """Return 16 hexadecimal digits that change with any image's content, name, label, group or split.
+    """Return 16 hexadecimal digits that change with any image's content, name, label, source, group or split.
 
     The order of the rows does not matter.
     """

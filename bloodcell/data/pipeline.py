@@ -51,7 +51,7 @@ class Samples:
         ``none``, or what `bloodcell.data.crop.crop` does before.
     measured
         Numbers that a model takes beside the image (see `bloodcell.data.measured`), shape (n, k), float32; None: none.
-    groups
+    sources
         The photograph that each image was made from, as a number, shape (n,), int64; None: not known.
     """
 
@@ -63,12 +63,12 @@ class Samples:
     interpolation: str
     crop: CropName = "none"
     measured: NDArray[np.float32] | None = None
-    groups: NDArray[np.int64] | None = None
+    sources: NDArray[np.int64] | None = None
 
     @property
     def photographs(self) -> NDArray[np.int64]:
         """The photograph that each image was made from, shape (n,), int64; each its own where that is not known."""
-        return np.arange(len(self)) if self.groups is None else self.groups
+        return np.arange(len(self)) if self.sources is None else self.sources
 
     @property
     def beside(self) -> NDArray[np.float32]:
@@ -99,7 +99,7 @@ def samples_of(
         interpolation=interpolation,
         crop=crop,
         measured=measured,
-        groups=np.asarray(pd.factorize(rows["group"], sort=True)[0], np.int64),
+        sources=np.asarray(pd.factorize(rows["source"], sort=True)[0], np.int64),
     )
 
 

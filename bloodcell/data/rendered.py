@@ -17,7 +17,7 @@ from PIL import Image
 
 import bloodcell.smears
 from bloodcell.cache import cache_dir
-from bloodcell.data.groups import listed_groups
+from bloodcell.data.groups import groups_as_sources, listed_groups
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.sources import load_folders
 from bloodcell.errors import UserError
@@ -99,7 +99,7 @@ def load_smears(
     expected = sum(len(photograph.copies) for photograph in plan)
     if len(images.manifest) + len(images.unreadable) != expected:
         raise UserError(f"data=smears: {folder} has lost some of its {expected} images; remove it to have it made anew")
-    return listed_groups(images, file=str(folder / "groups.csv"), column="group")
+    return groups_as_sources(listed_groups(images, file=str(folder / "groups.csv"), column="group"))
 
 
 def smears_dir() -> Path:

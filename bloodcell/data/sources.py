@@ -85,7 +85,7 @@ def load_folders(
     Returns
     -------
     ImageSet
-        ``group`` is the file's content: exact copies are one group, until something better is known.
+        ``source`` and ``group`` are the file's content: exact copies are one group, until something better is known.
 
     Raises
     ------
@@ -112,7 +112,8 @@ def load_folders(
     if bad.any() and on_bad_image == "error":
         raise UserError(_bad_images(table[bad]))
     _refuse_emptied(table, classes, names)
-    readable = table[~bad].assign(group=table["sha256"].str[:16])
+    content = table["sha256"].str[:16]
+    readable = table[~bad].assign(source=content, group=content)
     return ImageSet(
         root=root,
         classes=classes,

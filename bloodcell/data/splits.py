@@ -7,6 +7,7 @@ both training and validation, so they leak.
 """
 
 from collections.abc import Iterable
+from itertools import chain
 from pathlib import PurePosixPath
 from typing import Literal
 
@@ -17,6 +18,9 @@ from sklearn.model_selection import RepeatedStratifiedKFold, StratifiedGroupKFol
 from bloodcell.errors import UserError
 
 RareClasses = Literal["error", "train_only"]
+
+ATTEMPTS = 200
+"""Random divisions that are tried where a stratified one of groups with several classes loses a class."""
 
 
 def group_holdout(
@@ -235,13 +239,29 @@ def _partition(train: pd.DataFrame, folds: int, *, repeats: int, seed: int) -> l
         labels = train.drop_duplicates("group").set_index("group")["label"].sort_index()
         splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
         return [labels.index[taken].tolist() for _, taken in splitter.split(labels, labels)]
-    return [
+    return [part for repeat in range(repeats) for part in _mixed_folds(train, folds, seed=(seed + repeat) % 2**32)]
+
+
+def _mixed_folds(train: pd.DataFrame, folds: int, *, seed: int) -> list[list[str]]:
+    """Return the groups of each fold, where groups hold several classes: no fold has all groups of a class."""
+    stratified = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
+    parts = [
         train["group"].iloc[taken].unique().tolist()
-        for repeat in range(repeats)
-        for _, taken in StratifiedGroupKFold(folds, shuffle=True, random_state=(seed + repeat) % 2**32).split(
-            train, train["label"], train["group"]
-        )
+        for _, taken in stratified.split(train, train["label"], train["group"])
     ]
+    names, random = np.array(sorted(set(train["group"]))), np.random.default_rng(seed)
+    for _ in range(ATTEMPTS):
+        if all(part and _has_every_class(train, set(names) - set(part)) for part in parts):
+            return parts
+        parts = [part.tolist() for part in np.array_split(random.permutation(names), folds)]
+    raise UserError(
+        f"split.folds={folds}: no such folds of the {names.size} groups were found that leave every class in training; "
+        "lower split.folds, or keep rare classes in training only with data.rare_classes=train_only"
+    )
+
+
+def _has_every_class(train: pd.DataFrame, groups: Iterable[str]) -> bool:
+    return train.loc[train["group"].isin(list(groups)), "label"].nunique() == train["label"].nunique()
 
 
 def _some_groups(
@@ -261,8 +281,17 @@ def _some_groups(
         return taken
     few = min(fraction, 1 - fraction)
     n_parts = min(max(round(1 / few), 2), int(train.groupby("label")["group"].nunique().min()))
-    part = _partition(train, n_parts, repeats=1, seed=seed)[0]
-    return part if fraction <= 0.5 else sorted(set(train["group"]) - set(part))
+    names, random = sorted(set(train["group"])), np.random.default_rng(seed)
+    parts = _mixed_folds(train, n_parts, seed=seed)
+    drawn = (random.permutation(names)[: max(round(few * len(names)), 1)].tolist() for _ in range(ATTEMPTS))
+    for part in chain(parts, drawn):
+        others = sorted(set(names) - set(part))
+        if _has_every_class(train, part) and _has_every_class(train, others):
+            return part if fraction <= 0.5 else others
+    raise UserError(
+        f"{setting}: no division of the {len(names)} groups was found that puts every class on both sides; add groups, "
+        "or keep rare classes in training only with data.rare_classes=train_only"
+    )
 
 
 def _groups_as(manifest: pd.DataFrame, groups: Iterable[str], *, split: str) -> pd.DataFrame:

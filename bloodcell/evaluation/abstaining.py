@@ -65,7 +65,7 @@ class Threshold:
     confidence: float
 
 
-def risk_coverage(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: npt.ArrayLike) -> pd.DataFrame:
+def risk_coverage(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, sources: npt.ArrayLike) -> pd.DataFrame:
     """Return risk and coverage at every threshold that changes one of them.
 
     Parameters
@@ -74,7 +74,7 @@ def risk_coverage(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups
         Shape (n,), integers, the true classes.
     probabilities
         Shape (n, k), each row a distribution over the classes.
-    groups
+    sources
         Shape (n,), the photograph of each image: strings or integers.
 
     Returns
@@ -87,10 +87,10 @@ def risk_coverage(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups
     Raises
     ------
     ValueError
-        When there is no image, the labels or probabilities are none, or there is not one group per image.
+        When there is no image, the labels or probabilities are none, or there is not one photograph per image.
     """
     of_images = _images(labels, probabilities)
-    of_photographs = _photographs(labels, probabilities, groups)
+    of_photographs = _photographs(labels, probabilities, sources)
     thresholds = np.unique(np.concatenate([of_images[0], of_photographs[0]]))
     columns = {"threshold": thresholds}
     for unit, (confidence, wrong) in (("image", of_images), ("photograph", of_photographs)):
@@ -242,10 +242,10 @@ def _images(
 
 
 def _photographs(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: npt.ArrayLike
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, sources: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
     """Return how confident the model is of each photograph, and whether it is wrong."""
-    photographs = photographs_of(labels=labels, probabilities=probabilities, groups=groups)
+    photographs = photographs_of(labels=labels, probabilities=probabilities, sources=sources)
     return _images(photographs.labels, photographs.probabilities)
 
 

@@ -73,7 +73,7 @@ class Training:
 
 
 def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
-    """Return 95 % intervals of the accuracy by image and by photograph.
+    """Return 95 % intervals of the accuracy by image, by photograph and as the mean of groups; all count groups.
 
     Parameters
     ----------
@@ -85,27 +85,35 @@ def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[s
     Returns
     -------
     dict
-        ``accuracy_low, accuracy_high, photograph_accuracy_low, photograph_accuracy_high``, in 0..1; NaN where there
-        are too few groups.
+        ``accuracy_low, accuracy_high``, and the same of ``photograph_accuracy`` and ``group_mean_accuracy``, in 0..1;
+        NaN where there are too few groups.
 
     Raises
     ------
     ValueError
         When the table has no image, lacks a class, or an image has a label that is none of the classes.
     """
+    groups, sources = (
+        np.unique(table[column].to_numpy(dtype=np.str_), return_inverse=True)[1] for column in ("group", "source")
+    )
     answers = Answers(
         labels=label_indices(table, classes),
         probabilities=probabilities_of(table, classes),
-        groups=np.unique(table["group"].to_numpy(dtype=np.str_), return_inverse=True)[1],
+        groups=groups,
+        sources=sources,
     )
-    ends: dict[str, float] = {}
-    for name, each in (("accuracy", answers), ("photograph_accuracy", answers.by_photograph())):
-        found = score_interval(SCORES["accuracy"], [each])
-        ends |= {f"{name}_low": found.low, f"{name}_high": found.high}
-    return ends
+    accuracy = SCORES["accuracy"]
+    found = {
+        "accuracy": score_interval(accuracy, [answers]),
+        "photograph_accuracy": score_interval(accuracy, [answers.by_photograph()]),
+        "group_mean_accuracy": score_interval(accuracy, [answers], group_mean=True),
+    }
+    return {f"{name}_{end}": getattr(each, end) for name, each in found.items() for end in ("low", "high")}
 
 
-def score_interval(score: Score, answers: Sequence[Answers], *, training_error: float = 0.0) -> Interval:
+def score_interval(
+    score: Score, answers: Sequence[Answers], *, training_error: float = 0.0, group_mean: bool = False
+) -> Interval:
     """Return the 95 % interval of a score.
 
     Parameters
@@ -118,8 +126,12 @@ def score_interval(score: Score, answers: Sequence[Answers], *, training_error: 
         Half the width that the variance between trainings alone would have. It is combined with the groups' by squares
         (Zou and Donner, "Construction of confidence limits about effect measures: a general approach", Statistics in
         Medicine 27, 2008).
+    group_mean
+        Whether it is of the mean of the groups' own scores, for a score that is a plain mean over images.
     """
-    values = [score.function(each.labels, each.probabilities) for each in answers]
+    values = [
+        score.group_mean(each) if group_mean else score.function(each.labels, each.probabilities) for each in answers
+    ]
     value = float(np.mean(values))
     nothing = Interval(low=float("nan"), high=float("nan"))
     if not np.isfinite(value) or answers[0].n_groups < FEWEST_GROUPS:
@@ -127,7 +139,11 @@ def score_interval(score: Score, answers: Sequence[Answers], *, training_error: 
     if score.losses is None:
         ends = [_of_parts(score.measure(each), each.strata) for each in answers]
     else:
-        ends = [loss_interval(score.losses(each.labels, each.probabilities), each.groups) for each in answers]
+        losses = [
+            score.group_losses(each) if group_mean else score.losses(each.labels, each.probabilities)
+            for each in answers
+        ]
+        ends = [loss_interval(lost, each.groups) for lost, each in zip(losses, answers, strict=True)]
         if score.greater_is_better:
             ends = [(1 - high, 1 - low) for low, high in ends]
     low, high = np.mean(ends, axis=0)

@@ -22,12 +22,16 @@ from bloodcell.evaluation.model_card_figures import (
     held_out_tables,
     listed,
     percent,
-    photographs,
 )
 from bloodcell.evaluation.model_card_training import NOT_KEPT, Training, made_in_short, made_of, weights_of
 from bloodcell.pages import render
+from bloodcell.wording import PHOTOGRAPH, counted, group_name_of, plural
 
-ACCURACIES = ("accuracy", "photograph_accuracy")
+ACCURACIES = {
+    "accuracy": "by image",
+    "photograph_accuracy": "by photograph",
+    "group_mean_accuracy": "mean of {groups}",
+}
 DROPPED = (
     *("Metrics", "Factors", "Ethical considerations", "Model details", "Training data", "Evaluation data"),
     *("Intended use", "Quantitative analyses", "Caveats and recommendations"),
@@ -46,13 +50,13 @@ GROUPS = {
     ),
     "column": "taken from a table that was given",
     "pattern": "taken from the images' paths, by the pattern that was given",
-    "folder": "every folder was taken for one photograph",
+    "folder": "every folder was taken for one group",
     "known": "known from how the images were made",
     "none": "not looked for: every image counts as a photograph of its own, so that intervals may be far too narrow",
 }
 SPLIT = {
-    "group_holdout": "a share of each class's training photographs, whole",
-    "group_kfold": "cross-validation: every training photograph, whole, by a model that was not trained on it",
+    "group_holdout": "a share of each class's training {groups}, whole",
+    "group_kfold": "cross-validation: every training {group}, whole, by a model that was not trained on it",
     "random": "a share of each class's training images, file by file",
     "notebook": "the first files by name of each class, file by file",
 }
@@ -128,10 +132,11 @@ class CardFacts:
 
 def model_card(facts: CardFacts) -> str:
     """Return a model's card, in Markdown."""
+    name = group_name_of([facts.tags])
     tables = {} if facts.predictions is None else held_out_tables(facts.predictions, classes=facts.classes)
     values = {
         "facts": facts,
-        "short": [*figures_in_short(facts.metrics), *cautions(facts.tags), *_drawn(facts)],
+        "short": [*figures_in_short(facts.metrics, group_name=name), *cautions(facts.tags), *_drawn(facts)],
         "details": _details(facts),
         "trainings": facts.trainings,
         "made_of": made_in_short,
@@ -139,7 +144,10 @@ def model_card(facts: CardFacts) -> str:
         "images": _images(facts),
         "data": _data(facts),
         "evaluation": _evaluation(facts),
-        "figures": _figures(facts),
+        "figures": _figures(facts, accuracies_of(name)),
+        "accuracies": [ACCURACIES[each].format(groups=plural(name)) for each in accuracies_of(name)],
+        "groups": plural(name),
+        "group": name,
         "classes": class_rows(tables, classes=facts.classes),
         "splits": [HELD_OUT[split] for split in tables],
         "confidence": _confidence(facts),
@@ -176,21 +184,33 @@ def shortened(card: str, *, limit: int, whole: str) -> str:
     return head[: limit - len(pointer)].rsplit("\n", 1)[0] + pointer
 
 
-def figures_in_short(metrics: Mapping[str, float]) -> list[str]:
+def accuracies_of(group_name: str) -> list[str]:
+    """Return the accuracies that are shown: the mean of groups only if groups are more than photographs."""
+    return [name for name in ACCURACIES if name != "group_mean_accuracy" or group_name != PHOTOGRAPH]
+
+
+def figures_in_short(metrics: Mapping[str, float], *, group_name: str = PHOTOGRAPH) -> list[str]:
     """Return a line for validation and one for test: accuracy with its interval, beside the majority class."""
     lines = []
     for split, name in HELD_OUT.items():
         if f"{split}/accuracy" not in metrics:
             lines.append(f"{name}: not measured")
             continue
-        by_image, by_photograph = (_figure(metrics, f"{split}/{figure}") for figure in ACCURACIES)
-        photographs = _count(metrics.get(f"{split}/photographs"))
+        shown = ", ".join(
+            f"{_figure(metrics, f'{split}/{each}')} {ACCURACIES[each].format(groups=plural(group_name))}"
+            for each in accuracies_of(group_name)
+        )
         majority = _number(metrics.get(f"baseline/{split}/accuracy"))
         lines.append(
-            f"{name}: accuracy {by_image} by image, {by_photograph} by photograph ({photographs} photographs); "
-            f"the majority class {majority} by image"
+            f"{name}: accuracy {shown} (95 % intervals, {_groups_in(metrics, split, group_name)}); the majority class "
+            f"{majority} by image"
         )
     return lines
+
+
+def _groups_in(metrics: Mapping[str, float], split: str, group_name: str) -> str:
+    number = metrics.get(f"{split}/groups", metrics.get(f"{split}/photographs"))
+    return NOT_KEPT if number is None else counted(number, group_name)
 
 
 def cautions(tags: Mapping[str, str]) -> list[str]:
@@ -251,8 +271,8 @@ def _data(facts: CardFacts) -> list[tuple[str, str]]:
     groups = ", and ".join(GROUPS.get(each, each) for each in tags["groups"].split(", ")) if "groups" in tags else None
     listed = [
         ("Source", f"{SOURCES.get(source, source)}{place}" if source else NOT_KEPT),
-        ("Digest of images, labels, photographs and split", tags.get("data_digest", NOT_KEPT)),
-        ("How photographs were told", groups or NOT_KEPT),
+        ("Digest of images, labels, groups and split", tags.get("data_digest", NOT_KEPT)),
+        ("How groups were found", groups or NOT_KEPT),
     ]
     left = [
         f"{parameters[f'images.{name}']} {why}"
@@ -266,16 +286,18 @@ def _evaluation(facts: CardFacts) -> list[tuple[str, str]]:
     parameters = facts.trainings[0].parameters if facts.trainings else {}
     split = parameters.get("split.name")
     given = facts.manifest is not None and "val" in set(facts.manifest["split"]) and _gives_validation(parameters)
-    validation = "a folder that was given" if given else SPLIT.get(split or "", NOT_KEPT)
+    name = group_name_of([facts.tags])
+    taken = SPLIT.get(split or "", NOT_KEPT).format(group=name, groups=plural(name))
+    validation = "a folder that was given" if given else taken
     if "fold" in facts.tags:
-        validation = f"fold {facts.tags['fold']} of a cross-validation by whole photographs"
+        validation = f"fold {facts.tags['fold']} of a cross-validation by whole {plural(name)}"
     elif split == "group_kfold":
         validation += ". The figures are of models made the same way, not of this one"
         if facts.method not in ("", "soft"):
-            validation += "; weights are fitted to other photographs than they are measured on"
+            validation += f"; weights are fitted to other {plural(name)} than they are measured on"
     return [
         ("Validation", validation),
-        ("Does a photograph have copies on two sides", _leaks(facts)),
+        ("Is a photograph or group on two sides", _leaks(facts)),
         ("What validation chose", _chosen(facts)),
         ("How often the test set was looked at", _looked_at(facts)),
     ]
@@ -290,7 +312,7 @@ def _leaks(facts: CardFacts) -> str:
         case "true":
             return f"Yes. {(facts.leak and facts.leak.sentence) or 'Figures may say too much.'}"
         case "false":
-            return "No, neither by the photographs as they were told nor as the same file"
+            return "No: neither a photograph, nor a group, nor the same file"
         case "unknown":
             return "Not known: photographs were not looked for. The figures may say too much."
         case _:
@@ -326,7 +348,7 @@ def _looked_at(facts: CardFacts) -> str:
     return said
 
 
-def _figures(facts: CardFacts) -> list[list[str]]:
+def _figures(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]:
     """Return a row for each held-out split: its figures and what they are of."""
     rows = []
     for split, name in HELD_OUT.items():
@@ -336,9 +358,9 @@ def _figures(facts: CardFacts) -> list[list[str]]:
         rows.append(
             [
                 f"{name}{mark and f' {mark}'}",
-                *(_figure(facts.metrics, f"{split}/{figure}") for figure in ACCURACIES),
-                " / ".join(_number(facts.metrics.get(f"baseline/{split}/{figure}")) for figure in ACCURACIES),
-                _count(facts.metrics.get(f"{split}/photographs")),
+                *(_figure(facts.metrics, f"{split}/{each}") for each in accuracies),
+                " / ".join(_number(facts.metrics.get(f"baseline/{split}/{each}")) for each in accuracies),
+                _groups_in(facts.metrics, split, group_name_of([facts.tags])),
             ]
         )
     return rows
@@ -359,7 +381,7 @@ def _confidence(facts: CardFacts) -> list[str]:
     said.append(f"Expected calibration error: {'; '.join(errors) or NOT_KEPT}.")
     if facts.tags.get("leaky") == "false" or (facts.leak and not facts.leak.mark("val")):
         said += [
-            _promise(max_error, threshold, photographs=facts.photographs_of_threshold)
+            _promise(max_error, threshold, groups=counted(facts.photographs_of_threshold, group_name_of([facts.tags])))
             for max_error, threshold in facts.thresholds.items()
         ]
         said.append(
@@ -374,25 +396,28 @@ def _confidence(facts: CardFacts) -> list[str]:
     return said
 
 
-def _promise(max_error: float, threshold: Threshold | None, *, photographs: int) -> str:
+def _promise(max_error: float, threshold: Threshold | None, *, groups: str) -> str:
     if threshold is None:
         return (
-            f"At most {percent(max_error)} of errors (max_error={max_error:g}) cannot be promised: {photographs} "
-            "validation photographs are too few for that, or too many of them were told wrong."
+            f"At most {percent(max_error)} of errors (max_error={max_error:g}) cannot be promised: {groups} of "
+            "validation are too few for that, or too many of them were misclassified."
         )
     return (
         f"At most {percent(max_error)} of errors (max_error={max_error:g}) is promised with 95 % confidence, where it "
-        f"answers only from a probability of {threshold.value:.3f} on. On {photographs} validation photographs, an "
+        f"answers only from a probability of {threshold.value:.3f} on. On {groups} of validation, one "
         f"image of each, it then answered {threshold.answered}, {threshold.wrong} of them wrong."
     )
 
 
 def _failures(facts: CardFacts, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    said = failures(tables, classes=facts.classes) if tables else [f"Which classes are confused: {NOT_KEPT}."]
+    name = group_name_of([facts.tags])
+    said = [f"Which classes are confused: {NOT_KEPT}."]
+    if tables:
+        said = failures(tables, classes=facts.classes, group_name=name)
     if facts.manifest is not None:
-        labels = facts.manifest.groupby("group")["label"].nunique()
+        labels = facts.manifest.groupby("source")["label"].nunique()
         if several := int((labels > 1).sum()):
-            said.append(f"Labels at odds: {photographs(several)} with images under more than one label.")
+            said.append(f"Labels at odds: {counted(several, PHOTOGRAPH)} with images under more than one label.")
     return said
 
 

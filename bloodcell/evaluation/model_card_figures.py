@@ -9,10 +9,13 @@ from scipy.stats import binomtest
 
 from bloodcell.evaluation.abstaining import upper_bound
 from bloodcell.evaluation.folds import mean_by_image
+from bloodcell.evaluation.intervals import FEWEST_GROUPS, loss_interval
 from bloodcell.evaluation.metrics import per_class
 from bloodcell.evaluation.photographs import by_photograph
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.evaluation.scores import Losses
+from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 HELD_OUT = {"val": "validation", "test": "test"}
 LEAST_DOUBT = 0.1
@@ -42,19 +45,19 @@ def class_rows(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str]) ->
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def failures(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str]) -> list[str]:
+def failures(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str], group_name: str = PHOTOGRAPH) -> list[str]:
     """Return sentences on what is confused, on copies told differently and on what is not known for want of images."""
     said: list[str] = []
     for split, table in tables.items():
         told = _told(table, classes)
         said.append(f"Confused most on {HELD_OUT[split]}: {_confused(told)}.")
         said.extend(_at_odds(table, classes, split=HELD_OUT[split]))
-        said.extend(_few(told, classes, split=HELD_OUT[split]))
+        said.extend(_few(told, classes, split=HELD_OUT[split], groups=plural(group_name)))
     return said
 
 
 def _told(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return a row for each photograph: its ``group``, ``label``, ``images`` and what it was ``taken_for``."""
+    """Return a row for each photograph: ``source, label, group, images`` and what it was ``taken_for``."""
     told = by_photograph(table, classes)
     return told.assign(taken_for=np.array(classes)[predicted_classes(probabilities_of(told, classes))])
 
@@ -62,20 +65,28 @@ def _told(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 def _right_of(told: pd.DataFrame) -> str:
     if told.empty:
         return "no photograph"
-    right = int((told["label"] == told["taken_for"]).sum())
-    ends = binomtest(right, len(told)).proportion_ci(confidence_level=0.95, method="wilson")
-    return f"{right} of {len(told)} ({ends.low:.2f} to {ends.high:.2f})"
+    wrong = (told["label"] != told["taken_for"]).to_numpy()
+    right, n_groups = int((~wrong).sum()), told["group"].nunique()
+    if n_groups == len(told):
+        ends = binomtest(right, len(told)).proportion_ci(confidence_level=0.95, method="wilson")
+        low, high = ends.low, ends.high
+    elif n_groups >= FEWEST_GROUPS:
+        losses = Losses(each=wrong.astype(np.float64), weights=np.full(wrong.size, 1 / wrong.size))
+        low, high = (1 - end for end in reversed(loss_interval(losses, pd.factorize(told["group"])[0])))
+    else:
+        return f"{right} of {len(told)} (too few groups for an interval)"
+    return f"{right} of {len(told)} ({low:.2f} to {high:.2f})"
 
 
 def _confused(told: pd.DataFrame) -> str:
     wrong = told[told["label"] != told["taken_for"]]
     if wrong.empty:
-        return f"none of {photographs(len(told))}"
+        return f"none of {counted(len(told), PHOTOGRAPH)}"
     pairs = wrong.groupby(["label", "taken_for"]).size().rename("count").reset_index()
     pairs = pairs.sort_values("count", ascending=False, kind="stable")
     of_class = told["label"].value_counts()
     named = [
-        f"{label} taken for {taken_for} ({count} of {photographs(of_class[label])})"
+        f"{label} taken for {taken_for} ({count} of {counted(of_class[label], PHOTOGRAPH)})"
         for label, taken_for, count in pairs.head(MOST_PAIRS).itertuples(index=False)
     ]
     rest = int(pairs["count"].iloc[MOST_PAIRS:].sum())
@@ -84,20 +95,20 @@ def _confused(told: pd.DataFrame) -> str:
 
 def _at_odds(table: pd.DataFrame, classes: Sequence[str], *, split: str) -> list[str]:
     """Say of how many photographs copies got different answers; nothing where no photograph has several images."""
-    answers = table.assign(answer=predicted_classes(probabilities_of(table, classes))).groupby("group")["answer"]
+    answers = table.assign(answer=predicted_classes(probabilities_of(table, classes))).groupby("source")["answer"]
     several = answers.nunique()[answers.size() > 1]
     if several.empty:
         return []
     count = int((several > 1).sum())
     have = "has" if count in (0, 1) else "have"
     return [
-        f"Of {photographs(len(several))} with several images on {split}, {count or 'none'} {have} images that are told "
-        "differently."
+        f"Of {counted(len(several), PHOTOGRAPH)} with several images on {split}, {count or 'none'} {have} images that "
+        "are classified differently."
     ]
 
 
-def _few(told: pd.DataFrame, classes: Sequence[str], *, split: str) -> list[str]:
-    counts = {label: int((told["label"] == label).sum()) for label in classes}
+def _few(told: pd.DataFrame, classes: Sequence[str], *, split: str, groups: str) -> list[str]:
+    counts = {label: int(told.loc[told["label"] == label, "group"].nunique()) for label in classes}
     said = [
         f"Of {label} nothing is known on {split}: it has no photograph there." for label in classes if not counts[label]
     ]
@@ -109,15 +120,10 @@ def _few(told: pd.DataFrame, classes: Sequence[str], *, split: str) -> list[str]
     if few:
         named = listed([f"{label} ({counts[label]}, {percent(share)})" for label, share in few.items()])
         said.append(
-            f"Few photographs on {split}: {named}. In brackets their number, and the share that could still be told "
+            f"Few {groups} on {split}: {named}. In brackets their number, and the share that could still be told "
             "wrong (95 %) if every one of these had been told right."
         )
     return said
-
-
-def photographs(count: int) -> str:
-    """Say how many photographs."""
-    return f"{count} photograph{'' if count == 1 else 's'}"
 
 
 def listed(words: Collection[str]) -> str:

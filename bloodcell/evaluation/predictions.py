@@ -12,7 +12,7 @@ from bloodcell.errors import UserError
 from bloodcell.evaluation.probabilities import checked_probabilities, predicted_classes
 from bloodcell.files import replacing
 
-MANIFEST_COLUMNS = ("path", "label", "group", "split")
+MANIFEST_COLUMNS = ("path", "label", "source", "group", "split")
 PROBABILITY_PREFIX = "p_"
 
 
@@ -28,7 +28,8 @@ def predictions_table(
     Parameters
     ----------
     manifest
-        One row per image with the columns ``path, label, group, split``; further columns are left out.
+        One row per image with the columns ``path, label, group, split`` and perhaps ``source``, see
+        `with_sources`; further columns are left out.
     probabilities
         Shape (n, k), the rows in the order of the manifest's, each a distribution over the classes.
     classes
@@ -39,7 +40,7 @@ def predictions_table(
     Returns
     -------
     pandas.DataFrame
-        ``path, label, group, split`` (str), ``fold`` (Int64, missing outside a cross-validation) and one
+        ``path, label, source, group, split`` (str), ``fold`` (Int64, missing outside a cross-validation) and one
         ``p_<class>`` (float32, the bits that a single-precision model gave) per class, in the order of `classes`.
 
     Raises
@@ -48,6 +49,7 @@ def predictions_table(
         When the manifest lacks a column or a value, a class is named twice, or the probabilities do not have the shape
         (n, k), are not finite, are negative, or do not sum to 1 within 0.001 in a row.
     """
+    manifest = with_sources(manifest)
     absent = [column for column in MANIFEST_COLUMNS if column not in manifest.columns]
     if absent:
         raise ValueError(f"the manifest has no column {', '.join(absent)}")
@@ -62,6 +64,16 @@ def predictions_table(
     table["fold"] = pd.array([fold] * len(table), dtype="Int64")
     columns = pd.DataFrame(values, columns=[PROBABILITY_PREFIX + name for name in classes])
     return pd.concat([table, columns], axis="columns")
+
+
+def with_sources(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of images with a column ``source``: where there is none, every group is one photograph."""
+    if "source" in table.columns or "group" not in table.columns:
+        return table
+    place = list(table.columns).index("group")
+    with_them = table.copy()
+    with_them.insert(place, "source", table["group"])
+    return with_them
 
 
 def classes_of(table: pd.DataFrame) -> tuple[str, ...]:
@@ -141,9 +153,9 @@ def most_confident_errors(table: pd.DataFrame, classes: Sequence[str], n: int) -
     Returns
     -------
     pandas.DataFrame
-        At most n rows, the most confident first, equally confident ones by path: ``path, label, group, split, fold``,
-        ``predicted`` (str), ``probability`` (float64, of the predicted class) and ``label_probability`` (float64, of
-        the true class).
+        At most n rows, the most confident first, equally confident ones by path: ``path, label, source, group,
+        split, fold``, ``predicted`` (str), ``probability`` (float64, of the predicted class) and ``label_probability``
+        (float64, of the true class).
 
     Raises
     ------
@@ -188,7 +200,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The table as it was written, types included.
+        The table as it was written, types included. One that is older than the column ``source`` gets it: its groups.
 
     Raises
     ------
@@ -201,6 +213,7 @@ def read_predictions(path: Path) -> pd.DataFrame:
         raise UserError(f"{path}: there is no such file; give the predictions.parquet of a finished run") from error
     except pyarrow.ArrowInvalid as error:
         raise UserError(f"{path}: is not a Parquet file; give the predictions.parquet of a finished run") from error
+    table = with_sources(table)
     absent = [column for column in (*MANIFEST_COLUMNS, "fold") if column not in table.columns]
     if absent or not classes_of(table):
         lacks = ", ".join(absent) or f"{PROBABILITY_PREFIX}<class>"

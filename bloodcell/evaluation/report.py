@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,7 @@ from bloodcell.evaluation.confidence_plots import reliability, risk_against_cove
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.gallery import error_gallery
 from bloodcell.evaluation.metrics import classification_report_text, confusion, evaluate, per_class
-from bloodcell.evaluation.photographs import photograph_figures
+from bloodcell.evaluation.photographs import group_figures, one_photograph_of_each_group, photograph_figures
 from bloodcell.evaluation.plots import confusion_matrix, per_class_bars
 from bloodcell.evaluation.predictions import label_indices, most_confident_errors, predictions_table, probabilities_of
 from bloodcell.evaluation.temperature import cross_calibrated, fit_temperature, with_temperature
@@ -28,9 +27,10 @@ MAX_ERROR = 0.05
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
-    """Return all metrics of a predictions table, by image and by photograph.
+    """Return all metrics of a predictions table: by image, by photograph and as the mean of groups.
 
-    See `bloodcell.evaluation.metrics.evaluate` and `bloodcell.evaluation.photographs.photograph_figures`.
+    See `bloodcell.evaluation.metrics.evaluate`, `bloodcell.evaluation.photographs.photograph_figures` and
+    `group_figures`.
     """
     by_image = evaluate(
         labels=label_indices(table, classes),
@@ -38,7 +38,7 @@ def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothi
         classes=classes,
         label_smoothing=label_smoothing,
     )
-    return by_image | photograph_figures(table, classes=classes)
+    return by_image | photograph_figures(table, classes=classes) | group_figures(table, classes=classes)
 
 
 def evaluate_majority(
@@ -46,18 +46,22 @@ def evaluate_majority(
 ) -> dict[str, float]:
     """Return the metrics that the class frequencies in training would have had on the same images.
 
-    By image it is the frequency among images that counts, by photograph that among photographs.
+    By image it is the frequency among images that counts, by photograph that among photographs, and for the mean of
+    groups that among groups.
     """
 
     def frequencies(labels: NDArray[np.int64]) -> pd.DataFrame:
         told = majority_probabilities(training_labels=labels, n_classes=len(classes), n_images=len(table))
         return predictions_table(manifest=table, probabilities=told, classes=classes)
 
-    of_images = label_indices(training, classes)
-    counts = training.groupby(["group", "label"]).size()
-    of_groups = label_indices(counts.loc[counts.groupby(level="group").idxmax()].reset_index(), classes)
-    by_image = evaluate_table(frequencies(of_images), classes=classes, label_smoothing=label_smoothing)
-    return by_image | photograph_figures(frequencies(of_groups), classes=classes)
+    def of_level(level: str) -> pd.DataFrame:
+        """Return what would be said if each photograph or group counted once in each of its classes."""
+        return frequencies(label_indices(training.drop_duplicates([level, "label"]), classes))
+
+    of_images = frequencies(label_indices(training, classes))
+    by_image = evaluate_table(of_images, classes=classes, label_smoothing=label_smoothing)
+    by_photograph = photograph_figures(of_level("source"), classes=classes)
+    return by_image | by_photograph | group_figures(of_level("group"), classes=classes)
 
 
 def temperature_of(table: pd.DataFrame, *, classes: Sequence[str]) -> float:
@@ -133,11 +137,17 @@ def draw_confidence(
         cross_fitted=fitted_to,
         title=f"Confidence on {name}",
     )
-    of_split: dict[str, Any] = {"labels": labels, "groups": table["group"]}
-    of_split["probabilities"] = with_temperature(raw, temperature)
-    threshold = threshold_for_error(**of_split, max_error=MAX_ERROR) if fitted_to else None
+    threshold = None
+    if fitted_to:
+        independent = one_photograph_of_each_group(table)
+        threshold = threshold_for_error(
+            labels=label_indices(independent, classes),
+            probabilities=with_temperature(probabilities_of(independent, classes), temperature),
+            groups=independent["source"],
+            max_error=MAX_ERROR,
+        )
     title = f"Errors against answers on {name}"
-    curve = risk_coverage(**of_split)
+    curve = risk_coverage(labels=labels, probabilities=with_temperature(raw, temperature), sources=table["source"])
     pictures.draw(f"risk_coverage_{name}", risk_against_coverage, curve, threshold=threshold, title=title)
 
 
@@ -190,6 +200,6 @@ def write_report(
     if read is None:
         return
     # Of every photograph the worst copy only: the others would fill the gallery with the same cell.
-    errors = most_confident_errors(table, classes, len(table)).drop_duplicates("group").head(N_ERRORS)
+    errors = most_confident_errors(table, classes, len(table)).drop_duplicates("source").head(N_ERRORS)
     images = [read(path) for path in errors["path"]]
     pictures.draw(f"errors_{name}", error_gallery, images, errors=errors, title=f"Most confident errors on {name}")

@@ -7,7 +7,7 @@ found by leaving the group out.
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
@@ -34,11 +34,14 @@ class Answers:
         Shape (n, k), each row a distribution over the classes.
     groups
         Shape (n,), the group of each image, in 0..g-1, each with at least one image.
+    sources
+        Shape (n,), the photograph of each image; None where each group is one.
     """
 
     labels: Integers
     probabilities: Floats
     groups: Integers
+    sources: Integers | None = None
 
     @property
     def n_groups(self) -> int:
@@ -59,9 +62,23 @@ class Answers:
         return np.asarray(own if one_class else np.zeros_like(own), dtype=np.int64)
 
     def by_photograph(self) -> "Answers":
-        """Return the mean answer for each group, whose label is the most frequent one of its images."""
-        each = photographs_of(labels=self.labels, probabilities=self.probabilities, groups=self.groups)
-        return Answers(labels=each.labels, probabilities=each.probabilities, groups=np.arange(each.images.size))
+        """Return the mean answer for each photograph, whose label is the most frequent one of its images.
+
+        A photograph whose images are in several groups counts in each of them.
+        """
+        first, numbers = self.photographs
+        each = photographs_of(labels=self.labels, probabilities=self.probabilities, sources=numbers)
+        groups = self.groups[first]
+        return Answers(labels=each.labels, probabilities=each.probabilities, groups=groups)
+
+    @cached_property
+    def photographs(self) -> tuple[Integers, Integers]:
+        """The first image of each of p photographs, shape (p,), and the photograph of each image, shape (n,)."""
+        sources = self.groups if self.sources is None else self.sources
+        _, first, numbers = np.unique(
+            np.column_stack([self.groups, sources]), axis=0, return_index=True, return_inverse=True
+        )
+        return first.astype(np.int64), numbers.ravel().astype(np.int64)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +156,23 @@ class Score:
     def is_share(self) -> bool:
         """Whether it is between 0 and 1, and so counted in points of a hundred."""
         return self.lowest == 0 and self.highest == 1
+
+    @property
+    def is_mean(self) -> bool:
+        """Whether it is a plain mean over images, so that a mean over groups makes sense, too."""
+        return self.function in (accuracy, log_loss, brier)
+
+    def group_mean(self, answers: Answers) -> float:
+        """Return the mean of the groups' own scores, each group counting once; for those that `is_mean`."""
+        lost = self.group_losses(answers)
+        mean = float((lost.weights * lost.each).sum())
+        return 1 - mean if self.greater_is_better else mean
+
+    def group_losses(self, answers: Answers) -> Losses:
+        """Return what images lose, weighted so that each group counts once; for scores that are known as losses."""
+        assert self.losses is not None
+        weights = 1 / (answers.n_groups * answers.images[answers.groups])
+        return replace(self.losses(answers.labels, answers.probabilities), weights=weights)
 
     def measure(self, answers: Answers) -> Scored:
         """Measure answers and what each group adds.

@@ -55,7 +55,7 @@ def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, grou
     ValueError
         When there is no image, the labels or probabilities are none, or there is not one group per image.
     """
-    photographs = photographs_of(labels=labels, probabilities=probabilities, groups=groups)
+    photographs = photographs_of(labels=labels, probabilities=probabilities, sources=groups)
     n_classes = photographs.probabilities.shape[1]
     truth = checked_labels(labels, n_classes=n_classes)
     logits = _logits(checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes))

@@ -12,11 +12,12 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
-from bloodcell.data.leaks import Leak, shared_in_folds, shared_photographs
+from bloodcell.data.groups import sources_in_several_groups
+from bloodcell.data.leaks import Leak, find_shared, shared_in_folds
 from bloodcell.errors import UserError
 from bloodcell.evaluation.model_card import CardFacts
 from bloodcell.evaluation.model_card_training import Training
-from bloodcell.evaluation.predictions import label_indices, probabilities_of, read_predictions
+from bloodcell.evaluation.predictions import label_indices, probabilities_of, read_predictions, with_sources
 from bloodcell.jobs._images import BY_FILE
 from bloodcell.jobs._members import folds_in, stops_by_validation
 from bloodcell.serving.answering import Answering
@@ -24,6 +25,7 @@ from bloodcell.tracking.kept import artifact_of
 from bloodcell.tracking.members import ENSEMBLE, MANIFEST, PREDICTIONS
 from bloodcell.tracking.run import ASIDE_TAG, BASELINE, FOLD_TAG, JOB_TAG
 from bloodcell.tracking.study import children_of, found_runs
+from bloodcell.wording import group_name_of
 
 MAX_ERRORS = (0.05, 0.1)
 """The shares of wrong answers that a card says something about."""
@@ -49,7 +51,7 @@ def card_facts(run: Run, *, name: str, answering: Answering) -> CardFacts:
     trainings = _members(run) if is_ensemble else [_training(run)]
     with tempfile.TemporaryDirectory() as scratch:
         predictions = _kept(run, PREDICTIONS, lambda path: _predictions(path, answering.classes), Path(scratch))
-        manifest = _kept(run, MANIFEST, pd.read_parquet, Path(scratch))
+        manifest = _kept(run, MANIFEST, lambda path: with_sources(pd.read_parquet(path)), Path(scratch))
     siblings, study, readings = _study_of(run)
     return CardFacts(
         name=name,
@@ -124,12 +126,14 @@ def _leak(
     leaky, groups = run.data.tags.get("leaky"), run.data.tags.get("groups")
     if manifest is None or leaky is None or groups is None:
         return None
-    shared = shared_photographs(manifest) if leaky == "true" else []
+    name = group_name_of([run.data.tags])
+    shared = find_shared(manifest, group_name=name) if leaky == "true" else []
     if leaky == "true" and predictions is not None and not (manifest["split"] == "val").any():
         val = predictions[predictions["split"] == "val"]
-        shared += shared_in_folds(folds_in(val, manifest))
+        shared += shared_in_folds(folds_in(val, manifest), group_name=name)
     by_file = any(each.parameters.get("split.name") in BY_FILE for each in trainings)
-    return Leak(shared=shared, by_file=by_file, looked_for=groups != "none")
+    torn = sources_in_several_groups(manifest)
+    return Leak(shared=shared, by_file=by_file, looked_for=groups != "none", torn=torn, group_name=name)
 
 
 def _study_of(run: Run) -> tuple[int, str, int | None]:

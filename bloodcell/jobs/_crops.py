@@ -88,7 +88,7 @@ def _keep_counts(tracked: TrackedRun, facts: pd.DataFrame, *, artifacts: Path, i
 def _facts(images: ImageSet, rows: pd.DataFrame) -> pd.DataFrame:
     """Return what is known of each image's cell: its row of the manifest less the digest, a column for each kind."""
     measures = measure_images(images.files(rows), rows["sha256"].tolist())
-    return rows[["path", "label", "group", "split"]].assign(
+    return rows[["path", "label", "source", "group", "split"]].assign(
         n_cells=np.where(measures.found, measures.counts, 0),
         not_found=~measures.found,
         several=measures.found & (measures.counts > 1),
@@ -107,7 +107,7 @@ def _chosen(facts: pd.DataFrame, classes: tuple[str, ...], kinds: Mapping[str, s
 
 def _spread(rows: pd.DataFrame) -> list[str]:
     """Choose one image each of some photographs, far from each other in the order of names."""
-    first = rows.sort_values("path").groupby("group", sort=False)["path"].first().tolist()
+    first = rows.sort_values("path").groupby("source", sort=False)["path"].first().tolist()
     places = np.linspace(0, len(first) - 1, min(N_ACROSS, len(first))).round().astype(int)
     return [first[place] for place in places]
 

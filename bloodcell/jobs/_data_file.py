@@ -12,7 +12,7 @@ SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """How a photograph is to be told, and why so.
+    """How photographs are found, and why so.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ def data_file(layout: Layout, *, facts: Sequence[str], groups: Groups, n_unreada
     facts
         What was seen, line by line.
     groups
-        How photographs are told.
+        How photographs are found.
     n_unreadable
         How many images cannot be read: they are left out, rather than refused.
     usage
@@ -54,13 +54,17 @@ def data_file(layout: Layout, *, facts: Sequence[str], groups: Groups, n_unreada
     settings = {
         **_places(layout),
         "on_bad_image": unreadable,
-        "groups": (groups.source, f"which photograph an image was made from: {groups.reason}"),
+        "groups": (
+            groups.source,
+            f"which photograph an image was made from: {groups.reason}",
+        ),
         "groups_pattern": (_text(groups.pattern), "searched for in each path; what is in its parentheses names it"),
-        "on_shared_groups": ("error", "copies of one photograph on two sides: error, drop (from training), allow"),
+        "group_name": ("photograph", "what a group is, in tables and sentences"),
+        "on_shared_groups": ("error", "a photograph on two sides: error, drop (from training), allow"),
         "rare_classes": ("error", "a class in too few groups for the split: error, train_only (its groups stay there)"),
     }
     if groups.pattern is None:
-        del settings["groups_pattern"]
+        del settings["groups_pattern"], settings["group_name"]
     lines = [
         "# Written by `bloodcell init`, which saw:",
         *(f"#   {fact}" for fact in facts),
@@ -70,6 +74,9 @@ def data_file(layout: Layout, *, facts: Sequence[str], groups: Groups, n_unreada
         "  - _self_",
         "",
         *(line for name, (value, meaning) in settings.items() for line in (f"# {meaning}", f"{name}: {value}")),
+        "# Photographs of one patient or slide are not independent. If you know which belong together, use for groups:",
+        "#   groups: column, groups_file: TABLE.csv (with columns path and patient), groups_column: patient,",
+        "#   group_name: patient; or groups: pattern, groups_pattern: 'patient(\\d+)'",
     ]
     return "\n".join(lines) + "\n"
 

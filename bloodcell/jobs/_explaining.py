@@ -53,7 +53,7 @@ def explain_run(model: keras.Model, table: pd.DataFrame, *, images: ImageSet, pi
         As of `bloodcell.evaluation.pointing.Pointing`, of one image each of `N_MEASURED` photographs at most, as many
         of each class.
     """
-    errors = most_confident_errors(table, images.classes, len(table)).drop_duplicates("group").head(N_ERRORS)
+    errors = most_confident_errors(table, images.classes, len(table)).drop_duplicates("source").head(N_ERRORS)
     _draw_errors(model, errors, images=images, pictures=pictures)
     chosen = _chosen(table, images=images)
     pixels = _read(chosen, images)
@@ -111,7 +111,7 @@ def _draw_errors(model: keras.Model, errors: pd.DataFrame, *, images: ImageSet, 
 def _chosen(table: pd.DataFrame, *, images: ImageSet) -> pd.DataFrame:
     """Return one image of each of some photographs, the same ones for the same images, whatever their names."""
     digests = images.part("val").set_index("path")["sha256"]
-    mixed = table.assign(sha256=table["path"].map(digests)).sort_values(["sha256", "path"]).drop_duplicates("group")
+    mixed = table.assign(sha256=table["path"].map(digests)).sort_values(["sha256", "path"]).drop_duplicates("source")
     return mixed.iloc[sorted(_spread(mixed, N_MEASURED))].reset_index(drop=True)
 
 

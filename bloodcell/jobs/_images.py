@@ -17,8 +17,17 @@ from bloodcell.config import (
     SplitConfig,
     TrainConfig,
 )
-from bloodcell.data.groups import folder_groups, listed_groups, matched_groups, recovered_groups, single_groups
-from bloodcell.data.leaks import Leak, settle, shared_in_folds, shared_photographs
+from bloodcell.data.groups import (
+    folder_groups,
+    groups_as_sources,
+    listed_groups,
+    matched_groups,
+    recovered_groups,
+    recovered_sources,
+    single_groups,
+    sources_in_several_groups,
+)
+from bloodcell.data.leaks import Leak, find_shared, settle, shared_in_folds
 from bloodcell.data.manifest import ImageSet, digest
 from bloodcell.data.rendered import load_smears
 from bloodcell.data.sources import load_bccd, load_folders
@@ -93,12 +102,12 @@ def prepare_images(config: TrainConfig) -> Prepared:
     ]
     if len(parts) == 1:
         return replace(parts[0], left_out=pd.concat([whole.left_out, parts[0].left_out], ignore_index=True))
-    shared = shared_in_folds([part.images.manifest for part in parts])
+    shared = shared_in_folds([part.images.manifest for part in parts], group_name=config.data.called)
     return replace(whole, leak=replace(whole.leak, shared=[*whole.leak.shared, *shared]), folds=tuple(parts))
 
 
 def load_images(data: DataConfig) -> ImageSet:
-    """Find and check images, and say which photograph each was made from.
+    """Find and check images, and find the photograph that each was made from and the group that it belongs to.
 
     Raises
     ------
@@ -140,20 +149,29 @@ def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
 
 
 def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
-    # That a source has the setting that it needs was checked with the configuration.
+    # That each choice has the setting that it needs was checked with the configuration.
     match data.groups:
         case "known":
             return images
         case "recover":
             return recovered_groups(images)
-        case "column":
-            return listed_groups(images, file=str(data.groups_file), column=data.groups_column)
-        case "pattern":
-            return matched_groups(images, pattern=str(data.groups_pattern))
-        case "folder":
-            return folder_groups(images)
         case "none":
             return single_groups(images)
+        case "column":
+            grouped = listed_groups(images, file=str(data.groups_file), column=data.groups_column)
+        case "pattern":
+            grouped = matched_groups(images, pattern=str(data.groups_pattern))
+        case "folder":
+            grouped = folder_groups(images)
+    match data.photographs_from:
+        case "recover":
+            return recovered_sources(grouped)
+        case "column":
+            return listed_groups(grouped, file=str(data.groups_file), column=data.photographs_column, level="source")
+        case "pattern":
+            return matched_groups(grouped, pattern=str(data.photographs_pattern), level="source")
+        case "groups":
+            return groups_as_sources(grouped)
 
 
 def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClasses) -> list[pd.DataFrame]:
@@ -178,6 +196,13 @@ def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_gr
     """
     by_file = split in BY_FILE and "val" in set(images.manifest["split"])
     policy = on_shared_groups or ("allow" if by_file else config.data.on_shared_groups)
-    manifest, left_out = settle(images.manifest, on_shared_groups=policy)
-    leak = Leak(shared=shared_photographs(manifest), by_file=by_file, looked_for=config.data.groups != "none")
+    name = config.data.called
+    manifest, left_out = settle(images.manifest, on_shared_groups=policy, group_name=name)
+    leak = Leak(
+        shared=find_shared(manifest, group_name=name),
+        by_file=by_file,
+        looked_for=config.data.groups != "none",
+        torn=sources_in_several_groups(manifest),
+        group_name=name,
+    )
     return Prepared(images=replace(images, manifest=manifest), split=split, leak=leak, left_out=left_out)

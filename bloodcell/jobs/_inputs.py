@@ -32,6 +32,7 @@ def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> 
     return environment_tags() | {
         "data_digest": prepared.digest,
         "groups": config.data.groups,
+        "group_name": config.data.called,
         "leaky": prepared.leak.leaky,
         "weights": classifier.backbone.weights,
         "weights_digest": classifier.backbone.digest,
@@ -61,11 +62,13 @@ def write_inputs(
 
 
 def write_manifests(prepared: Prepared, artifacts: Path) -> None:
-    """Write the manifest, and the rows of images that were left out because they have a copy on another side."""
+    """Write the manifest, and the rows that were left out because their photograph or group is on another side."""
     write_manifest(prepared.images.manifest, artifacts / "manifest.parquet")
     if len(prepared.left_out):
         prepared.left_out.to_csv(artifacts / "shared_images.csv", index=False)
-        log.warning("left out, have a copy on another side: %s", ", ".join(prepared.left_out["path"]))
+        log.warning(
+            "left out, have their photograph or group on another side: %s", ", ".join(prepared.left_out["path"])
+        )
 
 
 def keep_inputs(tracked: TrackedRun, config: TrainConfig, prepared: Prepared) -> None:
@@ -73,7 +76,8 @@ def keep_inputs(tracked: TrackedRun, config: TrainConfig, prepared: Prepared) ->
     images = prepared.images
     counts = {"images.unreadable": len(images.unreadable), "images.left_out": len(prepared.left_out)}
     for split, rows in images.manifest.groupby("split"):
-        counts |= {f"images.{split}": len(rows), f"photographs.{split}": rows["group"].nunique()}
+        counts |= {f"images.{split}": len(rows), f"photographs.{split}": rows["source"].nunique()}
+        counts[f"groups.{split}"] = rows["group"].nunique()
     tracked.log_parameters(parameters_of(config) | counts)
     tracked.log_data(images.manifest, name=config.data.source, source=str(images.root), digest=prepared.digest)
 

@@ -62,7 +62,7 @@ def keep_model(
 
 def keep_trained_model(tracked: TrackedRun, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
     """Keep a model that was trained on a set's training images; see `keep_model`."""
-    train = images.part("train").sort_values("sha256").groupby("group").head(PER_PHOTOGRAPH)
+    train = images.part("train").sort_values("sha256").groupby("source").head(PER_PHOTOGRAPH)
     return keep_model(
         tracked,
         model,

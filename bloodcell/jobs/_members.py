@@ -8,15 +8,23 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.comparison.members import Joint
-from bloodcell.data.leaks import Leak, shared_in_folds, shared_photographs
+from bloodcell.data.leaks import Leak, find_shared, shared_in_folds
 from bloodcell.data.manifest import COLUMNS, ImageSet, digest
 from bloodcell.data.rendered import smears_folder
 from bloodcell.data.sources import KAGGLE_FOLDERS
 from bloodcell.errors import UserError
+from bloodcell.evaluation.predictions import with_sources
 from bloodcell.jobs._images import Prepared
 from bloodcell.tracking.members import FinishedRun
+from bloodcell.wording import group_name_of
 
-DIFFERENCES = {"sha256": "the content", "label": "the label", "group": "the photograph", "split": "the side"}
+DIFFERENCES = {
+    "sha256": "the content",
+    "label": "the label",
+    "source": "the photograph",
+    "group": "the group",
+    "split": "the side",
+}
 """The columns of two manifests that may differ, and what that is called."""
 
 
@@ -126,7 +134,7 @@ def _common_manifest(runs: Sequence[FinishedRun]) -> pd.DataFrame:
 
 
 def _sorted(run: FinishedRun) -> pd.DataFrame:
-    return run.manifest[list(COLUMNS)].sort_values("path", ignore_index=True)
+    return with_sources(run.manifest)[list(COLUMNS)].sort_values("path", ignore_index=True)
 
 
 def _require_all_validated(run: FinishedRun) -> None:
@@ -142,15 +150,16 @@ def _require_all_validated(run: FinishedRun) -> None:
 
 
 def _leak(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Leak:
-    looked_for = groups_of(runs) != "none"
+    looked_for, name = groups_of(runs) != "none", group_name_of(run.tags for run in runs)
     leaky = [run for run in runs if run.tags.get("leaky") == "true"]
     if not leaky:
-        return Leak(shared=[], by_file=False, looked_for=looked_for)
-    shared = shared_photographs(manifest)
+        return Leak(shared=[], by_file=False, looked_for=looked_for, group_name=name)
+    shared = find_shared(manifest, group_name=name)
     if leaky[0].member.cross_validated:
         predictions = leaky[0].member.predictions
-        shared += shared_in_folds(folds_in(predictions[predictions["split"] == "val"], manifest))
-    return Leak(shared=shared, by_file=not shared, looked_for=looked_for)
+        folds = folds_in(predictions[predictions["split"] == "val"], manifest)
+        shared += shared_in_folds(folds, group_name=name)
+    return Leak(shared=shared, by_file=not shared, looked_for=looked_for, group_name=name)
 
 
 def _root(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Path | None:

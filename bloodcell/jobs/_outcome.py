@@ -38,6 +38,7 @@ from bloodcell.logs import log_file
 from bloodcell.output import tell
 from bloodcell.tracking.run import TrackedRun
 from bloodcell.tracking.store import Store
+from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 FOLD_MEAN, FOLD_STD = "accuracy_fold_mean", "accuracy_fold_std"
 FITTED_TO = "val"
@@ -45,6 +46,7 @@ FITTED_TO = "val"
 SHOWN = {
     "accuracy": "accuracy",
     "photograph_accuracy": "accuracy by photograph",
+    "group_mean_accuracy": "accuracy, mean of {groups}",
     "balanced_accuracy": "balanced accuracy",
     "macro_f1": "macro F1",
     "auroc": "AUROC, one against the rest",
@@ -304,8 +306,11 @@ def figures_table(outcome: Outcome, *, title: str) -> Table:
     for heading in (*headings, f"majority class\non {names[splits[-1]]}"):
         table.add_column(heading, justify="right")
     columns = [outcome.metrics[part] for part in (*splits, f"baseline/{splits[-1]}")]
+    groups = plural(leak.group_name)
     for name, label in SHOWN.items():
-        table.add_row(label, *(f"{column[name]:.3f}" for column in columns))
+        if name == "group_mean_accuracy" and leak.group_name == PHOTOGRAPH:
+            continue
+        table.add_row(label.format(groups=groups), *(f"{column[name]:.3f}" for column in columns))
         _add_interval(table, name, [outcome.metrics[split] for split in splits])
         if outcome.views and name in SHOWN_OF_VIEWS:
             seen = [outcome.metrics[_of_views(split)] for split in splits]
@@ -316,6 +321,8 @@ def figures_table(outcome: Outcome, *, title: str) -> Table:
         table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", *[""] * len(splits))
     table.add_row("images", *(str(len(outcome.tables[split])) for split in (*splits, splits[-1])))
     table.add_row("photographs", *(f"{column['photographs']:.0f}" for column in columns))
+    if leak.group_name != PHOTOGRAPH:
+        table.add_row(groups, *(f"{column['groups']:.0f}" for column in columns))
     return table
 
 
@@ -332,7 +339,9 @@ def _left_out(prepared: Prepared) -> list[str]:
     if images.other_files:
         lines.append(f"Left out because their names are not images': {len(images.other_files)}, listed in the log.")
     if count := sum(len(part.left_out) for part in parts):
-        lines.append(f"Left out because another side has their photograph: {count}, listed in shared_images.csv.")
+        lines.append(
+            f"Left out because another side has their photograph or group: {count}, listed in shared_images.csv."
+        )
     return lines
 
 
@@ -346,6 +355,11 @@ def _description(outcome: Outcome) -> str:
             f"{figures['photograph_accuracy']:.3f} ({ends_of(figures, 'photograph_accuracy')}) on "
             f"{figures['photographs']:.0f}; majority class {majority:.3f}"
         )
+        if outcome.leak.group_name != PHOTOGRAPH:
+            lines[-1] += (
+                f"; mean of {counted(figures['groups'], outcome.leak.group_name)} "
+                f"{figures['group_mean_accuracy']:.3f} ({ends_of(figures, 'group_mean_accuracy')})"
+            )
         if split in outcome.views:
             seen = outcome.metrics[_of_views(split)]
             lines.append(
@@ -353,7 +367,7 @@ def _description(outcome: Outcome) -> str:
                 f"{seen['accuracy']:.3f} ({ends_of(seen, 'accuracy')}), by photograph "
                 f"{seen['photograph_accuracy']:.3f} ({ends_of(seen, 'photograph_accuracy')})"
             )
-    lines.append("- In brackets: 95 % intervals, which count photographs, not images")
+    lines.append(f"- In brackets: 95 % intervals, which count {plural(outcome.leak.group_name)}, not images")
     if outcome.leak.sentence:
         lines.append(f"- **Careful:** {outcome.leak.sentence}")
     lines.append("- Artifacts: `plots/`, `report/`, `predictions.parquet`, `manifest.parquet`, `config.yaml`")

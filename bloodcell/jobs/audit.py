@@ -77,7 +77,8 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
     with tracked_run(
         tracking=config.tracking,
         name=config.tracking.run_name or audit.title,
-        tags=environment_tags() | {"job": "audit", "data_digest": data_digest, "groups": config.data.groups},
+        tags=environment_tags()
+        | {"job": "audit", "data_digest": data_digest, "groups": config.data.groups, "group_name": config.data.called},
         folder=folder,
     ) as tracked:
         tracked.log_parameters(parameters_of(config))
@@ -107,13 +108,14 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
         return read_image(images.root / path)
 
     yield from odd_files(images)
-    yield from shared_between_sides(manifest, read=read, looked_for=config.data.groups != "none")
-    if config.data.groups == "recover":
+    name = config.data.called
+    yield from shared_between_sides(manifest, read=read, looked_for=config.data.groups != "none", group_name=name)
+    if config.data.finds_photographs:
         pairs = overlapping_groups(images.files(manifest), manifest["sha256"].tolist())
         yield overlapping(manifest, pairs=pairs, read=read)
     if config.data.groups != "none":
         yield random_split(manifest)
-    yield from amounts(manifest)
+    yield from amounts(manifest, group_name=name)
     yield conflicting_labels(manifest, read=read)
     yield exact_duplicates(manifest)
     measures = measure_images(images.files(manifest), manifest["sha256"].tolist())
@@ -129,7 +131,7 @@ def _facts(images: ImageSet, config: AuditConfig) -> dict[str, str]:
     return {
         "images": str(images.root),
         "classes": ", ".join(images.classes),
-        "photographs from": f"data.groups={config.data.groups}",
+        "groups from": f"data.groups={config.data.groups}",
         "digest of images, labels, groups and sides": digest(images.manifest),
         "bloodcell": version("bloodcell"),
     }

@@ -1,4 +1,4 @@
-"""Say which of several runs is better, by how much and how surely, or that the photographs cannot tell.
+"""Say which of several runs is better, by how much and how surely, or that the data cannot decide.
 
 All runs of a sweep or a search, of an experiment in MLflow, or any, also beside predictions that something else made
 (a CSV or Parquet file with path, label, group and p_<class>):
@@ -46,6 +46,7 @@ from bloodcell.tracking.compared import (
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import JOB_TAG, TRIAL_TAG, named_if_lost, parameters_of, tracked_run
 from bloodcell.tracking.store import Store, find_store, open_store
+from bloodcell.wording import group_name_of
 
 SIZE, QUALITY = (160, 120), 78
 """Of the pictures in a report: within so many pixels, and how well a JPEG keeps them."""
@@ -77,6 +78,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         seed=config.seed,
         split=config.predictions,
         leaky=[name for name, several in pooled.items() if several.tagged("leaky", "true")],
+        group_name=group_name_of(each.tags for each in runs),
     )
     store, _ = open_store(config.tracking)
     digest = _digest(comparison)
@@ -257,13 +259,15 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     title = f"{report.title}, by {spoken(score)}{' in %' if score.is_share else ''}"
     shown = Table(title=escape(title), title_justify="left")
     shown.add_column("run", overflow="fold")
-    for heading in ("by image", "by photograph"):
+    for heading in comparison.units.values():
         shown.add_column(heading, justify="right", no_wrap=True)
     shown.add_column("the best?", no_wrap=True)
     own = comparison.estimates[comparison.estimates["metric"] == score.name]
-    by = {unit: own[own["unit"] == unit].set_index("run") for unit in ("image", "group")}
+    by = {unit: own[own["unit"] == unit].set_index("run") for unit in comparison.units}
     for row in comparison.ranking.to_dict("records"):
-        cells = [with_interval(each, score) for each in (by["image"].loc[row["run"]], by["group"].loc[row["run"]])]
+        cells = [with_interval(each.loc[row["run"]], score) for each in by.values()]
+        if len(cells) > 2:  # or there is no room for names
+            cells = [cell.replace(" (", "\n(") for cell in cells]
         standing = "leaks" if row["leak"] else "can be" if row["can_be_best"] else "no"
         shown.add_row(escape(str(row["run"])), *cells, standing)
     console.print(shown)

@@ -65,11 +65,11 @@ from bloodcell.tracking.kept import Kept, load_kept
 from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs
 from bloodcell.tracking.run import JOB_TAG, TrackedRun, nested, parameters_of, tracked_run
 from bloodcell.tracking.store import find_store
+from bloodcell.wording import intervals_note
 
-INTERVALS = "Intervals count photographs, not images: whole photographs are left out in turn, within their class."
 CROSS_FITTED = (
-    "The ensemble's figures on validation are cross-fitted: no photograph is combined by weights that saw it. The "
-    "weights that are shown were fitted to all."
+    "The ensemble's metrics on validation are cross-fitted: no {group} is combined by weights that saw it. The weights "
+    "that are shown were fitted to all."
 )
 STACKED = "A weight says by how much a member's log probability of a class raises that class above the others."
 
@@ -120,7 +120,7 @@ def _load(runs: Sequence[FinishedRun]) -> list[list[Kept]]:
 
 
 def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
-    """Fit what combines the members to all of validation, and measure it on photographs that it was not fitted to."""
+    """Fit what combines the members to all of validation, and measure it on groups that it was not fitted to."""
     settings = Settings(
         rounds=config.greedy.rounds,
         bags=config.greedy.bags,
@@ -177,6 +177,7 @@ def _tags(config: EnsembleConfig, runs: Sequence[FinishedRun], prepared: Prepare
         "members": ", ".join(each.member.run_id for each in runs),
         "data_digest": digest_of(runs, prepared),
         "groups": groups_of(runs),
+        "group_name": prepared.leak.group_name,
         "leaky": prepared.leak.leaky,
         "seed": str(config.seed),
         "debug": str(any(each.tags.get("debug") == "true" for each in runs)).lower(),
@@ -222,7 +223,8 @@ def _as_json(config: EnsembleConfig, table: pd.DataFrame, combination: Combinati
 
 
 def _notes(config: EnsembleConfig, runs: Sequence[FinishedRun], outcome: Outcome) -> list[str]:
-    fitted = [] if config.method == "soft" else [CROSS_FITTED]
+    name = outcome.leak.group_name
+    fitted = [] if config.method == "soft" else [CROSS_FITTED.format(group=name)]
     stacked = [STACKED] if config.method == "stacking" else []
     careful = [f"Careful: {outcome.leak.sentence}"] if outcome.leak.sentence else []
     if fitted and (stopped := stopped_by_validation(runs)):
@@ -231,7 +233,7 @@ def _notes(config: EnsembleConfig, runs: Sequence[FinishedRun], outcome: Outcome
             f"Careful: the epochs of {names} were chosen by the same images, each fold's by its own, so that they "
             "count a little too much."
         )
-    return [INTERVALS, *fitted, *stacked, *careful]
+    return [intervals_note(name), *fitted, *stacked, *careful]
 
 
 def _keep(

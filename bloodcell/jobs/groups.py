@@ -1,13 +1,15 @@
-"""Find out which images were made from one photograph, and write it down.
+"""Find which images were made from one photograph and which are of one group, and write it down.
 
 For example, for the Kaggle set as it is unpacked, and for your own folders:
 
   bloodcell groups data=bccd data.root=~/blood-cells output=groups.csv
   bloodcell groups data=folder data.train_dir=cells/train data.test_dir=cells/test
 
-A table that was written, and perhaps mended by hand, is used with data.groups=column data.groups_file=groups.csv.
+A table that was written, and perhaps corrected by hand, is used with data.groups=column data.groups_file=groups.csv;
+add data.group_name=photograph, or patient if that is what its groups are.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -16,15 +18,19 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.config import GroupsConfig
+from bloodcell.data.leaks import same_partition
 from bloodcell.data.manifest import ImageSet
 from bloodcell.files import replacing
 from bloodcell.jobs._images import load_images
 from bloodcell.jobs._writing import require_output_file
 from bloodcell.output import tell
+from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 
 def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is the table
-    """Write the group of every image to a CSV with the columns ``path`` and ``group``, and show how many there are.
+    """Write the group of every image to a CSV and show how many there are.
+
+    Its columns are ``path``, ``group`` and, if groups are more than photographs, ``photograph``.
 
     Raises
     ------
@@ -34,23 +40,27 @@ def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - al
     output = Path(config.output).expanduser()
     require_output_file(output)
     images = load_images(config.data)
-    table = images.manifest.sort_values("path")
+    table = images.manifest.sort_values("path").rename(columns={"source": PHOTOGRAPH})
+    levels = not same_partition(table[PHOTOGRAPH], table["group"])
     with replacing(output) as partial:
-        table.to_csv(partial, columns=["path", "group"], index=False)
-    _show(images, Console(highlight=False, soft_wrap=True), output)
+        table.to_csv(partial, columns=["path", "group", *([PHOTOGRAPH] if levels else [])], index=False)
+    names = {"source": PHOTOGRAPH, "group": config.data.called} if levels else {"source": PHOTOGRAPH}
+    _show(images, names, Console(highlight=False, soft_wrap=True), output)
 
 
-def _show(images: ImageSet, console: Console, output: Path) -> None:
+def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: Path) -> None:
+    """Show the numbers of photographs and of groups, by the columns of the manifest and what these are called."""
     manifest = images.manifest
     table = Table(title="Photographs, and the images made from them", title_justify="left")
-    for heading in ("split", "class", "photographs", "images", "alone"):
+    levels = {column: plural(name) for column, name in names.items()}
+    for heading in ("split", "class", *reversed(levels.values()), "images", "alone"):
         table.add_column(heading, justify="left" if heading in ("split", "class") else "right")
-    sizes = manifest["group"].map(manifest["group"].value_counts())
+    sizes = manifest["source"].map(manifest["source"].value_counts())
     parts = [
         {
             "split": split,
             "class": label,
-            "photographs": rows["group"].nunique(),
+            **{name: rows[column].nunique() for column, name in reversed(levels.items())},
             "images": len(rows),
             "alone": (sizes[rows.index] == 1).sum(),
         }
@@ -60,28 +70,38 @@ def _show(images: ImageSet, console: Console, output: Path) -> None:
         table.add_row(*(escape(str(value)) for value in part.values()))
     n_alone = int((sizes == 1).sum())
     table.add_section()
-    table.add_row("all", "", str(manifest["group"].nunique()), str(len(manifest)), str(n_alone))
+    counts = {name: int(manifest[column].nunique()) for column, name in reversed(levels.items())}
+    table.add_row("all", "", *map(str, counts.values()), str(len(manifest)), str(n_alone))
     console.print(table)
     if n_alone:
-        console.print(f"{n_alone} images match no other: each is a group of its own.")
-    for column, said in (("split", "on both sides of a split"), ("label", "of more than one class")):
-        several = _groups_with_several(manifest, column)
-        if several:
+        console.print(f"{n_alone} images match no other: each is a photograph of its own.")
+    for column, said in (
+        ("split", "on both sides of a split"),
+        ("label", "of more than one class"),
+        ("group", f"in several {plural(names.get('group', PHOTOGRAPH))}"),
+    ):
+        if several := _with_several(manifest, column):
+            names_of = manifest.loc[manifest["source"] == several[0], column].unique()
             console.print(
-                f"Careful: {len(several)} photographs have images {said}, {several[0]} for one.", markup=False
+                f"Careful: {counted(len(several), PHOTOGRAPH)} with images {said}, for example {several[0]} "
+                f"({' and '.join(map(str, names_of))}).",
+                markup=False,
             )
     console.print(f"Written to  {output}", markup=False)
     tell(
         output=output.absolute(),
         images=len(manifest),
-        photographs=manifest["group"].nunique(),
+        photographs=counts["photographs"],
+        groups=manifest["group"].nunique(),
         alone=n_alone,
         parts=parts,
-        on_both_sides=_groups_with_several(manifest, "split"),
-        of_several_classes=_groups_with_several(manifest, "label"),
+        on_both_sides=_with_several(manifest, "split"),
+        of_several_classes=_with_several(manifest, "label"),
+        in_several_groups=_with_several(manifest, "group"),
     )
 
 
-def _groups_with_several(manifest: pd.DataFrame, column: str) -> list[str]:
-    counts = manifest.groupby("group")[column].nunique()
+def _with_several(manifest: pd.DataFrame, column: str) -> list[str]:
+    """Return the photographs whose images have several values in a column."""
+    counts = manifest.groupby("source")[column].nunique()
     return counts[counts > 1].index.tolist()

@@ -125,10 +125,10 @@ def _look(images: ImageSet, *, n_images: int) -> Look:
     names = named_photographs(rows["path"].tolist())
     groups = _groups(rows, names, seen=found)
     if groups.source == "pattern":
-        rows = rows.assign(group=names)
+        rows = rows.assign(source=names, group=names)
         complete = True
     elif complete:
-        rows = rows.assign(group=found)
+        rows = rows.assign(source=found, group=found)
     return Look(
         images=ImageSet(images.root, images.classes, rows, images.unreadable, images.other_files),
         groups=groups,

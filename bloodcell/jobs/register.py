@@ -14,12 +14,13 @@ from pathlib import Path
 from rich.console import Console
 
 from bloodcell.config import RegisterConfig
-from bloodcell.evaluation.model_card import ACCURACIES, cautions, figures_in_short, model_card, shortened
+from bloodcell.evaluation.model_card import accuracies_of, cautions, figures_in_short, model_card, shortened
 from bloodcell.jobs._card import card_facts
 from bloodcell.output import tell
 from bloodcell.tracking.kept import answering_of, existing_store, finished_run, keep_text, model_of, register
+from bloodcell.wording import group_name_of
 
-TAGS = ("leaky", "groups", "data_digest", "weights", "weights_digest", "git_commit")
+TAGS = ("leaky", "groups", "group_name", "data_digest", "weights", "weights_digest", "git_commit")
 """Of the run, which the version takes over."""
 CARD = "model_card.md"
 MAX_DESCRIPTION = 5000
@@ -42,6 +43,8 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
     answering = answering_of(address, setting=f"run={config.run}")
     card = model_card(card_facts(kept, name=config.name, answering=answering))
     metrics, tags = kept.data.metrics, kept.data.tags
+    group_name = group_name_of([tags])
+    said = [*figures_in_short(metrics, group_name=group_name), *cautions(tags)]
     page = f"#/experiments/{kept.info.experiment_id}/runs/{kept.info.run_id}/artifacts/{CARD}"
     version = register(
         address,
@@ -52,7 +55,7 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
         | {
             f"{split}_{name}": f"{metrics[f'{split}/{name}']:.4f}"
             for split in ("val", "test")
-            for name in ACCURACIES
+            for name in accuracies_of(group_name)
             if f"{split}/{name}" in metrics
         },
     )
@@ -61,7 +64,7 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
     console.print(
         f"{config.name}, version {version}, is now models:/{config.name}@{config.alias} in {store.label}", markup=False
     )
-    for line in (*figures_in_short(metrics), *cautions(tags)):
+    for line in said:
         console.print(line, markup=False)
     tell(
         name=config.name,
@@ -71,7 +74,7 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
         run_id=kept.info.run_id,
         tracking=store.label,
         card=CARD,
-        said=[*figures_in_short(metrics), *cautions(tags)],
+        said=said,
     )
     console.print(f"Its card    {CARD}, an artifact of run {kept.info.run_id}", markup=False)
     console.print(

@@ -213,7 +213,10 @@ def _of_file(file: str) -> ComparedRun:
         if path.suffix == ".csv":
             # No label is taken for a missing one, such as NA or None.
             table = pd.read_csv(
-                path, dtype={"path": str, "label": str, "group": str}, keep_default_na=False, na_values=[""]
+                path,
+                dtype=dict.fromkeys(("path", "label", "source", "group"), str),
+                keep_default_na=False,
+                na_values=[""],
             )
         else:
             table = pd.read_parquet(path)

@@ -12,7 +12,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 from bloodcell.comparison.members import Member
 from bloodcell.config import TrackingConfig
 from bloodcell.errors import UserError
-from bloodcell.evaluation.predictions import read_predictions
+from bloodcell.evaluation.predictions import read_predictions, with_sources
 from bloodcell.tracking.kept import download, existing_store, finished_of, folds_of, models_in, runs_of_study, whole_run
 from bloodcell.tracking.run import ASIDE_TAG, BASELINE, JOB_TAG
 from bloodcell.tracking.store import Store
@@ -98,7 +98,7 @@ def _finished(run: Run, *, name: str, at: Path) -> FinishedRun:
     download(run, (PREDICTIONS, MANIFEST), at=at, mend="give a run of bloodcell train")
     return FinishedRun(
         member=Member(name=name, run_id=run.info.run_id, predictions=read_predictions(at / PREDICTIONS)),
-        manifest=pd.read_parquet(at / MANIFEST),
+        manifest=with_sources(pd.read_parquet(at / MANIFEST)),
         tags=run.data.tags,
         parameters=run.data.params,
         metrics=run.data.metrics,

@@ -30,16 +30,13 @@ from bloodcell.tracking.run import (
     sweep_mark,
 )
 from bloodcell.tracking.store import Store, is_unknown, open_store
+from bloodcell.wording import group_name_of, intervals_note
 
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
 LOST = "its process ended without a word"
-INTERVALS = (
-    "Intervals count photographs, not images: whole photographs are left out in turn, within their class. By "
-    "photograph, a class counts for as many photographs as it has."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -186,8 +183,9 @@ def end_study(
     failed = [entry for entry in entries if entry.status != "FINISHED"]
     if len(table):
         client.log_table(study.run_id, table, "leaderboard.json")
+        name = group_name_of(entry.tags for entry in entries if entry.status == "FINISHED")
         with TemporaryDirectory() as scratch:
-            figure = leaderboard_plot(table.assign(run=marked_runs(table)), notes=[*notes(table), INTERVALS])
+            figure = leaderboard_plot(table.assign(run=marked_runs(table)), notes=[*notes(table), intervals_note(name)])
             save_figure(figure, Path(scratch), "leaderboard")
             table.to_csv(Path(scratch) / "leaderboard.csv", index=False)
             client.log_artifacts(study.run_id, scratch)
@@ -283,6 +281,5 @@ def _entry(run: Run) -> Entry:
         status=run.info.status,
         reason=run.data.tags.get(REASON_TAG, ""),
         metrics=run.data.metrics,
-        leaky=run.data.tags.get("leaky") == "true",
-        groups=run.data.tags.get("groups", ""),
+        tags=run.data.tags,
     )

@@ -17,7 +17,7 @@ def some(n: int, *, seed: int, apart: float = 3.0, test_share: float = 0.3) -> P
     for place, label in enumerate(CLASSES):
         cells[labels == label, place] += apart
     return Photographs(
-        groups=np.array([f"g{number:04}" for number in range(n)]),
+        sources=np.array([f"g{number:04}" for number in range(n)]),
         labels=labels,
         splits=np.where(rng.random(n) < test_share, "test", "train"),
         examples=np.array([f"{number}.png" for number in range(n)]),

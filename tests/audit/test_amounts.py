@@ -11,6 +11,7 @@ def manifest(**photographs: int) -> pd.DataFrame:
         {
             "path": f"{split}/{label}/{number}-{copy}.jpeg",
             "label": label,
+            "source": f"{split}{label}{number}",
             "group": f"{split}{label}{number}",
             "split": split,
         }

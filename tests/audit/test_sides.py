@@ -7,7 +7,7 @@ from bloodcell.audit.sides import random_split
 
 def manifest(sizes: list[int]) -> pd.DataFrame:
     groups = np.repeat([f"g{number}" for number in range(len(sizes))], sizes)
-    return pd.DataFrame({"group": groups, "split": "train"})
+    return pd.DataFrame({"source": groups, "split": "train"})
 
 
 def test_what_a_random_split_would_do_is_what_random_splits_do():
@@ -17,7 +17,7 @@ def test_what_a_random_split_would_do_is_what_random_splits_do():
     shares = []
     for _ in range(4000):
         validation = np.isin(np.arange(20), rng.permutation(20)[:4])
-        groups = table["group"].to_numpy()
+        groups = table["source"].to_numpy()
         shares.append(np.isin(groups[validation], groups[~validation]).mean())
     assert said.numbers["validation_images"] == 4
     assert said.numbers["share_with_copy_in_training"] == pytest.approx(np.mean(shares), abs=0.01)

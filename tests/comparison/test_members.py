@@ -95,7 +95,7 @@ def changed(column: str, value: str) -> pd.DataFrame:
         (table().query("group != '3'"), "differ in validation: images 2 only in the first (such as 3-a)"),
         (table(n_test=7), "differ in test: images 1 only in the second (such as t6)"),
         (changed("label", "LYMPHOCYTE"), "the label of 3-a is EOSINOPHIL in one and LYMPHOCYTE in the other"),
-        (changed("group", "77"), "the photograph of 3-a is 3 in one and 77 in the other"),
+        (changed("group", "77"), "the group of 3-a is 3 in one and 77 in the other"),
     ],
 )
 def test_runs_that_differ_are_named_with_the_difference(other, told):

@@ -16,6 +16,7 @@ def images(tmp_path: Path) -> ImageSet:
         {
             "path": PATHS,
             "label": ["A", "A", "B", "B"],
+            "source": "",
             "group": "",
             "split": ["train", "train", "train", "test"],
             "sha256": ["0" * 64, "1" * 64, "1" * 64, "2" * 64],

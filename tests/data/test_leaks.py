@@ -3,7 +3,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bloodcell.data.leaks import Leak, settle, shared_in_folds, shared_photographs
+from bloodcell.data.groups import sources_in_several_groups
+from bloodcell.data.leaks import Leak, find_shared, settle, shared_in_folds
 from bloodcell.errors import UserError
 
 ROWS = st.lists(
@@ -18,7 +19,9 @@ ROWS = st.lists(
 def manifest_of(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
     """Make a manifest of rows of (group, sha256, split, label)."""
     table = pd.DataFrame(rows, columns=["group", "sha256", "split", "label"])
-    return table.assign(path=[f"{split}/{number}.png" for number, split in enumerate(table["split"])])
+    return table.assign(
+        source=table["group"], path=[f"{split}/{number}.png" for number, split in enumerate(table["split"])]
+    )
 
 
 CLEAN = manifest_of(("a", "1", "train", "A"), ("a", "2", "train", "A"), ("b", "3", "val", "A"), ("c", "4", "test", "A"))
@@ -37,19 +40,19 @@ ACROSS = manifest_of(
 
 
 def test_nothing_is_shared_where_every_group_is_on_one_side():
-    assert shared_photographs(CLEAN) == []
+    assert find_shared(CLEAN) == []
 
 
 def test_what_sides_share_is_counted_with_an_example():
-    val, test, both = shared_photographs(ACROSS)
-    assert (val.sides, val.photographs, val.images, val.totals) == (("train", "val"), 1, (1, 1), (4, 3))
-    assert (test.sides, test.photographs, test.images, test.totals) == (("train", "test"), 2, (3, 2), (4, 3))
+    val, test, both = find_shared(ACROSS)
+    assert (val.sides, val.number, val.images, val.totals) == (("train", "val"), 1, (1, 1), (4, 3))
+    assert (test.sides, test.number, test.images, test.totals) == (("train", "test"), 2, (3, 2), (4, 3))
     assert (both.sides, both.example, both.exact) == (("val", "test"), ("val/8.png", "test/6.png"), False)
     assert str(test) == "2 of 3 test images have a copy of their photograph in training"
 
 
 def test_the_same_file_in_two_groups_is_found():
-    (found,) = shared_photographs(manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A")))
+    (found,) = find_shared(manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A")))
     assert found.exact
     assert found.example == ("train/0.png", "val/1.png")
 
@@ -58,22 +61,22 @@ def test_copies_are_followed_through_groups_and_files():
     chain = manifest_of(
         *(("a", "1", "train", "A"), ("b", "1", "train", "A"), ("b", "2", "train", "A"), ("c", "2", "val", "A"))
     )
-    (found,) = shared_photographs(chain)
-    assert (found.photographs, found.images) == (1, (3, 1))
+    (found,) = find_shared(chain)
+    assert (found.number, found.images) == (1, (3, 1))
 
 
 @settings(max_examples=150, deadline=None)
 @given(rows=ROWS)
 def test_something_is_shared_exactly_if_a_group_or_file_is_on_two_sides_and_dropping_mends_it(rows):
     manifest = manifest_of(*rows)
-    assert bool(shared_photographs(manifest)) == any(
+    assert bool(find_shared(manifest)) == any(
         (manifest.groupby(column)["split"].nunique() > 1).any() for column in ("group", "sha256")
     )
     # Every side keeps an image, so that none is lost.
     sure = manifest_of(*((side, side, side, "A") for side in ("train", "val", "test")))
     manifest = pd.concat([manifest, sure.assign(path=sure["group"])], ignore_index=True)
     kept, left_out = settle(manifest, on_shared_groups="drop")
-    assert shared_photographs(kept) == []
+    assert find_shared(kept) == []
     assert sorted([*kept["path"], *left_out["path"]]) == sorted(manifest["path"])
     assert set(left_out["split"]) <= {"train", "val"}
 
@@ -119,12 +122,53 @@ def test_what_folds_share_is_added_up_over_all_folds():
     torn = manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A"), ("c", "2", "val", "A"))
     whole = manifest_of(("a", "1", "val", "A"), ("c", "2", "train", "A"))
     (found,) = shared_in_folds([torn, whole])
-    assert (found.photographs, found.images, found.totals) == (1, (1, 1), (2, 3))
+    assert (found.number, found.images, found.totals) == (1, (1, 1), (2, 3))
     assert shared_in_folds([whole, whole]) == []
 
 
+def two_levels(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
+    """Make a manifest of rows of (source, group, split, label)."""
+    table = pd.DataFrame(rows, columns=["source", "group", "split", "label"])
+    return table.assign(
+        path=[f"{split}/{number}.png" for number, split in enumerate(table["split"])],
+        sha256=[str(number) for number in range(len(table))],
+    )
+
+
+def test_photographs_and_groups_on_two_sides_are_found_each_by_its_name():
+    table = two_levels(
+        *(("a", "p1", "train", "A"), ("a", "p2", "val", "A"), ("b", "p3", "train", "A"), ("c", "p3", "test", "A"))
+    )
+    photograph, patient = find_shared(table, group_name="patient")
+    assert (photograph.noun, photograph.sides, photograph.number) == ("photograph", ("train", "val"), 1)
+    assert (patient.noun, patient.sides, patient.number) == ("patient", ("train", "test"), 1)
+    assert str(patient) == "1 of 1 test images are of a patient that has images in training"
+    with pytest.raises(UserError) as refused:
+        settle(table, on_shared_groups="error", group_name="patient")
+    assert "training and validation share 1 photograph (1 of 2 and 1 of 1" in str(refused.value)
+    assert "training and test share 1 patient (1 of 2 and 1 of 1" in str(refused.value)
+    assert "put every photograph and patient on one side only" in str(refused.value)
+    kept, left_out = settle(
+        pd.concat([table, two_levels(("d", "p4", "train", "A")).assign(sha256="d", path="d")]), on_shared_groups="drop"
+    )
+    assert left_out["path"].tolist() == ["train/0.png", "train/2.png"]
+    assert find_shared(kept) == []
+
+
+def test_a_photograph_in_two_groups_of_one_side_is_said_with_their_names():
+    table = two_levels(("a", "p1", "train", "A"), ("a", "p2", "train", "A"), ("b", "p3", "val", "A"))
+    assert sources_in_several_groups(table) == {"a": ["p1", "p2"]}
+    torn = sources_in_several_groups(table)
+    leak = Leak(shared=find_shared(table), by_file=False, looked_for=True, torn=torn, group_name="patient")
+    assert (leak.leaky, leak.mark("val")) == ("false", "")
+    assert leak.sentence == (
+        "1 photograph lies in several patients, one in patient p1 and patient p2: they are not independent; give them "
+        "one name."
+    )
+
+
 def leak_of(manifest: pd.DataFrame, *, by_file: bool = False, looked_for: bool = True) -> Leak:
-    return Leak(shared=shared_photographs(manifest), by_file=by_file, looked_for=looked_for)
+    return Leak(shared=find_shared(manifest), by_file=by_file, looked_for=looked_for)
 
 
 def test_a_clean_split_of_known_groups_is_not_leaky_and_has_nothing_to_say():

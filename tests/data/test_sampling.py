@@ -22,7 +22,7 @@ def samples(bccd: Path) -> Samples:
     images = load_bccd(root=bccd, on_bad_image="error")
     rows = images.part("train").head(len(LABELS))
     made = samples_of(images, rows, input_size=16, interpolation="bilinear")
-    return replace(made, labels=LABELS, groups=GROUPS)
+    return replace(made, labels=LABELS, sources=GROUPS)
 
 
 def test_classes_weigh_the_same_and_in_them_photographs_and_in_these_images():
@@ -103,6 +103,6 @@ def test_an_image_that_comes_again_in_an_epoch_comes_in_another_view(samples):
 
 def test_groups_are_numbers_for_the_manifests_photographs(bccd):
     images = load_bccd(root=bccd, on_bad_image="error")
-    rows = images.part("train").head(4).assign(group=["b", "a", "b", "c"])
+    rows = images.part("train").head(4).assign(source=["b", "a", "b", "c"])
     made = samples_of(images, rows, input_size=16, interpolation="bilinear")
-    assert made.groups.tolist() == [1, 0, 1, 2]
+    assert made.sources.tolist() == [1, 0, 1, 2]

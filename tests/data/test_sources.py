@@ -345,8 +345,8 @@ def test_two_manifests_have_one_digest_only_if_they_have_the_same_rows(
 
 
 def test_tabs_in_names_cannot_make_two_manifests_look_alike() -> None:
-    one = pd.DataFrame([("a\tb", "c", "g", "train", "0")], columns=COLUMNS)
-    other = pd.DataFrame([("a", "b\tc", "g", "train", "0")], columns=COLUMNS)
+    one = pd.DataFrame([("a\tb", "c", "s", "g", "train", "0")], columns=COLUMNS)
+    other = pd.DataFrame([("a", "b\tc", "s", "g", "train", "0")], columns=COLUMNS)
     assert digest(one) != digest(other)
 
 

@@ -318,6 +318,16 @@ def test_patients_with_cells_of_several_classes_are_split_whole_with_every_class
     assert [sorted(paths(fold, "val")) for fold in again] == [sorted(paths(fold, "val")) for fold in folds]
 
 
+def test_every_class_of_mixed_groups_stays_on_both_sides_of_a_holdout() -> None:
+    rows = [("0", "A"), ("0", "B"), ("0", "B"), ("1", "A"), ("A0", "A"), ("A1", "A"), ("B0", "B"), ("B1", "B")]
+    table = pd.DataFrame(rows, columns=["group", "label"]).assign(split="train", path=list("abcdefgh"), sha256="0")
+    for seed in range(20):
+        for fraction in (0.25, 0.75):
+            assert_every_class_is_on_both_sides(group_holdout(table, fraction=fraction, seed=seed))
+        for fold in group_kfold(table, folds=3, repeats=1, seed=seed):
+            assert set(fold.loc[fold["split"] == "train", "label"]) == {"A", "B"}
+
+
 def test_a_class_of_too_few_patients_is_refused_with_counts_or_kept_in_training() -> None:
     manifest = patients()
     rare = manifest.assign(label=manifest["label"].where(manifest["path"] != "patient3/0.png", "R"))

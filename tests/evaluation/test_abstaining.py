@@ -26,7 +26,7 @@ def photographs(rng: np.random.Generator, n: int) -> tuple[np.ndarray, np.ndarra
 
 def test_risk_and_coverage_are_counted_by_image_and_by_photograph():
     curve = risk_coverage(
-        labels=[0, 0, 0, 1], probabilities=two_classes([0.9, 0.7, 0.6, 0.55]), groups=["a", "a", "b", "c"]
+        labels=[0, 0, 0, 1], probabilities=two_classes([0.9, 0.7, 0.6, 0.55]), sources=["a", "a", "b", "c"]
     )
     # Photographs a, b and c are answered with 0.8, 0.6 and 0.55; c is wrong, as is its one image.
     np.testing.assert_allclose(curve["threshold"], [0.55, 0.6, 0.7, 0.8, 0.9])
@@ -39,7 +39,7 @@ def test_risk_and_coverage_are_counted_by_image_and_by_photograph():
 def test_the_area_is_the_mean_risk_of_the_most_confident_ones():
     rng = np.random.default_rng(0)
     sure, wrong = photographs(rng, 80)
-    curve = risk_coverage(labels=wrong.astype(int), probabilities=two_classes(sure), groups=np.arange(80))
+    curve = risk_coverage(labels=wrong.astype(int), probabilities=two_classes(sure), sources=np.arange(80))
     ranked = wrong[np.argsort(-sure)]
     expected = (ranked.cumsum() / np.arange(1, 81)).mean()
     assert area_under_risk_coverage(curve, unit="image") == pytest.approx(expected)
@@ -50,7 +50,7 @@ def test_the_area_is_lower_where_errors_are_where_the_model_is_least_sure():
     sure = np.linspace(0.5, 1, 50)
     areas = []
     for labels in (np.arange(50) < 10, np.arange(50) >= 40):
-        curve = risk_coverage(labels=labels.astype(int), probabilities=two_classes(sure), groups=np.arange(50))
+        curve = risk_coverage(labels=labels.astype(int), probabilities=two_classes(sure), sources=np.arange(50))
         areas.append(area_under_risk_coverage(curve, unit="photograph"))
     assert areas[0] < 0.05 < 0.5 < areas[1]
 
@@ -173,11 +173,12 @@ def test_one_image_of_each_photograph_is_less_sure_than_their_mean():
 def test_images_are_put_together_as_in_the_table_by_photograph():
     rng = np.random.default_rng(0)
     probabilities = rng.dirichlet(np.ones(3), size=60)
-    table = pd.DataFrame({"label": rng.choice(list("abc"), 60), "group": rng.choice(list("wxyz"), 60)})
+    table = pd.DataFrame({"label": rng.choice(list("abc"), 60), "source": rng.choice(list("wxyz"), 60)})
+    table["group"] = table["source"]
     table[["p_a", "p_b", "p_c"]] = probabilities
     expected = by_photograph(table, ["a", "b", "c"])
     labels = table["label"].map({"a": 0, "b": 1, "c": 2}).to_numpy()
-    found = photographs_of(labels=labels, probabilities=probabilities, groups=table["group"].to_numpy())
+    found = photographs_of(labels=labels, probabilities=probabilities, sources=table["source"].to_numpy())
     np.testing.assert_allclose(found.probabilities, expected[["p_a", "p_b", "p_c"]])
     assert ["abc"[label] for label in found.labels] == expected["label"].tolist()
     assert found.images.tolist() == expected["images"].tolist()

@@ -1,4 +1,5 @@
 import numpy as np
+import pandas as pd
 import pytest
 from scipy.special import softmax
 
@@ -26,6 +27,10 @@ def answers() -> dict[str, np.ndarray]:
     }
 
 
+def curve_of(answers: dict[str, np.ndarray]) -> pd.DataFrame:
+    return risk_coverage(labels=answers["labels"], probabilities=answers["probabilities"], sources=answers["groups"])
+
+
 def test_a_reliability_diagram_says_the_errors_before_and_after(answers, texts_of, check_legible):
     labels, probabilities = answers["labels"], answers["probabilities"]
     before = calibration_bins(labels=labels, probabilities=probabilities)
@@ -48,12 +53,12 @@ def test_a_bar_reaches_to_accuracy_and_the_distance_from_there_to_confidence():
 def test_a_single_image_can_be_drawn(check_legible):
     bins = calibration_bins(labels=[0], probabilities=np.array([[0.6, 0.4]]))
     check_legible(reliability(bins, bins, temperature=0.2, title="t"))
-    curve = risk_coverage(labels=[1], probabilities=np.array([[0.6, 0.4]]), groups=["a"])
+    curve = risk_coverage(labels=[1], probabilities=np.array([[0.6, 0.4]]), sources=["a"])
     check_legible(risk_against_coverage(curve, threshold=None, title="t"))
 
 
 def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, texts_of, check_legible):
-    curve = risk_coverage(**answers)
+    curve = curve_of(answers)
     threshold = threshold_for_error(**answers, max_error=0.05)
     assert threshold is not None
     figure = risk_against_coverage(curve, threshold=threshold, title=TITLE)
@@ -68,7 +73,7 @@ def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, tex
 
 
 def test_without_a_threshold_there_are_the_curves_alone(answers, texts_of, check_legible):
-    figure = risk_against_coverage(risk_coverage(**answers), threshold=None, title="t")
+    figure = risk_against_coverage(curve_of(answers), threshold=None, title="t")
     texts = texts_of(figure)
     assert not any("Confidence from" in text for text in texts)
     assert any(text.startswith("By image:") for text in texts)
@@ -82,6 +87,6 @@ def test_tables_that_lack_a_column_or_all_images_are_refused():
         reliability(empty, empty, temperature=1.0, title="t")
     with pytest.raises(ValueError, match="accuracy"):
         reliability(empty.drop(columns="accuracy"), empty, temperature=1.0, title="t")
-    curve = risk_coverage(labels=[0], probabilities=np.array([[0.6, 0.4]]), groups=["a"])
+    curve = risk_coverage(labels=[0], probabilities=np.array([[0.6, 0.4]]), sources=["a"])
     with pytest.raises(ValueError, match="image_risk"):
         risk_against_coverage(curve.drop(columns="image_risk"), threshold=None, title="t")

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bloodcell.data.leaks import Leak, shared_photographs
+from bloodcell.data.leaks import Leak, find_shared
 from bloodcell.evaluation.abstaining import threshold_for_error
 from bloodcell.evaluation.model_card import CardFacts, model_card, shortened
 from bloodcell.evaluation.model_card_training import Training
@@ -52,7 +52,7 @@ def table(*, monocytes: int, neutrophils: int, wrong: int) -> pd.DataFrame:
 @pytest.fixture
 def facts() -> CardFacts:
     predictions = table(monocytes=4, neutrophils=60, wrong=3)
-    manifest = predictions[["path", "label", "group", "split"]].assign(sha256=predictions["path"])
+    manifest = predictions[["path", "label", "source", "group", "split"]].assign(sha256=predictions["path"])
     return CardFacts(
         name="cells_1",
         run_id="0a1b",
@@ -96,7 +96,7 @@ def test_a_card_says_what_was_trained_and_from_which_weights(facts):
 def test_confusions_copies_told_differently_and_classes_of_few_photographs_are_counted_by_photograph(facts):
     card = model_card(facts)
     assert "Confused most on test: MONOCYTE taken for NEUTROPHIL (3 of 4 photographs)." in card
-    assert "Of 64 photographs with several images on test, 3 have images that are told differently." in card
+    assert "Of 64 photographs with several images on test, 3 have images that are classified differently." in card
     # 1 - 0.05 ** (1 / 4); of 60 photographs less than 10 % could be wrong.
     assert "Few photographs on test: MONOCYTE (4, 53 %)." in card
     assert "| MONOCYTE | 0.625 | 1 of 4 (0.05 to 0.70) |" in card
@@ -118,7 +118,7 @@ def test_what_chose_what_is_said_and_how_many_runs_saw_the_test_set(facts):
 
 def test_a_leak_is_said_with_its_count_and_nothing_is_promised(facts):
     both = facts.manifest.assign(split=["train", "val"] * 64)
-    leak = Leak(shared=shared_photographs(both), by_file=False, looked_for=True)
+    leak = Leak(shared=find_shared(both), by_file=False, looked_for=True)
     card = model_card(replace(facts, tags={"leaky": "true", "groups": "recover"}, manifest=both, leak=leak))
     assert "Careful: its split leaks" in card
     assert "64 of 64 validation images have a copy of their photograph in training" in card
@@ -133,7 +133,7 @@ def test_a_promise_is_given_with_what_it_rests_on(facts):
     )
     card = model_card(replace(facts, thresholds={0.05: threshold}, photographs_of_threshold=100))
     assert "At most 5 % of errors (max\\_error=0.05) is promised with 95 % confidence" in card
-    assert "On 100 validation photographs, an image of each, it then answered 100, 0 of them wrong." in card
+    assert "On 100 photographs of validation, one image of each, it then answered 100, 0 of them wrong." in card
     assert "At most 5 % of errors (max\\_error=0.05) cannot be promised" in model_card(facts)
 
 
@@ -144,7 +144,7 @@ def test_what_a_run_from_before_did_not_keep_is_said_to_be_not_kept(facts):
     for said in (
         *("accuracy 0.900 (interval not kept) by image, not kept by photograph", "Date: not kept", "Code: not kept"),
         *("Which classes are confused: not kept", "Photographs and images by class: not kept", "Source: not kept"),
-        *("Does a photograph have copies on two sides: not kept", "No share of errors is promised"),
+        *("Is a photograph or group on two sides: not kept", "No share of errors is promised"),
     ):
         assert said in card
 

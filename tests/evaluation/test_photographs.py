@@ -30,7 +30,7 @@ TABLE = table_of(
 
 def test_the_images_of_a_photograph_are_averaged():
     photographs = by_photograph(TABLE, CLASSES)
-    assert list(photographs) == ["group", "label", "images", "p_A", "p_B"]
+    assert list(photographs) == ["source", "label", "group", "images", "p_A", "p_B"]
     assert photographs["group"].tolist() == ["x", "y", "z"]
     assert photographs["label"].tolist() == ["A", "B", "B"]
     assert photographs["images"].tolist() == [3, 3, 1]

@@ -42,7 +42,15 @@ def table_of(labels: list[str], probabilities: list[list[float]], fold: int | No
 
 def test_a_table_has_one_row_per_image_and_one_probability_column_per_class():
     table = table_of([CLASSES[0], CLASSES[2]], [[0.7, 0.2, 0.1], [0.0, 0.5, 0.5]], fold=3)
-    assert list(table.columns) == ["path", "label", "group", "split", "fold", *(f"p_{name}" for name in CLASSES)]
+    assert list(table.columns) == [
+        "path",
+        "label",
+        "source",
+        "group",
+        "split",
+        "fold",
+        *(f"p_{name}" for name in CLASSES),
+    ]
     assert table["group"].tolist() == ["photo-0", "photo-0"]
     assert table["fold"].tolist() == [3, 3]
     assert table["fold"].dtype == "Int64"
@@ -97,7 +105,7 @@ def test_a_class_named_twice_is_refused():
 
 
 def test_a_manifest_without_groups_is_refused():
-    with pytest.raises(ValueError, match="no column group"):
+    with pytest.raises(ValueError, match="no column source, group"):
         predictions_table(
             manifest=manifest_of(["a"]).drop(columns="group"), probabilities=np.array([[1.0, 0]]), classes=("a", "b")
         )

@@ -262,7 +262,7 @@ def copied(data) -> tiny.Data:
     digests = [data.train.digests[index] for index in chosen]
     groups = np.array([0] * 10 + list(range(1, 8)))
     labels = data.train.labels[chosen]
-    return data._replace(train=replace(data.train, files=files, digests=digests, labels=labels, groups=groups))
+    return data._replace(train=replace(data.train, files=files, digests=digests, labels=labels, sources=groups))
 
 
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
@@ -275,19 +275,19 @@ def test_sampled_by_photographs_all_classes_count_the_same(fit, copied, class_we
         classifier, stage, optimizer="sgd", on=copied, sampling="photographs", class_weights=class_weights
     ).history
     losses = cross_entropy(probabilities(classifier, copied.train), copied.train)
-    expected = np.average(losses, weights=photograph_weights(copied.train.labels, copied.train.groups))
+    expected = np.average(losses, weights=photograph_weights(copied.train.labels, copied.train.sources))
     assert history["train_loss"].mean() == pytest.approx(expected, rel=0.01)
     assert losses.mean() != pytest.approx(expected, rel=0.02)
 
 
 def test_a_solved_head_weighs_photographs_as_sampling_would(copied, tmp_path):
     """Solved on weights, or on as many copies of each image as it weighs: the same head."""
-    often = photograph_weights(copied.train.labels, copied.train.groups) * 30 / 17
+    often = photograph_weights(copied.train.labels, copied.train.sources) * 30 / 17
     expanded = np.repeat(np.arange(17), np.round(often).astype(int))
     np.testing.assert_allclose(often, np.round(often))
     files, digests = [copied.train.files[i] for i in expanded], [copied.train.digests[i] for i in expanded]
     labels = copied.train.labels[expanded]
-    repeated = replace(copied.train, files=files, digests=digests, labels=labels, groups=None)
+    repeated = replace(copied.train, files=files, digests=digests, labels=labels, sources=None)
     found = []
     for number, (samples, sampling) in enumerate([(copied.train, "photographs"), (repeated, "images")]):
         keras.utils.set_random_seed(0)
@@ -389,7 +389,7 @@ def test_turned_images_are_predicted_alike_from_the_store_and_on_the_fly(data, t
 @pytest.mark.parametrize(("solver", "l2"), [("gradient", 0.0), ("lbfgs", 0.01)])
 def test_validation_may_count_each_photograph_once(fit, data, solver, l2):
     groups = np.minimum(np.arange(20), 8)  # the last photograph has twelve images
-    grouped = data._replace(val=replace(data.val, groups=groups))
+    grouped = data._replace(val=replace(data.val, sources=groups))
     classifier = tiny.classifier()
     settings = {"counts": "photographs", "class_weights": "balanced", "solver": solver, "l2": l2}
     row = fit(classifier, tiny.head(), on=grouped, **settings).history.iloc[-1]

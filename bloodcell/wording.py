@@ -1,0 +1,33 @@
+"""Words with numbers, as output says them."""
+
+import re
+from collections.abc import Iterable, Mapping
+
+PHOTOGRAPH = "photograph"
+"""What a group is called where nobody gave groups."""
+
+
+def plural(noun: str) -> str:
+    """Return the plural of an English noun by its regular rule, the last word's: ``patient``, ``biopsy``, ``batch``."""
+    if re.search(r"[^aeiou]y$", noun):
+        return f"{noun[:-1]}ies"
+    return f"{noun}es" if re.search(r"(s|x|z|ch|sh)$", noun) else f"{noun}s"
+
+
+def group_name_of(tags: Iterable[Mapping[str, str]]) -> str:
+    """Return what runs call a group, from their tags; ``group`` if they differ."""
+    names = {each.get("group_name", PHOTOGRAPH) for each in tags}
+    return names.pop() if len(names) == 1 else "group"
+
+
+def intervals_note(group_name: str) -> str:
+    """Return what the 95 % intervals of tables and pictures count."""
+    return (
+        f"95 % intervals count {plural(group_name)}, not images: images of one {group_name} are classified correctly "
+        "or wrongly together."
+    )
+
+
+def counted(number: float, noun: str) -> str:
+    """Return a number with its noun: ``1 patient``, ``1,200 patients``."""
+    return f"{number:,.0f} {noun if number == 1 else plural(noun)}"
