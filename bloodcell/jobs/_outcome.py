@@ -52,7 +52,7 @@ SHOWN = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "ece": "expected calibration error",
-    "ece_by_chance": "  of a calibrated model, by chance",
+    "ece_by_chance": "  by chance, if calibrated",
     "calibration_error": "  debiased, root mean square",
 }
 SHOWN_OF_VIEWS = ("accuracy", "photograph_accuracy", "log_loss")
