@@ -1,6 +1,7 @@
 import math
 
 import numpy as np
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -12,6 +13,8 @@ from bloodcell.evaluation.calibration import (
     calibration_errors,
     expected_calibration_error,
 )
+from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.evaluation.report import evaluate_calibrated, evaluate_table
 
 
 def two_classes(confidences: list[float]) -> np.ndarray:
@@ -168,3 +171,17 @@ def test_images_need_a_group_each():
         calibration_errors(labels=[0, 1], probabilities=two_classes([0.9, 0.8]), groups=["a"])
     with pytest.raises(ValueError, match="at least one image"):
         calibration_errors(labels=np.array([], int), probabilities=np.empty((0, 2)), groups=[])
+
+
+def test_a_table_is_measured_by_its_groups_as_it_is_and_calibrated():
+    labels, probabilities = [0, 1, 0, 1], two_classes([0.9, 0.9, 0.8, 0.7])
+    table = pd.DataFrame({"path": list("1234"), "label": list("xyxy"), "group": list("aabc"), "split": "test"})
+    table = predictions_table(manifest=table, probabilities=probabilities, classes=("x", "y"))
+    errors = calibration_errors(labels=labels, probabilities=probabilities, groups=list("aabc"))
+    figures = evaluate_table(table, classes=("x", "y"), label_smoothing=0.0)
+    calibrated = evaluate_calibrated(table, classes=("x", "y"), calibrated=probabilities)
+    for found in (figures, calibrated):
+        assert found["ece"] == pytest.approx(errors.expected)
+        assert (found["ece_by_chance"], found["calibration_error"]) == pytest.approx(
+            (errors.by_chance, errors.debiased)
+        )
