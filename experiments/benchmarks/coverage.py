@@ -5,7 +5,7 @@
 Simulates predictions for images of photographs, as many times as asked for each line. The photographs are as the
 blood-cell set's TRAIN has them (75, 27, 16 and 159 of the four classes, with 33, 92, 155 and 16 images each), or 20 or
 40 of each class with 9 to 160 images each. Intervals are computed by `score_interval`, verdicts by `compare`, as in
-every comparison. 400 simulations a line take one core about half an hour.
+every comparison. 400 simulations a line take one core about 20 minutes.
 
 - *Intervals*: how often a 95 % interval of a score holds what the score would be on photographs without end; beside
   Wilson's of the accuracy that takes images for independent. In *a hard class*, the class of few large photographs has
