@@ -60,7 +60,7 @@ def _scores() -> list[str]:
 
 
 def _objectives() -> list[str]:
-    return [f"val/{name}" for name in (*_scores(), "photograph_accuracy", "cohen_kappa", "ece")]
+    return [f"val/{name}" for name in (*_scores(), "photograph_accuracy", "cohen_kappa", "ece", "calibration_error")]
 
 
 @dataclass(frozen=True, config=STRICT)

@@ -28,7 +28,9 @@ def images(*, val: bool = False) -> pd.DataFrame:
         [(f"{side}/{number}", CLASSES[number % 2], f"{side} {number}", split) for side, number, split in rows],
         columns=["path", "label", "group", "split"],
     )
-    return table.assign(source=table["group"], sha256=[hashlib.sha256(path.encode()).hexdigest() for path in table["path"]])
+    return table.assign(
+        source=table["group"], sha256=[hashlib.sha256(path.encode()).hexdigest() for path in table["path"]]
+    )
 
 
 def trained(name: str, manifest: pd.DataFrame, *, folds: int = 2, tags: dict[str, str] | None = None) -> FinishedRun:

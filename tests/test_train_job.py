@@ -22,7 +22,10 @@ from bloodcell.evaluation.temperature import fit_temperature, with_temperature
 from bloodcell.smears import CLASSES
 
 FINE_TUNED = ["explain=single", "finetune=gradual", "finetune.blocks=1", "finetune.epochs=1", "augmentation=standard"]
-METRICS = ("loss", "accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier", "ece")
+METRICS = (
+    *("loss", "accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier"),
+    *("ece", "ece_by_chance", "calibration_error"),
+)
 
 
 class Done(NamedTuple):
@@ -60,6 +63,7 @@ def test_a_run_ends_with_a_table_that_has_the_trivial_baseline_and_says_where_to
     assert "majority class" in first.stdout
     assert all(len(line) <= 80 for line in first.stdout.splitlines() if line.startswith(("│", "┃")))
     assert "expected calibration error" in first.stdout
+    assert "debiased, root mean square" in first.stdout
     assert "bloodcell ui" in first.stdout
     assert "mlflow.tensorflow.load_model" in first.stdout
 
@@ -316,7 +320,9 @@ def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts
 def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_and_listed(copies, tmp_path):
     said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert "Left out because another side has their photograph or group: 12, listed in shared_images.csv." in said.stdout
+    assert (
+        "Left out because another side has their photograph or group: 12, listed in shared_images.csv." in said.stdout
+    )
     (kept,) = runs_in(tmp_path)
     assert kept.data.tags["leaky"] == "false"
     assert (kept.data.params["images.left_out"], kept.data.params["images.train"]) == ("12", "12")

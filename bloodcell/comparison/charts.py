@@ -11,6 +11,8 @@ from typing import Any
 import pandas as pd
 from markupsafe import Markup, escape
 
+from bloodcell.evaluation.calibration import CalibrationErrors
+
 N_COLOURS = 8
 """How many colours the page has for runs, ``--run-0`` to ``--run-7``; more runs take them again, dashed."""
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
@@ -140,7 +142,7 @@ def curves_chart(
     return _svg(marks, width=width, height=height, label=f"{label} by epoch of {', '.join(curves)}")
 
 
-def calibration_chart(bins: pd.DataFrame, *, run: str, error: float) -> Markup:
+def calibration_chart(bins: pd.DataFrame, *, run: str, errors: CalibrationErrors) -> Markup:
     """Return how often a run is right for how sure it is, the better the nearer to the diagonal.
 
     Parameters
@@ -149,8 +151,8 @@ def calibration_chart(bins: pd.DataFrame, *, run: str, error: float) -> Markup:
         See `bloodcell.evaluation.calibration.calibration_bins`.
     run
         Its name.
-    error
-        Its expected calibration error.
+    errors
+        Its calibration errors.
     """
     size = 150
     place = Scale(low=0, high=1, start=8, end=size - 8)
@@ -167,7 +169,10 @@ def calibration_chart(bins: pd.DataFrame, *, run: str, error: float) -> Markup:
             f'<circle class="dot" cx="{place(row.confidence)}" cy="{size - place(row.accuracy)}" r="{radius:.1f}">'
             f"<title>{said}</title></circle>"
         )
-    label = f"Calibration of {run}: expected calibration error {100 * error:.1f} points"
+    label = (
+        f"Calibration of {run}: expected calibration error {100 * errors.expected:.1f} points, "
+        f"debiased {100 * errors.debiased:.1f}"
+    )
     return _svg(marks, width=size, height=size, label=label, kind="small")
 
 

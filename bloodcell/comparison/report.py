@@ -18,7 +18,7 @@ from bloodcell.comparison.charts import rows
 from bloodcell.comparison.comparing import Comparison, cheapest
 from bloodcell.comparison.sentences import amount, spoken, with_interval
 from bloodcell.comparison.verdicts import BETTER, EQUAL, UNKNOWN, WORSE
-from bloodcell.evaluation.calibration import calibration_bins, expected_calibration_error
+from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.metrics import confusion, per_class
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Answers, Score
@@ -369,8 +369,9 @@ def _confusions(
 
 def _calibration(answers: Answers, *, run: str) -> dict[str, Any]:
     bins = calibration_bins(labels=answers.labels, probabilities=answers.probabilities)
-    error = expected_calibration_error(bins)
-    return {"run": run, "chart": charts.calibration_chart(bins, run=run, error=error), "error": f"{100 * error:.1f}"}
+    errors = calibration_errors(labels=answers.labels, probabilities=answers.probabilities, groups=answers.groups)
+    said = f"{100 * errors.expected:.1f} ({100 * errors.by_chance:.1f}), {100 * errors.debiased:.1f}"
+    return {"run": run, "chart": charts.calibration_chart(bins, run=run, errors=errors), "errors": said}
 
 
 def _per_class(

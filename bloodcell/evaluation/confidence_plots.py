@@ -9,7 +9,7 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bloodcell.evaluation.abstaining import Threshold, Unit, area_under_risk_coverage
-from bloodcell.evaluation.calibration import expected_calibration_error
+from bloodcell.evaluation.calibration import CalibrationErrors
 from bloodcell.evaluation.style import (
     BLUE,
     FAINT,
@@ -37,7 +37,13 @@ STEEPEST = 0.1
 
 
 def reliability(
-    before: pd.DataFrame, after: pd.DataFrame, *, temperature: float, cross_fitted: bool = False, title: str
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    *,
+    errors: tuple[CalibrationErrors, CalibrationErrors],
+    temperature: float,
+    cross_fitted: bool = False,
+    title: str,
 ) -> Figure:
     """Draw how often a model is right against how sure it is, as it says and at its temperature.
 
@@ -46,6 +52,8 @@ def reliability(
     before, after
         The bins of `bloodcell.evaluation.calibration.calibration_bins` of the probabilities as they are and as
         `bloodcell.evaluation.temperature.with_temperature` makes them.
+    errors
+        The calibration errors of either.
     temperature
         What stands over the second panel.
     cross_fitted
@@ -56,8 +64,8 @@ def reliability(
     Returns
     -------
     matplotlib.figure.Figure
-        For either: accuracy over confidence, the distance between them coloured, the expected calibration error,
-        and below it how many images each bin has.
+        For either: accuracy over confidence, the distance between them coloured, the calibration errors, and below it
+        how many images each bin has.
 
     Raises
     ------
@@ -71,9 +79,9 @@ def reliability(
     figure = new_figure(title=title, width=9.4, height=5.8)
     panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.2, 1))
     names = ("As the model says", f"At temperature {temperature:.2f}{' of others' if cross_fitted else ''}")
-    for column, (bins, name) in enumerate(zip((before, after), names, strict=True)):
+    for column, (bins, error, name) in enumerate(zip((before, after), errors, names, strict=True)):
         upper, lower = panels[:, column]
-        _diagram(upper, bins, name=name)
+        _diagram(upper, bins, error=error, name=name)
         _counts(lower, bins)
     panels[0, 0].set_ylabel("Accuracy", fontsize=TEXT_SIZE, color=INK)
     panels[1, 0].set_ylabel("Images", fontsize=TEXT_SIZE, color=INK)
@@ -138,7 +146,7 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
     return finish(figure)
 
 
-def _diagram(axes: Axes, bins: pd.DataFrame, *, name: str) -> None:
+def _diagram(axes: Axes, bins: pd.DataFrame, *, error: CalibrationErrors, name: str) -> None:
     tidy(axes, grid="y")
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=3)
     for row in bins[bins["images"] > 0].to_dict("records"):
@@ -152,8 +160,14 @@ def _diagram(axes: Axes, bins: pd.DataFrame, *, name: str) -> None:
     axes.set_ylim(0, 1.02)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
-    heading = f"{name}: calibration error {expected_calibration_error(bins):.1%}"
-    axes.set_title(heading, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+    axes.set_title(
+        f"{name}: calibration error {error.expected:.1%}\n"
+        f"({error.by_chance:.1%} by chance; debiased root mean square {error.debiased:.1%})",
+        loc="left",
+        fontsize=TEXT_SIZE,
+        color=INK,
+        pad=8,
+    )
 
 
 def _legend(figure: Figure, *, pale: bool) -> None:

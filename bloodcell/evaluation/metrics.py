@@ -18,7 +18,7 @@ from bloodcell.evaluation.scores import SCORES
 # `keras.config.epsilon()`, to which Keras clips the probabilities that its cross-entropy is given.
 KERAS_EPSILON = 1e-7
 
-LESS_IS_BETTER = ("loss", "ece")
+LESS_IS_BETTER = ("loss", "ece", "calibration_error")
 """Of the figures that are no score of `bloodcell.evaluation.scores.SCORES`."""
 
 
@@ -67,7 +67,8 @@ def evaluate(
         - ``log_loss``: mean natural logarithm of 1 over the true class's probability, at least 0;
         - ``brier``: mean over images of the sum over classes of squared differences, in 0..2 (Brier 1950), for two
           classes too;
-        - ``ece``: expected calibration error of the predicted class in 15 bins, in 0..1 (Guo et al. 2017);
+        - ``ece``: expected calibration error of the predicted class in 15 bins, in 0..1 (Guo et al. 2017), which chance
+          makes too large: see `bloodcell.evaluation.calibration.calibration_errors`, which knows groups;
         - what else is in `bloodcell.evaluation.scores.SCORES`, by its name.
 
     Raises

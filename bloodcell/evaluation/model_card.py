@@ -372,13 +372,11 @@ def _confidence(facts: CardFacts) -> list[str]:
         f"Calibration. Probabilities are given out at temperature {facts.temperature:.2f}, fitted to validation: "
         f"{direction} sure than the model itself."
     ]
-    errors = [
-        f"{name} {_number(facts.metrics[f'{split}/ece'])} before, "
-        f"{_number(facts.metrics.get(f'calibrated/{split}/ece'))} after"
-        for split, name in HELD_OUT.items()
-        if f"{split}/ece" in facts.metrics
-    ]
-    said.append(f"Expected calibration error: {'; '.join(errors) or NOT_KEPT}.")
+    said.append(f"Expected calibration error: {_before_and_after(facts, 'ece') or NOT_KEPT}.")
+    if by_chance := _before_and_after(facts, "ece_by_chance"):
+        said.append(f"The same of a perfectly calibrated model, by chance: {by_chance}.")
+    if debiased := _before_and_after(facts, "calibration_error"):
+        said.append(f"Calibration error, debiased: {debiased}.")
     if facts.tags.get("leaky") == "false" or (facts.leak and not facts.leak.mark("val")):
         said += [
             _promise(max_error, threshold, groups=counted(facts.photographs_of_threshold, group_name_of([facts.tags])))
@@ -394,6 +392,16 @@ def _confidence(facts: CardFacts) -> list[str]:
             f"{'its split leaks' if facts.tags.get('leaky') == 'true' else 'nobody knows whether its split leaks'}."
         )
     return said
+
+
+def _before_and_after(facts: CardFacts, figure: str) -> str:
+    """Say a metric of each held-out split, without and with the temperature; nothing if the run did not keep it."""
+    return "; ".join(
+        f"{name} {_number(facts.metrics[f'{split}/{figure}'])} before, "
+        f"{_number(facts.metrics.get(f'calibrated/{split}/{figure}'))} after"
+        for split, name in HELD_OUT.items()
+        if f"{split}/{figure}" in facts.metrics
+    )
 
 
 def _promise(max_error: float, threshold: Threshold | None, *, groups: str) -> str:

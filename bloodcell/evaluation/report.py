@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bloodcell.evaluation.abstaining import risk_coverage, threshold_for_error
 from bloodcell.evaluation.baselines import majority_probabilities
-from bloodcell.evaluation.calibration import calibration_bins
+from bloodcell.evaluation.calibration import CalibrationErrors, calibration_bins, calibration_errors
 from bloodcell.evaluation.confidence_plots import reliability, risk_against_coverage
 from bloodcell.evaluation.drawing import Pictures
 from bloodcell.evaluation.gallery import error_gallery
@@ -21,7 +21,7 @@ from bloodcell.evaluation.temperature import cross_calibrated, fit_temperature, 
 
 N_ERRORS = 16
 CALIBRATED = ("log_loss", "brier", "ece")
-"""What a temperature changes."""
+"""Metrics that a temperature changes, beside those of `calibration_figures`."""
 MAX_ERROR = 0.05
 """The share of wrong answers whose threshold is marked in pictures."""
 
@@ -29,16 +29,19 @@ MAX_ERROR = 0.05
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
     """Return all metrics of a predictions table: by image, by photograph and as the mean of groups.
 
-    See `bloodcell.evaluation.metrics.evaluate`, `bloodcell.evaluation.photographs.photograph_figures` and
-    `group_figures`.
+    See `bloodcell.evaluation.metrics.evaluate`, `calibration_figures`, and `photograph_figures` and `group_figures` of
+    `bloodcell.evaluation.photographs`.
     """
-    by_image = evaluate(
-        labels=label_indices(table, classes),
-        probabilities=probabilities_of(table, classes),
-        classes=classes,
-        label_smoothing=label_smoothing,
-    )
-    return by_image | photograph_figures(table, classes=classes) | group_figures(table, classes=classes)
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    by_image = evaluate(labels=labels, probabilities=probabilities, classes=classes, label_smoothing=label_smoothing)
+    errors = calibration_errors(labels=labels, probabilities=probabilities, groups=table["group"])
+    by_photograph, by_group = (each(table, classes=classes) for each in (photograph_figures, group_figures))
+    return by_image | calibration_figures(errors) | by_photograph | by_group
+
+
+def calibration_figures(errors: CalibrationErrors) -> dict[str, float]:
+    """Return as metrics what stands beside ``ece``: ``ece_by_chance``, and ``calibration_error``, debiased."""
+    return {"ece_by_chance": errors.by_chance, "calibration_error": errors.debiased}
 
 
 def evaluate_majority(
@@ -97,8 +100,10 @@ def evaluate_calibrated(
     table: pd.DataFrame, *, classes: Sequence[str], calibrated: NDArray[np.float64]
 ) -> dict[str, float]:
     """Return those metrics of a predictions table that a temperature changes; see `calibrated_probabilities`."""
-    figures = evaluate(labels=label_indices(table, classes), probabilities=calibrated, classes=classes)
-    return {name: figures[name] for name in CALIBRATED}
+    labels = label_indices(table, classes)
+    figures = evaluate(labels=labels, probabilities=calibrated, classes=classes)
+    errors = calibration_errors(labels=labels, probabilities=calibrated, groups=table["group"])
+    return {name: figures[name] for name in CALIBRATED} | calibration_figures(errors)
 
 
 def draw_confidence(
@@ -127,12 +132,15 @@ def draw_confidence(
         Draws the pictures.
     """
     labels, raw = label_indices(table, classes), probabilities_of(table, classes)
-    before, after = (calibration_bins(labels=labels, probabilities=each) for each in (raw, calibrated))
+    both = (raw, calibrated)
+    before, after = (calibration_bins(labels=labels, probabilities=each) for each in both)
+    errors = tuple(calibration_errors(labels=labels, probabilities=each, groups=table["group"]) for each in both)
     pictures.draw(
         f"calibration_{name}",
         reliability,
         before,
         after,
+        errors=errors,
         temperature=temperature,
         cross_fitted=fitted_to,
         title=f"Confidence on {name}",

@@ -54,6 +54,8 @@ SHOWN = {
     "log_loss": "log loss",
     "brier": "Brier score",
     "ece": "expected calibration error",
+    "ece_by_chance": "  by chance, if calibrated",
+    "calibration_error": "  debiased, root mean square",
 }
 SHOWN_OF_VIEWS = ("accuracy", "photograph_accuracy", "log_loss")
 

@@ -4,13 +4,16 @@ import pytest
 from scipy.special import softmax
 
 from bloodcell.evaluation.abstaining import risk_coverage, threshold_for_error
-from bloodcell.evaluation.calibration import calibration_bins, expected_calibration_error
+from bloodcell.evaluation.calibration import CalibrationErrors, calibration_bins, calibration_errors
 from bloodcell.evaluation.confidence_plots import reliability, risk_against_coverage
 from bloodcell.evaluation.temperature import with_temperature
 
 TITLE = (
     "Of a run with a name that is as long as a figure is wide and then some more, so that it takes two lines, $ and $"
 )
+
+
+NOTHING = CalibrationErrors(expected=0.0, by_chance=0.0, debiased=0.0)
 
 
 @pytest.fixture(scope="module")
@@ -33,26 +36,30 @@ def curve_of(answers: dict[str, np.ndarray]) -> pd.DataFrame:
 
 def test_a_reliability_diagram_says_the_errors_before_and_after(answers, texts_of, check_legible):
     labels, probabilities = answers["labels"], answers["probabilities"]
-    before = calibration_bins(labels=labels, probabilities=probabilities)
-    after = calibration_bins(labels=labels, probabilities=with_temperature(probabilities, 1.8))
-    figure = reliability(before, after, temperature=1.8, title=TITLE)
+    both = (probabilities, with_temperature(probabilities, 1.8))
+    before, after = (calibration_bins(labels=labels, probabilities=each) for each in both)
+    errors = tuple(calibration_errors(labels=labels, probabilities=each, groups=answers["groups"]) for each in both)
+    figure = reliability(before, after, errors=errors, temperature=1.8, cross_fitted=True, title=TITLE)
     texts = texts_of(figure)
-    assert f"As the model says: calibration error {expected_calibration_error(before):.1%}" in texts
-    assert f"At temperature 1.80: calibration error {expected_calibration_error(after):.1%}" in texts
+    for name, error in zip(("As the model says", "At temperature 1.80 of others"), errors, strict=True):
+        assert (
+            f"{name}: calibration error {error.expected:.1%}"
+            f"({error.by_chance:.1%} by chance; debiased root mean square {error.debiased:.1%})"
+        ) in texts
     assert sum("1,662 images" in text for text in texts) == 2
     check_legible(figure)
 
 
 def test_a_bar_reaches_to_accuracy_and_the_distance_from_there_to_confidence():
     bins = calibration_bins(labels=[0, 1, 0, 1], probabilities=np.tile([0.9, 0.1], (4, 1)), n_bins=4)
-    (right, distance) = reliability(bins, bins, temperature=1.0, title="t").axes[0].patches
+    (right, distance) = reliability(bins, bins, errors=(NOTHING, NOTHING), temperature=1.0, title="t").axes[0].patches
     assert right.get_height() == pytest.approx(0.5)
     assert (distance.get_y(), distance.get_height()) == (pytest.approx(0.5), pytest.approx(0.4))
 
 
 def test_a_single_image_can_be_drawn(check_legible):
     bins = calibration_bins(labels=[0], probabilities=np.array([[0.6, 0.4]]))
-    check_legible(reliability(bins, bins, temperature=0.2, title="t"))
+    check_legible(reliability(bins, bins, errors=(NOTHING, NOTHING), temperature=0.2, title="t"))
     curve = risk_coverage(labels=[1], probabilities=np.array([[0.6, 0.4]]), sources=["a"])
     check_legible(risk_against_coverage(curve, threshold=None, title="t"))
 
@@ -84,9 +91,9 @@ def test_without_a_threshold_there_are_the_curves_alone(answers, texts_of, check
 def test_tables_that_lack_a_column_or_all_images_are_refused():
     empty = calibration_bins(labels=np.array([], int), probabilities=np.empty((0, 2)))
     with pytest.raises(ValueError, match="no image"):
-        reliability(empty, empty, temperature=1.0, title="t")
+        reliability(empty, empty, errors=(NOTHING, NOTHING), temperature=1.0, title="t")
     with pytest.raises(ValueError, match="accuracy"):
-        reliability(empty.drop(columns="accuracy"), empty, temperature=1.0, title="t")
+        reliability(empty.drop(columns="accuracy"), empty, errors=(NOTHING, NOTHING), temperature=1.0, title="t")
     curve = risk_coverage(labels=[0], probabilities=np.array([[0.6, 0.4]]), sources=["a"])
     with pytest.raises(ValueError, match="image_risk"):
         risk_against_coverage(curve.drop(columns="image_risk"), threshold=None, title="t")

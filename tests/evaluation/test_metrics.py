@@ -266,4 +266,5 @@ def test_a_score_that_is_registered_is_a_figure_of_every_run_and_has_its_directi
     assert list(measured) == [*KEYS, "surprise"]
     assert measured["surprise"] == 7
     assert direction("val/surprise") == direction("val/log_loss") == direction("val/ece") == "min"
+    assert direction("val/calibration_error") == "min"
     assert direction("val/accuracy") == "max"

@@ -158,3 +158,15 @@ def test_a_card_that_is_too_long_leaves_out_whole_sections_and_says_where_they_a
     assert short.endswith("*Shortened. The whole card: [model_card.md](#/there)*\n")
     assert len(shortened(card, limit=400, whole="there")) <= 400
     assert shortened(card, limit=len(card), whole="there") == card
+
+
+def test_a_card_has_the_calibration_errors_that_the_run_kept(facts):
+    before = {"test/ece": 0.131, "calibrated/test/ece": 0.1}
+    card = model_card(replace(facts, metrics={**facts.metrics, **before}))
+    assert "Expected calibration error: test 0.131 before, 0.100 after." in card
+    assert "debiased:" not in card
+    kept = {"test/ece_by_chance": 0.12, "calibrated/test/ece_by_chance": 0.12}
+    kept |= {"test/calibration_error": 0.05, "calibrated/test/calibration_error": 0.0}
+    card = model_card(replace(facts, metrics={**facts.metrics, **before, **kept}))
+    assert "The same of a perfectly calibrated model, by chance: test 0.120 before, 0.120 after." in card
+    assert "Calibration error, debiased: test 0.050 before, 0.000 after." in card
