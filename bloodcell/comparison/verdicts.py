@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bloodcell.comparison.candidates import Candidate
-from bloodcell.evaluation.intervals import FEWEST_GROUPS, Training, effective, pooled, training_of
+from bloodcell.evaluation.intervals import FEWEST_GROUPS, Training, differences_of_groups, effective, training_of
 from bloodcell.evaluation.scores import Score, Scored
 
 Floats = NDArray[np.float64]
@@ -120,7 +120,7 @@ def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit:
     pairs = np.array(list(combinations(range(len(values)), 2)), dtype=np.int64).reshape(-1, 2)
     first, second = pairs.T
     known = np.isfinite(parts).all(axis=1) & np.isfinite(values)
-    variance, squares = _of_groups(np.nan_to_num(parts), first, second, strata=pooled(strata), weights=weights)
+    variance, squares = differences_of_groups(np.nan_to_num(parts), first, second, strata=strata, weights=weights)
     variance = variance + 0.5 * (unit / (effective(weights) + 1)) ** 2
     added, of_added = _of_trainings(
         training_of([[each.value for each in several] for several in scored]), first, second
@@ -139,23 +139,6 @@ def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit:
         differing=_differing(np.nan_to_num(parts), np.nan_to_num(values), weights),
         unseen=unit * unseen_share(weights),
     )
-
-
-def _of_groups(
-    parts: Floats, first: Integers, second: Integers, *, strata: Integers, weights: Floats
-) -> tuple[Floats, Floats]:
-    """Return the variance of differences, and the sum of its strata's squares over their degrees of freedom."""
-    variance, squares = np.zeros((2, first.size))
-    for stratum in np.unique(strata):
-        inside = parts[:, strata == stratum]
-        n = inside.shape[1]
-        if n > 1:
-            products = n * np.cov(inside).reshape(len(parts), len(parts))
-            own = products[first, first] + products[second, second] - 2 * products[first, second]
-            own = np.maximum(own, 0.0)
-            variance += own
-            squares += own**2 / max(effective(weights[strata == stratum] ** 2) - 1, 1.0)
-    return variance, squares
 
 
 def _differing(parts: Floats, values: Floats, weights: Floats) -> Integers:

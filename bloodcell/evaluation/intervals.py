@@ -233,37 +233,49 @@ def training_errors(training: Training) -> Floats:
 
 def _of_parts(scored: Scored, strata: Integers) -> tuple[float, float]:
     """Return the ends of Student's interval, for a score of which no more is known than the groups' parts."""
-    error, degrees = spread(scored.parts[None], strata=strata, weights=scored.weights)
-    half = float(stats.t.ppf(LEVEL, degrees[0]) * error[0])
+    against_none = np.stack([scored.parts, np.zeros_like(scored.parts)])
+    (variance,), (squares,) = differences_of_groups(
+        against_none, np.array([0]), np.array([1]), strata=strata, weights=scored.weights
+    )
+    half = float(stats.t.ppf(LEVEL, variance**2 / squares) * np.sqrt(variance)) if variance != 0 else 0.0
     return scored.value - half, scored.value + half
 
 
-def spread(parts: Floats, *, strata: Integers, weights: Floats) -> tuple[Floats, Floats]:
-    """Return standard errors of sums over groups, and their degrees of freedom, shape (c,).
+def differences_of_groups(
+    parts: Floats, first: Integers, second: Integers, *, strata: Integers, weights: Floats
+) -> tuple[Floats, Floats]:
+    """Return variances of differences of sums over groups, and what their degrees need.
 
-    The variance is that of a stratified sample; the degrees of freedom are Satterthwaite's over strata ("An approximate
-    distribution of estimates of variance components", Biometrics Bulletin 2, 1946), each with Bell and McCaffrey's for
-    groups of unequal weights ("Bias reduction in standard errors for linear regression with multi-stage samples",
-    Survey Methodology 28, 2002).
+    The variance is that of a stratified sample; the degrees of freedom, variance^2 over the second array, are
+    Satterthwaite's over strata ("An approximate distribution of estimates of variance components", Biometrics Bulletin
+    2, 1946), each with Bell and McCaffrey's for groups of unequal weights ("Bias reduction in standard errors for
+    linear regression with multi-stage samples", Survey Methodology 28, 2002).
 
     Parameters
     ----------
     parts
         Shape (c, g), by how much each group moves each score.
+    first, second
+        Shape (p,), the rows of ``parts`` whose differences are meant.
     strata, weights
         Shape (g,), of the groups; strata of one group are joined, see `pooled`.
+
+    Returns
+    -------
+    tuple
+        Both shape (p,): the variance, and the sum of the strata's squared variances over their degrees of freedom.
     """
     strata = pooled(strata)
-    variance, squares = np.zeros((2, len(parts)))
+    variance, squares = np.zeros((2, first.size))
     for stratum in np.unique(strata):
         inside = parts[:, strata == stratum]
         n = inside.shape[1]
         if n > 1:
-            own = n * inside.var(axis=1, ddof=1)
+            products = n * np.atleast_2d(np.cov(inside))
+            own = np.maximum(products[first, first] + products[second, second] - 2 * products[first, second], 0.0)
             variance += own
             squares += own**2 / max(effective(weights[strata == stratum] ** 2) - 1, 1.0)
-    degrees = np.divide(variance**2, squares, out=np.full(len(parts), np.inf), where=squares > 0)
-    return np.sqrt(variance), degrees
+    return variance, squares
 
 
 def effective(weights: Floats) -> float:
