@@ -85,19 +85,19 @@ class Pairs:
         At least that of a sign test if all groups that differ did so in the same direction: no test of symmetry can
         have less.
         """
-        p = np.nan_to_num(2 * stats.t.sf(np.abs(self._t(self.difference)), self.degrees), nan=1.0)
+        p = np.nan_to_num(2 * stats.t.sf(np.abs(self.t(self.difference)), self.degrees), nan=1.0)
         return np.asarray(np.maximum(p, np.minimum(2 * 0.5**self.differing, 1.0)))
 
     def p_equivalence(self, margin: float) -> Floats:
         """Of a difference of the margin or more: two one-sided tests (Schuirmann 1987), 1 where none can be made."""
         if self.unseen > margin:
             return np.ones(self.difference.size)
-        return np.asarray(np.nan_to_num(stats.t.cdf(self._t(np.abs(self.difference) - margin), self.degrees), nan=1.0))
+        return np.asarray(np.nan_to_num(stats.t.cdf(self.t(np.abs(self.difference) - margin), self.degrees), nan=1.0))
 
-    def _t(self, away: Floats) -> Floats:
-        found = np.full(away.size, np.nan)
-        np.divide(away, self.error, out=found, where=np.isfinite(self.error))
-        return found
+    def t(self, away: Floats) -> Floats:
+        """Return so many differences over their errors, shape (p,); NaN if the error is not known."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # a constant score has no error
+            return np.where(np.isfinite(self.error), away / self.error, np.nan)
 
 
 def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit: float) -> Pairs:
@@ -257,7 +257,7 @@ def p_value_best(pairs: Pairs, *, counted: Sequence[bool], greater_is_better: bo
         Shape (c,), in 0..1; NaN of those that do not count.
     """
     counts = np.asarray(counted, dtype=bool)
-    lead = pairs.difference / pairs.error * (1 if greater_is_better else -1)
+    lead = pairs.t(pairs.difference) * (1 if greater_is_better else -1)
     both = counts[pairs.first] & counts[pairs.second] & np.isfinite(lead)
     smallest = np.ones(counts.size)
     for beaten, t in ((pairs.second, lead), (pairs.first, -lead)):

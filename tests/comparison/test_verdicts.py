@@ -228,6 +228,9 @@ def test_where_a_score_or_a_part_is_not_defined_its_pairs_are_not_and_others_are
     assert (found.p_value[[0, 1, 3, 4, 5]] == 1).all()
     assert (found.p_equivalence(10.0)[[0, 1, 3, 4, 5]] == 1).all()
     assert found.p_equivalence(10.0)[2] < 0.01
+    best = p_value_best(found, counted=[True] * 4, greater_is_better=True)
+    assert best[[1, 2]].tolist() == [1, 1]
+    assert best[3] == pytest.approx(3 * stats.t.sf(found.difference[2] / found.error[2], found.degrees[2]))
 
 
 @pytest.mark.parametrize("n", [1, 4, 5])
@@ -237,6 +240,14 @@ def test_of_fewer_than_five_groups_the_error_is_not_known(n):
     assert found.difference[0] == pytest.approx(one.mean())
     assert np.isfinite(found.error[0]) == (n >= 5)
     assert np.isfinite(found.half_width()[0]) == (n >= 5)
+
+
+def test_scores_that_never_differ_are_equal_and_either_can_be_the_best():
+    constant = [scored(np.full(6, 0.5))]
+    found = measure_pairs([constant, constant], strata=np.zeros(6, dtype=np.int64), unit=0.0)
+    assert (found.error.tolist(), found.of_groups.tolist(), found.differing.tolist()) == ([0], [1], [0])
+    assert (found.p_value.tolist(), found.p_equivalence(0.01).tolist()) == ([1], [0])
+    assert p_value_best(found, counted=[True, True], greater_is_better=True).tolist() == [1, 1]
 
 
 def test_one_candidate_has_no_pairs():
