@@ -1,28 +1,26 @@
-"""Mutation testing of the statistics: do the unit tests notice when a formula is changed?
+"""Mutation testing: whether the unit tests of the statistics notice that a formula was changed.
 
     uv run --with cosmic-ray==8.7.0 python experiments/benchmarks/mutation.py
     uv run --with cosmic-ray==8.7.0 python experiments/benchmarks/mutation.py --all
 
-A mutant is a copy of one file with one change: another operator, a number more or less by one, a condition negated.
-Cosmic Ray makes it; the unit tests of that file run on it, until one fails: then the mutant is killed. Prints every
-mutant that survives and the share of killed ones, by default of 200 random mutants, always the same ones.
+A mutant is a module with one change: another operator, a number that is larger or smaller by one, a condition that is
+negated. Cosmic Ray makes it. The module's own unit tests run on it, and if one fails the mutant is killed. Prints each
+mutant that survives, and the share that is killed: of 200 random mutants, always the same, or of all.
 
-Not mutated, as no test should notice:
+What is left out:
 
-- docstrings, types and signatures (defaults are mutated), and the text of errors;
-- flags of `dataclass`, the size of `lru_cache`, and ``strict`` of `zip`, which guard against mistakes of programmers.
+- docstrings, types, signatures (but defaults are mutated) and the text of errors: no test should depend on them;
+- flags of `dataclass`, the size of `lru_cache`, and ``strict`` of `zip`: results are the same without them;
+- operators that nobody writes by mistake, such as ``<<`` for ``*``: almost any test kills them, and the share would be
+  too high. Each operator becomes its opposite, each comparison its opposite and its neighbour (``<`` becomes ``>=`` and
+  ``<=``).
 
-Operators are replaced by their opposites and comparisons by their opposites and their neighbours (< by <= and >=).
-Replacements that nobody would write by mistake (* by <<) are left out: almost any test kills them, and the share would
-look better than it is.
-
-Each mutant is tested in a fork of one process that has imported the libraries: POSIX only.
+Each mutant is tested in a fork of one process that has imported the libraries, so this needs Linux or macOS.
 """
 
 import argparse
 import ast
-import importlib.machinery
-import importlib.util
+import importlib
 import io
 import multiprocessing
 import os
@@ -32,6 +30,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from importlib.machinery import SourceFileLoader
 from pathlib import Path
 
 import pytest
@@ -40,12 +39,12 @@ from cosmic_ray.mutating import mutate_code
 from cosmic_ray.plugins import get_operator
 
 ROOT = Path(__file__).resolve().parents[2]
-TESTS_OF = {
-    "bloodcell.evaluation.scores": ("tests/evaluation/test_scores.py", "tests/evaluation/test_intervals.py"),
-    "bloodcell.evaluation.intervals": ("tests/evaluation/test_intervals.py", "tests/comparison/test_verdicts.py"),
-    "bloodcell.comparison.verdicts": ("tests/comparison/test_verdicts.py",),
-    "bloodcell.comparison.certificate": ("tests/comparison/test_certificate.py",),
-}
+MODULES = (
+    "bloodcell.evaluation.scores",
+    "bloodcell.evaluation.intervals",
+    "bloodcell.comparison.verdicts",
+    "bloodcell.comparison.certificate",
+)
 OPERATORS = (
     *(f"ReplaceBinaryOperator_{pair}" for pair in ("Add_Sub", "Sub_Add", "Mul_Div", "Div_Mul", "Pow_Mul")),
     *(f"ReplaceBinaryOperator_{pair}" for pair in ("Mod_FloorDiv", "BitAnd_BitOr", "BitOr_BitAnd")),
@@ -64,62 +63,70 @@ Place = tuple[int, int]
 
 @dataclass(frozen=True, kw_only=True)
 class Mutant:
-    """A change of one file: the occurrence of an operator of Cosmic Ray, at a line."""
+    """A change of one module: the occurrence of an operator of Cosmic Ray, at a line."""
 
     module: str
     operator: str
     occurrence: int
     line: int
 
-    @property
-    def path(self) -> Path:
-        """The file."""
-        return ROOT / (self.module.replace(".", "/") + ".py")
-
     def source(self) -> str:
-        """Return the file with the change."""
-        return str(mutate_code(self.path.read_text(encoding="utf-8"), _operator(self.operator), self.occurrence))
+        """Return the module's source with the change."""
+        return mutate_code(file_of(self.module).read_text(), get_operator(self.operator)(), self.occurrence)
 
     def __str__(self) -> str:
         """Return the place, and the line before and after."""
-        both = (self.path.read_text(encoding="utf-8"), self.source())
-        before, after = (text.splitlines()[self.line - 1].strip() for text in both)
-        return f"{self.path.relative_to(ROOT)}:{self.line}\n  - {before}\n  + {after}"
+        file = file_of(self.module)
+        before, after = (text.splitlines()[self.line - 1].strip() for text in (file.read_text(), self.source()))
+        return f"{file.relative_to(ROOT)}:{self.line}\n  - {before}\n  + {after}"
 
 
-def main(n_mutants: int | None, *, seed: int, modules: Sequence[str]) -> None:
-    """Test so many random mutants, or all, and print the survivors and the share of killed ones."""
-    _import_libraries()
+def main(modules: Sequence[str], *, n_mutants: int | None, seed: int) -> None:
+    """Test so many random mutants, or all, and print those that survive and the share of those that are killed."""
+    import_libraries()
     for module in modules:
-        if _killed(module, None):
-            raise SystemExit(f"{', '.join(TESTS_OF[module])}: fail without a mutant; run pytest and fix them first")
+        if is_killed(module, None):
+            raise SystemExit(f"{test_of(module)}: fails without a mutant; run it with pytest and fix it first")
     mutants = [mutant for module in modules for mutant in mutants_of(module)]
-    if n_mutants is not None and n_mutants < len(mutants):
-        mutants = sorted(random.Random(seed).sample(mutants, n_mutants), key=mutants.index)
-    total, killed = Counter(each.module for each in mutants), Counter[str]()
+    if n_mutants is not None:
+        mutants = random.Random(seed).sample(mutants, min(n_mutants, len(mutants)))
+    killed = Counter[str]()
     for number, mutant in enumerate(mutants, start=1):
         print(f"{number} of {len(mutants)}", end="\r", file=sys.stderr, flush=True)
-        if _killed(mutant.module, mutant.source()):
+        if is_killed(mutant.module, mutant.source()):
             killed[mutant.module] += 1
         else:
             print(mutant, flush=True)
-    for module, n in total.items():
+    for module, n in Counter(mutant.module for mutant in mutants).items():
         print(f"{module}: {killed[module]} of {n} mutants killed")
-    print(f"{killed.total()} of {total.total()} mutants killed ({100 * killed.total() / total.total():.0f} %)")
+    print(f"{killed.total()} of {len(mutants)} mutants killed ({100 * killed.total() / len(mutants):.0f} %)")
+
+
+def file_of(module: str) -> Path:
+    """Return the file of a module."""
+    return ROOT / f"{module.replace('.', '/')}.py"
+
+
+def test_of(module: str) -> Path:
+    """Return the file of a module's unit tests."""
+    _, folder, name = module.split(".")
+    return ROOT / "tests" / folder / f"test_{name}.py"
 
 
 def mutants_of(module: str) -> list[Mutant]:
     """Return all mutants of a module, without those in places that are `left_out`."""
-    source = Mutant(module=module, operator="", occurrence=0, line=0).path.read_text(encoding="utf-8")
+    source = file_of(module).read_text()
     out, nodes = list(left_out(ast.parse(source))), list(ast_nodes(get_ast(source)))
-    return [
-        Mutant(module=module, operator=name, occurrence=occurrence, line=start[0])
-        for name in OPERATORS
-        for occurrence, start in enumerate(
-            start for node in nodes for start, _ in _operator(name).mutation_positions(node)
-        )
-        if not any(first <= start < last for first, last in out)
-    ]
+    found = []
+    for name in OPERATORS:
+        operator = get_operator(f"core/{name}")()
+        starts = [start for node in nodes for start, _ in operator.mutation_positions(node)]
+        found += [
+            Mutant(module=module, operator=f"core/{name}", occurrence=occurrence, line=start[0])
+            for occurrence, start in enumerate(starts)
+            if not any(first <= start < last for first, last in out)
+        ]
+    return found
 
 
 def left_out(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
@@ -129,85 +136,70 @@ def left_out(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
             body = node.body[0] if isinstance(node, ast.FunctionDef) else node.body
             start = (node.lineno, node.col_offset)
             for default in [*node.args.defaults, *filter(None, node.args.kw_defaults)]:
-                yield start, (default.lineno, default.col_offset)
+                yield start, _start(default)
                 start = _end(default)
-            yield start, (body.lineno, body.col_offset)
-        named = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id
-        if isinstance(node, ast.AnnAssign):
-            yield _whole(node.annotation)
-        elif isinstance(node, ast.Raise) or named in ("dataclass", "lru_cache"):
-            yield _whole(node)
-        elif isinstance(node, ast.keyword) and node.arg == "strict":
-            yield _whole(node)
+            yield start, _start(body)
+        match node:
+            case ast.AnnAssign(annotation=whole):
+                yield _start(whole), _end(whole)
+            case ast.Raise() | ast.keyword(arg="strict") | ast.Call(func=ast.Name(id="dataclass" | "lru_cache")):
+                yield _start(node), _end(node)
 
 
-def _whole(node: ast.expr | ast.stmt | ast.keyword) -> tuple[Place, Place]:
-    return (node.lineno, node.col_offset), _end(node)
+def _start(node: ast.expr | ast.stmt | ast.keyword) -> Place:
+    return node.lineno, node.col_offset
 
 
 def _end(node: ast.expr | ast.stmt | ast.keyword) -> Place:
     return node.end_lineno or node.lineno, node.end_col_offset or node.col_offset
 
 
-def _operator(name: str):  # noqa: ANN202
-    return get_operator(f"core/{name}")()
-
-
-def _import_libraries() -> None:
-    """Import what the tests need, the mutated files excepted, so that no fork has to."""
+def import_libraries() -> None:
+    """Import what the tests need but for the modules that are mutated, so that no fork has to."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    os.chdir(ROOT)
     for name in ("hypothesis", "pictures", "sklearn.metrics", "scipy.stats", "bloodcell.evaluation.photographs"):
         importlib.import_module(name)
-    imported = sys.modules.keys() & TESTS_OF.keys()
-    if imported:
-        raise SystemExit(f"{', '.join(imported)}: imported before it could be mutated; import less in this file")
+    if imported := sys.modules.keys() & set(MODULES):
+        raise SystemExit(f"{', '.join(imported)}: imported before it is mutated; import less in `import_libraries`")
 
 
-def _killed(module: str, source: str | None) -> bool:
-    """Return whether a test of the module fails if this is its source, its own if None."""
+def is_killed(module: str, source: str | None) -> bool:
+    """Return whether a test fails, or takes too long, if this is the module's source; its own if None."""
     process = multiprocessing.get_context("fork").Process(target=_test, args=(module, source))
     process.start()
     process.join(SECONDS)
-    if process.is_alive():
-        process.kill()
-        process.join()
+    process.kill()
+    process.join()
     return process.exitcode != 0
 
 
 def _test(module: str, source: str | None) -> None:
+    """Run the tests of a module in this process, and leave it with what pytest returns."""
     if source is not None:
-        sys.meta_path.insert(0, _Finder(module, source))
-    options = ["-x", "-o", "addopts=", "-m", "not slow and not real", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        _replace_source(module, source)
     plugins = [f"-pno:{name}" for name in ("cacheprovider", "randomly", "xdist")]
+    # Hypothesis was imported before pytest could rewrite it, which pytest warns of, and a warning is an error.
+    options = ["-x", "-o", "addopts=", "-m", "not slow and not real", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        outcome = pytest.main([*options, *plugins, *TESTS_OF[module]])
+        outcome = pytest.main(["--rootdir", str(ROOT), *plugins, *options, str(test_of(module))])
     os._exit(int(outcome))
 
 
-class _Finder(importlib.machinery.SourceFileLoader):
-    """Finds and loads one module from a source that is not its file's."""
+def _replace_source(module: str, source: str) -> None:
+    """Have a module imported from another source than its file's."""
+    of_file = SourceFileLoader.get_code
 
-    def __init__(self, module: str, source: str) -> None:
-        super().__init__(module, str(Mutant(module=module, operator="", occurrence=0, line=0).path))
-        self.source = source
+    def get_code(loader: SourceFileLoader, name: str) -> object:
+        return compile(source, loader.path, "exec", dont_inherit=True) if name == module else of_file(loader, name)
 
-    def find_spec(self, name: str, path: object, target: object = None) -> importlib.machinery.ModuleSpec | None:
-        return importlib.util.spec_from_file_location(name, self.path, loader=self) if name == self.name else None
-
-    def get_code(self, fullname: str) -> object:
-        return compile(self.source, self.path, "exec", dont_inherit=True)
+    SourceFileLoader.get_code = get_code
 
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Change formulas one at a time and see whether a unit test fails.")
-    parser.add_argument("n_mutants", nargs="?", type=int, default=N_SAMPLED, help="how many random mutants (200)")
-    parser.add_argument("--all", action="store_true", help="all mutants instead of random ones")
+    parser.add_argument("--n", type=int, default=N_SAMPLED, help=f"how many random mutants ({N_SAMPLED})")
     parser.add_argument("--seed", type=int, default=0, help="of the random choice (0)")
-    parser.add_argument("--module", choices=TESTS_OF, help="mutants of this module only")
+    parser.add_argument("--all", action="store_true", help="all mutants instead")
+    parser.add_argument("--module", choices=MODULES, action="append", help="mutants of this module only")
     chosen = parser.parse_args()
-    main(
-        None if chosen.all else chosen.n_mutants,
-        seed=chosen.seed,
-        modules=[chosen.module] if chosen.module else list(TESTS_OF),
-    )
+    main(chosen.module or MODULES, n_mutants=None if chosen.all else chosen.n, seed=chosen.seed)

@@ -242,6 +242,13 @@ def test_of_fewer_than_five_groups_the_error_is_not_known(n):
     assert np.isfinite(found.half_width()[0]) == (n >= 5)
 
 
+def test_groups_differ_if_their_scores_do_by_more_than_rounding():
+    values = np.full(8, 0.5)
+    other = values + np.array([1e-8, -1e-8, 1e-10, 0, 0, 0, 0, 0.1])
+    found = measure_pairs([[scored(values)], [scored(other)]], strata=np.zeros(8, dtype=np.int64), unit=1.0)
+    assert found.differing.tolist() == [3]
+
+
 def test_scores_that_never_differ_are_equal_and_either_can_be_the_best():
     constant = [scored(np.full(6, 0.5))]
     found = measure_pairs([constant, constant], strata=np.zeros(6, dtype=np.int64), unit=0.0)
