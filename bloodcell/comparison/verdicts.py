@@ -159,7 +159,7 @@ def _of_trainings(training: Training, first: Integers, second: Integers) -> tupl
     several = training.trainings > 1
     freedom = np.where(several, training.trainings - 1, 0)
     own = np.where(several[:, None], np.eye(several.size), freedom / freedom.sum()) / training.trainings[:, None]
-    terms = ((own[first] + own[second]) * np.where(several, training.variance, 0.0))[:, several]
+    terms = ((own[first] + own[second]) * training.variance)[:, several]
     return terms.sum(axis=1), (terms**2 / freedom[several]).sum(axis=1)
 
 

@@ -127,14 +127,22 @@ def test_verdicts_are_of_p_values_corrected_after_holm():
     assert (table["low_corrected"] > 0).tolist() == [True, False, False]
 
 
-def test_equality_is_corrected_after_holm_too():
-    error = 0.01 / stats.norm.isf(0.012)
-    alone = verdict_table(pairs_of([1e-9], [error], n=2), score=ACCURACY, candidates=candidates(2), equivalence=0.01)
-    assert alone["verdict"].tolist() == ["practically equal"]
-    three = pairs_of([1e-9] * 3, [error] * 3)
-    assert set(verdict_table(three, score=ACCURACY, candidates=candidates(), equivalence=0.01)["verdict"]) == {
-        "cannot tell"
-    }
+def test_equality_needs_both_tests_at_half_the_level_and_is_corrected_after_holm():
+    def verdicts(p: float, *, n: int) -> set[str]:
+        pairs = pairs_of([0.0] * (n * (n - 1) // 2), [0.01 / stats.norm.isf(p)] * (n * (n - 1) // 2), n=n)
+        return {*verdict_table(pairs, score=ACCURACY, candidates=candidates(n), equivalence=0.01)["verdict"]}
+
+    assert verdicts(0.024, n=2) == verdicts(0.008, n=3) == {"practically equal"}
+    assert verdicts(0.026, n=2) == verdicts(0.012, n=3) == {"cannot tell"}
+
+
+def test_one_pair_needs_no_correction_and_one_candidate_has_a_table_without_rows():
+    pair = verdict_table(pairs_of([0.2], [0.1], n=2), score=ACCURACY, candidates=candidates(2), equivalence=0)
+    assert pair.loc[0, ["low_corrected", "high_corrected"]].tolist() == pair.loc[0, ["low", "high"]].tolist()
+    none = measure_pairs([[scored(np.arange(6.0))]], strata=np.zeros(6, dtype=np.int64), unit=1.0)
+    table = verdict_table(none, score=ACCURACY, candidates=candidates(1), equivalence=0)
+    assert len(table) == 0
+    assert table.columns.tolist() == pair.columns.tolist()
 
 
 def test_the_best_is_not_excluded_by_a_p_value_that_is_not_corrected():
