@@ -20,6 +20,7 @@ Each mutant is tested in a fork of one process that has imported the libraries, 
 
 import argparse
 import ast
+import gc
 import importlib
 import io
 import multiprocessing
@@ -161,6 +162,8 @@ def import_libraries() -> None:
         importlib.import_module(name)
     if imported := sys.modules.keys() & set(MODULES):
         raise SystemExit(f"{', '.join(imported)}: imported before it is mutated; import less in `import_libraries`")
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # most of the time of a fork would go into what they import
+    gc.freeze()  # pytest collects garbage at its end, and need not look through libraries
 
 
 def is_killed(module: str, source: str | None) -> bool:
@@ -177,11 +180,9 @@ def _test(module: str, source: str | None) -> None:
     """Run the tests of a module in this process, and leave it with what pytest returns."""
     if source is not None:
         _replace_source(module, source)
-    plugins = [f"-pno:{name}" for name in ("cacheprovider", "randomly", "xdist")]
-    # Hypothesis was imported before pytest could rewrite it, which pytest warns of, and a warning is an error.
-    options = ["-x", "-o", "addopts=", "-m", "not slow and not real", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+    options = ["-x", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-o", "addopts=", "-m", "not slow and not real"]
     with redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
-        outcome = pytest.main(["--rootdir", str(ROOT), *plugins, *options, str(test_of(module))])
+        outcome = pytest.main(["--rootdir", str(ROOT), *options, str(test_of(module))])
     os._exit(int(outcome))
 
 
