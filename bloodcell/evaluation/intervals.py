@@ -164,7 +164,7 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
     together, apart = float((weights**2).sum()), float((losses.weights**2).sum())
     alone = float((np.bincount(groups, weights=losses.weights**2) / weights).sum())
     wider = (stats.t.ppf(LEVEL, n_groups - 1) / stats.norm.ppf(LEVEL)) ** 2
-    binary = bool(np.isin(losses.each, (0, 1)).all())
+    binary = losses.most == 1 and bool(np.isin(losses.each, (0, 1)).all())
     supposed = SUPPOSED_ERRORS[binary] * apart * losses.if_wrong
 
     def quantile(level: float, mean: Floats, square: Floats, square_of_groups: Floats) -> Floats:
@@ -228,7 +228,7 @@ def training_of(values: Sequence[Sequence[float]]) -> Training:
 def training_errors(training: Training) -> Floats:
     """Return half the width of the 95 % interval that the trainings alone give each mean score, shape (c,)."""
     error = np.sqrt(training.variance / training.trainings)
-    return np.where(error > 0, stats.t.ppf(LEVEL, training.degrees) * error, 0.0)
+    return np.asarray(stats.t.ppf(LEVEL, training.degrees) * error)
 
 
 def _of_parts(scored: Scored, strata: Integers) -> tuple[float, float]:

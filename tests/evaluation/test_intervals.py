@@ -151,6 +151,7 @@ def test_the_variance_of_trainings_is_each_configurations_own_and_one_training_h
     assert training.degrees.tolist() == [1, 2, 3]
     half = training_errors(training)
     assert half[0] == pytest.approx(stats.t.ppf(0.975, 1) * np.sqrt(0.005 / 2))
+    assert training_of([[0.9, 0.8], [0.7]]).known
     alone = training_of([[0.9], [0.7]])
     assert not alone.known
     assert training_errors(alone).tolist() == [0, 0]
@@ -245,10 +246,14 @@ def test_a_loss_that_two_images_share_counts_for_a_quarter():
     assert (low, high) == pytest.approx(tuple(expected), rel=1e-6)
 
 
-def test_where_nothing_is_lost_the_low_end_is_nothing():
+@pytest.mark.parametrize(("name", "if_wrong"), [("brier", 2.0), ("log_loss", 52 * np.log(2))])
+def test_where_nothing_is_lost_it_starts_at_nothing_and_ends_at_the_rule_of_three(name, if_wrong):
+    """Also of losses that are not 0 or 1: a model that is quite sure would lose much if it were wrong."""
     sure = Answers(labels=np.arange(10) % 2, probabilities=np.eye(2)[np.arange(10) % 2], groups=np.arange(10))
-    assert score_interval(SCORES["brier"], [sure]).low == 0
-    assert loss_interval(Losses(each=np.zeros(6), weights=np.full(6, 1 / 6), most=2.0), np.arange(6))[0] == 0
+    interval = score_interval(SCORES[name], [sure])
+    assert interval.low == 0
+    assert interval.high >= (1 - 0.05 ** (1 / 10)) * if_wrong
+    assert loss_interval(SCORES[name].losses(sure.labels, sure.probabilities), sure.groups)[0] == 0
 
 
 def mean_square(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -303,6 +308,12 @@ def test_differences_of_sums_over_groups_add_by_strata():
     degrees = [1, 0.17**2 / (0.0016 + 0.0081 + 0.0016) - 1]
     assert variance == pytest.approx([sum(own)])
     assert squares == pytest.approx([own[0] ** 2 / degrees[0] + own[1] ** 2 / degrees[1]])
+
+
+def test_one_group_shows_no_variance():
+    one = {"strata": np.zeros(1, dtype=np.int64), "weights": np.ones(1)}
+    variance, squares = differences_of_groups(np.array([[0.1], [0.2]]), np.array([0]), np.array([1]), **one)
+    assert (variance.tolist(), squares.tolist()) == ([0], [0])
 
 
 def test_unequal_weights_count_as_fewer_equal_ones():
