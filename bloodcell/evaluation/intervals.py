@@ -171,7 +171,7 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
         """Return Jeffreys' quantile, given means of losses, of their squares and of the groups' means' squares."""
         total, between = square - mean**2, square_of_groups - mean**2
         extra = supposed * losses.if_wrong
-        correlation = np.clip(1 - (total - between) / ((1 - alone) * total + extra), 0, 1)
+        correlation = np.maximum(1 - (total - between) / ((1 - alone) * total + extra), 0)
         unit = losses.shared_by**2 * wider * (correlation * together + (1 - correlation) * apart)
         if not binary:
             expected = mean + supposed

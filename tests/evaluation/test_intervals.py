@@ -246,6 +246,15 @@ def test_a_loss_that_two_images_share_counts_for_a_quarter():
     assert (low, high) == pytest.approx(tuple(expected), rel=1e-6)
 
 
+def test_images_of_groups_that_all_lose_the_same_count_one_by_one():
+    """The correlation within them is negative, and taken for 0."""
+    each, groups = np.tile([0.1, 0.5, 0.9], 20), np.repeat(np.arange(20), 3)
+    low, high = loss_interval(Losses(each=each, weights=np.full(60, 1 / 60), most=np.inf), groups)
+    wider = (stats.t.ppf(0.975, 19) / stats.norm.ppf(0.975)) ** 2
+    unit = wider / 60 * (each.var() + 1 / 60) / (0.5 + 1 / 60)
+    assert (low, high) == pytest.approx(stats.gamma.ppf([0.025, 0.975], 0.5 / unit + 0.5, scale=unit), rel=1e-6)
+
+
 @pytest.mark.parametrize(("name", "if_wrong"), [("brier", 2.0), ("log_loss", 52 * np.log(2))])
 def test_where_nothing_is_lost_it_starts_at_nothing_and_ends_at_the_rule_of_three(name, if_wrong):
     """Also of losses that are not 0 or 1: a model that is quite sure would lose much if it were wrong."""
@@ -299,7 +308,7 @@ def test_of_several_trainings_it_is_the_mean_of_their_intervals_and_ends_where_t
 
 
 def test_differences_of_sums_over_groups_add_by_strata():
-    parts = np.array([[0.1, 0.2, -0.3, 0.4, 0.0], [0.0, 0.1, -0.1, 0.2, 0.3]])
+    parts = np.array([[0.1, 0.2, -0.3, 0.4, 0.0], [0.0, -0.1, -0.1, 0.2, 0.3]])
     strata, weights = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.2, 0.2, 0.3, 0.2])
     variance, squares = differences_of_groups(parts, np.array([0]), np.array([1]), strata=strata, weights=weights)
     apart = parts[0] - parts[1]
@@ -308,6 +317,17 @@ def test_differences_of_sums_over_groups_add_by_strata():
     degrees = [1, 0.17**2 / (0.0016 + 0.0081 + 0.0016) - 1]
     assert variance == pytest.approx([sum(own)])
     assert squares == pytest.approx([own[0] ** 2 / degrees[0] + own[1] ** 2 / degrees[1]])
+
+
+def test_scores_that_differ_by_rounding_have_no_negative_variance():
+    rng = np.random.default_rng(6)
+    one = rng.random((1, 9))
+    parts = np.vstack([one, one + 1e-12 * rng.random((200, 9))])
+    others = np.arange(1, 201)
+    design = {"strata": np.zeros(9, dtype=np.int64), "weights": np.full(9, 1 / 9)}
+    variance, squares = differences_of_groups(parts, np.zeros_like(others), others, **design)
+    assert min(variance.min(), squares.min()) >= 0
+    assert variance.max() < 1e-12
 
 
 def test_one_group_shows_no_variance():
