@@ -144,6 +144,8 @@ def test_losses_weigh_images_as_their_score_does():
         assert losses[name].each.tolist() == wrong
         assert (losses[name].if_wrong, losses[name].if_right, losses[name].most) == (1, 0, 1)
     assert losses["balanced_accuracy"].weights == pytest.approx([1 / 9] * 3 + [1 / 6] * 4)
+    of_one_image = SCORES["balanced_accuracy"].losses(np.array([0, 0, 1]), np.eye(2)[[0, 0, 1]])
+    assert of_one_image.weights == pytest.approx([1 / 4, 1 / 4, 1 / 2])
     # Of 3 + 3 labels and predictions of class 0, 1 of 1, 2 + 3 of 2, 2 of 3, four classes: each error counts in two.
     own, other = np.array([1 / 6] * 3 + [1 / 5] * 2 + [1 / 2] * 2), np.array([6, 6, 1, 5, 5, 6, 5])
     assert losses["macro_f1"].weights == pytest.approx((own + 1 / other) / 4)
@@ -173,6 +175,13 @@ def test_a_loss_if_all_were_wrong_is_that_of_the_second_most_probable_classes(na
 def test_the_log_loss_of_an_impossible_label_is_scikit_learns():
     given = Answers(labels=np.array([1, 0]), probabilities=np.array([[1.0, 0.0], [1.0, 0.0]]), groups=np.arange(2))
     assert SCORES["log_loss"].measure(given).value == pytest.approx(-np.log(2.0**-52) / 2)
+    losses = SCORES["log_loss"].losses(given.labels, given.probabilities)
+    assert losses.if_wrong == pytest.approx(-np.log(2.0**-52))
+
+
+def test_a_probability_that_is_more_than_1_by_rounding_loses_nothing():
+    table = np.array([[1 + 1e-7, 0.0], [0.0, 1 + 1e-7]])
+    assert SCORES["log_loss"].losses(np.arange(2), table).each.tolist() == [0, 0]
 
 
 def test_a_score_s_ends_and_direction_are_what_is_registered_and_else_unknown(monkeypatch):
