@@ -14,8 +14,8 @@ from bloodcell.evaluation.scores import SCORES, Answers
 
 SENTENCE = (
     "On data of this shape (40 photographs that count as 31 of equal size), 95 % intervals contain the true accuracy "
-    "in 93 % of 1,000 simulations, equally good models are called different in 4 %, and a difference of 5 points is "
-    "found in 62 %."
+    "in 93 % of 1,000 simulations, equally good models are called different in 62 %, and a difference of 5 points is "
+    "found in 71 %."
 )
 
 
@@ -41,8 +41,8 @@ def answers_of(right: list[int], sizes: list[int], labels: list[int] | None = No
 def test_it_says_what_was_found():
     found = Certificate(
         coverage=0.93,
-        false_differences=0.04,
-        power=0.62,
+        false_differences=0.62,
+        power=0.71,
         n_groups=40,
         n_effective=30.8,
         accuracy=0.8,
@@ -58,12 +58,12 @@ def test_it_says_what_was_found():
 def test_it_simulates_the_accuracy_and_correlation_of_the_answers():
     """The mean over models of accuracy and of Fleiss and Cuzick's correlation, by hand."""
     sizes = [6, 4, 2, 5, 3]
-    one, other = [6, 1, 2, 4, 0], [5, 4, 0, 5, 3]
+    one, other = [6, 1, 2, 4, 0], [5, 4, 0, 4, 3]
     found = certify([answers_of(one, sizes), answers_of(other, sizes)], n_simulated=1)
-    # Of right answers 13 and 17 of 20; within groups 0 + 3/4 + 0 + 4/5 + 0 and 5/6 + 0 + ... of n p (1 - p).
+    # Of 20 answers 13 and 16 are right; the sums over groups of n p (1 - p) are 3/4 + 4/5 and 5/6 + 4/5.
     first = 1 - (0.75 + 0.8) / (15 * 0.65 * 0.35)
-    second = 1 - (5 / 6) / (15 * 0.85 * 0.15)
-    assert found.accuracy == round((0.65 + 0.85) / 2, 2)
+    second = 1 - (5 / 6 + 0.8) / (15 * 0.8 * 0.2)
+    assert found.accuracy == round((0.65 + 0.8) / 2, 2)
     assert found.correlation == round((first + second) / 2, 2)
     assert (found.n_groups, found.n_simulated) == (5, 1)
     assert found.n_effective == pytest.approx(20**2 / (36 + 16 + 4 + 25 + 9))
@@ -77,6 +77,11 @@ def test_it_simulates_the_accuracy_and_correlation_of_the_answers():
 def test_what_is_simulated_is_never_quite_sure(right, accuracy, correlation):
     found = certify([answers_of([right] * 5, [6] * 5)], n_simulated=1)
     assert (found.accuracy, found.correlation) == (accuracy, correlation)
+
+
+def test_a_correlation_is_found_in_the_only_group_of_two_images():
+    found = certify([answers_of([1] * 5, [2, 1, 1, 1, 1])], n_simulated=1)
+    assert (found.accuracy, found.correlation) == (0.83, 0.02)
 
 
 def test_the_order_of_the_groups_does_not_count():
@@ -124,9 +129,12 @@ def test_intervals_and_p_values_of_simulated_counts_are_those_of_answers():
 
 
 def test_it_counts_intervals_that_hold_the_truth_and_p_values_that_are_significant(monkeypatch):
-    """Four simulations whose intervals and p-values are given; groups are drawn at even size, from 4,000 images."""
-    intervals = iter([(0.5, 1.0), (0.0, 0.5), (0.6, 1.0), (0.2, 0.7)])
-    tests = iter([(0.04, 0.1), (0.04, -0.1), (0.05, 0.1), (0.01, 0.2), (0.2, 0.0), (0.04, 0.0), (0.01, 0.0), (0.03, 1)])
+    """Five simulations whose intervals and p-values are given; groups are drawn at half their size, 4,000 images."""
+    intervals = iter([(0.5, 1.0), (0.0, 0.5), (0.6, 1.0), (0.2, 0.7), (0.4, 0.9)])
+    equal = [(0.04, 0.1), (0.05, 0.1), (0.2, 0.0), (0.01, 0.0), (0.5, 0.0)]
+    worse = [(0.2, -0.1), (0.01, 0.2), (0.04, 0.0), (0.05, 0.3), (0.03, 1.0)]
+    tests = iter([test for both in zip(equal, worse, strict=True) for test in both])
+    weighed = []
     drawn, levels = [], []
 
     def chances(rng, n, accuracy, *, correlation, latent, beta):
@@ -137,22 +145,28 @@ def test_it_counts_intervals_that_hold_the_truth_and_p_values_that_are_significa
     monkeypatch.setattr(
         simulations, "_interval", lambda right, images: drawn.append((right, images)) or next(intervals)
     )
-    monkeypatch.setattr(simulations, "_p_value", lambda *_, **__: next(tests))
-    sizes = (1, 1000, 2000, 1999, 3000)
+    monkeypatch.setattr(
+        simulations, "_p_value", lambda *_, weights, strata: weighed.append(weights.tolist()) or next(tests)
+    )
+    sizes = (1, 3, 996, 1000, 6000)
     known = {"sizes": sizes, "strata": (0,) * 5, "accuracy": 0.5, "correlation": 0.37, "seed": 0}
-    found = simulations._simulated(**known, n_simulated=4)
-    assert (found.coverage, found.false_differences, found.power) == (0.75, 0.5, 0.5)
-    assert levels == [(each, beta) for beta in (False, True) * 2 for each in (0.5, 0.5, 0.45)]
-    assert [each.tolist() for each in drawn[0]] == [[1, 500, 1000, 1000, 1500]] * 2
+    found = simulations._simulated(**known, n_simulated=5)
+    assert (found.coverage, found.false_differences, found.power) == (0.8, 0.4, 0.4)
+    assert levels == [(each, beta) for beta in (False, True, False, True, False) for each in (0.5, 0.5, 0.45)]
+    images = [1, 2, 498, 500, 3000]
+    assert [each.tolist() for each in drawn[0]] == [images] * 2
+    assert weighed[0] == pytest.approx(np.array(images) / 4001)
 
 
 def test_a_poor_model_is_compared_with_one_that_is_hardly_ever_right(monkeypatch):
-    levels = []
+    levels, drawn = [], []
     monkeypatch.setattr(
         simulations, "_chances", lambda rng, n, accuracy, **_: levels.append(accuracy) or np.full(n, accuracy)
     )
+    monkeypatch.setattr(simulations, "_interval", lambda right, images: drawn.append(images.tolist()) or (0, 1))
     certify([answers_of([0] * 5, [6] * 5)], n_simulated=1, seed=7)
     assert levels == [0.02, 0.02, 0.01]
+    assert drawn == [[6] * 5]  # few images are drawn as they are
 
 
 def test_of_fewer_than_five_groups_nothing_is_simulated():
