@@ -265,6 +265,13 @@ def test_where_nothing_is_lost_it_starts_at_nothing_and_ends_at_the_rule_of_thre
     assert loss_interval(SCORES[name].losses(sure.labels, sure.probabilities), sure.groups)[0] == 0
 
 
+def test_a_share_of_none_or_all_is_bounded_by_the_rule_of_three():
+    seldom = 1 - 0.05 ** (1 / 6)
+    for each, ends in ((np.zeros(12), (0, seldom)), (np.ones(12), (1 - seldom, 1))):
+        losses = Losses(each=each, weights=np.full(12, 1 / 12))
+        assert loss_interval(losses, np.repeat(np.arange(6), 2)) == pytest.approx(ends)
+
+
 def mean_square(labels: np.ndarray, probabilities: np.ndarray) -> float:
     return float((probabilities[:, 0] ** 2).mean())
 

@@ -129,9 +129,9 @@ def test_parts_are_the_infinitesimal_jackknife_also_where_classes_are_missing(na
 
 def test_parts_of_few_images_of_many_classes():
     """Of three images, one alone of its class; balanced accuracy has half of each class, F1 three classes."""
-    given = Answers(labels=np.array([0, 0, 1]), probabilities=np.eye(5)[[0, 4, 1]], groups=np.arange(3))
+    given = Answers(labels=np.array([0, 0, 1]), probabilities=np.eye(5)[[0, 4, 4]], groups=np.arange(3))
     assert SCORES["balanced_accuracy"].measure(given).parts == pytest.approx([1 / 8, -1 / 8, 0])
-    # F1 of class 0 is 2 / 3, of 1 it is 1, of 4 it is 0; their derivatives by each image's counts, over 3 classes.
+    # F1 of class 0 is 2 / 3, of 1 and 4 it is 0; their derivatives by each image's counts, over 3 classes.
     assert SCORES["macro_f1"].measure(given).parts == pytest.approx([2 / 27, -2 / 27, 0])
 
 
