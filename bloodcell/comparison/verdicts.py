@@ -145,8 +145,7 @@ def _differing(parts: Floats, values: Floats, weights: Floats) -> Integers:
     """Return in how many groups the scores of each pair differ, one candidate's pairs after another's."""
     own = parts + values[:, None] * weights  # a group's own part of the score, before the mean is taken off
     tolerance = 1e-9 * weights
-    counts = [(np.abs(own[one] - own[one + 1 :]) > tolerance).sum(axis=1) for one in range(len(own) - 1)]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *counts])
+    return np.concatenate([(np.abs(each - own[n:]) > tolerance).sum(axis=1) for n, each in enumerate(own, start=1)])
 
 
 def _of_trainings(training: Training, first: Integers, second: Integers) -> tuple[Floats, Floats]:

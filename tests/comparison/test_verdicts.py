@@ -157,6 +157,7 @@ def test_the_best_is_not_excluded_by_a_p_value_that_is_not_corrected():
 
 def test_holm_is_that_of_its_paper():
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.5])), [0.04, 0.09, 0.09, 0.5])
+    assert holm(np.array([0.9, 0.6])).tolist() == [1, 1]
 
 
 def test_every_pair_has_the_variance_of_its_groups_own_differences():
