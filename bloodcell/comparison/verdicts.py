@@ -31,7 +31,7 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bloodcell.comparison.candidates import Candidate
-from bloodcell.evaluation.intervals import FEWEST_GROUPS, Training, effective, pooled, training_of
+from bloodcell.evaluation.intervals import FEWEST_GROUPS, Training, differences_of_groups, effective, training_of
 from bloodcell.evaluation.scores import Score, Scored
 
 Floats = NDArray[np.float64]
@@ -85,19 +85,19 @@ class Pairs:
         At least that of a sign test if all groups that differ did so in the same direction: no test of symmetry can
         have less.
         """
-        p = np.nan_to_num(2 * stats.t.sf(np.abs(self._t(self.difference)), self.degrees), nan=1.0)
+        p = np.nan_to_num(2 * stats.t.sf(np.abs(self.t(self.difference)), self.degrees), nan=1.0)
         return np.asarray(np.maximum(p, np.minimum(2 * 0.5**self.differing, 1.0)))
 
     def p_equivalence(self, margin: float) -> Floats:
         """Of a difference of the margin or more: two one-sided tests (Schuirmann 1987), 1 where none can be made."""
         if self.unseen > margin:
             return np.ones(self.difference.size)
-        return np.asarray(np.nan_to_num(stats.t.cdf(self._t(np.abs(self.difference) - margin), self.degrees), nan=1.0))
+        return np.asarray(np.nan_to_num(stats.t.cdf(self.t(np.abs(self.difference) - margin), self.degrees), nan=1.0))
 
-    def _t(self, away: Floats) -> Floats:
-        found = np.full(away.size, np.nan)
-        np.divide(away, self.error, out=found, where=np.isfinite(self.error))
-        return found
+    def t(self, away: Floats) -> Floats:
+        """Return so many differences over their errors, shape (p,); NaN if the error is not known."""
+        with np.errstate(divide="ignore", invalid="ignore"):  # a constant score has no error
+            return np.where(np.isfinite(self.error), away / self.error, np.nan)
 
 
 def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit: float) -> Pairs:
@@ -120,7 +120,7 @@ def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit:
     pairs = np.array(list(combinations(range(len(values)), 2)), dtype=np.int64).reshape(-1, 2)
     first, second = pairs.T
     known = np.isfinite(parts).all(axis=1) & np.isfinite(values)
-    variance, squares = _of_groups(np.nan_to_num(parts), first, second, strata=pooled(strata), weights=weights)
+    variance, squares = differences_of_groups(np.nan_to_num(parts), first, second, strata=strata, weights=weights)
     variance = variance + 0.5 * (unit / (effective(weights) + 1)) ** 2
     added, of_added = _of_trainings(
         training_of([[each.value for each in several] for several in scored]), first, second
@@ -141,29 +141,11 @@ def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit:
     )
 
 
-def _of_groups(
-    parts: Floats, first: Integers, second: Integers, *, strata: Integers, weights: Floats
-) -> tuple[Floats, Floats]:
-    """Return the variance of differences, and the sum of its strata's squares over their degrees of freedom."""
-    variance, squares = np.zeros((2, first.size))
-    for stratum in np.unique(strata):
-        inside = parts[:, strata == stratum]
-        n = inside.shape[1]
-        if n > 1:
-            products = n * np.cov(inside).reshape(len(parts), len(parts))
-            own = products[first, first] + products[second, second] - 2 * products[first, second]
-            own = np.maximum(own, 0.0)
-            variance += own
-            squares += own**2 / max(effective(weights[strata == stratum] ** 2) - 1, 1.0)
-    return variance, squares
-
-
 def _differing(parts: Floats, values: Floats, weights: Floats) -> Integers:
     """Return in how many groups the scores of each pair differ, one candidate's pairs after another's."""
     own = parts + values[:, None] * weights  # a group's own part of the score, before the mean is taken off
     tolerance = 1e-9 * weights
-    counts = [(np.abs(own[one] - own[one + 1 :]) > tolerance).sum(axis=1) for one in range(len(own) - 1)]
-    return np.concatenate([np.zeros(0, dtype=np.int64), *counts])
+    return np.concatenate([(np.abs(each - own[n:]) > tolerance).sum(axis=1) for n, each in enumerate(own, start=1)])
 
 
 def _of_trainings(training: Training, first: Integers, second: Integers) -> tuple[Floats, Floats]:
@@ -176,7 +158,7 @@ def _of_trainings(training: Training, first: Integers, second: Integers) -> tupl
     several = training.trainings > 1
     freedom = np.where(several, training.trainings - 1, 0)
     own = np.where(several[:, None], np.eye(several.size), freedom / freedom.sum()) / training.trainings[:, None]
-    terms = ((own[first] + own[second]) * np.where(several, training.variance, 0.0))[:, several]
+    terms = ((own[first] + own[second]) * training.variance)[:, several]
     return terms.sum(axis=1), (terms**2 / freedom[several]).sum(axis=1)
 
 
@@ -274,7 +256,7 @@ def p_value_best(pairs: Pairs, *, counted: Sequence[bool], greater_is_better: bo
         Shape (c,), in 0..1; NaN of those that do not count.
     """
     counts = np.asarray(counted, dtype=bool)
-    lead = pairs.difference / pairs.error * (1 if greater_is_better else -1)
+    lead = pairs.t(pairs.difference) * (1 if greater_is_better else -1)
     both = counts[pairs.first] & counts[pairs.second] & np.isfinite(lead)
     smallest = np.ones(counts.size)
     for beaten, t in ((pairs.second, lead), (pairs.first, -lead)):

@@ -180,14 +180,14 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
     together, apart = float((weights**2).sum()), float((losses.weights**2).sum())
     alone = float((np.bincount(groups, weights=losses.weights**2) / weights).sum())
     wider = (stats.t.ppf(LEVEL, n_groups - 1) / stats.norm.ppf(LEVEL)) ** 2
-    binary = bool(np.isin(losses.each, (0, 1)).all())
+    binary = losses.most == 1 and bool(np.isin(losses.each, (0, 1)).all())
     supposed = SUPPOSED_ERRORS[binary] * apart * losses.if_wrong
 
     def quantile(level: float, mean: Floats, square: Floats, square_of_groups: Floats) -> Floats:
         """Return Jeffreys' quantile, given means of losses, of their squares and of the groups' means' squares."""
         total, between = square - mean**2, square_of_groups - mean**2
         extra = supposed * losses.if_wrong
-        correlation = np.clip(1 - (total - between) / ((1 - alone) * total + extra), 0, 1)
+        correlation = np.maximum(1 - (total - between) / ((1 - alone) * total + extra), 0)
         unit = losses.shared_by**2 * wider * (correlation * together + (1 - correlation) * apart)
         if not binary:
             expected = mean + supposed
@@ -244,42 +244,54 @@ def training_of(values: Sequence[Sequence[float]]) -> Training:
 def training_errors(training: Training) -> Floats:
     """Return half the width of the 95 % interval that the trainings alone give each mean score, shape (c,)."""
     error = np.sqrt(training.variance / training.trainings)
-    return np.where(error > 0, stats.t.ppf(LEVEL, training.degrees) * error, 0.0)
+    return np.asarray(stats.t.ppf(LEVEL, training.degrees) * error)
 
 
 def _of_parts(scored: Scored, strata: Integers) -> tuple[float, float]:
     """Return the ends of Student's interval, for a score of which no more is known than the groups' parts."""
-    error, degrees = spread(scored.parts[None], strata=strata, weights=scored.weights)
-    half = float(stats.t.ppf(LEVEL, degrees[0]) * error[0])
+    against_none = np.stack([scored.parts, np.zeros_like(scored.parts)])
+    (variance,), (squares,) = differences_of_groups(
+        against_none, np.array([0]), np.array([1]), strata=strata, weights=scored.weights
+    )
+    half = float(stats.t.ppf(LEVEL, variance**2 / squares) * np.sqrt(variance)) if variance != 0 else 0.0
     return scored.value - half, scored.value + half
 
 
-def spread(parts: Floats, *, strata: Integers, weights: Floats) -> tuple[Floats, Floats]:
-    """Return standard errors of sums over groups, and their degrees of freedom, shape (c,).
+def differences_of_groups(
+    parts: Floats, first: Integers, second: Integers, *, strata: Integers, weights: Floats
+) -> tuple[Floats, Floats]:
+    """Return variances of differences of sums over groups, and what their degrees need.
 
-    The variance is that of a stratified sample; the degrees of freedom are Satterthwaite's over strata ("An approximate
-    distribution of estimates of variance components", Biometrics Bulletin 2, 1946), each with Bell and McCaffrey's for
-    groups of unequal weights ("Bias reduction in standard errors for linear regression with multi-stage samples",
-    Survey Methodology 28, 2002).
+    The variance is that of a stratified sample; the degrees of freedom, variance^2 over the second array, are
+    Satterthwaite's over strata ("An approximate distribution of estimates of variance components", Biometrics Bulletin
+    2, 1946), each with Bell and McCaffrey's for groups of unequal weights ("Bias reduction in standard errors for
+    linear regression with multi-stage samples", Survey Methodology 28, 2002).
 
     Parameters
     ----------
     parts
         Shape (c, g), by how much each group moves each score.
+    first, second
+        Shape (p,), the rows of ``parts`` whose differences are meant.
     strata, weights
         Shape (g,), of the groups; strata of one group are joined, see `pooled`.
+
+    Returns
+    -------
+    tuple
+        Both shape (p,): the variance, and the sum of the strata's squared variances over their degrees of freedom.
     """
     strata = pooled(strata)
-    variance, squares = np.zeros((2, len(parts)))
+    variance, squares = np.zeros((2, first.size))
     for stratum in np.unique(strata):
         inside = parts[:, strata == stratum]
         n = inside.shape[1]
         if n > 1:
-            own = n * inside.var(axis=1, ddof=1)
+            products = n * np.atleast_2d(np.cov(inside))
+            own = np.maximum(products[first, first] + products[second, second] - 2 * products[first, second], 0.0)
             variance += own
             squares += own**2 / max(effective(weights[strata == stratum] ** 2) - 1, 1.0)
-    degrees = np.divide(variance**2, squares, out=np.full(len(parts), np.inf), where=squares > 0)
-    return np.sqrt(variance), degrees
+    return variance, squares
 
 
 def effective(weights: Floats) -> float:

@@ -374,9 +374,9 @@ def _parts_of_a_mean(terms: Callable[[Integers, Floats], Floats]) -> Callable[[I
 
 
 def _parts_of_recall(labels: Integers, probabilities: Floats) -> Floats:
-    right = 1 - _wrong(labels, probabilities)
-    recall = np.bincount(labels, weights=right) / np.maximum(np.bincount(labels), 1)
-    return np.asarray(_balanced(labels) * (right - recall[labels]))
+    wrong = _wrong(labels, probabilities)
+    missed = np.bincount(labels, weights=wrong) / np.maximum(np.bincount(labels), 1)
+    return np.asarray(_balanced(labels) * (missed[labels] - wrong))
 
 
 def _parts_of_f1(labels: Integers, probabilities: Floats) -> Floats:
@@ -400,7 +400,7 @@ def _parts_of_auroc(labels: Integers, probabilities: Floats) -> Floats:
 
 
 _PARTS: Mapping[Function, Callable[[Integers, Floats], Floats]] = {
-    accuracy: _parts_of_a_mean(lambda labels, probabilities: 1 - _wrong(labels, probabilities)),
+    accuracy: _parts_of_a_mean(lambda labels, probabilities: -_wrong(labels, probabilities)),
     balanced_accuracy: _parts_of_recall,
     macro_f1: _parts_of_f1,
     log_loss: _parts_of_a_mean(_log_losses),

@@ -127,14 +127,22 @@ def test_verdicts_are_of_p_values_corrected_after_holm():
     assert (table["low_corrected"] > 0).tolist() == [True, False, False]
 
 
-def test_equality_is_corrected_after_holm_too():
-    error = 0.01 / stats.norm.isf(0.012)
-    alone = verdict_table(pairs_of([1e-9], [error], n=2), score=ACCURACY, candidates=candidates(2), equivalence=0.01)
-    assert alone["verdict"].tolist() == ["practically equal"]
-    three = pairs_of([1e-9] * 3, [error] * 3)
-    assert set(verdict_table(three, score=ACCURACY, candidates=candidates(), equivalence=0.01)["verdict"]) == {
-        "cannot tell"
-    }
+def test_equality_needs_both_tests_at_half_the_level_and_is_corrected_after_holm():
+    def verdicts(p: float, *, n: int) -> set[str]:
+        pairs = pairs_of([0.0] * (n * (n - 1) // 2), [0.01 / stats.norm.isf(p)] * (n * (n - 1) // 2), n=n)
+        return {*verdict_table(pairs, score=ACCURACY, candidates=candidates(n), equivalence=0.01)["verdict"]}
+
+    assert verdicts(0.024, n=2) == verdicts(0.008, n=3) == {"practically equal"}
+    assert verdicts(0.026, n=2) == verdicts(0.012, n=3) == {"cannot tell"}
+
+
+def test_one_pair_needs_no_correction_and_one_candidate_has_a_table_without_rows():
+    pair = verdict_table(pairs_of([0.2], [0.1], n=2), score=ACCURACY, candidates=candidates(2), equivalence=0)
+    assert pair.loc[0, ["low_corrected", "high_corrected"]].tolist() == pair.loc[0, ["low", "high"]].tolist()
+    none = measure_pairs([[scored(np.arange(6.0))]], strata=np.zeros(6, dtype=np.int64), unit=1.0)
+    table = verdict_table(none, score=ACCURACY, candidates=candidates(1), equivalence=0)
+    assert len(table) == 0
+    assert table.columns.tolist() == pair.columns.tolist()
 
 
 def test_the_best_is_not_excluded_by_a_p_value_that_is_not_corrected():
@@ -149,6 +157,189 @@ def test_the_best_is_not_excluded_by_a_p_value_that_is_not_corrected():
 
 def test_holm_is_that_of_its_paper():
     np.testing.assert_allclose(holm(np.array([0.01, 0.04, 0.03, 0.5])), [0.04, 0.09, 0.09, 0.5])
+    assert holm(np.array([0.9, 0.6])).tolist() == [1, 1]
+
+
+def test_every_pair_has_the_variance_of_its_groups_own_differences():
+    """Each pair by itself: the stratified variance of its differences, Satterthwaite's degrees of freedom."""
+    rng = np.random.default_rng(2)
+    strata = np.repeat([0, 1], [7, 9])
+    weights = rng.integers(1, 9, 16).astype(float)
+    weights /= weights.sum()
+    models = rng.random((3, 16))
+    models[1, 3:] = models[0, 3:]
+    found = measure_pairs([[scored(each, weights)] for each in models], strata=strata, unit=0.5)
+    assert found.first.tolist() == [0, 0, 1]
+    assert found.second.tolist() == [1, 2, 2]
+    assert found.differing.tolist() == [3, 16, 16]
+    assert found.unseen == pytest.approx(0.5 * unseen_share(weights))
+    assert found.of_groups.tolist() == [1, 1, 1]
+    for number, (one, other) in enumerate(((0, 1), (0, 2), (1, 2))):
+        mean = float(weights @ (models[one] - models[other]))
+        moved = weights * (models[one] - models[other] - mean)
+        variances, degrees = [], []
+        for inside in (strata == 0, strata == 1):
+            variances.append(inside.sum() * moved[inside].var(ddof=1))
+            degrees.append((weights[inside] ** 2).sum() ** 2 / (weights[inside] ** 4).sum() - 1)
+        total = sum(variances) + 0.5 * (0.5 / (1 / (weights**2).sum() + 1)) ** 2
+        assert found.difference[number] == pytest.approx(mean)
+        assert found.error[number] == pytest.approx(total**0.5)
+        assert found.degrees[number] == pytest.approx(
+            total**2 / sum(v**2 / d for v, d in zip(variances, degrees, strict=True))
+        )
+
+
+def test_a_stratum_that_one_group_dominates_has_one_degree_of_freedom():
+    weights = np.array([0.95, 0.01, 0.01, 0.01, 0.02])
+    found = measure_pairs(
+        [[scored(np.array([1.0, 0, 1, 0, 1]), weights)], [scored(np.zeros(5), weights)]],
+        strata=np.zeros(5, dtype=np.int64),
+        unit=0.0,
+    )
+    assert found.degrees.tolist() == pytest.approx([1])
+
+
+def test_degrees_of_freedom_of_groups_and_trainings_are_satterthwaites_together():
+    rng = np.random.default_rng(3)
+    a, b, c, d = (rng.random((n, 10)) for n in (2, 3, 1, 1))
+    found = measure_pairs(
+        [[scored(each) for each in several] for several in (a, b, c, d)], strata=np.zeros(10, dtype=np.int64), unit=1.0
+    )
+    own = {"a": a.mean(axis=1).var(ddof=1), "b": b.mean(axis=1).var(ddof=1)}
+    others = (own["a"] + 2 * own["b"]) / 3
+    # Of the pairs of c with a, and of c with d: what each variance is multiplied by, and its degrees of freedom.
+    terms = {
+        1: [(own["a"] * (1 / 2 + 1 / 3), 1), (own["b"] * 2 / 3, 2)],
+        5: [(own["a"] * 2 / 3, 1), (own["b"] * 4 / 3, 2)],
+    }
+    assert (found.first[[1, 5]].tolist(), found.second[[1, 5]].tolist()) == ([0, 2], [2, 3])
+    for number, (one, other) in ((1, (a, c)), (5, (c, d))):
+        of_groups = (one.mean(axis=0) - other.mean(axis=0)).var(ddof=1) / 10
+        added = sum(variance for variance, _ in terms[number])
+        assert added == pytest.approx(own["a"] / 2 + others if number == 1 else 2 * others)
+        total = of_groups + 0.5 / 11**2 + added
+        assert found.error[number] ** 2 == pytest.approx(total)
+        assert found.of_groups[number] == pytest.approx((total - added) / total)
+        squares = of_groups**2 / 9 + sum(variance**2 / degrees for variance, degrees in terms[number])
+        assert found.degrees[number] == pytest.approx(total**2 / squares)
+
+
+def test_where_a_score_or_a_part_is_not_defined_its_pairs_are_not_and_others_are():
+    values = np.linspace(0, 1, 6)
+    no_part = replace(scored(values), parts=np.array([np.nan, 0, 0, 0, 0, 0]))
+    no_value = replace(scored(values), value=float("nan"))
+    found = measure_pairs(
+        [[scored(values)], [no_part], [no_value], [scored(values**2)]], strata=np.zeros(6, dtype=np.int64), unit=1.0
+    )
+    assert np.isfinite(found.difference).tolist() == [False, False, True, False, False, False]
+    assert np.isfinite(found.error).tolist() == [False, False, True, False, False, False]
+    assert np.isfinite(found.half_width()).tolist() == [False, False, True, False, False, False]
+    assert (found.p_value[[0, 1, 3, 4, 5]] == 1).all()
+    assert (found.p_equivalence(10.0)[[0, 1, 3, 4, 5]] == 1).all()
+    assert found.p_equivalence(10.0)[2] < 0.01
+    best = p_value_best(found, counted=[True] * 4, greater_is_better=True)
+    assert best[[1, 2]].tolist() == [1, 1]
+    assert best[3] == pytest.approx(3 * stats.t.sf(found.difference[2] / found.error[2], found.degrees[2]))
+
+
+@pytest.mark.parametrize("n", [1, 4, 5])
+def test_of_fewer_than_five_groups_the_error_is_not_known(n):
+    one, other = np.arange(n) * 0.1, np.zeros(n)
+    found = measure_pairs([[scored(one)], [scored(other)]], strata=np.zeros(n, dtype=np.int64), unit=1.0)
+    assert found.difference[0] == pytest.approx(one.mean())
+    assert np.isfinite(found.error[0]) == (n >= 5)
+    assert np.isfinite(found.half_width()[0]) == (n >= 5)
+
+
+def test_groups_differ_if_their_scores_do_by_more_than_rounding():
+    values = np.full(8, 0.5)
+    other = values + np.array([1e-8, -1e-8, 1e-10, 0, 0, 0, 0, 0.1])
+    found = measure_pairs([[scored(values)], [scored(other)]], strata=np.zeros(8, dtype=np.int64), unit=1.0)
+    assert found.differing.tolist() == [3]
+
+
+def test_scores_that_never_differ_are_equal_and_either_can_be_the_best():
+    constant = [scored(np.full(6, 0.5))]
+    found = measure_pairs([constant, constant], strata=np.zeros(6, dtype=np.int64), unit=0.0)
+    assert (found.error.tolist(), found.of_groups.tolist(), found.differing.tolist()) == ([0], [1], [0])
+    assert (found.p_value.tolist(), found.p_equivalence(0.01).tolist()) == ([1], [0])
+    assert p_value_best(found, counted=[True, True], greater_is_better=True).tolist() == [1, 1]
+
+
+def test_one_candidate_has_no_pairs():
+    found = measure_pairs([[scored(np.arange(6.0))]], strata=np.zeros(6, dtype=np.int64), unit=1.0)
+    assert found.p_value.size == found.differing.size == 0
+    assert p_value_best(found, counted=[True], greater_is_better=True).tolist() == [1]
+
+
+def test_p_values_are_students_and_no_smaller_than_a_sign_tests():
+    pairs = replace(pairs_of([0.4, -0.3, 0.0], [0.1, 0.2, 0.3], degrees=6), differing=np.array([5, 40, 0]))
+    assert pairs.p_value.tolist() == pytest.approx([2 / 2**5, 2 * stats.t.cdf(-1.5, 6), 1])
+    assert pairs.half_width(n_pairs=3)[0] == pytest.approx(stats.t.ppf(1 - 0.05 / 6, 6) * 0.1)
+
+
+def test_equivalence_is_two_one_sided_tests():
+    pairs = replace(pairs_of([0.01, -0.03], [0.02, 0.01], degrees=9, n=2), unseen=0.04)
+    expected = [stats.t.cdf((0.01 - 0.05) / 0.02, 9), stats.t.cdf((0.03 - 0.05) / 0.01, 9)]
+    assert pairs.p_equivalence(0.05).tolist() == pytest.approx(expected)
+    assert pairs.p_equivalence(0.03).tolist() == [1, 1]
+
+
+@pytest.mark.parametrize("greater_is_better", [True, False])
+def test_a_table_of_verdicts_by_hand(greater_is_better):
+    """A score in -1..1; intervals end at the largest difference there is, 2."""
+    pairs = pairs_of([0.5, -0.3, 0.1], [0.1, 0.05, 1.5], degrees=8)
+    score = replace(ACCURACY, lowest=-1, greater_is_better=greater_is_better)
+    table = verdict_table(pairs, score=score, candidates=candidates(), equivalence=0.001)
+    p = 2 * stats.t.sf([5, 6, 1 / 15], 8)
+    half, corrected = (stats.t.ppf(1 - 0.025 / n, 8) * pairs.error for n in (1, 3))
+    assert (table["metric"] == "accuracy").all()
+    assert (table["a"] + table["b"]).tolist() == ["ab", "ac", "bc"]
+    assert table["difference"].tolist() == [0.5, -0.3, 0.1]
+    assert table["p_value"].tolist() == pytest.approx(p)
+    assert table["p_adjusted"].tolist() == pytest.approx([2 * p[0], 3 * p[1], p[2]])
+    assert table["low"].tolist() == pytest.approx([0.5 - half[0], -0.3 - half[1], -2])
+    assert table["high"].tolist() == pytest.approx([0.5 + half[0], -0.3 + half[1], 2])
+    assert table["low_corrected"].tolist() == pytest.approx([0.5 - corrected[0], -0.3 - corrected[1], -2])
+    assert table["high_corrected"].tolist() == pytest.approx([0.5 + corrected[0], -0.3 + corrected[1], 2])
+    expected = ["better", "worse"] if greater_is_better else ["worse", "better"]
+    assert table["verdict"].tolist() == [*expected, "cannot tell"]
+
+
+@pytest.mark.parametrize(("leaky", "verdicts"), [("a", ["cannot tell", "worse"]), ("b", ["better", "worse"])])
+def test_only_a_winner_that_leaks_does_not_win(leaky, verdicts):
+    """a beats b, and c beats a."""
+    shown = [replace(each, leak="copies" if each.name == leaky else "") for each in candidates()]
+    table = verdict_table(pairs_of([0.5, -0.5, 0.0], [0.05] * 3), score=ACCURACY, candidates=shown, equivalence=0)
+    assert table["verdict"].tolist()[:2] == verdicts
+
+
+def test_the_same_answers_are_equal_whatever_the_error_and_other_answers_of_one_score_are_not():
+    shown = candidates()
+    nearly = shown[0].probabilities[0] + np.array([0.9e-5, -0.9e-5])
+    shown[1] = replace(shown[1], probabilities=(nearly - 0.05, nearly + 0.05))
+    table = verdict_table(pairs_of([0.0, 0.0, 0.0], [0.5] * 3), score=ACCURACY, candidates=shown, equivalence=0.01)
+    assert table["verdict"].tolist() == ["practically equal", "cannot tell", "cannot tell"]
+    assert table.loc[0, ["low", "high", "low_corrected", "high_corrected"]].tolist() == [0, 0, 0, 0]
+    assert table.loc[0, "p_value"] == 1
+    assert (table.loc[1:, "low"] < 0).all()
+
+
+def test_the_best_is_tested_against_each_that_counts_by_its_own_error():
+    """Hsu's one-sided p-values times the number of others, by hand; a pair of unknown error says nothing."""
+    pairs = replace(
+        pairs_of([0.2, 0.1, 0.0, -0.1, 0.3, 0.9], [0.1, 0.2, 0.1, 0.1, 0.2, np.inf], n=4),
+        degrees=np.array([4.0, 5, 6, 7, 8, 9]),
+    )
+    # Pairs 01 02 03 12 13 23.
+    worst_1, worst_2, worst_3 = stats.t.sf(2, 4), stats.t.sf(0.5, 5), stats.t.sf(1.5, 8)
+    best_0, best_1 = stats.t.sf(0, 6), stats.t.sf(1, 7)
+    found = p_value_best(pairs, counted=[True] * 4, greater_is_better=True)
+    assert found.tolist() == pytest.approx([1, 3 * min(worst_1, best_1), 3 * worst_2, 3 * worst_3])
+    assert 3 * best_0 > 1
+    some = p_value_best(pairs, counted=[True, False, True, True], greater_is_better=False)
+    assert np.isnan(some).tolist() == [False, True, False, False]
+    assert some[[0, 2, 3]].tolist() == pytest.approx([2 * worst_2, 1, 1])
 
 
 def two_models(rng: np.random.Generator, sizes: np.ndarray, *, scales: tuple[float, float]) -> list[list[Scored]]:

@@ -8,13 +8,16 @@ from scipy import stats
 from bloodcell.evaluation.intervals import (
     Interval,
     accuracy_intervals,
+    differences_of_groups,
+    effective,
+    loss_interval,
     pooled,
     score_interval,
     training_errors,
     training_of,
 )
 from bloodcell.evaluation.predictions import predictions_table
-from bloodcell.evaluation.scores import SCORES, Answers
+from bloodcell.evaluation.scores import SCORES, Answers, Losses, Score
 
 CLASSES = ("A", "B", "C")
 
@@ -73,21 +76,6 @@ def test_an_interval_is_wider_when_as_many_images_come_of_fewer_photographs():
 def test_copies_of_images_do_not_narrow_an_interval():
     once = accuracy_intervals(table_of(photographs=20, copies=1), classes=CLASSES)
     assert accuracy_intervals(table_of(photographs=20, copies=50), classes=CLASSES) == pytest.approx(once)
-
-
-@pytest.mark.parametrize("groups", [(20, 20, 20, 20), (48, 13, 6, 4)])
-def test_intervals_of_clustered_images_hold_the_truth_about_as_often_as_they_say(groups):
-    rng = np.random.default_rng(0)
-    held, naive = [], []
-    for _ in range(400):
-        drawn = clustered(rng, groups=groups, images=30)
-        interval = interval_of(**drawn)
-        # What the truth is: even chances, whatever the class.
-        held.append(interval.low <= 0.5 <= interval.high)
-        accuracy = drawn["right"].sum() / drawn["total"].sum()
-        naive.append(abs(accuracy - 0.5) <= 1.96 * np.sqrt(0.25 / drawn["total"].sum()))
-    assert 0.9 <= np.mean(held) <= 0.98
-    assert np.mean(naive) < 0.6
 
 
 def test_an_interval_is_the_same_every_time_and_in_any_order():
@@ -163,6 +151,7 @@ def test_the_variance_of_trainings_is_each_configurations_own_and_one_training_h
     assert training.degrees.tolist() == [1, 2, 3]
     half = training_errors(training)
     assert half[0] == pytest.approx(stats.t.ppf(0.975, 1) * np.sqrt(0.005 / 2))
+    assert training_of([[0.9, 0.8], [0.7]]).known
     alone = training_of([[0.9], [0.7]])
     assert not alone.known
     assert training_errors(alone).tolist() == [0, 0]
@@ -174,6 +163,189 @@ def test_trainings_widen_an_interval_by_the_square_root_of_the_sum_of_squares():
     wider = score_interval(SCORES["accuracy"], [answers], training_error=0.1)
     assert 0.6 - wider.low == pytest.approx(np.hypot(0.6 - alone.low, 0.1))
     assert wider.high - 0.6 == pytest.approx(np.hypot(alone.high - 0.6, 0.1))
+
+
+def highest_share(wrong: Sequence[int], total: Sequence[int]) -> float:
+    """Return the upper end of a share of errors: the highest of those that the worst groups alone would give.
+
+    Korn and Graubard's end, with the correlation of Fleiss and Cuzick and half an error in groups that are wrong as a
+    whole, and at least the rule of three for groups.
+    """
+    e, n = np.array(wrong, dtype=float), np.array(total, dtype=float)
+    images, groups = n.sum(), n.size
+    ends = [1 - 0.05 ** (1 / groups)]
+    for last in np.argsort(-e / n):
+        some = np.where(e / n >= e[last] / n[last], e, 0.0)
+        share = some.sum() / images
+        within = (some * (1 - some / n)).sum()
+        correlation = max(1 - within / ((images - groups) * share * (1 - share) + 0.5), 0)
+        design = correlation * (n**2).sum() / images + 1 - correlation
+        answers = images / design * (stats.norm.ppf(0.975) / stats.t.ppf(0.975, groups - 1)) ** 2
+        ends.append(stats.beta.ppf(0.975, share * answers + 0.5, (1 - share) * answers + 0.5))
+    return max(ends)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "total"),
+    [
+        ([7, 10, 22, 5, 1, 2, 4], [51, 38, 31, 17, 19, 4, 6]),
+        ([18, 9, 22, 40, 1, 13, 7], [22, 59, 37, 57, 2, 28, 50]),
+        ([48, 26, 20, 15, 12, 2, 16], [59, 37, 37, 37, 53, 24, 26]),
+        ([8, 8, 1, 8, 8], [9, 9, 9, 9, 9]),
+    ],
+)
+def test_the_interval_of_a_share_by_hand(wrong, total):
+    interval = interval_of(np.array(total) - wrong, total)
+    assert interval.low == pytest.approx(1 - highest_share(wrong, total), abs=1e-9)
+    swapped = interval_of(wrong, total)
+    assert swapped.high == pytest.approx(highest_share(wrong, total), abs=1e-9)
+
+
+@pytest.mark.parametrize("right", [24, 13])
+@pytest.mark.parametrize("name", ["log_loss", "brier"])
+def test_the_interval_of_a_mean_loss_by_hand(name, right):
+    """Eight groups of three images; the correlation from mean squares, the ends of a gamma or a beta distribution."""
+    rng = np.random.default_rng(4)
+    labels = np.where(np.arange(24) < right, 0, 1)
+    probabilities = np.array([0.7, 0.1, 0.2]) + np.outer(rng.uniform(-0.1, 0.1, 24), [1, 0, -1])
+    answers = Answers(labels=labels, probabilities=probabilities, groups=np.repeat(np.arange(8), 3))
+
+    def losses_if(label: np.ndarray) -> np.ndarray:
+        given = probabilities[np.arange(24), label]
+        return -np.log(given) if name == "log_loss" else ((probabilities - np.eye(3)[label]) ** 2).sum(axis=1)
+
+    each, wrong = losses_if(labels), losses_if(np.full(24, 2)).mean()  # the second most probable class is the third
+    mean, total = each.mean(), each.var()
+    within = each.reshape(8, 3).var(axis=1).mean()
+    correlation = 1 - within / (2 / 3 * total + wrong**2 / 24)
+    wider = (stats.t.ppf(0.975, 7) / stats.norm.ppf(0.975)) ** 2
+    design = wider * (correlation / 8 + (1 - correlation) / 24)
+    # The variance for each unit of the mean, each with one loss more.
+    expected = mean + wrong / 24
+    unit = design * (total + wrong**2 / 24) / (expected * (1 if name == "log_loss" else 1 - expected / 2))
+    if name == "log_loss":
+        low, high = stats.gamma.ppf([0.025, 0.975], mean / unit + 0.5, scale=unit)
+    else:
+        low, high = 2 * stats.beta.ppf([0.025, 0.975], mean / unit + 0.5, (2 - mean) / unit + 0.5)
+    seldom = 1 - 0.05 ** (1 / 8)
+    least = each[:right].mean() + seldom * (wrong - each[:right].mean())
+    interval = score_interval(SCORES[name], [answers])
+    assert interval.low == pytest.approx(low, rel=1e-6)
+    assert interval.high == pytest.approx(max(high, least), rel=1e-6)
+    assert (least > high) == (right == 24)
+
+
+def test_a_loss_that_two_images_share_counts_for_a_quarter():
+    """As the pairs of AUROC: a gamma distribution of four times the scale."""
+    each, groups = np.array([0.1, 0.5, 0.3, 0.9, 0.2, 0.7]), np.arange(6)
+    weights = np.full(6, 1 / 6)
+    low, high = loss_interval(Losses(each=each, weights=weights, most=np.inf, shared_by=2), groups)
+    wider = (stats.t.ppf(0.975, 5) / stats.norm.ppf(0.975)) ** 2
+    unit = 4 * wider / 6 * (each.var() + 1 / 6) / (each.mean() + 1 / 6)
+    expected = stats.gamma.ppf([0.025, 0.975], each.mean() / unit + 0.5, scale=unit)
+    assert (low, high) == pytest.approx(tuple(expected), rel=1e-6)
+
+
+def test_images_of_groups_that_all_lose_the_same_count_one_by_one():
+    """The correlation within them is negative, and taken for 0."""
+    each, groups = np.tile([0.1, 0.5, 0.9], 20), np.repeat(np.arange(20), 3)
+    low, high = loss_interval(Losses(each=each, weights=np.full(60, 1 / 60), most=np.inf), groups)
+    wider = (stats.t.ppf(0.975, 19) / stats.norm.ppf(0.975)) ** 2
+    unit = wider / 60 * (each.var() + 1 / 60) / (0.5 + 1 / 60)
+    assert (low, high) == pytest.approx(stats.gamma.ppf([0.025, 0.975], 0.5 / unit + 0.5, scale=unit), rel=1e-6)
+
+
+@pytest.mark.parametrize(("name", "if_wrong"), [("brier", 2.0), ("log_loss", 52 * np.log(2))])
+def test_where_nothing_is_lost_it_starts_at_nothing_and_ends_at_the_rule_of_three(name, if_wrong):
+    """Also of losses that are not 0 or 1: a model that is quite sure would lose much if it were wrong."""
+    sure = Answers(labels=np.arange(10) % 2, probabilities=np.eye(2)[np.arange(10) % 2], groups=np.arange(10))
+    interval = score_interval(SCORES[name], [sure])
+    assert interval.low == 0
+    assert interval.high >= (1 - 0.05 ** (1 / 10)) * if_wrong
+    assert loss_interval(SCORES[name].losses(sure.labels, sure.probabilities), sure.groups)[0] == 0
+
+
+def test_a_share_of_none_or_all_is_bounded_by_the_rule_of_three():
+    seldom = 1 - 0.05 ** (1 / 6)
+    for each, ends in ((np.zeros(12), (0, seldom)), (np.ones(12), (1 - seldom, 1))):
+        losses = Losses(each=each, weights=np.full(12, 1 / 12))
+        assert loss_interval(losses, np.repeat(np.arange(6), 2)) == pytest.approx(ends)
+
+
+def mean_square(labels: np.ndarray, probabilities: np.ndarray) -> float:
+    return float((probabilities[:, 0] ** 2).mean())
+
+
+def test_of_a_function_of_one_s_own_it_is_students_interval():
+    """The mean of one number for each image; in two strata with Satterthwaite's degrees of freedom."""
+    rng = np.random.default_rng(5)
+    p = rng.random(12)
+    answers = Answers(labels=np.zeros(12, dtype=np.int64), probabilities=np.c_[p, 1 - p], groups=np.arange(12))
+    score = Score(name="square", function=mean_square)
+    interval, expected = score_interval(score, [answers]), stats.ttest_1samp(p**2, 0).confidence_interval(0.95)
+    assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
+    of_two = Answers(labels=np.repeat([0, 1], [5, 7]), probabilities=answers.probabilities, groups=np.arange(12))
+    variances = [n * (part**2).var(ddof=1) / 144 for n, part in ((5, p[:5]), (7, p[5:]))]
+    degrees = sum(variances) ** 2 / (variances[0] ** 2 / 4 + variances[1] ** 2 / 6)
+    half = stats.t.ppf(0.975, degrees) * sum(variances) ** 0.5
+    interval = score_interval(score, [of_two])
+    assert (interval.low, interval.high) == pytest.approx(((p**2).mean() - half, (p**2).mean() + half))
+
+
+def test_of_a_constant_function_the_interval_is_its_value():
+    interval = score_interval(Score(name="five", function=lambda *_: 5.0), [answers_of([1] * 6, [2] * 6)])
+    assert (interval.low, interval.high) == (5, 5)
+
+
+def test_a_score_that_is_not_defined_has_no_interval():
+    answers = answers_of([1] * 6, [2] * 6, [0] * 6)
+    assert np.isnan(score_interval(SCORES["auroc"], [answers]).low)
+    without = Score(name="no", function=lambda labels, _: 1.0 if labels.size == 12 else float("nan"))
+    assert np.isnan(score_interval(without, [answers]).high)
+
+
+def test_of_several_trainings_it_is_the_mean_of_their_intervals_and_ends_where_the_score_does():
+    one, other = answers_of([6] * 20, [10] * 20), answers_of([9] * 10 + [8] * 10, [10] * 20)
+    first, second = (score_interval(SCORES["accuracy"], [each]) for each in (one, other))
+    both = score_interval(SCORES["accuracy"], [one, other])
+    assert both.low == pytest.approx((first.low + second.low) / 2)
+    assert both.high == pytest.approx((first.high + second.high) / 2)
+    unsure = score_interval(SCORES["accuracy"], [one, other], training_error=2.0)
+    assert (unsure.low, unsure.high) == (0, 1)
+
+
+def test_differences_of_sums_over_groups_add_by_strata():
+    parts = np.array([[0.1, 0.2, -0.3, 0.4, 0.0], [0.0, -0.1, -0.1, 0.2, 0.3]])
+    strata, weights = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.2, 0.2, 0.3, 0.2])
+    variance, squares = differences_of_groups(parts, np.array([0]), np.array([1]), strata=strata, weights=weights)
+    apart = parts[0] - parts[1]
+    own = [2 * apart[:2].var(ddof=1), 3 * apart[2:].var(ddof=1)]
+    # Bell and McCaffrey's degrees of freedom: (0.01 + 0.04)^2 / (0.0001 + 0.0016) - 1 is less than 1.
+    degrees = [1, 0.17**2 / (0.0016 + 0.0081 + 0.0016) - 1]
+    assert variance == pytest.approx([sum(own)])
+    assert squares == pytest.approx([own[0] ** 2 / degrees[0] + own[1] ** 2 / degrees[1]])
+
+
+def test_scores_that_differ_by_rounding_have_no_negative_variance():
+    rng = np.random.default_rng(6)
+    one = rng.random((1, 9))
+    parts = np.vstack([one, one + 1e-12 * rng.random((200, 9))])
+    others = np.arange(1, 201)
+    design = {"strata": np.zeros(9, dtype=np.int64), "weights": np.full(9, 1 / 9)}
+    variance, squares = differences_of_groups(parts, np.zeros_like(others), others, **design)
+    assert min(variance.min(), squares.min()) >= 0
+    assert variance.max() < 1e-12
+
+
+def test_one_group_shows_no_variance():
+    one = {"strata": np.zeros(1, dtype=np.int64), "weights": np.ones(1)}
+    variance, squares = differences_of_groups(np.array([[0.1], [0.2]]), np.array([0]), np.array([1]), **one)
+    assert (variance.tolist(), squares.tolist()) == ([0], [0])
+
+
+def test_unequal_weights_count_as_fewer_equal_ones():
+    assert effective(np.array([2.0, 2, 2])) == pytest.approx(3)
+    assert effective(np.array([3.0, 1])) == pytest.approx(1.6)
 
 
 def test_strata_of_one_group_are_joined_with_each_other_or_the_smallest():
@@ -191,3 +363,18 @@ def test_a_photograph_of_two_classes_counts_as_of_the_more_frequent():
     for end in ("photograph_accuracy_low", "photograph_accuracy_high"):
         assert intervals[end] == same[end]
     assert intervals["accuracy_low"] < same["accuracy_low"]
+
+
+@pytest.mark.parametrize("groups", [(20, 20, 20, 20), (48, 13, 6, 4)])
+def test_intervals_of_clustered_images_hold_the_truth_about_as_often_as_they_say(groups):
+    rng = np.random.default_rng(0)
+    held, naive = [], []
+    for _ in range(400):
+        drawn = clustered(rng, groups=groups, images=30)
+        interval = interval_of(**drawn)
+        # What the truth is: even chances, whatever the class.
+        held.append(interval.low <= 0.5 <= interval.high)
+        accuracy = drawn["right"].sum() / drawn["total"].sum()
+        naive.append(abs(accuracy - 0.5) <= 1.96 * np.sqrt(0.25 / drawn["total"].sum()))
+    assert 0.9 <= np.mean(held) <= 0.98
+    assert np.mean(naive) < 0.6
