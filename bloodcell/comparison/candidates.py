@@ -1,7 +1,7 @@
 """The candidates of a comparison: models whose predictions are of the same images, put into one order."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -40,12 +40,16 @@ class Candidate:
         Why its figures may say too much, so that it cannot win; empty if they do not.
     trivial
         Whether it says the same of every image.
+    majority
+        Whether it is the majority class: by photograph that is the class with most photographs, and as the mean of
+        groups the class with most groups.
     """
 
     name: str
     probabilities: tuple[NDArray[np.float64], ...]
     leak: str
     trivial: bool
+    majority: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,7 +165,10 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
         for name, several in trainings.items()
     ]
     majority = _majority(images, classes, name=MAJORITY if MAJORITY not in tables else f"{MAJORITY} of these images")
-    if not any(candidate.trivial and _tell_the_same(candidate, majority) for candidate in candidates):
+    candidates = [
+        replace(each, majority=each.trivial and not each.leak and _tell_the_same(each, majority)) for each in candidates
+    ]
+    if not any(candidate.majority for candidate in candidates):
         candidates.append(majority)
     val = [table[_is_of(table, "val")] for several in given.values() for table in several]
     return Aligned(
@@ -369,4 +376,4 @@ def _tell_the_same(one: Candidate, other: Candidate) -> bool:
 def _majority(images: pd.DataFrame, classes: Sequence[str], *, name: str) -> Candidate:
     labels = label_indices(images, classes)
     probabilities = majority_probabilities(training_labels=labels, n_classes=len(classes), n_images=labels.size)
-    return Candidate(name=name, probabilities=(probabilities,), leak="", trivial=True)
+    return Candidate(name=name, probabilities=(probabilities,), leak="", trivial=True, majority=True)

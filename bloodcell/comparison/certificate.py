@@ -1,9 +1,11 @@
 """How far a comparison can be trusted on data of its own shape: by simulation.
 
 Two models are simulated again and again on groups of the same sizes and classes, with the accuracy and the correlation
-within groups that were found. A third of the simulations each draw a group's chance of being classified correctly from
-a beta distribution, through a probit of a normal one, and from a mixture of groups that are classified as a whole and
-groups whose images are independent, so that the answer does not depend on one generator.
+within groups that were found. Half of the simulations draw each group's chance of being classified correctly from a
+beta distribution, half through a probit of a normal one, so that the answer does not depend on one generator.
+
+Known weakness: if few groups of unequal size are classified either as a whole or with independent images, intervals
+hold the truth less often than is said, by up to 11 points with 30 groups, by 2 to 6 points with 180.
 """
 
 from collections.abc import Sequence
@@ -30,8 +32,6 @@ LEAST_COVERAGE = 0.90
 MOST_IMAGES = 4000
 """Groups of more images are simulated with proportionally fewer: which share of a group is right hardly changes."""
 N_SIMULATED = 1000
-KINDS = ("probit", "beta", "mixture")
-"""The distributions of groups' chances that are simulated in turn."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -145,9 +145,9 @@ def _simulated(
     worse = max(accuracy - DIFFERENCE, 0.01)
     held, different, detected = 0, 0, 0
     for number in range(n_simulated):
-        kind = KINDS[number % len(KINDS)]
+        beta = bool(number % 2)
         one, equal, poor = (
-            rng.binomial(images, _chances(rng, images.size, level, correlation=correlation, latent=latent, kind=kind))
+            rng.binomial(images, _chances(rng, images.size, level, correlation=correlation, latent=latent, beta=beta))
             for level in (accuracy, accuracy, worse)
         )
         low, high = _interval(one, images)
@@ -176,14 +176,12 @@ def _latent_correlation(accuracy: float, correlation: float) -> float:
 
 
 def _chances(
-    rng: np.random.Generator, n: int, accuracy: float, *, correlation: float, latent: float, kind: str
+    rng: np.random.Generator, n: int, accuracy: float, *, correlation: float, latent: float, beta: bool
 ) -> Floats:
     """Draw each group's chance of a right answer, whose mean is the accuracy."""
-    if kind == "beta":
+    if beta:
         scale = 1 / correlation - 1
         return rng.beta(accuracy * scale, (1 - accuracy) * scale, n)
-    if kind == "mixture":
-        return np.where(rng.random(n) < correlation, rng.random(n) < accuracy, accuracy)
     level = stats.norm.ppf(accuracy) - latent**0.5 * rng.standard_normal(n)
     return np.asarray(stats.norm.cdf(level / (1 - latent) ** 0.5))
 

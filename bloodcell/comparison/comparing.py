@@ -21,6 +21,7 @@ from bloodcell.comparison.verdicts import (
     verdict_table,
 )
 from bloodcell.errors import UserError
+from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.intervals import effective, score_interval, training_errors, training_of
 from bloodcell.evaluation.scores import Answers, Function, Score, Scored, find_score
 from bloodcell.wording import PHOTOGRAPH, plural
@@ -185,7 +186,10 @@ def compare(
     scores = _checked_arguments(metrics, n_resamples=n_resamples, equivalence=equivalence, seed=seed)
     aligned = align(tables, split=split, leaky=leaky)
     answers = [aligned.answers(candidate) for candidate in aligned.candidates]
-    grouped = [[each.by_photograph() for each in several] for several in answers]
+    grouped = [
+        [each.by_photograph() if not candidate.majority else _majority_of(each.by_photograph()) for each in several]
+        for candidate, several in zip(aligned.candidates, answers, strict=True)
+    ]
     scored = [[[_measured(score, each) for each in several] for several in answers] for score in scores]
     strata = answers[0][0].strata
     few = effective(answers[0][0].images.astype(float)) < FEW_GROUPS
@@ -256,6 +260,16 @@ def _measured(score: Score, answers: Answers) -> Scored:
         raise UserError(f"metrics: {error}; give a function of labels and probabilities") from error
 
 
+def _majority_of(answers: Answers, *, groups: bool = False) -> Answers:
+    """Return what the most frequent class would say, with the classes' shares; each group counts once if asked."""
+    labels = answers.labels
+    if groups:
+        labels = np.unique(np.column_stack([answers.groups, labels]), axis=0)[:, 1]
+    n, n_classes = answers.probabilities.shape
+    probabilities = majority_probabilities(training_labels=labels, n_classes=n_classes, n_images=n)
+    return replace(answers, probabilities=probabilities)
+
+
 def _unit(score: Score, scored: Sequence[Sequence[Scored]]) -> float:
     """Return by how much two models can differ in one group: the score's range, or else the most that was seen."""
     if np.isfinite(score.highest - score.lowest):
@@ -272,12 +286,17 @@ def _estimates(
     grouped: Sequence[Sequence[Answers]],
     scored: Sequence[Sequence[Scored]],
 ) -> pd.DataFrame:
-    units = [
+    units: list[tuple[str, Sequence[Sequence[Answers]], list[list[float]]]] = [
         ("image", answers, [[each.value for each in several] for several in scored]),
         ("source", grouped, [[_measured(score, each).value for each in several] for several in grouped]),
     ]
     if score.is_mean and aligned.has_levels:
-        units.append(("group_mean", answers, [[score.group_mean(each) for each in several] for several in answers]))
+        each_once = [
+            several if not candidate.majority else [_majority_of(each, groups=True) for each in several]
+            for candidate, several in zip(aligned.candidates, answers, strict=True)
+        ]
+        means = [[score.group_mean(each) for each in several] for several in each_once]
+        units.append(("group_mean", each_once, means))
     rows = []
     for unit, given, values in units:
         errors = training_errors(training_of(values))

@@ -105,16 +105,15 @@ def test_the_latent_correlation_gives_right_answers_theirs():
     assert simulations._latent_correlation(0.98, 0.99) == 0.999
 
 
-@pytest.mark.parametrize("kind", simulations.KINDS)
-def test_chances_of_groups_have_the_accuracy_and_the_correlation(kind):
+@pytest.mark.parametrize("beta", [True, False])
+def test_chances_of_groups_have_the_accuracy_and_the_correlation(beta):
     latent = simulations._latent_correlation(0.8, 0.3)
-    drawn = simulations._chances(np.random.default_rng(0), 100_000, 0.8, correlation=0.3, latent=latent, kind=kind)
+    drawn = simulations._chances(np.random.default_rng(0), 100_000, 0.8, correlation=0.3, latent=latent, beta=beta)
     assert drawn.mean() == pytest.approx(0.8, abs=0.005)
     assert drawn.var() / (0.8 * 0.2) == pytest.approx(0.3, abs=0.01)
     # The beta distribution of this mean and variance.
     skewed = stats.beta(0.8 * 7 / 3, 0.2 * 7 / 3).cdf(0.5)
-    assert ((drawn < 0.5).mean() == pytest.approx(skewed, abs=0.002)) == (kind == "beta")
-    assert np.isin(drawn, (0.0, 0.8, 1.0)).mean() == (kind == "mixture")
+    assert ((drawn < 0.5).mean() == pytest.approx(skewed, abs=0.002)) == beta
 
 
 def test_intervals_and_p_values_of_simulated_counts_are_those_of_answers():
@@ -138,8 +137,8 @@ def test_it_counts_intervals_that_hold_the_truth_and_p_values_that_are_significa
     weighed = []
     drawn, levels = [], []
 
-    def chances(rng, n, accuracy, *, correlation, latent, kind):
-        levels.append((accuracy, kind))
+    def chances(rng, n, accuracy, *, correlation, latent, beta):
+        levels.append((accuracy, beta))
         return np.ones(n)
 
     monkeypatch.setattr(simulations, "_chances", chances)
@@ -153,9 +152,7 @@ def test_it_counts_intervals_that_hold_the_truth_and_p_values_that_are_significa
     known = {"sizes": sizes, "strata": (0,) * 5, "accuracy": 0.5, "correlation": 0.37, "seed": 0}
     found = simulations._simulated(**known, n_simulated=5)
     assert (found.coverage, found.false_differences, found.power) == (0.8, 0.4, 0.4)
-    assert levels == [
-        (each, kind) for kind in (*simulations.KINDS, *simulations.KINDS[:2]) for each in (0.5, 0.5, 0.45)
-    ]
+    assert levels == [(each, beta) for beta in (False, True, False, True, False) for each in (0.5, 0.5, 0.45)]
     images = [1, 2, 498, 500, 3000]
     assert [each.tolist() for each in drawn[0]] == [images] * 2
     assert weighed[0] == pytest.approx(np.array(images) / 4001)

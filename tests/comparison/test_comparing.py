@@ -502,3 +502,19 @@ def test_equal_models_are_seldom_called_different_and_intervals_hold_the_truth(p
         different += row(result.verdicts, "a", "b")["verdict"] in ("better", "worse")
     assert 0.88 <= np.mean(held) <= 1
     assert different <= 7
+
+
+def test_the_majority_class_by_photograph_is_the_class_with_most_photographs_and_by_group_with_most_groups():
+    """Class A has most images, B most photographs, C is in most groups."""
+    rows = [
+        *[("A", "a0", "g0")] * 9,
+        *[("B", f"b{number}", "g1") for number in range(5)],
+        *[("C", f"c{number}", f"g{2 + number}") for number in range(4)],
+    ]
+    images = pd.DataFrame(rows, columns=["label", "source", "group"]).assign(path=[str(row) for row in range(18)])
+    model = images.assign(**{f"p_{label}": (images["label"] == label).astype(float) for label in "ABC"})
+    estimates = compare({"model": model}).estimates.set_index(["run", "unit"])["value"]
+    assert estimates[MAJORITY, "image"] == pytest.approx(9 / 18)
+    assert estimates[MAJORITY, "source"] == pytest.approx(5 / 10)
+    assert estimates[MAJORITY, "group_mean"] == pytest.approx(4 / 6)
+    assert estimates["model"].eq(1).all()
