@@ -2,14 +2,17 @@
 
 import os
 import re
+import sqlite3
 import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import absl.logging
 import pytest
 from hypothesis import settings
 from pictures import DATA, Photographs, real, real_folder, rendered, rendered_folder
+from sqlalchemy import Engine
 
 LONGEST = ("test_walkthrough", "test_contributing", "test_your_own_images")
 
@@ -47,6 +50,28 @@ def _own_places(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as environment:
         environment.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
         environment.delenv("MLFLOW_TRACKING_URI", raising=False)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _tables_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Have MLflow's tables of an embedded store made once and copied: hundreds of stores are made, each in a second."""
+    import mlflow.store.db.utils
+    from mlflow import MlflowClient
+
+    made = tmp_path_factory.mktemp("tables") / "mlflow.db"
+    MlflowClient(f"sqlite:///{made}").search_experiments()
+    migrated = mlflow.store.db.utils._initialize_tables
+
+    def copied(engine: Engine) -> None:
+        if engine.url.get_backend_name() != "sqlite" or engine.url.database in (None, ":memory:"):
+            return migrated(engine)
+        with closing(sqlite3.connect(made)) as source, closing(sqlite3.connect(engine.url.database)) as target:
+            source.backup(target)
+        return None
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow.store.db.utils, "_initialize_tables", copied)
         yield
 
 

@@ -360,7 +360,7 @@ def _figures(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]:
                 f"{name}{mark and f' {mark}'}",
                 *(_figure(facts.metrics, f"{split}/{each}") for each in accuracies),
                 " / ".join(_number(facts.metrics.get(f"baseline/{split}/{each}")) for each in accuracies),
-                _groups_in(facts.metrics, split, group_name_of([facts.tags])),
+                _count(facts.metrics.get(f"{split}/groups", facts.metrics.get(f"{split}/photographs"))),
             ]
         )
     return rows
