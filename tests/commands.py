@@ -54,11 +54,16 @@ def start(arguments: Sequence[str], *, cwd: Path, **environment: str) -> "subpro
 
 
 def small(data: Path) -> list[str]:
-    """Return overrides that make a run as small as it can be: VGG16 has few layers, so TensorFlow is soon done."""
+    """Return overrides that make a run as small as it can be: no network, for which TensorFlow would be prepared."""
     return [
-        *("data=bccd", f"data.root={data}", "backbone=application", "backbone.name=VGG16", "backbone.weights=null"),
-        *("backbone.input_size=32", "head=dense", "finetune=none"),
+        *("data=bccd", f"data.root={data}", "backbone=colour_histogram", "head=dense", "finetune=none"),
         *("hyperparameters.epochs=1", "hyperparameters.batch_size=16", "baselines=[]", "explain=none"),
         # Every image its own photograph.
         *("data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph"),
     ]
+
+
+def small_network(data: Path) -> list[str]:
+    """Return overrides of a run with a network that has few layers, so that TensorFlow is soon done."""
+    network = ["backbone=application", "backbone.name=VGG16", "backbone.weights=null", "backbone.input_size=32"]
+    return [*small(data), *network]

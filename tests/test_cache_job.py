@@ -5,7 +5,7 @@ import time
 from pathlib import Path
 
 import pytest
-from commands import run, small, start
+from commands import run, small_network, start
 
 from bloodcell.training.feature_store import FeatureStore
 
@@ -18,7 +18,7 @@ def trained(bccd, tmp_path_factory) -> Path:
     """The folder of the features of one training."""
     workplace = tmp_path_factory.mktemp("trained")
     features = workplace / "features"
-    said = run(["train", *small(bccd), "augmentation=none", f"features.dir={features}"], cwd=workplace)
+    said = run(["train", *small_network(bccd), "augmentation=none", f"features.dir={features}"], cwd=workplace)
     assert said.returncode == 0, said.stderr
     return features
 
@@ -84,7 +84,7 @@ def test_a_name_that_there_is_not_is_refused_and_removes_nothing(stored, tmp_pat
 
 @pytest.mark.slow
 def test_two_sweeps_at_once_compute_each_image_once(bccd, tmp_path):
-    sweep = ["train", "-m", *small(bccd), "augmentation=none", "hyperparameters.learning_rate=1e-3,1e-2"]
+    sweep = ["train", "-m", *small_network(bccd), "augmentation=none", "hyperparameters.learning_rate=1e-3,1e-2"]
     folders = [tmp_path / name for name in ("one", "two")]
     for folder in folders:
         folder.mkdir()

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 import pandas as pd
 import pytest
-from commands import run, small
+from commands import run, small_network
 from PIL import Image
 from stores import artifacts_of, runs_in
 
@@ -73,7 +73,11 @@ def finished(data, tmp_path_factory) -> dict[str, Done]:
     workplace = tmp_path_factory.mktemp("workplace")
     done = {}
     for name, settings in KINDS.items():
-        arguments = small(data) if name == "cropped" else [a for a in small(data) if not a.startswith("backbone")]
+        arguments = (
+            small_network(data)
+            if name == "cropped"
+            else [a for a in small_network(data) if not a.startswith("backbone")]
+        )
         said = run(["train", *arguments, "split.fraction=0.3", *settings], cwd=workplace)
         assert said.returncode == 0, said.stderr
         newest = runs_in(workplace)[-1]

@@ -7,7 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import Said, run, small
+from commands import Said, run, small, small_network
 from mlflow.entities import Run
 from PIL import Image
 from stores import artifacts_of, runs_in
@@ -35,7 +35,7 @@ class Validated(NamedTuple):
 
 
 def validated(bccd: Path, folder: Path, *overrides: str) -> Validated:
-    said = run(["train", *small(bccd), *KFOLD, *overrides], cwd=folder)
+    said = run(["train", *small_network(bccd), *KFOLD, *overrides], cwd=folder)
     assert said.returncode == 0, said.stderr
     parent, *folds = runs_in(folder)
     return Validated(said, parent, folds, folder)

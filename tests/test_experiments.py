@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from commands import run, small
+from commands import run, small_network
 from PIL import Image
 from stores import artifacts_of, runs_in
 
@@ -30,7 +30,7 @@ def leakage(bccd, tmp_path_factory):
     folder = tmp_path_factory.mktemp("leakage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(train, "train_fold", guess)
-        said = run(["train", "-m", "experiment=leakage", *small(bccd)], cwd=folder)
+        said = run(["train", "-m", "experiment=leakage", *small_network(bccd)], cwd=folder)
     assert said.returncode == 0, said.stderr
     return said, *runs_in(folder)
 
@@ -122,7 +122,7 @@ def test_the_leakage_study_is_a_parent_run_with_a_run_for_each_split_and_marks_t
     assert [child.data.tags["leaky"] for child in (random, whole)] == ["true", "false"]
     assert "0: split=random * " in said.stdout
     assert "1: split=group_holdout * " not in said.stdout
-    assert "* Copies of one photograph can be on two sides" in said.stdout
+    assert "* A photograph or group can be on two sides" in said.stdout
 
 
 def test_both_splits_are_tested_on_the_same_images_and_validated_on_as_many(leakage):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 import yaml
-from commands import run, small, start
+from commands import run, small, small_network, start
 from stores import artifacts_of, runs_in
 
 from bloodcell.jobs._search import only_one
@@ -150,7 +150,7 @@ def test_a_space_that_makes_no_sense_is_refused_in_one_line(entry, tmp_path, bcc
 
 
 def test_what_a_training_refuses_is_refused_before_a_search_starts(tmp_path, bccd):
-    said = run(["search", *small(bccd), "backbone.weights=nowhere.h5"], cwd=tmp_path)
+    said = run(["search", *small_network(bccd), "backbone.weights=nowhere.h5"], cwd=tmp_path)
     assert said.returncode == 2
     assert "backbone.weights=nowhere.h5" in said.stderr
     assert said.stderr.count("\n") == 1
