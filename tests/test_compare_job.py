@@ -13,7 +13,7 @@ import pytest
 from commands import Said, run
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from stores import artifacts_of, runs_in
+from stores import artifacts_of, look_into, runs_in
 
 PROBES = (
     *(
@@ -138,6 +138,7 @@ def test_what_something_else_predicted_is_compared_from_a_file(made):
 
 
 def test_a_run_that_leaks_is_shown_and_does_not_win(made):
+    look_into(made.folder)
     one, other = sorted(made.children, key=lambda child: "baseline" in child.info.run_name)[1:3]
     MlflowClient().set_tag(one.info.run_id, "leaky", "true")
     said = run(["compare", f"runs=[{one.info.run_id},{other.info.run_id}]"], cwd=made.folder)
@@ -148,6 +149,7 @@ def test_a_run_that_leaks_is_shown_and_does_not_win(made):
 
 
 def test_learning_curves_of_folds_are_their_mean_as_far_as_all_go(made):
+    look_into(made.folder)
     client, experiment = MlflowClient(), made.study.info.experiment_id
     whole = client.create_run(experiment).info.run_id
     client.log_artifact(whole, str(artifacts_of(made.children[0]) / "predictions.parquet"))

@@ -10,7 +10,7 @@ import pytest
 from commands import Said, run, small, small_network
 from mlflow.entities import Run
 from PIL import Image
-from stores import artifacts_of, runs_in
+from stores import artifacts_of, look_into, runs_in
 
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.intervals import accuracy_intervals
@@ -48,6 +48,7 @@ def twice(bccd, tmp_path_factory):
 
 
 def test_every_fold_is_a_run_within_the_run_with_everything_of_its_own(twice):
+    look_into(twice.folder)
     assert twice.parent.info.status == "FINISHED"
     assert [fold.info.run_name for fold in twice.folds] == [f"fold {number} of 4" for number in (1, 2, 3, 4)]
     for number, fold in enumerate(twice.folds, start=1):

@@ -16,7 +16,7 @@ import pytest
 from browser import needs_browser, opened_page
 from commands import Said, run, small, start
 from mlflow import MlflowClient
-from stores import artifacts_of, runs_in
+from stores import artifacts_of, look_into, runs_in
 
 
 class Swept(NamedTuple):
@@ -110,6 +110,7 @@ def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
     from bloodcell.tracking.store import Store
     from bloodcell.tracking.study import LOST, Study, close_children
 
+    look_into(swept.folder)
     client = MlflowClient()
     experiment = swept.parent.info.experiment_id
     parent = client.create_run(experiment, run_name="killed")

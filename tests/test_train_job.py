@@ -14,7 +14,7 @@ import yaml
 from commands import run, small_network, start
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from stores import artifacts_of, runs_in
+from stores import artifacts_of, look_into, runs_in
 
 from bloodcell.data.images import read_image
 from bloodcell.evaluation.predictions import label_indices
@@ -159,7 +159,8 @@ def test_a_second_run_finds_the_features_of_the_first_and_says_so(finished):
     assert "4 views of each image" in first.tags["features"]
 
 
-def test_epochs_of_all_stages_are_on_one_continuous_axis(first):
+def test_epochs_of_all_stages_are_on_one_continuous_axis(first, workplace):
+    look_into(workplace)
     history = MlflowClient().get_metric_history(first.run.info.run_id, "epoch/val_loss")
     assert [point.step for point in history] == [0, 1]
     stages = pd.read_csv(first.artifacts / "history.csv")["stage"].tolist()
@@ -212,7 +213,8 @@ def test_predictions_are_kept_for_every_image_that_was_held_out(first, bccd):
     assert accuracy == first.run.data.metrics["test/accuracy"]
 
 
-def test_a_reloaded_model_predicts_from_raw_images_what_the_run_logged(first, bccd):
+def test_a_reloaded_model_predicts_from_raw_images_what_the_run_logged(first, bccd, workplace):
+    look_into(workplace)
     table = pd.read_parquet(first.artifacts / "predictions.parquet").sample(6, random_state=0)
     logged = table.filter(like="p_").to_numpy()
     images = np.stack([read_image(bccd / path) for path in table["path"]])
@@ -221,7 +223,8 @@ def test_a_reloaded_model_predicts_from_raw_images_what_the_run_logged(first, bc
     np.testing.assert_allclose(keras_model.predict(images, verbose=0), logged, atol=1e-5)
 
 
-def test_a_kept_model_answers_for_image_files_with_calibrated_probabilities(first, bccd):
+def test_a_kept_model_answers_for_image_files_with_calibrated_probabilities(first, bccd, workplace):
+    look_into(workplace)
     table = pd.read_parquet(first.artifacts / "predictions.parquet").sample(6, random_state=0)
     address = f"runs:/{first.run.info.run_id}/model"
     model = mlflow.pyfunc.load_model(address)
@@ -239,7 +242,8 @@ def test_a_kept_model_answers_for_image_files_with_calibrated_probabilities(firs
     )
 
 
-def test_a_kept_model_knows_its_classes_its_input_and_an_example(first):
+def test_a_kept_model_knows_its_classes_its_input_and_an_example(first, workplace):
+    look_into(workplace)
     information = mlflow.models.get_model_info(f"runs:/{first.run.info.run_id}/model")
     assert information.metadata["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     assert information.signature.inputs.to_dict() == [{"type": "binary", "name": "image", "required": True}]
