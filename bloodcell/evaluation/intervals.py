@@ -12,7 +12,7 @@ reliability of dichotomous judgments", Applied Psychological Measurement 3, 1979
 International Journal of Biostatistics 12, 2016).
 
 Known weakness: one correlation and one variance for all. If a class of few large groups is much harder than the others,
-95 % intervals hold the truth in 86 to 93 % of simulations (`experiments/benchmarks/coverage.py`).
+95 % intervals hold the truth in 85 to 93 % of simulations (`experiments/benchmarks/coverage.py`).
 """
 
 from collections.abc import Sequence
