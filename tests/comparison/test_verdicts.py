@@ -28,6 +28,7 @@ def pairs_of(difference: list[float], error: list[float], degrees: float = 1e9, 
         difference=np.array(difference),
         error=np.array(error),
         degrees=np.full(first.size, degrees),
+        training_degrees=np.full(first.size, degrees),
         of_groups=np.ones(first.size),
         differing=np.full(first.size, 100),
         unseen=0.0,
@@ -84,7 +85,7 @@ def test_trainings_add_each_configurations_own_variance_and_one_training_the_poo
     pooled = (s_a + 2 * s_b) / 3
     assert found.error**2 == pytest.approx([s_a / 2 + s_b / 3, s_a / 2 + pooled, s_b / 3 + pooled])
     expected = (s_a / 2 + s_b / 3) ** 2 / ((s_a / 2) ** 2 + (s_b / 3) ** 2 / 2)
-    assert found.degrees[0] == pytest.approx(expected)
+    assert found.training_degrees[0] == pytest.approx(expected)
     assert found.of_groups == pytest.approx([0, 0, 0])
     single = measure_pairs([[a[0]], [b[1]]], strata=strata, unit=0.0)
     assert single.of_groups.tolist() == [1]
@@ -199,7 +200,7 @@ def test_a_stratum_that_one_group_dominates_has_one_degree_of_freedom():
     assert found.degrees.tolist() == pytest.approx([1])
 
 
-def test_degrees_of_freedom_of_groups_and_trainings_are_satterthwaites_together():
+def test_degrees_of_freedom_of_groups_and_of_trainings_are_satterthwaites_each():
     rng = np.random.default_rng(3)
     a, b, c, d = (rng.random((n, 10)) for n in (2, 3, 1, 1))
     found = measure_pairs(
@@ -220,8 +221,38 @@ def test_degrees_of_freedom_of_groups_and_trainings_are_satterthwaites_together(
         total = of_groups + 0.5 / 11**2 + added
         assert found.error[number] ** 2 == pytest.approx(total)
         assert found.of_groups[number] == pytest.approx((total - added) / total)
-        squares = of_groups**2 / 9 + sum(variance**2 / degrees for variance, degrees in terms[number])
-        assert found.degrees[number] == pytest.approx(total**2 / squares)
+        assert found.degrees[number] == pytest.approx((of_groups + 0.5 / 11**2) ** 2 / (of_groups**2 / 9))
+        squares = sum(variance**2 / degrees for variance, degrees in terms[number])
+        assert found.training_degrees[number] == pytest.approx(added**2 / squares)
+
+
+def test_quantiles_of_groups_and_trainings_are_averaged_by_their_variances():
+    """Cochran and Cox: the interval's half width by hand, and the p-value at its end; groups alone are Student's."""
+    pairs = replace(
+        pairs_of([0.3, -0.2, 0.1], [0.1, 0.2, 0.1], degrees=30),
+        training_degrees=np.array([2.0, 2, 2]),
+        of_groups=np.array([0.75, 0.25, 1.0]),
+    )
+    wide, narrow = stats.t.ppf(0.975, 2), stats.t.ppf(0.975, 30)
+    half = [0.1 * (0.75 * narrow + 0.25 * wide), 0.2 * (0.25 * narrow + 0.75 * wide), 0.1 * narrow]
+    assert pairs.half_width().tolist() == pytest.approx(half)
+    at_the_end = replace(pairs, difference=np.array(half) * [1, -1, 1])
+    assert at_the_end.p_value.tolist() == pytest.approx([0.05] * 3, abs=1e-9)
+    assert at_the_end.tail(-at_the_end.t(at_the_end.difference)).tolist() == pytest.approx([0.975, 0.025, 0.975])
+    assert pairs.p_value[2] == pytest.approx(2 * stats.t.sf(1, 30))
+    assert at_the_end.p_equivalence(0.0).tolist() == pytest.approx([0.975] * 3)
+
+
+def test_of_three_trainings_equal_configurations_are_called_different_as_rarely_as_said():
+    """Three seeds against one, seeds with most of the variance: at most 5 % where Satterthwaite's degrees give 8."""
+    rng = np.random.default_rng(0)
+    seeds = rng.normal(0, 0.05, (400, 4))
+    found = 0
+    for values in seeds:
+        groups = rng.normal(0.7, 0.02, 40)
+        models = [[scored(groups + value) for value in several] for several in (values[:3], values[3:])]
+        found += measure_pairs(models, strata=np.zeros(40, dtype=np.int64), unit=0.0).p_value[0] < 0.05
+    assert found / 400 <= 0.05
 
 
 def test_where_a_score_or_a_part_is_not_defined_its_pairs_are_not_and_others_are():
@@ -330,6 +361,7 @@ def test_the_best_is_tested_against_each_that_counts_by_its_own_error():
     pairs = replace(
         pairs_of([0.2, 0.1, 0.0, -0.1, 0.3, 0.9], [0.1, 0.2, 0.1, 0.1, 0.2, np.inf], n=4),
         degrees=np.array([4.0, 5, 6, 7, 8, 9]),
+        training_degrees=np.array([4.0, 5, 6, 7, 8, 9]),
     )
     # Pairs 01 02 03 12 13 23.
     worst_1, worst_2, worst_3 = stats.t.sf(2, 4), stats.t.sf(0.5, 5), stats.t.sf(1.5, 8)
