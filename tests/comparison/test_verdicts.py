@@ -243,18 +243,6 @@ def test_quantiles_of_groups_and_trainings_are_averaged_by_their_variances():
     assert at_the_end.p_equivalence(0.0).tolist() == pytest.approx([0.975] * 3)
 
 
-def test_of_three_trainings_equal_configurations_are_called_different_as_rarely_as_said():
-    """Three seeds against one, seeds with most of the variance: at most 5 % where Satterthwaite's degrees give 8."""
-    rng = np.random.default_rng(0)
-    seeds = rng.normal(0, 0.05, (400, 4))
-    found = 0
-    for values in seeds:
-        groups = rng.normal(0.7, 0.02, 40)
-        models = [[scored(groups + value) for value in several] for several in (values[:3], values[3:])]
-        found += measure_pairs(models, strata=np.zeros(40, dtype=np.int64), unit=0.0).p_value[0] < 0.05
-    assert found / 400 <= 0.05
-
-
 def test_where_a_score_or_a_part_is_not_defined_its_pairs_are_not_and_others_are():
     values = np.linspace(0, 1, 6)
     no_part = replace(scored(values), parts=np.array([np.nan, 0, 0, 0, 0, 0]))
@@ -406,3 +394,15 @@ def test_models_that_are_strong_in_different_classes_are_told_apart():
         pairs = measure_pairs([[scored(share, weights)] for share in shares], strata=strata, unit=1.0)
         found += pairs.p_value[0] < 0.05
     assert found >= 160
+
+
+def test_of_three_trainings_equal_configurations_are_called_different_as_rarely_as_said():
+    """Three seeds against one, seeds with most of the variance: at most 5 % where Satterthwaite's degrees give 8."""
+    rng = np.random.default_rng(0)
+    seeds = rng.normal(0, 0.05, (400, 4))
+    found = 0
+    for values in seeds:
+        groups = rng.normal(0.7, 0.02, 40)
+        models = [[scored(groups + value) for value in several] for several in (values[:3], values[3:])]
+        found += measure_pairs(models, strata=np.zeros(40, dtype=np.int64), unit=0.0).p_value[0] < 0.05
+    assert found / 400 <= 0.05
