@@ -150,6 +150,7 @@ def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit:
         training_of([[each.value for each in several] for several in scored]), first, second
     )
     total = variance + added
+    degrees = np.divide(variance**2, squares, out=np.full(len(pairs), np.inf), where=squares > 0)
     defined = known[first] & known[second]
     enough = defined & (weights.size >= FEWEST_GROUPS)
     return Pairs(
@@ -157,7 +158,7 @@ def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit:
         second=second,
         difference=np.where(defined, values[first] - values[second], np.nan),
         error=np.where(enough, np.sqrt(total), np.inf),
-        degrees=(degrees := np.divide(variance**2, squares, out=np.full(len(pairs), np.inf), where=squares > 0)),
+        degrees=degrees,
         training_degrees=np.where(added > 0, of_added, degrees),
         of_groups=np.divide(variance, total, out=np.ones(len(pairs)), where=total > 0),
         differing=_differing(np.nan_to_num(parts), np.nan_to_num(values), weights),

@@ -129,10 +129,15 @@ class CardFacts:
     tested_runs: int | None
     test_readings: int | None
 
+    @property
+    def group_name(self) -> str:
+        """What a group is called."""
+        return group_name_of([self.tags])
+
 
 def model_card(facts: CardFacts) -> str:
     """Return a model's card, in Markdown."""
-    name = group_name_of([facts.tags])
+    name = facts.group_name
     tables = {} if facts.predictions is None else held_out_tables(facts.predictions, classes=facts.classes)
     values = {
         "facts": facts,
@@ -147,7 +152,6 @@ def model_card(facts: CardFacts) -> str:
         "figures": _figures(facts, accuracies_of(name)),
         "accuracies": [ACCURACIES[each].format(groups=plural(name)) for each in accuracies_of(name)],
         "groups": plural(name),
-        "group": name,
         "classes": class_rows(tables, classes=facts.classes),
         "splits": [HELD_OUT[split] for split in tables],
         "confidence": _confidence(facts),
@@ -286,7 +290,7 @@ def _evaluation(facts: CardFacts) -> list[tuple[str, str]]:
     parameters = facts.trainings[0].parameters if facts.trainings else {}
     split = parameters.get("split.name")
     given = facts.manifest is not None and "val" in set(facts.manifest["split"]) and _gives_validation(parameters)
-    name = group_name_of([facts.tags])
+    name = facts.group_name
     taken = SPLIT.get(split or "", NOT_KEPT).format(group=name, groups=plural(name))
     validation = "a folder that was given" if given else taken
     if "fold" in facts.tags:
@@ -379,7 +383,7 @@ def _confidence(facts: CardFacts) -> list[str]:
         said.append(f"Calibration error, debiased: {debiased}.")
     if facts.tags.get("leaky") == "false" or (facts.leak and not facts.leak.mark("val")):
         said += [
-            _promise(max_error, threshold, groups=counted(facts.photographs_of_threshold, group_name_of([facts.tags])))
+            _promise(max_error, threshold, groups=counted(facts.photographs_of_threshold, facts.group_name))
             for max_error, threshold in facts.thresholds.items()
         ]
         said.append(
@@ -418,10 +422,9 @@ def _promise(max_error: float, threshold: Threshold | None, *, groups: str) -> s
 
 
 def _failures(facts: CardFacts, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    name = group_name_of([facts.tags])
     said = [f"Which classes are confused: {NOT_KEPT}."]
     if tables:
-        said = failures(tables, classes=facts.classes, group_name=name)
+        said = failures(tables, classes=facts.classes, group_name=facts.group_name)
     if facts.manifest is not None:
         labels = facts.manifest.groupby("source")["label"].nunique()
         if several := int((labels > 1).sum()):

@@ -54,10 +54,7 @@ def data_file(layout: Layout, *, facts: Sequence[str], groups: Groups, n_unreada
     settings = {
         **_places(layout),
         "on_bad_image": unreadable,
-        "groups": (
-            groups.source,
-            f"which photograph an image was made from: {groups.reason}",
-        ),
+        "groups": (groups.source, f"which photograph an image was made from: {groups.reason}"),
         "groups_pattern": (_text(groups.pattern), "searched for in each path; what is in its parentheses names it"),
         "group_name": ("photograph", "what a group is, in tables and sentences"),
         "on_shared_groups": ("error", "a photograph on two sides: error, drop (from training), allow"),
