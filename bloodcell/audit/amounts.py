@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from bloodcell.audit.finding import Finding, Picture, count, records
+from bloodcell.audit.finding import Finding, Picture, records
 from bloodcell.audit.pictures import amounts as amounts_picture
 from bloodcell.data.leaks import NAMES
 from bloodcell.wording import PHOTOGRAPH, counted, plural
@@ -39,7 +39,7 @@ def amounts(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) -> list[Fin
         Finding(
             code="photographs",
             severity="note",
-            what=f"{count(len(manifest), 'image')} {'is' if len(manifest) == 1 else 'are'} made from "
+            what=f"{counted(len(manifest), 'image')} {'is' if len(manifest) == 1 else 'are'} made from "
             f"{made_from}. The {counted(there['group'].nunique(), group_name)} of {NAMES[evaluated]} "
             f"give an accuracy of {TYPICAL_ACCURACY:.0%} a 95 % interval of ±{100 * real:.1f} points, where its "
             f"{len(there):,} files seem to promise ±{100 * seeming:.1f}; the bottleneck is {smallest['class']}, "

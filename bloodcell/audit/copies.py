@@ -2,10 +2,11 @@
 
 import pandas as pd
 
-from bloodcell.audit.finding import Finding, Picture, count
+from bloodcell.audit.finding import Finding, Picture
 from bloodcell.audit.pictures import gallery
 from bloodcell.audit.sides import Read
 from bloodcell.data.leaks import linked
+from bloodcell.wording import counted
 
 N_SHOWN = 8
 
@@ -31,8 +32,8 @@ def conflicting_labels(manifest: pd.DataFrame, *, read: Read) -> Finding:
     return Finding(
         code="conflicting-labels",
         severity="error",
-        what=f"{count(n_photographs, 'photograph')} {'has' if n_photographs == 1 else 'have'} images of more than one "
-        f"class: {count(len(against), 'image')} {'is' if len(against) == 1 else 'are'} of another class than other "
+        what=f"{counted(n_photographs, 'photograph')} {'has' if n_photographs == 1 else 'have'} images of more than "
+        f"one class: {counted(len(against), 'image')} {'is' if len(against) == 1 else 'are'} of another class than other "
         "copies.",
         numbers={"photographs": n_photographs, "images": len(against)},
         advice="Look at each, and move its images to the class that is right.",
@@ -62,7 +63,7 @@ def exact_duplicates(manifest: pd.DataFrame) -> Finding:
     return Finding(
         code="exact-duplicates",
         severity="note",
-        what=f"{count(surplus, 'file')} {'repeats' if surplus == 1 else 'repeat'} the content of another.",
+        what=f"{counted(surplus, 'file')} {'repeats' if surplus == 1 else 'repeat'} the content of another.",
         numbers={"contents": len(contents), "surplus_files": surplus},
         advice="They count as one photograph here; remove the surplus if they were not meant.",
         rows=[{"path": paths[0], "same_as": ", ".join(paths[1:])} for paths in contents],

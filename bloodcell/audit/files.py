@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from bloodcell.audit.finding import Finding, count
+from bloodcell.audit.finding import Finding
 from bloodcell.data.manifest import ImageSet
+from bloodcell.wording import counted
 
 ODD_SHARE = 0.1
 """Files of another size or mode than most are odd if they are fewer than this share; else the set is simply mixed."""
@@ -39,7 +40,7 @@ def _unreadable(unreadable: pd.DataFrame) -> Finding:
     return Finding(
         code="unreadable-images",
         severity="error",
-        what=f"{count(len(unreadable), 'file')} named like an image cannot be read, "
+        what=f"{counted(len(unreadable), 'file')} named like an image cannot be read, "
         f"{unreadable['path'].iloc[0]} ({unreadable['reason'].iloc[0]}) for one.",
         numbers={"files": len(unreadable)},
         advice="Mend or remove them, or leave them out of training with data.on_bad_image=skip.",
@@ -53,7 +54,7 @@ def _others(others: Sequence[str]) -> Finding:
     return Finding(
         code="other-files",
         severity="warning",
-        what=f"{count(len(others), 'file')} among the images {'is' if len(others) == 1 else 'are'} none by the name, "
+        what=f"{counted(len(others), 'file')} among the images {'is' if len(others) == 1 else 'are'} none by the name, "
         f"{others[0]} for one; nothing reads {'it' if len(others) == 1 else 'them'}.",
         numbers={"files": len(others)},
         advice="Move them away, or name them as the images that they are.",
@@ -74,8 +75,8 @@ def _odd(table: pd.DataFrame, column: str, plural: str) -> Finding:
     return Finding(
         code=f"odd-{plural}",
         severity="note" if mixed else "warning",
-        what=f"{count(len(odd), 'image')} of {len(table):,} {'has' if len(odd) == 1 else 'have'} another {column} than "
-        f"the usual {usual}: {', '.join(counts.index[1:4])}{' and others' if len(counts) > 4 else ''}.",
+        what=f"{counted(len(odd), 'image')} of {len(table):,} {'has' if len(odd) == 1 else 'have'} another {column} "
+        f"than the usual {usual}: {', '.join(counts.index[1:4])}{' and others' if len(counts) > 4 else ''}.",
         numbers=numbers,
         advice="All are brought to one size of 8-bit RGB; see that what differs is not one class or one source.",
         rows=[{"path": row.path, column: getattr(row, column)} for row in odd.itertuples()],

@@ -55,11 +55,6 @@ class Finding:
     pictures: Sequence[Picture] = ()
 
 
-def count(number: int, noun: str, plural: str | None = None) -> str:
-    """Return a number with its noun: ``1 photograph``, ``2,400 images``."""
-    return f"{number:,} {noun if number == 1 else plural or f'{noun}s'}"
-
-
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
     """Return a table's rows one by one."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

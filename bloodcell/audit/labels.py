@@ -15,12 +15,13 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from bloodcell.audit.finding import Finding, Picture, count
+from bloodcell.audit.finding import Finding, Picture
 from bloodcell.audit.permutation import Array, p_value, shuffles
 from bloodcell.audit.photographs import Photographs
 from bloodcell.audit.pictures import gallery
 from bloodcell.audit.sides import Read
 from bloodcell.data.leaks import NAMES
+from bloodcell.wording import counted
 
 REGULARISATION = 0.1
 CLIP = 2.0
@@ -144,7 +145,7 @@ def _suspicious(photographs: Photographs, probabilities: Array, right: NDArray[n
     return Finding(
         code="suspicious-labels",
         severity="warning" if suspicious else "note",
-        what=f"{count(suspicious, 'label')} of {len(photographs):,} photographs {'is' if suspicious == 1 else 'are'} "
+        what=f"{counted(suspicious, 'label')} of {len(photographs):,} photographs {'is' if suspicious == 1 else 'are'} "
         f"suspicious and {len(doubtful) - suspicious} doubtful: a classifier of cells, right of {accuracy:.0%}, is "
         f"sure of another class. It is as sure of {numbers['as_sure_and_right']} others, and agrees with their labels.",
         numbers=numbers,
@@ -252,7 +253,7 @@ def several_cells(photographs: Photographs, *, read: Read, n_permutations: int, 
     return Finding(
         code="several-cells",
         severity="note",
-        what=f"{count(int(several.sum()), 'photograph')} of {len(photographs):,} may show more than one white "
+        what=f"{counted(int(several.sum()), 'photograph')} of {len(photographs):,} may show more than one white "
         f"cell{apart}.",
         numbers=numbers,
         advice="Look whether the label is that of the larger cell.",

@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.audit.finding import Finding, Picture, count
+from bloodcell.audit.finding import Finding, Picture
 from bloodcell.audit.pictures import aligned_pairs
 from bloodcell.data.alignment import align
 from bloodcell.data.groups import sources_in_several_groups
 from bloodcell.data.keypoints import find_keypoints
 from bloodcell.data.leaks import NAMES, Shared, find_shared
 from bloodcell.data.working import at_working_size
-from bloodcell.wording import PHOTOGRAPH, plural
+from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 N_PAIRS = 4
 VALIDATION_SHARE = 0.2
@@ -78,8 +78,8 @@ def _torn(manifest: pd.DataFrame, group_name: str) -> list[Finding]:
         Finding(
             code="photographs-in-several-groups",
             severity="warning",
-            what=f"{count(len(torn), PHOTOGRAPH)} {'lies' if len(torn) == 1 else 'lie'} in more than one {group_name}, "
-            f"so these {plural(group_name)} are not independent.",
+            what=f"{counted(len(torn), PHOTOGRAPH)} {'lies' if len(torn) == 1 else 'lie'} in more than one "
+            f"{group_name}, so these {plural(group_name)} are not independent.",
             numbers={"photographs": len(torn)},
             advice=f"Give the images of one photograph one {group_name}, or join the {plural(group_name)}.",
             rows=rows,
@@ -109,8 +109,8 @@ def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], rea
     return Finding(
         code="overlapping-photographs",
         severity="warning" if across else "note",
-        what=f"{count(len(rows), 'pair')} of photographs {'shows' if len(rows) == 1 else 'show'} places that overlap, "
-        f"{across} of them on two sides and {differing} with different labels: the same cell may be in both.",
+        what=f"{counted(len(rows), 'pair')} of photographs {'shows' if len(rows) == 1 else 'show'} places that "
+        f"overlap, {across} of them on two sides and {differing} with different labels: the same cell may be in both.",
         numbers={"pairs": len(rows), "pairs_on_two_sides": across, "pairs_with_different_labels": differing},
         advice="Look whether it is the same cell. If so, put both on one side: write the groups down with bloodcell "
         "groups, give both one name, and use data.groups=column data.group_name=photograph.",
@@ -169,7 +169,7 @@ def _shared(manifest: pd.DataFrame, shared: Shared, read: Read) -> Finding:
     return Finding(
         code="shared-photographs" if of_photographs else "shared-groups",
         severity="error",
-        what=f"{count(shared.number, shared.noun, plural(shared.noun))} {'has' if shared.number == 1 else 'have'} "
+        what=f"{counted(shared.number, shared.noun)} {'has' if shared.number == 1 else 'have'} "
         f"images in both {one} and {other}: {shared}.",
         numbers={
             "sides": f"{one}, {other}",
