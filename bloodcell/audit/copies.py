@@ -33,8 +33,8 @@ def conflicting_labels(manifest: pd.DataFrame, *, read: Read) -> Finding:
         code="conflicting-labels",
         severity="error",
         what=f"{counted(n_photographs, 'photograph')} {'has' if n_photographs == 1 else 'have'} images of more than "
-        f"one class: {counted(len(against), 'image')} {'is' if len(against) == 1 else 'are'} of another class than other "
-        "copies.",
+        f"one class: {counted(len(against), 'image')} {'is' if len(against) == 1 else 'are'} of another class than "
+        "other copies.",
         numbers={"photographs": n_photographs, "images": len(against)},
         advice="Look at each, and move its images to the class that is right.",
         rows=rows,
