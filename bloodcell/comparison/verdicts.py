@@ -4,20 +4,24 @@ A score is, to first order, a sum over groups (`bloodcell.evaluation.scores.Scor
 models
 
     variance = of the groups that were drawn: a stratified sample's, by class
-             + of a group that was not: 1/2 (unit / (effective groups + 1))^2
+             + of a group that was not: 1/2 (its difference / (effective groups + 1))^2
              + of trainings: each configuration's variance / its trainings, where configurations are compared
 
 and interval and p-value are Student's, of the groups with Satterthwaite's degrees of freedom: Welch's t test by strata
 (Biometrika 34, 1947). Of few trainings these degrees would find too many differences (up to 8 % instead of 5 % of three
 trainings); so the quantiles of groups and of trainings are averaged, weighted by their variances (Cochran and Cox,
-"Experimental Designs", 1957, section 4.14). The second term is what few groups cannot show: one more group, of which a
-quarter goes into each cell of the table of both models' answers (Perks, "Some observations on inverse probability",
-Journal of the Institute of Actuaries 73, 1947; Agresti and Min, "Effects and non-effects of paired identical
-observations", Statistics in Medicine 24, 2005, add twice as much).
+"Experimental Designs", 1957, section 4.14).
+
+The second term is what few groups cannot show: one more group, of which a quarter goes into each cell of the table of
+both models' answers (Perks, "Some observations on inverse probability", Journal of the Institute of Actuaries 73, 1947;
+Agresti and Min, "Effects and non-effects of paired identical observations", Statistics in Medicine 24, 2005, add twice
+as much). It differs as much as a group can with the probability 2 / (k + 1), of a kind that none of the k groups of
+its class that differ has shown, for either model (Laplace's rule of succession); else as much as the group that differs
+most.
 
 Known weakness: no interval holds for every distribution (Bahadur and Savage, Annals of Mathematical Statistics 27,
-1956). Where images of a group are as good as independent and groups are few and large, the term for unseen groups costs
-power.
+1956). If one model fails rarely but then on a whole group, and the other on single images, equal models are called
+different too often where no such group was drawn: in 20 % of samples of 12 groups (by a permutation test, in 30 %).
 
 Pairs are corrected for their number after Holm ("A simple sequentially rejective multiple test procedure",
 Scandinavian Journal of Statistics 6, 1979), within each metric.
@@ -145,7 +149,9 @@ def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit:
     first, second = pairs.T
     known = np.isfinite(parts).all(axis=1) & np.isfinite(values)
     variance, squares = differences_of_groups(np.nan_to_num(parts), first, second, strata=strata, weights=weights)
-    variance = variance + 0.5 * (unit / (effective(weights) + 1)) ** 2
+    own = np.nan_to_num(parts) / weights + np.nan_to_num(values)[:, None]  # each group's own score
+    differing, unseen = _differing(own, strata=strata, weights=weights, unit=unit)
+    variance = variance + 0.5 * unseen / (effective(weights) + 1) ** 2
     added, of_added = _of_trainings(
         training_of([[each.value for each in several] for several in scored]), first, second
     )
@@ -161,16 +167,33 @@ def measure_pairs(scored: Sequence[Sequence[Scored]], *, strata: Integers, unit:
         degrees=degrees,
         training_degrees=np.where(added > 0, of_added, degrees),
         of_groups=np.divide(variance, total, out=np.ones(len(pairs)), where=total > 0),
-        differing=_differing(np.nan_to_num(parts), np.nan_to_num(values), weights),
+        differing=differing,
         unseen=unit * unseen_share(weights),
     )
 
 
-def _differing(parts: Floats, values: Floats, weights: Floats) -> Integers:
-    """Return in how many groups the scores of each pair differ, one candidate's pairs after another's."""
-    own = parts + values[:, None] * weights  # a group's own part of the score, before the mean is taken off
-    tolerance = 1e-9 * weights
-    return np.concatenate([(np.abs(each - own[n:]) > tolerance).sum(axis=1) for n, each in enumerate(own, start=1)])
+def _differing(own: Floats, *, strata: Integers, weights: Floats, unit: float) -> tuple[Integers, Floats]:
+    """Return of each pair the number of groups that differ, and the mean square of the difference of one more group.
+
+    Parameters
+    ----------
+    own
+        Shape (candidates, g), each group's own score.
+    strata, weights
+        Shape (g,).
+    unit
+        By how much two models can differ in one group.
+    """
+    members = np.unique(strata)[:, None] == strata
+    share = members @ weights / weights.sum()
+    counts, squares = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
+    for number, each in enumerate(own[:-1], start=1):
+        apart = np.abs(each - own[number:])
+        inside = (apart > 1e-9) @ members.T.astype(np.int64)
+        extreme = np.minimum(2 / (inside + 1), 1.0) @ share
+        counts.append(inside.sum(axis=1))
+        squares.append(extreme * unit**2 + (1 - extreme) * np.minimum(apart.max(axis=1), unit) ** 2)
+    return np.concatenate(counts), np.concatenate(squares)
 
 
 def _of_trainings(training: Training, first: Integers, second: Integers) -> tuple[Floats, Floats]:
