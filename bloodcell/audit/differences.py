@@ -38,7 +38,7 @@ def differences(photographs: Photographs, *, sides: Sequence[str], n_permutation
     for one, other in combinations(sides, 2):
         both = _comparable(photographs.part(np.isin(photographs.splits, [one, other])))
         there = both.splits == other
-        if min(there.sum(), (~there).sum()) < FEWEST:
+        if min(np.unique(both.groups[side]).size for side in (there, ~there)) < FEWEST:
             found.append(_too_few(one, other, both))
             continue
         found.append(_told_apart(both, there, one, other, n_permutations=n_permutations, seed=seed))
@@ -67,13 +67,14 @@ def _told_apart(
     both: Photographs, there: NDArray[np.bool_], one: str, other: str, *, n_permutations: int, seed: int
 ) -> Finding:
     features = np.hstack([both.properties, both.cells])
-    matrix = out_of_fold(features, folds=FOLDS, seed=seed, strata=both.labels)
+    matrix = out_of_fold(features, groups=both.groups, folds=FOLDS, seed=seed, strata=both.labels)
 
     def measure(sides: NDArray[np.bool_]) -> float:
         return auroc_within(matrix @ sides.astype(np.float64), sides, both.labels)
 
     observed = measure(there)
-    shuffled = np.array([measure(there[order]) for order in shuffles(both.labels, n=n_permutations, seed=seed)])
+    orders = shuffles(both.labels, groups=both.groups, values=there, n=n_permutations, seed=seed)
+    shuffled = np.array([measure(there[order]) for order in orders])
     p = p_value(observed, shuffled)
     differ = p <= SIGNIFICANT and observed >= LEAST_AUROC
     names = f"{NAMES[one]} and {NAMES[other]}"
@@ -106,12 +107,8 @@ def _drift(
     standard = values / np.where(spread > 1e-9, spread, 1.0)
     weights = _contrast(there, both.labels)
     observed = weights @ standard
-    shuffled = np.array(
-        [
-            _contrast(there[order], both.labels) @ standard
-            for order in shuffles(both.labels, n=n_permutations, seed=seed + 1)
-        ]
-    )
+    orders = shuffles(both.labels, groups=both.groups, values=there, n=n_permutations, seed=seed + 1)
+    shuffled = np.array([_contrast(there[order], both.labels) @ standard for order in orders])
     p_values = np.array([p_value(abs(value), abs(column)) for value, column in zip(observed, shuffled.T, strict=True)])
     adjusted = holm(p_values)
     table = pd.DataFrame(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
@@ -46,7 +46,7 @@ def suspicious_labels(photographs: Photographs, *, read: Read, n_permutations: i
     names, counts = np.unique(photographs.labels, return_counts=True)
     chosen = photographs.part(np.isin(photographs.labels, names[counts >= FEWEST]))
     classes = np.unique(chosen.labels)
-    if len(classes) < 2:
+    if len(classes) < 2 or np.unique(chosen.groups).size < FEWEST:
         return [
             Finding(
                 code="labels-not-judged",
@@ -54,7 +54,8 @@ def suspicious_labels(photographs: Photographs, *, read: Read, n_permutations: i
                 what=f"Fewer than two classes have {FEWEST} photographs: too few to judge labels by.",
             )
         ]
-    probabilities = calibrated(out_of_fold_probabilities(chosen.cells, chosen.labels, seed=seed), chosen.labels)
+    found = out_of_fold_probabilities(chosen.cells, chosen.labels, groups=chosen.groups, seed=seed)
+    probabilities = calibrated(found, chosen.labels)
     right = classes[probabilities.argmax(axis=1)] == chosen.labels
     return [
         _suspicious(chosen, probabilities, right, read),
@@ -62,8 +63,10 @@ def suspicious_labels(photographs: Photographs, *, read: Read, n_permutations: i
     ]
 
 
-def out_of_fold_probabilities(features: Array, labels: NDArray[np.str_], *, seed: int) -> Array:
-    """Return each photograph's class probabilities by classifiers that were fitted without it, shape (n, classes).
+def out_of_fold_probabilities(
+    features: Array, labels: NDArray[np.str_], *, groups: NDArray[np.int64], seed: int
+) -> Array:
+    """Return each photograph's class probabilities by classifiers fitted without its group, shape (n, classes).
 
     Logarithms are averaged over repeats of the cross-validation.
     """
@@ -72,11 +75,15 @@ def out_of_fold_probabilities(features: Array, labels: NDArray[np.str_], *, seed
     )
     classes, counts = np.unique(labels, return_counts=True)
     logs = np.zeros((len(labels), len(classes)))
+    n_groups = np.unique(groups).size
+    n_folds = min(FOLDS, counts.min(), n_groups)
+    grouped = n_groups < len(groups)
+    kind = StratifiedGroupKFold if grouped else StratifiedKFold
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         for repeat in range(REPEATS):
-            folds = StratifiedKFold(min(FOLDS, counts.min()), shuffle=True, random_state=seed + repeat)
-            for fitted, left_out in folds.split(features, labels):
+            folds = kind(n_folds, shuffle=True, random_state=seed + repeat)
+            for fitted, left_out in folds.split(features, labels, groups if grouped else None):
                 logs[left_out] += model.fit(features[fitted], labels[fitted]).predict_log_proba(features[left_out])
     return _normalised(np.maximum(logs / REPEATS, -700.0))
 
@@ -194,7 +201,8 @@ def _agreement(photographs: Photographs, right: NDArray[np.bool_], *, n_permutat
         """How many fewer of the test side's labels agree than its classes would have by training and test together."""
         return -float(right[sides].sum())
 
-    shuffled = np.array([less(there[order]) for order in shuffles(labels, n=n_permutations, seed=seed)])
+    orders = shuffles(labels, groups=photographs.groups[both], values=there, n=n_permutations, seed=seed)
+    shuffled = np.array([less(there[order]) for order in orders])
     p = p_value(less(there), shuffled)
     train, test = float(right[~there].mean()), float(right[there].mean())
     worse = p <= SIGNIFICANT
@@ -234,7 +242,8 @@ def several_cells(photographs: Photographs, *, read: Read, n_permutations: int, 
         def more(of: NDArray[np.bool_]) -> float:
             return float(several[of].sum())
 
-        shuffled = np.array([more(there[order]) for order in shuffles(photographs.labels, n=n_permutations, seed=seed)])
+        orders = shuffles(photographs.labels, groups=photographs.groups, values=there, n=n_permutations, seed=seed)
+        shuffled = np.array([more(there[order]) for order in orders])
         p = p_value(more(there), shuffled)
         numbers |= {"p_value": round(p, 4)}
         apart = (

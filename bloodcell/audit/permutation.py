@@ -1,4 +1,4 @@
-"""Tests that shuffle photographs, never images: copies of one photograph are one observation.
+"""Permutation tests of groups, never of images: copies of a photograph, or photographs of a slide, are one observation.
 
 A p-value is the share of shuffles, the real one counted in, that look at least as remarkable: (b + 1) / (m + 1) of
 Phipson and Smyth (2010), which never says zero.
@@ -19,15 +19,41 @@ RIDGE = 1.0
 """Penalty of the linear scores, per observation and standardised feature: many features, few photographs."""
 
 
-def shuffles(strata: NDArray[np.generic], *, n: int, seed: int) -> Iterator[NDArray[np.intp]]:
-    """Yield n random orders of the rows that leave each in its stratum, shape (rows,)."""
+def shuffles(
+    strata: NDArray[np.generic], *, groups: NDArray[np.int64], values: NDArray[np.generic], n: int, seed: int
+) -> Iterator[NDArray[np.intp]]:
+    """Yield n random orders of the rows that leave each in its stratum, shape (rows,).
+
+    Rows of a group keep together: all of them take the value of another group. Where groups have several values, as
+    patients with cells of several classes, rows change places within their group.
+
+    Parameters
+    ----------
+    strata, groups, values
+        Shape (rows,): what is to be kept, which rows belong together, and what is shuffled. Groups of several strata
+        are shuffled among each other.
+    n
+        How many orders.
+    seed
+        Of the orders.
+    """
     rng = np.random.default_rng(seed)
-    members = [np.flatnonzero(strata == stratum) for stratum in np.unique(strata)]
-    for _ in track(range(n), "shuffling photographs", total=n):
-        order = np.arange(len(strata))
+    _, first, group = np.unique(groups, return_index=True, return_inverse=True)
+    if np.array_equal(values[first][group], values):
+        stratum = np.unique(strata, return_inverse=True)[1]
+        several = np.unique(group[stratum != stratum[first][group]])
+        of_group = stratum[first]
+        of_group[several] = -1
+        units = first
+    else:
+        of_group, units = group, np.arange(len(group))
+        group = units
+    members = [np.flatnonzero(of_group == each) for each in np.unique(of_group)]
+    for _ in track(range(n), "permutation test", total=n):
+        order = np.arange(len(units))
         for rows in members:
             order[rows] = rng.permutation(rows)
-        yield order
+        yield units[order][group]
 
 
 def p_value(observed: float, shuffled: Array) -> float:
@@ -44,7 +70,9 @@ def holm(p_values: Array) -> Array:
     return adjusted
 
 
-def out_of_fold(features: Array, *, folds: int, seed: int, strata: NDArray[np.generic] | None = None) -> Array:
+def out_of_fold(
+    features: Array, *, groups: NDArray[np.int64], folds: int, seed: int, strata: NDArray[np.generic] | None = None
+) -> Array:
     """Return the matrix that turns targets into the scores that ridge regression gives to rows it was not fitted on.
 
     Linear in the targets, so that shuffled ones cost a product: scores = matrix @ targets. The folds know nothing of
@@ -54,6 +82,8 @@ def out_of_fold(features: Array, *, folds: int, seed: int, strata: NDArray[np.ge
     ----------
     features
         Shape (n, k); standardised here.
+    groups
+        Shape (n,); a group is never in two folds.
     folds
         How many.
     seed
@@ -70,7 +100,10 @@ def out_of_fold(features: Array, *, folds: int, seed: int, strata: NDArray[np.ge
     standard = (features - features.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
     of = np.zeros(len(features)) if strata is None else np.unique(strata, return_inverse=True)[1]
     matrix = np.zeros((len(features), len(features)))
-    for fitted, left_out in KFold(folds, shuffle=True, random_state=seed).split(standard):
+    names, group = np.unique(groups, return_inverse=True)
+    for _, chosen in KFold(min(folds, names.size), shuffle=True, random_state=seed).split(names):
+        inside_fold = np.isin(group, chosen)
+        fitted, left_out = np.flatnonzero(~inside_fold), np.flatnonzero(inside_fold)
         same = (of[fitted][:, None] == of[fitted][None, :]).astype(np.float64)
         means = same / same.sum(axis=1, keepdims=True)  # from values of the fitted rows to their strata's means
         inside = standard[fitted] - means @ standard[fitted]

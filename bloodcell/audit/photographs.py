@@ -17,6 +17,8 @@ class Photographs:
     ----------
     sources
         Their names, sorted.
+    groups
+        Numbers of the groups that they belong to, shape (n,), int64, sorted by the groups' names.
     labels
         The class of most of each one's images; of equally many the first by name.
     splits
@@ -32,6 +34,7 @@ class Photographs:
     """
 
     sources: NDArray[np.str_]
+    groups: NDArray[np.int64]
     labels: NDArray[np.str_]
     splits: NDArray[np.str_]
     examples: NDArray[np.str_]
@@ -58,6 +61,7 @@ def by_photograph(manifest: pd.DataFrame, measures: Measures) -> Photographs:
     splits = by_source["split"].agg(lambda values: values.iloc[0] if values.nunique() == 1 else "")
     return Photographs(
         sources=sources.to_numpy(dtype=str),
+        groups=pd.factorize(manifest["group"], sort=True)[0][first].astype(np.int64),
         labels=by_source["label"].agg(lambda values: values.mode().iloc[0]).to_numpy(dtype=str),
         splits=splits.to_numpy(dtype=str),
         examples=manifest["path"].to_numpy(dtype=str)[first],

@@ -28,7 +28,7 @@ def shortcuts(photographs: Photographs, *, n_permutations: int, seed: int) -> li
     names, counts = np.unique(photographs.labels, return_counts=True)
     enough = names[counts >= FEWEST]
     chosen = photographs.part(np.isin(photographs.labels, enough))
-    if len(enough) < 2:
+    if len(enough) < 2 or np.unique(chosen.groups).size < FEWEST:
         return [
             Finding(
                 code="shortcuts-not-looked-for",
@@ -50,16 +50,15 @@ def _shortcut(
         return Finding(code=f"{code}-shortcut", severity="clear", what=f"The {what} is the same everywhere.")
     # Both ends of a property may give a class away.
     standard = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
-    matrix = out_of_fold(np.hstack([standard, standard**2]), folds=FOLDS, seed=seed)
+    matrix = out_of_fold(np.hstack([standard, standard**2]), groups=photographs.groups, folds=FOLDS, seed=seed)
 
     def measure(of: NDArray[np.str_]) -> Array:
         targets = of[:, None] == classes
         return auroc(matrix @ targets.astype(np.float64), targets)
 
     observed = measure(labels)
-    shuffled = np.array(
-        [measure(labels[order]).max() for order in shuffles(photographs.splits, n=n_permutations, seed=seed)]
-    )
+    orders = shuffles(photographs.splits, groups=photographs.groups, values=labels, n=n_permutations, seed=seed)
+    shuffled = np.array([measure(labels[order]).max() for order in orders])
     best = int(observed.argmax())
     p = p_value(float(observed[best]), shuffled)
     significant = p <= SIGNIFICANT and observed[best] >= LEAST_AUROC

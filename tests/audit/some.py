@@ -18,6 +18,7 @@ def some(n: int, *, seed: int, apart: float = 3.0, test_share: float = 0.3) -> P
         cells[labels == label, place] += apart
     return Photographs(
         sources=np.array([f"g{number:04}" for number in range(n)]),
+        groups=np.arange(n),
         labels=labels,
         splits=np.where(rng.random(n) < test_share, "test", "train"),
         examples=np.array([f"{number}.png" for number in range(n)]),

@@ -35,11 +35,25 @@ def test_other_shares_of_the_classes_are_no_difference_in_kind():
 
 def test_sides_of_one_kind_are_called_different_as_rarely_as_said():
     warned = 0
-    for order in shuffles(np.zeros(90), n=15, seed=0):
+    for order in shuffles(np.zeros(90), groups=np.arange(90), values=np.arange(90), n=15, seed=0):
         photographs = some(90, seed=7)
         codes = found(replace(photographs, splits=photographs.splits[order]))
         warned += any(finding.severity == "warning" for finding in codes.values())
     assert warned <= 1  # two tests at 1 % each
+
+
+def test_slides_that_differ_are_no_difference_of_the_sides():
+    """30 slides of 20 photographs, each slide with its own sharpness: shuffling photographs warned of all."""
+    warned = 0
+    for seed in range(8):
+        photographs, rng = some(600, seed=seed), np.random.default_rng(seed)
+        groups = np.repeat(np.arange(30), 20)
+        properties = photographs.properties.copy()
+        properties[:, PROPERTIES.index("sharpness")] += 2 * rng.normal(size=30)[groups]
+        splits = np.where(rng.permutation(30) < 12, "test", "train")[groups]
+        codes = found(replace(photographs, groups=groups, splits=splits, properties=properties))
+        warned += any(finding.severity == "warning" for finding in codes.values())
+    assert warned <= 1
 
 
 def test_too_few_photographs_are_not_compared():
