@@ -1,4 +1,4 @@
-from bloodcell.cli import main
+from bloodcell.cli.main import main
 
 if __name__ == "__main__":
     main()

@@ -1,9 +1,12 @@
-"""Files that a crash must not tear: written beside, then renamed."""
+"""Files: written so that a crash does not tear them, refused before the work if they cannot be written, cached."""
 
+import os
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+
+from bloodcell.errors import UserError
 
 
 def require_writable(folder: Path) -> None:
@@ -41,3 +44,39 @@ def replacing(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def cache_dir() -> Path:
+    """Return the folder of bloodcell's caches: ``bloodcell`` under ``XDG_CACHE_HOME``, else under ``~/.cache``."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bloodcell"
+
+
+def require_output_folder(output: Path) -> None:
+    """Refuse a folder that ``output`` names and that cannot be written to.
+
+    Raises
+    ------
+    UserError
+        If it cannot.
+    """
+    _require(output, output, what="folder")
+
+
+def require_output_file(output: Path) -> None:
+    """Refuse a file that ``output`` names and that cannot be written.
+
+    Raises
+    ------
+    UserError
+        If it cannot, or is a folder.
+    """
+    if output.is_dir():
+        raise UserError(f"output={output}: is a folder; give the name of a file")
+    _require(output, output.parent, what="file")
+
+
+def _require(output: Path, folder: Path, *, what: str) -> None:
+    try:
+        require_writable(folder)
+    except OSError as error:
+        raise UserError(f"output={output}: cannot be written ({error.strerror}); give another {what}") from error

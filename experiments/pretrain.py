@@ -19,9 +19,9 @@ import keras
 import numpy as np
 import tensorflow as tf
 
+from bloodcell.console.progress import say, track
 from bloodcell.files import replacing
 from bloodcell.models.backbones import OWN_WEIGHTS
-from bloodcell.progress import say, track
 from bloodcell.smears import CLASSES, Photograph, render_photograph
 from bloodcell.training.progress import EpochProgress
 

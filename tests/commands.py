@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from bloodcell.cli import main
+from bloodcell.cli.main import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 

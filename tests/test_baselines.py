@@ -5,7 +5,7 @@ import pytest
 from commands import run
 from stores import artifacts_of, runs_in
 
-from bloodcell.composition import compose_config
+from bloodcell.config.composition import compose_config
 from bloodcell.jobs._baselines import baseline, train_baselines
 
 

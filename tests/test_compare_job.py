@@ -174,7 +174,7 @@ def test_learning_curves_of_folds_are_their_mean_as_far_as_all_go(made):
 
 def test_neither_tensorflow_nor_keras_is_loaded(made):
     code = (
-        "import sys\nfrom bloodcell.cli import main\n"
+        "import sys\nfrom bloodcell.cli.main import main\n"
         f"main(['compare', 'study={made.study.info.run_id}', 'n_resamples=100', 'predictions=val'])\n"
         "print([name for name in ('tensorflow', 'keras', 'matplotlib.pyplot') if name in sys.modules])"
     )

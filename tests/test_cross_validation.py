@@ -14,8 +14,8 @@ from stores import artifacts_of, look_into, runs_in
 
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.intervals import accuracy_intervals
-from bloodcell.jobs import _cross_validation
-from bloodcell.jobs._refit import as_long_as_was_best
+from bloodcell.experiment import cross_validation as _cross_validation
+from bloodcell.experiment.refit import as_long_as_was_best
 from bloodcell.training.stages import Stage
 
 KFOLD = ["split=group_kfold", "split.folds=2"]

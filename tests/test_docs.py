@@ -11,9 +11,9 @@ from commands import REPOSITORY
 from documents import BLOODCELL, blocks_of, commands_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bloodcell.cli import with_setting
-from bloodcell.composition import compose_config, conf_dir, experiments_dir
-from bloodcell.help import take_job
+from bloodcell.cli.main import with_setting
+from bloodcell.config.composition import compose_config, conf_dir, experiments_dir
+from bloodcell.config.jobs import take_job
 
 DOCS = REPOSITORY / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), REPOSITORY / "CONTRIBUTING.md"]

@@ -14,8 +14,8 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from stores import artifacts_of, runs_in
 
-from bloodcell.data.images import read_image
 from bloodcell.evaluation.predictions import classes_of, probabilities_of
+from bloodcell.images.reading import read_image
 
 METHODS = ("soft", "weighted", "greedy", "stacking")
 

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from bloodcell.comparison.members import Member, join
-from bloodcell.composition import compose_config
+from bloodcell.config.composition import compose_config
 from bloodcell.data.manifest import digest
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import predictions_table

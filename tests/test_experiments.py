@@ -7,12 +7,12 @@ from commands import run, small_network
 from PIL import Image
 from stores import artifacts_of, runs_in
 
-from bloodcell.composition import compose_config, experiments_dir
+from bloodcell.config.composition import compose_config, experiments_dir
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.experiment.fold import FoldResult
+from bloodcell.experiment.outcome import keep_outcome, measure
 from bloodcell.jobs import train
-from bloodcell.jobs._fold import FoldResult
-from bloodcell.jobs._outcome import keep_outcome, measure
 from bloodcell.tracking import study
 
 

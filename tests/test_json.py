@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 from commands import run, start
 
-from bloodcell.cli import main
+from bloodcell.cli.main import main
+from bloodcell.console.document import plain, tell
+from bloodcell.console.logs import log_file
 from bloodcell.errors import UserError
-from bloodcell.logs import log_file
-from bloodcell.output import plain, tell
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from data.photographs import copy, save
 from pictures import rendered
 
-from bloodcell.composition import compose_config
+from bloodcell.config.composition import compose_config
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
-from bloodcell.jobs._images import load_images, prepare_images
+from bloodcell.experiment.images import load_images, prepare_images
 
 
 @pytest.fixture(scope="module")

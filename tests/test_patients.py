@@ -11,8 +11,8 @@ from data.photographs import copy, save
 from pictures import rendered
 from stores import artifacts_of, runs_in
 
-from bloodcell.composition import compose_config
-from bloodcell.jobs._images import prepare_images
+from bloodcell.config.composition import compose_config
+from bloodcell.experiment.images import prepare_images
 
 N_PATIENTS = 12
 COPIES = 2

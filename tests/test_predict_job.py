@@ -21,7 +21,7 @@ from mlflow import MlflowClient
 from PIL import Image
 from stores import artifacts_of, runs_in
 
-import bloodcell.data.novelty
+import bloodcell.cells.novelty
 from bloodcell.data.manifest import SPLITS
 from bloodcell.smears import CLASSES
 
@@ -105,7 +105,7 @@ def test_images_are_found_behind_links_and_under_any_name_but_hidden_ones_are_no
 
 @pytest.mark.parametrize("job", ["predict", "register"])
 def test_a_model_of_a_version_that_measured_otherwise_is_refused(kept, job, monkeypatch, tmp_path):
-    monkeypatch.setattr(bloodcell.data.novelty, "NOVELTY_VERSION", 99)
+    monkeypatch.setattr(bloodcell.cells.novelty, "NOVELTY_VERSION", 99)
     of_job = [f"images='{kept.images}'"] if job == "predict" else []
     said = run([job, f"run={kept.run_id}", f"tracking.dir='{kept.folder / 'mlruns'}'", *of_job], cwd=tmp_path)
     assert said.returncode == 2

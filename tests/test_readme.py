@@ -13,7 +13,7 @@ from commands import REPOSITORY, run, start
 from documents import BLOODCELL, blocks_of, commands_of
 from stores import runs_in
 
-from bloodcell.help import take_job
+from bloodcell.config.jobs import take_job
 
 DOCS = REPOSITORY / "docs"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")

@@ -16,9 +16,9 @@ from mlflow import MlflowClient
 from mlflow.entities import Run
 from stores import artifacts_of, look_into, runs_in
 
-from bloodcell.data.images import read_image
 from bloodcell.evaluation.predictions import label_indices
 from bloodcell.evaluation.temperature import fit_temperature, with_temperature
+from bloodcell.images.reading import read_image
 from bloodcell.smears import CLASSES
 
 FINE_TUNED = ["explain=single", "finetune=gradual", "finetune.blocks=1", "finetune.epochs=1", "augmentation=standard"]

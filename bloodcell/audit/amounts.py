@@ -6,8 +6,8 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.audit.finding import Finding, Picture, records
-from bloodcell.audit.pictures import amounts as amounts_picture
 from bloodcell.data.leaks import NAMES
+from bloodcell.plots.audit import amounts as amounts_picture
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 TYPICAL_ACCURACY = 0.8

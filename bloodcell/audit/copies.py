@@ -3,9 +3,9 @@
 import pandas as pd
 
 from bloodcell.audit.finding import Finding, Picture
-from bloodcell.audit.pictures import gallery
 from bloodcell.audit.sides import Read
 from bloodcell.data.leaks import linked
+from bloodcell.plots.audit import gallery
 from bloodcell.wording import counted
 
 N_SHOWN = 8

@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from bloodcell.audit.finding import Finding, Picture, records
 from bloodcell.audit.permutation import Array, auroc_within, holm, out_of_fold, p_value, shuffles
 from bloodcell.audit.photographs import Photographs
-from bloodcell.audit.pictures import drift as drift_picture
+from bloodcell.cells.measures import PROPERTIES
 from bloodcell.data.leaks import NAMES
-from bloodcell.data.measures import PROPERTIES
+from bloodcell.plots.audit import drift as drift_picture
 
 SIGNIFICANT = 0.01
 LEAST_EFFECT = 0.3

@@ -18,9 +18,9 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 from bloodcell.audit.finding import Finding, Picture
 from bloodcell.audit.permutation import Array, p_value, shuffles
 from bloodcell.audit.photographs import Photographs
-from bloodcell.audit.pictures import gallery
 from bloodcell.audit.sides import Read
 from bloodcell.data.leaks import NAMES
+from bloodcell.plots.audit import gallery
 from bloodcell.wording import counted
 
 REGULARISATION = 0.1

@@ -13,7 +13,7 @@ from typing import Any
 from bloodcell.audit.finding import SEVERITIES, Finding, Picture
 from bloodcell.audit.questions import answers
 from bloodcell.files import replacing
-from bloodcell.pages import render
+from bloodcell.templates import render
 
 DPI = 110
 PICTURES = "audit_pictures"

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.stats import rankdata
 from sklearn.model_selection import KFold
 
-from bloodcell.progress import track
+from bloodcell.console.progress import track
 
 Array = NDArray[np.float64]
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.data.measures import PROPERTIES, Measures
+from bloodcell.cells.measures import PROPERTIES, Measures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Photographs:
     n_images
         How many images were made from each, shape (n,), int64.
     properties, cells, counts
-        As in `bloodcell.data.measures.Measures`: means over the images, and the most frequent count.
+        As in `bloodcell.cells.measures.Measures`: means over the images, and the most frequent count.
     one_border, one_ground
         The black border and the ground of the example alone: a mean over copies would tell how many there are.
     """

@@ -6,7 +6,7 @@ from numpy.typing import NDArray
 from bloodcell.audit.finding import Finding, Picture
 from bloodcell.audit.permutation import Array, auroc, out_of_fold, p_value, shuffles
 from bloodcell.audit.photographs import Photographs
-from bloodcell.audit.pictures import by_class
+from bloodcell.plots.audit import by_class
 
 SIGNIFICANT = 0.01
 LEAST_AUROC, LARGE_AUROC = 0.75, 0.9

@@ -8,12 +8,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.audit.finding import Finding, Picture
-from bloodcell.audit.pictures import aligned_pairs
-from bloodcell.data.alignment import align
 from bloodcell.data.groups import sources_in_several_groups
-from bloodcell.data.keypoints import find_keypoints
 from bloodcell.data.leaks import NAMES, Shared, find_shared
-from bloodcell.data.working import at_working_size
+from bloodcell.images.working import at_working_size
+from bloodcell.plots.audit import aligned_pairs
+from bloodcell.provenance.alignment import align
+from bloodcell.provenance.keypoints import find_keypoints
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 N_PAIRS = 4

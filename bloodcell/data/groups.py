@@ -32,7 +32,7 @@ def recovered_groups(images: ImageSet) -> ImageSet:
 
 def recovered_sources(images: ImageSet) -> ImageSet:
     """Find in the pixels which images were made from one photograph; exact copies always are."""
-    from bloodcell.data.provenance import recover_groups
+    from bloodcell.provenance.recovery import recover_groups
 
     rows = images.manifest
     return _with(images, recover_groups(images.files(rows), rows["sha256"].tolist()), "source")

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 
+from bloodcell.console.progress import track
 from bloodcell.data.folders import looking_into
 from bloodcell.data.sources import find_bccd
 from bloodcell.errors import UserError
-from bloodcell.progress import track
 
 HANDLE = "paultimothymooney/blood-cells"
 PAGE = f"https://www.kaggle.com/datasets/{HANDLE}"

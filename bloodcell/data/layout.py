@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Literal
 
 from bloodcell.data.folders import files_below, is_hidden, looking_into
-from bloodcell.data.images import SUFFIXES
 from bloodcell.data.sources import find_bccd
 from bloodcell.errors import UserError
+from bloodcell.images.reading import SUFFIXES
 
 SPELLINGS = {
     "train": ("train", "training"),

@@ -13,13 +13,13 @@ import pandas as pd
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from bloodcell.cells.crop import CropName, crop
 from bloodcell.data.augmentation import Augmentation, Tensor, augment
-from bloodcell.data.crop import CropName, crop
-from bloodcell.data.images import UnreadableImage, decode_image, read_file, read_image
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.mixing import mixed
 from bloodcell.data.sampling import Sampling, draw_photographs
 from bloodcell.data.turns import Turns, turn
+from bloodcell.images.reading import UnreadableImage, decode_image, read_file, read_image
 
 Dataset = Any  # TensorFlow ships no types
 
@@ -48,9 +48,9 @@ class Samples:
     interpolation
         ``nearest``, ``bilinear`` or ``bicubic``.
     crop
-        ``none``, or what `bloodcell.data.crop.crop` does before.
+        ``none``, or what `bloodcell.cells.crop.crop` does before.
     measured
-        Numbers that a model takes beside the image (see `bloodcell.data.measured`), shape (n, k), float32; None: none.
+        Numbers that a model takes beside the image (`bloodcell.models.measured`), shape (n, k), float32; None: none.
     sources
         The photograph that each image was made from, as a number, shape (n,), int64; None: not known.
     """

@@ -16,13 +16,12 @@ import PIL
 from PIL import Image
 
 import bloodcell.smears
-from bloodcell.cache import cache_dir
+from bloodcell.console.progress import track
 from bloodcell.data.groups import groups_as_sources, listed_groups
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.sources import load_folders
 from bloodcell.errors import UserError
-from bloodcell.files import replacing
-from bloodcell.progress import track
+from bloodcell.files import cache_dir, replacing
 from bloodcell.smears import CLASSES, augmented_copy, render_photograph
 
 SHARES = {"EOSINOPHIL": 0.25, "LYMPHOCYTE": 0.2, "MONOCYTE": 0.15, "NEUTROPHIL": 0.4}

@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 
 from bloodcell.data.folders import files_below, is_hidden, looking_into, printable
-from bloodcell.data.images import SUFFIXES
-from bloodcell.data.inspection import inspect
 from bloodcell.data.manifest import COLUMNS, ImageSet
 from bloodcell.errors import UserError
+from bloodcell.images.inspection import inspect
+from bloodcell.images.reading import SUFFIXES
 
 KAGGLE_FOLDERS = ("", "images", "dataset2-master/images", "dataset2-master/dataset2-master/images")
 """Where TRAIN and TEST lie below the folder that Kaggle's archive was unpacked in."""

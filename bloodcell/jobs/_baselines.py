@@ -8,11 +8,11 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
-from bloodcell.composition import read_choice
-from bloodcell.config import TrainConfig
-from bloodcell.jobs._outcome import Outcome
+from bloodcell.config.composition import read_choice
+from bloodcell.config.schema import TrainConfig
+from bloodcell.console.logs import logging_to
+from bloodcell.experiment.outcome import Outcome
 from bloodcell.jobs.train import train
-from bloodcell.logs import logging_to
 from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.study import surviving
 

@@ -12,13 +12,13 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
+from bloodcell.cards.model_card import CardFacts
+from bloodcell.cards.model_card_training import Training
 from bloodcell.data.groups import sources_in_several_groups
 from bloodcell.data.leaks import Leak, find_shared, shared_in_folds
 from bloodcell.errors import UserError
-from bloodcell.evaluation.model_card import CardFacts
-from bloodcell.evaluation.model_card_training import Training
 from bloodcell.evaluation.predictions import label_indices, probabilities_of, read_predictions, with_sources
-from bloodcell.jobs._images import BY_FILE
+from bloodcell.experiment.images import BY_FILE
 from bloodcell.jobs._members import folds_in, stops_by_validation
 from bloodcell.serving.answering import Answering
 from bloodcell.tracking.kept import artifact_of

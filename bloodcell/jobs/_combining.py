@@ -4,10 +4,10 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from bloodcell.composition import compose_config
-from bloodcell.config import TrainConfig
+from bloodcell.config.composition import compose_config
+from bloodcell.config.schema import TrainConfig
+from bloodcell.console.logs import logging_to
 from bloodcell.jobs import ensemble
-from bloodcell.logs import logging_to
 from bloodcell.tracking.study import surviving
 
 

@@ -14,7 +14,7 @@ from bloodcell.data.rendered import smears_folder
 from bloodcell.data.sources import KAGGLE_FOLDERS
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import with_sources
-from bloodcell.jobs._images import Prepared
+from bloodcell.experiment.images import Prepared
 from bloodcell.tracking.members import FinishedRun
 from bloodcell.wording import group_name_of
 

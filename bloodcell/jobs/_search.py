@@ -13,11 +13,10 @@ import yaml
 from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 
-from bloodcell.cache import cache_dir
-from bloodcell.composition import compose_config
-from bloodcell.config import SearchConfig, TrainConfig
+from bloodcell.config.composition import compose_config
+from bloodcell.config.schema import SearchConfig, TrainConfig
 from bloodcell.errors import UserError
-from bloodcell.files import replacing, require_writable
+from bloodcell.files import cache_dir, replacing, require_writable
 from bloodcell.search.space import probes
 from bloodcell.tracking.run import nested, parameters_of
 from bloodcell.tracking.store import open_store

@@ -9,10 +9,10 @@ import pandas as pd
 import yaml
 from mlflow import MlflowClient
 
-from bloodcell.config import SearchConfig
-from bloodcell.evaluation.drawing import save_figure
+from bloodcell.config.schema import SearchConfig
 from bloodcell.evaluation.metrics import direction
-from bloodcell.evaluation.search_plots import best_so_far, importance_bars, parallel_coordinates
+from bloodcell.plots.drawing import save_figure
+from bloodcell.plots.search import best_so_far, importance_bars, parallel_coordinates
 from bloodcell.search.importance import hyperparameter_importance
 from bloodcell.tracking.run import nested
 from bloodcell.tracking.study import Study

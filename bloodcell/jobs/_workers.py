@@ -8,8 +8,8 @@ import threading
 import time
 from collections.abc import Callable
 
-from bloodcell.ending import end_with
 from bloodcell.errors import SearchFailedError, UserError
+from bloodcell.processes import end_with
 
 CHIEF = "BLOODCELL_CHIEF"
 """The number of the process that has started a worker."""

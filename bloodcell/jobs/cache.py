@@ -20,10 +20,10 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bloodcell.config import CacheConfig
+from bloodcell.config.schema import CacheConfig
+from bloodcell.console.document import tell
 from bloodcell.data.rendered import smears_dir
 from bloodcell.errors import UserError
-from bloodcell.output import tell
 from bloodcell.training.feature_store import FeatureStore, Use, features_dir
 
 DAY = 86400.0

@@ -24,16 +24,16 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bloodcell.cards.comparison_report import About, Report, as_data, write_report
 from bloodcell.comparison.comparing import Comparison, compare
-from bloodcell.comparison.report import About, Report, as_data, write_report
 from bloodcell.comparison.sentences import spoken, with_interval
-from bloodcell.config import CompareConfig
+from bloodcell.config.schema import CompareConfig
+from bloodcell.console.document import tell
+from bloodcell.console.logs import log_file
+from bloodcell.experiment.outcome import where_to_look
+from bloodcell.files import require_output_folder
 from bloodcell.jobs._members import image_folders, stops_by_validation
-from bloodcell.jobs._outcome import where_to_look
 from bloodcell.jobs._pooling import Pooled, pool
-from bloodcell.jobs._writing import require_output_folder
-from bloodcell.logs import log_file
-from bloodcell.output import tell
 from bloodcell.tracking.compared import (
     COMPARE,
     FOLDER,

@@ -14,7 +14,9 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bloodcell.config import DataFetchConfig
+from bloodcell.config.quoting import for_shell, override
+from bloodcell.config.schema import DataFetchConfig
+from bloodcell.console.document import tell
 from bloodcell.data.kaggle import (
     CONTENTS,
     HANDLE,
@@ -27,8 +29,6 @@ from bloodcell.data.kaggle import (
 )
 from bloodcell.errors import UserError
 from bloodcell.files import require_writable
-from bloodcell.output import tell
-from bloodcell.quoting import for_shell, override
 
 
 def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is kagglehub's

@@ -18,12 +18,12 @@ from pathlib import Path
 from mlflow import MlflowClient
 from rich.console import Console
 
-from bloodcell.config import DemoConfig, TrackingConfig
-from bloodcell.ending import Terminated
-from bloodcell.jobs._outcome import where_to_look
-from bloodcell.output import tell
-from bloodcell.progress import say
-from bloodcell.quoting import for_shell, override
+from bloodcell.config.quoting import for_shell, override
+from bloodcell.config.schema import DemoConfig, TrackingConfig
+from bloodcell.console.document import tell
+from bloodcell.console.progress import say
+from bloodcell.experiment.outcome import where_to_look
+from bloodcell.processes import Terminated
 from bloodcell.tracking.store import open_store
 
 

@@ -32,20 +32,17 @@ from bloodcell.comparison.combination import (
     photograph_log_loss,
 )
 from bloodcell.comparison.members import Joint, Side, join
-from bloodcell.config import EnsembleConfig
+from bloodcell.config.schema import EnsembleConfig
+from bloodcell.console.document import tell
 from bloodcell.data.manifest import write_manifest
 from bloodcell.errors import UserError
-from bloodcell.evaluation.drawing import Pictures
-from bloodcell.evaluation.ensemble_plot import ensemble_plot
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.photographs import photograph_figures
 from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
-from bloodcell.files import replacing
-from bloodcell.jobs._images import Prepared
-from bloodcell.jobs._keeping import keep_model
-from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of, stopped_by_validation
-from bloodcell.jobs._outcome import (
+from bloodcell.experiment.images import Prepared
+from bloodcell.experiment.keeping import keep_model
+from bloodcell.experiment.outcome import (
     Outcome,
     ends_of,
     figures_table,
@@ -58,8 +55,11 @@ from bloodcell.jobs._outcome import (
     where_to_look,
     write_outcome,
 )
+from bloodcell.files import replacing
+from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of, stopped_by_validation
 from bloodcell.models.ensemble import join_models
-from bloodcell.output import tell
+from bloodcell.plots.drawing import Pictures
+from bloodcell.plots.ensemble import ensemble_plot
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.kept import Kept, load_kept
 from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs

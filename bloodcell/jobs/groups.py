@@ -17,13 +17,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bloodcell.config import GroupsConfig
+from bloodcell.config.schema import GroupsConfig
+from bloodcell.console.document import tell
 from bloodcell.data.leaks import same_partition
 from bloodcell.data.manifest import ImageSet
-from bloodcell.files import replacing
-from bloodcell.jobs._images import load_images
-from bloodcell.jobs._writing import require_output_file
-from bloodcell.output import tell
+from bloodcell.experiment.images import load_images
+from bloodcell.files import replacing, require_output_file
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 

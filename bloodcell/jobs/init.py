@@ -23,19 +23,18 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.audit.amounts import IMBALANCE, TYPICAL_ACCURACY, half_width
-from bloodcell.composition import conf_dir
-from bloodcell.config import InitConfig
+from bloodcell.config.composition import conf_dir
+from bloodcell.config.quoting import for_shell, override
+from bloodcell.config.schema import InitConfig
+from bloodcell.console.document import tell
 from bloodcell.data.layout import Layout, find_layout
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.naming import PATTERN, agrees, named_photographs
-from bloodcell.data.provenance import recover_groups
 from bloodcell.data.sources import load_folders
 from bloodcell.errors import UserError
-from bloodcell.files import replacing
+from bloodcell.files import replacing, require_output_file
 from bloodcell.jobs._data_file import Groups, data_file
-from bloodcell.jobs._writing import require_output_file
-from bloodcell.output import tell
-from bloodcell.quoting import for_shell, override
+from bloodcell.provenance.recovery import recover_groups
 
 SMALL = 20
 """With fewer photographs of a class, an accuracy of it is known to no better than 17 points."""

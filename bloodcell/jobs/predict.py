@@ -18,19 +18,18 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bloodcell.config import PredictConfig
+from bloodcell.config.schema import PredictConfig
+from bloodcell.console.document import tell
+from bloodcell.console.logs import log_file
+from bloodcell.console.progress import say, track
 from bloodcell.data.folders import files_below, looking_into, printable
-from bloodcell.data.images import SUFFIXES, UnreadableImage, read_file, read_image
 from bloodcell.errors import UserError
-from bloodcell.evaluation.drawing import save_figure
-from bloodcell.evaluation.explanation_plots import Explained, Heat, explanation_gallery
 from bloodcell.evaluation.pointing import nucleus_in
-from bloodcell.files import replacing
-from bloodcell.jobs._writing import require_output_file
-from bloodcell.logs import log_file
+from bloodcell.files import replacing, require_output_file
+from bloodcell.images.reading import SUFFIXES, UnreadableImage, read_file, read_image
 from bloodcell.models.explanation import explain
-from bloodcell.output import tell
-from bloodcell.progress import say, track
+from bloodcell.plots.drawing import save_figure
+from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
 from bloodcell.tracking.kept import existing_store, finished_run, load_served, model_of
 

@@ -27,13 +27,14 @@ from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
 from mlflow import MlflowClient
 
-from bloodcell.config import HyperbandTuner, SearchConfig, TrainConfig
+from bloodcell.config.schema import HyperbandTuner, SearchConfig, TrainConfig
+from bloodcell.console.logs import errors_logged, logging_to
 from bloodcell.errors import SearchFailedError, StoreLostError
+from bloodcell.experiment.countdown import Countdown
+from bloodcell.experiment.fold import build_learner
+from bloodcell.experiment.images import Prepared, prepare_images
+from bloodcell.experiment.outcome import Outcome
 from bloodcell.jobs._baselines import train_baselines
-from bloodcell.jobs._countdown import Countdown
-from bloodcell.jobs._fold import build_learner
-from bloodcell.jobs._images import Prepared, prepare_images
-from bloodcell.jobs._outcome import Outcome
 from bloodcell.jobs._search import (
     Composer,
     check_space,
@@ -47,7 +48,6 @@ from bloodcell.jobs._search import (
 from bloodcell.jobs._search_outcome import keep_search
 from bloodcell.jobs._workers import check_environment, distributed, is_worker, stay_with_chief
 from bloodcell.jobs.train import train
-from bloodcell.logs import errors_logged, logging_to
 from bloodcell.search.space import overrides_of
 from bloodcell.search.tuner import FunctionTuner, build_oracle
 from bloodcell.tracking.run import reason_of, short

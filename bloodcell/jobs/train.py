@@ -15,18 +15,18 @@ import logging
 from dataclasses import replace
 from pathlib import Path
 
-from bloodcell.config import GroupKfoldSplit, TrainConfig
-from bloodcell.evaluation.drawing import Pictures
-from bloodcell.jobs._crops import keep_crops
-from bloodcell.jobs._cross_validation import fold_configs, keep_cross_validation, train_folds
-from bloodcell.jobs._fold import build_learner, train_fold
-from bloodcell.jobs._images import Prepared, prepare_images
-from bloodcell.jobs._inputs import keep_inputs, tags_of, write_inputs
-from bloodcell.jobs._next import given_command, suggestions
-from bloodcell.jobs._outcome import Outcome, show_outcome
-from bloodcell.jobs._refit import refit
+from bloodcell.cards.next_steps import given_command, suggestions
+from bloodcell.config.schema import GroupKfoldSplit, TrainConfig
+from bloodcell.console.progress import say
+from bloodcell.experiment.crops import keep_crops
+from bloodcell.experiment.cross_validation import fold_configs, keep_cross_validation, train_folds
+from bloodcell.experiment.fold import build_learner, train_fold
+from bloodcell.experiment.images import Prepared, prepare_images
+from bloodcell.experiment.inputs import keep_inputs, tags_of, write_inputs
+from bloodcell.experiment.outcome import Outcome, show_outcome
+from bloodcell.experiment.refit import refit
 from bloodcell.models.backbones import Backbone
-from bloodcell.progress import say
+from bloodcell.plots.drawing import Pictures
 from bloodcell.tracking.run import readable, tracked_run
 from bloodcell.tracking.store import find_store
 

@@ -13,10 +13,10 @@ from typing import Any
 
 import keras
 
-from bloodcell.data.measured import is_kind
 from bloodcell.errors import UserError
 from bloodcell.models.applications import application_name, applications
 from bloodcell.models.blocks import boundary_at_layer
+from bloodcell.models.measured import is_kind
 from bloodcell.models.weights import digest_of, load_weights_file
 
 OWN_WEIGHTS = {"MobileNetV2": (Path(__file__).with_name("mobilenetv2_smears.weights.h5"), 0.35)}
@@ -33,7 +33,7 @@ class Backbone:
     Attributes
     ----------
     name
-        The class in ``keras.applications``, or the kind of `bloodcell.data.measured`.
+        The class in ``keras.applications``, or the kind of `bloodcell.models.measured`.
     application
         The model without its top, from preprocessed images to feature maps: those of its last layer, or of inner
         layers. None: there is no network.
@@ -70,8 +70,8 @@ def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Seq
     Parameters
     ----------
     name
-        A class of ``keras.applications``, in any case of letters, or a kind of `bloodcell.data.measured`: then there is
-        no network.
+        A class of ``keras.applications``, in any case of letters, or a kind of `bloodcell.models.measured`: then there
+        is no network.
     input_size
         Height and width in pixels.
     weights

@@ -8,13 +8,13 @@ from typing import Any
 import keras
 import numpy as np
 
-from bloodcell.data.crop import CropName
-from bloodcell.data.measured import Kind, n_columns
+from bloodcell.cells.crop import CropName
 from bloodcell.models.attention import POOLED_SIDE, where_the_cell_is
 from bloodcell.models.backbones import Backbone
 from bloodcell.models.blocks import depths
 from bloodcell.models.cut import cut_at
 from bloodcell.models.heads import Head, build_head
+from bloodcell.models.measured import Kind, n_columns
 from bloodcell.models.preparing import CropImages, MeasureImages
 from bloodcell.models.weights import digest_of
 
@@ -204,7 +204,7 @@ def build_classifier(
     crop
         How ``whole`` crops images before.
     measured
-        What the head takes beside the backbone's features: kinds of `bloodcell.data.measured`.
+        What the head takes beside the backbone's features: kinds of `bloodcell.models.measured`.
     """
     head = build_head(
         pooling=pooling,

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bloodcell.data.crop import find_crop
+from bloodcell.cells.crop import find_crop
 from bloodcell.errors import UserError
 from bloodcell.models.inside import Network, networks_in
 from bloodcell.models.occlusion import occlusion_heat

@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from bloodcell.data.crop import CropName
+from bloodcell.cells.crop import CropName
 from bloodcell.errors import UserError
 from bloodcell.models.preparing import CropImages
 

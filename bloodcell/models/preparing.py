@@ -12,9 +12,9 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bloodcell.data.crop import CropName, crop
-from bloodcell.data.measured import Kind, measured_in, n_columns
+from bloodcell.cells.crop import CropName, crop
 from bloodcell.data.pipeline import resize
+from bloodcell.models.measured import Kind, measured_in, n_columns
 
 
 @keras.saving.register_keras_serializable(package="bloodcell")
@@ -24,7 +24,7 @@ class CropImages(keras.Layer):
     Parameters
     ----------
     crop
-        As for `bloodcell.data.crop.crop`.
+        As for `bloodcell.cells.crop.crop`.
     size, interpolation
         As for `bloodcell.data.pipeline.resize`.
     """
@@ -65,7 +65,7 @@ class MeasureImages(keras.Layer):
     Parameters
     ----------
     kinds
-        Of `bloodcell.data.measured`.
+        Of `bloodcell.models.measured`.
     """
 
     def __init__(self, *, kinds: Sequence[Kind], **settings: Any) -> None:

@@ -9,14 +9,14 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.data.closeup import close_ups
-from bloodcell.data.images import UnreadableImage, decode_image
-from bloodcell.data.novelty import Novelty, load_novelty
+from bloodcell.cells.closeup import close_ups
+from bloodcell.cells.novelty import Novelty, load_novelty
 from bloodcell.errors import UserError
 from bloodcell.evaluation.abstaining import Threshold, threshold_for_error
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.files import replacing
+from bloodcell.images.reading import UnreadableImage, decode_image
 
 NOT_SURE = "not sure"
 NO_CELL = "no blood cell"

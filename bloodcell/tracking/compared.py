@@ -12,10 +12,10 @@ from mlflow.entities import Metric, Run, RunTag, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.time import get_current_time_millis
 
-from bloodcell.config import TrackingConfig
+from bloodcell.config.schema import TrackingConfig
+from bloodcell.console.progress import track
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import read_predictions
-from bloodcell.progress import track
 from bloodcell.tracking.kept import download, existing_store, finished_of, folds_of, runs_of_study, whole_run
 from bloodcell.tracking.members import ENSEMBLE, PREDICTIONS
 from bloodcell.tracking.run import ASIDE_TAG, FOLD_TAG, JOB_TAG

@@ -15,10 +15,10 @@ from mlflow.entities import Run
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
-from bloodcell.config import TrackingConfig
-from bloodcell.data.novelty import Novelty
+from bloodcell.cells.novelty import Novelty
+from bloodcell.config.schema import TrackingConfig
+from bloodcell.console.progress import say
 from bloodcell.errors import UserError
-from bloodcell.progress import say
 from bloodcell.serving import loader
 from bloodcell.serving.answering import Answering, load_answering
 from bloodcell.serving.loader import IMAGE

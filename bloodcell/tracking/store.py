@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bloodcell.config import TrackingConfig
+from bloodcell.config.schema import TrackingConfig
 from bloodcell.errors import UserError
 
 if TYPE_CHECKING:

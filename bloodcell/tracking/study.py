@@ -14,10 +14,10 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from bloodcell.comparison.leaderboard import OBJECTIVE, Entry, leaderboard, marked_runs, notes
-from bloodcell.config import TrackingConfig
-from bloodcell.evaluation.drawing import save_figure
-from bloodcell.evaluation.leaderboard_plot import leaderboard_plot
-from bloodcell.progress import say
+from bloodcell.config.schema import TrackingConfig
+from bloodcell.console.progress import say
+from bloodcell.plots.drawing import save_figure
+from bloodcell.plots.leaderboard import leaderboard_plot
 from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.run import (
     ASIDE_TAG,

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bloodcell.comparison.leaderboard import Entry, marked_runs, notes
-from bloodcell.output import tell
+from bloodcell.console.document import tell
 from bloodcell.tracking.study import Study
 
 

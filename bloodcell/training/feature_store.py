@@ -31,9 +31,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from bloodcell.cache import cache_dir
-from bloodcell.files import replacing
-from bloodcell.progress import say
+from bloodcell.console.progress import say
+from bloodcell.files import cache_dir, replacing
 
 log = logging.getLogger(__name__)
 

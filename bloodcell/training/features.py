@@ -14,14 +14,14 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from bloodcell.cells.crop import crop_recipe
+from bloodcell.console.progress import say, track
 from bloodcell.data.augmentation import AUGMENTATION_VERSION, Augmentation
-from bloodcell.data.crop import crop_recipe
-from bloodcell.data.images import DECODER_VERSION
 from bloodcell.data.pipeline import Samples, unreadable, view_batches
 from bloodcell.data.turns import TURNS_VERSION, Turns
 from bloodcell.errors import UserError
+from bloodcell.images.reading import DECODER_VERSION
 from bloodcell.models.classifier import Classifier
-from bloodcell.progress import say, track
 from bloodcell.training.engines import (
     Engine,
     EngineDiffersError,

@@ -13,6 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from bloodcell.console.progress import say
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.mixing import mixed
 from bloodcell.data.pipeline import (
@@ -27,7 +28,6 @@ from bloodcell.data.pipeline import (
 from bloodcell.data.sampling import Sampling
 from bloodcell.data.turns import Turns
 from bloodcell.models.classifier import Classifier
-from bloodcell.progress import say
 from bloodcell.training.feature_store import NoRoom
 from bloodcell.training.features import Features, FeatureSource
 from bloodcell.training.stages import Stage

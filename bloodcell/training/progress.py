@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bloodcell.progress import PATIENCE, stderr_console
+from bloodcell.console.progress import PATIENCE, stderr_console
 
 WIDE = 140
 """Characters in a line that has room for metrics beside the bar."""

@@ -12,13 +12,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.config import HyperparametersConfig
+from bloodcell.config.schema import HyperparametersConfig
+from bloodcell.console.progress import track
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import once_each
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
-from bloodcell.progress import track
 from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.checkpoints import Checkpoints
 from bloodcell.training.features import FeatureSource

@@ -37,11 +37,11 @@ from scipy import stats
 
 from bloodcell.comparison import compare
 from bloodcell.comparison.verdicts import BETTER, WORSE, holm
+from bloodcell.console.progress import track
 from bloodcell.evaluation.intervals import score_interval
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import SCORES, Answers
-from bloodcell.evaluation.style import BLUE, FAINT, MUTED, ORANGE, SMALL_SIZE, TEXT_SIZE, finish, new_figure, tidy
-from bloodcell.progress import track
+from bloodcell.plots.style import BLUE, FAINT, MUTED, ORANGE, SMALL_SIZE, TEXT_SIZE, finish, new_figure, tidy
 
 CLASSES = ("A", "B", "C", "D")
 SHAPES = {

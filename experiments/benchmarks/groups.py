@@ -38,8 +38,8 @@ from numpy.typing import NDArray
 from rich.console import Console
 from rich.table import Table
 
-from bloodcell.data.images import read_image
-from bloodcell.data.provenance import recover_groups
+from bloodcell.images.reading import read_image
+from bloodcell.provenance.recovery import recover_groups
 
 T = TypeVar("T")
 

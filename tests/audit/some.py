@@ -3,7 +3,7 @@
 import numpy as np
 
 from bloodcell.audit.photographs import Photographs
-from bloodcell.data.measures import PROPERTIES
+from bloodcell.cells.measures import PROPERTIES
 
 CLASSES = ("a", "b", "c")
 N_CELLS = 12

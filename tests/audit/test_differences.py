@@ -5,7 +5,7 @@ from audit.some import some
 
 from bloodcell.audit.differences import differences
 from bloodcell.audit.permutation import shuffles
-from bloodcell.data.measures import PROPERTIES
+from bloodcell.cells.measures import PROPERTIES
 
 
 def found(photographs):

@@ -37,7 +37,7 @@ def table(folder: Path, text: str) -> Path:
 
 
 def test_groups_are_recovered_from_the_files_and_their_digests(images, monkeypatch):
-    from bloodcell.data import provenance
+    from bloodcell.provenance import recovery as provenance
 
     def recover(files, sha256s):
         assert files == [images.root / path for path in PATHS]

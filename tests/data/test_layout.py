@@ -103,7 +103,7 @@ def test_what_a_mac_leaves_in_an_archive_is_no_class(tmp_path):
 
 
 def test_the_pattern_is_one_that_a_configuration_takes() -> None:
-    from bloodcell.composition import compose_config
+    from bloodcell.config.composition import compose_config
 
     data = ["data=folder", "data.train_dir=a", "data.test_dir=b", "data.groups=pattern"]
     config = compose_config("groups", [*data, f"data.groups_pattern='{PATTERN}'"])

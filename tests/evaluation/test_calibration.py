@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
+from bloodcell.cards.run_report import evaluate_calibrated, evaluate_table
 from bloodcell.evaluation.calibration import (
     CalibrationErrors,
     calibration_bins,
@@ -14,7 +15,6 @@ from bloodcell.evaluation.calibration import (
     expected_calibration_error,
 )
 from bloodcell.evaluation.predictions import predictions_table
-from bloodcell.evaluation.report import evaluate_calibrated, evaluate_table
 
 
 def two_classes(confidences: list[float]) -> np.ndarray:

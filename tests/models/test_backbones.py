@@ -11,9 +11,9 @@ import keras
 import numpy as np
 import pytest
 
-from bloodcell.data.images import read_image
 from bloodcell.data.pipeline import resize
 from bloodcell.errors import UserError
+from bloodcell.images.reading import read_image
 from bloodcell.models import backbones
 from bloodcell.models.applications import applications
 from bloodcell.models.backbones import build_backbone

@@ -2,13 +2,13 @@ import keras
 import numpy as np
 import pytest
 
-from bloodcell.data.crop import crop
-from bloodcell.data.images import read_image
-from bloodcell.data.measured import measured_in
+from bloodcell.cells.crop import crop
 from bloodcell.data.pipeline import resize
 from bloodcell.errors import UserError
+from bloodcell.images.reading import read_image
 from bloodcell.models.backbones import Backbone, build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.measured import measured_in
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from bloodcell.comparison.combination import FLOOR, Mixture, Stack
-from bloodcell.data.images import read_image
+from bloodcell.images.reading import read_image
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import build_classifier
 from bloodcell.models.ensemble import join_models

@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from bloodcell.data.crop import crop_to_nucleus
+from bloodcell.cells.crop import crop_to_nucleus
 from bloodcell.errors import UserError
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier

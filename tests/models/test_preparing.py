@@ -2,10 +2,10 @@ import keras
 import numpy as np
 import pytest
 
-from bloodcell.data.crop import crop
-from bloodcell.data.images import read_image
-from bloodcell.data.measured import measured_in
+from bloodcell.cells.crop import crop
 from bloodcell.data.pipeline import resize
+from bloodcell.images.reading import read_image
+from bloodcell.models.measured import measured_in
 from bloodcell.models.preparing import CropImages, MeasureImages
 
 

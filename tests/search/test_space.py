@@ -1,8 +1,8 @@
 import keras_tuner
 import pytest
 
-from bloodcell.composition import compose_config
-from bloodcell.config import SpaceEntry
+from bloodcell.config.composition import compose_config
+from bloodcell.config.schema import SpaceEntry
 from bloodcell.errors import UserError
 from bloodcell.search.space import hyperparameters, overrides_of, probes
 from bloodcell.search.tuner import build_oracle

@@ -2,9 +2,9 @@ import cv2
 import numpy as np
 import pytest
 
-from bloodcell.data.cells import find_cell
-from bloodcell.data.crop import crop_to_nucleus
-from bloodcell.data.measures import outline_of
+from bloodcell.cells.crop import crop_to_nucleus
+from bloodcell.cells.finding import find_cell
+from bloodcell.cells.measures import outline_of
 from bloodcell.smears import CLASSES, Photograph, augmented_copy, render_photograph
 
 SLIDES = range(12)

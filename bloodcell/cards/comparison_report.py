@@ -1,0 +1,459 @@
+"""A comparison as one page that works by itself: HTML with its pictures inside, Markdown, and JSON for machines."""
+
+import base64
+import json
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from bloodcell.comparison.candidates import Aligned, Candidate
+from bloodcell.comparison.comparing import Comparison, cheapest
+from bloodcell.comparison.sentences import amount, spoken, with_interval
+from bloodcell.comparison.verdicts import BETTER, EQUAL, UNKNOWN, WORSE
+from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
+from bloodcell.evaluation.metrics import confusion, per_class
+from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.evaluation.scores import Answers, Score
+from bloodcell.files import replacing
+from bloodcell.plots import svg as charts
+from bloodcell.plots.svg import rows
+from bloodcell.templates import render
+from bloodcell.wording import plural
+
+N_PICTURES = 24
+"""How many photographs are shown of a kind; the JSON has all."""
+SIGNS = {BETTER: "▲", WORSE: "▼", EQUAL: "=", UNKNOWN: "·"}
+REVERSED = {BETTER: WORSE, WORSE: BETTER, EQUAL: EQUAL, UNKNOWN: UNKNOWN}
+COSTS = {
+    "parameters": "parameters",
+    "flops": "floating-point operations an image",
+    "milliseconds": "milliseconds an image",
+}
+"""What runs may cost, and how it is said."""
+CURVES = "accuracy on validation, in %"
+CLASS_FIGURES = ("recall", "precision", "f1")
+
+Picture = Callable[[str], bytes | None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class About:
+    """What is known of a run besides its predictions.
+
+    Attributes
+    ----------
+    configuration
+        Its settings.
+    costs
+        Of `COSTS`, those that are known.
+    curve
+        Pairs of epoch and accuracy on validation, in 0..1; empty where there are none.
+    run_ids
+        Of its trainings, MLflow's.
+    """
+
+    configuration: Mapping[str, str] = field(default_factory=dict)
+    costs: Mapping[str, float] = field(default_factory=dict)
+    curve: Sequence[tuple[float, float]] = ()
+    run_ids: Sequence[str] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """A comparison and what is to be said around it.
+
+    Attributes
+    ----------
+    title
+        What was compared.
+    comparison
+        What came out.
+    about
+        By run, what else is known; runs that are missing are not described.
+    warnings
+        What a reader has to know before believing anything, a sentence each.
+    facts
+        Where it came from, by name.
+    picture
+        From an image's path to a small JPEG of it; None where there is none.
+    """
+
+    title: str
+    comparison: Comparison
+    about: Mapping[str, About] = field(default_factory=dict)
+    warnings: Sequence[str] = ()
+    facts: Mapping[str, str] = field(default_factory=dict)
+    picture: Picture = lambda path: None  # noqa: ARG005 - there are none
+
+    def of(self, run: str) -> About:
+        """Return what is known of a run."""
+        return self.about.get(run, About())
+
+    @cached_property
+    def photographs(self) -> dict[str, pd.DataFrame]:
+        """What each run says of each photograph: ``source, path`` (of one image), ``label, predicted, right``."""
+        return {each.name: _photographs(self.comparison.aligned, each) for each in self.comparison.aligned.candidates}
+
+    @cached_property
+    def wrong_of_all(self) -> pd.DataFrame:
+        """The photographs that no model tells right, with what most take them for (``taken_for``)."""
+        tables = [self.photographs[run] for run in _models(self.comparison)] or list(self.photographs.values())
+        wrong = ~np.any([table["right"].to_numpy() for table in tables], axis=0)
+        taken_for = pd.concat([table["predicted"] for table in tables], axis=1).mode(axis=1)[0]
+        return pd.DataFrame(tables[0].assign(taken_for=taken_for).loc[wrong])
+
+    @property
+    def summary(self) -> list[str]:
+        """Return three sentences: which can be the best, the verdict that matters most, and what to take."""
+        comparison = self.comparison
+        return [comparison.best, _first_verdict(comparison), _advice(self)]
+
+
+def write_report(report: Report, folder: Path) -> None:
+    """Write ``report.html``, ``report.md``, ``report.json``, ``estimates.csv`` and ``verdicts.csv`` into a folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    values = _values(report)
+    for name, text in (
+        ("report.html", render("bloodcell.cards", "comparison_report.html.jinja", values)),
+        ("report.md", render("bloodcell.cards", "comparison_report.md.jinja", values)),
+        ("report.json", json.dumps(as_data(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
+        ("estimates.csv", report.comparison.estimates.to_csv(index=False)),
+        ("verdicts.csv", report.comparison.verdicts.to_csv(index=False)),
+    ):
+        with replacing(folder / name) as partial:
+            partial.write_text(text, encoding="utf-8")
+
+
+def as_data(report: Report) -> dict[str, Any]:
+    """Return what a machine reads; numbers that are not defined are null."""
+    comparison = report.comparison
+    verdicts = comparison.verdicts.assign(sentence=comparison.sentences)
+    return {
+        "title": report.title,
+        "summary": report.summary,
+        "warnings": list(report.warnings),
+        "facts": dict(report.facts),
+        "split": comparison.aligned.split,
+        "images": comparison.n_images,
+        "photographs": int(comparison.aligned.images["source"].nunique()),
+        "groups": comparison.n_groups,
+        "group_name": comparison.group_name,
+        "equivalence": comparison.equivalence,
+        "certificate": asdict(comparison.certificate),
+        "estimates": _records(comparison.estimates),
+        "verdicts": _records(verdicts),
+        "ranking": _records(comparison.ranking),
+        "not_worse_than_the_best": comparison.not_worse(),
+        "cheapest": {cost: cheapest(comparison, _costs(report, cost)) for cost in COSTS},
+        "wrong_of_all": report.wrong_of_all["source"].tolist(),
+        "runs": {
+            run: {"configuration": dict(each.configuration), "costs": dict(each.costs), "run_ids": list(each.run_ids)}
+            for run, each in report.about.items()
+        },
+    }
+
+
+def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
+    return [
+        {
+            str(name): None if isinstance(value, float) and not math.isfinite(value) else value
+            for name, value in row.items()
+        }
+        for row in table.to_dict("records")
+    ]
+
+
+def _first_verdict(comparison: Comparison) -> str:
+    """Return the sentence on the two that look the best; of one model alone that on the baseline."""
+    ranked = _models(comparison)
+    names = set(ranked[:2] if len(ranked) > 1 else (*ranked, comparison.aligned.baseline))
+    for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True):
+        if {row.a, row.b} == names:
+            return sentence
+    return "There is nothing to compare it with."
+
+
+def _advice(report: Report) -> str:
+    comparison = report.comparison
+    by = {cost: cheapest(comparison, _costs(report, cost)) for cost in COSTS}
+    known = {cost: run for cost, run in by.items() if run is not None}
+    if known:
+        cost, run = next(iter(known.items()))
+        size = f"{_costs(report, cost)[run]:,.0f} {COSTS[cost]}"
+        return f"The cheapest that is not shown to be worse than the best is {run} ({size})."
+    several = len(comparison.not_worse())
+    if several > 1:
+        return f"{several} are not shown to be worse than the best: choose among them by what they cost."
+    return "Nothing else comes into question."
+
+
+def _values(report: Report) -> dict[str, Any]:
+    """Return all that the templates show."""
+    comparison = report.comparison
+    numbers = {run: number for number, run in enumerate(comparison.ranking["run"])}
+    answers = {candidate.name: comparison.aligned.answers(candidate)[0] for candidate in comparison.aligned.candidates}
+    order = list(comparison.ranking["run"])
+    curves = {run: report.of(run).curve for run in order if len(report.of(run).curve) > 1}
+    return {
+        "report": report,
+        "comparison": comparison,
+        "score": comparison.scores[0],
+        "spoken": spoken,
+        "headings": list(comparison.units.values()),
+        "groups": plural(comparison.group_name),
+        "group": comparison.group_name,
+        "swatches": {run: charts.swatch(numbers[run]) for run in order},
+        "board": _board(report),
+        "figures": _figures(comparison),
+        "matrices": [(score, _matrix(comparison, score)) for score in comparison.scores],
+        "sentences": _sentences(comparison),
+        "signs": SIGNS,
+        "cost_charts": [chart for cost in COSTS if (chart := _cost_chart(report, cost, numbers=numbers)) is not None],
+        "curves": charts.curves_chart(curves, numbers=numbers, label=CURVES) if curves else None,
+        "curve_runs": list(curves),
+        "confusions": _confusions(answers, order=order, classes=comparison.aligned.classes),
+        "calibrations": [_calibration(answers[run], run=run) for run in order],
+        "class_figures": CLASS_FIGURES,
+        "per_class": _per_class(answers, order=order, classes=comparison.aligned.classes),
+        "disagreement": _disagreement(report),
+        "wrong_of_all": {
+            "n": len(report.wrong_of_all),
+            "pictures": _pictures(report, report.wrong_of_all, each=N_PICTURES),
+        },
+        "differences": _differences(report, order),
+        "about": {run: report.of(run) for run in order},
+    }
+
+
+def _board(report: Report) -> list[dict[str, Any]]:
+    """Return the rows of the leaderboard, the best first."""
+    comparison = report.comparison
+    score = comparison.scores[0]
+    own = comparison.estimates[comparison.estimates["metric"] == score.name]
+    by = {unit: own[own["unit"] == unit].set_index("run") for unit in comparison.units}
+    trivial = comparison.aligned.trivial
+    baseline = float(by["image"]["value"][comparison.aligned.baseline])
+    models = by["image"].drop(index=list(trivial))
+    scale = _scale(models if len(models) else by["image"])
+    lines = []
+    for rank, each in enumerate(rows(comparison.ranking), 1):
+        image, *others = (table.loc[each.run] for table in by.values())
+        lines.append(
+            {
+                "rank": rank,
+                "run": each.run,
+                "value": image["value"],
+                "by_image": with_interval(image, score),
+                "others": [(other["value"], with_interval(other, score)) for other in others],
+                "bar": charts.interval_bar(
+                    image["value"],
+                    image["low"],
+                    image["high"],
+                    scale=scale,
+                    baseline=baseline,
+                    label=f"{each.run}: {with_interval(image, score)}",
+                ),
+                "standing": _standing(each, trivial),
+                "leak": each.leak,
+                "costs": {cost: report.of(each.run).costs.get(cost) for cost in COSTS},
+            }
+        )
+    unit = "%" if score.is_share else spoken(score)
+    lines[-1]["axis"] = charts.axis_bar(scale, unit=unit, times=100 if score.is_share else 1)
+    return lines
+
+
+def _standing(row: Any, trivial: Sequence[str]) -> str:
+    if row.leak:
+        return "leaks"
+    return "can be the best" if row.can_be_best else "baseline" if row.run in trivial else "not the best"
+
+
+def _scale(table: pd.DataFrame) -> charts.Scale:
+    low, high = float(table["low"].min()), float(table["high"].max())
+    if not math.isfinite(low) or not math.isfinite(high) or low == high:
+        low, high = 0.0, 1.0
+    margin = 0.03 * (high - low)
+    return charts.Scale(low=low - margin, high=high + margin, start=6, end=234)
+
+
+def _figures(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]]:
+    """Return, by run, each score by image with its interval, and what it is sorted by."""
+    by_image = comparison.estimates[comparison.estimates["unit"] == "image"].set_index(["run", "metric"])
+    return [
+        (
+            run,
+            [
+                (by_image["value"][run, score.name], with_interval(by_image.loc[(run, score.name)], score))
+                for score in comparison.scores
+            ],
+        )
+        for run in comparison.ranking["run"]
+    ]
+
+
+def _matrix(comparison: Comparison, score: Score) -> list[tuple[str, list[dict[str, str] | None]]]:
+    """Return a row for each run, the best first, with a cell for each other."""
+    own = comparison.verdicts[comparison.verdicts["metric"] == score.name]
+    said = dict(zip(own.index, (comparison.sentences[index] for index in own.index), strict=True))
+    cells: dict[tuple[str, str], dict[str, str]] = {}
+    for row in rows(own):
+        defined = math.isfinite(row.difference)
+        for a, b, verdict, sign in ((row.a, row.b, row.verdict, 1), (row.b, row.a, REVERSED[row.verdict], -1)):
+            difference = amount(sign * row.difference, score, signed=True) if defined else ""
+            cells[a, b] = {
+                "verdict": verdict,
+                "kind": verdict.replace(" ", "-"),
+                "difference": difference,
+                "sentence": said[row.Index],
+            }
+    order = list(comparison.ranking["run"])
+    return [(a, [cells.get((a, b)) for b in order]) for a in order]
+
+
+def _sentences(comparison: Comparison) -> list[str]:
+    """Return the sentence of each pair by the first metric."""
+    first = comparison.scores[0].name
+    return [
+        sentence
+        for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True)
+        if row.metric == first
+    ]
+
+
+def _costs(report: Report, cost: str) -> dict[str, float]:
+    return {run: float(each.costs[cost]) for run, each in report.about.items() if each.costs.get(cost)}
+
+
+def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any:
+    """Return a chart of the first score against a cost; None where less than two runs are known to have it."""
+    comparison = report.comparison
+    score = comparison.scores[0]
+    table = comparison.ranking[["run", "value", "low", "high"]].replace([np.inf, -np.inf], np.nan).dropna()
+    table = table.assign(cost=table["run"].map(_costs(report, cost)), number=table["run"].map(numbers)).dropna()
+    if len(table) < 2:
+        return None
+    better = 1 if score.greater_is_better else -1
+    table = table.assign(good=better * table["value"]).sort_values(["cost", "good"], ascending=[True, False])
+    best_so_far = table["good"].cummax()
+    table["front"] = (table["good"] == best_so_far) & ~best_so_far.duplicated()
+    name = spoken(score) + (", %" if score.is_share else "")
+    return charts.cost_chart(table, cost=COSTS[cost], score=name, times=100 if score.is_share else 1)
+
+
+def _confusions(
+    answers: Mapping[str, Answers], *, order: Sequence[str], classes: Sequence[str]
+) -> list[dict[str, Any]]:
+    """Return each run's confusion, in % of the true class, and its difference to that of the first."""
+    counts = {
+        run: confusion(labels=answers[run].labels, probabilities=answers[run].probabilities, classes=classes)
+        for run in order
+    }
+    shares = {run: 100 * each / np.maximum(each.sum(axis=1, keepdims=True), 1) for run, each in counts.items()}
+    first = shares[order[0]]
+    return [
+        {
+            "run": run,
+            "shares": shares[run].round().astype(int).tolist(),
+            "apart": (shares[run] - first).round(1).tolist(),
+        }
+        for run in order
+    ]
+
+
+def _calibration(answers: Answers, *, run: str) -> dict[str, Any]:
+    bins = calibration_bins(labels=answers.labels, probabilities=answers.probabilities)
+    errors = calibration_errors(labels=answers.labels, probabilities=answers.probabilities, groups=answers.groups)
+    said = f"{100 * errors.expected:.1f} ({100 * errors.by_chance:.1f}), {100 * errors.debiased:.1f}"
+    return {"run": run, "chart": charts.calibration_chart(bins, run=run, errors=errors), "errors": said}
+
+
+def _per_class(
+    answers: Mapping[str, Answers], *, order: Sequence[str], classes: Sequence[str]
+) -> dict[str, list[tuple[str, list[float]]]]:
+    """Return, by figure and run, each class's."""
+    tables = {
+        run: per_class(labels=answers[run].labels, probabilities=answers[run].probabilities, classes=classes)
+        for run in order
+    }
+    return {figure: [(run, table[figure].tolist()) for run, table in tables.items()] for figure in CLASS_FIGURES}
+
+
+def _photographs(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
+    answers = aligned.answers(candidate)[0]
+    each, first = answers.by_photograph(), aligned.images.iloc[answers.photographs[0]]
+    classes = np.array(aligned.classes)
+    predicted = predicted_classes(each.probabilities)
+    return pd.DataFrame(
+        {
+            "source": first["source"].to_numpy(),
+            "path": first["path"].to_numpy(),
+            "label": classes[each.labels],
+            "predicted": classes[predicted],
+            "right": predicted == each.labels,
+        }
+    )
+
+
+def _disagreement(report: Report) -> dict[str, Any] | None:
+    """Return the photographs that one of the two best runs classifies correctly, and the other does not.
+
+    The second is a baseline if there is only one model.
+    """
+    ranked = [*_models(report.comparison), *report.comparison.aligned.trivial]
+    if len(ranked) < 2:
+        return None
+    a, b = ranked[:2]
+    one, other = report.photographs[a], report.photographs[b]
+    sides = []
+    for run, mine, theirs in ((a, one, other), (b, other, one)):
+        only = mine.assign(taken_for=theirs["predicted"])[mine["right"] & ~theirs["right"]]
+        sides.append({"run": run, "n": len(only), "pictures": _pictures(report, only, each=N_PICTURES // 2)})
+    neither = int((~one["right"] & ~other["right"]).sum())
+    return {
+        "a": a,
+        "b": b,
+        "sides": sides,
+        "neither": neither,
+        "both": int((one["right"] & other["right"]).sum()),
+        "all": len(one),
+    }
+
+
+def _pictures(report: Report, photographs: pd.DataFrame, *, each: int) -> list[dict[str, str]]:
+    shown = []
+    for row in rows(photographs.head(each)):
+        jpeg = report.picture(row.path)
+        shown.append(
+            {
+                "path": row.path,
+                "label": row.label,
+                "taken_for": row.taken_for,
+                "data": base64.b64encode(jpeg).decode("ascii") if jpeg else "",
+            }
+        )
+    return shown
+
+
+def _differences(report: Report, order: Sequence[str]) -> list[tuple[str, list[str]]]:
+    """Return the settings in which runs differ, with each run's value."""
+    names = dict.fromkeys(name for run in order for name in report.of(run).configuration)
+    described = [run for run in order if report.of(run).configuration]
+    differing = []
+    for name in names:
+        values = [report.of(run).configuration.get(name, "–") for run in described]
+        if len(set(values)) > 1:
+            differing.append((name, [report.of(run).configuration.get(name, "–") for run in order]))
+    return differing
+
+
+def _models(comparison: Comparison) -> list[str]:
+    """Return the models, the best first, but those that leak last."""
+    ranking = comparison.ranking[~comparison.ranking["run"].isin(comparison.aligned.trivial)]
+    return [*ranking.loc[ranking["leak"] == "", "run"], *ranking.loc[ranking["leak"] != "", "run"]]

@@ -1,0 +1,118 @@
+"""What to try after a training: commands made of the one that was given, chosen by what it asked for and showed."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import islice
+
+from bloodcell.config.quoting import for_shell
+from bloodcell.config.schema import MEASURED, FolderData, GroupKfoldSplit, TrainConfig
+from bloodcell.data.leaks import Leak
+
+N_BETTER = 2
+"""Ways to a better model that are named, before the comparison: with MLflow's pages four things to do, no more."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Given:
+    """The command that a run was started with.
+
+    Attributes
+    ----------
+    overrides
+        Its ``GROUP=CHOICE`` and ``KEY=VALUE``.
+    choices
+        What every group was chosen to be.
+    config_dir
+        The folder of the user's own choices.
+    """
+
+    overrides: Sequence[str] = ()
+    choices: Mapping[str, str] = field(default_factory=dict)
+    config_dir: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Suggestion:
+    """A command, and why it may be worth its time."""
+
+    why: str
+    command: str
+
+
+def given_command(job: str) -> Given | None:
+    """Return the command of this process's job; None in a notebook, and where the job is another one."""
+    from hydra.core.hydra_config import HydraConfig
+
+    if not HydraConfig.initialized() or HydraConfig.get().job.name != job:
+        return None
+    hydra = HydraConfig.get()
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    return Given(
+        overrides=list(hydra.overrides.task),
+        choices={str(group): str(choice) for group, choice in hydra.runtime.choices.items()},
+        config_dir=own[0] if own else None,
+    )
+
+
+def suggestions(config: TrainConfig, *, leak: Leak, weights: str, given: Given) -> list[Suggestion]:
+    """Return what to try next, the most useful first, three at most.
+
+    Parameters
+    ----------
+    config
+        What was trained.
+    leak
+        What is known of leaks in its split.
+    weights
+        What its backbone started from: ``imagenet``, ``random``, ``none``, or the name of a file or of own weights.
+    given
+        The command that it was started with.
+    """
+    changes = islice(_better(config, leak=leak, weights=weights), N_BETTER)
+    better = [Suggestion(why=why, command=_command(given, change)) for why, change in changes]
+    one = given.choices.get("backbone", "mobilenetv2")
+    one = one if one not in ("application", *MEASURED) else "mobilenetv2"
+    # Where ImageNet's weights could not be had, those of another backbone cannot either.
+    second = "mobilenetv2_inner" if weights == "smears" else "xception"
+    other = second if one == "mobilenetv2" else "mobilenetv2"
+    which = Suggestion(
+        why="Two backbones, and which of them is better",
+        command=_command(given, f"backbone={one},{other}", sweep=True),
+    )
+    return [*better, which]
+
+
+def _better(config: TrainConfig, *, leak: Leak, weights: str) -> Iterator[tuple[str, str]]:
+    """Yield why and what to change, the most useful first."""
+    has_network = config.backbone.name not in MEASURED
+    if leak.by_file:
+        yield "Figures to believe: photographs stay whole", "split=group_holdout"
+    elif leak.shared:
+        yield "Figures to believe: no copy of a held-out image", "data.on_shared_groups=drop"
+    elif not leak.looked_for:
+        yield "Figures to believe: look for copies", "data.groups=recover"
+    if any(value is not None for value in vars(config.debug).values()):
+        yield "All images, as this was a run for debugging", "debug=none"
+    if has_network and weights == "random":
+        yield "Start from what ImageNet taught (a download)", "backbone.weights=imagenet"
+    if has_network and config.crop.name == "none":
+        yield "Look at the cell alone, not the whole image", "crop=nucleus"
+    if has_network and config.finetune.name == "none" and config.head.solver == "gradient":
+        yield "Train the backbone's top too, not the head alone", "finetune=top"
+    given_sides = isinstance(config.data, FolderData) and config.data.val_dir is not None
+    if not isinstance(config.split, GroupKfoldSplit) and not given_sides and config.debug.overfit_images is None:
+        yield "Hold every image out once: surer figures", "split=group_kfold"
+
+
+def _command(given: Given, change: str, *, sweep: bool = False) -> str:
+    """Return the given command with another choice, without what was set within the one that goes, or of it alone."""
+    key = change.partition("=")[0]
+    gone = {"backbone.name", "backbone.taps", "backbone.weights"} if sweep else set()  # of one backbone only
+    kept = [
+        override
+        for override in given.overrides
+        for name in [override.partition("=")[0].lstrip("+~")]
+        if name not in {key, "tracking.run_name", *gone} and (sweep or not name.startswith(f"{key}."))
+    ]
+    own = [] if given.config_dir is None else ["-cd", given.config_dir]
+    return for_shell(["bloodcell", "train", *["-m"] * sweep, *own, *kept, change])

@@ -1,0 +1,215 @@
+"""Numbers that say what an image looks like: as a whole, its white cell, and all that is not the cell.
+
+They are measured once for every content of a file and kept.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.cells.cytoplasm import N_NUMBERS as N_CYTOPLASM
+from bloodcell.cells.cytoplasm import measure_cytoplasm
+from bloodcell.cells.finding import Cell, find_cell
+from bloodcell.images.light import quantiles, under_light
+from bloodcell.images.measurements_cache import measured_once
+from bloodcell.images.working import at_working_size
+
+MEASURES_VERSION = 4
+"""Counted up when the same image would be measured otherwise."""
+
+PROPERTIES = (
+    *("brightness", "contrast", "sharpness", "red-green", "yellow-blue"),
+    *("black border", "cell off centre, across", "cell off centre, down", "cell area"),
+)
+"""What `Measures.properties` holds.
+
+Brightness and contrast are the median and the standard deviation of the grey level; sharpness is the logarithm of the
+mean absolute Laplacian; the colours are means of CIE L*a*b*'s a* and b* (8-bit); border and area are shares of the
+image; the distances from its centre are shares of its width and height.
+"""
+
+GROUND_DISTANCE = 45
+"""Pixels from the nucleus where the cell has surely ended."""
+
+RING = 10
+"""Pixels around the nucleus that are mostly cytoplasm."""
+
+BINS = 12
+N_CHROMATICITY = BINS * BINS
+RED_RANGE, GREEN_RANGE = (0.20, 0.50), (0.15, 0.40)
+"""Where the chromaticities r = R / (R + G + B) and g = G / (R + G + B) of stained cells lie."""
+
+CROP_RADII = 1.9
+CROP_LIMITS = (30, 80)
+"""The square around a nucleus whose colours are counted: half its side over the nucleus's radius, and in pixels."""
+
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
+N_CELLS = N_CHROMATICITY + 7 + 2 * (6 + 3 * len(QUANTILES))
+
+
+@dataclass(frozen=True)
+class Measures:
+    """What n images look like.
+
+    Attributes
+    ----------
+    properties
+        By `PROPERTIES`, shape (n, 9), float32.
+    cells
+        The cell's chromaticity (a histogram around the nucleus, square roots), the nucleus's size, outline, lobes and
+        colours, and the colours around it, as under one light, shape (n, 193), float32.
+    cytoplasm
+        By `bloodcell.cells.cytoplasm.measure_cytoplasm`, shape (n, 208), float32.
+    ground
+        Everything further than 45 pixels from the nucleus: colours and sharpness, shape (n, 22), float32.
+    counts
+        How many white cells there seem to be, shape (n,), int64.
+    found, at_border
+        Whether there is a white cell at all, and whether a part of its nucleus is beyond the border or the black fill,
+        shape (n,), bool.
+    """
+
+    properties: NDArray[np.float32]
+    cells: NDArray[np.float32]
+    cytoplasm: NDArray[np.float32]
+    ground: NDArray[np.float32]
+    counts: NDArray[np.int64]
+    found: NDArray[np.bool_]
+    at_border: NDArray[np.bool_]
+
+
+def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measures:
+    """Measure images that were never measured before, and recall the others.
+
+    Parameters
+    ----------
+    files, sha256s
+        As for `bloodcell.images.measurements_cache.measured_once`.
+    """
+    rows = measured_once(
+        files, sha256s, measure=measure, name=f"measures-{MEASURES_VERSION}", description="measuring images"
+    )
+    return measures_of(rows)
+
+
+def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
+    """Measure one image, RGB, shape (height, width, 3), uint8; the result is one row of all of `Measures`."""
+    pixels = at_working_size(pixels)
+    cell = find_cell(pixels)
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    detail = cv2.convertScaleAbs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_16S), alpha=8.0)
+    distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 3)
+    ground = cv2.bitwise_and(np.asarray((distance > GROUND_DISTANCE).astype(np.uint8) * 255), cell.photographed)
+    ring = cv2.bitwise_and(cv2.inRange(distance, 1.5, RING), cell.photographed)
+    lit = under_light(pixels, cell.light)
+    row = [
+        *_properties(pixels, grey, detail, cell),
+        *_cell(lit, cell, ring),
+        *measure_cytoplasm(lit, cell, distance),
+        *colours_of(pixels, ground),
+        _log_mean(detail, ground),
+        cell.count,
+        cell.found,
+        cell.at_border,
+    ]
+    return np.array(row, np.float32)
+
+
+def measures_of(rows: NDArray[np.float32]) -> Measures:
+    """Put names to rows of `measure`, shape (n, columns)."""
+    widths = [len(PROPERTIES), N_CELLS, N_CYTOPLASM, 6 + 3 * len(QUANTILES) + 1, 1, 1]
+    properties, cells, cytoplasm, ground, counts, found, at_border = np.split(rows, np.cumsum(widths), axis=1)
+    return Measures(
+        properties=properties,
+        cells=cells,
+        cytoplasm=cytoplasm,
+        ground=ground,
+        counts=counts[:, 0].astype(np.int64),
+        found=found[:, 0] > 0,
+        at_border=at_border[:, 0] > 0,
+    )
+
+
+def _properties(
+    pixels: NDArray[np.uint8], grey: NDArray[np.uint8], detail: NDArray[np.uint8], cell: Cell
+) -> list[float]:
+    height, width = grey.shape
+    shown = max(cv2.countNonZero(cell.photographed), 1)
+    lab = cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB), mask=cell.photographed)
+    return [
+        quantiles(grey, cell.photographed, (0.5,))[0],
+        _spread(grey, cell.photographed)[0],
+        _log_mean(detail, cell.photographed),
+        lab[1],
+        lab[2],
+        1 - shown / grey.size,
+        abs(cell.centre[0] / (width - 1) - 0.5),
+        abs(cell.centre[1] / (height - 1) - 0.5),
+        cell.area / shown,
+    ]
+
+
+def _cell(pixels: NDArray[np.uint8], cell: Cell, ring: NDArray[np.uint8]) -> list[float]:
+    lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
+    return [
+        *_chromaticity(pixels, cell),
+        *outline_of(cell),
+        *colours_of(lab, cell.nucleus),
+        *colours_of(lab, ring),
+    ]
+
+
+def _chromaticity(pixels: NDArray[np.uint8], cell: Cell) -> NDArray[np.float64]:
+    """Count the colours in a square around the nucleus; square roots, so that rare colours count (Hellinger)."""
+    radius = round(float(np.clip(CROP_RADII * (cell.area / np.pi) ** 0.5, *CROP_LIMITS)))
+    x, y = round(cell.centre[0]), round(cell.centre[1])
+    window = slice(max(y - radius, 0), y + radius + 1), slice(max(x - radius, 0), x + radius + 1)
+    colours = pixels[window][cell.photographed[window] > 0].astype(np.float32)
+    if not len(colours):
+        return np.zeros(BINS * BINS)
+    share = colours[:, :2] / np.maximum(colours.sum(axis=1, keepdims=True), 1)
+    counts, _, _ = np.histogram2d(share[:, 0], share[:, 1], bins=BINS, range=(RED_RANGE, GREEN_RANGE))
+    return np.asarray(np.sqrt(counts.ravel() / len(colours)))
+
+
+def outline_of(cell: Cell) -> list[float]:
+    """Return the nucleus's size, raggedness, solidity, lobes, thickness, elongation, and how many nuclei there are.
+
+    Size is the root of its area, in pixels; raggedness and thickness are in parts of it; zeros where nothing is.
+    """
+    outlines, _ = cv2.findContours(cell.nucleus, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
+    if not outlines:
+        return [0.0] * 7
+    points = np.vstack(outlines)
+    side = cell.area**0.5
+    _, (width, height), _ = cv2.minAreaRect(points)
+    return [
+        side,
+        sum(cv2.arcLength(outline, closed=True) for outline in outlines) / side,
+        cell.area / max(cv2.contourArea(cv2.convexHull(points)), 1.0),
+        sum(cv2.contourArea(outline) > 0.08 * cell.area for outline in outlines),
+        float(cv2.distanceTransform(cell.nucleus, cv2.DIST_L2, 3).max()) / side,
+        min(width, height) / max(width, height, 1.0),
+        cell.count,
+    ]
+
+
+def colours_of(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
+    """Return three channels' means, standard deviations and `QUANTILES`, 21 numbers, zeros where nothing is."""
+    if not cv2.countNonZero(mask):
+        return [0.0] * (6 + 3 * len(QUANTILES))
+    mean, spread = cv2.meanStdDev(pixels, mask=mask)
+    levels = [quantiles(channel, mask, QUANTILES) for channel in cv2.split(pixels)]
+    return [*mean.ravel(), *spread.ravel(), *(level for row in levels for level in row)]
+
+
+def _spread(channel: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
+    return [float(value) for value in cv2.meanStdDev(channel, mask=mask)[1].ravel()]
+
+
+def _log_mean(values: NDArray[np.uint8], mask: NDArray[np.uint8]) -> float:
+    return float(np.log(cv2.mean(values, mask=mask)[0] + 1e-2))

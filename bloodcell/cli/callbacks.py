@@ -1,0 +1,165 @@
+"""What tracking does when Hydra starts and ends a sweep."""
+
+import atexit
+import math
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from hydra.core.utils import JobReturn, JobStatus
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, read_write
+
+from bloodcell.cli.ending import end
+from bloodcell.cli.preflight import count_runs, swept_overrides
+from bloodcell.errors import UserError
+
+if TYPE_CHECKING:
+    from bloodcell.experiment.countdown import Countdown
+    from bloodcell.tracking.study import Study
+
+
+class HideCredentials(Callback):
+    """Moves credentials in ``tracking.uri`` into the environment before Hydra writes the configuration down."""
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Hide those of a single run."""
+        _hide(config)
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Hide those of a sweep."""
+        _hide(config)
+
+
+class TrackStudy(Callback):
+    """Keeps the runs of a sweep together under one parent run."""
+
+    def __init__(self) -> None:
+        self._study: Study | None = None
+        self._expected: int | None = None
+        self._countdown: Countdown | None = None
+        self._process = os.getpid()
+        self._folder = Path()
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Start the parent run, and tell every run of the sweep to nest under it.
+
+        They are told by overrides, which travel to whatever process or machine a launcher uses.
+        """
+        from bloodcell.config.composition import parse_tracking
+        from bloodcell.tracking.study import start_study
+
+        try:
+            overrides = swept_overrides(config)
+            self._study = start_study(tracking=parse_tracking(config), overrides=overrides)
+            self._expected = count_runs(config)
+            self._folder = Path(config.hydra.sweep.dir).absolute()
+        except UserError as error:
+            end(str(error), code=error.exit_code)
+        swept = {text.partition("=")[0] for text in overrides}
+        _remove_overrides(config, set(OWN_KEYS) - swept)  # they were the parent's
+        fixed = {text.partition("=")[0] for text in _overrides(config, "task")} - swept
+        _add_overrides(
+            config,
+            f"hydra.job.config.override_dirname.exclude_keys={[*sorted(fixed), *OWN_KEYS]}",
+            f"tracking.parent_run={self._study.run_id}",
+            "tracking.sweep_job=${hydra:job.num}",
+            "tracking.run_name='${hydra:job.num}: ${hydra:job.override_dirname}'",
+        )
+        atexit.register(self._abandon)
+
+    def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Take the time of a sweep's run, where this process runs one after the other."""
+        if self._study is None or os.getpid() != self._process:
+            return
+        from bloodcell.experiment.countdown import Countdown
+
+        if self._countdown is None:
+            self._countdown = Countdown(noun="run", objective="val/accuracy", total=self._expected)
+        self._countdown.begin()
+
+    def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ARG002
+        """Say which of how many runs has ended, what it came to, and about how long the rest will take."""
+        if self._countdown is None or os.getpid() != self._process:
+            return
+        if job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value):  # else it was said
+            from bloodcell.tracking.run import readable
+
+            name = readable(config.hydra.job.override_dirname)
+            self._countdown.finished(config.hydra.job.num + 1, name, job_return.return_value)
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """End the parent run with a leaderboard; the program's exit code says whether every run finished."""
+        if not self._end(interrupted=False):
+            raise SystemExit(1)
+
+    def _abandon(self) -> None:
+        """End the parent run of a sweep that ended without Hydra's saying so."""
+        self._end(interrupted=True)
+
+    def _end(self, *, interrupted: bool) -> bool:
+        from bloodcell.tracking.study import close_children, end_study
+        from bloodcell.tracking.study_report import show_study
+
+        if self._study is None:
+            return True
+        study, self._study = self._study, None
+        atexit.unregister(self._abandon)
+        entries = close_children(study, expected=self._expected, interrupted=interrupted)
+        table = end_study(study, entries, interrupted=interrupted)
+        show_study(study, entries, table, folder=self._folder)
+        return all(entry.status == "FINISHED" for entry in entries)
+
+
+class CompleteStudy(Callback):
+    """Adds to a sweep whose runs have all ended what they are compared with; before `TrackStudy` ends the study."""
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Train the baselines, and combine the runs where that is asked for, in runs of the study."""
+        from bloodcell.cli.preflight import swept_configs
+
+        configs, folder = swept_configs(config), Path(config.hydra.sweep.dir).absolute()
+        if any(each.baselines for each in configs):
+            from bloodcell.jobs._baselines import train_baselines
+
+            train_baselines(configs, folder=folder / "baselines")
+        if configs[0].ensemble != "none":
+            from bloodcell.jobs._combining import combine_runs
+
+            combine_runs(configs[0], folder=folder / "ensemble")
+
+
+OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]
+
+
+def _hide(config: DictConfig) -> None:
+    from bloodcell.tracking.store import hide_credentials, redact
+
+    uri = OmegaConf.select(config, "tracking.uri")
+    hidden = hide_credentials(uri)
+    if hidden == uri:
+        return
+    config.tracking.uri = hidden
+    with read_write(config.hydra):
+        config.hydra.job.override_dirname = redact(config.hydra.job.override_dirname)
+        for kind in ("task", "hydra"):
+            config.hydra.overrides[kind] = [redact(text) for text in _overrides(config, kind)]
+
+
+def _overrides(config: DictConfig, kind: str) -> list[str]:
+    # Not by iterating over the configuration, which would resolve what only a run can.
+    texts: Any = OmegaConf.to_container(config.hydra.overrides[kind], resolve=False)
+    return list(texts)
+
+
+def _remove_overrides(config: DictConfig, keys: set[str]) -> None:
+    with read_write(config.hydra):
+        config.hydra.overrides.task = [
+            text for text in _overrides(config, "task") if text.partition("=")[0].lstrip("+") not in keys
+        ]
+
+
+def _add_overrides(config: DictConfig, *overrides: str) -> None:
+    # Hydra composes every run of a sweep from these and the run's own overrides, which come after them and win.
+    with read_write(config.hydra):
+        config.hydra.overrides.hydra = [*_overrides(config, "hydra"), *overrides]

@@ -1,0 +1,140 @@
+"""Refusing a configuration before Hydra makes a folder for it."""
+
+import itertools
+from collections.abc import Collection, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+from hydra.core.global_hydra import GlobalHydra
+from hydra.core.hydra_config import HydraConfig
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.core.override_parser.types import IntervalSweep, Override
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf, open_dict
+
+from bloodcell.cli.ending import end
+from bloodcell.config.composition import explain, is_composition_error, parse_config
+from bloodcell.config.jobs import in_words
+from bloodcell.errors import UserError
+from bloodcell.files import require_writable
+
+SWEPT = ("train",)
+"""The jobs whose runs make a study."""
+
+
+class CheckConfig(Callback):
+    """Ends the program with one line where a configuration, or any of a sweep's, is wrong.
+
+    Hydra turns a callback's errors into warnings, so a refusal here ends the program itself.
+    """
+
+    def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Check the configuration of a single run, and that its folder can be made."""
+        HydraConfig.instance().set_config(config)
+        _end_unless_valid(config)
+        if config.hydra.job.name in SWEPT and config.ensemble != "none":
+            end(f"ensemble={config.ensemble}: is of a sweep's runs; sweep with -m, or leave it out", code=2)
+        _end_unless_writable("hydra.run.dir", Path(config.hydra.run.dir))
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
+        """Check every configuration of a sweep, and that the job's runs can be swept at all."""
+        if config.hydra.job.name not in SWEPT:
+            end(f"-m: bloodcell {in_words(config.hydra.job.name)} cannot be swept; run it once for each choice", code=2)
+        try:
+            swept = {text.partition("=")[0] for text in swept_overrides(config)}
+            for run, combination in _runs(config):
+                _end_unless_valid(run, combination, swept)
+        except Exception as error:
+            if not is_composition_error(error):
+                raise
+            end(explain(error, config.hydra.job.name, _arguments(config)), code=2)
+        _end_unless_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
+
+
+def swept_overrides(config: DictConfig) -> list[str]:
+    """Return the overrides that a sweep varies, as they were written."""
+    # Of a setting that both an experiment and the command line give, sweepers take the command line's, which is last.
+    last = {override.get_key_element(): override for override in _overrides(config)}
+    return [str(override.input_line) for override in last.values() if override.is_sweep_override()]
+
+
+def count_runs(config: DictConfig) -> int | None:
+    """Return how many runs a sweep will have; None where its sweeper decides as it goes."""
+    if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        return None
+    return len(list(_combinations(config, _overrides(config))))
+
+
+def swept_configs(config: DictConfig) -> list[Any]:
+    """Return the checked configuration of each run of a sweep, or where a sweeper searches of some that it may try."""
+    return [parse_config(config.hydra.job.name, run) for run, _ in _runs(config)]
+
+
+def _end_unless_writable(setting: str, folder: Path) -> None:
+    try:
+        require_writable(folder)
+    except OSError as error:
+        end(f"{setting}={folder}: cannot be made ({error.strerror}); give another, or work in another folder", code=2)
+
+
+def _overrides(config: DictConfig) -> list[Override]:
+    loader = GlobalHydra.instance().config_loader()
+    return OverridesParser.create(config_loader=loader).parse_overrides(_arguments(config))
+
+
+def _arguments(config: DictConfig) -> list[str]:
+    """Return the sweep as overrides: what a sweeper has in its parameters, and what the command line adds."""
+    # Unresolved: an override may hold an interpolation that has its value only in its run.
+    params: Any = OmegaConf.to_container(OmegaConf.create(OmegaConf.select(config, "hydra.sweeper.params") or {}))
+    task: Any = OmegaConf.to_container(config.hydra.overrides.task)
+    return [*(f"{key}={value}" for key, value in params.items()), *task]
+
+
+def _runs(config: DictConfig) -> Iterator[tuple[DictConfig, Sequence[str]]]:
+    """Yield the composed configuration of each of a sweep's runs, and the overrides it is made of.
+
+    Until the next one ``${hydra:...}`` has the values of that run; Hydra itself sets them only when a job starts.
+    """
+    loader = GlobalHydra.instance().config_loader()
+    for number, combination in enumerate(_combinations(config, _overrides(config))):
+        run = loader.load_sweep_config(config, list(combination))
+        with open_dict(run):
+            run.hydra.job.num = number
+            run.hydra.job.id = str(number)
+        HydraConfig.instance().set_config(run)
+        yield run, combination
+
+
+def _combinations(config: DictConfig, overrides: list[Override]) -> Iterator[Sequence[str]]:
+    """Yield the overrides of each run, or of those that say the most where a sweeper searches."""
+    if config.hydra.sweeper._target_.endswith(".BasicSweeper"):
+        yield from itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, None))
+        return
+    # How a searching sweeper will combine the values is its own affair: each is tried once, with the others' first.
+    values = {override.get_key_element(): _values(override) for override in overrides}
+    first = {key: choices[0] for key, choices in values.items() if choices}
+    yield [f"{key}={value}" for key, value in first.items()]
+    for key, choices in values.items():
+        for value in choices[1:]:
+            yield [f"{other}={chosen}" for other, chosen in {**first, key: value}.items()]
+
+
+def _values(override: Override) -> list[str]:
+    if not override.is_sweep_override():
+        return [override.get_value_element_as_str()]
+    if override.is_discrete_sweep():
+        return list(override.sweep_string_iterator())
+    interval = override.value()
+    return [str(interval.start), str(interval.end)] if isinstance(interval, IntervalSweep) else []
+
+
+def _end_unless_valid(config: DictConfig, combination: Sequence[str] = (), swept: Collection[str] = ()) -> None:
+    try:
+        parse_config(config.hydra.job.name, config)
+    except UserError as error:
+        varied = [override for override in combination if override.partition("=")[0] in swept]
+        # Where the message has the words that are at fault, which run they are in adds nothing.
+        said = any(override in str(error) for override in combination)
+        where = f" (in the run with {' '.join(varied)})" if varied and not said else ""
+        end(f"{error}{where}", code=error.exit_code)

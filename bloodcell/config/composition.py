@@ -1,0 +1,293 @@
+"""Composing a job's configuration from ``conf/``, and refusing it in one line where it is wrong."""
+
+import dataclasses
+import re
+from collections.abc import Sequence
+from contextlib import nullcontext
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from hydra import compose, initialize_config_dir
+from hydra.core.config_store import ConfigStore
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from pydantic import TypeAdapter, ValidationError
+
+from bloodcell.config.jobs import register_help, require_job
+from bloodcell.config.problems import describe, in_one_line, no_such_setting, settings
+from bloodcell.config.schema import MEASURED, SCHEMAS, TrackingConfig
+from bloodcell.errors import UserError
+from bloodcell.models.applications import application_name, applications
+
+VERSION_BASE = "1.3"
+
+EXPLANATIONS = {
+    "folder": "the images; or as the first word: bloodcell init path/to/images",
+    "data.root": "the folder that holds TRAIN and TEST",
+    "data.train_dir": "the folder that holds one folder of training images per class",
+    "data.test_dir": "the folder that holds one folder of test images per class; null: taken from train_dir",
+    "backbone.name": "a class of keras.applications",
+}
+"""What the settings are that have no value until the user gives one."""
+
+OWN_EXPERIMENT = ("compare",)
+"""The jobs in which ``experiment`` is a setting, MLflow's experiment."""
+
+
+def conf_dir() -> Path:
+    """Return the folder of the configuration: inside the installed package, or beside it in a checkout."""
+    return _beside("conf")
+
+
+def experiments_dir() -> Path:
+    """Return the folder of the named experiments: inside the installed package, or beside it in a checkout."""
+    return _beside("experiments")
+
+
+def read_choice(group: str, name: str) -> Any:
+    """Return the values of one of our own choices of a group, as its file gives them."""
+    return yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
+
+
+def _beside(name: str) -> Path:
+    package = Path(__file__).resolve().parents[1]
+    inside = package / name
+    return inside if inside.is_dir() else package.parent / name
+
+
+def register_experiments(job: str | None = None) -> None:
+    """Make every file of `experiments_dir` a choice of the group ``experiment``, but for a job that has such a setting.
+
+    Raises
+    ------
+    UserError
+        If a file is not YAML.
+    """
+    if job in OWN_EXPERIMENT:
+        ConfigStore.instance().repo.pop("experiment", None)  # another job in this process may have had it
+        return
+    for path in sorted(experiments_dir().glob("*.yaml")):
+        try:
+            experiment = OmegaConf.load(path)
+        except yaml.YAMLError as error:
+            raise UserError(_explain_yaml(error)) from error
+        ConfigStore.instance().store(
+            group="experiment", name=path.stem, node=experiment, package="_global_", provider="experiments"
+        )
+
+
+def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
+    """Compose and check a job's configuration, for notebooks and tests.
+
+    Parameters
+    ----------
+    job
+        The name of a job, for example ``"train"``.
+    overrides
+        What would stand on the command line, for example ``["data.root=/data", "backbone=xception"]``.
+
+    Returns
+    -------
+    The job's dataclass, for example a `bloodcell.config.schema.TrainConfig`.
+
+    Raises
+    ------
+    UserError
+        If a key, choice or value is refused.
+    """
+    require_job(job)
+    register_experiments(job)
+    try:
+        config = _compose(job, overrides)
+    except Exception as error:
+        if is_composition_error(error):
+            raise UserError(explain(error, job, overrides)) from error
+        raise
+    return parse_config(job, config)
+
+
+def parse_config(job: str, config: DictConfig) -> Any:
+    """Check a composed configuration against the job's schema.
+
+    Returns
+    -------
+    The job's dataclass, with the backbone's name as Keras spells it.
+
+    Raises
+    ------
+    UserError
+        If a value is missing, unknown, of the wrong type or out of range, or cannot be resolved.
+    """
+    try:
+        values: Any = OmegaConf.to_container(_without_hydra(config), resolve=True)
+    except OmegaConfBaseException as error:
+        raise UserError(explain(error, job)) from error
+    if missing := [name for name, value in settings(values) if value == MISSING]:
+        raise UserError(in_one_line([_not_set(name) for name in missing]))
+    try:
+        parsed: Any = TypeAdapter(SCHEMAS[job]).validate_python(values)
+    except ValidationError as error:
+        raise UserError(describe(error, job, values)) from error
+    if (backbone := getattr(parsed, "backbone", None)) is not None and backbone.name not in MEASURED:
+        spelt = dataclasses.replace(backbone, name=application_name(backbone.name))
+        parsed = dataclasses.replace(parsed, backbone=spelt)
+    return parsed
+
+
+def parse_tracking(config: DictConfig) -> TrackingConfig:
+    """Return the part of a checked configuration that says where runs are kept."""
+    values: Any = OmegaConf.to_container(config.tracking, resolve=True)
+    return TypeAdapter(TrackingConfig).validate_python(values)
+
+
+def is_composition_error(error: BaseException) -> bool:
+    """Say whether an error is Hydra's answer to what the user wrote, so that `explain` has a line for it."""
+    if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
+        return not isinstance(error, InstantiationException)
+    # Hydra refuses some overrides of groups with a plain ValueError.
+    return isinstance(error, ValueError) and _raised_in(error) == "hydra._internal.defaults_list"
+
+
+def explain(error: BaseException, job: str, overrides: Sequence[str] = ()) -> str:
+    """Say in one line what is wrong with a configuration that Hydra refuses, and what is nearest to it.
+
+    Parameters
+    ----------
+    error
+        What Hydra, OmegaConf or PyYAML raised.
+    job
+        The job that was composed.
+    overrides
+        What was asked for.
+    """
+    message = str(error) or str(error.__cause__)
+    match error:
+        case yaml.YAMLError():
+            return _explain_yaml(error)
+        case OverrideParseException():
+            return _explain_grammar(error.override)
+        case MissingConfigException():
+            return _explain_choice(error)
+        case OmegaConfBaseException() if error.full_key:
+            reason = re.sub(r"^\w+ raised while resolving interpolation: ", "", _first_line(str(error.msg)))
+            return f"{error.full_key}: {reason.strip(chr(34))}"
+    if found := re.match(r"Could not (?:override|delete from config\.|delete) '([^'=]+)", message):
+        return _explain_key(found[1], job, overrides)
+    if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", message):
+        return _explain_sweep(found[1])
+    if found := re.match(r"'experiment/(.*)' is validated against ConfigStore schema", message):
+        return f"experiment={found[1]}: bloodcell has an experiment of this name; give yours another"
+    if "does not support sweep type" in message:
+        return "an interval cannot be enumerated: list the values, or choose a hydra/sweeper that searches"
+    if message.startswith("Config group override must be"):
+        groups = {"", *_choices(_compose(job))}
+        chosen = [override for override in overrides if override.partition("=")[0] in groups]
+        wrong = [override for override in chosen if not (conf_dir() / f"{override.replace('=', '/')}.yaml").is_file()]
+        return f"{' '.join(wrong)}: a group takes the name of one of its choices; ~GROUP leaves it out"
+    reason = _first_line(message).removeprefix("Error merging override ")
+    return f"{reason}: {_first_line(str(error.__cause__))}" if error.__cause__ and str(error) else reason
+
+
+def _compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
+    register_help()
+    # Inside a job Hydra is there, with what --config-dir added to it.
+    inside = GlobalHydra.instance().is_initialized()
+    started = nullcontext() if inside else initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE)
+    with started:
+        return compose(config_name=job, overrides=list(overrides), return_hydra_config=True)
+
+
+def _without_hydra(config: DictConfig) -> DictConfig:
+    return OmegaConf.masked_copy(config, [str(key) for key in config if key != "hydra"])
+
+
+def _names(config: DictConfig | ListConfig) -> list[str]:
+    return [name for name, _ in settings(OmegaConf.to_container(config, resolve=False))]
+
+
+def _choices(config: DictConfig) -> dict[str, str | None]:
+    """Return every group that a configuration is composed of, and which of its choices."""
+    return {str(group): choice for group, choice in config.hydra.runtime.choices.items()}
+
+
+def _not_set(name: str) -> str:
+    meaning = f", {EXPLANATIONS[name]}" if name in EXPLANATIONS else ""
+    return f"{name} is not set: give it as {name}=VALUE{meaning}"
+
+
+def _explain_yaml(error: yaml.YAMLError) -> str:
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None:
+        return f"{error.problem_mark.name}, line {error.problem_mark.line + 1}: {error.problem}"
+    return _first_line(str(error))
+
+
+def _explain_grammar(override: str) -> str:
+    key, equals, value = override.partition("=")
+    if not equals:
+        return f"{override}: no value; write {override}=VALUE"
+    return f"{override}: the value cannot be read; if it is text, quote it twice: '{key}=\"{value}\"'"
+
+
+def _explain_sweep(override: str) -> str:
+    key, _, value = override.partition("=")
+    as_list = f"; a list is written '{key}=[{value}]'" if "(" not in value else ""
+    return f"{override}: several values are a sweep, which needs -m{as_list}"
+
+
+def _explain_choice(error: MissingConfigException) -> str:
+    group, _, name = (error.missing_cfg_file or "").rpartition("/")
+    if not group:
+        return f"there is no configuration {name}.yaml in {conf_dir()} or --config-dir"
+    options = error.options or ()
+    near = get_close_matches(name, options, n=1)
+    others = ""
+    if group == "backbone":
+        spelling = {known.lower(): known for known in applications()}.get(name.lower())
+        near = [f"backbone=application backbone.name={spelling}"] if spelling else near
+        others = "; any other keras.applications class: backbone=application backbone.name=InceptionV3"
+    advice = f" did you mean {near[0]}?" if near else ""
+    return f"{group}={name}: no such choice;{advice} (choices: {', '.join(options)}{others})"
+
+
+def _explain_key(key: str, job: str, overrides: Sequence[str]) -> str:
+    config = _compose_choices(job, overrides)
+    choices = _choices(config)
+    if key in choices:
+        return f"{key}: has no choices yet"
+    group, _, inside = key.partition(".")
+    if group in choices:
+        homes = [
+            f"{group}={path.stem}"
+            for path in sorted((conf_dir() / group).glob("*.yaml"))
+            if inside in _names(OmegaConf.load(path))
+        ]
+        if homes:
+            return f"{key} is a setting of {' and '.join(homes)}, not of {group}={choices[group]}"
+    names = _names(config if key.startswith("hydra") else _without_hydra(config))
+    return no_such_setting(key, job, [*names, *choices])
+
+
+def _compose_choices(job: str, overrides: Sequence[str]) -> DictConfig:
+    """Compose with the overrides that choose from groups only, or with none where those are at fault too."""
+    plain = _compose(job)
+    groups = _choices(plain)
+    try:
+        return _compose(job, [override for override in overrides if override.partition("=")[0] in groups])
+    except (HydraException, ValueError):
+        return plain
+
+
+def _raised_in(error: BaseException) -> str:
+    """Return the name of the module that raised an error."""
+    frame = error.__traceback__
+    while frame is not None and frame.tb_next is not None:
+        frame = frame.tb_next
+    return str(frame.tb_frame.f_globals.get("__name__")) if frame is not None else ""
+
+
+def _first_line(text: str) -> str:
+    return text.strip().partition("\n")[0]

@@ -1,0 +1,131 @@
+"""A confusion matrix on the terminal.
+
+Behind each number is a bar as long as its share of the row, blue where the answer is right and red where it is wrong. A
+shade could not be read on a dark and on a light ground alike, on one of which the palest looks like the most; a length
+can. See `bloodcell.console.colours`.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+from rich import box
+from rich.console import RenderableType
+from rich.markup import escape
+from rich.table import Table
+from rich.text import Text
+
+from bloodcell.console.colours import RIGHT, WRONG
+
+MAX_CLASSES = 12
+"""More are not looked at as a matrix, but as those that are confused the most."""
+N_PAIRS = 10
+LABEL_WIDTH = 24
+
+
+def confusion_on_terminal(
+    matrix: npt.NDArray[np.integer], *, classes: Sequence[str], name: str, width: int
+) -> RenderableType:
+    """Draw a confusion matrix, or of many classes list what is confused the most.
+
+    Parameters
+    ----------
+    matrix
+        Shape (k, k), counts at least 0: rows are true classes, columns predicted ones.
+    classes
+        The k class names.
+    name
+        What the images are, for example ``Validation``.
+    width
+        How many characters fit in a line. Where counts and names do not, shares and numbers stand in for them.
+
+    Returns
+    -------
+    RenderableType
+        For Rich's console. Each cell has its share of the row, in %, and the count.
+    """
+    counts = np.asarray(matrix)
+    numbers = [str(number) for number in range(1, len(classes) + 1)]
+    numbered = [f"{number} {label}" for number, label in zip(numbers, classes, strict=True)]
+    if len(classes) <= MAX_CLASSES:
+        for labels, headings, with_counts in (
+            (classes, classes, True),
+            (numbered, numbers, True),
+            (numbered, numbers, False),
+        ):
+            cells = _cells(counts, with_counts=with_counts)
+            widths = [max(len(heading), len(cells[0][0])) for heading in headings]
+            label_width = min(max(map(len, labels)), LABEL_WIDTH)
+            if label_width + 2 + sum(column + 2 for column in widths) <= width:
+                title = f"{name}: what each class was taken for (% of it{', images' * with_counts})"
+                return _matrix(counts, cells, labels=labels, headings=headings, widths=widths, title=title)
+    return _pairs(counts, classes=classes, name=name)
+
+
+def _shares(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
+    return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), dtype=np.float64)
+
+
+def _cells(counts: npt.NDArray[np.integer], *, with_counts: bool) -> list[list[str]]:
+    """Return the cells' texts, all of one length."""
+    digits = len(f"{counts.max():,}")
+    texts = []
+    for row, shares in zip(counts, _shares(counts), strict=True):
+        nothing = "·" if row.sum() else "–"
+        percents = [_percent(share) if count else nothing for count, share in zip(row, shares, strict=True)]
+        numbers = [f" {f'{count:,}' if count else '':>{digits}}" if with_counts else "" for count in row]
+        texts.append([f"{percent:>4}{number}" for percent, number in zip(percents, numbers, strict=True)])
+    return texts
+
+
+def _percent(share: float) -> str:
+    return f"{share:.0%}" if share >= 0.005 else "<1%"
+
+
+def _matrix(
+    counts: npt.NDArray[np.integer],
+    cells: Sequence[Sequence[str]],
+    *,
+    labels: Sequence[str],
+    headings: Sequence[str],
+    widths: Sequence[int],
+    title: str,
+) -> Table:
+    table = Table(title=escape(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column("", no_wrap=True, max_width=LABEL_WIDTH, overflow="ellipsis")
+    for heading, column in zip(headings, widths, strict=True):
+        table.add_column(escape(heading), justify="right", no_wrap=True, width=column)
+    shares = _shares(counts)
+    for row, label in enumerate(labels):
+        drawn = []
+        for column, width in enumerate(widths):
+            text = Text(cells[row][column].rjust(width))
+            text.stylize(RIGHT if row == column else WRONG, 0, round(width * shares[row, column]))
+            drawn.append(text)
+        table.add_row(Text(label), *drawn)
+    return table
+
+
+def _pairs(counts: npt.NDArray[np.integer], *, classes: Sequence[str], name: str) -> RenderableType:
+    """List what is confused the most, the most frequent first."""
+    wrong = np.where(np.eye(len(classes), dtype=bool), 0, counts)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:N_PAIRS]
+    pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    pairs = [pair for pair in pairs if wrong[pair]]
+    if not pairs:
+        return Text(f"{name}: no image was taken for another class.")
+    table = Table(title=escape(f"{name}: what is confused the most"), title_justify="left")
+    table.add_column("class", overflow="fold")
+    table.add_column("taken for", overflow="fold")
+    for heading in ("images", "of the class"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    shares = _shares(counts)
+    for row, column in pairs:
+        table.add_row(
+            Text(classes[row]), Text(classes[column]), f"{counts[row, column]:,}", _percent(shares[row, column])
+        )
+    left = int(np.count_nonzero(wrong)) - len(pairs)
+    if left:
+        table.caption = f"and {left} other confusions, none of more images"
+        table.caption_justify = "left"
+    return table

@@ -1,0 +1,64 @@
+"""Progress on the terminal: a bar where there is one, plain lines where there is none."""
+
+import multiprocessing
+import sys
+import time
+from collections.abc import Generator, Iterable, Iterator
+from typing import TypeVar
+
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from bloodcell.console.colours import THEME
+
+T = TypeVar("T")
+
+PATIENCE = 10.0
+"""Seconds between two plain lines."""
+
+
+def stderr_console() -> Console:
+    """Return a console on the standard error stream as it is now: progress must not mix with a job's output.
+
+    A worker of a sweep shares its terminal with others, so it gets no bars.
+    """
+    alone = multiprocessing.current_process().name == "MainProcess"
+    terminal = None if alone else False
+    return Console(file=sys.stderr, highlight=False, soft_wrap=True, force_terminal=terminal, theme=THEME)
+
+
+def say(line: str) -> None:
+    """Tell the user something that work goes on after."""
+    stderr_console().print(f"bloodcell: {line}", markup=False)
+
+
+def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, None, None]:
+    """Yield the items, showing how many of ``total`` have come and how long the rest will take."""
+    console = stderr_console()
+    if not console.is_terminal:
+        yield from _plain(items, description, total=total)
+        return
+    columns = (TextColumn("{task.description}"), BarColumn(bar_width=20), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=console, transient=True) as progress:
+        task = progress.add_task(description, total=total)
+        for item in items:
+            yield item
+            progress.advance(task)
+
+
+def duration(seconds: float) -> str:
+    """Say about how long: ``40 s``, ``12 min`` or ``3.5 h``."""
+    if seconds < 100:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
+
+
+def _plain(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
+    started = said = time.monotonic()
+    for done, item in enumerate(items, start=1):
+        yield item
+        now = time.monotonic()
+        if now - said > PATIENCE:
+            left = duration((now - started) / done * (total - done))
+            print(f"{description}: {done} of {total}, about {left} left", file=sys.stderr, flush=True)
+            said = now

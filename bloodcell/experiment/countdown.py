@@ -1,0 +1,71 @@
+"""What a search, a sweep or a cross-validation says of its trainings as they end."""
+
+import sys
+import time
+from collections.abc import Callable
+
+from bloodcell.console.progress import duration
+from bloodcell.evaluation.metrics import direction
+
+
+class Countdown:
+    """Says of each training what it came to, what the best is so far, and about how long the rest will take.
+
+    Parameters
+    ----------
+    noun
+        What a training is called.
+    objective
+        The figure's name.
+    total
+        How many there will be at most; None: nobody knows.
+    n_workers
+        How many processes share them.
+    alone
+        Whether this process sees all of them; a worker sees its own.
+    best
+        The best of what this process was not there for; None: there is none.
+    """
+
+    def __init__(
+        self,
+        *,
+        noun: str,
+        objective: str,
+        total: int | None,
+        n_workers: int = 1,
+        alone: bool = True,
+        best: float | None = None,
+    ) -> None:
+        self._noun, self._objective, self._total, self._n_workers, self._best = noun, objective, total, n_workers, best
+        self._so_far = "best so far" if alone else "this worker's best so far"
+        self._better: Callable[..., float] = min if direction(objective) == "min" else max
+        self._seconds: list[float] = []
+        self._started = 0.0
+
+    def begin(self) -> None:
+        """Take the time."""
+        self._started = time.monotonic()
+
+    def finished(self, number: int, name: str, value: float) -> None:
+        """Say what a training came to; the first has number 1."""
+        self._best = value if self._best is None else self._better(self._best, value)
+        seconds = self._end()
+        self._say(number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; {self._so_far} {self._best:.4f}")
+
+    def failed(self, number: int, name: str, reason: str) -> None:
+        """Say why a training failed."""
+        self._end()
+        self._say(number, name, f"failed: {reason}")
+
+    def _end(self) -> float:
+        self._seconds.append(time.monotonic() - self._started)
+        return self._seconds[-1]
+
+    def _say(self, number: int, name: str, what: str) -> None:
+        of, left = "", ""
+        if self._total is not None:
+            of = f" of {self._total}"
+            rest = (self._total - number) / self._n_workers * sum(self._seconds) / len(self._seconds)
+            left = f"; about {duration(rest)} left" if rest > 0 else ""
+        print(f"{self._noun} {number}{of}: {name}: {what}{left}", file=sys.stderr, flush=True)

@@ -1,0 +1,140 @@
+"""Where a run's model looks: pictures of its errors and of each class, and how often it looks at the cell."""
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import PurePath
+
+import keras
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bloodcell.config.schema import TrainConfig
+from bloodcell.data.manifest import ImageSet
+from bloodcell.evaluation.pointing import measure_pointing, nucleus_in
+from bloodcell.evaluation.predictions import label_indices, most_confident_errors, probabilities_of
+from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.images.reading import read_image
+from bloodcell.models.classifier import Classifier
+from bloodcell.models.explanation import Explanation, explain_each
+from bloodcell.plots.drawing import Pictures
+from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
+
+N_ERRORS = 8
+N_MEASURED = 48
+SHOWN_PER_CLASS = 4
+
+
+def is_explained(config: TrainConfig, classifier: Classifier, *, fold: int | None, in_short: bool) -> bool:
+    """Say whether a training's model is explained: of a cross-validation the first fold's, and only with a network."""
+    if classifier.backbone.application is None or fold not in (None, 1):
+        return False
+    alone = config.tracking.sweep_job is None and not in_short
+    return config.explain == "every" or (config.explain == "single" and alone)
+
+
+def explain_run(model: keras.Model, table: pd.DataFrame, *, images: ImageSet, pictures: Pictures) -> dict[str, float]:
+    """Have it drawn where a model looks in validation's photographs, and measure how often that is the cell.
+
+    Parameters
+    ----------
+    model
+        The model that is kept.
+    table
+        Its predictions for validation.
+    images
+        The images.
+    pictures
+        Draws ``explanations_errors`` and ``explanations_classes``.
+
+    Returns
+    -------
+    dict
+        As of `bloodcell.evaluation.pointing.Pointing`, of one image each of `N_MEASURED` photographs at most, as many
+        of each class.
+    """
+    errors = most_confident_errors(table, images.classes, len(table)).drop_duplicates("source").head(N_ERRORS)
+    _draw_errors(model, errors, images=images, pictures=pictures)
+    chosen = _chosen(table, images=images)
+    pixels = _read(chosen, images)
+    probabilities = probabilities_of(chosen, images.classes)
+    predicted = predicted_classes(probabilities)
+    explanations = explain_each(model, pixels, class_indices=predicted.tolist())
+    shown = _spread(chosen, SHOWN_PER_CLASS * len(images.classes))
+    pictures.draw(
+        "explanations_classes",
+        explanation_gallery,
+        [
+            _explained(
+                pixels[index],
+                [Heat(name=f"for {images.classes[predicted[index]]}", heat=explanations[index].heat)],
+                row=chosen.iloc[index],
+                predicted=images.classes[predicted[index]],
+                probability=float(probabilities[index, predicted[index]]),
+            )
+            for index in shown
+        ],
+        title="Where the model looks: photographs of each class of val",
+    )
+    return asdict(measure_pointing(pixels, [explanation.heat for explanation in explanations]))
+
+
+def _draw_errors(model: keras.Model, errors: pd.DataFrame, *, images: ImageSet, pictures: Pictures) -> None:
+    pixels = _read(errors, images)
+    taken_for = label_indices(errors.assign(label=errors["predicted"]), images.classes)
+    are = label_indices(errors, images.classes)
+    halves: list[Sequence[Explanation]] = [
+        explain_each(model, pixels, class_indices=classes.tolist()) for classes in (taken_for, are)
+    ]
+    rows = [
+        _explained(
+            each,
+            [
+                Heat(name=f"for {row['predicted']}", heat=wrong.heat),
+                Heat(name=f"for {row['label']}", heat=right.heat),
+            ],
+            row=row,
+            predicted=str(row["predicted"]),
+            probability=float(row["probability"]),
+        )
+        for each, (_, row), wrong, right in zip(pixels, errors.iterrows(), *halves, strict=True)
+    ]
+    pictures.draw(
+        "explanations_errors",
+        explanation_gallery,
+        rows,
+        title="Where the model looks: most confident errors on val",
+        nothing="No image was misclassified.",
+    )
+
+
+def _chosen(table: pd.DataFrame, *, images: ImageSet) -> pd.DataFrame:
+    """Return one image of each of some photographs, the same ones for the same images, whatever their names."""
+    digests = images.part("val").set_index("path")["sha256"]
+    mixed = table.assign(sha256=table["path"].map(digests)).sort_values(["sha256", "path"]).drop_duplicates("source")
+    return mixed.iloc[sorted(_spread(mixed, N_MEASURED))].reset_index(drop=True)
+
+
+def _spread(table: pd.DataFrame, n: int) -> list[int]:
+    """Return the positions of n rows at most, as many of each label as there are, label after label."""
+    turns = table.groupby("label").cumcount().to_numpy()
+    first = np.argsort(turns, kind="stable")[:n]
+    return sorted(first.tolist(), key=lambda position: (table["label"].iloc[position], turns[position]))
+
+
+def _read(table: pd.DataFrame, images: ImageSet) -> list[NDArray[np.uint8]]:
+    return [read_image(images.root / path) for path in table["path"]]
+
+
+def _explained(
+    pixels: NDArray[np.uint8], heats: Sequence[Heat], *, row: pd.Series, predicted: str, probability: float
+) -> Explained:
+    return Explained(
+        pixels=pixels,
+        nucleus=nucleus_in(pixels),
+        heats=heats,
+        label=str(row["label"]),
+        predicted=predicted,
+        probability=probability,
+        name=PurePath(str(row["path"])).name,
+    )

@@ -1,0 +1,340 @@
+"""One split's training: from its images to a model with its predictions and figures."""
+
+import functools
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import pandas as pd
+
+from bloodcell.config.schema import FeaturesConfig, FrozenPlan, OnTheFly, StoredFeatures, TrainConfig
+from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.manifest import ImageSet
+from bloodcell.data.pipeline import Samples, samples_of
+from bloodcell.data.turns import N_TURNS
+from bloodcell.errors import UserError
+from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.experiment.explanation import explain_run, is_explained
+from bloodcell.experiment.images import Prepared
+from bloodcell.experiment.keeping import keep_trained_model
+from bloodcell.experiment.outcome import Outcome, keep_outcome, measure, write_outcome
+from bloodcell.files import require_writable
+from bloodcell.models.backbones import build_backbone
+from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.cost import measure_cost
+from bloodcell.models.measured import Kind, is_kind, measured_images
+from bloodcell.models.precision import precision
+from bloodcell.plots.drawing import Pictures
+from bloodcell.plots.training import Monitor, learning_curves
+from bloodcell.tracking.run import TrackedRun
+from bloodcell.training.determinism import make_deterministic
+from bloodcell.training.feature_store import FeatureStore, features_dir
+from bloodcell.training.features import FeatureSource
+from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
+from bloodcell.training.trainer import EpochListener, Trained, predict_turned, train
+
+
+@dataclass(frozen=True, kw_only=True)
+class Learner:
+    """An untrained classifier and how it is to be trained."""
+
+    classifier: Classifier
+    stages: list[Stage]
+    augmentation: Augmentation
+    source: FeatureSource | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Predicted:
+    """What a model thinks of a split's images: predictions tables.
+
+    Attributes
+    ----------
+    single
+        Of the images as they are.
+    views
+        The mean over several views of each; None where there is but one.
+    """
+
+    single: pd.DataFrame
+    views: pd.DataFrame | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldResult:
+    """What a training left.
+
+    Attributes
+    ----------
+    outcome
+        Predictions and figures.
+    cost
+        Parameters, FLOPs, megabytes, images per second, seconds of training.
+    history
+        As of `bloodcell.training.trainer.Trained`.
+    best_epoch
+        Counted from 0 over all stages.
+    features
+        Where each stage's input came from, for people.
+    run_id, model_uri
+        Where MLflow keeps the run and the model; no address where it keeps no model.
+    """
+
+    outcome: Outcome
+    cost: Mapping[str, float]
+    history: pd.DataFrame
+    best_epoch: int
+    features: str
+    run_id: str
+    model_uri: str
+
+
+def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) -> Learner:
+    """Seed every source of randomness and build what a configuration describes.
+
+    Parameters
+    ----------
+    config
+        The configuration; its seed is that of all that comes after the backbone.
+    n_classes
+        How many there are.
+    backbone_seed
+        Of the backbone's weights where they are random. One for all folds, so that they share its features.
+
+    Raises
+    ------
+    UserError
+        If the weights cannot be used, a stage names no part of the backbone, or features cannot be kept.
+    """
+    settings = config.hyperparameters
+    make_deterministic(backbone_seed)
+    keras.utils.disable_interactive_logging()  # only now: making Keras start over turns it on again
+    with precision(mixed=settings.mixed_precision):
+        backbone = build_backbone(
+            name=config.backbone.name,
+            input_size=config.backbone.input_size,
+            weights=config.backbone.weights,
+            taps=config.backbone.taps,
+        )
+        if settings.seed != backbone_seed:
+            keras.utils.set_random_seed(settings.seed)
+        classifier = build_classifier(
+            backbone=backbone,
+            pooling=config.head.pooling,
+            hidden_units=config.head.hidden_units,
+            dropout=config.head.dropout,
+            n_classes=n_classes,
+            interpolation=config.backbone.interpolation,
+            standardise=config.head.standardise,
+            l2=config.head.l2,
+            crop=config.crop.name,
+            measured=kinds_of(config),
+        )
+    stages = plan_stages(
+        backbone.application,
+        finetune=FrozenPlan("none") if config.stays_frozen else config.finetune,
+        epochs=settings.epochs,
+        learning_rate=settings.learning_rate,
+        max_finetune_epochs=config.debug.finetune_epochs,
+    )
+    return Learner(
+        classifier=classifier,
+        stages=stages,
+        augmentation=Augmentation(**asdict(config.augmentation)),
+        source=_source(config.features, classifier),
+    )
+
+
+def kinds_of(config: TrainConfig) -> tuple[Kind, ...]:
+    """Return what is measured in an image for a configuration's head."""
+    own = (config.backbone.name,) if is_kind(config.backbone.name) else ()
+    return tuple(dict.fromkeys((*own, *config.head.beside)))
+
+
+def samples_for(config: TrainConfig, images: ImageSet, split: str) -> Samples:
+    """Return a split's images as a configuration's model takes them."""
+    rows, kinds = images.part(split), kinds_of(config)
+    return samples_of(
+        images,
+        rows,
+        input_size=config.backbone.input_size,
+        interpolation=config.backbone.interpolation,
+        crop=config.crop.name,
+        measured=measured_images(images.files(rows), rows["sha256"].tolist(), kinds) if kinds else None,
+    )
+
+
+def _source(features: FeaturesConfig, classifier: Classifier) -> FeatureSource | None:
+    if isinstance(features, OnTheFly):
+        return None
+    folder = features_dir(features.dir)
+    try:
+        require_writable(folder)
+    except OSError as error:
+        raise UserError(
+            f"features.dir={folder}: cannot be written ({error.strerror}); give another, or use features=on_the_fly"
+        ) from error
+    store = FeatureStore(folder, max_bytes=features.max_gigabytes * 1e9)
+    return FeatureSource(classifier, store=store, engine=features.engine, dtype=features.dtype)
+
+
+def train_fold(
+    tracked: TrackedRun,
+    learner: Learner,
+    *,
+    prepared: Prepared,
+    config: TrainConfig,
+    pictures: Pictures,
+    fold: int | None = None,
+    label: str = "",
+    in_short: bool = False,
+) -> FoldResult:
+    """Train on one split, evaluate on validation and test, write everything into the run's folder and keep it.
+
+    The folder is written first, MLflow second, so a lost store loses nothing. Its files are for the caller to keep,
+    when the pictures are drawn.
+
+    Parameters
+    ----------
+    tracked
+        The run that it is kept in.
+    learner
+        Trained in place.
+    prepared
+        Training, validation and test images.
+    config
+        The run's configuration, with the seed that the learner was built with.
+    pictures
+        Draws the pictures, into the run's folder.
+    fold
+        The fold of a cross-validation, from 1.
+    label
+        What stands before the stages' names where progress is shown.
+    in_short
+        As for `bloodcell.training.trainer.train`.
+    """
+    images, settings = prepared.images, config.hyperparameters
+    artifacts = tracked.folder / "artifacts"
+    artifacts.mkdir(parents=True, exist_ok=True)
+    evaluated = ("val", "test") if config.evaluate_test else ("val",)
+    samples = {split: samples_for(config, images, split) for split in ("train", *evaluated)}
+    started = time.perf_counter()
+    trained = fit(
+        learner,
+        config=config,
+        train_samples=samples["train"],
+        val_samples=samples["val"],
+        folder=tracked.folder / "checkpoints",
+        listeners=[tracked.log_epoch],
+        label=label,
+        in_short=in_short,
+    )
+    seconds = time.perf_counter() - started
+    write_history(trained.history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
+    held_out = {
+        split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=label)
+        for split in evaluated
+    }
+    tables = {split: each.single for split, each in held_out.items()}
+    views = {split: each.views for split, each in held_out.items() if each.views is not None}
+    outcome = measure(tables, views=views, prepared=prepared, label_smoothing=settings.label_smoothing)
+    write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
+    keep_outcome(tracked, outcome, classes=images.classes)
+    features = "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items())
+    cost = cost_of(learner, seconds=seconds)
+    tracked.tag("features", features)
+    tracked.log_metrics(cost, prefix="cost")
+    model_uri = ""
+    if config.log_model:
+        model_uri = keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=tables["val"])
+    # Last of all that can fail: the model is kept by then.
+    if is_explained(config, learner.classifier, fold=fold, in_short=in_short):
+        pointing = explain_run(learner.classifier.whole, tables["val"], images=images, pictures=pictures)
+        tracked.log_metrics(pointing, prefix="explain")
+    return FoldResult(
+        outcome=outcome,
+        cost=cost,
+        history=trained.history,
+        best_epoch=trained.best_epoch,
+        features=features,
+        run_id=tracked.run_id,
+        model_uri=model_uri,
+    )
+
+
+def fit(
+    learner: Learner,
+    *,
+    config: TrainConfig,
+    train_samples: Samples,
+    val_samples: Samples,
+    folder: Path,
+    listeners: Sequence[EpochListener],
+    label: str,
+    in_short: bool,
+) -> Trained:
+    """Train a learner as its configuration says; for the rest see `bloodcell.training.trainer.train`."""
+    return train(
+        learner.classifier,
+        train_samples=train_samples,
+        val_samples=val_samples,
+        augmentation=learner.augmentation,
+        stages=learner.stages,
+        settings=config.hyperparameters,
+        folder=folder,
+        source=learner.source,
+        n_views=config.features.views if isinstance(config.features, StoredFeatures) else 1,
+        solver=config.head.solver,
+        l2=config.head.l2,
+        steps_per_epoch=config.debug.steps_per_epoch,
+        listeners=listeners,
+        label=label,
+        in_short=in_short,
+    )
+
+
+def predicted(
+    learner: Learner,
+    samples: Samples,
+    images: ImageSet,
+    split: str,
+    *,
+    config: TrainConfig,
+    fold: int | None = None,
+    label: str = "",
+) -> Predicted:
+    """Return the predictions of a split's images, those that ``samples`` are of."""
+    has_network = learner.classifier.backbone.application is not None
+    by_turn = predict_turned(
+        learner.classifier,
+        samples,
+        n_turns=N_TURNS[config.views_at_test] if has_network else 1,
+        boundary=lowest_boundary(learner.stages),
+        source=learner.source,
+        batch_size=config.hyperparameters.batch_size,
+        description=f"{label}predicting {split}",
+    )
+    table = functools.partial(predictions_table, manifest=images.part(split), classes=images.classes, fold=fold)
+    return Predicted(
+        single=table(probabilities=by_turn[0]),
+        views=table(probabilities=by_turn.mean(axis=0)) if len(by_turn) > 1 else None,
+    )
+
+
+def write_history(history: pd.DataFrame, *, folder: Path, pictures: Pictures, monitor: Monitor) -> None:
+    """Write what every epoch came to, and have it drawn."""
+    history.to_csv(folder / "history.csv", index=False)
+    pictures.draw("learning_curves", learning_curves, history, monitor=monitor)
+
+
+def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:
+    """Return what a model and its training cost, the training ``seconds``."""
+    return asdict(measure_cost(learner.classifier.core)) | {"train_seconds": seconds} | _feature_cost(learner)
+
+
+def _feature_cost(learner: Learner) -> dict[str, float]:
+    if learner.source is None:
+        return {}
+    return {"features_computed": float(learner.source.n_computed), "feature_seconds": learner.source.seconds}

@@ -1,0 +1,208 @@
+"""From a configuration to the images that a job works on: found, grouped, split and checked for leaks."""
+
+import hashlib
+from dataclasses import dataclass, replace
+
+import pandas as pd
+
+from bloodcell.config.schema import (
+    BccdData,
+    DataConfig,
+    FolderData,
+    GroupHoldoutSplit,
+    GroupKfoldSplit,
+    NotebookSplit,
+    RandomSplit,
+    SmearsData,
+    SplitConfig,
+    TrainConfig,
+)
+from bloodcell.data.groups import (
+    folder_groups,
+    groups_as_sources,
+    listed_groups,
+    matched_groups,
+    recovered_groups,
+    recovered_sources,
+    single_groups,
+    sources_in_several_groups,
+)
+from bloodcell.data.leaks import Leak, find_shared, settle, shared_in_folds
+from bloodcell.data.manifest import ImageSet, digest
+from bloodcell.data.rendered import load_smears
+from bloodcell.data.sources import load_bccd, load_folders
+from bloodcell.data.splits import (
+    RareClasses,
+    group_holdout,
+    group_kfold,
+    group_test,
+    limit_per_class,
+    notebook_split,
+    random_split,
+    same_images,
+)
+
+BY_FILE = ("random", "notebook")
+"""The splits that nothing keeps copies of one photograph together in."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepared:
+    """Images that are ready for training.
+
+    Attributes
+    ----------
+    images
+        The images; those of a cross-validation are in ``train`` and ``test`` only.
+    split
+        How validation was taken: the split's name, or ``given``.
+    leak
+        What is known of leaks.
+    left_out
+        The manifest's rows of images that were left out because their photograph is on another side too.
+    folds
+        The same for each fold of a cross-validation, in order; empty where there is only one split.
+    """
+
+    images: ImageSet
+    split: str
+    leak: Leak
+    left_out: pd.DataFrame
+    folds: "tuple[Prepared, ...]" = ()
+
+    @property
+    def digest(self) -> str:
+        """16 hexadecimal digits that change with any image or its side of the split, in any fold."""
+        if not self.folds:
+            return digest(self.images.manifest)
+        return hashlib.sha256("".join(fold.digest for fold in self.folds).encode()).hexdigest()[:16]
+
+
+def prepare_images(config: TrainConfig) -> Prepared:
+    """Find, check, limit, group and split the images that a configuration asks for.
+
+    Raises
+    ------
+    UserError
+        If they cannot be used, or copies of one photograph are on two sides that nobody allowed.
+    """
+    images = _with_test(_load(config.data), config.data)
+    if config.debug.limit_per_class is not None:
+        images = replace(images, manifest=limit_per_class(images.manifest, limit=config.debug.limit_per_class))
+    if config.debug.overfit_images is not None:
+        images = replace(images, manifest=same_images(images.manifest, n_images=config.debug.overfit_images))
+        return _prepared(_grouped(images, config.data), config, split="the same images", on_shared_groups="allow")
+    images = _grouped(images, config.data)
+    if "val" in set(images.manifest["split"]):
+        return _prepared(images, config, split="given")
+    whole = _prepared(images, config, split=config.split.name)
+    parts = [
+        _prepared(replace(images, manifest=manifest), config, split=config.split.name)
+        for manifest in _split(whole.images.manifest, config.split, rare_classes=config.data.rare_classes)
+    ]
+    if len(parts) == 1:
+        return replace(parts[0], left_out=pd.concat([whole.left_out, parts[0].left_out], ignore_index=True))
+    shared = shared_in_folds([part.images.manifest for part in parts], group_name=config.data.called)
+    return replace(whole, leak=replace(whole.leak, shared=[*whole.leak.shared, *shared]), folds=tuple(parts))
+
+
+def load_images(data: DataConfig) -> ImageSet:
+    """Find and check images, and find the photograph that each was made from and the group that it belongs to.
+
+    Raises
+    ------
+    UserError
+        If they cannot be used, or nothing says which photograph an image was made from.
+    """
+    return _grouped(_with_test(_load(data), data), data)
+
+
+def _load(data: DataConfig) -> ImageSet:
+    if isinstance(data, SmearsData):
+        return load_smears(
+            train_photographs=data.train_photographs,
+            test_photographs=data.test_photographs,
+            copies=data.copies,
+            slides=data.slides,
+            seed=data.seed,
+            on_bad_image=data.on_bad_image,
+        )
+    if isinstance(data, BccdData):
+        return load_bccd(root=data.root, on_bad_image=data.on_bad_image)
+    named = {"train": data.train_dir, "test": data.test_dir, "val": data.val_dir}
+    folders = {split: folder for split, folder in named.items() if folder is not None}
+    return load_folders(folders=folders, on_bad_image=data.on_bad_image)
+
+
+def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
+    """Take test images by whole photographs where they have no folder of their own.
+
+    First of all, and of all images: neither a seed of the training, nor the split, nor a limit moves one.
+    """
+    if not isinstance(data, FolderData) or data.test_dir is not None:
+        return images
+    grouped = _grouped(images, data)
+    manifest = group_test(
+        grouped.manifest, fraction=data.test_fraction, seed=data.test_seed, rare_classes=data.rare_classes
+    )
+    return replace(grouped, manifest=manifest)
+
+
+def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
+    # That each choice has the setting that it needs was checked with the configuration.
+    match data.groups:
+        case "known":
+            return images
+        case "recover":
+            return recovered_groups(images)
+        case "none":
+            return single_groups(images)
+        case "column":
+            grouped = listed_groups(images, file=str(data.groups_file), column=data.groups_column)
+        case "pattern":
+            grouped = matched_groups(images, pattern=str(data.groups_pattern))
+        case "folder":
+            grouped = folder_groups(images)
+    match data.photographs_from:
+        case "recover":
+            return recovered_sources(grouped)
+        case "column":
+            return listed_groups(grouped, file=str(data.groups_file), column=data.photographs_column, level="source")
+        case "pattern":
+            return matched_groups(grouped, pattern=str(data.photographs_pattern), level="source")
+        case "groups":
+            return groups_as_sources(grouped)
+
+
+def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClasses) -> list[pd.DataFrame]:
+    """Return the manifest with validation taken, once for every fold."""
+    match split:
+        case GroupHoldoutSplit():
+            return [group_holdout(manifest, fraction=split.fraction, seed=split.seed, rare_classes=rare_classes)]
+        case GroupKfoldSplit():
+            return group_kfold(
+                manifest, folds=split.folds, repeats=split.repeats, seed=split.seed, rare_classes=rare_classes
+            )
+        case RandomSplit():
+            return [random_split(manifest, fraction=split.fraction, seed=split.seed)]
+        case NotebookSplit():
+            return [notebook_split(manifest, fraction=split.fraction)]
+
+
+def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_groups: str | None = None) -> Prepared:
+    """Settle what is on two sides, and say what is known of leaks.
+
+    A split by file that was asked for by name may have copies on both sides of training and validation.
+    """
+    by_file = split in BY_FILE and "val" in set(images.manifest["split"])
+    policy = on_shared_groups or ("allow" if by_file else config.data.on_shared_groups)
+    name = config.data.called
+    manifest, left_out = settle(images.manifest, on_shared_groups=policy, group_name=name)
+    leak = Leak(
+        shared=find_shared(manifest, group_name=name),
+        by_file=by_file,
+        looked_for=config.data.groups != "none",
+        torn=sources_in_several_groups(manifest),
+        group_name=name,
+    )
+    return Prepared(images=replace(images, manifest=manifest), split=split, leak=leak, left_out=left_out)

@@ -1,0 +1,146 @@
+"""After a cross-validation: one more training, on all training images, of the model that is to be used."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from bloodcell.config.schema import TrainConfig
+from bloodcell.evaluation.folds import mean_by_image
+from bloodcell.experiment.fold import (
+    FoldResult,
+    Learner,
+    Predicted,
+    build_learner,
+    cost_of,
+    fit,
+    predicted,
+    samples_for,
+    write_history,
+)
+from bloodcell.experiment.images import Prepared
+from bloodcell.experiment.keeping import keep_trained_model
+from bloodcell.plots.drawing import Pictures
+from bloodcell.tracking.run import TrackedRun
+from bloodcell.training.stages import Stage
+from bloodcell.training.trainer import Epoch
+
+
+@dataclass(frozen=True, kw_only=True)
+class Refit:
+    """The model of a whole cross-validation.
+
+    Attributes
+    ----------
+    test
+        Its predictions of the test images; None where they are not looked at.
+    cost
+        As of `bloodcell.experiment.fold.FoldResult`.
+    features, model_uri
+        The same.
+    """
+
+    test: Predicted | None
+    cost: dict[str, float]
+    features: str
+    model_uri: str
+
+
+def refit(
+    tracked: TrackedRun,
+    results: Sequence[FoldResult],
+    *,
+    prepared: Prepared,
+    config: TrainConfig,
+    pictures: Pictures,
+    label: str,
+    in_short: bool,
+) -> Refit:
+    """Train on all training images, for as long as was best in the folds, and keep the model in the run.
+
+    Nothing is left to validate on: the history has no figures of validation.
+
+    Parameters
+    ----------
+    tracked
+        The cross-validation's run.
+    results
+        Of the folds' trainings.
+    prepared
+        All training and test images.
+    config
+        The run's configuration.
+    pictures, label, in_short
+        As for `bloodcell.experiment.fold.train_fold`.
+    """
+    images, settings = prepared.images, config.hyperparameters
+    artifacts = tracked.folder / "artifacts"
+    learner = build_learner(config, n_classes=len(images.classes), backbone_seed=settings.seed)
+    restored = settings.early_stopping.restore_best
+    stages = as_long_as_was_best(learner.stages, [result.history for result in results], restored=restored)
+    learner = replace(learner, stages=stages)
+    samples = samples_for(config, images, "train")
+    # There are no images left to choose an epoch by, so that the last is taken.
+    stopping = replace(settings.early_stopping, patience=None, restore_best=False)
+    started = time.perf_counter()
+    trained = fit(
+        learner,
+        config=replace(config, hyperparameters=replace(settings, early_stopping=stopping)),
+        train_samples=samples,
+        val_samples=samples,
+        folder=tracked.folder / "checkpoints",
+        listeners=[lambda epoch: tracked.log_epoch(_unvalidated(epoch))],
+        label=f"{label}on all: ",
+        in_short=in_short,
+    )
+    cost = cost_of(learner, seconds=time.perf_counter() - started)
+    # What was best of them was so on images that it was trained on: the last is what is kept.
+    (tracked.folder / "checkpoints" / "best.weights.h5").unlink(missing_ok=True)
+    kept = trained.history.index == trained.history.index[-1]
+    history = trained.history.assign(val_loss=np.nan, val_accuracy=np.nan, best=kept)
+    write_history(history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
+    held_out = mean_by_image([result.outcome.tables["val"] for result in results], classes=images.classes)
+    return Refit(
+        test=_test(learner, prepared, config, label) if config.evaluate_test else None,
+        cost=cost,
+        features="; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items()),
+        model_uri=keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=held_out)
+        if config.log_model
+        else "",
+    )
+
+
+def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFrame], *, restored: bool) -> list[Stage]:
+    """Return stages that end after the median of the epochs that they had in the folds.
+
+    Parameters
+    ----------
+    stages
+        As they were planned.
+    histories
+        One for each fold, as of `bloodcell.training.trainer.Trained`.
+    restored
+        Whether a stage went on from its best epoch: then those after it do not count, and a stage of which no epoch was
+        better than what was before it is left out.
+    """
+    kept = []
+    for number, stage in enumerate(stages):
+        counts = []
+        for history in histories:
+            best = history.loc[history["stage"] == stage.name, "best"].to_numpy(bool)
+            counts.append(int(np.flatnonzero(best).max(initial=-1)) + 1 if restored else len(best))
+        epochs = int(np.floor(np.median(counts) + 0.5))
+        if epochs or number == 0:
+            kept.append(replace(stage, stop_after=max(epochs, 1)))
+    return kept
+
+
+def _test(learner: Learner, prepared: Prepared, config: TrainConfig, label: str) -> Predicted:
+    samples = samples_for(config, prepared.images, "test")
+    return predicted(learner, samples, prepared.images, "test", config=config, label=label)
+
+
+def _unvalidated(epoch: Epoch) -> Epoch:
+    return replace(epoch, val_loss=float("nan"), val_accuracy=float("nan"))

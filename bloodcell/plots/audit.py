@@ -1,0 +1,219 @@
+"""The audit's figures: pairs of images, galleries, counts, and how properties are distributed."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from bloodcell.images.working import photographed
+from bloodcell.plots.style import (
+    BLUE,
+    FAINT,
+    INK,
+    MUTED,
+    ORANGE,
+    SKY,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    VERMILION,
+    finish,
+    fold,
+    new_figure,
+    tidy,
+)
+
+Pixels = NDArray[np.uint8]
+Pair = tuple[Pixels, Pixels, Pixels | None]
+
+# In inches.
+TILE = 2.3
+LINE = 0.155
+GAP = 0.1
+ROW = 0.42
+
+JITTER = 0.3
+SQUARE = 30
+FILL_MARGIN = 3
+"""In pixels."""
+
+SHADES = (BLUE, ORANGE)
+
+
+def aligned_pairs(pairs: Sequence[Pair], *, names: Sequence[tuple[str, str]], title: str) -> Figure:
+    """Draw pairs of images, and the second of each laid on the first.
+
+    Parameters
+    ----------
+    pairs
+        Two images and the second one's pixels where the first shows the same, or None if that is not known; each RGB,
+        shape (height, width, 3), uint8.
+    names
+        What stands below the two images of each pair.
+    title
+        What stands above.
+    """
+    rows = []
+    captions = []
+    for (first, second, laid), (here, there) in zip(pairs, names, strict=True):
+        rows += [first, second, _checkered(first, laid) if laid is not None else None]
+        captions += [here, there, "the second laid on the first, in squares" if laid is not None else ""]
+    return _tiles(rows, captions=captions, title=title, columns=3)
+
+
+def gallery(images: Sequence[Pixels], *, captions: Sequence[str], title: str, columns: int) -> Figure:
+    """Draw images in rows with a caption below each; images are RGB, shape (height, width, 3), uint8."""
+    return _tiles(list(images), captions=captions, title=title, columns=min(columns, max(len(images), 1)))
+
+
+def amounts(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
+    """Draw the groups of each class and split as bars, with their images' number beside them.
+
+    Parameters
+    ----------
+    table
+        ``split, class, images`` and the number of groups, one row for each.
+    groups
+        What groups are called, and the name of their column.
+    """
+    figure = new_figure(
+        title=f"{groups.capitalize()} of each class, and their files", width=7.5, height=0.5 + 0.3 * len(table)
+    )
+    axes = figure.subplots()
+    places = np.arange(len(table))[::-1]
+    colours = dict(zip(table["split"].unique(), (BLUE, SKY, ORANGE), strict=False))
+    axes.barh(places, table[groups], color=[colours[split] for split in table["split"]], height=0.7)
+    axes.set_yticks(places, (table["split"] + "  " + table["class"]).tolist())
+    for place, number, images in zip(places, table[groups], table["images"], strict=True):
+        axes.annotate(
+            f"{number:,} {groups}, {images:,} files",
+            (number, place),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL_SIZE,
+            color=MUTED,
+        )
+    axes.set_xlim(0, 1.45 * table[groups].max())
+    tidy(axes, grid="x")
+    axes.tick_params(axis="y", length=0)
+    return finish(figure)
+
+
+def drift(
+    values: NDArray[np.float64],
+    there: NDArray[np.bool_],
+    *,
+    properties: Sequence[str],
+    p_adjusted: NDArray[np.float64],
+    sides: tuple[str, str],
+) -> Figure:
+    """Draw each property's distribution on two sides, one dot for each photograph.
+
+    Parameters
+    ----------
+    values
+        Shape (n, k).
+    there
+        Which photographs are on the second side, shape (n,).
+    properties
+        The k names.
+    p_adjusted
+        The k adjusted p-values.
+    sides
+        The sides' names.
+    """
+    rows = -(-len(properties) // 3)
+    title = f"{sides[0].capitalize()} and {sides[1]}, a dot for each photograph"
+    figure = new_figure(title=title, width=7.5, height=1.15 * rows)
+    panels = np.asarray(figure.subplots(rows, 3, squeeze=False)).ravel()
+    for axes in panels[len(properties) :]:
+        axes.set_visible(False)
+    for axes, name, column, p in zip(panels, properties, values.T, p_adjusted, strict=False):
+        for place, (side, colour) in enumerate(zip((~there, there), SHADES, strict=True)):
+            _dots(axes, column[side], 1 - place, colour)
+        axes.set_yticks([1, 0], sides)
+        axes.set_ylim(-0.6, 1.6)
+        tidy(axes)
+        axes.tick_params(labelsize=SMALL_SIZE)
+        remarkable = p <= 0.01
+        axes.set_title(
+            f"{name}, p = {p:.2f}" if p >= 0.01 else f"{name}, p = {p:.3f}",
+            fontsize=SMALL_SIZE,
+            loc="left",
+            color=VERMILION if remarkable else INK,
+            fontweight="bold" if remarkable else "normal",
+        )
+    return finish(figure)
+
+
+def by_class(values: NDArray[np.float64], labels: NDArray[np.str_], *, names: Sequence[str], title: str) -> Figure:
+    """Draw columns of numbers by class, one dot for each photograph.
+
+    Parameters
+    ----------
+    values
+        Shape (n, k).
+    labels
+        Shape (n,).
+    names
+        Of the columns.
+    title
+        What stands above.
+    """
+    classes = np.unique(labels)
+    figure = new_figure(title=title, width=7.5, height=0.6 + ROW * len(classes))
+    panels = np.asarray(figure.subplots(1, values.shape[1], sharey=True, squeeze=False)).ravel()
+    for axes, name, column in zip(panels, names, values.T, strict=True):
+        for place, label in enumerate(classes[::-1]):
+            _dots(axes, column[labels == label], place, BLUE)
+        axes.set_yticks(range(len(classes)), list(classes[::-1]))
+        axes.set_title(name, fontsize=TEXT_SIZE, loc="left", color=INK)
+        tidy(axes)
+    return finish(figure)
+
+
+def _dots(axes: Axes, values: NDArray[np.float64], place: int, colour: str) -> None:
+    spread = np.random.default_rng(0).uniform(-JITTER, JITTER, len(values))
+    axes.scatter(values, place + spread, s=7, color=colour, alpha=0.55, linewidths=0)
+    axes.plot([np.median(values)] * 2, [place - JITTER, place + JITTER], color=INK, linewidth=1.6)
+
+
+def _checkered(first: Pixels, second: Pixels) -> Pixels:
+    """Show two images of one size in alternating squares: edges that go on from square to square are the same."""
+    rows, columns = np.mgrid[: first.shape[0], : first.shape[1]]
+    turn = (rows // SQUARE + columns // SQUARE) % 2 == 0
+    empty_first, empty_second = (photographed(image, margin=FILL_MARGIN) == 0 for image in (first, second))
+    chosen = (turn & ~empty_first) | empty_second
+    return np.where(chosen[..., None], first, second).astype(np.uint8)
+
+
+def _tiles(images: Sequence[Pixels | None], *, captions: Sequence[str], title: str, columns: int) -> Figure:
+    folded = ["\n".join(fold(line, inches=TILE, size=SMALL_SIZE) for line in text.split("\n")) for text in captions]
+    below = LINE * (1 + max(text.count("\n") for text in folded)) + 0.08
+    shapes = [image.shape for image in images if image is not None]
+    height = TILE * min(max(shape[0] / shape[1] for shape in shapes), 1.5)
+    rows = -(-len(images) // columns)
+    figure = new_figure(
+        title=title,
+        width=columns * (TILE + GAP) + GAP,
+        height=GAP + rows * (height + below + GAP),
+        layout="none",
+    )
+    total_width, total_height = figure.get_size_inches()
+    for place, (image, caption) in enumerate(zip(images, folded, strict=True)):
+        if image is None:
+            continue
+        row, column = divmod(place, columns)
+        left = GAP + column * (TILE + GAP)
+        bottom = (rows - row) * (height + below + GAP) - height
+        axes = figure.add_axes((left / total_width, bottom / total_height, TILE / total_width, height / total_height))
+        axes.imshow(image, interpolation="antialiased")
+        axes.set_xticks([])
+        axes.set_yticks([])
+        axes.set_anchor("S")
+        axes.spines[:].set_color(FAINT)
+        axes.set_xlabel(caption, fontsize=SMALL_SIZE, color=INK, loc="left")
+    return finish(figure)

@@ -1,0 +1,241 @@
+"""Charts of how far a model's confidence can be relied on."""
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from bloodcell.evaluation.abstaining import Threshold, Unit, area_under_risk_coverage
+from bloodcell.evaluation.calibration import CalibrationErrors
+from bloodcell.plots.style import (
+    BLUE,
+    FAINT,
+    INK,
+    MUTED,
+    ORANGE,
+    SKY,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    VERMILION,
+    finish,
+    new_figure,
+    require_columns,
+    tidy,
+)
+
+BIN_COLUMNS = ("lower", "upper", "images", "confidence", "accuracy")
+CURVE_COLUMNS = ("threshold", "image_coverage", "image_risk", "photograph_coverage", "photograph_risk")
+
+SHAKY = 30
+"""Of fewer than so many images the accuracy of a bin says little; such bins are drawn pale."""
+
+STEEPEST = 0.1
+"""The share of answers below which a risk is of so few that the axis need not have room for it."""
+
+
+def reliability(
+    before: pd.DataFrame,
+    after: pd.DataFrame,
+    *,
+    errors: tuple[CalibrationErrors, CalibrationErrors],
+    temperature: float,
+    cross_fitted: bool = False,
+    title: str,
+) -> Figure:
+    """Draw how often a model is right against how sure it is, as it says and at its temperature.
+
+    Parameters
+    ----------
+    before, after
+        The bins of `bloodcell.evaluation.calibration.calibration_bins` of the probabilities as they are and as
+        `bloodcell.evaluation.temperature.with_temperature` makes them.
+    errors
+        The calibration errors of either.
+    temperature
+        What stands over the second panel.
+    cross_fitted
+        Whether each photograph was brought to the temperature of the others, which is then about this one.
+    title
+        What stands over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        For either: accuracy over confidence, the distance between them coloured, the calibration errors, and below it
+        how many images each bin has.
+
+    Raises
+    ------
+    ValueError
+        When a table lacks a column or has no image.
+    """
+    for bins in (before, after):
+        require_columns(bins, BIN_COLUMNS)
+        if not bins["images"].sum():
+            raise ValueError("the bins have no image to draw")
+    figure = new_figure(title=title, width=9.4, height=5.8)
+    panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.2, 1))
+    names = ("As the model says", f"At temperature {temperature:.2f}{' of others' if cross_fitted else ''}")
+    for column, (bins, error, name) in enumerate(zip((before, after), errors, names, strict=True)):
+        upper, lower = panels[:, column]
+        _diagram(upper, bins, error=error, name=name)
+        _counts(lower, bins)
+    panels[0, 0].set_ylabel("Accuracy", fontsize=TEXT_SIZE, color=INK)
+    panels[1, 0].set_ylabel("Images", fontsize=TEXT_SIZE, color=INK)
+    _legend(figure, pale=any(bool(bins["images"].between(1, SHAKY - 1).any()) for bins in (before, after)))
+    panels[1, 0].set_ylim(0, 1.3 * max(int(before["images"].max()), int(after["images"].max())))
+    return finish(figure)
+
+
+def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, title: str) -> Figure:
+    """Draw the share of errors among what is answered against how much is answered.
+
+    Parameters
+    ----------
+    curve
+        The table of `bloodcell.evaluation.abstaining.risk_coverage`.
+    threshold
+        The threshold that keeps its promise, to be marked; None if there is none.
+    title
+        What stands over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        A curve by image and one by photograph with their areas, the error allowed, and the threshold with its bound.
+
+    Raises
+    ------
+    ValueError
+        When the curve has no row or lacks a column.
+    """
+    require_columns(curve, CURVE_COLUMNS)
+    if curve.empty:
+        raise ValueError("the curve has no threshold to draw")
+    figure = new_figure(title=title, width=8.2, height=4.6)
+    axes = figure.subplots()
+    tidy(axes, grid="y")
+    highest = [0.02]
+    units: tuple[Unit, ...] = ("image", "photograph")
+    for unit, colour in zip(units, (SKY, BLUE), strict=True):
+        coverage, risk = curve[f"{unit}_coverage"].to_numpy(np.float64), curve[f"{unit}_risk"].to_numpy(np.float64)
+        answering = coverage > 0
+        # Between two thresholds nothing is answered otherwise: the risk holds down to the next lower coverage.
+        axes.step(
+            coverage[answering],
+            risk[answering],
+            where="post",
+            color=colour,
+            linewidth=2.0 if unit == "photograph" else 1.5,
+            label=f"By {unit}: {risk[0]:.1%} of all wrong, {area_under_risk_coverage(curve, unit=unit):.2%} on average",
+        )
+        highest.append(float(risk[answering & ((coverage >= STEEPEST) | (coverage == coverage[0]))].max()))
+    if threshold is not None:
+        _mark(axes, threshold)
+        highest.append(max(threshold.upper_bound, threshold.max_error))
+    axes.set_xlim(0, 1.02)
+    axes.set_ylim(0, min(1.45 * max(highest), 1.02))
+    axes.set_xlabel("Share answered, the most confident first", fontsize=TEXT_SIZE, color=INK)
+    axes.set_ylabel("Errors among what is answered", fontsize=TEXT_SIZE, color=INK)
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0 if max(highest) > 0.05 else 1))
+    axes.legend(fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="upper left")
+    return finish(figure)
+
+
+def _diagram(axes: Axes, bins: pd.DataFrame, *, error: CalibrationErrors, name: str) -> None:
+    tidy(axes, grid="y")
+    axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=3)
+    for row in bins[bins["images"] > 0].to_dict("records"):
+        low, high = sorted((row["accuracy"], row["confidence"]))
+        pale = row["images"] < SHAKY
+        place = {"x": row["lower"], "width": 0.94 * (row["upper"] - row["lower"]), "align": "edge", "zorder": 2}
+        axes.bar(height=low, color=BLUE, alpha=0.35 if pale else 1, **place)
+        colour = ORANGE if row["confidence"] > row["accuracy"] else SKY
+        axes.bar(height=high - low, bottom=low, color=colour, alpha=0.35 if pale else 0.8, **place)
+    axes.set_xlim(0, 1)
+    axes.set_ylim(0, 1.02)
+    axes.set_yticks(np.linspace(0, 1, 6))
+    axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    axes.set_title(
+        f"{name}: calibration error {error.expected:.1%}\n"
+        f"({error.by_chance:.1%} by chance; debiased root mean square {error.debiased:.1%})",
+        loc="left",
+        fontsize=TEXT_SIZE,
+        color=INK,
+        pad=8,
+    )
+
+
+def _legend(figure: Figure, *, pale: bool) -> None:
+    handles = [
+        Patch(facecolor=BLUE, label="Sure and right"),
+        Patch(facecolor=ORANGE, alpha=0.8, label="Sure, but not right"),
+        Patch(facecolor=SKY, alpha=0.8, label="Right, but not sure"),
+        Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="As sure as right"),
+        *([Patch(facecolor=BLUE, alpha=0.35, label=f"Fewer than {SHAKY} images")] if pale else []),
+    ]
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=len(handles),
+        fontsize=SMALL_SIZE,
+        frameon=False,
+        handlelength=1.6,
+    )
+
+
+def _counts(axes: Axes, bins: pd.DataFrame) -> None:
+    tidy(axes)
+    width = (bins["upper"] - bins["lower"]).to_numpy()
+    axes.bar(bins["lower"], bins["images"], width * 0.94, align="edge", color=FAINT, zorder=2)
+    images = int(bins["images"].sum())
+    mean = float(np.average(bins["confidence"].fillna(0), weights=bins["images"]))
+    right = float(np.average(bins["accuracy"].fillna(0), weights=bins["images"]))
+    said = f"{images:,} images, {mean:.1%} sure and {right:.1%} right on average"
+    axes.set_title(said, loc="left", fontsize=SMALL_SIZE + 0.5, color=MUTED, pad=4)
+    for lower, share, count in zip(bins["lower"], width, bins["images"], strict=True):
+        if count:
+            axes.annotate(
+                f"{count:,}",
+                (lower + share / 2, count),
+                xytext=(0, 2),
+                textcoords="offset points",
+                ha="center",
+                fontsize=SMALL_SIZE - 2,
+                color=MUTED,
+            )
+    axes.set_xlabel("Confidence", fontsize=TEXT_SIZE, color=INK)
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
+    axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
+
+
+def _mark(axes: Axes, threshold: Threshold) -> None:
+    axes.axhline(threshold.max_error, color=VERMILION, linewidth=1.0, linestyle=(0, (4, 3)), zorder=1.5)
+    axes.plot(
+        [threshold.coverage] * 2,
+        [threshold.error, threshold.upper_bound],
+        color=INK,
+        linewidth=1.4,
+        marker="_",
+        markersize=8,
+        zorder=4,
+    )
+    axes.plot(
+        threshold.coverage,
+        threshold.error,
+        marker="o",
+        markersize=7,
+        color=INK,
+        linestyle="none",
+        zorder=5,
+        label=(
+            f"Confidence from {threshold.value:.1%}: {threshold.coverage:.0%} of photographs answered, "
+            f"{threshold.wrong} of {threshold.answered} wrong ({threshold.error:.1%}),\n"
+            f"not above {threshold.upper_bound:.1%} at {threshold.confidence:.0%} confidence; "
+            f"dashed: the {threshold.max_error:.1%} allowed"
+        ),
+    )

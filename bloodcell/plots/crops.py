@@ -1,0 +1,129 @@
+"""A figure of crops: photographs with what was cut out of them."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from bloodcell.cells.crop import Crop
+from bloodcell.plots.images import LEAST_WIDTH, show_picture
+from bloodcell.plots.style import (
+    BLUE,
+    FAINT,
+    INK,
+    MUTED,
+    PAPER,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    VERMILION,
+    finish,
+    fold,
+    new_figure,
+)
+
+# In inches.
+GAP = 0.12
+BESIDE = 0.04
+NAME_WIDTH = 1.3
+WIDTH = 1.7
+HEIGHT = 1.28
+CAPTION = 0.2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cropped:
+    """A photograph and its crop.
+
+    Attributes
+    ----------
+    photograph
+        RGB, shape (height, width, 3), uint8.
+    crop
+        Of `bloodcell.cells.crop.find_crop`.
+    caption
+        What stands below them; may be empty.
+    """
+
+    photograph: npt.NDArray[np.uint8]
+    crop: Crop
+    caption: str = ""
+
+
+def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photographs and their crops") -> Figure:
+    """Show photographs with the square that is cut out of each, and beside it the crop.
+
+    Parameters
+    ----------
+    rows
+        By what stands beside a row, such as a class; each of one photograph or more.
+    title
+        What stands over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        As many photographs in a row as the longest has. Where nothing to crop to was found there is no square, and the
+        whole image beside it.
+
+    Raises
+    ------
+    ValueError
+        When there is no photograph.
+    """
+    if not rows or not all(rows.values()):
+        raise ValueError("each row needs a photograph")
+    n_columns = max(map(len, rows.values()))
+    column = WIDTH + BESIDE + HEIGHT + GAP
+    row_height = HEIGHT + CAPTION + GAP
+    figure = new_figure(
+        title=title,
+        width=max(GAP + NAME_WIDTH + GAP + n_columns * column, LEAST_WIDTH),
+        height=len(rows) * row_height + GAP,
+        layout="none",
+    )
+    width, height = figure.get_size_inches()
+    for number, (name, pairs) in enumerate(rows.items()):
+        bottom = (len(rows) - number) * row_height - HEIGHT
+        figure.text(
+            (GAP + NAME_WIDTH) / width,
+            (bottom + HEIGHT / 2) / height,
+            fold(name, inches=NAME_WIDTH, size=TEXT_SIZE),
+            fontsize=TEXT_SIZE,
+            color=INK,
+            ha="right",
+            va="center",
+            multialignment="right",
+        )
+        for place, pair in enumerate(pairs):
+            left = GAP + NAME_WIDTH + GAP + place * column
+            sizes = (left, WIDTH), (left + WIDTH + BESIDE, HEIGHT)
+            whole, cut = (
+                figure.add_axes((x / width, bottom / height, across / width, HEIGHT / height)) for x, across in sizes
+            )
+            _photograph(whole, pair)
+            show_picture(cut, pair.crop.pixels, edge=BLUE if pair.crop.found else VERMILION, anchor="W")
+            figure.text(
+                left / width,
+                (bottom - 0.05) / height,
+                fold(pair.caption, inches=column - GAP, size=SMALL_SIZE).partition("\n")[0],
+                fontsize=SMALL_SIZE,
+                color=MUTED,
+                va="top",
+            )
+    return finish(figure)
+
+
+def _photograph(axes: Axes, pair: Cropped) -> None:
+    height, width = pair.photograph.shape[:2]
+    show_picture(axes, pair.photograph, edge=FAINT, anchor="E")
+    crop = pair.crop
+    if crop.found:
+        corner = (crop.left - 0.5, crop.top - 0.5)
+        axes.add_patch(Rectangle(corner, crop.side, crop.side, fill=False, edgecolor=PAPER, linewidth=2.6))
+        axes.add_patch(Rectangle(corner, crop.side, crop.side, fill=False, edgecolor=BLUE, linewidth=1.4))
+    axes.set_xlim(-0.5, width - 0.5)
+    axes.set_ylim(height - 0.5, -0.5)

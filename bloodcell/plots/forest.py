@@ -1,0 +1,102 @@
+"""What forest plots of accuracies have in common: an accuracy by image and one by photograph, and their intervals."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.legend import Legend
+from matplotlib.lines import Line2D
+from matplotlib.ticker import PercentFormatter
+
+from bloodcell.plots.style import MUTED, PAPER, SMALL_SIZE, VERMILION, tidy
+
+MEASURES = ("accuracy", "photograph_accuracy")
+ENDS = ("", "_low", "_high")
+"""What is put to a measure's name for its value and the ends of its interval."""
+BASELINES: dict[str, dict[str, Any]] = {
+    "accuracy": {"color": VERMILION, "linewidth": 1.4, "linestyle": (0, (4, 2))},
+    "photograph_accuracy": {"color": VERMILION, "linewidth": 0.9, "linestyle": (0, (1, 2))},
+}
+"""How the lines are drawn of what always guessing the majority class reaches."""
+ASIDE = 0.17
+"""How far above and below the middle of a line the two dots are, in shares of it."""
+
+_DOT: dict[str, Any] = {"marker": "o", "markersize": 6.5}
+_DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 4.6, "markerfacecolor": PAPER, "markeredgewidth": 1.3}
+_THICK, _THIN = 2.6, 1.1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """An accuracy in 0..1, and the ends of its interval, each NaN where it is not known."""
+
+    value: float
+    low: float
+    high: float
+
+    def __str__(self) -> str:
+        if np.isnan(self.value):
+            return "–"
+        return f"{self.value:.1%}" if np.isnan(self.low) else f"{self.value:.1%} ({self.low:.0%} to {self.high:.0%})"
+
+
+def accuracy_in(row: Mapping[Any, Any], name: str) -> Accuracy:
+    """Return the accuracy that a table's row has under a name and, with `ENDS`, its interval."""
+    value, low, high = (float(row[name + end]) for end in ENDS)
+    return Accuracy(value=value, low=low, high=high)
+
+
+def draw_accuracy(axes: Axes, middle: float, *, by_image: Accuracy, by_photograph: Accuracy, colour: str) -> None:
+    """Draw a dot and its interval by image, and below it, if it is known, a diamond and its own by photograph."""
+    both = not np.isnan(by_photograph.value)
+    place = middle - (ASIDE if both else 0)
+    axes.hlines(place, by_image.low, by_image.high, color=colour, linewidth=_THICK, zorder=2)
+    axes.plot(by_image.value, place, color=colour, markeredgecolor=PAPER, markeredgewidth=0.7, zorder=3, **_DOT)
+    if both:
+        place = middle + ASIDE
+        axes.hlines(place, by_photograph.low, by_photograph.high, color=colour, linewidth=_THIN, zorder=2)
+        axes.plot(by_photograph.value, place, markeredgecolor=colour, zorder=3, **_DIAMOND)
+
+
+def frame(axes: Axes, *, colours: Mapping[str, str], with_photographs: bool) -> Legend:
+    """Draw what is the same in all: grid, scale and legend; return the legend.
+
+    Parameters
+    ----------
+    axes
+        The panel.
+    colours
+        What dots by image stand for, with their colours.
+    with_photographs
+        Whether there are diamonds.
+    """
+    tidy(axes, grid="x")
+    axes.tick_params(axis="y", length=0)
+    axes.spines["left"].set_visible(False)
+    axes.set_xlim(-0.015, 1.015)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+    return axes.legend(
+        handles=_legend(colours, with_photographs=with_photographs),
+        loc="lower left",
+        bbox_to_anchor=(-0.01, 1),
+        ncols=5,
+        fontsize=SMALL_SIZE,
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.3,
+        handletextpad=0.4,
+        columnspacing=1.0,
+    )
+
+
+def _legend(colours: Mapping[str, str], *, with_photographs: bool) -> list[Line2D]:
+    handles = [Line2D([], [], color=colour, linewidth=_THICK, label=name, **_DOT) for name, colour in colours.items()]
+    lines = {"accuracy": "Majority class, by image"}
+    if with_photographs:
+        style = _DIAMOND | {"color": MUTED, "linewidth": _THIN, "markeredgecolor": MUTED}
+        handles.append(Line2D([], [], label="By photograph", **style))
+        lines["photograph_accuracy"] = "by photograph"
+    return [*handles, *(Line2D([], [], label=label, **BASELINES[measure]) for measure, label in lines.items())]

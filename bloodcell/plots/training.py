@@ -1,0 +1,371 @@
+"""Charts of a run's numbers: learning curves, confusion and classes."""
+
+from collections.abc import Sequence
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Patch
+from matplotlib.ticker import MaxNLocator, PercentFormatter
+
+from bloodcell.plots.style import (
+    BLUE,
+    FAINT,
+    INK,
+    MUTED,
+    ORANGE,
+    PAPER,
+    SKY,
+    SMALL_SIZE,
+    TEXT_SIZE,
+    finish,
+    fold,
+    new_figure,
+    require_columns,
+    text_colour_on,
+    text_width,
+    tidy,
+    widest,
+)
+
+Monitor = Literal["val_loss", "val_accuracy"]
+"""What tells the best epoch."""
+
+HISTORY_COLUMNS = ("epoch", "stage", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
+PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "images")
+
+
+def learning_curves(
+    history: pd.DataFrame,
+    *,
+    title: str = "Learning curves",
+    monitor: Monitor = "val_loss",
+) -> Figure:
+    """Draw loss and accuracy over the epochs of all stages.
+
+    Parameters
+    ----------
+    history
+        One row per epoch with the columns ``epoch`` (int from 0, counted through all stages), ``stage`` (str),
+        ``train_loss, train_accuracy, val_loss, val_accuracy`` and ``learning_rate`` (float, NaN where not measured).
+    title
+        What stands over the figure.
+    monitor
+        Which column says what the best epoch is: the first with the lowest loss or the highest accuracy.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels, the stages shaded in turn and named with their learning rates, the best epoch marked.
+
+    Raises
+    ------
+    ValueError
+        When the history has no epoch or lacks a column.
+    """
+    require_columns(history, HISTORY_COLUMNS)
+    if history.empty:
+        raise ValueError("the history has no epoch to draw")
+    history = history.sort_values("epoch").reset_index(drop=True)
+    best = _best_row(history, monitor=monitor)
+    stages = _stage_spans(history)
+    key = _packed([f"{number}  {name}" for number, (name, _, _) in enumerate(stages, 1)], inches=10.6, size=SMALL_SIZE)
+    figure = new_figure(title=title, width=11, height=4.1 + 0.14 * key.count("\n"))
+    loss, accuracy = figure.subplots(1, 2)
+    _curves(loss, history, quantity="loss", best=best, stages=stages)
+    _curves(accuracy, history, quantity="accuracy", best=best, stages=stages)
+    accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
+    figure.supxlabel(key, fontsize=SMALL_SIZE, color=MUTED, x=0.01, ha="left")
+    return finish(figure)
+
+
+def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str], title: str) -> Figure:
+    """Draw a confusion matrix as counts and as shares of each true class.
+
+    Parameters
+    ----------
+    matrix
+        Shape (k, k), counts at least 0: rows are true classes, columns predicted ones.
+    classes
+        The k class names.
+    title
+        What stands over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        Two panels of k x k cells; a class without images has dashes for shares.
+
+    Raises
+    ------
+    ValueError
+        When the matrix does not have the shape (k, k).
+    """
+    counts = np.asarray(matrix)
+    k = len(classes)
+    if counts.shape != (k, k):
+        raise ValueError(f"the matrix has shape {counts.shape}, expected ({k}, {k})")
+    images = counts.sum(axis=1, keepdims=True)
+    with np.errstate(invalid="ignore"):
+        shares = counts / images
+    percent = [["–" if np.isnan(share) else f"{share:.0%}" for share in row] for row in shares]
+    size = TEXT_SIZE if k <= 8 else SMALL_SIZE
+    labels = [fold(name, inches=2.2, size=size) for name in classes]
+    cell_texts = [f"{count:,}" for count in counts.ravel()] + ["100%"]
+    # The least is what a panel's title takes, so that two classes have room for it.
+    least = max(0.65 if k <= 8 else 0.4, 1.9 / k)
+    cell = max(widest(cell_texts, size=size, bold=True) + 0.1, least)
+    label_width = widest(labels, size=size)
+    upright = label_width > cell - 0.08
+    side = cell * k
+    figure = new_figure(
+        title=title,
+        width=2 * (side + label_width + 0.75),
+        height=side + (label_width if upright else 0.25) + 0.85,
+        layout="compressed",
+    )
+    left, right = figure.subplots(1, 2)
+    _matrix_panel(
+        left,
+        shades=counts / max(int(counts.max()), 1),
+        texts=[[f"{count:,}" for count in row] for row in counts],
+        labels=labels,
+        upright=upright,
+        size=size,
+        title="Images",
+    )
+    _matrix_panel(
+        right,
+        shades=shares,
+        texts=percent,
+        labels=labels,
+        upright=upright,
+        size=size,
+        title="Share of each true class",
+    )
+    return finish(figure)
+
+
+def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
+    """Draw precision, recall and F1 of each class.
+
+    Parameters
+    ----------
+    table
+        One row per class: ``class`` (str), ``precision, recall, f1`` (float in 0..1, NaN where undefined) and
+        ``images`` (int), as `bloodcell.evaluation.metrics.per_class` returns it.
+    title
+        What stands over the figure.
+
+    Returns
+    -------
+    matplotlib.figure.Figure
+        One group of three horizontal bars per class, from the top in the order of the table; "undefined" for a NaN.
+
+    Raises
+    ------
+    ValueError
+        When the table has no class or lacks a column.
+    """
+    require_columns(table, PER_CLASS_COLUMNS)
+    if table.empty:
+        raise ValueError("the table has no class to draw")
+    labels = [
+        f"{fold(str(name), inches=3, size=TEXT_SIZE)}\n{images:,} image{'' if images == 1 else 's'}"
+        for name, images in zip(table["class"], table["images"], strict=True)
+    ]
+    return _grouped_bars(
+        values=table[["precision", "recall", "f1"]].to_numpy(dtype=np.float64),
+        names=("Precision", "Recall", "F1"),
+        colours=(SKY, BLUE, ORANGE),
+        labels=labels,
+        title=title,
+        absent="undefined",
+    )
+
+
+def _best_row(history: pd.DataFrame, *, monitor: Monitor) -> int | None:
+    values = history[monitor].to_numpy(dtype=np.float64)
+    if np.isnan(values).all():
+        return None
+    return int(np.nanargmin(values) if monitor == "val_loss" else np.nanargmax(values))
+
+
+def _stage_spans(history: pd.DataFrame) -> list[tuple[str, int, int]]:
+    """Return each stage's description with its first and last epoch, in the order of the epochs."""
+    starts = history["stage"].ne(history["stage"].shift()).cumsum()
+    return [
+        (
+            str(part["stage"].iloc[0]) + _rate_text(part["learning_rate"].to_numpy(dtype=np.float64)),
+            int(part["epoch"].iloc[0]),
+            int(part["epoch"].iloc[-1]),
+        )
+        for _, part in history.groupby(starts)
+    ]
+
+
+def _rate_text(rates: npt.NDArray[np.float64]) -> str:
+    known = rates[~np.isnan(rates)]
+    if not known.size:
+        return ""
+    first, last = f"{known[0]:.3g}", f"{known[-1]:.3g}"
+    return f" (learning rate {first})" if first == last else f" (learning rate {first} → {last})"
+
+
+def _packed(entries: Sequence[str], *, inches: float, size: float) -> str:
+    """Put as many entries on each line as fit, and fold those that are too long for one."""
+    lines: list[str] = []
+    for entry in entries:
+        longer = f"{lines[-1]}      {entry}" if lines else entry
+        if lines and text_width(longer, size=size) <= inches:
+            lines[-1] = longer
+        else:
+            lines += fold(entry, inches=inches, size=size).split("\n")
+    return "\n".join(lines)
+
+
+def _curves(
+    axes: Axes,
+    history: pd.DataFrame,
+    *,
+    quantity: Literal["loss", "accuracy"],
+    best: int | None,
+    stages: list[tuple[str, int, int]],
+) -> None:
+    tidy(axes, grid="y")
+    epochs = history["epoch"].to_numpy(dtype=np.int64)
+    train = history[f"train_{quantity}"].to_numpy(dtype=np.float64)
+    validation = history[f"val_{quantity}"].to_numpy(dtype=np.float64)
+    marker = "o" if epochs.size <= 30 else None
+    for number, (_, first, last) in enumerate(stages, 1):
+        axes.axvspan(first - 0.5, last + 0.5, color=FAINT, alpha=0.45 if number % 2 == 0 else 0, linewidth=0, zorder=0)
+        if number > 1:
+            axes.axvline(first - 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
+        axes.annotate(
+            str(number),
+            ((first + last) / 2, 1),
+            xycoords=("data", "axes fraction"),
+            xytext=(0, 3),
+            textcoords="offset points",
+            ha="center",
+            va="bottom",
+            fontsize=SMALL_SIZE,
+            color=MUTED,
+        )
+    measured = False
+    for values, colour, label in ((train, ORANGE, "Training"), (validation, BLUE, "Validation")):
+        if not np.isnan(values).all():
+            measured = True
+            axes.plot(epochs, values, color=colour, marker=marker, markersize=3.5, linewidth=1.8, label=label)
+    headline = quantity.capitalize()
+    if best is not None:
+        axes.axvline(epochs[best], color=INK, linewidth=0.9, zorder=1.5, label=f"Best epoch ({epochs[best]})")
+        if not np.isnan(validation[best]):
+            axes.plot(epochs[best], validation[best], marker="*", markersize=13, color=INK, markeredgecolor=PAPER)
+            value = f"{validation[best]:.3f}" if quantity == "loss" else f"{validation[best]:.1%}"
+            headline += f": {value} on validation at epoch {epochs[best]}"
+    axes.set_title(headline, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=16)
+    axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
+    axes.set_xlabel("Epoch (from 0)", fontsize=TEXT_SIZE, color=INK)
+    axes.set_ylabel(quantity.capitalize(), fontsize=TEXT_SIZE, color=INK)
+    if measured:
+        axes.legend(fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="best")
+    else:
+        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", fontsize=TEXT_SIZE, color=MUTED)
+
+
+def _matrix_panel(
+    axes: Axes,
+    *,
+    shades: npt.NDArray[np.float64],
+    texts: list[list[str]],
+    labels: list[str],
+    upright: bool,
+    size: float,
+    title: str,
+) -> None:
+    colours = colormaps["Blues"](np.nan_to_num(shades))
+    axes.imshow(colours, aspect="equal", interpolation="nearest")
+    for row, line in enumerate(texts):
+        for column, text in enumerate(line):
+            axes.text(
+                column,
+                row,
+                text,
+                ha="center",
+                va="center",
+                fontsize=size,
+                fontweight="bold" if row == column else "normal",
+                color=text_colour_on(tuple(colours[row, column])),
+                # Cells are made as large as their texts, so the layout need not measure each.
+                in_layout=False,
+            )
+    ticks = np.arange(len(labels))
+    axes.set_xticks(ticks, labels, rotation=90 if upright else 0, multialignment="center")
+    axes.set_yticks(ticks, labels)
+    axes.set_xticks(ticks[1:] - 0.5, minor=True)
+    axes.set_yticks(ticks[1:] - 0.5, minor=True)
+    axes.grid(which="minor", color=PAPER, linewidth=1.5)
+    axes.tick_params(labelsize=size, labelcolor=INK, length=0)
+    axes.tick_params(which="minor", length=0)
+    axes.spines[:].set_visible(False)
+    axes.set_xlabel("Predicted", fontsize=TEXT_SIZE, color=MUTED)
+    axes.set_ylabel("True", fontsize=TEXT_SIZE, color=MUTED)
+    axes.set_title(title, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+
+
+def _grouped_bars(
+    *,
+    values: npt.NDArray[np.float64],
+    names: Sequence[str],
+    colours: Sequence[str],
+    labels: Sequence[str],
+    title: str,
+    absent: str,
+) -> Figure:
+    """Draw a group of horizontal bars from 0 to 1 per label; `values` has shape (labels, names)."""
+    n_groups, n_bars = values.shape
+    lines = max(label.count("\n") + 1 for label in labels)
+    group_height = max(0.2 * n_bars, 0.17 * lines) + 0.16
+    figure = new_figure(title=title, width=widest(labels, size=TEXT_SIZE) + 6.5, height=n_groups * group_height + 0.95)
+    axes = figure.subplots()
+    tidy(axes, grid="x")
+    bar_height = 0.8 / n_bars
+    for bar, colour in enumerate(colours):
+        offset = (bar - (n_bars - 1) / 2) * bar_height
+        axes.barh(np.arange(n_groups) + offset, np.nan_to_num(values[:, bar]), bar_height * 0.92, color=colour)
+        for group, value in enumerate(values[:, bar]):
+            missing = np.isnan(value)
+            axes.annotate(
+                absent if missing else f"{value:.1%}",
+                (0 if missing else value, group + offset),
+                xytext=(4, 0),
+                textcoords="offset points",
+                va="center_baseline",
+                fontsize=SMALL_SIZE,
+                color=MUTED if missing else INK,
+                fontstyle="italic" if missing else "normal",
+            )
+    handles = [Patch(facecolor=colour, label=name) for name, colour in zip(names, colours, strict=True)]
+    axes.set_yticks(np.arange(n_groups), list(labels))
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(n_groups - 0.5, -0.5)
+    axes.set_xlim(0, 1.12)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(handles),
+        fontsize=SMALL_SIZE + 0.5,
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.6,
+    )
+    return finish(figure)

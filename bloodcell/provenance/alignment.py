@@ -1,0 +1,174 @@
+"""Whether two images were made from one photograph: how one lies on the other, and whether they agree there.
+
+Copies of one photograph agree wherever their frames overlap, fill included: where one shows the fill beyond the
+photograph's edge, the other cannot show cells. Two photographs of neighbouring places on a slide have cells in common
+and can be laid on one another as well, but each shows something where the other ends.
+"""
+
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.images.working import FILL
+from bloodcell.provenance.keypoints import MIRRORED, SCALED, Keypoints
+
+MIN_INLIERS = 15
+"""Keypoints that must agree on a transformation; chance brings 9 at the most on blood smears."""
+
+TOLERANCE = 5.0
+"""Pixels that a keypoint may lie off."""
+
+MAX_STRETCH = 2.2
+MAX_SHEAR = 1.8
+MAX_SHIFT = 0.5
+"""What two augmentations can make together: the greatest scale, the greatest ratio of the scales along two axes, and
+the furthest that the centre moves, as a share of the width or height."""
+
+PROJECTIVE_COST = 0.8
+"""A change of perspective is believed if it leaves at most this share of an affine transformation's cost."""
+
+GREY_LEVELS = 40.0
+"""How far two aligned thumbnails may differ at a place, of 255, before they disagree there."""
+
+BLUR = 9
+"""Thumbnail pixels, of each side, that a difference is averaged over."""
+
+TOLERATED = 0.02
+"""The share of the overlap that may contradict: alignment is never exact, and edges are steep."""
+
+MIN_OVERLAP = 1600
+"""Thumbnail pixels that both must show before anything is said about their difference."""
+
+EDGE = np.ones((3, 3), np.uint8)
+
+_RANSAC = {"method": cv2.RANSAC, "ransacReprojThreshold": TOLERANCE, "maxIters": 1000, "confidence": 0.999}
+
+Matrix = NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class Alignment:
+    """How one image lies on another.
+
+    Attributes
+    ----------
+    matrix
+        From the first image's pixels to the second's, homogeneous, shape (3, 3); a negative determinant mirrors.
+    inliers
+        Keypoints that agree on it.
+    """
+
+    matrix: Matrix
+    inliers: int
+
+
+def align(moving: Keypoints, fixed: Keypoints, *, mirrored: bool) -> Alignment | None:
+    """Find the transformation that lays one image on another, if an augmentation could have made it.
+
+    Mutual nearest descriptors, an affine transformation by RANSAC (Fischler and Bolles 1981), and a projective one
+    if it fits clearly better by MSAC's cost (Torr and Zisserman 2000).
+
+    Parameters
+    ----------
+    moving, fixed
+        The two images.
+    mirrored
+        Whether ``moving`` is mirrored first.
+    """
+    if min(len(moving), len(fixed)) < MIN_INLIERS:
+        return None
+    flip = moving.mirror() if mirrored else np.eye(3)
+    source = apply(flip, moving.positions).astype(np.float32)
+    descriptors = moving.descriptors[:, MIRRORED] if mirrored else moving.descriptors
+    here, there = _mutual_nearest(descriptors, fixed.descriptors)
+    if len(here) < MIN_INLIERS:
+        return None
+    source, target = source[here], fixed.positions[there]
+    affine, agreeing = cv2.estimateAffine2D(source, target, **_RANSAC)
+    inliers = 0 if affine is None else int(agreeing.sum())
+    if inliers < MIN_INLIERS:
+        return None
+    matrix = np.vstack([affine, [0.0, 0.0, 1.0]])
+    if not _plausible(matrix, fixed.size):
+        return None
+    projective, agreeing = cv2.findHomography(source, target, **_RANSAC)
+    if (
+        projective is not None
+        and _cost(projective, source, target) < PROJECTIVE_COST * _cost(matrix, source, target)
+        and _plausible(projective, fixed.size)
+    ):
+        matrix, inliers = projective, int(agreeing.sum())
+    return Alignment(matrix=matrix @ flip, inliers=inliers)
+
+
+def apply(matrix: Matrix, positions: NDArray[np.floating]) -> NDArray[np.float64]:
+    """Move positions, shape (n, 2), by a homogeneous matrix, shape (3, 3)."""
+    moved = np.column_stack([positions, np.ones(len(positions))]) @ matrix.T
+    return np.asarray(moved[:, :2] / moved[:, 2:])
+
+
+def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix) -> float:
+    """Say how much two aligned images differ: 0 for the same picture; NaN where they hardly overlap.
+
+    Two things are added up: one minus the correlation of what both show, which brightness and contrast leave alone and
+    another focus does not; and the share of the overlap where they contradict each other, as fill and cells do, beyond
+    what the edges of fill and cells come to by themselves.
+
+    Parameters
+    ----------
+    moving, fixed
+        Thumbnails as in `Keypoints`.
+    matrix
+        From the first image's pixels to the second's, shape (3, 3).
+    """
+    size = fixed.shape[1], fixed.shape[0]
+    scaled = SCALED @ matrix @ np.linalg.inv(SCALED)
+    moved = cv2.warpPerspective(moving, scaled, size, flags=cv2.INTER_LINEAR)
+    frame = cv2.warpPerspective(np.ones_like(moving), scaled, size, flags=cv2.INTER_NEAREST)
+    overlap = cv2.erode(frame, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    photographed = ((moved > FILL) & (fixed > FILL)).astype(np.uint8) & overlap
+    shown = cv2.erode(photographed, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1).astype(bool)
+    if shown.sum() < MIN_OVERLAP:
+        return float("nan")
+    here, there = moved[shown].astype(np.float32), fixed[shown].astype(np.float32)
+    here_mean, there_mean = float(here.mean()), float(there.mean())
+    here_spread, there_spread = max(float(here.std()), 1.0), max(float(there.std()), 1.0)
+    covariance = float(((here - here_mean) * (there - there_mean)).mean())
+    gain = min(max(there_spread / here_spread, 0.5), 2.0)
+    evened = np.where(moved > FILL, (moved.astype(np.float32) - here_mean) * gain + there_mean, moved)
+    apart = cv2.blur(np.abs(evened.astype(np.float32) - fixed), (BLUR, BLUR)) > GREY_LEVELS
+    contradicting = float(apart[overlap > 0].mean())
+    return 1 - covariance / (here_spread * there_spread) + max(0.0, contradicting - TOLERATED)
+
+
+def _mutual_nearest(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:
+    a, b = first.astype(np.float32), second.astype(np.float32)
+    distances = (a**2).sum(axis=1)[:, None] + (b**2).sum(axis=1)[None, :] - 2 * (a @ b.T)
+    there = distances.argmin(axis=1)
+    mutual = np.flatnonzero(distances.argmin(axis=0)[there] == np.arange(len(a)))
+    return mutual, there[mutual]
+
+
+def _cost(matrix: Matrix, source: NDArray[np.float32], target: NDArray[np.float32]) -> float:
+    """Return the sum of squared distances in pixels, each at most that of `TOLERANCE`."""
+    squared = ((apply(matrix, source) - target) ** 2).sum(axis=1)
+    return float(np.minimum(squared, TOLERANCE**2).sum())
+
+
+def _plausible(matrix: Matrix, size: tuple[int, int]) -> bool:
+    """Whether an augmentation of a copy that was augmented itself could have made this transformation."""
+    centre = np.array([[size[0] / 2, size[1] / 2]])
+    around = apply(matrix, centre + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    linear = (around[1:] - around[0]).T
+    scales = np.linalg.svd(linear, compute_uv=False)
+    shift = np.abs(around[0] - centre[0]) / size
+    return bool(
+        np.isfinite(matrix).all()
+        and np.linalg.det(linear) > 0
+        and scales[0] < MAX_STRETCH
+        and scales[1] > 1 / MAX_STRETCH
+        and scales[0] < MAX_SHEAR * scales[1]
+        and shift.max() < MAX_SHIFT
+    )

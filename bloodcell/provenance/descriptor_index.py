@@ -1,0 +1,107 @@
+"""An index of keypoint descriptors that says whose resemble an image's."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import faiss
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.provenance.keypoints import DESCRIPTOR_NORM, MIRRORED, Keypoints
+
+N_QUERIED = 100
+"""The strongest keypoints of an image that are looked up."""
+
+N_NEIGHBOURS = 4
+MAX_DISTANCE = 0.36 * DESCRIPTOR_NORM
+"""Descriptors further apart than this are of different things more often than not."""
+
+MIN_VOTES = 5
+MAX_CANDIDATES = 3
+MIN_SHARE = 0.3
+"""A candidate has at least this share of the first one's votes."""
+
+EXHAUSTIVE = 10_000
+"""Up to this many descriptors are searched one by one."""
+
+GROWTH = 4
+"""An index is trained anew when it has grown by this factor."""
+
+N_PROBES = 8
+
+
+@dataclass(frozen=True)
+class Vote:
+    """How many of an image's keypoints resemble one of an owner's, as it is or mirrored."""
+
+    owner: int
+    mirrored: bool
+    count: int
+
+
+class DescriptorIndex:
+    """Descriptors and whose they are: exhaustive while few, in inverted lists (Jégou et al. 2011) when many."""
+
+    def __init__(self) -> None:
+        self._descriptors: list[NDArray[np.uint8]] = []
+        self._owners: list[NDArray[np.int64]] = []
+        self._index: faiss.Index = faiss.IndexFlatL2(128)
+        self._train_at = EXHAUSTIVE
+
+    def add(self, owner: int, descriptors: NDArray[np.uint8]) -> None:
+        """Add an owner's descriptors, shape (n, 128)."""
+        self._descriptors.append(descriptors)
+        self._owners.append(np.full(len(descriptors), owner))
+        self._index.add(descriptors.astype(np.float32))
+        if self._index.ntotal > self._train_at:
+            self._train()
+
+    def votes(self, images: Sequence[Keypoints], *, thorough: bool = False) -> list[list[Vote]]:
+        """Return the owners that most of each image's keypoints resemble, the most first.
+
+        Parameters
+        ----------
+        images
+            What to look up.
+        thorough
+            Look up every keypoint, believe less and name more candidates.
+        """
+        if not images or not self._index.ntotal:
+            return [[] for _ in images]
+        queried = [image.descriptors[: None if thorough else N_QUERIED] for image in images]
+        both = [np.concatenate([descriptors, descriptors[:, MIRRORED]]) for descriptors in queried]
+        queries = np.concatenate(both).astype(np.float32)
+        distances, places = self._index.search(queries, N_NEIGHBOURS * (2 if thorough else 1))
+        owners = np.concatenate(self._owners)[places]
+        near = (distances <= MAX_DISTANCE**2) & (places >= 0)
+        ends = np.cumsum([len(descriptors) for descriptors in both])
+        return [
+            _count(owners[end - len(descriptors) : end], near[end - len(descriptors) : end], thorough=thorough)
+            for end, descriptors in zip(ends, both, strict=True)
+        ]
+
+    def _train(self) -> None:
+        descriptors = np.concatenate(self._descriptors)
+        n_lists = int(2 ** np.round(np.log2(2 * len(descriptors) ** 0.5)))
+        index = faiss.IndexIVFScalarQuantizer(
+            faiss.IndexFlatL2(128), 128, n_lists, faiss.ScalarQuantizer.QT_8bit_direct, faiss.METRIC_L2, False
+        )
+        sample = np.random.default_rng(0).choice(len(descriptors), min(len(descriptors), 50 * n_lists), replace=False)
+        index.train(descriptors[np.sort(sample)].astype(np.float32))
+        index.nprobe = N_PROBES
+        index.add(descriptors.astype(np.float32))
+        self._index, self._train_at = index, GROWTH * len(descriptors)
+
+
+def _count(owners: NDArray[np.int64], near: NDArray[np.bool_], *, thorough: bool) -> list[Vote]:
+    half = len(owners) // 2
+    votes = []
+    for mirrored, part in enumerate((slice(0, half), slice(half, None))):
+        rows, columns = np.nonzero(near[part])
+        resembling = np.unique(np.column_stack([rows, owners[part][rows, columns]]), axis=0)[:, 1]
+        for owner, count in zip(*np.unique(resembling, return_counts=True), strict=True):
+            votes.append(Vote(int(owner), bool(mirrored), int(count)))
+    votes.sort(key=lambda vote: (-vote.count, vote.owner))
+    if thorough:
+        return votes[: 4 * MAX_CANDIDATES]
+    return [vote for vote in votes if vote.count >= max(MIN_VOTES, MIN_SHARE * votes[0].count)][: 3 * MAX_CANDIDATES]

@@ -1,0 +1,103 @@
+"""Keypoints of an image, and a thumbnail of it: what is needed to see whether two images show one photograph."""
+
+import threading
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.images.working import at_working_size, photographed
+
+N_KEYPOINTS = 250
+THUMBNAIL_SCALE = 0.5
+"""Large enough to see that two photographs of one place are in focus at different depths."""
+
+CONTRAST_THRESHOLD = 0.02
+EDGE_THRESHOLD = 12
+"""As in Lowe (2004), a little more generous: smears are pale and out of focus."""
+
+DESCRIPTOR_NORM = 512
+"""The length of a descriptor, so that nearly all of its entries fit into 8 bits."""
+
+FILL_MARGIN = 6
+"""Keypoints nearer to fill than this many pixels describe its edge more than the photograph."""
+
+SCALED = np.array(
+    [[THUMBNAIL_SCALE, 0, (THUMBNAIL_SCALE - 1) / 2], [0, THUMBNAIL_SCALE, (THUMBNAIL_SCALE - 1) / 2], [0, 0, 1]]
+)
+"""From an image's pixels to its thumbnail's; both count from the centre of the first."""
+
+_row, _column, _direction = np.meshgrid(range(4), range(4), range(8), indexing="ij")
+MIRRORED = (((3 - _row) * 4 + _column) * 8 + (-_direction) % 8).ravel()
+"""Where each entry of a SIFT descriptor comes from when the picture is mirrored."""
+
+_sift = threading.local()
+
+
+@dataclass(frozen=True)
+class Keypoints:
+    """What is kept of an image of ``height`` x ``width`` pixels, scaled to `WORKING_AREA`.
+
+    Attributes
+    ----------
+    positions
+        x and y of each keypoint, in pixels of the scaled image, the strongest first, shape (n, 2), float32.
+    descriptors
+        RootSIFT (Arandjelović and Zisserman 2012), scaled to a length of `DESCRIPTOR_NORM`, shape (n, 128), uint8.
+    thumbnail
+        The scaled image in grey, half of its size, shape (height / 2, width / 2), uint8.
+    size
+        Width and height of the scaled image.
+    """
+
+    positions: NDArray[np.float32]
+    descriptors: NDArray[np.uint8]
+    thumbnail: NDArray[np.uint8]
+    size: tuple[int, int]
+
+    def __len__(self) -> int:
+        return len(self.positions)
+
+    def mirror(self) -> NDArray[np.float64]:
+        """Return the matrix that mirrors positions left to right, shape (3, 3)."""
+        return np.array([[-1.0, 0.0, self.size[0] - 1.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+
+
+def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
+    """Find the strongest keypoints of an image; its black fill has none.
+
+    Parameters
+    ----------
+    pixels
+        RGB, shape (height, width, 3), uint8.
+    """
+    pixels = at_working_size(pixels)
+    size = pixels.shape[1], pixels.shape[0]
+    grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
+    found, descriptors = _detector().detectAndCompute(grey, photographed(pixels, margin=FILL_MARGIN))
+    if not found:
+        descriptors = np.zeros((0, 128), np.float32)
+    strongest = np.argsort([-keypoint.response for keypoint in found], kind="stable")[:N_KEYPOINTS]
+    positions = np.array([keypoint.pt for keypoint in found], np.float32).reshape(-1, 2)
+    thumbnail_size = max(round(size[0] * THUMBNAIL_SCALE), 2), max(round(size[1] * THUMBNAIL_SCALE), 2)
+    thumbnail = cv2.resize(cv2.GaussianBlur(grey, (0, 0), 0.5), thumbnail_size, interpolation=cv2.INTER_AREA)
+    return Keypoints(
+        positions=positions[strongest],
+        descriptors=_root(descriptors[strongest]),
+        thumbnail=np.asarray(thumbnail, np.uint8),
+        size=size,
+    )
+
+
+def _detector() -> "cv2.SIFT":
+    if not hasattr(_sift, "detector"):  # one for each thread
+        _sift.detector = cv2.SIFT_create(
+            nfeatures=N_KEYPOINTS, contrastThreshold=CONTRAST_THRESHOLD, edgeThreshold=EDGE_THRESHOLD
+        )
+    return _sift.detector
+
+
+def _root(descriptors: NDArray[np.float32]) -> NDArray[np.uint8]:
+    sums = np.maximum(descriptors.sum(axis=1, keepdims=True), 1e-6)
+    return np.asarray(np.clip(np.rint(np.sqrt(descriptors / sums) * DESCRIPTOR_NORM), 0, 255), np.uint8)

@@ -1,0 +1,172 @@
+"""A model's card: that it says what is known, and no more."""
+
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from bloodcell.cards.model_card import CardFacts, model_card, shortened
+from bloodcell.cards.model_card_training import Training
+from bloodcell.data.leaks import Leak, find_shared
+from bloodcell.evaluation.abstaining import threshold_for_error
+from bloodcell.evaluation.predictions import predictions_table
+
+CLASSES = ("MONOCYTE", "NEUTROPHIL")
+TRAINING = Training(
+    name="frozen",
+    run_id="0a1b",
+    parameters={
+        **{"backbone.name": "MobileNetV2", "backbone.input_size": "224", "backbone.taps": "[]", "crop.name": "nucleus"},
+        **{
+            "head.pooling": "average",
+            "head.hidden_units": "[64]",
+            "head.solver": "gradient",
+            "finetune.name": "staged",
+        },
+        **{"finetune.stages.0.epochs": "5", "finetune.stages.0.block": "block_14", "data.source": "bccd"},
+        **{"finetune.stages.0.learning_rate": "0.0001", "split.name": "group_holdout", "data.root": "/home/me/cells"},
+    },
+    tags={"weights": "imagenet", "weights_digest": "0123456789abcdef"},
+    stops_by_validation=True,
+)
+
+
+def table(*, monocytes: int, neutrophils: int, wrong: int) -> pd.DataFrame:
+    """Two images of each photograph on test; of some monocytes the first is told right and both together are not."""
+    labels = ["MONOCYTE"] * monocytes + ["NEUTROPHIL"] * neutrophils
+    manifest = pd.DataFrame(
+        [
+            {"path": f"{index}_{copy}.png", "label": label, "group": str(index), "split": "test"}
+            for index, label in enumerate(labels)
+            for copy in range(2)
+        ]
+    )
+    of_monocyte = np.where(manifest["label"] == "MONOCYTE", 0.9, 0.1)
+    of_monocyte[: 2 * wrong : 2], of_monocyte[1 : 2 * wrong : 2] = 0.6, 0.1
+    return predictions_table(
+        manifest=manifest, probabilities=np.stack([of_monocyte, 1 - of_monocyte], axis=1), classes=CLASSES
+    )
+
+
+@pytest.fixture
+def facts() -> CardFacts:
+    predictions = table(monocytes=4, neutrophils=60, wrong=3)
+    manifest = predictions[["path", "label", "source", "group", "split"]].assign(sha256=predictions["path"])
+    return CardFacts(
+        name="cells_1",
+        run_id="0a1b",
+        run_name="frozen",
+        date="2026-02-01 10:00 UTC",
+        metrics={"test/accuracy": 0.975, "test/accuracy_low": 0.9, "test/accuracy_high": 0.99, "test/photographs": 64},
+        tags={"leaky": "false", "groups": "recover"},
+        trainings=[TRAINING],
+        method="",
+        classes=CLASSES,
+        predictions=predictions,
+        manifest=manifest,
+        leak=Leak(shared=[], by_file=False, looked_for=True),
+        temperature=1.25,
+        thresholds={0.05: None},
+        photographs_of_threshold=20,
+        siblings=12,
+        study="sweep",
+        tested_runs=7,
+        test_readings=None,
+    )
+
+
+def test_a_card_says_first_that_it_is_not_for_diagnosis_and_has_the_headings_of_mitchell(facts):
+    card = model_card(facts)
+    assert card.startswith("# Model card: cells\\_1\n\n**For research only. Not for diagnosis.**")
+    assert [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")] == [
+        *("Model details", "Intended use", "Factors", "Metrics", "Evaluation data", "Training data"),
+        *("Quantitative analyses", "Ethical considerations", "Caveats and recommendations"),
+    ]
+
+
+def test_a_card_says_what_was_trained_and_from_which_weights(facts):
+    card = model_card(facts)
+    assert "Weights that it started from: imagenet, digest 0123456789abcdef" in card
+    assert "Looks at: a square around the nucleus, at 224 × 224 pixels" in card
+    assert "then the network from block\\_14 on, at a learning rate of 0.0001" in card
+    assert "/home/me" not in card
+
+
+def test_confusions_copies_told_differently_and_classes_of_few_photographs_are_counted_by_photograph(facts):
+    card = model_card(facts)
+    assert "Confused most on test: MONOCYTE taken for NEUTROPHIL (3 of 4 photographs)." in card
+    assert "Of 64 photographs with several images on test, 3 have images that are classified differently." in card
+    # 1 - 0.05 ** (1 / 4); of 60 photographs less than 10 % could be wrong.
+    assert "Few photographs on test: MONOCYTE (4, 53 %)." in card
+    assert "| MONOCYTE | 0.625 | 1 of 4 (0.05 to 0.70) |" in card
+    assert "| MONOCYTE | 4 (8) |" in card
+
+
+def test_a_class_without_a_photograph_is_said_to_be_unknown(facts):
+    card = model_card(replace(facts, predictions=table(monocytes=0, neutrophils=60, wrong=0)))
+    assert "Of MONOCYTE nothing is known on test" in card
+    assert "| MONOCYTE | – | no photograph |" in card
+
+
+def test_what_chose_what_is_said_and_how_many_runs_saw_the_test_set(facts):
+    card = model_card(facts)
+    assert "What validation chose: when training ended, the temperature and the thresholds" in card
+    assert "one of 12 of a sweep" in card
+    assert "at least 7 runs in the store had figures of the same test images" in card
+
+
+def test_a_leak_is_said_with_its_count_and_nothing_is_promised(facts):
+    both = facts.manifest.assign(split=["train", "val"] * 64)
+    leak = Leak(shared=find_shared(both), by_file=False, looked_for=True)
+    card = model_card(replace(facts, tags={"leaky": "true", "groups": "recover"}, manifest=both, leak=leak))
+    assert "Careful: its split leaks" in card
+    assert "64 of 64 validation images have a copy of their photograph in training" in card
+    assert "No share of errors is promised" in card
+    assert "cannot be promised" not in card
+
+
+def test_a_promise_is_given_with_what_it_rests_on(facts):
+    groups = np.arange(100)
+    threshold = threshold_for_error(
+        labels=np.zeros(100, int), probabilities=np.tile([0.9, 0.1], (100, 1)), groups=groups, max_error=0.05
+    )
+    card = model_card(replace(facts, thresholds={0.05: threshold}, photographs_of_threshold=100))
+    assert "At most 5 % of errors (max\\_error=0.05) is promised with 95 % confidence" in card
+    assert "On 100 photographs of validation, one image of each, it then answered 100, 0 of them wrong." in card
+    assert "At most 5 % of errors (max\\_error=0.05) cannot be promised" in model_card(facts)
+
+
+def test_what_a_run_from_before_did_not_keep_is_said_to_be_not_kept(facts):
+    nothing = replace(TRAINING, parameters={}, tags={}, stops_by_validation=False)
+    empty = {"predictions": None, "manifest": None, "leak": None, "date": None, "tested_runs": None, "siblings": 0}
+    card = model_card(replace(facts, metrics={"test/accuracy": 0.9}, tags={}, trainings=[nothing], **empty))
+    for said in (
+        *("accuracy 0.900 (interval not kept) by image, not kept by photograph", "Date: not kept", "Code: not kept"),
+        *("Which classes are confused: not kept", "Photographs and images by class: not kept", "Source: not kept"),
+        *("Is a photograph or group on two sides: not kept", "No share of errors is promised"),
+    ):
+        assert said in card
+
+
+def test_a_card_that_is_too_long_leaves_out_whole_sections_and_says_where_they_are(facts):
+    card = model_card(facts)
+    short = shortened(card, limit=5000, whole="[model_card.md](#/there)")
+    assert len(short) <= 5000 < len(card)
+    assert short.startswith("# Model card: cells\\_1\n\n**For research only. Not for diagnosis.**")
+    assert "## Caveats and recommendations" in short
+    assert short.endswith("*Shortened. The whole card: [model_card.md](#/there)*\n")
+    assert len(shortened(card, limit=400, whole="there")) <= 400
+    assert shortened(card, limit=len(card), whole="there") == card
+
+
+def test_a_card_has_the_calibration_errors_that_the_run_kept(facts):
+    before = {"test/ece": 0.131, "calibrated/test/ece": 0.1}
+    card = model_card(replace(facts, metrics={**facts.metrics, **before}))
+    assert "Expected calibration error: test 0.131 before, 0.100 after." in card
+    assert "debiased:" not in card
+    kept = {"test/ece_by_chance": 0.12, "calibrated/test/ece_by_chance": 0.12}
+    kept |= {"test/calibration_error": 0.05, "calibrated/test/calibration_error": 0.0}
+    card = model_card(replace(facts, metrics={**facts.metrics, **before, **kept}))
+    assert "The same of a perfectly calibrated model, by chance: test 0.120 before, 0.120 after." in card
+    assert "Calibration error, debiased: test 0.050 before, 0.000 after." in card

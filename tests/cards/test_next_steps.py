@@ -1,0 +1,82 @@
+"""What a training says to try next."""
+
+import shlex
+
+import pytest
+from commands import run
+
+from bloodcell.cards.next_steps import Given, suggestions
+from bloodcell.config.composition import compose_config
+from bloodcell.data.leaks import Leak
+
+CLEAN = Leak(shared=(), by_file=False, looked_for=True)
+
+
+def tried(*overrides: str, leak: Leak = CLEAN, weights: str = "imagenet", **given: object) -> list[str]:
+    config = compose_config("train", ["data=bccd", "data.root=/my cells", *overrides])
+    command = Given(
+        overrides=["data=bccd", "data.root=/my cells", *overrides], choices={"backbone": "mobilenetv2"} | given
+    )
+    return [each.command for each in suggestions(config, leak=leak, weights=weights, given=command)]
+
+
+def test_a_plain_run_is_told_of_the_cell_of_fine_tuning_and_of_a_comparison():
+    assert tried("finetune=none", "crop=none") == [
+        "bloodcell train data=bccd 'data.root=/my cells' finetune=none crop=nucleus",
+        "bloodcell train data=bccd 'data.root=/my cells' crop=none finetune=top",
+        "bloodcell train -m data=bccd 'data.root=/my cells' finetune=none crop=none backbone=mobilenetv2,xception",
+    ]
+
+
+def test_what_was_set_within_the_choice_that_goes_goes_with_it():
+    first, *_ = tried("split.fraction=0.3", "split.seed=4", "crop=nucleus", "finetune=staged", "hyperparameters.seed=1")
+    assert first == (
+        "bloodcell train data=bccd 'data.root=/my cells' crop=nucleus finetune=staged hyperparameters.seed=1 "
+        "split=group_kfold"
+    )
+
+
+@pytest.mark.parametrize(
+    ("leak", "change"),
+    [
+        (Leak(shared=(), by_file=True, looked_for=True), "split=group_holdout"),
+        (Leak(shared=(), by_file=False, looked_for=False), "data.groups=recover"),
+    ],
+)
+def test_figures_that_say_too_much_come_first(leak, change):
+    assert tried(leak=leak)[0].endswith(change)
+
+
+def test_random_weights_give_way_to_imagenets():
+    assert tried("backbone.weights=null", weights="random")[0].endswith(" backbone.weights=imagenet")
+    assert "backbone.weights=null" not in tried("backbone.weights=null", weights="random")[0]
+    assert "backbone.weights" not in " ".join(tried(weights="mine.weights.h5"))
+
+
+def test_nothing_is_suggested_that_has_to_be_downloaded_where_nothing_could_be():
+    assert tried(weights="smears")[-1].endswith(" backbone=mobilenetv2,mobilenetv2_inner")
+    assert "imagenet" not in " ".join(tried(weights="smears"))
+
+
+def test_another_class_of_keras_is_not_swept_under_its_name():
+    overrides = ["backbone=application", "backbone.name=VGG16"]
+    assert tried(*overrides, backbone="application")[-1].endswith("/my cells' backbone=mobilenetv2,xception")
+
+
+def test_a_small_run_is_told_to_be_run_whole():
+    assert (
+        tried("debug=limit", "debug.limit_per_class=9")[0]
+        == "bloodcell train data=bccd 'data.root=/my cells' debug=none"
+    )
+
+
+@pytest.mark.parametrize(
+    "overrides",
+    [[], ["debug=limit"], ["backbone=morphology", "head=probe"], ["data.groups=pattern", "data.groups_pattern='(.+)'"]],
+)
+def test_every_command_is_one_that_bloodcell_takes(overrides, tmp_path):
+    for command in tried(*overrides):
+        words = [word for word in shlex.split(command)[1:] if word != "-m"]
+        words = [word.replace("mobilenetv2,xception", "xception") for word in words]
+        said = run([*words, "--cfg", "job", "--resolve"], cwd=tmp_path)
+        assert said.returncode == 0, said.stderr

@@ -1,0 +1,286 @@
+import dataclasses
+
+import pytest
+from hydra.core.config_store import ConfigStore
+from omegaconf import OmegaConf
+
+import bloodcell.config.composition
+from bloodcell.config.composition import compose_config, conf_dir, experiments_dir, parse_config
+from bloodcell.config.schema import MEASURED, FolderData, GroupHoldoutSplit, StagedPlan, TrainConfig, UiConfig
+from bloodcell.errors import UserError
+
+ROOT = ("data=bccd", "data.root=/cells")
+
+GROUPS = {
+    folder.name: [path.stem for path in sorted(folder.glob("*.yaml"))]
+    for folder in sorted(conf_dir().iterdir())
+    if folder.name in {field.name for field in dataclasses.fields(TrainConfig)} - {"data"}
+}
+
+
+@pytest.fixture
+def experiments(tmp_path, monkeypatch):
+    """A folder of experiments of this test alone."""
+    monkeypatch.setattr(bloodcell.config.composition, "experiments_dir", lambda: tmp_path)
+    before = ConfigStore.instance().repo.pop("experiment", None)
+    yield tmp_path
+    ConfigStore.instance().repo.pop("experiment", None)
+    if before is not None:
+        ConfigStore.instance().repo["experiment"] = before
+
+
+def refusal(job, *overrides):
+    with pytest.raises(UserError) as caught:
+        compose_config(job, overrides)
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+def test_the_folders_are_those_of_the_checkout():
+    assert (conf_dir() / "train.yaml").is_file()
+    assert experiments_dir().parent == conf_dir().parent
+
+
+def test_a_configuration_is_composed_into_the_jobs_dataclass():
+    config = compose_config("train", [*ROOT, "backbone=xception", "hyperparameters.learning_rate=2e-4"])
+    assert isinstance(config, TrainConfig)
+    assert isinstance(config.split, GroupHoldoutSplit)
+    assert (config.backbone.name, config.backbone.input_size) == ("Xception", 299)
+    assert config.hyperparameters.learning_rate == 2e-4
+    assert isinstance(compose_config("ui"), UiConfig)
+
+
+def test_a_choice_brings_its_own_settings():
+    config = compose_config("train", ["data=folder", "data.train_dir=a", "data.test_dir=b", "finetune=staged"])
+    assert isinstance(config.data, FolderData)
+    assert isinstance(config.finetune, StagedPlan)
+    assert config.finetune.stages[0].batch_norm == "inference"
+
+
+def test_folds_and_validation_images_of_ones_own_do_not_go_together():
+    overrides = ["data=folder", "data.train_dir=a", "data.test_dir=b", "data.val_dir=c"]
+    assert compose_config("train", overrides).data.val_dir == "c"
+    assert refusal("train", *overrides, "split=group_kfold") == (
+        "data.val_dir=c: leaves no folds to make; leave it out, or split=group_kfold"
+    )
+
+
+def test_a_backbone_is_spelt_as_keras_does():
+    config = compose_config("train", [*ROOT, "backbone=application", "backbone.name=inceptionv3"])
+    assert config.backbone.name == "InceptionV3"
+
+
+@pytest.mark.parametrize("turn", range(max(map(len, GROUPS.values()))))
+def test_every_choice_in_the_configuration_is_valid(turn):
+    chosen = {group: choices[turn % len(choices)] for group, choices in GROUPS.items()}
+    if chosen["backbone"] in MEASURED:
+        chosen["finetune"] = "none"
+    named = ["backbone.name=VGG16"] if chosen["backbone"] == "application" else []
+    overrides = [f"{group}={choice}" for group, choice in chosen.items()]
+    assert isinstance(compose_config("train", [*ROOT, *overrides, *named]), TrainConfig)
+
+
+def test_an_experiment_overrides_choices_and_values(experiments):
+    (experiments / "finer.yaml").write_text(
+        "defaults:\n  - override /backbone: xception\nhyperparameters:\n  learning_rate: 2e-4\n", encoding="utf-8"
+    )
+    config = compose_config("train", [*ROOT, "experiment=finer"])
+    assert (config.backbone.name, config.hyperparameters.learning_rate) == ("Xception", 2e-4)
+    above = compose_config("train", [*ROOT, "experiment=finer", "backbone=resnet50"])
+    assert above.backbone.name == "ResNet50"
+
+
+def test_an_unknown_experiment_is_refused_with_the_nearest(experiments):
+    (experiments / "finer.yaml").write_text("hyperparameters:\n  epochs: 3\n", encoding="utf-8")
+    expected = "experiment=fine: no such choice; did you mean finer? (choices: finer)"
+    assert refusal("train", *ROOT, "experiment=fine") == expected
+
+
+def test_a_wrong_choice_inside_an_experiment_is_refused_with_the_nearest(experiments):
+    (experiments / "bad.yaml").write_text("defaults:\n  - override /head: linaer\n", encoding="utf-8")
+    assert refusal("train", *ROOT, "experiment=bad").startswith("head=linaer: no such choice; did you mean linear?")
+
+
+def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
+    (experiments / "bad.yaml").write_text("hyperparameters:\n  epochs: [3\nseed: 1\n", encoding="utf-8")
+    assert "bad.yaml, line 3: " in refusal("train", *ROOT)
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (
+            ["hyperparameters.lerning_rate=1"],
+            "hyperparameters.lerning_rate is not a setting of train; did you mean hyperparameters.learning_rate?",
+        ),
+        (
+            ["+hyperparameters.lerning_rate=1"],
+            "hyperparameters.lerning_rate is not a setting of train; did you mean hyperparameters.learning_rate?",
+        ),
+        (["backbon=xception"], "backbon is not a setting of train; did you mean backbone?"),
+        (["seed=1"], "seed is not a setting of train; did you mean split.seed or hyperparameters.seed?"),
+        (["xyz=1"], "xyz is not a setting of train; `bloodcell train --cfg job` lists its settings"),
+        (["hydra.jop.name=x"], "hydra.jop.name is not a setting of train; did you mean hydra.job.name?"),
+        (["data.train_dir=x"], "data.train_dir is a setting of data=folder, not of data=bccd"),
+        (
+            ["finetune.stages.0.epochs=3"],
+            "finetune.stages.0.epochs is a setting of finetune=staged, not of finetune=top",
+        ),
+        (["head=linaer"], "head=linaer: no such choice; did you mean linear? (choices: dense, linear, probe)"),
+        (
+            ["hydra/launcher=jobli"],
+            "hydra/launcher=jobli: no such choice; did you mean joblib? (choices: basic, joblib)",
+        ),
+        (["head=null"], "head=null: a group takes the name of one of its choices; ~GROUP leaves it out"),
+        (["hyperparameters.learning_rate=-1"], "hyperparameters.learning_rate=-1: must be greater than 0"),
+        (["hyperparameters.epochs=many"], "hyperparameters.epochs=many: must be a valid integer"),
+        (["hyperparameters.learning_rate=nan"], "hyperparameters.learning_rate=nan: must be a finite number"),
+        (
+            ["hyperparameters.optimizer=adm"],
+            "hyperparameters.optimizer=adm: must be adam, adamw or sgd; did you mean adam?",
+        ),
+        (["finetune.name=stagd"], "finetune.name=stagd: must be none, top, staged, gradual; did you mean staged?"),
+        (["tracking.run_name=5"], """tracking.run_name=5: must be text; quote it: tracking.run_name='"5"'"""),
+        (["tracking.run_name=''"], "tracking.run_name='': must have at least 1 character"),
+        (["head.hidden_units=5"], "head.hidden_units=5: must be a list, for example [5]"),
+        (
+            ["finetune=staged", "finetune.stages.0.learning_rate=-1"],
+            "finetune.stages.0.learning_rate=-1: must be greater than 0",
+        ),
+        (
+            ["finetune=staged", "+finetune.stages.1.layer=x"],
+            "finetune.stages.1: give exactly one of layer, block and fraction",
+        ),
+        (["finetune=staged", "finetune.stages=[]"], "finetune.stages: must have at least 1 item"),
+        (["~split.seed"], "split.seed is missing: it is needed by train"),
+        (
+            ["hyperparameters.epochs=0", "head.dropout=2", "split.fraction=1"],
+            "split.fraction=1: must be less than 1; and 2 more",
+        ),
+        (
+            ["data.groups=pattern"],
+            "data.groups_pattern=null: is needed by data.groups=pattern: a regular expression whose first capture "
+            "group is the group",
+        ),
+        (
+            ["data.groups=column"],
+            "data.groups_file=null: is needed by data.groups=column: a CSV with the columns path and "
+            "data.groups_column",
+        ),
+        (
+            ["data.groups_file=a.csv"],
+            "data.groups_file=a.csv: goes with data.groups=column, not with data.groups=recover; leave one of them out",
+        ),
+        (
+            ["data.groups=none", "data.groups_pattern='(.)'"],
+            "data.groups_pattern=(.): goes with data.groups=pattern, not with data.groups=none; leave one of them out",
+        ),
+        (
+            ["data.groups=pattern", "data.groups_pattern=abc"],
+            "data.groups_pattern=abc: captures nothing; put the part that is the name in parentheses",
+        ),
+        (
+            ["data.groups=pattern", "data.groups_pattern='(a'"],
+            "data.groups_pattern=(a: is no regular expression (missing ), unterminated subpattern at position 0)",
+        ),
+        (
+            ["data.photographs=pattern"],
+            "data.photographs_pattern=null: is needed by data.photographs=pattern: a regular expression whose first "
+            "capture group is the photograph",
+        ),
+        (
+            ["data.photographs=groups"],
+            "data.photographs=groups: is for groups that are given (data.groups=column, pattern, folder), not for "
+            "data.groups=recover; leave it out",
+        ),
+        (
+            ["data.groups=recove"],
+            "data.groups=recove: must be known, recover, column, pattern, folder or none; did you mean recover?",
+        ),
+        (
+            ["split=group_kfold", "debug=overfit"],
+            "debug.overfit_images=16: validates on the training images, so there are no folds to make; leave it out, "
+            "or split=group_kfold",
+        ),
+        (
+            ["hyperparameters.cutmix=1"],
+            "hyperparameters.cutmix=1: stored features have no pixels to cut; use features=on_the_fly, or "
+            "hyperparameters.mixup",
+        ),
+        (
+            ["hyperparameters.cutmix=1", "features=on_the_fly", "backbone=morphology"],
+            "hyperparameters.cutmix: backbone=morphology is given no pixels to cut; leave it out",
+        ),
+        (["split=group_kfold", "split.folds=1"], "split.folds=1: must be greater than or equal to 2"),
+        (["backbone"], "backbone: no value; write backbone=VALUE"),
+        (
+            ["tracking.dir=a(b"],
+            """tracking.dir=a(b: the value cannot be read; if it is text, quote it twice: 'tracking.dir="a(b"'""",
+        ),
+        (
+            ["head=dense,linear"],
+            "head=dense,linear: several values are a sweep, which needs -m; a list is written 'head=[dense,linear]'",
+        ),
+        (
+            ["tracking.dir=${oc.env:BLOODCELL_NOT_SET}"],
+            "tracking.dir: Environment variable 'BLOODCELL_NOT_SET' not found",
+        ),
+    ],
+)
+def test_a_mistake_is_named_in_one_line(overrides, message):
+    assert refusal("train", *ROOT, *overrides) == message
+
+
+def test_a_missing_value_is_asked_for_with_what_it_is():
+    assert (
+        refusal("train", "data=bccd")
+        == "data.root is not set: give it as data.root=VALUE, the folder that holds TRAIN and TEST"
+    )
+    assert refusal("train", "data=folder").endswith("of training images per class; and 1 more")
+
+
+def test_a_class_of_keras_given_as_a_choice_is_led_to_the_choice_that_takes_it():
+    message = refusal("train", *ROOT, "backbone=inceptionv3")
+    assert "did you mean backbone=application backbone.name=InceptionV3?" in message
+    message = refusal("train", *ROOT, "backbone=mobilnetv2")
+    assert message.startswith("backbone=mobilnetv2: no such choice; did you mean mobilenetv2? (choices: application, ")
+    assert "any other keras.applications class" in message
+
+
+def test_a_name_that_keras_does_not_have_is_refused():
+    message = refusal("train", *ROOT, "backbone=application", "backbone.name=Xcepton")
+    assert message.startswith("backbone.name=Xcepton: no class of keras.applications; did you mean Xception")
+
+
+def test_a_group_of_another_job_is_no_setting():
+    assert refusal("ui", "backbone=xception").startswith("backbone is not a setting of ui")
+
+
+def test_an_unknown_job_is_refused_with_the_nearest():
+    assert refusal("trian").startswith("there is no job trian; did you mean train?")
+
+
+def test_hydras_own_node_is_not_part_of_a_jobs_configuration():
+    config = OmegaConf.create({"hydra": {"job": {}}, "host": "h", "port": 1, "tracking": {}})
+    with pytest.raises(UserError, match=r"^tracking\.store is missing"):
+        parse_config("ui", config)
+
+
+def test_what_is_fitted_to_validation_needs_predictions_out_of_fold():
+    assert compose_config("train", [*ROOT, "ensemble=soft"]).ensemble == "soft"
+    assert compose_config("train", [*ROOT, "ensemble=greedy", "split=group_kfold"]).ensemble == "greedy"
+    assert refusal("train", *ROOT, "ensemble=greedy") == (
+        "ensemble=greedy: is fitted to out-of-fold predictions, of which split=group_holdout has none; use "
+        "split=group_kfold, or ensemble=soft"
+    )
+
+
+@pytest.mark.parametrize("name", ["mixup", "weight_averaging", "weight_decay"])
+def test_what_does_nothing_to_a_solved_head_is_refused(name):
+    given = f"hyperparameters.{name}=0.1"
+    said = refusal("train", *ROOT, "head=probe", given)
+    assert said.startswith(f"{given}: ")
+    assert "head.solver=gradient" in said
+    staged = compose_config("train", [*ROOT, "head=probe", "finetune=staged", given])
+    assert getattr(staged.hyperparameters, name) == 0.1

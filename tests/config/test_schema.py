@@ -1,0 +1,80 @@
+import pytest
+
+from bloodcell.config.composition import compose_config
+from bloodcell.errors import UserError
+from bloodcell.experiment.fold import kinds_of
+
+ROOT = ("data=bccd", "data.root=/cells")
+
+
+def refusal(*overrides):
+    with pytest.raises(UserError) as caught:
+        compose_config("train", [*ROOT, *overrides])
+    message = str(caught.value)
+    assert "\n" not in message
+    return message
+
+
+@pytest.mark.parametrize(
+    ("overrides", "told"),
+    [
+        (["head=dense", "head.solver=lbfgs"], "head.hidden_units=[256]: only a linear head can be solved"),
+        (["head=linear", "head.solver=lbfgs"], "head.dropout=0.2: nothing is dropped where a head is solved"),
+        (
+            ["head=probe", "hyperparameters.label_smoothing=0.1"],
+            "hyperparameters.label_smoothing=0.1: a head is solved",
+        ),
+    ],
+)
+def test_what_a_solver_cannot_do_is_refused_with_what_to_do_instead(overrides, told):
+    message = refusal(*overrides)
+    assert told in message
+    assert "head.solver=gradient" in message
+
+
+@pytest.mark.parametrize("backbone", ["majority", "colour_histogram", "morphology"])
+def test_without_a_network_nothing_can_be_tuned(backbone):
+    message = refusal(f"backbone={backbone}", "finetune=gradual")
+    assert message.startswith(f"finetune=gradual: backbone={backbone} has no network to tune")
+
+
+def test_what_needs_no_tuning_is_not_tuned_unless_asked():
+    smears = "data=smears"
+    assert not compose_config("train", [smears]).stays_frozen
+    assert compose_config("train", [smears, "finetune=none"]).stays_frozen
+    assert compose_config("train", [smears, "backbone=morphology"]).stays_frozen
+    assert compose_config("train", [smears, "head=probe"]).stays_frozen
+    assert not compose_config("train", [smears, "head=probe", "finetune=staged"]).stays_frozen
+
+
+def test_only_rendered_smears_know_their_photographs():
+    assert "data.groups=known: only data=smears knows its photographs" in refusal("data.groups=known")
+    assert compose_config("train", ["data=smears", "data.groups=recover"]).data.groups == "recover"
+
+
+def test_what_a_backbone_measures_is_not_measured_again_beside_it():
+    config = compose_config("train", [*ROOT, "backbone=morphology", "head.beside=[colour_histogram,morphology]"])
+    assert kinds_of(config) == ("morphology", "colour_histogram")
+
+
+def test_measures_can_stand_beside_others_and_beside_a_network():
+    config = compose_config("train", [*ROOT, "backbone=morphology", "head=probe", "head.beside=[colour_histogram]"])
+    assert (config.backbone.name, config.head.beside) == ("morphology", ("colour_histogram",))
+    config = compose_config("train", [*ROOT, "crop=nucleus", "head=probe", "head.beside=[morphology,colour_histogram]"])
+    assert (config.crop.name, config.head.solver, config.head.hidden_units) == ("nucleus", "lbfgs", ())
+
+
+@pytest.mark.parametrize(
+    "override", ["crop=cells", "head.pooling=cells", "head.beside=[majority]", "head.l2=-1", "backbone.taps=block_6"]
+)
+def test_what_is_no_value_of_a_setting_is_named(override):
+    assert override.split("=")[0].split(".")[0] in refusal(override)
+
+
+def test_names_that_are_registered_elsewhere_are_refused_with_the_nearest():
+    said = refusal("crop.name=nucleas")
+    assert said == "crop.name=nucleas: must be none or nucleus; did you mean nucleus?"
+    with pytest.raises(UserError, match=r"metrics\.0=acuracy: must be accuracy, .* or auroc; did you mean accuracy\?"):
+        compose_config("compare", ["study=a", "metrics=[acuracy]"])
+    with pytest.raises(UserError, match=r"tuner\.objective=val/f1: must be val/accuracy, "):
+        compose_config("search", [*ROOT, "tuner.objective=val/f1"])

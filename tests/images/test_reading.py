@@ -1,0 +1,211 @@
+import io
+import struct
+import zlib
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from PIL import Image
+
+from bloodcell.images.reading import SUFFIXES, UnreadableImage, decode_image, read_image
+
+WHITE = [255, 255, 255]
+FORMATS = {
+    ".bmp": "BMP",
+    ".gif": "GIF",
+    ".jpeg": "JPEG",
+    ".jpg": "JPEG",
+    ".png": "PNG",
+    ".ppm": "PPM",
+    ".tif": "TIFF",
+    ".tiff": "TIFF",
+    ".webp": "WEBP",
+}
+CORNERS = np.array([[(200, 30, 30), (30, 200, 30), (30, 30, 200)], [(10, 10, 10), (128, 128, 128), (250, 250, 90)]])
+UPRIGHT = {
+    1: lambda stored: stored,
+    2: np.fliplr,
+    3: lambda stored: np.rot90(stored, 2),
+    4: np.flipud,
+    5: lambda stored: stored.transpose(1, 0, 2),
+    6: lambda stored: np.rot90(stored, -1),
+    7: lambda stored: np.rot90(stored, 2).transpose(1, 0, 2),
+    8: lambda stored: np.rot90(stored, 1),
+}
+
+
+def encoded(image: Image.Image, kind: str = "PNG", **options: Any) -> bytes:
+    file = io.BytesIO()
+    image.save(file, kind, **options)
+    return file.getvalue()
+
+
+def blocks(side: int = 1) -> NDArray[np.uint8]:
+    return CORNERS.astype(np.uint8).repeat(side, axis=0).repeat(side, axis=1)
+
+
+def png_of_16_bits(pixels: NDArray[np.uint16]) -> bytes:
+    """Write an RGB PNG of 16 bits a channel, which Pillow does not."""
+    height, width, _ = pixels.shape
+    rows = b"".join(b"\0" + row.astype(">u2").tobytes() for row in pixels)
+    chunks = {
+        b"IHDR": struct.pack(">IIBBBBB", width, height, 16, 2, 0, 0, 0),
+        b"IDAT": zlib.compress(rows),
+        b"IEND": b"",
+    }
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
+        for name, body in chunks.items()
+    )
+
+
+def test_a_photograph_is_read_as_pillow_shows_it(cells: Path) -> None:
+    file = next((cells / "TRAIN" / "MONOCYTE").iterdir())
+    with Image.open(file) as image:
+        expected = np.asarray(image)
+    assert expected.shape == (240, 320, 3)
+    np.testing.assert_array_equal(read_image(file), expected)
+    np.testing.assert_array_equal(read_image(str(file).encode()), expected)
+
+
+@pytest.mark.parametrize("suffix", sorted(SUFFIXES))
+def test_every_format_whose_suffix_is_taken_can_be_read(suffix: str) -> None:
+    kind = FORMATS[suffix]
+    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
+    read = decode_image(encoded(Image.fromarray(blocks(16)), kind, **options))
+    assert read.dtype == np.uint8
+    np.testing.assert_allclose(read, blocks(16).astype(int), atol=3 if kind == "JPEG" else 0)
+
+
+def test_greyscale_has_three_equal_channels() -> None:
+    grey = np.arange(256, dtype=np.uint8).reshape(16, 16)
+    for kind in ("PNG", "TIFF", "BMP"):
+        np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(grey), kind)), np.dstack([grey] * 3))
+
+
+def test_one_bit_pixels_are_black_and_white() -> None:
+    image = Image.fromarray(np.array([[0, 255, 0]], np.uint8)).convert("1")
+    assert decode_image(encoded(image)).tolist() == [[[0, 0, 0], WHITE, [0, 0, 0]]]
+
+
+def test_opaque_pixels_of_an_image_with_an_alpha_channel_keep_their_colour() -> None:
+    opaque = np.dstack([blocks(), np.full((2, 3), 255, np.uint8)])
+    np.testing.assert_array_equal(decode_image(encoded(Image.fromarray(opaque))), blocks())
+
+
+def test_transparent_pixels_are_shown_on_white() -> None:
+    pixels = np.array([[(255, 0, 0, 0), (255, 0, 0, 255), (255, 0, 0, 128)]], np.uint8)
+    assert decode_image(encoded(Image.fromarray(pixels))).tolist() == [[WHITE, [255, 0, 0], [255, 127, 127]]]
+    grey = Image.fromarray(np.array([[(7, 0), (7, 255)]], np.uint8))
+    assert grey.mode == "LA"
+    assert decode_image(encoded(grey)).tolist() == [[WHITE, [7, 7, 7]]]
+
+
+@pytest.mark.parametrize(("mode", "clear", "solid"), [("RGB", (1, 2, 3), (9, 8, 7)), ("L", 5, 6)])
+def test_a_colour_that_is_declared_transparent_is_shown_white(mode: str, clear: Any, solid: Any) -> None:
+    image = Image.new(mode, (2, 1), clear)
+    image.putpixel((1, 0), solid)
+    shown = list(solid) if mode == "RGB" else [solid] * 3
+    assert decode_image(encoded(image, transparency=clear)).tolist() == [[WHITE, shown]]
+    assert decode_image(encoded(image))[0, 1].tolist() == shown
+
+
+def test_a_palette_is_looked_up() -> None:
+    image = Image.new("P", (3, 1))
+    image.putpalette([10, 20, 30, 200, 100, 50, 1, 2, 3])
+    image.putdata([0, 1, 2])
+    assert decode_image(encoded(image)).tolist() == [[[10, 20, 30], [200, 100, 50], [1, 2, 3]]]
+    assert decode_image(encoded(image, transparency=1)).tolist() == [[[10, 20, 30], WHITE, [1, 2, 3]]]
+    assert decode_image(encoded(image, transparency=b"\x00\xff\xff")).tolist() == [[WHITE, [200, 100, 50], [1, 2, 3]]]
+    assert decode_image(encoded(image, "GIF", transparency=2)).tolist() == [[[10, 20, 30], [200, 100, 50], WHITE]]
+
+
+@pytest.mark.parametrize(
+    ("inks", "seen"),
+    [
+        ((0, 0, 0, 0), WHITE),
+        ((255, 0, 0, 0), [0, 255, 255]),
+        ((0, 255, 255, 0), [255, 0, 0]),
+        ((0, 0, 0, 255), [0, 0, 0]),
+    ],
+)
+def test_inks_of_a_cmyk_photograph_become_the_colours_they_print(inks: tuple[int, ...], seen: list[int]) -> None:
+    read = decode_image(encoded(Image.new("CMYK", (16, 16), inks), "JPEG", quality=95))
+    np.testing.assert_allclose(read.astype(int), np.broadcast_to(seen, (16, 16, 3)), atol=4)
+
+
+@pytest.mark.parametrize("kind", ["PNG", "TIFF"])
+def test_of_16_bit_grey_the_upper_8_are_kept(kind: str) -> None:
+    values = np.arange(65536, dtype=np.uint16).reshape(256, 256)
+    read = decode_image(encoded(Image.fromarray(values), kind))
+    np.testing.assert_array_equal(read, np.dstack([values >> 8] * 3))
+
+
+def test_of_16_bit_colour_the_upper_8_are_kept() -> None:
+    pixels = np.array([[(0x1234, 0x80FF, 0xFF00), (0x00FF, 0x0100, 0xFFFF)]], np.uint16)
+    assert decode_image(png_of_16_bits(pixels)).tolist() == [[[0x12, 0x80, 0xFF], [0x00, 0x01, 0xFF]]]
+
+
+@pytest.mark.parametrize("orientation", UPRIGHT)
+def test_photographs_are_turned_upright(orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    expected = UPRIGHT[orientation](blocks(16))
+    for kind, tolerance in (("PNG", 0), ("TIFF", 0), ("JPEG", 4)):
+        options = {"quality": 95, "subsampling": 0} if kind == "JPEG" else {}
+        read = decode_image(encoded(Image.fromarray(blocks(16)), kind, exif=exif, **options))
+        assert read.shape == expected.shape
+        np.testing.assert_allclose(read.astype(int), expected.astype(int), atol=tolerance)
+
+
+def test_of_an_animation_the_first_frame_is_read() -> None:
+    red, blue = (Image.new("RGB", (4, 3), colour) for colour in ("red", "blue"))
+    read = decode_image(encoded(red, "GIF", save_all=True, append_images=[blue]))
+    assert read.shape == (3, 4, 3)
+    assert np.unique(read.reshape(-1, 3), axis=0).tolist() == [[255, 0, 0]]
+
+
+def test_pixels_that_cannot_be_brought_to_8_bits_are_refused_with_advice() -> None:
+    with pytest.raises(UnreadableImage, match=r"floating-point.*save it with 8 or 16 bits"):
+        decode_image(encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"))
+    with pytest.raises(UnreadableImage, match=r"more than 16 bits.*save it with 8 or 16 bits"):
+        decode_image(encoded(Image.fromarray(np.array([[0, 70_000]], np.int32)), "TIFF"))
+
+
+def test_what_is_no_whole_image_is_refused_with_its_reason(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableImage, match="the file is empty"):
+        decode_image(b"")
+    with pytest.raises(UnreadableImage, match="not an image"):
+        decode_image(b"patient 17, slide 3\n")
+    with pytest.raises(UnreadableImage, match="No such file"):
+        read_image(tmp_path / "gone.png")
+    with pytest.raises(UnreadableImage, match="directory"):
+        read_image(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:(Truncated File Read|Corrupt EXIF data)")
+@given(kind=st.sampled_from(sorted(set(FORMATS.values()))), share=st.floats(0, 0.9))
+def test_a_file_that_was_cut_off_is_never_taken_for_a_whole_image(kind: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    whole = encoded(Image.fromarray(noise), kind)
+    with pytest.raises(UnreadableImage):
+        decode_image(whole[: int(share * len(whole))])
+
+
+def test_an_image_too_large_to_decode_safely_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    with pytest.raises(UnreadableImage, match="exceeds limit"):
+        decode_image(encoded(Image.new("RGB", (10, 10))))
+
+
+def test_too_little_memory_is_not_taken_for_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
+    def exhausted(_file: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(Image, "open", exhausted)
+    with pytest.raises(MemoryError):
+        decode_image(b"an image")

@@ -1,0 +1,99 @@
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import softmax
+
+from bloodcell.evaluation.abstaining import risk_coverage, threshold_for_error
+from bloodcell.evaluation.calibration import CalibrationErrors, calibration_bins, calibration_errors
+from bloodcell.evaluation.temperature import with_temperature
+from bloodcell.plots.confidence import reliability, risk_against_coverage
+
+TITLE = (
+    "Of a run with a name that is as long as a figure is wide and then some more, so that it takes two lines, $ and $"
+)
+
+
+NOTHING = CalibrationErrors(expected=0.0, by_chance=0.0, debiased=0.0)
+
+
+@pytest.fixture(scope="module")
+def answers() -> dict[str, np.ndarray]:
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 4, 277)
+    logits = rng.normal(0, 1, (277, 4))
+    logits[np.arange(277), labels] += rng.normal(5, 2.5, 277)
+    groups = np.repeat(np.arange(277), 6)
+    return {
+        "labels": labels[groups],
+        "probabilities": softmax(2 * logits[groups] + rng.normal(0, 1, (groups.size, 4)), axis=1),
+        "groups": groups,
+    }
+
+
+def curve_of(answers: dict[str, np.ndarray]) -> pd.DataFrame:
+    return risk_coverage(labels=answers["labels"], probabilities=answers["probabilities"], sources=answers["groups"])
+
+
+def test_a_reliability_diagram_says_the_errors_before_and_after(answers, texts_of, check_legible):
+    labels, probabilities = answers["labels"], answers["probabilities"]
+    both = (probabilities, with_temperature(probabilities, 1.8))
+    before, after = (calibration_bins(labels=labels, probabilities=each) for each in both)
+    errors = tuple(calibration_errors(labels=labels, probabilities=each, groups=answers["groups"]) for each in both)
+    figure = reliability(before, after, errors=errors, temperature=1.8, cross_fitted=True, title=TITLE)
+    texts = texts_of(figure)
+    for name, error in zip(("As the model says", "At temperature 1.80 of others"), errors, strict=True):
+        assert (
+            f"{name}: calibration error {error.expected:.1%}"
+            f"({error.by_chance:.1%} by chance; debiased root mean square {error.debiased:.1%})"
+        ) in texts
+    assert sum("1,662 images" in text for text in texts) == 2
+    check_legible(figure)
+
+
+def test_a_bar_reaches_to_accuracy_and_the_distance_from_there_to_confidence():
+    bins = calibration_bins(labels=[0, 1, 0, 1], probabilities=np.tile([0.9, 0.1], (4, 1)), n_bins=4)
+    (right, distance) = reliability(bins, bins, errors=(NOTHING, NOTHING), temperature=1.0, title="t").axes[0].patches
+    assert right.get_height() == pytest.approx(0.5)
+    assert (distance.get_y(), distance.get_height()) == (pytest.approx(0.5), pytest.approx(0.4))
+
+
+def test_a_single_image_can_be_drawn(check_legible):
+    bins = calibration_bins(labels=[0], probabilities=np.array([[0.6, 0.4]]))
+    check_legible(reliability(bins, bins, errors=(NOTHING, NOTHING), temperature=0.2, title="t"))
+    curve = risk_coverage(labels=[1], probabilities=np.array([[0.6, 0.4]]), sources=["a"])
+    check_legible(risk_against_coverage(curve, threshold=None, title="t"))
+
+
+def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, texts_of, check_legible):
+    curve = curve_of(answers)
+    threshold = threshold_for_error(**answers, max_error=0.05)
+    assert threshold is not None
+    figure = risk_against_coverage(curve, threshold=threshold, title=TITLE)
+    said = next(text for text in texts_of(figure) if text.startswith("Confidence from"))
+    assert f"{threshold.wrong} of {threshold.answered} wrong" in said
+    assert f"not above {threshold.upper_bound:.1%} at 95% confidence" in said
+    points = [line.get_xydata() for line in figure.axes[0].get_lines()]
+    assert any(
+        xy.shape == (1, 2) and np.allclose(xy, [threshold.coverage, threshold.error]) for xy in map(np.asarray, points)
+    )
+    check_legible(figure)
+
+
+def test_without_a_threshold_there_are_the_curves_alone(answers, texts_of, check_legible):
+    figure = risk_against_coverage(curve_of(answers), threshold=None, title="t")
+    texts = texts_of(figure)
+    assert not any("Confidence from" in text for text in texts)
+    assert any(text.startswith("By image:") for text in texts)
+    assert any(text.startswith("By photograph:") for text in texts)
+    check_legible(figure)
+
+
+def test_tables_that_lack_a_column_or_all_images_are_refused():
+    empty = calibration_bins(labels=np.array([], int), probabilities=np.empty((0, 2)))
+    with pytest.raises(ValueError, match="no image"):
+        reliability(empty, empty, errors=(NOTHING, NOTHING), temperature=1.0, title="t")
+    with pytest.raises(ValueError, match="accuracy"):
+        reliability(empty.drop(columns="accuracy"), empty, errors=(NOTHING, NOTHING), temperature=1.0, title="t")
+    curve = risk_coverage(labels=[0], probabilities=np.array([[0.6, 0.4]]), sources=["a"])
+    with pytest.raises(ValueError, match="image_risk"):
+        risk_against_coverage(curve.drop(columns="image_risk"), threshold=None, title="t")

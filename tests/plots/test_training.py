@@ -1,0 +1,171 @@
+import matplotlib as mpl
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+
+from bloodcell.plots.training import confusion_matrix, learning_curves, per_class_bars
+
+CLASSES = ["EOSINOPHIL", "LYMPHOCYTE", "промиелоцит", "plasma cell, atypical, of a name that goes on $and$ on"]
+
+
+def history_of(*stages: tuple[str, int, float]) -> pd.DataFrame:
+    names = [name for name, epochs, _ in stages for _ in range(epochs)]
+    epochs = np.arange(len(names))
+    return pd.DataFrame(
+        {
+            "epoch": epochs,
+            "stage": names,
+            "train_loss": 1 / (epochs + 1),
+            "train_accuracy": 1 - 0.5 / (epochs + 1),
+            "val_loss": 0.5 + (epochs - 4) ** 2 / 100,
+            "val_accuracy": 0.8 - (epochs - 6) ** 2 / 100,
+            "learning_rate": [rate for _, epochs, rate in stages for _ in range(epochs)],
+        }
+    )
+
+
+def test_learning_curves_name_the_stages_and_the_best_epoch(texts_of, check_legible):
+    figure = learning_curves(history_of(("head", 5, 1e-3), ("block_13_expand", 4, 1e-5)), title="Curves of a run")
+    assert len(figure.axes) == 2
+    texts = texts_of(figure)
+    assert "Curves of a run" in texts
+    assert "Loss: 0.500 on validation at epoch 4" in texts
+    assert "Accuracy: 76.0% on validation at epoch 4" in texts
+    assert any("1  head (learning rate 0.001)" in text and "2  block_13_expand" in text for text in texts)
+    check_legible(figure)
+
+
+def test_learning_curves_draw_what_the_history_holds():
+    history = history_of(("head", 7, 1e-3))
+    loss, accuracy = learning_curves(history).axes
+    for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
+        lines = {str(line.get_label()): line for line in axes.get_lines()}
+        np.testing.assert_array_equal(lines["Training"].get_ydata(), history[f"train_{quantity}"])
+        np.testing.assert_array_equal(lines["Validation"].get_ydata(), history[f"val_{quantity}"])
+
+
+def test_the_best_epoch_follows_the_monitored_column(texts_of):
+    texts = texts_of(learning_curves(history_of(("head", 9, 1e-3)), monitor="val_accuracy"))
+    assert "Accuracy: 80.0% on validation at epoch 6" in texts
+
+
+def test_a_history_without_validation_has_no_best_epoch(texts_of, check_legible):
+    figure = learning_curves(history_of(("head", 3, 1e-3)).assign(val_loss=np.nan, val_accuracy=np.nan))
+    texts = texts_of(figure)
+    assert "Training" in texts
+    assert "Validation" not in texts
+    assert not any("est epoch" in text for text in texts)
+    check_legible(figure)
+
+
+def test_a_quantity_that_was_never_measured_is_said_to_be_missing(texts_of):
+    history = history_of(("head", 3, 1e-3)).assign(train_accuracy=np.nan, val_accuracy=np.nan, learning_rate=np.nan)
+    texts = texts_of(learning_curves(history))
+    assert "not measured" in texts
+    assert "1  head" in texts
+
+
+def test_a_falling_learning_rate_is_shown_from_first_to_last(texts_of):
+    history = history_of(("head", 3, 1e-3)).assign(learning_rate=[0.001, 0.0005, 0.0001])
+    assert "1  head (learning rate 0.001 → 0.0001)" in texts_of(learning_curves(history))
+
+
+def test_a_single_epoch_can_be_drawn(check_legible):
+    check_legible(learning_curves(history_of(("head", 1, 1e-3))))
+
+
+def test_many_stages_with_long_names_stay_legible(check_legible, texts_of):
+    name = "unfreeze from block_{}_expand_with_a_name_that_is_very_much_longer_than_one_would_wish_it_to_be_in_a_figure"
+    figure = learning_curves(history_of(*((name.format(number), 3, 1e-4) for number in range(5))))
+    check_legible(figure)
+    assert name.format(4) in "".join(texts_of(figure))
+
+
+def test_a_history_that_cannot_be_drawn_is_refused():
+    with pytest.raises(ValueError, match="no epoch"):
+        learning_curves(history_of(("head", 1, 1e-3)).iloc[:0])
+    with pytest.raises(ValueError, match="no column val_loss"):
+        learning_curves(history_of(("head", 1, 1e-3)).drop(columns="val_loss"))
+
+
+def test_a_confusion_matrix_shows_counts_and_shares_of_true_classes(texts_of, check_legible):
+    figure = confusion_matrix(np.array([[1500, 500], [0, 0]]), classes=["a", "b"], title="Confusion")
+    counts, shares = ([text.get_text() for text in axes.texts] for axes in figure.axes)
+    assert counts == ["1,500", "500", "0", "0"]
+    assert shares == ["75%", "25%", "–", "–"]
+    assert texts_of(figure).count("Predicted") == 2
+    check_legible(figure)
+
+
+@pytest.mark.parametrize("k", [2, 4, 14])
+def test_a_confusion_matrix_of_any_size_is_legible(k, check_legible, texts_of):
+    classes = [f"{name} {number}" for number in range(5) for name in CLASSES][:k]
+    figure = confusion_matrix(np.full((k, k), 1234), classes=classes, title="A long title " * 4)
+    check_legible(figure)
+    if k >= 4:
+        shown = [text.replace(" ", "") for text in texts_of(figure)]
+        assert shown.count(classes[3].replace(" ", "")) == 4
+
+
+def test_the_numbers_of_a_confusion_matrix_contrast_with_their_cells():
+    figure = confusion_matrix(np.array([[100, 0], [50, 50]]), classes=["a", "b"], title="Confusion")
+    colours = [text.get_color() for text in figure.axes[0].texts]
+    assert colours[0] == "#FFFFFF"
+    assert colours[1] == "#222222"
+
+
+def test_a_matrix_that_does_not_fit_the_classes_is_refused():
+    with pytest.raises(ValueError, match="shape"):
+        confusion_matrix(np.zeros((2, 2), dtype=int), classes=["a", "b", "c"], title="Confusion")
+
+
+def per_class_table() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "class": CLASSES,
+            "precision": [0.9, np.nan, 1.0, 0.31],
+            "recall": [0.5, 0.0, 1.0, 0.2],
+            "f1": [0.64, 0.0, 1.0, 0.24],
+            "images": [2620, 1, 623, 0],
+        }
+    )
+
+
+def test_class_bars_have_the_height_of_the_numbers_and_name_the_images(texts_of, check_legible):
+    figure = per_class_bars(per_class_table(), title="Scores of each class")
+    (axes,) = figure.axes
+    widths = [patch.get_width() for patch in axes.patches]
+    assert widths == [0.9, 0, 1.0, 0.31, 0.5, 0.0, 1.0, 0.2, 0.64, 0.0, 1.0, 0.24]
+    texts = texts_of(figure)
+    assert "EOSINOPHIL2,620 images" in texts
+    assert "LYMPHOCYTE1 image" in texts
+    assert texts.count("undefined") == 1
+    assert [text for text in texts if text in {"Precision", "Recall", "F1"}] == ["Precision", "Recall", "F1"]
+    check_legible(figure)
+
+
+def test_the_first_class_is_at_the_top():
+    (axes,) = per_class_bars(per_class_table(), title="Scores").axes
+    positions = axes.transData.transform([(0, 0), (0, 3)])[:, 1]
+    assert positions[0] > positions[1]
+
+
+def test_an_empty_table_is_refused():
+    with pytest.raises(ValueError, match="no class"):
+        per_class_bars(per_class_table().iloc[:0], title="Scores")
+
+
+def test_drawing_leaves_the_global_settings_of_matplotlib_alone():
+    before = dict(mpl.rcParams)
+    per_class_bars(per_class_table(), title="Scores").canvas.draw()
+    assert dict(mpl.rcParams) == before
+
+
+def test_a_saved_figure_is_a_png_of_at_least_a_thousand_pixels(tmp_path):
+    path = tmp_path / "classes.png"
+    per_class_bars(per_class_table(), title="Scores of each class").savefig(path)
+    with Image.open(path) as picture:
+        assert picture.format == "PNG"
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
