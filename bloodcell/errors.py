@@ -1,6 +1,11 @@
-"""Errors that a user can cause and mend."""
+"""Errors that a user can cause and fix, and what is written down of any error."""
 
+import re
 from typing import ClassVar
+
+HIDDEN = "***"
+MAX_REASON = 500
+_USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
 
 
 class UserError(Exception):
@@ -29,3 +34,19 @@ class SearchFailedError(UserError):
     """A search ended before its time; the message says why."""
 
     exit_code: ClassVar[int] = 1
+
+
+def redact(text: str) -> str:
+    """Return a text with the user names and passwords of all addresses in it hidden."""
+    return _USER_INFO.sub(f"{HIDDEN}@", text)
+
+
+def one_line(error: BaseException) -> str:
+    """Return an error's message as one line without credentials, of at most `MAX_REASON` characters."""
+    return redact(" ".join(str(error).split()))[:MAX_REASON]
+
+
+def reason_of(error: BaseException) -> str:
+    """Return the type and the message of an error as one line without credentials."""
+    line = one_line(error)
+    return f"{type(error).__name__}: {line}" if line else type(error).__name__

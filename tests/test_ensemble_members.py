@@ -9,12 +9,12 @@ import pytest
 
 from bloodcell.comparison.members import Member, join
 from bloodcell.config.composition import compose_config
+from bloodcell.config.parameters import parameters_of
 from bloodcell.data.manifest import digest
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.jobs._members import digest_of, groups_of, prepared_of, stopped_by_validation
 from bloodcell.tracking.members import FinishedRun
-from bloodcell.tracking.run import parameters_of
 
 CLASSES = ("EOSINOPHIL", "NEUTROPHIL")
 N_TRAIN, N_TEST = 16, 4

@@ -83,9 +83,9 @@ class TrackStudy(Callback):
         if self._countdown is None or os.getpid() != self._process:
             return
         if job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value):  # else it was said
-            from bloodcell.tracking.run import readable
+            from bloodcell.config.quoting import readable_overrides
 
-            name = readable(config.hydra.job.override_dirname)
+            name = readable_overrides(config.hydra.job.override_dirname)
             self._countdown.finished(config.hydra.job.num + 1, name, job_return.return_value)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
@@ -133,7 +133,8 @@ OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]
 
 
 def _hide(config: DictConfig) -> None:
-    from bloodcell.tracking.store import hide_credentials, redact
+    from bloodcell.errors import redact
+    from bloodcell.tracking.store import hide_credentials
 
     uri = OmegaConf.select(config, "tracking.uri")
     hidden = hide_credentials(uri)

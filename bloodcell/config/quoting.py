@@ -25,6 +25,16 @@ def for_shell(words: Iterable[str]) -> str:
     return " ".join(map(_quoted, words))
 
 
+def readable_overrides(overrides: str) -> str:
+    """Make a name of overrides: ``backbone=xception,hyperparameters.seed=1`` becomes ``backbone=xception, seed=1``."""
+    return ", ".join(short_override(override.strip()) for override in overrides.split(","))
+
+
+def short_override(override: str) -> str:
+    """Leave out the groups that a setting is in: ``hyperparameters.seed=1`` becomes ``seed=1``."""
+    return re.sub(r"(?:[\w/@]+\.)+(?=\w+=)", "", override)
+
+
 def _quoted(word: str) -> str:
     """Quote a word; one with Hydra's own quotes in it more readably than `shlex` does."""
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)

@@ -6,10 +6,12 @@ from pathlib import Path
 import numpy as np
 import yaml
 
+from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schema import DebugConfig, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet, write_manifest
 from bloodcell.data.pipeline import Samples, views
+from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.fold import Learner, samples_for
 from bloodcell.experiment.images import Prepared
 from bloodcell.models.classifier import Classifier
@@ -17,8 +19,7 @@ from bloodcell.models.summary import summarise
 from bloodcell.plots.architecture import architecture
 from bloodcell.plots.drawing import Pictures
 from bloodcell.plots.gallery import augmentation_samples
-from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.run import TrackedRun, nested, parameters_of
+from bloodcell.tracking.run import TrackedRun
 from bloodcell.training.stages import Stage, lowest_boundary
 
 log = logging.getLogger(__name__)
@@ -47,7 +48,7 @@ def write_inputs(
     """Write configuration, manifest and what was left out, and have the model and the augmentation drawn."""
     images = prepared.images
     write_manifests(prepared, artifacts)
-    text = yaml.safe_dump(nested(config), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
     (artifacts / "config.yaml").write_text(text, encoding="utf-8")
     if len(images.unreadable):
         images.unreadable.to_csv(artifacts / "unreadable_images.csv", index=False)

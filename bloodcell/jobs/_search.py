@@ -14,11 +14,11 @@ from filelock import FileLock, Timeout
 from hydra.core.hydra_config import HydraConfig
 
 from bloodcell.config.composition import compose_config
+from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schema import SearchConfig, TrainConfig
 from bloodcell.errors import UserError
 from bloodcell.files import cache_dir, replacing, require_writable
 from bloodcell.search.space import probes
-from bloodcell.tracking.run import nested, parameters_of
 from bloodcell.tracking.store import open_store
 from bloodcell.tracking.study import Study, resume_study, start_study
 
@@ -177,6 +177,6 @@ def _state(folder: Path) -> dict[str, Any] | None:
 def _signature(config: SearchConfig) -> dict[str, str]:
     """Return all that makes a search what it is, as text by name."""
     values = parameters_of(config)
-    values["tuner.space"] = nested(config.tuner.space)
+    values["tuner.space"] = as_plain(config.tuner.space)
     own = {f"tuner.{name}" for name in CHANGEABLE}
     return {key: str(value) for key, value in values.items() if key not in own}

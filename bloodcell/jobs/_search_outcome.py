@@ -9,12 +9,12 @@ import pandas as pd
 import yaml
 from mlflow import MlflowClient
 
+from bloodcell.config.parameters import as_plain
 from bloodcell.config.schema import SearchConfig
 from bloodcell.evaluation.metrics import direction
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.search import best_so_far, importance_bars, parallel_coordinates
 from bloodcell.search.importance import hyperparameter_importance
-from bloodcell.tracking.run import nested
 from bloodcell.tracking.study import Study
 
 OWN = ("trial", "status", "score", "overrides")
@@ -47,7 +47,7 @@ def keep_search(
     with TemporaryDirectory() as scratch:
         folder = Path(scratch)
         trials.to_csv(folder / "trials.csv", index=False)
-        (folder / "space.yaml").write_text(yaml.safe_dump(nested(config.tuner.space), sort_keys=False), "utf-8")
+        (folder / "space.yaml").write_text(yaml.safe_dump(as_plain(config.tuner.space), sort_keys=False), "utf-8")
         save_figure(
             best_so_far(trials["score"], objective=objective, less_is_better=less_is_better), folder, "best_so_far"
         )

@@ -31,18 +31,19 @@ from bloodcell.audit.photographs import by_photograph
 from bloodcell.audit.shortcuts import shortcuts
 from bloodcell.audit.sides import overlapping, random_split, shared_between_sides
 from bloodcell.cells.measures import measure_images
+from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schema import AuditConfig, BccdData, DataConfig, FolderData, SmearsData
 from bloodcell.console.colours import SEVERITIES as SHADES
 from bloodcell.console.document import tell
 from bloodcell.data.manifest import SPLITS, ImageSet, digest
 from bloodcell.errors import FindingsError
+from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import load_images
 from bloodcell.experiment.outcome import run_data
 from bloodcell.files import require_output_folder
 from bloodcell.images.reading import read_image
 from bloodcell.provenance.recovery import overlapping_groups
-from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.run import parameters_of, tracked_run
+from bloodcell.tracking.run import tracked_run
 from bloodcell.tracking.store import find_store
 
 TAKEN = {"error": ("error",), "warning": ("error", "warning"), "never": ()}

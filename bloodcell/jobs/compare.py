@@ -27,9 +27,11 @@ from rich.table import Table
 from bloodcell.cards.comparison_report import About, Report, as_data, write_report
 from bloodcell.comparison.comparing import Comparison, compare
 from bloodcell.comparison.sentences import spoken, with_interval
+from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schema import CompareConfig
 from bloodcell.console.document import tell
 from bloodcell.console.logs import log_file
+from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.outcome import where_to_look
 from bloodcell.files import require_output_folder
 from bloodcell.jobs._members import image_folders, stops_by_validation
@@ -43,8 +45,7 @@ from bloodcell.tracking.compared import (
     read_compared,
     times_compared,
 )
-from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.run import JOB_TAG, TRIAL_TAG, named_if_lost, parameters_of, tracked_run
+from bloodcell.tracking.run import JOB_TAG, TRIAL_TAG, named_if_lost, tracked_run
 from bloodcell.tracking.store import Store, find_store, open_store
 from bloodcell.wording import group_name_of
 

@@ -32,6 +32,7 @@ from bloodcell.comparison.combination import (
     photograph_log_loss,
 )
 from bloodcell.comparison.members import Joint, Side, join
+from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schema import EnsembleConfig
 from bloodcell.console.document import tell
 from bloodcell.data.manifest import write_manifest
@@ -40,6 +41,7 @@ from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.photographs import photograph_figures
 from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_model
 from bloodcell.experiment.outcome import (
@@ -60,10 +62,9 @@ from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of
 from bloodcell.models.ensemble import join_models
 from bloodcell.plots.drawing import Pictures
 from bloodcell.plots.ensemble import ensemble_plot
-from bloodcell.tracking.environment import environment_tags
 from bloodcell.tracking.kept import Kept, load_kept
 from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs
-from bloodcell.tracking.run import JOB_TAG, TrackedRun, nested, parameters_of, tracked_run
+from bloodcell.tracking.run import JOB_TAG, TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.wording import intervals_note
 
@@ -198,7 +199,7 @@ def _write(
     """Write everything into the run's folder, and have the pictures drawn."""
     write_outcome(outcome, images=prepared.images, folder=folder, pictures=pictures, with_images=has_files(prepared))
     write_manifest(prepared.images.manifest, folder / "manifest.parquet")
-    text = yaml.safe_dump(nested(config), sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
     with replacing(folder / "members.csv") as partial:
         table.to_csv(partial, index=False)

@@ -27,9 +27,10 @@ from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
 from mlflow import MlflowClient
 
+from bloodcell.config.quoting import short_override
 from bloodcell.config.schema import HyperbandTuner, SearchConfig, TrainConfig
 from bloodcell.console.logs import errors_logged, logging_to
-from bloodcell.errors import SearchFailedError, StoreLostError
+from bloodcell.errors import SearchFailedError, StoreLostError, reason_of
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.fold import build_learner
 from bloodcell.experiment.images import Prepared, prepare_images
@@ -50,7 +51,6 @@ from bloodcell.jobs._workers import check_environment, distributed, is_worker, s
 from bloodcell.jobs.train import train
 from bloodcell.search.space import overrides_of
 from bloodcell.search.tuner import FunctionTuner, build_oracle
-from bloodcell.tracking.run import reason_of, short
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import Study, close_children, end_study, keep_objective, run_aside, set_interrupted_aside
 from bloodcell.tracking.study_report import show_study
@@ -187,7 +187,7 @@ def _train(
     progress: Countdown,
 ) -> Mapping[str, float]:
     overrides = overrides_of(trial.hyperparameters)
-    number, name = int(trial.trial_id) + 1, ", ".join(map(short, overrides))
+    number, name = int(trial.trial_id) + 1, ", ".join(map(short_override, overrides))
     progress.begin()
     try:
         chosen = compose(overrides)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bloodcell.cards.next_steps import given_command, suggestions
+from bloodcell.config.quoting import readable_overrides
 from bloodcell.config.schema import GroupKfoldSplit, TrainConfig
 from bloodcell.console.progress import say
 from bloodcell.experiment.crops import keep_crops
@@ -27,7 +28,7 @@ from bloodcell.experiment.outcome import Outcome, show_outcome
 from bloodcell.experiment.refit import refit
 from bloodcell.models.backbones import Backbone
 from bloodcell.plots.drawing import Pictures
-from bloodcell.tracking.run import readable, tracked_run
+from bloodcell.tracking.run import tracked_run
 from bloodcell.tracking.store import find_store
 
 log = logging.getLogger(__name__)
@@ -173,6 +174,10 @@ def _say_once(line: str) -> None:
 def _name(config: TrainConfig, prepared: Prepared) -> str:
     """Name a run of a sweep after what is swept, any other after what it is, unless it was given a name."""
     if config.tracking.run_name is not None:
-        return config.tracking.run_name if config.tracking.sweep_job is None else readable(config.tracking.run_name)
+        return (
+            config.tracking.run_name
+            if config.tracking.sweep_job is None
+            else readable_overrides(config.tracking.run_name)
+        )
     plan = "frozen" if config.stays_frozen else f"tuned ({config.finetune.name})"
     return f"{config.backbone.name.lower()} {plan}, {prepared.split} split, seed {config.hyperparameters.seed}"

@@ -1,11 +1,10 @@
 """One run in MLflow: how it starts, what it keeps, how it ends."""
 
 import logging
-import re
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, fields, is_dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -18,12 +17,12 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from bloodcell.config.schema import TrackingConfig
-from bloodcell.errors import StoreLostError
+from bloodcell.errors import StoreLostError, one_line, reason_of, redact
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.serving import loader
 from bloodcell.serving.answering import Answering
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
-from bloodcell.tracking.store import Store, open_store, redact
+from bloodcell.tracking.store import Store, open_store
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +38,6 @@ BASELINE = "baseline: "
 """What the names of runs begin with that a study is compared with."""
 ASIDE_TAG = "aside"
 """What a run has that is no entry of its study's leaderboard; its value says why."""
-MAX_REASON = 500
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -248,7 +246,7 @@ def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
     except Exception as error:
         if _is_of_store(error):
             raise StoreLostError(
-                f"{store.label}: was lost in the middle of the run ({_one_line(error)}); "
+                f"{store.label}: was lost in the middle of the run ({one_line(error)}); "
                 f"everything that the run made is in {folder}"
             ) from error
         raise
@@ -318,54 +316,6 @@ def _under_way(
         mlflow.end_run()
 
 
-def readable(overrides: str) -> str:
-    """Make a name of overrides: ``backbone=xception,hyperparameters.seed=1`` is ``backbone=xception, seed=1``."""
-    return ", ".join(short(override.strip()) for override in overrides.split(","))
-
-
-def short(override: str) -> str:
-    """Leave out the groups that a setting is in: ``hyperparameters.seed=1`` is ``seed=1``."""
-    return re.sub(r"(?:[\w/@]+\.)+(?=\w+=)", "", override)
-
-
-def reason_of(error: BaseException) -> str:
-    """Say in one line, without credentials, why a run ended."""
-    line = _one_line(error)
-    return f"{type(error).__name__}: {line}" if line else type(error).__name__
-
-
-def nested(config: Any) -> Any:
-    """Return a configuration as dictionaries, lists and plain values, credentials hidden."""
-    if is_dataclass(config):
-        return {entry.name: nested(getattr(config, entry.name)) for entry in fields(config)}
-    if isinstance(config, tuple):
-        return [nested(entry) for entry in config]
-    if isinstance(config, Mapping):
-        return {name: nested(entry) for name, entry in config.items()}
-    return redact(config) if isinstance(config, str) else config
-
-
-def parameters_of(config: Any) -> dict[str, Any]:
-    """Return a configuration's values by their dotted names, credentials hidden.
-
-    Lists of plain values stay one value; the entries of lists of settings are numbered. Where a run is kept is no
-    parameter of it.
-    """
-    values = nested(config)
-    values.pop("tracking", None)
-    return dict(_leaves("", values))
-
-
-def _leaves(name: str, value: Any) -> Iterator[tuple[str, Any]]:
-    if isinstance(value, list) and value and isinstance(value[0], dict):
-        value = dict(enumerate(value))
-    if not isinstance(value, dict):
-        yield name, value
-        return
-    for key, entry in value.items():
-        yield from _leaves(f"{name}.{key}" if name else str(key), entry)
-
-
 def _end(status: int, reason: str) -> None:
     with suppress(Exception):  # the store may be what failed
         mlflow.set_tag(REASON_TAG, reason)
@@ -378,7 +328,3 @@ def _is_of_store(error: BaseException) -> bool:
     from sqlalchemy.exc import SQLAlchemyError
 
     return isinstance(error, (MlflowException, RequestException, SQLAlchemyError))
-
-
-def _one_line(error: BaseException) -> str:
-    return redact(" ".join(str(error).split()))[:MAX_REASON]

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import re
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -11,14 +10,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bloodcell.config.schema import TrackingConfig
-from bloodcell.errors import UserError
+from bloodcell.errors import HIDDEN, UserError, redact
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 ENVIRONMENT_VARIABLE = "MLFLOW_TRACKING_URI"
-HIDDEN = "***"
-_USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +45,6 @@ class Store:
     def is_server(self) -> bool:
         """Whether it is a tracking server rather than a database."""
         return self.uri.startswith(("http://", "https://"))
-
-
-def redact(text: str) -> str:
-    """Return a text with the user names and passwords of all addresses in it hidden."""
-    return _USER_INFO.sub(f"{HIDDEN}@", text)
 
 
 def find_store(tracking: TrackingConfig) -> Store:

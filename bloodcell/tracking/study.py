@@ -14,21 +14,15 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 
 from bloodcell.comparison.leaderboard import OBJECTIVE, Entry, leaderboard, marked_runs, notes
+from bloodcell.config.parameters import parameters_of
+from bloodcell.config.quoting import readable_overrides, short_override
 from bloodcell.config.schema import TrackingConfig
 from bloodcell.console.progress import say
+from bloodcell.errors import reason_of
+from bloodcell.experiment.environment import environment_tags
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.leaderboard import leaderboard_plot
-from bloodcell.tracking.environment import environment_tags
-from bloodcell.tracking.run import (
-    ASIDE_TAG,
-    REASON_TAG,
-    SWEEP_JOB_TAG,
-    parameters_of,
-    readable,
-    reason_of,
-    short,
-    sweep_mark,
-)
+from bloodcell.tracking.run import ASIDE_TAG, REASON_TAG, SWEEP_JOB_TAG, sweep_mark
 from bloodcell.tracking.store import Store, is_unknown, open_store
 from bloodcell.wording import group_name_of, intervals_note
 
@@ -76,7 +70,7 @@ def start_study(*, tracking: TrackingConfig, overrides: Sequence[str], kind: str
         If the store cannot be opened.
     """
     store, experiment_id = open_store(tracking)
-    name = tracking.run_name or f"{kind}: {' × '.join(short(override) for override in overrides)}"
+    name = tracking.run_name or f"{kind}: {' × '.join(short_override(override) for override in overrides)}"
     tags = environment_tags() | {"study": kind, "overrides": " ".join(overrides)}
     if tracking.parent_run is not None:
         tags[MLFLOW_PARENT_RUN_ID] = tracking.parent_run
@@ -220,7 +214,7 @@ def surviving(job: Callable[[], T], config: Any) -> T | float:
         return job()
     except Exception as error:
         tracking: TrackingConfig = config.tracking
-        name = readable(tracking.run_name or f"run {tracking.sweep_job}")
+        name = readable_overrides(tracking.run_name or f"run {tracking.sweep_job}")
         say(f"{name} failed: {reason_of(error)}")
         log.exception("failed")  # the traceback goes to the run's log file, which the terminal is spared
         _, experiment_id = open_store(tracking)
