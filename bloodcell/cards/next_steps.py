@@ -4,8 +4,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 
+from bloodcell.config.data import FolderData
+from bloodcell.config.model import MEASURED
 from bloodcell.config.quoting import for_shell
-from bloodcell.config.schema import MEASURED, FolderData, GroupKfoldSplit, TrainConfig
+from bloodcell.config.split import GroupKfoldSplit
+from bloodcell.config.training import TrainConfig
 from bloodcell.data.leaks import Leak
 
 N_BETTER = 2

@@ -18,8 +18,10 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.config.jobs import register_help, require_job
+from bloodcell.config.model import MEASURED
 from bloodcell.config.problems import describe, in_one_line, no_such_setting, settings
-from bloodcell.config.schema import MEASURED, SCHEMAS, TrackingConfig
+from bloodcell.config.schemas import SCHEMAS
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import UserError
 from bloodcell.models.applications import application_name, applications
 
@@ -92,7 +94,7 @@ def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
 
     Returns
     -------
-    The job's dataclass, for example a `bloodcell.config.schema.TrainConfig`.
+    The job's dataclass, for example a `bloodcell.config.training.TrainConfig`.
 
     Raises
     ------

@@ -9,7 +9,7 @@ import pandas as pd
 
 from bloodcell.cells.crop import CROPS, CropName
 from bloodcell.cells.measures import measure_images
-from bloodcell.config.schema import TrainConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.console.progress import say
 from bloodcell.data.manifest import ImageSet
 from bloodcell.experiment.images import Prepared

@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from bloodcell.config.schema import TrainConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.fold import FoldResult, Learner, Predicted, build_learner, train_fold

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.config.schema import TrainConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.pointing import measure_pointing, nucleus_in
 from bloodcell.evaluation.predictions import label_indices, most_confident_errors, probabilities_of

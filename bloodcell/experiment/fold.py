@@ -9,7 +9,8 @@ from pathlib import Path
 import keras
 import pandas as pd
 
-from bloodcell.config.schema import FeaturesConfig, FrozenPlan, OnTheFly, StoredFeatures, TrainConfig
+from bloodcell.config.finetune import FrozenPlan
+from bloodcell.config.training import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.pipeline import Samples, samples_of

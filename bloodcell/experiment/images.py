@@ -5,18 +5,9 @@ from dataclasses import dataclass, replace
 
 import pandas as pd
 
-from bloodcell.config.schema import (
-    BccdData,
-    DataConfig,
-    FolderData,
-    GroupHoldoutSplit,
-    GroupKfoldSplit,
-    NotebookSplit,
-    RandomSplit,
-    SmearsData,
-    SplitConfig,
-    TrainConfig,
-)
+from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData
+from bloodcell.config.split import GroupHoldoutSplit, GroupKfoldSplit, NotebookSplit, RandomSplit, SplitConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.data.groups import (
     folder_groups,
     groups_as_sources,

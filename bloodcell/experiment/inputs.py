@@ -7,7 +7,7 @@ import numpy as np
 import yaml
 
 from bloodcell.config.parameters import as_plain, parameters_of
-from bloodcell.config.schema import DebugConfig, TrainConfig
+from bloodcell.config.training import DebugConfig, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet, write_manifest
 from bloodcell.data.pipeline import Samples, views

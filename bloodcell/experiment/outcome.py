@@ -24,7 +24,8 @@ from bloodcell.cards.run_report import (
     temperature_of,
     write_report,
 )
-from bloodcell.config.schema import TrackingConfig, TrainConfig
+from bloodcell.config.tracking import TrackingConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.console.confusion import confusion_on_terminal
 from bloodcell.console.document import tell
 from bloodcell.console.logs import log_file

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
-from bloodcell.config.schema import TrainConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.experiment.fold import (
     FoldResult,

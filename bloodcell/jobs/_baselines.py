@@ -9,7 +9,7 @@ from typing import Any
 from pydantic import TypeAdapter
 
 from bloodcell.config.composition import read_choice
-from bloodcell.config.schema import TrainConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import logging_to
 from bloodcell.experiment.outcome import Outcome
 from bloodcell.jobs.train import train

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 
 from bloodcell.config.composition import compose_config
-from bloodcell.config.schema import TrainConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import logging_to
 from bloodcell.jobs import ensemble
 from bloodcell.tracking.study import surviving

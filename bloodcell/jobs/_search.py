@@ -15,7 +15,8 @@ from hydra.core.hydra_config import HydraConfig
 
 from bloodcell.config.composition import compose_config
 from bloodcell.config.parameters import as_plain, parameters_of
-from bloodcell.config.schema import SearchConfig, TrainConfig
+from bloodcell.config.search import SearchConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.errors import UserError
 from bloodcell.files import cache_dir, replacing, require_writable
 from bloodcell.search.space import probes

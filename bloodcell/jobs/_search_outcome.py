@@ -10,7 +10,7 @@ import yaml
 from mlflow import MlflowClient
 
 from bloodcell.config.parameters import as_plain
-from bloodcell.config.schema import SearchConfig
+from bloodcell.config.search import SearchConfig
 from bloodcell.evaluation.metrics import direction
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.search import best_so_far, importance_bars, parallel_coordinates

@@ -31,8 +31,9 @@ from bloodcell.audit.photographs import by_photograph
 from bloodcell.audit.shortcuts import shortcuts
 from bloodcell.audit.sides import overlapping, random_split, shared_between_sides
 from bloodcell.cells.measures import measure_images
+from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData
 from bloodcell.config.parameters import parameters_of
-from bloodcell.config.schema import AuditConfig, BccdData, DataConfig, FolderData, SmearsData
+from bloodcell.config.schemas import AuditConfig
 from bloodcell.console.colours import SEVERITIES as SHADES
 from bloodcell.console.document import tell
 from bloodcell.data.manifest import SPLITS, ImageSet, digest

@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from bloodcell.config.schema import CacheConfig
+from bloodcell.config.schemas import CacheConfig
 from bloodcell.console.document import tell
 from bloodcell.data.rendered import smears_dir
 from bloodcell.errors import UserError

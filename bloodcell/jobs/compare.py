@@ -28,7 +28,7 @@ from bloodcell.cards.comparison_report import About, Report, as_data, write_repo
 from bloodcell.comparison.comparing import Comparison, compare
 from bloodcell.comparison.sentences import spoken, with_interval
 from bloodcell.config.parameters import parameters_of
-from bloodcell.config.schema import CompareConfig
+from bloodcell.config.schemas import CompareConfig
 from bloodcell.console.document import tell
 from bloodcell.console.logs import log_file
 from bloodcell.experiment.environment import environment_tags

@@ -15,7 +15,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bloodcell.config.quoting import for_shell, override
-from bloodcell.config.schema import DataFetchConfig
+from bloodcell.config.schemas import DataFetchConfig
 from bloodcell.console.document import tell
 from bloodcell.data.kaggle import (
     CONTENTS,

@@ -19,7 +19,8 @@ from mlflow import MlflowClient
 from rich.console import Console
 
 from bloodcell.config.quoting import for_shell, override
-from bloodcell.config.schema import DemoConfig, TrackingConfig
+from bloodcell.config.schemas import DemoConfig
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.document import tell
 from bloodcell.console.progress import say
 from bloodcell.experiment.outcome import where_to_look

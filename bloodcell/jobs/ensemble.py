@@ -33,7 +33,7 @@ from bloodcell.comparison.combination import (
 )
 from bloodcell.comparison.members import Joint, Side, join
 from bloodcell.config.parameters import as_plain, parameters_of
-from bloodcell.config.schema import EnsembleConfig
+from bloodcell.config.schemas import EnsembleConfig
 from bloodcell.console.document import tell
 from bloodcell.data.manifest import write_manifest
 from bloodcell.errors import UserError

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bloodcell.config.schema import GroupsConfig
+from bloodcell.config.schemas import GroupsConfig
 from bloodcell.console.document import tell
 from bloodcell.data.leaks import same_partition
 from bloodcell.data.manifest import ImageSet

@@ -25,7 +25,7 @@ from rich.table import Table
 from bloodcell.audit.amounts import IMBALANCE, TYPICAL_ACCURACY, half_width
 from bloodcell.config.composition import conf_dir
 from bloodcell.config.quoting import for_shell, override
-from bloodcell.config.schema import InitConfig
+from bloodcell.config.schemas import InitConfig
 from bloodcell.console.document import tell
 from bloodcell.data.layout import Layout, find_layout
 from bloodcell.data.manifest import ImageSet

@@ -18,7 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bloodcell.config.schema import PredictConfig
+from bloodcell.config.schemas import PredictConfig
 from bloodcell.console.document import tell
 from bloodcell.console.logs import log_file
 from bloodcell.console.progress import say, track

@@ -14,7 +14,7 @@ from pathlib import Path
 from rich.console import Console
 
 from bloodcell.cards.model_card import accuracies_of, cautions, figures_in_short, model_card, shortened
-from bloodcell.config.schema import RegisterConfig
+from bloodcell.config.schemas import RegisterConfig
 from bloodcell.console.document import tell
 from bloodcell.jobs._card import card_facts
 from bloodcell.tracking.kept import answering_of, existing_store, finished_run, keep_text, model_of, register

@@ -28,7 +28,8 @@ from keras_tuner.errors import FailedTrialError
 from mlflow import MlflowClient
 
 from bloodcell.config.quoting import short_override
-from bloodcell.config.schema import HyperbandTuner, SearchConfig, TrainConfig
+from bloodcell.config.search import HyperbandTuner, SearchConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import errors_logged, logging_to
 from bloodcell.errors import SearchFailedError, StoreLostError, reason_of
 from bloodcell.experiment.countdown import Countdown

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from bloodcell.cards.next_steps import given_command, suggestions
 from bloodcell.config.quoting import readable_overrides
-from bloodcell.config.schema import GroupKfoldSplit, TrainConfig
+from bloodcell.config.split import GroupKfoldSplit
+from bloodcell.config.training import TrainConfig
 from bloodcell.console.progress import say
 from bloodcell.experiment.crops import keep_crops
 from bloodcell.experiment.cross_validation import fold_configs, keep_cross_validation, train_folds

@@ -13,7 +13,7 @@ from typing import IO
 
 from rich.console import Console
 
-from bloodcell.config.schema import UiConfig
+from bloodcell.config.schemas import UiConfig
 from bloodcell.errors import UserError
 from bloodcell.tracking.store import Store, open_store
 

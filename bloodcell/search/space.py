@@ -7,7 +7,7 @@ from typing import Any
 
 import keras_tuner
 
-from bloodcell.config.schema import SpaceEntry
+from bloodcell.config.search import SpaceEntry
 
 BUDGET = "tuner/epochs"
 """How keras-tuner's Hyperband says for how many epochs a trial is trained."""

@@ -12,7 +12,7 @@ from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.errors import FailedTrialError
 
-from bloodcell.config.schema import BayesianTuner, GridTuner, HyperbandTuner, RandomTuner
+from bloodcell.config.search import BayesianTuner, GridTuner, HyperbandTuner, RandomTuner
 from bloodcell.evaluation.metrics import direction
 from bloodcell.files import replacing
 from bloodcell.search.space import hyperparameters

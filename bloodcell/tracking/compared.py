@@ -12,7 +12,7 @@ from mlflow.entities import Metric, Run, RunTag, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME, MLFLOW_RUN_NOTE
 from mlflow.utils.time import get_current_time_millis
 
-from bloodcell.config.schema import TrackingConfig
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import read_predictions

@@ -16,7 +16,7 @@ from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from bloodcell.cells.novelty import Novelty
-from bloodcell.config.schema import TrackingConfig
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import say
 from bloodcell.errors import UserError
 from bloodcell.serving import loader

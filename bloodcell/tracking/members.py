@@ -10,7 +10,7 @@ from mlflow.entities import Run
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
 from bloodcell.comparison.members import Member
-from bloodcell.config.schema import TrackingConfig
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import read_predictions, with_sources
 from bloodcell.tracking.kept import download, existing_store, finished_of, folds_of, models_in, runs_of_study, whole_run

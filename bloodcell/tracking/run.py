@@ -16,7 +16,7 @@ from mlflow.entities import Metric, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from bloodcell.config.schema import TrackingConfig
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import StoreLostError, one_line, reason_of, redact
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.serving import loader

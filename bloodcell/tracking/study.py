@@ -16,7 +16,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from bloodcell.comparison.leaderboard import OBJECTIVE, Entry, leaderboard, marked_runs, notes
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.quoting import readable_overrides, short_override
-from bloodcell.config.schema import TrackingConfig
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import say
 from bloodcell.errors import reason_of
 from bloodcell.experiment.environment import environment_tags

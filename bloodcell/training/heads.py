@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.config.schema import HyperparametersConfig
+from bloodcell.config.training import HyperparametersConfig
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import Sampling, photograph_weights
 from bloodcell.models.classifier import Classifier

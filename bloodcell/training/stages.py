@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import keras
 
-from bloodcell.config.schema import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig, StagedPlan, TopPlan
+from bloodcell.config.finetune import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.errors import UserError
 from bloodcell.models.blocks import blocks, boundary_at_block, boundary_at_fraction, boundary_at_layer
 

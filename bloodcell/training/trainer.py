@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.config.schema import HyperparametersConfig
+from bloodcell.config.training import HyperparametersConfig
 from bloodcell.console.progress import track
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples

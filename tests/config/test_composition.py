@@ -6,7 +6,12 @@ from omegaconf import OmegaConf
 
 import bloodcell.config.composition
 from bloodcell.config.composition import compose_config, conf_dir, experiments_dir, parse_config
-from bloodcell.config.schema import MEASURED, FolderData, GroupHoldoutSplit, StagedPlan, TrainConfig, UiConfig
+from bloodcell.config.data import FolderData
+from bloodcell.config.finetune import StagedPlan
+from bloodcell.config.model import MEASURED
+from bloodcell.config.schemas import UiConfig
+from bloodcell.config.split import GroupHoldoutSplit
+from bloodcell.config.training import TrainConfig
 from bloodcell.errors import UserError
 
 ROOT = ("data=bccd", "data.root=/cells")

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from data.photographs import save
 
-from bloodcell.config.schema import MEASURED
+from bloodcell.config.model import MEASURED
 from bloodcell.images.reading import read_image
 from bloodcell.models.measured import KINDS, is_kind, measured_images, measured_in, n_columns
 

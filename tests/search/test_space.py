@@ -2,7 +2,7 @@ import keras_tuner
 import pytest
 
 from bloodcell.config.composition import compose_config
-from bloodcell.config.schema import SpaceEntry
+from bloodcell.config.search import SpaceEntry
 from bloodcell.errors import UserError
 from bloodcell.search.space import hyperparameters, overrides_of, probes
 from bloodcell.search.tuner import build_oracle

@@ -9,7 +9,7 @@ from mlflow.store.tracking.dbmodels.models import SqlDataset
 from sqlalchemy import event
 from sqlalchemy.orm import Session
 
-from bloodcell.config.schema import TrackingConfig
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.tracking.run import tracked_run
 
 

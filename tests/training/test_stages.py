@@ -1,7 +1,7 @@
 import keras
 import pytest
 
-from bloodcell.config.schema import FrozenPlan, GradualPlan, StageConfig, StagedPlan, TopPlan
+from bloodcell.config.finetune import FrozenPlan, GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.errors import UserError
 from bloodcell.training.stages import Stage, plan_stages
 

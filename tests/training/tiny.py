@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import keras
 import numpy as np
 
-from bloodcell.config.schema import EarlyStoppingConfig, HyperparametersConfig
+from bloodcell.config.training import EarlyStoppingConfig, HyperparametersConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.pipeline import Samples, samples_of

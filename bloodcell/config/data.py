@@ -1,0 +1,123 @@
+"""Settings of the images: where they are, and which of them belong together."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from bloodcell.config.value_types import STRICT, Fraction, NonEmpty, Seed
+from bloodcell.wording import PHOTOGRAPH
+
+GIVEN = ("column", "pattern", "folder")
+"""The choices of ``data.groups`` where the user gives the groups."""
+RareClasses = Literal["error", "train_only"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ImagesConfig:
+    """What all sources of images have in common."""
+
+    on_bad_image: Literal["error", "skip"]
+    groups: Literal["known", "recover", "column", "pattern", "folder", "none"]
+    groups_file: NonEmpty | None
+    groups_column: NonEmpty
+    groups_pattern: NonEmpty | None
+    group_name: NonEmpty | None
+    photographs: Literal["recover", "column", "pattern", "groups"] | None
+    photographs_column: NonEmpty
+    photographs_pattern: NonEmpty | None
+    on_shared_groups: Literal["error", "drop", "allow"]
+    rare_classes: RareClasses
+
+    @property
+    def finds_photographs(self) -> bool:
+        """Whether photographs are found in the pixels."""
+        return self.groups == "recover" or (self.groups in GIVEN and self.photographs_from == "recover")
+
+    @property
+    def photographs_from(self) -> Literal["recover", "column", "pattern", "groups"]:
+        """What gives the photographs where groups are given."""
+        return self.photographs or ("groups" if self.called == PHOTOGRAPH else "recover")
+
+    @property
+    def called(self) -> str:
+        """What a group is called in output."""
+        return self.group_name or ("group" if self.groups in GIVEN else PHOTOGRAPH)
+
+    @field_validator("groups_file", "groups_pattern", "photographs_pattern")
+    @classmethod
+    def _goes_with_the_choice(cls, value: str | None, info: ValidationInfo) -> str | None:
+        level = "photographs" if info.field_name == "photographs_pattern" else "groups"
+        chosen = info.data.get(level)
+        needed, meaning = {
+            "groups_file": ("column", "a CSV with the columns path and data.groups_column"),
+            "groups_pattern": ("pattern", "a regular expression whose first capture group is the group"),
+            "photographs_pattern": ("pattern", "a regular expression whose first capture group is the photograph"),
+        }[str(info.field_name)]
+        if chosen == needed and value is None:
+            raise ValueError(f"is needed by data.{level}={needed}: {meaning}")
+        if chosen not in (needed, None) and value is not None:
+            raise ValueError(f"goes with data.{level}={needed}, not with data.{level}={chosen}; leave one of them out")
+        return value
+
+    @model_validator(mode="after")
+    def _fit_together(self) -> "ImagesConfig":
+        if self.groups == "known" and not isinstance(self, SmearsData):
+            raise ValueError("data.groups=known: only data=smears knows its photographs; use data.groups=recover")
+        if self.photographs == "column" and self.groups != "column":
+            raise ValueError("data.photographs=column: reads data.groups_file; use data.groups=column, too")
+        if self.photographs is not None and self.groups not in GIVEN:
+            raise ValueError(
+                f"data.photographs={self.photographs}: is for groups that are given (data.groups={', '.join(GIVEN)}), "
+                f"not for data.groups={self.groups}; leave it out"
+            )
+        return self
+
+    @field_validator("groups_pattern", "photographs_pattern")
+    @classmethod
+    def _captures_a_group(cls, value: str | None) -> str | None:
+        if value is None:
+            return None
+        try:
+            captures = re.compile(value).groups
+        except re.error as error:
+            raise ValueError(f"is no regular expression ({error})") from error
+        if not captures:
+            raise ValueError("captures nothing; put the part that is the name in parentheses")
+        return value
+
+
+@dataclass(frozen=True, config=STRICT)
+class FolderData(ImagesConfig):
+    """Images in one folder per class, under a folder for training and perhaps one for testing."""
+
+    source: Literal["folder"]
+    train_dir: NonEmpty
+    test_dir: NonEmpty | None
+    test_fraction: Fraction
+    test_seed: Seed
+    val_dir: NonEmpty | None
+
+
+@dataclass(frozen=True, config=STRICT)
+class BccdData(ImagesConfig):
+    """The Kaggle "Blood Cell Images" set as it is unpacked: ``TRAIN/<class>`` and ``TEST/<class>`` under a root."""
+
+    source: Literal["bccd"]
+    root: NonEmpty
+
+
+@dataclass(frozen=True, config=STRICT)
+class SmearsData(ImagesConfig):
+    """Blood smears that we render: which photograph each image is a copy of is known."""
+
+    source: Literal["smears"]
+    train_photographs: Annotated[int, Field(ge=20)]
+    test_photographs: Annotated[int, Field(ge=20)]
+    copies: Annotated[int, Field(ge=2)]
+    slides: Annotated[int, Field(ge=2, le=1000)]
+    seed: Annotated[int, Field(ge=0, lt=100)]  # others have slides that our own weights were trained on
+
+
+DataConfig = Annotated[SmearsData | FolderData | BccdData, Field(discriminator="source")]

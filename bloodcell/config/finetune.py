@@ -1,0 +1,70 @@
+"""Settings of fine-tuning: which layers of the backbone are trained, and how long."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Rate
+
+
+@dataclass(frozen=True, config=STRICT)
+class StageConfig:
+    """One stage of fine-tuning: what is unfrozen, for how long, at which learning rate.
+
+    Exactly one of ``layer``, ``block`` and ``fraction`` says from where on the backbone is trained.
+    """
+
+    epochs: PositiveInt
+    learning_rate: Rate
+    layer: NonEmpty | None = None
+    block: NonEmpty | None = None
+    fraction: Annotated[float, Field(gt=0, le=1)] | None = None
+    batch_norm: Literal["inference", "train"] = "inference"
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 1.0
+
+    @model_validator(mode="after")
+    def _names_one_boundary(self) -> "StageConfig":
+        if sum(choice is not None for choice in (self.layer, self.block, self.fraction)) != 1:
+            raise ValueError("give exactly one of layer, block and fraction")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class FrozenPlan:
+    """The backbone stays frozen."""
+
+    name: Literal["none"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class StagedPlan:
+    """After the head, the stages that are listed, one after the other."""
+
+    name: Literal["staged"]
+    stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class GradualPlan:
+    """After the head, the top blocks one by one, each stage unfreezing one more."""
+
+    name: Literal["gradual"]
+    blocks: PositiveInt
+    epochs: PositiveInt
+    learning_rate: Rate
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)]
+    batch_norm: Literal["inference", "train"]
+
+
+@dataclass(frozen=True, config=STRICT)
+class TopPlan:
+    """After the head, the top block, where there is a network and the head is trained in epochs."""
+
+    name: Literal["top"]
+    epochs: PositiveInt
+    learning_rate: Rate
+    batch_norm: Literal["inference", "train"]
+
+
+FinetuneConfig = Annotated[FrozenPlan | TopPlan | StagedPlan | GradualPlan, Field(discriminator="name")]

@@ -1,0 +1,63 @@
+"""Settings of a model: crop, backbone and head."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, one_of
+
+MEASURED = ("majority", "colour_histogram", "morphology")
+"""The backbones without a network, see `bloodcell.models.measured`."""
+
+
+# What registers names imports OpenCV, so only the jobs that need them wait for it.
+def _crops() -> list[str]:
+    from bloodcell.cells.crop import CROPS
+
+    return ["none", *CROPS]
+
+
+@dataclass(frozen=True, config=STRICT)
+class BackboneConfig:
+    """A class of ``keras.applications`` without its top; or what is measured, where there is no network."""
+
+    name: NonEmpty
+    input_size: Annotated[int, Field(ge=16, le=2048)]
+    weights: NonEmpty | None
+    interpolation: Literal["nearest", "bilinear", "bicubic"]
+    taps: tuple[NonEmpty, ...]
+
+
+@dataclass(frozen=True, config=STRICT)
+class CropConfig:
+    """What of an image a model looks at."""
+
+    name: Annotated[str, one_of(_crops)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class HeadConfig:
+    """What is trained on top of the backbone."""
+
+    pooling: Literal["average", "max", "both", "cell"]
+    beside: tuple[Literal["colour_histogram", "morphology"], ...]
+    standardise: bool
+    hidden_units: tuple[PositiveInt, ...]
+    dropout: Annotated[float, Field(ge=0, lt=1)]
+    l2: Annotated[float, Field(ge=0)]
+    solver: Literal["gradient", "lbfgs"]
+
+    @model_validator(mode="after")
+    def _can_be_solved(self) -> "HeadConfig":
+        if self.solver == "lbfgs" and self.hidden_units:
+            raise ValueError(
+                f"head.hidden_units={list(self.hidden_units)}: only a linear head can be solved; leave "
+                "them out, or head.solver=gradient"
+            )
+        if self.solver == "lbfgs" and self.dropout:
+            raise ValueError(
+                f"head.dropout={self.dropout:g}: nothing is dropped where a head is solved; use "
+                "head.dropout=0 and head.l2, or head.solver=gradient"
+            )
+        return self

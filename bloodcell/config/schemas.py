@@ -1,0 +1,217 @@
+"""The configuration of every job: names, types and ranges of its settings."""
+
+import re
+from typing import Annotated, Literal
+
+from pydantic import Field, field_validator, model_validator
+from pydantic.dataclasses import dataclass
+
+from bloodcell.config.data import DataConfig
+from bloodcell.config.search import SearchConfig
+from bloodcell.config.tracking import TrackingConfig
+from bloodcell.config.training import TrainConfig
+from bloodcell.config.value_types import STRICT, Fraction, NonEmpty, PositiveInt, Seed, one_of
+
+
+# What registers names imports SciPy, so only the jobs that need them wait for it.
+def _scores() -> list[str]:
+    from bloodcell.evaluation.scores import SCORES
+
+    return list(SCORES)
+
+
+@dataclass(frozen=True, config=STRICT)
+class UiConfig:
+    """The configuration of ``bloodcell ui``."""
+
+    tracking: TrackingConfig
+    host: NonEmpty
+    port: Annotated[int, Field(gt=0, lt=65536)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class DemoConfig:
+    """The configuration of ``bloodcell demo``."""
+
+    tracking: TrackingConfig
+    backbones: Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    photographs: Annotated[int, Field(ge=20)]
+    copies: Annotated[int, Field(ge=2)]
+    folds: Annotated[int, Field(ge=2)]
+    open: bool
+
+
+@dataclass(frozen=True, config=STRICT)
+class GroupsConfig:
+    """The configuration of ``bloodcell groups``."""
+
+    data: DataConfig
+    output: NonEmpty
+
+
+@dataclass(frozen=True, config=STRICT)
+class AuditConfig:
+    """The configuration of ``bloodcell audit``."""
+
+    data: DataConfig
+    fail_on: Literal["never", "error", "warning"]
+    output: NonEmpty | None
+    n_permutations: Annotated[int, Field(ge=999)]
+    seed: Seed
+    tracking: TrackingConfig
+
+
+@dataclass(frozen=True, config=STRICT)
+class PredictConfig:
+    """The configuration of ``bloodcell predict``."""
+
+    images: NonEmpty | Annotated[tuple[NonEmpty, ...], Field(min_length=1)]
+    run: NonEmpty | None
+    model: NonEmpty | None
+    max_error: Fraction | None
+    output: Annotated[str, Field(pattern=r"\.(csv|parquet)$")] | None
+    explain: bool
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> "PredictConfig":
+        if (self.run is None) == (self.model is None):
+            raise ValueError("give exactly one of run=ID and model=ADDRESS")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class GreedyConfig:
+    """Choosing members one by one, with replacement."""
+
+    rounds: PositiveInt
+    bags: PositiveInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class StackingConfig:
+    """A logistic regression on top of the members."""
+
+    l2: Annotated[float, Field(gt=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class EnsembleConfig:
+    """The configuration of ``bloodcell ensemble``."""
+
+    runs: tuple[NonEmpty, ...]
+    study: NonEmpty | None
+    method: Literal["soft", "weighted", "greedy", "stacking"]
+    greedy: GreedyConfig
+    stacking: StackingConfig
+    folds: Annotated[int, Field(ge=2)]
+    seed: Seed
+    evaluate_test: bool
+    log_model: bool
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_its_members_once(self) -> "EnsembleConfig":
+        if bool(self.runs) == (self.study is not None):
+            said = "both are" if self.runs else "none is"
+            raise ValueError(f"runs and study: {said} given; give runs=[ID,ID] or study=ID")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class CompareConfig:
+    """The configuration of ``bloodcell compare``."""
+
+    study: NonEmpty | None
+    experiment: NonEmpty | None
+    runs: tuple[NonEmpty, ...]
+    metrics: Annotated[tuple[Annotated[str, one_of(_scores)], ...], Field(min_length=1)]
+    predictions: Literal["val", "test"] | None
+    equivalence: Annotated[float, Field(ge=0)]
+    n_resamples: PositiveInt
+    pool_seeds: bool
+    output: NonEmpty | None
+    seed: Seed
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_its_runs_once(self) -> "CompareConfig":
+        given = [name for name in ("study", "experiment", "runs") if getattr(self, name)]
+        if len(given) != 1:
+            said = " and ".join(given) + " are" if given else "none is"
+            raise ValueError(
+                f"study, experiment and runs: {said} given; give study=ID, experiment=NAME or runs=[ID,ID]"
+            )
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class RegisterConfig:
+    """The configuration of ``bloodcell register``."""
+
+    run: NonEmpty
+    name: NonEmpty
+    alias: NonEmpty
+    tracking: TrackingConfig
+
+    @field_validator("alias")
+    @classmethod
+    def _is_an_alias(cls, alias: str) -> str:
+        # MLflow refuses these, too, but only when it has made the version.
+        if not re.fullmatch(r"[\w-]+", alias, flags=re.ASCII):
+            raise ValueError("may have letters, digits, _ and - only")
+        if alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
+            raise ValueError("is what MLflow calls versions by; take another")
+        return alias
+
+
+@dataclass(frozen=True, config=STRICT)
+class CacheConfig:
+    """The configuration of ``bloodcell cache``."""
+
+    dir: NonEmpty | None
+    remove: tuple[NonEmpty, ...]
+    unused_days: Annotated[float, Field(ge=0)] | None
+
+
+@dataclass(frozen=True, config=STRICT)
+class DataFetchConfig:
+    """The configuration of ``bloodcell data fetch``."""
+
+    root: NonEmpty | None
+    dir: NonEmpty | None
+    force: bool
+
+
+@dataclass(frozen=True, config=STRICT)
+class InitConfig:
+    """The configuration of ``bloodcell init``."""
+
+    folder: NonEmpty
+    output: NonEmpty
+    overwrite: bool
+    look_at: PositiveInt
+
+    @field_validator("output")
+    @classmethod
+    def _is_found_by_hydra(cls, output: str) -> str:
+        if not re.search(r"(^|/)data/[\w-]+\.yaml$", output, flags=re.ASCII):
+            raise ValueError("must be DIR/data/NAME.yaml, as it is used with -cd DIR data=NAME; no dots or blanks")
+        return output
+
+
+SCHEMAS: dict[str, type] = {
+    "audit": AuditConfig,
+    "cache": CacheConfig,
+    "compare": CompareConfig,
+    "demo": DemoConfig,
+    "data_fetch": DataFetchConfig,
+    "ensemble": EnsembleConfig,
+    "groups": GroupsConfig,
+    "init": InitConfig,
+    "predict": PredictConfig,
+    "register": RegisterConfig,
+    "search": SearchConfig,
+    "train": TrainConfig,
+    "ui": UiConfig,
+}

@@ -1,0 +1,126 @@
+"""Settings of a search, and the whole configuration of ``bloodcell search``."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, model_validator
+from pydantic.dataclasses import dataclass
+
+from bloodcell.config.training import TrainConfig
+from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Seed, one_of
+
+Whole = int  # `SpaceEntry` has fields named int and float, which hide the types
+Real = float
+
+
+# What registers names imports SciPy, so only the jobs that need them wait for it.
+def _objectives() -> list[str]:
+    from bloodcell.evaluation.scores import SCORES
+
+    return [f"val/{name}" for name in (*SCORES, "photograph_accuracy", "cohen_kappa", "ece", "calibration_error")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class SpaceEntry:
+    """The values of one setting that a search chooses from: exactly one of ``choice``, ``int`` and ``float``."""
+
+    choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
+    int: tuple[Whole, Whole] | None = None
+    float: tuple[Real, Real] | None = None
+    step: Annotated[Real, Field(gt=0)] | None = None
+    log: bool = False
+    when: dict[str, Annotated[tuple[Any, ...], Field(min_length=1)]] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _is_one_kind(self) -> "SpaceEntry":
+        ranges = [ends for ends in (self.int, self.float) if ends is not None]
+        if (self.choice is not None) + len(ranges) != 1:
+            raise ValueError("give exactly one of choice, int and float")
+        if ranges and not ranges[0][0] < ranges[0][1]:
+            raise ValueError(f"its range [{ranges[0][0]}, {ranges[0][1]}] is empty; give the lower end first")
+        if ranges and self.log and ranges[0][0] <= 0:
+            raise ValueError("log: true needs a range above zero")
+        if self.log and self.step is not None and self.step <= 1:
+            raise ValueError("with log: true each step multiplies by step, which must be above 1")
+        if self.int is not None and self.step is not None and self.step % 1:
+            raise ValueError(f"step: {self.step:g} is no whole number, as the steps of int must be")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class TunerConfig:
+    """What all searches have in common."""
+
+    name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
+    dir: NonEmpty
+    overwrite: bool
+    objective: Annotated[str, one_of(_objectives)]
+    max_failures: PositiveInt
+    workers: PositiveInt
+    final: bool
+    final_test: bool
+    seed: Seed
+    space: Annotated[dict[str, SpaceEntry], Field(min_length=1)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class RandomTuner(TunerConfig):
+    """Values at random."""
+
+    strategy: Literal["random"]
+    max_trials: PositiveInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class BayesianTuner(TunerConfig):
+    """Values where a Gaussian process expects the most."""
+
+    strategy: Literal["bayesian"]
+    max_trials: PositiveInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class HyperbandTuner(TunerConfig):
+    """Many configurations for few epochs, the best for more."""
+
+    strategy: Literal["hyperband"]
+    max_epochs: Annotated[int, Field(ge=3)]
+    factor: Annotated[int, Field(ge=2)]
+    iterations: PositiveInt
+
+
+@dataclass(frozen=True, config=STRICT)
+class GridTuner(TunerConfig):
+    """Every combination."""
+
+    strategy: Literal["grid"]
+    max_trials: PositiveInt | None
+
+
+AnyTuner = Annotated[RandomTuner | BayesianTuner | HyperbandTuner | GridTuner, Field(discriminator="strategy")]
+
+
+@dataclass(frozen=True, config=STRICT)
+class SearchConfig(TrainConfig):
+    """The configuration of ``bloodcell search``: that of its trials, and how they are chosen."""
+
+    tuner: AnyTuner
+
+    @model_validator(mode="after")
+    def _is_sound(self) -> "SearchConfig":
+        if self.evaluate_test:
+            raise ValueError("evaluate_test=true: a search looks at validation only; use tuner.final_test=true")
+        if self.ensemble != "none":
+            raise ValueError(f"ensemble={self.ensemble}: a search's trials are not combined; leave it out")
+        space = self.tuner.space
+        for key, entry in space.items():
+            for other, values in entry.when.items():
+                known = space[other].choice if other in space else None
+                if known is None or other == key or list(space).index(other) > list(space).index(key):
+                    raise ValueError(f"tuner.space: {key} depends on {other}, which is no choice above it")
+                if missing := [value for value in values if value not in known]:
+                    raise ValueError(
+                        f"tuner.space: {key} depends on {other}={missing[0]}, which is not among its choices"
+                    )
+            if isinstance(self.tuner, HyperbandTuner) and key == "hyperparameters.epochs":
+                raise ValueError(f"tuner.space: {key} is what hyperband itself decides; leave it out")
+        return self

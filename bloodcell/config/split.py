@@ -1,0 +1,48 @@
+"""Settings of the split into training and validation."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+from pydantic.dataclasses import dataclass
+
+from bloodcell.config.value_types import STRICT, Fraction, PositiveInt, Seed
+
+
+@dataclass(frozen=True, config=STRICT)
+class GroupHoldoutSplit:
+    """Validation is a random fraction of each class's groups, whole."""
+
+    name: Literal["group_holdout"]
+    fraction: Fraction
+    seed: Seed
+
+
+@dataclass(frozen=True, config=STRICT)
+class GroupKfoldSplit:
+    """Cross-validation: every group is validated on once in each repeat, by a model of its own fold."""
+
+    name: Literal["group_kfold"]
+    folds: Annotated[int, Field(ge=2)]
+    repeats: PositiveInt
+    refit: bool
+    seed: Seed
+
+
+@dataclass(frozen=True, config=STRICT)
+class RandomSplit:
+    """Validation is a random fraction of each class's training images."""
+
+    name: Literal["random"]
+    fraction: Fraction
+    seed: Seed
+
+
+@dataclass(frozen=True, config=STRICT)
+class NotebookSplit:
+    """Validation is the first fraction of each class's sorted file names."""
+
+    name: Literal["notebook"]
+    fraction: Fraction
+
+
+SplitConfig = Annotated[GroupHoldoutSplit | GroupKfoldSplit | RandomSplit | NotebookSplit, Field(discriminator="name")]
