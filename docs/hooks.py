@@ -1,4 +1,4 @@
-"""What the pages show that lies elsewhere in the checkout: pictures of the experiments, and two files at its top."""
+"""Add files from outside docs/ to the site: the pictures of the experiments, CONTRIBUTING.md and CHANGELOG.md."""
 
 from pathlib import Path
 from typing import Any
@@ -19,5 +19,5 @@ def on_files(files: Files, config: MkDocsConfig) -> None:
 
 
 def on_page_markdown(markdown: str, **_: Any) -> str:
-    """Lead to the pictures where the site has them; in the checkout the same address leads to the files."""
+    """Replace the pictures' paths in the checkout by their paths in the site."""
     return markdown.replace(f"../{PICTURES}/", "pictures/")

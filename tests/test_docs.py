@@ -60,7 +60,7 @@ def test_the_pages_build_without_a_warning_and_load_nothing_from_elsewhere(site)
 
 def test_the_pages_show_the_pictures_of_the_experiments_and_what_docstrings_say(site):
     assert (site / "pictures" / "leakage.png").is_file()
-    assert "Only predictions are looked at." in (site / "api" / "comparison.html").read_text("utf-8")
+    assert "n_resamples" in (site / "api" / "comparison.html").read_text("utf-8")
     assert "How to add" in (site / "contributing.html").read_text("utf-8")
 
 
