@@ -186,7 +186,7 @@ def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
     said = run(["compare", "experiment=bloodcell", "pool_seeds=false"], cwd=made.folder)
     assert said.returncode == 0, said.stderr
     assert "Comparison of 3 runs" in said.stdout
-    assert "was trained once" in said.stdout
+    assert "another seed" in said.stdout
 
 
 @pytest.mark.parametrize(

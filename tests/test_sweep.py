@@ -18,6 +18,8 @@ from commands import Said, run, small, start
 from mlflow import MlflowClient
 from stores import artifacts_of, look_into, runs_in
 
+from bloodcell.errors import UserError
+
 
 class Swept(NamedTuple):
     """A sweep that ran, and where."""
@@ -71,6 +73,19 @@ def test_a_child_that_fails_takes_no_other_down_and_the_sweep_says_so(swept):
     assert sum("nowhere.h5" in log for log in logs) == 2
     assert swept.parent.info.status == "FAILED"
     assert "2 of 4 runs finished" in swept.said.stdout
+
+
+def test_an_error_of_the_user_after_the_last_run_ends_the_study_and_the_program(bccd, tmp_path, monkeypatch):
+    def refuse(config):
+        raise UserError("baselines=majority: refused")
+
+    monkeypatch.setattr("bloodcell.cli.callbacks._complete", refuse)
+    said = run(["train", "-m", *small(bccd), "hyperparameters.seed=1,2"], cwd=tmp_path)
+    assert said.returncode == 2
+    assert said.stderr.splitlines()[-1] == "bloodcell: baselines=majority: refused"
+    parent, *children = runs_in(tmp_path)
+    assert parent.info.status == "FAILED"
+    assert [child.info.status for child in children] == ["FINISHED", "FINISHED"]
 
 
 def test_a_sweep_ends_with_a_leaderboard_that_has_the_trivial_baseline_and_is_kept(swept):

@@ -187,6 +187,7 @@ def test_a_run_keeps_its_pictures_reports_and_tables(first):
     assert {f"plots/{name}.png" for name in pictures} <= kept
     assert {f"report/{split}.{kind}" for split in ("val", "test") for kind in ("txt", "json")} <= kept
     assert {"config.yaml", "metrics.json", "history.csv", "manifest.parquet", "predictions.parquet"} <= kept
+    assert "NaN" not in (first.artifacts / "metrics.json").read_text()  # is no JSON
 
 
 def test_a_run_measures_whether_its_model_looks_at_the_cell(first):

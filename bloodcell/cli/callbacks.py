@@ -3,6 +3,7 @@
 import atexit
 import math
 import os
+import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,8 +11,8 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from bloodcell.cli.ending import end
-from bloodcell.cli.preflight import count_runs, swept_overrides
+from bloodcell.cli.ending import end, one_line_errors
+from bloodcell.cli.preflight import count_runs, swept_configs, swept_overrides
 from bloodcell.errors import UserError
 
 if TYPE_CHECKING:
@@ -89,15 +90,28 @@ class TrackStudy(Callback):
             self._countdown.finished(config.hydra.job.num + 1, name, job_return.return_value)
 
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """End the parent run with a leaderboard; the program's exit code says whether every run finished."""
-        if not self._end(interrupted=False):
-            raise SystemExit(1)
+        """Train the baselines, combine the runs, and end the parent run with a leaderboard.
+
+        The exit code says whether every run finished. Hydra turns what a callback raises into a warning, so errors
+        end the program here.
+        """
+        with one_line_errors("train"):
+            try:
+                _complete(config)
+            except Exception as error:
+                self._end(interrupted=False, status="FAILED")
+                if isinstance(error, UserError):
+                    raise
+                traceback.print_exc()
+                raise SystemExit(1) from error
+            if not self._end(interrupted=False):
+                raise SystemExit(1)
 
     def _abandon(self) -> None:
         """End the parent run of a sweep that ended without Hydra's saying so."""
         self._end(interrupted=True)
 
-    def _end(self, *, interrupted: bool) -> bool:
+    def _end(self, *, interrupted: bool, status: str | None = None) -> bool:
         from bloodcell.tracking.study import close_children, end_study
         from bloodcell.tracking.study_report import show_study
 
@@ -106,27 +120,22 @@ class TrackStudy(Callback):
         study, self._study = self._study, None
         atexit.unregister(self._abandon)
         entries = close_children(study, expected=self._expected, interrupted=interrupted)
-        table = end_study(study, entries, interrupted=interrupted)
+        table = end_study(study, entries, interrupted=interrupted, status=status)
         show_study(study, entries, table, folder=self._folder)
         return all(entry.status == "FINISHED" for entry in entries)
 
 
-class CompleteStudy(Callback):
-    """Adds to a sweep whose runs have all ended what they are compared with; before `TrackStudy` ends the study."""
+def _complete(config: DictConfig) -> None:
+    """Train a sweep's baselines, and combine its runs if that is asked for, in runs of the study."""
+    configs, folder = swept_configs(config), Path(config.hydra.sweep.dir).absolute()
+    if any(each.baselines for each in configs):
+        from bloodcell.jobs._baselines import train_baselines
 
-    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Train the baselines, and combine the runs where that is asked for, in runs of the study."""
-        from bloodcell.cli.preflight import swept_configs
+        train_baselines(configs, folder=folder / "baselines")
+    if configs[0].ensemble != "none":
+        from bloodcell.jobs._combining import combine_runs
 
-        configs, folder = swept_configs(config), Path(config.hydra.sweep.dir).absolute()
-        if any(each.baselines for each in configs):
-            from bloodcell.jobs._baselines import train_baselines
-
-            train_baselines(configs, folder=folder / "baselines")
-        if configs[0].ensemble != "none":
-            from bloodcell.jobs._combining import combine_runs
-
-            combine_runs(configs[0], folder=folder / "ensemble")
+        combine_runs(configs[0], folder=folder / "ensemble")
 
 
 OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]

@@ -67,7 +67,7 @@ def json_document(job: str) -> Generator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON knows it."""
+    """Return a value as JSON knows it; NaN and infinity become null."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if value is None or isinstance(value, (str, bool, int)):

@@ -27,7 +27,7 @@ from bloodcell.cards.run_report import (
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.confusion import confusion_on_terminal
-from bloodcell.console.document import tell
+from bloodcell.console.document import plain, tell
 from bloodcell.console.logs import log_file
 from bloodcell.data.leaks import Leak
 from bloodcell.data.manifest import ImageSet
@@ -169,7 +169,7 @@ def write_outcome(
         views = pd.concat(outcome.views.values(), ignore_index=True)
         write_predictions(views, folder / "predictions_views.parquet")
     with replacing(folder / "metrics.json") as partial:
-        partial.write_text(json.dumps(outcome.metrics, indent=2), encoding="utf-8")
+        partial.write_text(json.dumps(plain(outcome.metrics), indent=2, allow_nan=False), encoding="utf-8")
     for split, table in outcome.tables.items():
         write_report(
             table,

@@ -205,9 +205,9 @@ def _warnings(comparison: Comparison, pooled: Mapping[str, Pooled], *, times: in
             "intervals are too narrow."
         )
     models = [each for each in comparison.aligned.candidates if not each.trivial]
-    if single := [each.name for each in models if len(each.probabilities) == 1]:
-        which = "Each" if len(single) == len(models) else "; ".join(single)
-        warnings.append(f"{which} was trained once: how another seed would do is not in its interval.")
+    single = [each.name for each in models if len(each.probabilities) == 1]
+    if len(single) < len(models):  # else every verdict says it
+        warnings += [f"{name} was trained once: its interval does not include the choice of seed." for name in single]
     return warnings
 
 
