@@ -36,7 +36,7 @@ def keep_crops(
     *,
     artifacts: Path,
     pictures: Pictures,
-    in_short: bool = False,
+    quiet: bool = False,
 ) -> None:
     """Have some crops drawn; where they are of cells, count those that are not of one whole cell, and list these.
 
@@ -53,7 +53,7 @@ def keep_crops(
         The run's folder of files.
     pictures
         Draws the picture.
-    in_short
+    quiet
         Whether this is one training of many, so that nothing is said.
     """
     if config.crop.name == "none" or is_kind(config.backbone.name):
@@ -63,13 +63,13 @@ def keep_crops(
     kinds = KINDS if CROPS[config.crop.name].finds_cells else {}
     if kinds:
         rows = _facts(images, rows)
-        _keep_counts(tracked, rows, artifacts=artifacts, in_short=in_short)
+        _keep_counts(tracked, rows, artifacts=artifacts, quiet=quiet)
     chosen = _chosen(rows, images.classes, kinds)
     shown = {name: [_cropped(images, path, config.crop.name) for path in paths] for name, paths in chosen.items()}
     pictures.draw("crops", crop_gallery, shown)
 
 
-def _keep_counts(tracked: TrackedRun, facts: pd.DataFrame, *, artifacts: Path, in_short: bool) -> None:
+def _keep_counts(tracked: TrackedRun, facts: pd.DataFrame, *, artifacts: Path, quiet: bool) -> None:
     """Count the images whose crops are not of one whole cell, list them, and say how many have none."""
     counts = {kind: int(facts[kind].sum()) for kind in KINDS}
     tracked.log_metrics({"images": len(facts), **counts}, prefix="crop")
@@ -81,7 +81,7 @@ def _keep_counts(tracked: TrackedRun, facts: pd.DataFrame, *, artifacts: Path, i
             "crops.csv"
         )
         log.warning(line)
-        if not in_short:
+        if not quiet:
             say(line)
 
 

@@ -41,7 +41,7 @@ def train_folds(
     configs: Sequence[TrainConfig],
     backbone_seed: int,
     label: str,
-    in_short: bool,
+    quiet: bool,
 ) -> list[FoldResult]:
     """Train fold after fold; what is finished stays on disk and in MLflow if a later one fails.
 
@@ -59,7 +59,7 @@ def train_folds(
         As for `build_learner`.
     label
         What stands before the fold's name where progress is shown.
-    in_short
+    quiet
         As for `bloodcell.training.trainer.train`.
     """
     results: list[FoldResult] = []
@@ -87,11 +87,11 @@ def train_folds(
                     pictures=pictures,
                     fold=number,
                     label=f"{label}fold {number} of {len(configs)}: ",
-                    in_short=in_short,
+                    quiet=quiet,
                 )
             fold.log_folder(artifacts)
             results.append(result)
-        if not in_short:
+        if not quiet:
             countdown.finished(number, "done", result.outcome.metrics["val"]["accuracy"])
     return results
 

@@ -25,11 +25,11 @@ N_MEASURED = 48
 SHOWN_PER_CLASS = 4
 
 
-def is_explained(config: TrainConfig, classifier: Classifier, *, fold: int | None, in_short: bool) -> bool:
+def is_explained(config: TrainConfig, classifier: Classifier, *, fold: int | None, quiet: bool) -> bool:
     """Say whether a training's model is explained: of a cross-validation the first fold's, and only with a network."""
     if classifier.backbone.application is None or fold not in (None, 1):
         return False
-    alone = config.tracking.sweep_job is None and not in_short
+    alone = config.tracking.sweep_job is None and not quiet
     return config.explain == "every" or (config.explain == "single" and alone)
 
 

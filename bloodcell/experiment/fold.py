@@ -190,7 +190,7 @@ def train_fold(
     pictures: Pictures,
     fold: int | None = None,
     label: str = "",
-    in_short: bool = False,
+    quiet: bool = False,
 ) -> FoldResult:
     """Train on one split, evaluate on validation and test, write everything into the run's folder and keep it.
 
@@ -213,7 +213,7 @@ def train_fold(
         The fold of a cross-validation, from 1.
     label
         What stands before the stages' names where progress is shown.
-    in_short
+    quiet
         As for `bloodcell.training.trainer.train`.
     """
     images, settings = prepared.images, config.hyperparameters
@@ -230,7 +230,7 @@ def train_fold(
         folder=tracked.folder / "checkpoints",
         listeners=[tracked.log_epoch],
         label=label,
-        in_short=in_short,
+        quiet=quiet,
     )
     seconds = time.perf_counter() - started
     write_history(trained.history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
@@ -251,7 +251,7 @@ def train_fold(
     if config.log_model:
         model_uri = keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=tables["val"])
     # Last of all that can fail: the model is kept by then.
-    if is_explained(config, learner.classifier, fold=fold, in_short=in_short):
+    if is_explained(config, learner.classifier, fold=fold, quiet=quiet):
         pointing = explain_run(learner.classifier.whole, tables["val"], images=images, pictures=pictures)
         tracked.log_metrics(pointing, prefix="explain")
     return FoldResult(
@@ -274,7 +274,7 @@ def fit(
     folder: Path,
     listeners: Sequence[EpochListener],
     label: str,
-    in_short: bool,
+    quiet: bool,
 ) -> Trained:
     """Train a learner as its configuration says; for the rest see `bloodcell.training.trainer.train`."""
     return train(
@@ -292,7 +292,7 @@ def fit(
         steps_per_epoch=config.debug.steps_per_epoch,
         listeners=listeners,
         label=label,
-        in_short=in_short,
+        quiet=quiet,
     )
 
 

@@ -56,7 +56,7 @@ def refit(
     config: TrainConfig,
     pictures: Pictures,
     label: str,
-    in_short: bool,
+    quiet: bool,
 ) -> Refit:
     """Train on all training images, for as long as was best in the folds, and keep the model in the run.
 
@@ -72,7 +72,7 @@ def refit(
         All training and test images.
     config
         The run's configuration.
-    pictures, label, in_short
+    pictures, label, quiet
         As for `bloodcell.experiment.fold.train_fold`.
     """
     images, settings = prepared.images, config.hyperparameters
@@ -93,7 +93,7 @@ def refit(
         folder=tracked.folder / "checkpoints",
         listeners=[lambda epoch: tracked.log_epoch(_unvalidated(epoch))],
         label=f"{label}on all: ",
-        in_short=in_short,
+        quiet=quiet,
     )
     cost = cost_of(learner, seconds=time.perf_counter() - started)
     # What was best of them was so on images that it was trained on: the last is what is kept.

@@ -60,7 +60,7 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
             chosen = replace(baseline(config, name), tracking=tracking)
             output_dir = folder / f"{number}-{name}"
             with logging_to(output_dir / "train.log"):
-                outcome = surviving(partial(train, chosen, output_dir=output_dir, in_short=True), chosen)
+                outcome = surviving(partial(train, chosen, output_dir=output_dir, quiet=True), chosen)
             if isinstance(outcome, Outcome):
                 outcomes[called] = outcome
     return outcomes

@@ -205,7 +205,7 @@ def _train(
                 replace(for_training(chosen), tracking=tracking),
                 output_dir=output_dir,
                 prepared=_if_same(prepared, config, chosen),
-                in_short=True,
+                quiet=True,
             )
     except Exception as error:
         if isinstance(error, StoreLostError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):

@@ -40,9 +40,7 @@ def run(config: TrainConfig, *, output_dir: Path) -> float:
     return train(config, output_dir=output_dir).metrics["val"]["accuracy"]
 
 
-def train(
-    config: TrainConfig, *, output_dir: Path, prepared: Prepared | None = None, in_short: bool = False
-) -> Outcome:
+def train(config: TrainConfig, *, output_dir: Path, prepared: Prepared | None = None, quiet: bool = False) -> Outcome:
     """Train, evaluate and keep one model, or one for each fold.
 
     Everything that a user can get wrong is found before the run starts, so a refused configuration leaves nothing.
@@ -56,7 +54,7 @@ def train(
         The run's folder.
     prepared
         The configuration's images, where they are at hand.
-    in_short
+    quiet
         Whether this is one training of many: no line for each epoch, no warning, no figures at the end.
 
     Raises
@@ -73,7 +71,7 @@ def train(
     config = with_weights(config, learner.classifier.backbone)
     configs = fold_configs(config, n_folds=n_folds)
     artifacts = output_dir / "artifacts"
-    alone = not in_short and config.tracking.sweep_job is None
+    alone = not quiet and config.tracking.sweep_job is None
 
     with tracked_run(
         tracking=config.tracking,
@@ -86,7 +84,7 @@ def train(
         with Pictures(artifacts) as pictures:
             write_inputs(config, prepared, learner, artifacts=artifacts, pictures=pictures)
             keep_inputs(tracked, config, prepared)
-            keep_crops(tracked, config, prepared, artifacts=artifacts, pictures=pictures, in_short=in_short)
+            keep_crops(tracked, config, prepared, artifacts=artifacts, pictures=pictures, quiet=quiet)
             if prepared.folds:
                 results = train_folds(
                     tracked,
@@ -95,7 +93,7 @@ def train(
                     configs=configs,
                     backbone_seed=seed,
                     label=label,
-                    in_short=in_short,
+                    quiet=quiet,
                 )
                 refitted = None
                 if isinstance(config.split, GroupKfoldSplit) and config.split.refit:
@@ -106,7 +104,7 @@ def train(
                         config=config,
                         pictures=pictures,
                         label=label,
-                        in_short=in_short,
+                        quiet=quiet,
                     )
                 outcome = keep_cross_validation(
                     tracked, results, refitted, prepared=prepared, config=config, pictures=pictures
@@ -121,7 +119,7 @@ def train(
                     config=config,
                     pictures=pictures,
                     label=label,
-                    in_short=in_short,
+                    quiet=quiet,
                 )
                 outcome, models, features = result.outcome, [result.model_uri], result.features
         tracked.log_folder(artifacts)

@@ -20,14 +20,14 @@ class EpochProgress(keras.callbacks.Callback):
     ----------
     stage
         The stage's name.
-    in_short
+    quiet
         Whether to show a bar where there is a terminal, and no line for each epoch.
     """
 
-    def __init__(self, *, stage: str, in_short: bool = False) -> None:
+    def __init__(self, *, stage: str, quiet: bool = False) -> None:
         super().__init__()
         self._stage = stage
-        self._in_short = in_short
+        self._quiet = quiet
         self._console = stderr_console()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -86,7 +86,7 @@ class EpochProgress(keras.callbacks.Callback):
         return f"epoch {self._epoch + 1}/{self.params['epochs']}"
 
     def _say(self, line: str) -> None:
-        if self._in_short:
+        if self._quiet:
             return
         if self._progress is not None:
             self._progress.console.print(f"{self._stage}: {line}")

@@ -103,7 +103,7 @@ def train(
     steps_per_epoch: int | None = None,
     listeners: Sequence[EpochListener] = (),
     label: str = "",
-    in_short: bool = False,
+    quiet: bool = False,
 ) -> Trained:
     """Train a classifier, stage after stage, each from the best weights so far.
 
@@ -134,7 +134,7 @@ def train(
         Called after each epoch.
     label
         What stands before the stage's name where progress is shown, to tell runs apart.
-    in_short
+    quiet
         Whether progress is a bar on a terminal and nothing else, as where this is one training of many.
 
     Raises
@@ -217,7 +217,7 @@ def train(
         # Last of all, since the others' model at the end of an epoch is the averaged one.
         averaging = [AveragedWeights()] if settings.weight_averaging else []
         record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
-        with closing(EpochProgress(stage=f"{label}{stage.name}", in_short=in_short)) as progress:
+        with closing(EpochProgress(stage=f"{label}{stage.name}", quiet=quiet)) as progress:
             feed.model.fit(
                 feed.training,
                 steps_per_epoch=steps,
