@@ -83,7 +83,7 @@ def test_an_ensemble_is_of_a_sweep(bccd, tmp_path):
     assert said.stderr == "bloodcell: ensemble=soft: is of a sweep's runs; sweep with -m, or leave it out\n"
 
 
-def test_a_run_with_more_beside_is_no_baseline(bccd, tmp_path):
+def test_a_run_with_extra_features_is_no_baseline(bccd, tmp_path):
     own = [
         "data.groups=pattern",
         "data.groups_pattern='(.+)'",
@@ -91,7 +91,7 @@ def test_a_run_with_more_beside_is_no_baseline(bccd, tmp_path):
         "log_model=false",
         "baselines=[colour_histogram]",
     ]
-    words = ["backbone=colour_histogram", "head=probe", "head.beside=[morphology]"]
+    words = ["backbone=colour_histogram", "head=probe", "head.extra_features=[morphology]"]
     assert run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path).returncode == 0
     assert [each.info.run_name for each in runs_in(tmp_path)][2:] == ["baseline: colour_histogram"]
 

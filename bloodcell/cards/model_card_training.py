@@ -50,7 +50,8 @@ def made_of(training: Training) -> list[tuple[str, str]]:
     if "backbone.name" not in parameters:
         return [("What it is", f"settings {NOT_KEPT}")]
     name, size = parameters["backbone.name"], parameters.get("backbone.input_size", "?")
-    beside = [MEASURED.get(each, each) for each in _entries(parameters.get("head.beside"))]
+    extra = parameters.get("head.extra_features", parameters.get("head.beside"))  # what it was called before
+    beside = [MEASURED.get(each, each) for each in _entries(extra)]
     if name in MEASURED:
         facts = [("What it is", "a classifier without a network"), ("Looks at", MEASURED[name])]
     else:

@@ -41,7 +41,7 @@ class HeadConfig:
     """What is trained on top of the backbone."""
 
     pooling: Literal["average", "max", "both", "cell"]
-    beside: tuple[Literal["colour_histogram", "morphology"], ...]
+    extra_features: tuple[Literal["colour_histogram", "morphology"], ...]
     standardise: bool
     hidden_units: tuple[PositiveInt, ...]
     dropout: Annotated[float, Field(ge=0, lt=1)]

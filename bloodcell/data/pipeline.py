@@ -49,8 +49,9 @@ class Samples:
         ``nearest``, ``bilinear`` or ``bicubic``.
     crop
         ``none``, or what `bloodcell.cells.crop.crop` does before.
-    measured
-        Numbers that a model takes beside the image (`bloodcell.models.measured`), shape (n, k), float32; None: none.
+    extra_features
+        Hand-made features that a model takes besides the image (`bloodcell.models.measured`), shape (n, k), float32;
+        None: the model takes the image only.
     sources
         The photograph that each image was made from, as a number, shape (n,), int64; None: not known.
     """
@@ -62,7 +63,7 @@ class Samples:
     input_size: int
     interpolation: str
     crop: CropName = "none"
-    measured: NDArray[np.float32] | None = None
+    extra_features: NDArray[np.float32] | None = None
     sources: NDArray[np.int64] | None = None
 
     @property
@@ -71,9 +72,9 @@ class Samples:
         return np.arange(len(self)) if self.sources is None else self.sources
 
     @property
-    def beside(self) -> NDArray[np.float32]:
-        """What was measured, shape (n, k), float32; without columns where nothing was."""
-        return np.zeros((len(self), 0), np.float32) if self.measured is None else self.measured
+    def extra_columns(self) -> NDArray[np.float32]:
+        """The extra features, shape (n, k), float32; k is 0 if there are none."""
+        return np.zeros((len(self), 0), np.float32) if self.extra_features is None else self.extra_features
 
     def __len__(self) -> int:
         """Return how many images there are."""
@@ -87,7 +88,7 @@ def samples_of(
     input_size: int,
     interpolation: str,
     crop: CropName = "none",
-    measured: NDArray[np.float32] | None = None,
+    extra_features: NDArray[np.float32] | None = None,
 ) -> Samples:
     """Return files and labels of some rows of a set's manifest, as a model takes them."""
     return Samples(
@@ -98,24 +99,25 @@ def samples_of(
         input_size=input_size,
         interpolation=interpolation,
         crop=crop,
-        measured=measured,
+        extra_features=extra_features,
         sources=np.asarray(pd.factorize(rows["source"], sort=True)[0], np.int64),
     )
 
 
 def evaluation_batches(samples: Samples, *, batch_size: int, turned: int = 0) -> Dataset:
-    """Return every image once, in order, as `bloodcell.data.turns.turn` turns it; what was measured stays.
+    """Return every image once, in order, as `bloodcell.data.turns.turn` turns it; extra features stay the same.
 
     Returns
     -------
     tf.data.Dataset
-        Batches of images (batch, size, size, 3), float32 in [0, 255], or where anything was measured pairs of them and
-        that (batch, k), float32; and one-hot labels (batch, n_classes), float32. The last batch may be smaller.
+        Batches of images (batch, size, size, 3), float32 in [0, 255], or pairs of them and the extra features
+        (batch, k), float32, if there are any; and one-hot labels (batch, n_classes), float32. The last batch may be
+        smaller.
     """
     files = [os.fspath(file) for file in samples.files]
     labels = tf.one_hot(samples.labels, samples.n_classes)
-    loaded = tf.data.Dataset.from_tensor_slices((files, samples.beside, labels)).map(
-        lambda file, measured, label: (_beside(_turned(_load(file, samples), turned), measured), label),
+    loaded = tf.data.Dataset.from_tensor_slices((files, samples.extra_columns, labels)).map(
+        lambda file, extra, label: (_inputs(_turned(_load(file, samples), turned), extra), label),
         num_parallel_calls=N_READERS,
         deterministic=True,
     )
@@ -148,7 +150,7 @@ def training_batches(
         each epoch; no batch spans two epochs.
     """
     files = tf.constant([os.fspath(file) for file in samples.files])
-    labels, measured = tf.one_hot(samples.labels, samples.n_classes), tf.constant(samples.beside)
+    labels, extra = tf.one_hot(samples.labels, samples.n_classes), tf.constant(samples.extra_columns)
     keys = _keys(samples)
     by_photograph = None
     if sampling == "photographs":
@@ -171,7 +173,7 @@ def training_batches(
             if augmentation.changes:
                 view_seed = _view_seed(seed, key=keys[index], view=epoch + 1 + again * _COPIES_APART)
                 image = augment(image, augmentation=augmentation, seed=view_seed)
-            return _beside(image, measured[index]), labels[index]
+            return _inputs(image, extra[index]), labels[index]
 
         in_order = tf.data.Dataset.from_tensor_slices(drawn)
         made = in_order.map(view, num_parallel_calls=N_READERS, deterministic=True).batch(batch_size)
@@ -313,9 +315,9 @@ def _occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
     return np.asarray(pd.Series(order).groupby(order).cumcount(), np.int64)
 
 
-def _beside(image: Tensor, measured: Tensor) -> Tensor | tuple[Tensor, Tensor]:
-    """Put what was measured of an image beside it, if anything was."""
-    return (image, measured) if measured.shape[-1] else image
+def _inputs(image: Tensor, extra: Tensor) -> Tensor | tuple[Tensor, Tensor]:
+    """Return a model's inputs: the image, with its extra features if there are any."""
+    return (image, extra) if extra.shape[-1] else image
 
 
 def _load(file: Tensor, samples: Samples, *, digest: Tensor | str = "") -> Tensor:

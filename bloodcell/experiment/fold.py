@@ -151,7 +151,7 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
 def kinds_of(config: TrainConfig) -> tuple[Kind, ...]:
     """Return what is measured in an image for a configuration's head."""
     own = (config.backbone.name,) if is_kind(config.backbone.name) else ()
-    return tuple(dict.fromkeys((*own, *config.head.beside)))
+    return tuple(dict.fromkeys((*own, *config.head.extra_features)))
 
 
 def samples_for(config: TrainConfig, images: ImageSet, split: str) -> Samples:
@@ -163,7 +163,7 @@ def samples_for(config: TrainConfig, images: ImageSet, split: str) -> Samples:
         input_size=config.backbone.input_size,
         interpolation=config.backbone.interpolation,
         crop=config.crop.name,
-        measured=measured_images(images.files(rows), rows["sha256"].tolist(), kinds) if kinds else None,
+        extra_features=measured_images(images.files(rows), rows["sha256"].tolist(), kinds) if kinds else None,
     )
 
 

@@ -47,7 +47,7 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> Mapping[
     for number, config in enumerate(configs):
         distinct.setdefault(_trained_on(config), (number, config))
     splits = [config.split.name for _, config in distinct.values()]
-    there = {(_trained_on(config), config.backbone.name) for config in configs if not config.head.beside}
+    there = {(_trained_on(config), config.backbone.name) for config in configs if not config.head.extra_features}
     outcomes: dict[str, Outcome] = {}
     for number, config in distinct.values():
         for name in config.baselines:

@@ -71,7 +71,7 @@ class Classifier:
         else:
             features = cut_at(self._application(), boundary).below(preprocessed)
             if where is not None:
-                features = self.head.beside([features, keras.layers.Flatten()(where)])
+                features = self.head.concatenate([features, keras.layers.Flatten()(where)])
         return keras.Model(images, features, name="frozen_part")
 
     def trained_part(self, boundary: int | None, *, train_statistics: bool = False) -> keras.Model:

@@ -56,15 +56,15 @@ class Head:
             What was measured of the images, (batch, k); None: nothing.
         """
         pooled = [self.pool(maps, where=where)] if maps else []
-        return self.stacked(self.beside([*pooled, *([] if measured is None else [measured])]))
+        return self.stacked(self.concatenate([*pooled, *([] if measured is None else [measured])]))
 
     def pool(self, maps: Sequence[Any], *, where: Any = None) -> Any:
         """Return the features that the stack takes of feature maps, (batch, c) or (batch, 2 c)."""
         match self.pooling:
             case "average":
-                return self.beside([self.average(each) for each in maps])
+                return self.concatenate([self.average(each) for each in maps])
             case "max":
-                return self.beside([self.maximum(each) for each in maps])
+                return self.concatenate([self.maximum(each) for each in maps])
             case _:
                 return self.pooled(maps, where=where)
 
@@ -76,15 +76,15 @@ class Head:
         """
         if self.attends:
             parts = [pooled_where(each, where) for each in maps]
-            return self.beside([nucleus for nucleus, _ in parts] + [around for _, around in parts])
-        return self.beside([self.average(each) for each in maps] + [self.maximum(each) for each in maps])
+            return self.concatenate([nucleus for nucleus, _ in parts] + [around for _, around in parts])
+        return self.concatenate([self.average(each) for each in maps] + [self.maximum(each) for each in maps])
 
     def used(self, channels: int) -> slice:
         """Return which of the 2 c columns of `pooled` the stack takes."""
         columns = {"average": slice(channels), "max": slice(channels, None)}
         return columns.get(self.pooling, slice(None))
 
-    def beside(self, features: Sequence[Any]) -> Any:
+    def concatenate(self, features: Sequence[Any]) -> Any:
         """Put rows of features side by side."""
         return self.join(list(features)) if len(features) > 1 else features[0]
 

@@ -231,7 +231,7 @@ def head_rows(
     """
     if features is None:
         model = classifier.frozen_part(None)
-        images = evaluation_batches(replace(samples, measured=None), batch_size=batch_size)
+        images = evaluation_batches(replace(samples, extra_features=None), batch_size=batch_size)
         rows = model.predict(images, verbose=0)[:, classifier.used(None)]
         features = Features(rows=rows, places=np.arange(len(samples))[:, None])
     n_views = features.places.shape[1]
@@ -346,7 +346,7 @@ def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: S
         Samples a batch; the last of an epoch may have fewer.
     """
     one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
-    width = features.rows.shape[1] + samples.beside.shape[1]
+    width = features.rows.shape[1] + samples.extra_columns.shape[1]
     # Several batches are handed over at a time: one by one, handing over takes longer than training.
     at_once = max(1, HANDED_OVER // (batch_size * width * 4))
 
@@ -379,7 +379,7 @@ def _rows(
 ) -> NDArray[np.float32]:
     """Return features and behind them what was measured, shape (n, width), of chosen samples, rows at given places."""
     rows = features.rows[places].astype(np.float32, copy=False)
-    return rows if samples.measured is None else np.hstack([rows, samples.measured[chosen]])
+    return rows if samples.extra_features is None else np.hstack([rows, samples.extra_features[chosen]])
 
 
 def _divisor(steps: int) -> int:

@@ -52,20 +52,27 @@ def test_only_rendered_smears_know_their_photographs():
     assert compose_config("train", ["data=smears", "data.groups=recover"]).data.groups == "recover"
 
 
-def test_what_a_backbone_measures_is_not_measured_again_beside_it():
-    config = compose_config("train", [*ROOT, "backbone=morphology", "head.beside=[colour_histogram,morphology]"])
+def test_extra_features_that_the_backbone_has_are_not_repeated():
+    config = compose_config(
+        "train", [*ROOT, "backbone=morphology", "head.extra_features=[colour_histogram,morphology]"]
+    )
     assert kinds_of(config) == ("morphology", "colour_histogram")
 
 
-def test_measures_can_stand_beside_others_and_beside_a_network():
-    config = compose_config("train", [*ROOT, "backbone=morphology", "head=probe", "head.beside=[colour_histogram]"])
-    assert (config.backbone.name, config.head.beside) == ("morphology", ("colour_histogram",))
-    config = compose_config("train", [*ROOT, "crop=nucleus", "head=probe", "head.beside=[morphology,colour_histogram]"])
+def test_extra_features_go_with_other_features_and_with_a_network():
+    config = compose_config(
+        "train", [*ROOT, "backbone=morphology", "head=probe", "head.extra_features=[colour_histogram]"]
+    )
+    assert (config.backbone.name, config.head.extra_features) == ("morphology", ("colour_histogram",))
+    config = compose_config(
+        "train", [*ROOT, "crop=nucleus", "head=probe", "head.extra_features=[morphology,colour_histogram]"]
+    )
     assert (config.crop.name, config.head.solver, config.head.hidden_units) == ("nucleus", "lbfgs", ())
 
 
 @pytest.mark.parametrize(
-    "override", ["crop=cells", "head.pooling=cells", "head.beside=[majority]", "head.l2=-1", "backbone.taps=block_6"]
+    "override",
+    ["crop=cells", "head.pooling=cells", "head.extra_features=[majority]", "head.l2=-1", "backbone.taps=block_6"],
 )
 def test_what_is_no_value_of_a_setting_is_named(override):
     assert override.split("=")[0].split(".")[0] in refusal(override)
