@@ -1,9 +1,10 @@
 """The notebook: every cell runs, in order, and shows what the text around it says."""
 
-import nbformat
 import pytest
 from commands import REPOSITORY
-from nbclient import NotebookClient
+
+nbclient = pytest.importorskip("nbclient", reason="needs nbclient (`uv sync --group dev`)")
+nbformat = pytest.importorskip("nbformat", reason="needs nbformat (`uv sync --group dev`)")
 
 NOTEBOOK = REPOSITORY / "experiments" / "walkthrough.ipynb"
 
@@ -12,7 +13,7 @@ NOTEBOOK = REPOSITORY / "experiments" / "walkthrough.ipynb"
 @pytest.mark.timeout(600)
 def test_the_walkthrough_runs_and_finds_the_leak_and_a_verdict(tmp_path):
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
+    nbclient.NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
     said = "\n".join(
         str(output.get("text", output.get("data", ""))) for cell in notebook.cells for output in cell.get("outputs", [])
     )
