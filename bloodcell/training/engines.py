@@ -52,7 +52,7 @@ def choose_engine(name: Literal["auto", "tensorflow", "openvino"], *, mixed: boo
     installed = importlib.util.find_spec("openvino") is not None
     if name == "openvino" and not installed:
         raise UserError(
-            "features.engine=openvino: OpenVINO is not installed; run `pip install openvino`, or use features.engine=auto"
+            "features.engine=openvino: is not installed; run `pip install openvino`, or use features.engine=auto"
         )
     if name == "auto":
         on_cpu = not tf.config.list_physical_devices("GPU")
