@@ -110,7 +110,7 @@ def test_a_leak_of_the_members_is_one_of_the_ensemble():
 def test_a_split_by_file_leaks_also_where_it_shares_nothing():
     runs = [trained(name, images(val=True), folds=0, tags={"leaky": "true"}) for name in ("one", "two")]
     leak = prepare(*runs).leak
-    assert leak.by_file
+    assert leak.split_by_file
     assert leak.mark("val") == " *"
 
 

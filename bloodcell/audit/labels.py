@@ -16,10 +16,10 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from bloodcell.audit.finding import Finding, Picture
+from bloodcell.audit.leakage import Read
 from bloodcell.audit.permutation import Array, p_value, shuffles
-from bloodcell.audit.photographs import Photographs
-from bloodcell.audit.sides import Read
-from bloodcell.data.leaks import NAMES
+from bloodcell.audit.sources import Photographs
+from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.plots.audit import gallery
 from bloodcell.wording import counted
 
@@ -141,7 +141,7 @@ def _suspicious(photographs: Photographs, probabilities: Array, right: NDArray[n
             "path": str(photographs.examples[i]),
             "photograph": str(photographs.sources[i]),
             "images": int(photographs.n_images[i]),
-            "split": NAMES.get(str(photographs.splits[i]), "several"),
+            "split": SPLIT_NAMES.get(str(photographs.splits[i]), "several"),
             "label": str(photographs.labels[i]),
             "looks_like": str(classes[best[i]]),
             "probability_of_label": round(float(of_label[i]), 4),
@@ -226,7 +226,7 @@ def several_cells(photographs: Photographs, *, read: Read, n_permutations: int, 
     """Count photographs with more than one white cell: their label is that of one of them only."""
     several = photographs.counts > 1
     numbers: dict[str, float | int | str] = {"photographs": int(several.sum()), "of": len(photographs)}
-    sides = [side for side in NAMES if side in set(photographs.splits)]
+    sides = [side for side in SPLIT_NAMES if side in set(photographs.splits)]
     numbers |= {f"{side}_share": round(float(several[photographs.splits == side].mean()), 4) for side in sides}
     if not several.any():
         return Finding(
@@ -247,15 +247,15 @@ def several_cells(photographs: Photographs, *, read: Read, n_permutations: int, 
         p = p_value(more(there), shuffled)
         numbers |= {"p_value": round(p, 4)}
         apart = (
-            f", {int(several[there].sum())} of {int(there.sum())} in {NAMES[sides[-1]]} (p = {p:.3f} for more of them "
-            "there)"
+            f", {int(several[there].sum())} of {int(there.sum())} in {SPLIT_NAMES[sides[-1]]} "
+            f"(p = {p:.3f} for more of them there)"
         )
     shown = np.flatnonzero(several)[:N_SHOWN]
     rows = [
         {
             "path": str(photographs.examples[i]),
             "label": str(photographs.labels[i]),
-            "split": NAMES.get(str(photographs.splits[i]), "several"),
+            "split": SPLIT_NAMES.get(str(photographs.splits[i]), "several"),
         }
         for i in np.flatnonzero(several)
     ]

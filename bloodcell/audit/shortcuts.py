@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from bloodcell.audit.finding import Finding, Picture
 from bloodcell.audit.permutation import Array, auroc, out_of_fold, p_value, shuffles
-from bloodcell.audit.photographs import Photographs
+from bloodcell.audit.sources import Photographs
 from bloodcell.plots.audit import by_class
 
 SIGNIFICANT = 0.01

@@ -21,7 +21,7 @@ from bloodcell.cards.model_card_metrics import (
     percent,
 )
 from bloodcell.cards.model_card_training import NOT_KEPT, Training, made_in_short, made_of, weights_of
-from bloodcell.data.leaks import Leak
+from bloodcell.data.leaks import Leakage
 from bloodcell.data.manifest import SPLITS
 from bloodcell.evaluation.abstaining import Threshold
 from bloodcell.templates import render
@@ -120,7 +120,7 @@ class CardFacts:
     classes: Sequence[str]
     predictions: pd.DataFrame | None
     manifest: pd.DataFrame | None
-    leak: Leak | None
+    leak: Leakage | None
     temperature: float
     thresholds: Mapping[float, Threshold | None]
     photographs_of_threshold: int

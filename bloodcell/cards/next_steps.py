@@ -9,7 +9,7 @@ from bloodcell.config.model import MEASURED
 from bloodcell.config.quoting import for_shell
 from bloodcell.config.split import GroupKfoldSplit
 from bloodcell.config.training import TrainConfig
-from bloodcell.data.leaks import Leak
+from bloodcell.data.leaks import Leakage
 
 N_BETTER = 2
 """Ways to a better model that are named, before the comparison: with MLflow's pages four things to do, no more."""
@@ -57,7 +57,7 @@ def given_command(job: str) -> Given | None:
     )
 
 
-def suggestions(config: TrainConfig, *, leak: Leak, weights: str, given: Given) -> list[Suggestion]:
+def suggestions(config: TrainConfig, *, leak: Leakage, weights: str, given: Given) -> list[Suggestion]:
     """Return what to try next, the most useful first, three at most.
 
     Parameters
@@ -85,14 +85,14 @@ def suggestions(config: TrainConfig, *, leak: Leak, weights: str, given: Given) 
     return [*better, which]
 
 
-def _better(config: TrainConfig, *, leak: Leak, weights: str) -> Iterator[tuple[str, str]]:
+def _better(config: TrainConfig, *, leak: Leakage, weights: str) -> Iterator[tuple[str, str]]:
     """Yield why and what to change, the most useful first."""
     has_network = config.backbone.name not in MEASURED
-    if leak.by_file:
+    if leak.split_by_file:
         yield "Figures to believe: photographs stay whole", "split=group_holdout"
     elif leak.shared:
         yield "Figures to believe: no copy of a held-out image", "data.on_shared_groups=drop"
-    elif not leak.looked_for:
+    elif not leak.groups_known:
         yield "Figures to believe: look for copies", "data.groups=recover"
     if any(value is not None for value in vars(config.debug).values()):
         yield "All images, as this was a run for debugging", "debug=none"

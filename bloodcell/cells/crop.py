@@ -2,7 +2,7 @@
 
 Every way to crop is in `CROPS`, by the name that the configuration knows it by. ``nucleus`` is the one around the white
 blood cell, by its nucleus's size, as under one light; the nucleus is found at the size that images are looked at
-(`bloodcell.images.working`).
+(`bloodcell.images.normalisation`).
 """
 
 from collections.abc import Callable
@@ -12,9 +12,8 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.cells.finding import find_cell
-from bloodcell.images.light import WHITE, under_light
-from bloodcell.images.working import at_working_size
+from bloodcell.cells.segmentation import find_cell
+from bloodcell.images.normalisation import BACKGROUND_LEVEL, at_working_size, normalise_illumination
 
 CropName = str
 """``none``, the whole image, or a name in `CROPS`."""
@@ -72,7 +71,7 @@ class Cropping:
     version
         Counted up when the same image would be cropped otherwise; caches of anything made of crops are keyed by it.
     finds_cells
-        Whether it crops to the white cell of `bloodcell.cells.finding`, so that images without one are worth counting.
+        Whether it crops to a white cell; then images without one are counted.
     """
 
     function: CropFunction
@@ -124,8 +123,8 @@ def crop_recipe(name: CropName) -> dict[str, str] | None:
 def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
     """Crop an image to its white blood cell.
 
-    Each channel is scaled so that the clear ground has one grey level (`bloodcell.images.light.WHITE`), and what is no
-    photograph (black fill, and what lies beyond the border) has that grey level too.
+    The illumination is normalised: each channel's background becomes `BACKGROUND_LEVEL`. Black fill and pixels beyond
+    the image's border get that level too.
 
     Parameters
     ----------
@@ -135,9 +134,9 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
     small = at_working_size(pixels)
     cell = find_cell(small)
     height, width = pixels.shape[:2]
-    lit = under_light(pixels, cell.light)
-    photographed = cv2.resize(cell.photographed, (width, height), interpolation=cv2.INTER_NEAREST)
-    lit[photographed == 0] = WHITE
+    lit = normalise_illumination(pixels, cell.background)
+    content_mask = cv2.resize(cell.content_mask, (width, height), interpolation=cv2.INTER_NEAREST)
+    lit[content_mask == 0] = BACKGROUND_LEVEL
     if not cell.found:
         side = max(height, width)
         return Crop(pixels=lit, found=False, count=0, at_border=False, left=0, top=0, side=side)
@@ -157,7 +156,9 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
     )
 
 
-def window(pixels: NDArray[np.uint8], *, left: int, top: int, side: int, beyond: int = WHITE) -> NDArray[np.uint8]:
+def window(
+    pixels: NDArray[np.uint8], *, left: int, top: int, side: int, beyond: int = BACKGROUND_LEVEL
+) -> NDArray[np.uint8]:
     """Cut a square out of an image, of any number of channels; beyond its border everything has one level."""
     square = np.full((side, side, *pixels.shape[2:]), beyond, np.uint8)
     height, width = pixels.shape[:2]

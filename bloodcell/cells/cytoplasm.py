@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.cells.finding import Cell
+from bloodcell.cells.segmentation import Cell
 
 CYTOPLASM = (2.0, 14.0)
 """Pixels from the nucleus in which cytoplasm is looked for."""
@@ -41,8 +41,7 @@ def measure_cytoplasm(pixels: NDArray[np.uint8], cell: Cell, distance: NDArray[n
     Parameters
     ----------
     pixels
-        RGB at the working size as under one light (`bloodcell.images.light.under_light`), shape (height, width, 3),
-        uint8.
+        RGB at the working size after `normalise_illumination`, shape (height, width, 3), uint8.
     cell
         The white cell in it.
     distance
@@ -56,7 +55,7 @@ def measure_cytoplasm(pixels: NDArray[np.uint8], cell: Cell, distance: NDArray[n
         of cytoplasm and body in pixels and of the body over the nucleus (3); mean, standard deviation and quantiles of
         the body's colour less that of red cells (21).
     """
-    inside = cell.photographed > 0
+    inside = cell.content_mask > 0
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.float32)
     lab -= _red_cells(pixels, lab, far=inside & (distance > FAR))
     coloured = inside & (pixels.min(axis=2) <= GROUND)

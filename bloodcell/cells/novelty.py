@@ -1,10 +1,8 @@
 """Says whether an image shows a stained blood cell at all, whichever model is asked what kind it is.
 
-A classifier gives its classes a probability each, for noise and for a holiday photograph too. What is looked at here is
-what is measured of a nucleus and what is around it, close up (`bloodcell.cells.closeup`), and how far that lies from
-what was measured in the images trained on: the distance to their k-th nearest (Sun, Ming, Zhu and Li,
-"Out-of-Distribution Detection with Deep Nearest Neighbors", ICML 2022). No network is needed, and nothing of the
-classifier.
+A classifier gives every class a probability, for noise and for a holiday photograph too. Novelty is the distance of an
+image's features (`bloodcell.cells.nucleus_features`) from its k-th nearest training image (Sun, Ming, Zhu and Li,
+"Out-of-Distribution Detection with Deep Nearest Neighbors", ICML 2022). It uses neither a network nor the classifier.
 """
 
 from collections.abc import Sequence
@@ -16,23 +14,23 @@ from numpy.typing import NDArray
 from scipy.spatial import KDTree
 from sklearn.model_selection import GroupKFold
 
-from bloodcell.cells.closeup import N_NUMBERS, CloseUps, close_ups, closely
 from bloodcell.cells.crop import CROP_VERSION
-from bloodcell.cells.measures import MEASURES_VERSION
+from bloodcell.cells.measurements import MEASUREMENTS_VERSION
+from bloodcell.cells.nucleus_features import N_NUMBERS, NucleusFeatures, crop_to_fixed_size, nucleus_features
 from bloodcell.errors import UserError
 from bloodcell.files import replacing
-from bloodcell.images.measurements_cache import measured_once
+from bloodcell.images.feature_cache import cached_features
 
 NOVELTY_VERSION = 3
 """Counted up when the same images would be measured or compared otherwise."""
 
-PER_PHOTOGRAPH = 2
+IMAGES_PER_SOURCE = 2
 """How many images of one photograph are compared with: the others are copies that add nothing but time."""
 MOST_IMAGES = 2000
 """How many are compared with in all, for the same reason."""
 FRAMINGS = 2
 """How often each is measured: as it is, and cropped closely."""
-ROWS_PER_PHOTOGRAPH = PER_PHOTOGRAPH * FRAMINGS
+ROWS_PER_SOURCE = IMAGES_PER_SOURCE * FRAMINGS
 NEIGHBOURS = 20
 """The nearest image that counts: of a few photographs, so that one odd one is not the measure of all like it."""
 NEIGHBOUR_SHARE = 0.1
@@ -105,7 +103,7 @@ class Novelty:
         distances[finite] = KDTree(self.points).query(coordinates, k=[self.neighbour])[0][:, 0]
         return distances
 
-    def no_cell(self, seen: CloseUps) -> NDArray[np.bool_]:
+    def no_cell(self, seen: NucleusFeatures) -> NDArray[np.bool_]:
         """Say of each image whether there is no cell: no nucleus where one is needed, or beyond the threshold.
 
         For a `Novelty` that was learnt from close-ups.
@@ -132,8 +130,8 @@ def learn_novelty(files: Sequence[Path], sha256s: Sequence[str], groups: NDArray
     Parameters
     ----------
     files
-        Readable image files; `PER_PHOTOGRAPH` of each photograph are enough, and `MOST_IMAGES` in all: what comes after
-        those is not read.
+        Readable image files; `IMAGES_PER_SOURCE` of each source are enough. Those after the first `MOST_IMAGES` are not
+        read.
     sha256s
         The digest of each file's content.
     groups
@@ -147,7 +145,7 @@ def learn_novelty(files: Sequence[Path], sha256s: Sequence[str], groups: NDArray
     names = np.asarray(groups)
     if names.shape != (len(files),):
         raise ValueError(f"each file needs a group, got {len(files)} files and shape {names.shape}")
-    rows = measured_once(
+    rows = cached_features(
         files[:MOST_IMAGES],
         sha256s[:MOST_IMAGES],
         measure=_framings,
@@ -170,12 +168,12 @@ def fit_novelty(
     Parameters
     ----------
     measured
-        What was measured in images trained on, shape (n, k): `CloseUps.numbers`, or any other numbers.
+        What was measured in images trained on, shape (n, k): `NucleusFeatures.numbers`, or any other numbers.
     groups
         The photograph of each image, shape (n,), strings or integers.
     found
-        Whether a nucleus was found in each, shape (n,), as in `CloseUps`; None says nothing of nuclei. Where it was in
-        all but a share `FLAGGED`, an image without one shows no cell.
+        Whether each image has a nucleus, shape (n,); None: unknown. If all but a share `FLAGGED` have one, an image
+        without a nucleus counts as novel.
 
     Raises
     ------
@@ -247,19 +245,19 @@ def _fitted(rows: NDArray[np.float64]) -> Novelty:
 
 def _framings(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Measure an image as it is and cropped closely, one after the other, each with whether there is a nucleus."""
-    seen = close_ups([pixels, closely(pixels)])
+    seen = nucleus_features([pixels, crop_to_fixed_size(pixels)])
     return np.column_stack([seen.numbers, seen.found]).astype(np.float32).ravel()
 
 
 def _few_of_each(index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return which rows are kept: at most `ROWS_PER_PHOTOGRAPH` of one photograph, spread over its rows."""
+    """Return which rows are kept: at most `ROWS_PER_SOURCE` of one photograph, spread over its rows."""
     kept = []
     for photograph in range(index.max(initial=-1) + 1):
         rows = np.flatnonzero(index == photograph)
-        spread = np.linspace(0, rows.size - 1, min(ROWS_PER_PHOTOGRAPH, rows.size))
+        spread = np.linspace(0, rows.size - 1, min(ROWS_PER_SOURCE, rows.size))
         kept.append(rows[spread.round().astype(np.int64)])
     return np.concatenate([np.zeros(0, np.int64), *kept])
 
 
 def _versions() -> list[int]:
-    return [NOVELTY_VERSION, MEASURES_VERSION, CROP_VERSION]
+    return [NOVELTY_VERSION, MEASUREMENTS_VERSION, CROP_VERSION]

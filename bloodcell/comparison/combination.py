@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.optimize import minimize
 from scipy.special import log_softmax, softmax
 
-from bloodcell.data.sampling import once_each
+from bloodcell.data.sampling import equal_source_weights
 from bloodcell.errors import UserError
 from bloodcell.evaluation.folds import photograph_parts
 
@@ -134,7 +134,7 @@ def fit(
     settings
         How.
     """
-    weight = once_each(groups)
+    weight = equal_source_weights(groups)
     of_truth = np.clip(probabilities[:, np.arange(labels.size), labels], FLOOR, None)
     match method:
         case "soft":
@@ -198,7 +198,7 @@ def photograph_log_loss(probabilities: Floats, *, labels: NDArray[np.int64], gro
         Shape (n,).
     """
     of_truth = np.clip(probabilities[np.arange(labels.size), labels], FLOOR, None)
-    return float(np.average(-np.log(of_truth), weights=once_each(groups)))
+    return float(np.average(-np.log(of_truth), weights=equal_source_weights(groups)))
 
 
 def logarithms(probabilities: Floats) -> Floats:

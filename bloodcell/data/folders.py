@@ -37,7 +37,7 @@ def files_below(folder: Path) -> list[Path]:
 
 
 @contextmanager
-def looking_into() -> Iterator[None]:
+def folder_errors() -> Iterator[None]:
     """Turn the system's refusal to list a folder into what a user can mend.
 
     Raises

@@ -32,10 +32,10 @@ def recovered_groups(images: ImageSet) -> ImageSet:
 
 def recovered_sources(images: ImageSet) -> ImageSet:
     """Find in the pixels which images were made from one photograph; exact copies always are."""
-    from bloodcell.provenance.recovery import recover_groups
+    from bloodcell.provenance.recovery import recover_sources
 
     rows = images.manifest
-    return _with(images, recover_groups(images.files(rows), rows["sha256"].tolist()), "source")
+    return _with(images, recover_sources(images.files(rows), rows["sha256"].tolist()), "source")
 
 
 def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Level = "group") -> ImageSet:

@@ -18,8 +18,8 @@ from pathlib import Path
 from types import ModuleType
 
 from bloodcell.console.progress import track
-from bloodcell.data.folders import looking_into
-from bloodcell.data.sources import find_bccd
+from bloodcell.data.folders import folder_errors
+from bloodcell.data.loading import find_bccd
 from bloodcell.errors import UserError
 
 HANDLE = "paultimothymooney/blood-cells"
@@ -150,7 +150,7 @@ def verify(root: str | Path) -> Path:
     Parameters
     ----------
     root
-        As for `bloodcell.data.sources.load_bccd`.
+        As for `bloodcell.data.loading.load_bccd`.
 
     Returns
     -------
@@ -168,7 +168,7 @@ def verify(root: str | Path) -> Path:
     folder = find_bccd(top)
     if folder is None:
         raise UserError(f"root={root}: holds no folders TRAIN and TEST; give the folder that holds them")
-    with looking_into(), ThreadPoolExecutor(os.cpu_count()) as pool:
+    with folder_errors(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, content in CONTENTS.items():
             if (n_images := _count(folder / name)) != content.n_images:
                 raise UserError(

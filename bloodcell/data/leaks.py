@@ -16,11 +16,11 @@ from bloodcell.data.manifest import SPLITS
 from bloodcell.errors import UserError
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
-NAMES = {"train": "training", "val": "validation", "test": "test"}
+SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
-class Shared:
+class SharedGroups:
     """What two sides of a split have in common.
 
     Attributes
@@ -51,7 +51,7 @@ class Shared:
 
     def __str__(self) -> str:
         """Say it of the side that is evaluated."""
-        known, evaluated = (NAMES[side] for side in self.sides)
+        known, evaluated = (SPLIT_NAMES[side] for side in self.sides)
         count, total = self.images[1], self.totals[1]
         if self.noun == PHOTOGRAPH:
             return f"{count} of {total} {evaluated} images have a copy of their photograph in {known}"
@@ -59,16 +59,16 @@ class Shared:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Leak:
+class Leakage:
     """What is known of leaks in a split.
 
     Attributes
     ----------
     shared
         What its sides have in common.
-    by_file
+    split_by_file
         Whether validation was taken file by file, so that nothing keeps copies of one photograph together.
-    looked_for
+    groups_known
         Whether groups are known; where they are not, only exact copies are.
     torn
         The photographs whose images lie in more than one group, with the names of those groups.
@@ -76,32 +76,32 @@ class Leak:
         What a group is called.
     """
 
-    shared: Sequence[Shared]
-    by_file: bool
-    looked_for: bool
+    shared: Sequence[SharedGroups]
+    split_by_file: bool
+    groups_known: bool
     torn: Mapping[str, Sequence[str]] = field(default_factory=dict)
     group_name: str = PHOTOGRAPH
 
     @property
     def leaky(self) -> str:
         """``true``, ``false``, or ``unknown`` where nobody looked for groups."""
-        if self.shared or self.by_file:
+        if self.shared or self.split_by_file:
             return "true"
-        return "false" if self.looked_for else "unknown"
+        return "false" if self.groups_known else "unknown"
 
     def mark(self, split: str) -> str:
         """Return what stands behind a split's figures: `` *`` where they may say too much, `` ?`` where none knows."""
-        if (self.by_file and split == "val") or any(shared.sides[1] == split for shared in self.shared):
+        if (self.split_by_file and split == "val") or any(shared.sides[1] == split for shared in self.shared):
             return " *"
-        return "" if self.looked_for else " ?"
+        return "" if self.groups_known else " ?"
 
     @property
     def sentence(self) -> str:
         """What a reader of the run's figures has to know; empty where nothing leaks."""
         parts = [f"{'; '.join(map(str, self.shared))}: figures say too much"] if self.shared else []
-        if self.by_file and not any(shared.sides == ("train", "val") for shared in self.shared):
+        if self.split_by_file and not any(shared.sides == ("train", "val") for shared in self.shared):
             parts.append("the split goes by file, so nothing keeps copies of one photograph on one side")
-        if not self.looked_for:
+        if not self.groups_known:
             parts.append(
                 "groups were not looked for (data.groups=none), so it is not known how many images have a copy of "
                 "their photograph on another side"
@@ -116,11 +116,11 @@ class Leak:
         return f"{text}." if text else ""
 
 
-def find_shared(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) -> list[Shared]:
+def find_shared_groups(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) -> list[SharedGroups]:
     """Return what the sides of a split have in common, for each two that have anything: photographs, then groups."""
-    levels = [(PHOTOGRAPH, linked(manifest, "source", "sha256"))]
+    levels = [(PHOTOGRAPH, connected_components(manifest, "source", "sha256"))]
     if not same_partition(manifest["source"], manifest["group"]):
-        levels.append((group_name, linked(manifest, "group")))
+        levels.append((group_name, connected_components(manifest, "group")))
     return [
         shared
         for noun, numbers in levels
@@ -129,7 +129,9 @@ def find_shared(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) -> list
     ]
 
 
-def _shared(manifest: pd.DataFrame, numbers: NDArray[np.int64], *, sides: tuple[str, str], noun: str) -> Shared | None:
+def _shared(
+    manifest: pd.DataFrame, numbers: NDArray[np.int64], *, sides: tuple[str, str], noun: str
+) -> SharedGroups | None:
     one, other = (manifest["split"].to_numpy() == side for side in sides)
     both = np.intersect1d(numbers[one], numbers[other])
     if not both.size:
@@ -137,7 +139,7 @@ def _shared(manifest: pd.DataFrame, numbers: NDArray[np.int64], *, sides: tuple[
     copies = np.isin(numbers, both)
     first = numbers == both[0]
     rows = [manifest[first & side].iloc[0] for side in (one, other)]
-    return Shared(
+    return SharedGroups(
         sides=sides,
         noun=noun,
         number=int(both.size),
@@ -148,12 +150,12 @@ def _shared(manifest: pd.DataFrame, numbers: NDArray[np.int64], *, sides: tuple[
     )
 
 
-def shared_in_folds(folds: Sequence[pd.DataFrame], *, group_name: str = PHOTOGRAPH) -> list[Shared]:
+def shared_groups_in_folds(folds: Sequence[pd.DataFrame], *, group_name: str = PHOTOGRAPH) -> list[SharedGroups]:
     """Add up what training and validation have in common in each fold of a cross-validation; empty if nothing."""
     found = [
         shared
         for fold in folds
-        for shared in find_shared(fold, group_name=group_name)
+        for shared in find_shared_groups(fold, group_name=group_name)
         if shared.sides == ("train", "val")
     ]
     totals = tuple(sum(int((fold["split"] == side).sum()) for fold in folds) for side in ("train", "val"))
@@ -166,7 +168,7 @@ def shared_in_folds(folds: Sequence[pd.DataFrame], *, group_name: str = PHOTOGRA
     return added
 
 
-def settle(
+def resolve_leaks(
     manifest: pd.DataFrame, *, on_shared_groups: str, group_name: str = PHOTOGRAPH
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Refuse images whose photograph or group is on two sides, leave them out, or let them be.
@@ -194,7 +196,7 @@ def settle(
         If there are such images and ``on_shared_groups`` is ``error``, or if dropping them leaves a class without
         images on a side.
     """
-    shared = find_shared(manifest, group_name=group_name)
+    shared = find_shared_groups(manifest, group_name=group_name)
     dropped = np.zeros(len(manifest), dtype=bool)
     if shared and on_shared_groups == "error":
         raise UserError(_refusal(shared, given=not same_partition(manifest["source"], manifest["group"])))
@@ -204,7 +206,7 @@ def settle(
     return manifest[~dropped].reset_index(drop=True), manifest[dropped].reset_index(drop=True)
 
 
-def linked(manifest: pd.DataFrame, *columns: str) -> NDArray[np.int64]:
+def connected_components(manifest: pd.DataFrame, *columns: str) -> NDArray[np.int64]:
     """Number images so that those with one value in any of some columns have one number, directly or by others.
 
     Returns
@@ -228,7 +230,7 @@ def same_partition(one: "pd.Series[str]", other: "pd.Series[str]") -> bool:
 
 
 def _dropped(manifest: pd.DataFrame) -> NDArray[np.bool_]:
-    numbers = linked(manifest, "group", "source", "sha256")
+    numbers = connected_components(manifest, "group", "source", "sha256")
     train, val, test = (manifest["split"].to_numpy() == side for side in SPLITS)
     in_test = np.isin(numbers, numbers[test])
     in_val = np.isin(numbers, numbers[val])
@@ -240,14 +242,14 @@ def _check_no_class_is_lost(manifest: pd.DataFrame, dropped: NDArray[np.bool_]) 
         for label, rows in side.groupby("label"):
             if rows["dropped"].all():
                 raise UserError(
-                    f"data.on_shared_groups=drop: leaves no {NAMES[str(split)]} images of class {label}, as all "
+                    f"data.on_shared_groups=drop: leaves no {SPLIT_NAMES[str(split)]} images of class {label}, as all "
                     f"{len(rows)} have a copy on another side; put every photograph on one side only"
                 )
 
 
-def _refusal(shared: Sequence[Shared], *, given: bool) -> str:
+def _refusal(shared: Sequence[SharedGroups], *, given: bool) -> str:
     found = "; ".join(
-        f"{NAMES[one]} and {NAMES[other]} share {counted(part.number, part.noun)} ({part.images[0]} of "
+        f"{SPLIT_NAMES[one]} and {SPLIT_NAMES[other]} share {counted(part.number, part.noun)} ({part.images[0]} of "
         f"{part.totals[0]} and {part.images[1]} of {part.totals[1]} images, for example {part.example[0]} and "
         f"{part.example[1]}{', the same file' * part.exact})"
         for part in shared

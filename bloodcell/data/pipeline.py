@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from bloodcell.cells.crop import CropName, crop
 from bloodcell.data.augmentation import Augmentation, Tensor, augment
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.mixing import mixed
-from bloodcell.data.sampling import Sampling, draw_photographs
-from bloodcell.data.turns import Turns, turn
+from bloodcell.data.mixup import mix_batches
+from bloodcell.data.orientations import Orientations, orient
+from bloodcell.data.sampling import Sampling, sample_sources
 from bloodcell.images.reading import UnreadableImage, decode_image, read_file, read_image
 
 Dataset = Any  # TensorFlow ships no types
@@ -104,8 +104,8 @@ def samples_of(
     )
 
 
-def evaluation_batches(samples: Samples, *, batch_size: int, turned: int = 0) -> Dataset:
-    """Return every image once, in order, as `bloodcell.data.turns.turn` turns it; extra features stay the same.
+def evaluation_batches(samples: Samples, *, batch_size: int, orientation: int = 0) -> Dataset:
+    """Return every image once, in order and in one orientation (`bloodcell.data.orientations.orient`).
 
     Returns
     -------
@@ -117,11 +117,11 @@ def evaluation_batches(samples: Samples, *, batch_size: int, turned: int = 0) ->
     files = [os.fspath(file) for file in samples.files]
     labels = tf.one_hot(samples.labels, samples.n_classes)
     loaded = tf.data.Dataset.from_tensor_slices((files, samples.extra_columns, labels)).map(
-        lambda file, extra, label: (_inputs(_turned(_load(file, samples), turned), extra), label),
+        lambda file, extra, label: (_inputs(_turned(_load(file, samples), orientation), extra), label),
         num_parallel_calls=N_READERS,
         deterministic=True,
     )
-    return settled(loaded.batch(batch_size).prefetch(2))
+    return without_autotune(loaded.batch(batch_size).prefetch(2))
 
 
 def training_batches(
@@ -141,7 +141,7 @@ def training_batches(
 
     Order and pixels depend on the images, ``seed`` and the number of the epoch only: epoch e shows view e + 1 of every
     image. Sampled by ``photographs``, an image that it shows again is shown in another view. ``mixup`` and ``cutmix``
-    are those of `bloodcell.data.mixing.mixed`.
+    are those of `bloodcell.data.mixup.mix_batches`.
 
     Returns
     -------
@@ -155,7 +155,7 @@ def training_batches(
     by_photograph = None
     if sampling == "photographs":
         orders = [
-            photograph_order(samples, seed=seed, epoch=epoch) for epoch in range(first_epoch, first_epoch + epochs)
+            source_sampled_order(samples, seed=seed, epoch=epoch) for epoch in range(first_epoch, first_epoch + epochs)
         ]
         by_photograph = tf.constant(np.array([(order, _occurrence(order)) for order in orders]))
 
@@ -182,13 +182,13 @@ def training_batches(
     batches = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch)
     per_epoch = -(-len(samples) // batch_size)
     first_batch = first_epoch * min(per_epoch, steps_per_epoch or per_epoch)
-    made = mixed(batches, mixup=mixup, cutmix=cutmix, seed=seed, first_batch=first_batch)
-    return settled(made.prefetch(2))
+    made = mix_batches(batches, mixup=mixup, cutmix=cutmix, seed=seed, first_batch=first_batch)
+    return without_autotune(made.prefetch(2))
 
 
-def photograph_order(samples: Samples, *, seed: int, epoch: int) -> NDArray[np.int64]:
+def source_sampled_order(samples: Samples, *, seed: int, epoch: int) -> NDArray[np.int64]:
     """Return the images of an epoch that is sampled by photographs, shape (n,); the same for the same arguments."""
-    return draw_photographs(samples.labels, samples.photographs, np.random.default_rng([seed, epoch, 1]))
+    return sample_sources(samples.labels, samples.photographs, np.random.default_rng([seed, epoch, 1]))
 
 
 def view_batches(
@@ -196,7 +196,7 @@ def view_batches(
     *,
     indices: NDArray[np.int64],
     views: NDArray[np.int64],
-    augmentation: Augmentation | Turns,
+    augmentation: Augmentation | Orientations,
     seed: int,
     batch_size: int,
 ) -> Dataset:
@@ -223,15 +223,15 @@ def view_batches(
 
     def view(index: Tensor, number: Tensor) -> Tensor:
         image = _load(files[index], samples, digest=digests[index])
-        if isinstance(augmentation, Turns):
-            return turn(image, number)
+        if isinstance(augmentation, Orientations):
+            return orient(image, number)
         if augmentation.changes:
             image = augment(image, augmentation=augmentation, seed=_view_seed(seed, key=keys[index], view=number))
         return image
 
     chosen = tf.data.Dataset.from_tensor_slices((indices, views))
     made = chosen.map(view, num_parallel_calls=N_READERS, deterministic=True).batch(batch_size)
-    return settled(made.prefetch(2))
+    return without_autotune(made.prefetch(2))
 
 
 def views(
@@ -259,7 +259,7 @@ def unreadable(error: tf.errors.OpError) -> str | None:
     return rest.splitlines()[0] if found else None
 
 
-def weighed(batches: Dataset, weights: NDArray[np.float64] | None, *, batch_size: int) -> Dataset:
+def with_weights(batches: Dataset, weights: NDArray[np.float64] | None, *, batch_size: int) -> Dataset:
     """Put to examples what each counts, as Keras takes it.
 
     Parameters
@@ -274,10 +274,10 @@ def weighed(batches: Dataset, weights: NDArray[np.float64] | None, *, batch_size
     if weights is None:
         return batches
     each = tf.data.Dataset.from_tensor_slices(weights.astype(np.float32)).batch(batch_size)
-    return settled(tf.data.Dataset.zip(batches, each).map(lambda batch, weight: (*batch, weight)))
+    return without_autotune(tf.data.Dataset.zip(batches, each).map(lambda batch, weight: (*batch, weight)))
 
 
-def settled(dataset: Dataset) -> Dataset:
+def without_autotune(dataset: Dataset) -> Dataset:
     """Keep TensorFlow from looking for better settings of a pipeline while it runs.
 
     Whoever is done with a pipeline before its end would wait until that search takes its next look: ten seconds and
@@ -307,7 +307,7 @@ def _view_seed(seed: int, *, key: Tensor, view: Tensor) -> Tensor:
 
 
 def _turned(image: Tensor, number: int) -> Tensor:
-    return turn(image, number) if number else image
+    return orient(image, number) if number else image
 
 
 def _occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:

@@ -10,7 +10,7 @@ Sampling = Literal["images", "photographs"]
 photograph."""
 
 
-def photograph_weights(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
+def source_weights(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
     """Weigh images so that classes weigh the same, within a class its photographs, and within a photograph its images.
 
     Parameters
@@ -34,7 +34,7 @@ def photograph_weights(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> 
     return np.asarray(len(labels) * share[photograph.ravel()], np.float64)
 
 
-def once_each(groups: NDArray[np.generic]) -> NDArray[np.float64]:
+def equal_source_weights(groups: NDArray[np.generic]) -> NDArray[np.float64]:
     """Weigh images so that every photograph weighs 1, whatever its class, and its images the same.
 
     Parameters
@@ -50,10 +50,8 @@ def once_each(groups: NDArray[np.generic]) -> NDArray[np.float64]:
     return np.asarray(1 / copies[photograph.ravel()])
 
 
-def draw_photographs(
-    labels: NDArray[np.int64], groups: NDArray[np.int64], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Draw as many images as there are, each as often as `photograph_weights` says on average, and shuffle them.
+def sample_sources(labels: NDArray[np.int64], groups: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
+    """Draw as many images as there are, each as often as `source_weights` says on average, and shuffle them.
 
     Drawn systematically (Madow, "On the theory of systematic sampling, II", Annals of Mathematical Statistics 20,
     1949): images stand in a row, classes and in them photographs side by side, each as wide as its weight, and at equal
@@ -69,6 +67,6 @@ def draw_photographs(
     _, numbered = np.unique(groups, return_inverse=True)
     rank = rng.permutation(n)[numbered.ravel()]
     row = np.lexsort([rng.random(n), rank, labels])
-    ends = np.cumsum(photograph_weights(labels, groups)[row])
+    ends = np.cumsum(source_weights(labels, groups)[row])
     places = np.searchsorted(ends, np.arange(n) + rng.random(), side="right")
     return np.asarray(rng.permutation(row[np.minimum(places, n - 1)]), np.int64)

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.cells.cytoplasm import CYTOPLASM
-from bloodcell.cells.finding import find_cell
-from bloodcell.images.working import at_working_size
+from bloodcell.cells.segmentation import find_cell
+from bloodcell.images.normalisation import at_working_size
 
 MARGIN = round(CYTOPLASM[1])
 """Pixels at the working size by which a nucleus is grown to its cell."""

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.cells.crop import CROPS, CropName
-from bloodcell.cells.measures import measure_images
+from bloodcell.cells.measurements import measure_images
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.progress import say
 from bloodcell.data.manifest import ImageSet

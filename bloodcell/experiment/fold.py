@@ -13,8 +13,8 @@ from bloodcell.config.finetune import FrozenPlan
 from bloodcell.config.training import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet
+from bloodcell.data.orientations import N_ORIENTATIONS
 from bloodcell.data.pipeline import Samples, samples_of
-from bloodcell.data.turns import N_TURNS
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.experiment.explanation import explain_run, is_explained
@@ -34,7 +34,7 @@ from bloodcell.training.determinism import make_deterministic
 from bloodcell.training.feature_store import FeatureStore, features_dir
 from bloodcell.training.features import FeatureSource
 from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
-from bloodcell.training.trainer import EpochListener, Trained, predict_turned, train
+from bloodcell.training.trainer import EpochListener, Trained, predict_orientations, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -308,10 +308,10 @@ def predicted(
 ) -> Predicted:
     """Return the predictions of a split's images, those that ``samples`` are of."""
     has_network = learner.classifier.backbone.application is not None
-    by_turn = predict_turned(
+    by_turn = predict_orientations(
         learner.classifier,
         samples,
-        n_turns=N_TURNS[config.views_at_test] if has_network else 1,
+        n_orientations=N_ORIENTATIONS[config.views_at_test] if has_network else 1,
         boundary=lowest_boundary(learner.stages),
         source=learner.source,
         batch_size=config.hyperparameters.batch_size,

@@ -18,10 +18,10 @@ from bloodcell.data.groups import (
     single_groups,
     sources_in_several_groups,
 )
-from bloodcell.data.leaks import Leak, find_shared, settle, shared_in_folds
+from bloodcell.data.leaks import Leakage, find_shared_groups, resolve_leaks, shared_groups_in_folds
+from bloodcell.data.loading import load_bccd, load_folders
 from bloodcell.data.manifest import ImageSet, digest
-from bloodcell.data.rendered import load_smears
-from bloodcell.data.sources import load_bccd, load_folders
+from bloodcell.data.smears import load_smears
 from bloodcell.data.splits import (
     RareClasses,
     group_holdout,
@@ -57,7 +57,7 @@ class Prepared:
 
     images: ImageSet
     split: str
-    leak: Leak
+    leak: Leakage
     left_out: pd.DataFrame
     folds: "tuple[Prepared, ...]" = ()
 
@@ -93,7 +93,7 @@ def prepare_images(config: TrainConfig) -> Prepared:
     ]
     if len(parts) == 1:
         return replace(parts[0], left_out=pd.concat([whole.left_out, parts[0].left_out], ignore_index=True))
-    shared = shared_in_folds([part.images.manifest for part in parts], group_name=config.data.called)
+    shared = shared_groups_in_folds([part.images.manifest for part in parts], group_name=config.data.called)
     return replace(whole, leak=replace(whole.leak, shared=[*whole.leak.shared, *shared]), folds=tuple(parts))
 
 
@@ -185,14 +185,14 @@ def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_gr
 
     A split by file that was asked for by name may have copies on both sides of training and validation.
     """
-    by_file = split in BY_FILE and "val" in set(images.manifest["split"])
-    policy = on_shared_groups or ("allow" if by_file else config.data.on_shared_groups)
+    split_by_file = split in BY_FILE and "val" in set(images.manifest["split"])
+    policy = on_shared_groups or ("allow" if split_by_file else config.data.on_shared_groups)
     name = config.data.called
-    manifest, left_out = settle(images.manifest, on_shared_groups=policy, group_name=name)
-    leak = Leak(
-        shared=find_shared(manifest, group_name=name),
-        by_file=by_file,
-        looked_for=config.data.groups != "none",
+    manifest, left_out = resolve_leaks(images.manifest, on_shared_groups=policy, group_name=name)
+    leak = Leakage(
+        shared=find_shared_groups(manifest, group_name=name),
+        split_by_file=split_by_file,
+        groups_known=config.data.groups != "none",
         torn=sources_in_several_groups(manifest),
         group_name=name,
     )

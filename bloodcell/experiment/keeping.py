@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 import bloodcell
-from bloodcell.cells.novelty import PER_PHOTOGRAPH, Novelty, learn_novelty
+from bloodcell.cells.novelty import IMAGES_PER_SOURCE, Novelty, learn_novelty
 from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.temperature import fit_temperature
@@ -62,7 +62,7 @@ def keep_model(
 
 def keep_trained_model(tracked: TrackedRun, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
     """Keep a model that was trained on a set's training images; see `keep_model`."""
-    train = images.part("train").sort_values("sha256").groupby("source").head(PER_PHOTOGRAPH)
+    train = images.part("train").sort_values("sha256").groupby("source").head(IMAGES_PER_SOURCE)
     return keep_model(
         tracked,
         model,

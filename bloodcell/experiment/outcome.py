@@ -29,7 +29,7 @@ from bloodcell.config.training import TrainConfig
 from bloodcell.console.confusion import confusion_on_terminal
 from bloodcell.console.document import plain, tell
 from bloodcell.console.logs import log_file
-from bloodcell.data.leaks import Leak
+from bloodcell.data.leaks import Leakage
 from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.predictions import write_predictions
@@ -89,7 +89,7 @@ class Outcome:
     predictions: pd.DataFrame
     tables: Mapping[str, pd.DataFrame]
     metrics: Mapping[str, Mapping[str, float]]
-    leak: Leak
+    leak: Leakage
     folds: Sequence[Mapping[str, Mapping[str, float]]] = ()
     views: Mapping[str, pd.DataFrame] = field(default_factory=dict)
     calibrated: Mapping[str, NDArray[np.float64]]

@@ -57,7 +57,7 @@ def read_file(path: str | bytes | os.PathLike[str]) -> bytes:
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """Decode the content of an image file to RGB.
 
-    Turned upright as its EXIF orientation says. Greyscale and palette images become RGB; CMYK is converted;
+    Rotated upright as its EXIF orientation says. Greyscale and palette images become RGB; CMYK is converted;
     transparent pixels are shown on white; of 16 bits a channel the upper 8 are kept; of an animation the first frame.
 
     Parameters

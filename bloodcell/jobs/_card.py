@@ -15,7 +15,7 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
 from bloodcell.cards.model_card import CardFacts
 from bloodcell.cards.model_card_training import Training
 from bloodcell.data.groups import sources_in_several_groups
-from bloodcell.data.leaks import Leak, find_shared, shared_in_folds
+from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import label_indices, probabilities_of, read_predictions, with_sources
 from bloodcell.experiment.images import BY_FILE
@@ -121,19 +121,21 @@ def _predictions(path: Path, classes: Sequence[str]) -> pd.DataFrame:
 
 def _leak(
     run: Run, trainings: list[Training], manifest: pd.DataFrame | None, predictions: pd.DataFrame | None
-) -> Leak | None:
+) -> Leakage | None:
     """Look for copies on two sides once more: of what a run found, it keeps no more than whether there were any."""
     leaky, groups = run.data.tags.get("leaky"), run.data.tags.get("groups")
     if manifest is None or leaky is None or groups is None:
         return None
     name = group_name_of([run.data.tags])
-    shared = find_shared(manifest, group_name=name) if leaky == "true" else []
+    shared = find_shared_groups(manifest, group_name=name) if leaky == "true" else []
     if leaky == "true" and predictions is not None and not (manifest["split"] == "val").any():
         val = predictions[predictions["split"] == "val"]
-        shared += shared_in_folds(folds_in(val, manifest), group_name=name)
-    by_file = any(each.parameters.get("split.name") in BY_FILE for each in trainings)
+        shared += shared_groups_in_folds(folds_in(val, manifest), group_name=name)
+    split_by_file = any(each.parameters.get("split.name") in BY_FILE for each in trainings)
     torn = sources_in_several_groups(manifest)
-    return Leak(shared=shared, by_file=by_file, looked_for=groups != "none", torn=torn, group_name=name)
+    return Leakage(
+        shared=shared, split_by_file=split_by_file, groups_known=groups != "none", torn=torn, group_name=name
+    )
 
 
 def _study_of(run: Run) -> tuple[int, str, int | None]:

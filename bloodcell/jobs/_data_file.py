@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from bloodcell.data.layout import Layout
+from bloodcell.data.folder_layout import FolderLayout
 
 SPLITS = {"train": "training", "val": "validation", "test": "test"}
 
@@ -29,7 +29,7 @@ class Groups:
     reason: str
 
 
-def data_file(layout: Layout, *, facts: Sequence[str], groups: Groups, n_unreadable: int, usage: str) -> str:
+def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_unreadable: int, usage: str) -> str:
     """Return the YAML, each setting with what it means.
 
     Parameters
@@ -78,7 +78,7 @@ def data_file(layout: Layout, *, facts: Sequence[str], groups: Groups, n_unreada
     return "\n".join(lines) + "\n"
 
 
-def _places(layout: Layout) -> Mapping[str, tuple[str, str]]:
+def _places(layout: FolderLayout) -> Mapping[str, tuple[str, str]]:
     if layout.kind == "bccd":
         return {"root": (_text(str(layout.top.resolve())), "the folder that holds TRAIN and TEST, Kaggle's layout")}
     places: dict[str, tuple[str, str]] = {}

@@ -8,10 +8,10 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.comparison.members import Joint
-from bloodcell.data.leaks import Leak, find_shared, shared_in_folds
+from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds
+from bloodcell.data.loading import KAGGLE_FOLDERS
 from bloodcell.data.manifest import COLUMNS, ImageSet, digest
-from bloodcell.data.rendered import smears_folder
-from bloodcell.data.sources import KAGGLE_FOLDERS
+from bloodcell.data.smears import smears_folder
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import with_sources
 from bloodcell.experiment.images import Prepared
@@ -149,17 +149,17 @@ def _require_all_validated(run: FinishedRun) -> None:
         )
 
 
-def _leak(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Leak:
-    looked_for, name = groups_of(runs) != "none", group_name_of(run.tags for run in runs)
+def _leak(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Leakage:
+    groups_known, name = groups_of(runs) != "none", group_name_of(run.tags for run in runs)
     leaky = [run for run in runs if run.tags.get("leaky") == "true"]
     if not leaky:
-        return Leak(shared=[], by_file=False, looked_for=looked_for, group_name=name)
-    shared = find_shared(manifest, group_name=name)
+        return Leakage(shared=[], split_by_file=False, groups_known=groups_known, group_name=name)
+    shared = find_shared_groups(manifest, group_name=name)
     if leaky[0].member.cross_validated:
         predictions = leaky[0].member.predictions
         folds = folds_in(predictions[predictions["split"] == "val"], manifest)
-        shared += shared_in_folds(folds, group_name=name)
-    return Leak(shared=shared, by_file=not shared, looked_for=looked_for, group_name=name)
+        shared += shared_groups_in_folds(folds, group_name=name)
+    return Leakage(shared=shared, split_by_file=not shared, groups_known=groups_known, group_name=name)
 
 
 def _root(runs: Sequence[FinishedRun], manifest: pd.DataFrame) -> Path | None:

@@ -20,17 +20,17 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
-from bloodcell.audit.amounts import amounts
-from bloodcell.audit.copies import conflicting_labels, exact_duplicates
-from bloodcell.audit.differences import differences
+from bloodcell.audit.duplicates import conflicting_labels, exact_duplicates
 from bloodcell.audit.files import odd_files
 from bloodcell.audit.finding import SEVERITIES, Finding
 from bloodcell.audit.labels import several_cells, suspicious_labels
+from bloodcell.audit.leakage import overlapping, random_split, shared_between_sides
 from bloodcell.audit.page import Audit, as_data, write_page
-from bloodcell.audit.photographs import by_photograph
+from bloodcell.audit.sample_size import amounts
+from bloodcell.audit.shift import differences
 from bloodcell.audit.shortcuts import shortcuts
-from bloodcell.audit.sides import overlapping, random_split, shared_between_sides
-from bloodcell.cells.measures import measure_images
+from bloodcell.audit.sources import by_photograph
+from bloodcell.cells.measurements import measure_images
 from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import AuditConfig
@@ -43,7 +43,7 @@ from bloodcell.experiment.images import load_images
 from bloodcell.experiment.outcome import run_data
 from bloodcell.files import require_output_folder
 from bloodcell.images.reading import read_image
-from bloodcell.provenance.recovery import overlapping_groups
+from bloodcell.provenance.recovery import overlapping_sources
 from bloodcell.tracking.run import tracked_run
 from bloodcell.tracking.store import find_store
 
@@ -111,9 +111,9 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
 
     yield from odd_files(images)
     name = config.data.called
-    yield from shared_between_sides(manifest, read=read, looked_for=config.data.groups != "none", group_name=name)
+    yield from shared_between_sides(manifest, read=read, groups_known=config.data.groups != "none", group_name=name)
     if config.data.finds_photographs:
-        pairs = overlapping_groups(images.files(manifest), manifest["sha256"].tolist())
+        pairs = overlapping_sources(images.files(manifest), manifest["sha256"].tolist())
         yield overlapping(manifest, pairs=pairs, read=read)
     if config.data.groups != "none":
         yield random_split(manifest)

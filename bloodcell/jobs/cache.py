@@ -22,7 +22,7 @@ from rich.table import Table
 
 from bloodcell.config.schemas import CacheConfig
 from bloodcell.console.document import tell
-from bloodcell.data.rendered import smears_dir
+from bloodcell.data.smears import smears_dir
 from bloodcell.errors import UserError
 from bloodcell.training.feature_store import FeatureStore, Use, features_dir
 

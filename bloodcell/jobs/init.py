@@ -22,19 +22,19 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bloodcell.audit.amounts import IMBALANCE, TYPICAL_ACCURACY, half_width
+from bloodcell.audit.sample_size import IMBALANCE, TYPICAL_ACCURACY, half_width
 from bloodcell.config.composition import conf_dir
 from bloodcell.config.quoting import for_shell, override
 from bloodcell.config.schemas import InitConfig
 from bloodcell.console.document import tell
-from bloodcell.data.layout import Layout, find_layout
+from bloodcell.data.file_names import PATTERN, agrees_with_pixels, sources_from_names
+from bloodcell.data.folder_layout import FolderLayout, detect_layout
+from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.naming import PATTERN, agrees, named_photographs
-from bloodcell.data.sources import load_folders
 from bloodcell.errors import UserError
 from bloodcell.files import replacing, require_output_file
 from bloodcell.jobs._data_file import Groups, data_file
-from bloodcell.provenance.recovery import recover_groups
+from bloodcell.provenance.recovery import recover_sources
 
 SMALL = 20
 """With fewer photographs of a class, an accuracy of it is known to no better than 17 points."""
@@ -73,7 +73,7 @@ def run(config: InitConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all 
     """
     output = Path(config.output).expanduser()
     _require_free(output, overwrite=config.overwrite)
-    layout = find_layout(Path(config.folder).expanduser())
+    layout = detect_layout(Path(config.folder).expanduser())
     images = load_folders(folders=layout.folders, settings=dict.fromkeys(layout.folders, "folder"), on_bad_image="skip")
     look = _look(images, n_images=config.look_at)
     facts = [*_facts(layout, look), *(f"Careful: {line}" for line in _warnings(layout, look))]
@@ -118,10 +118,10 @@ def _look(images: ImageSet, *, n_images: int) -> Look:
     rows = images.manifest
     # By their digests: without pattern, but the same ones every time.
     looked_at = rows.sort_values("sha256").head(n_images)
-    seen = recover_groups(images.files(looked_at), looked_at["sha256"].tolist())
+    seen = recover_sources(images.files(looked_at), looked_at["sha256"].tolist())
     complete = len(looked_at) == len(rows)
     found = looked_at["path"].map(dict(zip(looked_at["path"], seen, strict=True)))
-    names = named_photographs(rows["path"].tolist())
+    names = sources_from_names(rows["path"].tolist())
     groups = _groups(rows, names, seen=found)
     if groups.source == "pattern":
         rows = rows.assign(source=names, group=names)
@@ -144,13 +144,13 @@ def _groups(rows: pd.DataFrame, names: Sequence[str] | None, *, seen: "pd.Series
     named = rows.assign(name=names)
     if (named.groupby("name")[["label", "split"]].nunique() > 1).any(axis=None):
         return Groups(source="recover", pattern=None, reason="found in the pixels, as names come in several folders")
-    if not agrees(named.loc[seen.index, "name"].tolist(), seen.tolist()):
+    if not agrees_with_pixels(named.loc[seen.index, "name"].tolist(), seen.tolist()):
         return Groups(source="recover", pattern=None, reason="found in the pixels, which show copies under other names")
     checked = "" if len(seen) == len(rows) else f", which the pixels of {len(seen):,} of them do not contradict"
     return Groups(source="pattern", pattern=PATTERN, reason=f"named by its file, as in slide12_cell3_aug4.jpg{checked}")
 
 
-def _facts(layout: Layout, look: Look) -> Iterator[str]:
+def _facts(layout: FolderLayout, look: Look) -> Iterator[str]:
     images, manifest = look.images, look.images.manifest
     where = "one folder per class" if layout.kind == "classes" else f"one folder per class in {_and(layout.folders)}"
     kaggle = "Kaggle's Blood Cell Images: " if layout.kind == "bccd" else ""
@@ -171,7 +171,7 @@ def _facts(layout: Layout, look: Look) -> Iterator[str]:
         yield f"Not used    {', '.join(layout.unused)}"
 
 
-def _warnings(layout: Layout, look: Look) -> Iterator[str]:
+def _warnings(layout: FolderLayout, look: Look) -> Iterator[str]:
     manifest = look.images.manifest
     # Where photographs are not known, a class has no more of them than images.
     train, test = (_photographs(manifest, side) for side in ("train", "test"))

@@ -22,7 +22,7 @@ from bloodcell.config.schemas import PredictConfig
 from bloodcell.console.document import tell
 from bloodcell.console.logs import log_file
 from bloodcell.console.progress import say, track
-from bloodcell.data.folders import files_below, looking_into, printable
+from bloodcell.data.folders import files_below, folder_errors, printable
 from bloodcell.errors import UserError
 from bloodcell.evaluation.pointing import nucleus_in
 from bloodcell.files import replacing, require_output_file
@@ -85,7 +85,7 @@ def image_files(places: Sequence[str]) -> list[Path]:
     for place in places:
         path = Path(place).expanduser()
         if path.is_dir():
-            with looking_into():
+            with folder_errors():
                 found = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
             if not found:
                 raise UserError(f"images={place}: holds no images; give a file or a folder with some")

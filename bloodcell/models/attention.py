@@ -1,7 +1,7 @@
 """Where the cell is in an image, reckoned inside the model: pooling that looks at nucleus and cytoplasm by themselves.
 
-The nucleus is where blue stands far above green, by Otsu's (1979) threshold, as in `bloodcell.cells.finding`, which
-finds it once more exactly; here everything is an operation of Keras, so that the model that is kept needs nothing else.
+The nucleus is where blue stands far above green, by Otsu's (1979) threshold, as in `bloodcell.cells.segmentation`,
+which is more exact; here everything is an operation of Keras, so that the model that is kept needs nothing else.
 """
 
 from typing import Any

@@ -7,7 +7,7 @@ from typing import Literal, TypeGuard, get_args
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.cells.measures import N_CHROMATICITY, Measures, measure, measure_images, measures_of
+from bloodcell.cells.measurements import N_CHROMATICITY, Measurements, as_measurements, measure, measure_images
 
 Kind = Literal["majority", "colour_histogram", "morphology"]
 """``majority``: nothing at all, so that only how frequent the classes are can be learnt. ``colour_histogram``: the
@@ -34,7 +34,7 @@ def measured_images(files: Sequence[Path], sha256s: Sequence[str], kinds: Sequen
     Parameters
     ----------
     files, sha256s
-        As for `bloodcell.cells.measures.measure_images`.
+        As for `bloodcell.cells.measurements.measure_images`.
     kinds
         What is asked for, in this order.
 
@@ -49,11 +49,11 @@ def measured_images(files: Sequence[Path], sha256s: Sequence[str], kinds: Sequen
 
 def measured_in(pixels: NDArray[np.uint8], kinds: Sequence[Kind]) -> NDArray[np.float32]:
     """Measure one image, RGB, shape (height, width, 3), uint8; return a row of `measured_images`, shape (k,)."""
-    (row,) = _columns(measures_of(measure(pixels)[None]), kinds)
+    (row,) = _columns(as_measurements(measure(pixels)[None]), kinds)
     return np.asarray(row)
 
 
-def _columns(measures: Measures, kinds: Sequence[Kind]) -> NDArray[np.float32]:
+def _columns(measures: Measurements, kinds: Sequence[Kind]) -> NDArray[np.float32]:
     parts = {
         "majority": np.zeros((len(measures.counts), 1), np.float32),
         "colour_histogram": measures.cells[:, :N_CHROMATICITY],

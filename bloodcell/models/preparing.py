@@ -60,7 +60,7 @@ class CropImages(keras.Layer):
 
 @keras.saving.register_keras_serializable(package="bloodcell")
 class MeasureImages(keras.Layer):
-    """Measures raw images.
+    """Measurements raw images.
 
     Parameters
     ----------

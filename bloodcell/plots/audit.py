@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bloodcell.images.working import photographed
+from bloodcell.images.normalisation import content_mask
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
@@ -185,7 +185,7 @@ def _checkered(first: Pixels, second: Pixels) -> Pixels:
     """Show two images of one size in alternating squares: edges that go on from square to square are the same."""
     rows, columns = np.mgrid[: first.shape[0], : first.shape[1]]
     turn = (rows // SQUARE + columns // SQUARE) % 2 == 0
-    empty_first, empty_second = (photographed(image, margin=FILL_MARGIN) == 0 for image in (first, second))
+    empty_first, empty_second = (content_mask(image, margin=FILL_MARGIN) == 0 for image in (first, second))
     chosen = (turn & ~empty_first) | empty_second
     return np.where(chosen[..., None], first, second).astype(np.uint8)
 

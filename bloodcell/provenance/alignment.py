@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.images.working import FILL
+from bloodcell.images.normalisation import FILL
 from bloodcell.provenance.keypoints import MIRRORED, SCALED, Keypoints
 
 MIN_INLIERS = 15
@@ -128,8 +128,8 @@ def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matr
     moved = cv2.warpPerspective(moving, scaled, size, flags=cv2.INTER_LINEAR)
     frame = cv2.warpPerspective(np.ones_like(moving), scaled, size, flags=cv2.INTER_NEAREST)
     overlap = cv2.erode(frame, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    photographed = ((moved > FILL) & (fixed > FILL)).astype(np.uint8) & overlap
-    shown = cv2.erode(photographed, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1).astype(bool)
+    content_mask = ((moved > FILL) & (fixed > FILL)).astype(np.uint8) & overlap
+    shown = cv2.erode(content_mask, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1).astype(bool)
     if shown.sum() < MIN_OVERLAP:
         return float("nan")
     here, there = moved[shown].astype(np.float32), fixed[shown].astype(np.float32)

@@ -7,7 +7,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.images.working import at_working_size, photographed
+from bloodcell.images.normalisation import at_working_size, content_mask
 
 N_KEYPOINTS = 250
 THUMBNAIL_SCALE = 0.5
@@ -75,7 +75,7 @@ def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
     pixels = at_working_size(pixels)
     size = pixels.shape[1], pixels.shape[0]
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    found, descriptors = _detector().detectAndCompute(grey, photographed(pixels, margin=FILL_MARGIN))
+    found, descriptors = _detector().detectAndCompute(grey, content_mask(pixels, margin=FILL_MARGIN))
     if not found:
         descriptors = np.zeros((0, 128), np.float32)
     strongest = np.argsort([-keypoint.response for keypoint in found], kind="stable")[:N_KEYPOINTS]

@@ -24,7 +24,7 @@ DIGITS = 16
 """A group is named after the digest of one of its images."""
 
 
-def recover_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
+def recover_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
     """Find the group of every image: images of one group were made from one photograph.
 
     Seen through rotation, shift, shear, scale, perspective, either flip, black or reflected fill, JPEG, and mild
@@ -50,13 +50,13 @@ def recover_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
     return [names[photographs[sha256]] for sha256 in sha256s]
 
 
-def overlapping_groups(files: Sequence[Path], sha256s: Sequence[str]) -> list[tuple[str, str]]:
+def overlapping_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[tuple[str, str]]:
     """Find pairs of photographs that show the same place in part: they may show the same cell.
 
     Parameters
     ----------
     files, sha256s
-        As for `recover_groups`.
+        As for `recover_sources`.
 
     Returns
     -------

@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.cells.closeup import close_ups
 from bloodcell.cells.novelty import Novelty, load_novelty
+from bloodcell.cells.nucleus_features import nucleus_features
 from bloodcell.errors import UserError
 from bloodcell.evaluation.abstaining import Threshold, threshold_for_error
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
@@ -167,7 +167,7 @@ def _least_probability(answering: Answering, max_error: float) -> float:
 
 def _looked_at(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:
     """Return how far an image is from those of training, 1 where that begins to be too far, and why it is no cell."""
-    seen = close_ups([pixels])
+    seen = nucleus_features([pixels])
     distance = float(novelty.distance(seen.numbers)[0]) / novelty.threshold
     if not novelty.no_cell(seen)[0]:
         return distance, ""

@@ -1,6 +1,6 @@
 """Rendered blood smears: photographs with a known nucleus, cell, class and slide, and augmented copies."""
 
-from bloodcell.smears.copies import augmented_copy
+from bloodcell.smears.augmentation import augmented_copy
 from bloodcell.smears.photograph import CLASSES, Photograph, render_photograph
 
 __all__ = ["CLASSES", "Photograph", "augmented_copy", "render_photograph"]

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 from bloodcell.cells.crop import crop_recipe
 from bloodcell.console.progress import say, track
 from bloodcell.data.augmentation import AUGMENTATION_VERSION, Augmentation
+from bloodcell.data.orientations import ORIENTATIONS_VERSION, Orientations
 from bloodcell.data.pipeline import Samples, unreadable, view_batches
-from bloodcell.data.turns import TURNS_VERSION, Turns
 from bloodcell.errors import UserError
 from bloodcell.images.reading import DECODER_VERSION
 from bloodcell.models.classifier import Classifier
@@ -107,7 +107,7 @@ class FeatureSource:
         samples: Samples,
         *,
         boundary: int | None,
-        augmentation: Augmentation | Turns | None = None,
+        augmentation: Augmentation | Orientations | None = None,
         n_views: int = 1,
     ) -> Features:
         """Return the features of images at a boundary.
@@ -154,7 +154,7 @@ class FeatureSource:
             ) from error
 
     def _look_up(
-        self, samples: Samples, boundary: int | None, augmentation: Augmentation | Turns | None, n_views: int
+        self, samples: Samples, boundary: int | None, augmentation: Augmentation | Orientations | None, n_views: int
     ) -> Features:
         digest = self._classifier.frozen_digest(boundary)
         shelf = self._store.shelf(
@@ -187,7 +187,7 @@ class FeatureSource:
         samples: Samples,
         boundary: int | None,
         digest: str,
-        augmentation: Augmentation | Turns,
+        augmentation: Augmentation | Orientations,
         n_views: int,
     ) -> None:
         """Compute what is missing, given as keys and their places among the views of all samples, and add it."""
@@ -226,13 +226,13 @@ class FeatureSource:
         return self._engines[key]
 
     def _recipe(
-        self, samples: Samples, boundary: int | None, digest: str, augmentation: Augmentation | Turns | None
+        self, samples: Samples, boundary: int | None, digest: str, augmentation: Augmentation | Orientations | None
     ) -> dict[str, Any]:
         """Return all that a feature depends on, but the image and the number of its view."""
         backbone = self._classifier.backbone
         match augmentation:
-            case Turns():
-                views: dict[str, Any] | None = {"turns": TURNS_VERSION}
+            case Orientations():
+                views: dict[str, Any] | None = {"turns": ORIENTATIONS_VERSION}
             case Augmentation():
                 views = asdict(augmentation) | {"seed": VIEWS_SEED, "version": AUGMENTATION_VERSION}
             case None:

@@ -15,18 +15,18 @@ from numpy.typing import NDArray
 
 from bloodcell.console.progress import say
 from bloodcell.data.augmentation import Augmentation
-from bloodcell.data.mixing import mixed
+from bloodcell.data.mixup import mix_batches
+from bloodcell.data.orientations import Orientations
 from bloodcell.data.pipeline import (
     Dataset,
     Samples,
     evaluation_batches,
-    photograph_order,
-    settled,
+    source_sampled_order,
     training_batches,
-    weighed,
+    with_weights,
+    without_autotune,
 )
 from bloodcell.data.sampling import Sampling
-from bloodcell.data.turns import Turns
 from bloodcell.models.classifier import Classifier
 from bloodcell.training.feature_store import NoRoom
 from bloodcell.training.features import Features, FeatureSource
@@ -177,7 +177,7 @@ def stage_feed(
                 sampling=sampling,
                 mixup=mixup,
             ),
-            validation=weighed(
+            validation=with_weights(
                 _in_order(features.validation, val_samples),
                 val_weights,
                 batch_size=_evaluated_at_once(features.validation),
@@ -199,7 +199,9 @@ def stage_feed(
             mixup=mixup,
             cutmix=cutmix,
         ),
-        validation=weighed(evaluation_batches(val_samples, batch_size=batch_size), val_weights, batch_size=batch_size),
+        validation=with_weights(
+            evaluation_batches(val_samples, batch_size=batch_size), val_weights, batch_size=batch_size
+        ),
         said=features.said,
         steps_per_execution=1,
     )
@@ -246,7 +248,7 @@ def evaluation_feed(
     boundary: int | None,
     source: FeatureSource | None,
     batch_size: int,
-    turned: int = 0,
+    orientation: int = 0,
 ) -> tuple[keras.Model, Dataset, int]:
     """Return a model, batches of images in order, and how many there are, to predict with.
 
@@ -262,20 +264,20 @@ def evaluation_feed(
         As for `stage_feed`.
     batch_size
         Of images; features come in larger ones.
-    turned
-        How the images are laid down, see `bloodcell.data.turns.turn`.
+    orientation
+        How the images are laid down, see `bloodcell.data.orientations.turn`.
     """
     features = no_features(samples) if classifier.backbone.application is None else None
     if source is not None and classifier.has_frozen_part(boundary):
         try:
-            turns = Turns() if turned else None
-            features = source.features(samples, boundary=boundary, augmentation=turns, n_views=max(turned, 1))
+            turns = Orientations() if orientation else None
+            features = source.features(samples, boundary=boundary, augmentation=turns, n_views=max(orientation, 1))
         except NoRoom as error:
             log.warning("features are not stored: %s", error)
     if features is not None:
         n_batches = -(-len(samples) // _evaluated_at_once(features))
         return classifier.trained_part(boundary), _in_order(features, samples, view=-1), n_batches
-    images = evaluation_batches(samples, batch_size=batch_size, turned=turned)
+    images = evaluation_batches(samples, batch_size=batch_size, orientation=orientation)
     return classifier.core, images, -(-len(samples) // batch_size)
 
 
@@ -294,7 +296,7 @@ def feature_batches(
     """Return epoch after epoch, each one view of every image, drawn at random and shuffled.
 
     Or of as many images drawn by photograph. Which view and in which order depends on ``seed`` and the number of the
-    epoch only. ``mixup`` is that of `bloodcell.data.mixing.mixed`.
+    epoch only. ``mixup`` is that of `bloodcell.data.mixup.mix_batches`.
 
     Returns
     -------
@@ -307,7 +309,7 @@ def feature_batches(
         n_samples, n_views = features.places.shape
         rng = np.random.default_rng([seed, number])
         if sampling == "photographs":
-            order = photograph_order(samples, seed=seed, epoch=number)
+            order = source_sampled_order(samples, seed=seed, epoch=number)
         else:
             order = rng.permutation(n_samples)
         order = order[: steps_per_epoch * batch_size]
@@ -317,7 +319,7 @@ def feature_batches(
     numbers = range(first_epoch, first_epoch + epochs)
     drawn = [epoch(number) for number in numbers]
     batches = _batches(drawn, features, samples, batch_size=batch_size)
-    made = mixed(batches, mixup=mixup, cutmix=0.0, seed=seed, first_batch=first_epoch * steps_per_epoch)
+    made = mix_batches(batches, mixup=mixup, cutmix=0.0, seed=seed, first_batch=first_epoch * steps_per_epoch)
     return _finished(made, n_batches=epochs * steps_per_epoch)
 
 
@@ -371,7 +373,7 @@ def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: S
 
 def _finished(batches: Dataset, *, n_batches: int) -> Dataset:
     """Say how many batches there will be, or Keras would look for the end, and complain of having found it."""
-    return settled(batches.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
+    return without_autotune(batches.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
 
 
 def _rows(

@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from bloodcell.config.training import HyperparametersConfig
 from bloodcell.data.pipeline import Samples
-from bloodcell.data.sampling import Sampling, photograph_weights
+from bloodcell.data.sampling import Sampling, source_weights
 from bloodcell.models.classifier import Classifier
 from bloodcell.training.features import Features
 from bloodcell.training.feeds import StageFeatures, head_rows
@@ -41,7 +41,7 @@ def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray
         As of `bloodcell.data.sampling`.
     """
     if sampling == "photographs":
-        return photograph_weights(samples.labels, samples.photographs)
+        return source_weights(samples.labels, samples.photographs)
     weights = class_weights(samples, kind)
     return None if weights is None else np.array([weights[label] for label in samples.labels.tolist()])
 

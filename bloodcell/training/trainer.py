@@ -16,7 +16,7 @@ from bloodcell.config.training import HyperparametersConfig
 from bloodcell.console.progress import track
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples
-from bloodcell.data.sampling import once_each
+from bloodcell.data.sampling import equal_source_weights
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
 from bloodcell.training.averaging import AveragedWeights
@@ -149,7 +149,7 @@ def train(
     steps = min(steps, steps_per_epoch or steps)
     val_weights = None
     if settings.early_stopping.counts == "photographs":
-        val_weights = once_each(val_samples.photographs)
+        val_weights = equal_source_weights(val_samples.photographs)
         val_weights /= val_weights.mean()  # since Keras divides what it has weighed by the number of images
     epochs: list[Epoch] = []
     feeds: dict[str, str] = {}
@@ -255,7 +255,7 @@ def predict(
     source: FeatureSource | None = None,
     batch_size: int,
     description: str,
-    turned: int = 0,
+    orientation: int = 0,
 ) -> NDArray[np.float32]:
     """Return a classifier's probabilities for every image, in order, shape (n, n_classes).
 
@@ -265,13 +265,13 @@ def predict(
         Trained from ``boundary`` on.
     samples
         The images.
-    boundary, source, batch_size, turned
+    boundary, source, batch_size, orientation
         As for `bloodcell.training.feeds.evaluation_feed`.
     description
         What is shown while it works.
     """
     model, batches, total = evaluation_feed(
-        classifier, samples, boundary=boundary, source=source, batch_size=batch_size, turned=turned
+        classifier, samples, boundary=boundary, source=source, batch_size=batch_size, orientation=orientation
     )
     # Not batch by batch: Keras would compile the model anew for the last, smaller one.
     with closing(track(range(total), description, total=total)) as progress:
@@ -280,37 +280,40 @@ def predict(
     return probabilities
 
 
-def predict_turned(
+def predict_orientations(
     classifier: Classifier,
     samples: Samples,
     *,
-    n_turns: int,
+    n_orientations: int,
     boundary: int | None,
     source: FeatureSource | None = None,
     batch_size: int,
     description: str,
 ) -> NDArray[np.float32]:
-    """Return a classifier's probabilities for every image in several ways to lay it down, (n_turns, n, n_classes).
+    """Return probabilities for every image in several orientations, shape (n_orientations, n, n_classes).
 
     Parameters
     ----------
     classifier, samples, boundary, source, batch_size, description
         As for `predict`.
-    n_turns
-        1..8: the first turns of `bloodcell.data.turns.turn`, the first of which is the image as it is.
+    n_orientations
+        1..8: the first turns of `bloodcell.data.orientations.turn`, the first of which is the image as it is.
     """
     known = {"boundary": boundary, "source": source, "batch_size": batch_size}
-    names = [description, *(f"{description}, view {number + 1} of {n_turns}" for number in range(1, n_turns))]
+    names = [
+        description,
+        *(f"{description}, view {number + 1} of {n_orientations}" for number in range(1, n_orientations)),
+    ]
     return np.stack(
         [
-            predict(classifier, samples, description=name, turned=number, **known)  # type: ignore[arg-type]
+            predict(classifier, samples, description=name, orientation=number, **known)  # type: ignore[arg-type]
             for number, name in enumerate(names)
         ]
     )
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Turns Keras's epochs of one stage into ours: checkpoint first, then tell the listeners."""
+    """Turn Keras's epochs of one stage into ours: checkpoint first, then tell the listeners."""
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
     uv run python experiments/benchmarks/groups.py path/to/blood-cells 3000 6000 12444
 
-Runs `recover_groups` on so many images of TRAIN and TEST, each time in a process of its own with nothing remembered,
+Runs `recover_sources` on so many images of TRAIN and TEST, each time in a process of its own with nothing remembered,
 and beside it what a user would otherwise do: perceptual hashes (pHash of 64 bits) of the same files, every pair
 compared. Both are judged by the labels: what was put together although its classes differ. It then asks again, and asks
 with 100 images more.
@@ -39,7 +39,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bloodcell.images.reading import read_image
-from bloodcell.provenance.recovery import recover_groups
+from bloodcell.provenance.recovery import recover_sources
 
 T = TypeVar("T")
 
@@ -81,10 +81,10 @@ def one(root: Path, count: int) -> dict[str, float]:
     random.Random(0).shuffle(files)
     chosen, rest = files[:count], files[count : count + MORE]
     digests = [hashlib.sha256(file.read_bytes()).hexdigest() for file in files[: count + MORE]]
-    seconds, groups = _timed(lambda: recover_groups(chosen, digests[:count]))
+    seconds, groups = _timed(lambda: recover_sources(chosen, digests[:count]))
     gigabytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6
-    again, _ = _timed(lambda: recover_groups(chosen, digests[:count]))
-    more = _timed(lambda: recover_groups([*chosen, *rest], digests))[0] if rest else float("nan")
+    again, _ = _timed(lambda: recover_sources(chosen, digests[:count]))
+    more = _timed(lambda: recover_sources([*chosen, *rest], digests))[0] if rest else float("nan")
     hash_seconds, pairs = _timed(lambda: _near(np.array([_perceptual_hash(read_image(file)) for file in chosen])))
     labels = np.array([file.parent.name for file in chosen])
     names = np.array(groups)

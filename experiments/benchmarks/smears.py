@@ -17,10 +17,10 @@ import numpy as np
 import pandas as pd
 from PIL import Image
 
-from bloodcell.cells.finding import find_cell
+from bloodcell.cells.segmentation import find_cell
 from bloodcell.data.groups import recovered_groups
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.rendered import NUCLEI, load_smears
+from bloodcell.data.smears import NUCLEI, load_smears
 from bloodcell.images.reading import read_image
 from bloodcell.smears import CLASSES, augmented_copy, render_photograph
 

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from bloodcell.audit.photographs import Photographs
-from bloodcell.cells.measures import PROPERTIES
+from bloodcell.audit.sources import Photographs
+from bloodcell.cells.measurements import PROPERTIES
 
 CLASSES = ("a", "b", "c")
 N_CELLS = 12

@@ -8,7 +8,7 @@ import pytest
 
 from bloodcell.cards.model_card import CardFacts, model_card, shortened
 from bloodcell.cards.model_card_training import Training
-from bloodcell.data.leaks import Leak, find_shared
+from bloodcell.data.leaks import Leakage, find_shared_groups
 from bloodcell.evaluation.abstaining import threshold_for_error
 from bloodcell.evaluation.predictions import predictions_table
 
@@ -65,7 +65,7 @@ def facts() -> CardFacts:
         classes=CLASSES,
         predictions=predictions,
         manifest=manifest,
-        leak=Leak(shared=[], by_file=False, looked_for=True),
+        leak=Leakage(shared=[], split_by_file=False, groups_known=True),
         temperature=1.25,
         thresholds={0.05: None},
         photographs_of_threshold=20,
@@ -118,7 +118,7 @@ def test_what_chose_what_is_said_and_how_many_runs_saw_the_test_set(facts):
 
 def test_a_leak_is_said_with_its_count_and_nothing_is_promised(facts):
     both = facts.manifest.assign(split=["train", "val"] * 64)
-    leak = Leak(shared=find_shared(both), by_file=False, looked_for=True)
+    leak = Leakage(shared=find_shared_groups(both), split_by_file=False, groups_known=True)
     card = model_card(replace(facts, tags={"leaky": "true", "groups": "recover"}, manifest=both, leak=leak))
     assert "Careful: its split leaks" in card
     assert "64 of 64 validation images have a copy of their photograph in training" in card

@@ -7,12 +7,12 @@ from commands import run
 
 from bloodcell.cards.next_steps import Given, suggestions
 from bloodcell.config.composition import compose_config
-from bloodcell.data.leaks import Leak
+from bloodcell.data.leaks import Leakage
 
-CLEAN = Leak(shared=(), by_file=False, looked_for=True)
+CLEAN = Leakage(shared=(), split_by_file=False, groups_known=True)
 
 
-def tried(*overrides: str, leak: Leak = CLEAN, weights: str = "imagenet", **given: object) -> list[str]:
+def tried(*overrides: str, leak: Leakage = CLEAN, weights: str = "imagenet", **given: object) -> list[str]:
     config = compose_config("train", ["data=bccd", "data.root=/my cells", *overrides])
     command = Given(
         overrides=["data=bccd", "data.root=/my cells", *overrides], choices={"backbone": "mobilenetv2"} | given
@@ -39,8 +39,8 @@ def test_what_was_set_within_the_choice_that_goes_goes_with_it():
 @pytest.mark.parametrize(
     ("leak", "change"),
     [
-        (Leak(shared=(), by_file=True, looked_for=True), "split=group_holdout"),
-        (Leak(shared=(), by_file=False, looked_for=False), "data.groups=recover"),
+        (Leakage(shared=(), split_by_file=True, groups_known=True), "split=group_holdout"),
+        (Leakage(shared=(), split_by_file=False, groups_known=False), "data.groups=recover"),
     ],
 )
 def test_figures_that_say_too_much_come_first(leak, change):

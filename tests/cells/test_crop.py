@@ -15,10 +15,9 @@ from bloodcell.cells.crop import (
     find_crop,
     register_crop,
 )
-from bloodcell.cells.finding import find_cell
-from bloodcell.images.light import WHITE
+from bloodcell.cells.segmentation import find_cell
+from bloodcell.images.normalisation import BACKGROUND_LEVEL, at_working_size
 from bloodcell.images.reading import read_image
-from bloodcell.images.working import at_working_size
 
 VIOLET = (110, 60, 150)
 
@@ -82,7 +81,7 @@ def test_a_cell_that_the_border_cuts_is_told_and_what_lies_beyond_is_ground(cent
     made = crop_to_nucleus(smear((*centre, 25)))
     assert made.at_border
     beyond = made.pixels[:, -1] if centre[0] > 300 else made.pixels[0]
-    assert (beyond == WHITE).all()
+    assert (beyond == BACKGROUND_LEVEL).all()
 
 
 def test_a_cell_that_black_fill_cuts_is_told_and_the_fill_becomes_ground():
@@ -90,7 +89,7 @@ def test_a_cell_that_black_fill_cuts_is_told_and_the_fill_becomes_ground():
     pixels[:, 205:] = 0
     made = crop_to_nucleus(pixels)
     assert made.at_border
-    assert (made.pixels[:, -5:] == WHITE).all()
+    assert (made.pixels[:, -5:] == BACKGROUND_LEVEL).all()
     assert made.pixels.min() > 24
 
 
@@ -99,7 +98,7 @@ def test_where_there_is_no_cell_the_whole_image_is_left_under_one_light():
     assert (made.found, made.count, made.at_border) == (False, 0, False)
     assert made.pixels.shape == (240, 320, 3)
     assert (made.left, made.top, made.side) == (0, 0, 320)
-    assert np.abs(np.median(made.pixels, axis=(0, 1)) - WHITE).max() <= 1
+    assert np.abs(np.median(made.pixels, axis=(0, 1)) - BACKGROUND_LEVEL).max() <= 1
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from bloodcell.cells.cytoplasm import BINS, N_NUMBERS, PATTERNS, measure_cytoplasm
-from bloodcell.cells.finding import find_cell
-from bloodcell.images.light import under_light
+from bloodcell.cells.segmentation import find_cell
+from bloodcell.images.normalisation import normalise_illumination
 
 GROUND, RED, VIOLET = (230, 230, 230), (205, 150, 150), (110, 60, 150)
 BLUE = (165, 185, 215)
@@ -28,7 +28,7 @@ def cell(*, cytoplasm: tuple[int, int, int] | None, width: int = 12, red: tuple[
 def measured(pixels: np.ndarray) -> np.ndarray:
     found = find_cell(pixels)
     distance = cv2.distanceTransform(cv2.bitwise_not(found.nucleus), cv2.DIST_L2, 3)
-    return measure_cytoplasm(under_light(pixels, found.light), found, distance)
+    return measure_cytoplasm(normalise_illumination(pixels, found.background), found, distance)
 
 
 def test_a_cell_has_as_many_numbers_as_are_told_and_all_are_finite(photographs):

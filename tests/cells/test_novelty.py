@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_sample_images
 
 import bloodcell.cells.novelty
-from bloodcell.cells.closeup import N_NUMBERS, close_ups
 from bloodcell.cells.crop import crop_to_nucleus
-from bloodcell.cells.finding import find_cell
 from bloodcell.cells.novelty import MARGIN, Novelty, fit_novelty, learn_novelty, load_novelty
+from bloodcell.cells.nucleus_features import N_NUMBERS, nucleus_features
+from bloodcell.cells.segmentation import find_cell
 from bloodcell.errors import UserError
 from bloodcell.images.reading import read_image
 
@@ -47,7 +47,7 @@ def novelty(tmp_path_factory, photographs) -> Novelty:
 
 
 def test_cells_of_other_photographs_are_cells(novelty, held_out):
-    assert novelty.no_cell(close_ups(held_out)).sum() <= 1
+    assert novelty.no_cell(nucleus_features(held_out)).sum() <= 1
 
 
 @pytest.mark.parametrize(
@@ -62,15 +62,15 @@ def test_cells_of_other_photographs_are_cells(novelty, held_out):
     ids=["white balance", "blur", "size", "scale", "JPEG"],
 )
 def test_cells_as_another_laboratory_sees_them_are_cells(novelty, held_out, change):
-    assert novelty.no_cell(close_ups([change(pixels) for pixels in held_out])).mean() <= 0.2
+    assert novelty.no_cell(nucleus_features([change(pixels) for pixels in held_out])).mean() <= 0.2
 
 
 def framed(pixels: Pixels, *, share: float, side: int, only_the_cell: bool) -> Pixels:
     """Show a cell in a square of whose side its nucleus takes a share, with clear ground around."""
     cell = find_cell(pixels)
-    ground = np.array(cell.light)
+    ground = np.array(cell.background)
     radius = (cell.area / np.pi) ** 0.5
-    shown = np.where(cell.photographed[..., None] > 0, pixels, ground)
+    shown = np.where(cell.content_mask[..., None] > 0, pixels, ground)
     if only_the_cell:
         distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 5)
         shown = np.where(distance[..., None] < radius, shown, ground)
@@ -92,7 +92,7 @@ def framed(pixels: Pixels, *, share: float, side: int, only_the_cell: bool) -> P
     ids=["close crop", "closer crop", "wide field", "single cell", "single cell that fills the image"],
 )
 def test_cells_are_cells_however_they_are_framed(novelty, held_out, change):
-    assert novelty.no_cell(close_ups([change(pixels) for pixels in held_out])).mean() <= 0.15
+    assert novelty.no_cell(nucleus_features([change(pixels) for pixels in held_out])).mean() <= 0.15
 
 
 def test_noise_is_no_cell(novelty):
@@ -106,7 +106,7 @@ def test_noise_is_no_cell(novelty):
         np.clip(160 + 60 * smooth / smooth.std(), 0, 255).astype(np.uint8),
         speckled,
     ]
-    assert novelty.no_cell(close_ups(images)).all()
+    assert novelty.no_cell(nucleus_features(images)).all()
 
 
 def test_fields_of_one_colour_and_gradients_are_no_cells(novelty):
@@ -115,7 +115,7 @@ def test_fields_of_one_colour_and_gradients_are_no_cells(novelty):
     gradients = [field(start) * (1 - ramp) + field(end) * ramp for start, end in ends]
     colours = [(255, 255, 255), (0, 0, 0), (128, 128, 128), (230, 180, 190), (120, 60, 150)]
     images = [field(colour) for colour in colours] + [gradient.astype(np.uint8) for gradient in gradients]
-    assert novelty.no_cell(close_ups(images)).all()
+    assert novelty.no_cell(nucleus_features(images)).all()
 
 
 def test_red_cells_alone_are_no_white_cell(novelty, held_out):
@@ -123,20 +123,20 @@ def test_red_cells_alone_are_no_white_cell(novelty, held_out):
     for pixels in held_out:
         cell = cv2.dilate(find_cell(pixels).nucleus, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (51, 51)))
         images.append(cv2.inpaint(pixels, cell, 5, cv2.INPAINT_TELEA))
-    assert novelty.no_cell(close_ups(images)).mean() >= 0.75
+    assert novelty.no_cell(nucleus_features(images)).mean() >= 0.75
 
 
 def test_photographs_of_other_things_are_no_cells(novelty):
     portrait = read_image(Path(str(matplotlib.cbook.get_sample_data("grace_hopper.jpg", asfileobj=False))))
     images = [portrait, *load_sample_images().images]
     corners = [pixels[:240, :320] for pixels in images]
-    assert novelty.no_cell(close_ups([*images, *corners])).all()
+    assert novelty.no_cell(nucleus_features([*images, *corners])).all()
 
 
 def test_a_saved_one_says_the_same(novelty, held_out, tmp_path):
     novelty.save(tmp_path / "new folder" / "novelty.npz")
     loaded = load_novelty(tmp_path / "new folder" / "novelty.npz")
-    numbers = close_ups(held_out[:3]).numbers
+    numbers = nucleus_features(held_out[:3]).numbers
     np.testing.assert_array_equal(loaded.distance(numbers), novelty.distance(numbers))
     for each in fields(Novelty):
         np.testing.assert_array_equal(getattr(loaded, each.name), getattr(novelty, each.name))
@@ -195,7 +195,7 @@ def test_a_number_that_never_varies_and_one_that_is_not_finite_make_no_error():
 
 def test_an_image_without_a_nucleus_is_no_cell_where_those_trained_on_have_one():
     pixels = [field((230, 180, 190))] * 4
-    seen = close_ups(pixels)
+    seen = nucleus_features(pixels)
     assert not seen.found.any()
     measured, groups = np.random.default_rng(0).normal(0, 1, (100, N_NUMBERS)), np.arange(100)
     for found, expected in ((np.ones(100, bool), True), (np.zeros(100, bool), False), (None, False)):
@@ -223,7 +223,9 @@ def test_images_are_looked_at_once_for_all_that_is_learnt_from_them(tmp_path, mo
     for file, pixels in zip(files, photographs(6), strict=True):
         cv2.imwrite(str(file), cv2.cvtColor(pixels, cv2.COLOR_RGB2BGR))
     looked: list[int] = []
-    monkeypatch.setattr(bloodcell.cells.novelty, "close_ups", lambda images: looked.append(1) or close_ups(images))
+    monkeypatch.setattr(
+        bloodcell.cells.novelty, "nucleus_features", lambda images: looked.append(1) or nucleus_features(images)
+    )
     learn_novelty(files[:4], digests(files[:4]), np.arange(4))
     both = [learn_novelty(files, digests(files), np.arange(6)) for _ in range(2)]
     assert len(looked) == 6

@@ -15,7 +15,7 @@ from bloodcell.comparison.combination import (
     logarithms,
     photograph_log_loss,
 )
-from bloodcell.data.sampling import once_each
+from bloodcell.data.sampling import equal_source_weights
 from bloodcell.errors import UserError
 from bloodcell.evaluation.folds import photograph_parts
 
@@ -58,7 +58,7 @@ def test_no_member_could_take_weight_from_another_to_lower_the_loss(skills, seed
     assert weights.sum() == pytest.approx(1)
     assert (weights >= 0).all()
     # The conditions of Karush, Kuhn and Tucker: the gain of a member is 1, and at most 1 where its weight is 0.
-    share = once_each(known["groups"]) / len(set(known["groups"]))
+    share = equal_source_weights(known["groups"]) / len(set(known["groups"]))
     of_truth = known["probabilities"][:, np.arange(known["labels"].size), known["labels"]]
     gains = (of_truth / (weights @ of_truth)) @ share
     assert gains.max() <= 1 + 1e-3

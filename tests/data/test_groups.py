@@ -44,7 +44,7 @@ def test_groups_are_recovered_from_the_files_and_their_digests(images, monkeypat
         assert sha256s == images.manifest["sha256"].tolist()
         return ["x", "x", "y", "z"]
 
-    monkeypatch.setattr(provenance, "recover_groups", recover)
+    monkeypatch.setattr(provenance, "recover_sources", recover)
     assert groups_of(recovered_groups(images)) == ["x", "x", "y", "z"]
 
 

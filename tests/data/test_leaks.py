@@ -4,7 +4,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell.data.groups import sources_in_several_groups
-from bloodcell.data.leaks import Leak, find_shared, settle, shared_in_folds
+from bloodcell.data.leaks import Leakage, find_shared_groups, resolve_leaks, shared_groups_in_folds
 from bloodcell.errors import UserError
 
 ROWS = st.lists(
@@ -40,11 +40,11 @@ ACROSS = manifest_of(
 
 
 def test_nothing_is_shared_where_every_group_is_on_one_side():
-    assert find_shared(CLEAN) == []
+    assert find_shared_groups(CLEAN) == []
 
 
 def test_what_sides_share_is_counted_with_an_example():
-    val, test, both = find_shared(ACROSS)
+    val, test, both = find_shared_groups(ACROSS)
     assert (val.sides, val.number, val.images, val.totals) == (("train", "val"), 1, (1, 1), (4, 3))
     assert (test.sides, test.number, test.images, test.totals) == (("train", "test"), 2, (3, 2), (4, 3))
     assert (both.sides, both.example, both.exact) == (("val", "test"), ("val/8.png", "test/6.png"), False)
@@ -52,7 +52,7 @@ def test_what_sides_share_is_counted_with_an_example():
 
 
 def test_the_same_file_in_two_groups_is_found():
-    (found,) = find_shared(manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A")))
+    (found,) = find_shared_groups(manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A")))
     assert found.exact
     assert found.example == ("train/0.png", "val/1.png")
 
@@ -61,7 +61,7 @@ def test_copies_are_followed_through_groups_and_files():
     chain = manifest_of(
         *(("a", "1", "train", "A"), ("b", "1", "train", "A"), ("b", "2", "train", "A"), ("c", "2", "val", "A"))
     )
-    (found,) = find_shared(chain)
+    (found,) = find_shared_groups(chain)
     assert (found.number, found.images) == (1, (3, 1))
 
 
@@ -69,21 +69,21 @@ def test_copies_are_followed_through_groups_and_files():
 @given(rows=ROWS)
 def test_something_is_shared_exactly_if_a_group_or_file_is_on_two_sides_and_dropping_mends_it(rows):
     manifest = manifest_of(*rows)
-    assert bool(find_shared(manifest)) == any(
+    assert bool(find_shared_groups(manifest)) == any(
         (manifest.groupby(column)["split"].nunique() > 1).any() for column in ("group", "sha256")
     )
     # Every side keeps an image, so that none is lost.
     sure = manifest_of(*((side, side, side, "A") for side in ("train", "val", "test")))
     manifest = pd.concat([manifest, sure.assign(path=sure["group"])], ignore_index=True)
-    kept, left_out = settle(manifest, on_shared_groups="drop")
-    assert find_shared(kept) == []
+    kept, left_out = resolve_leaks(manifest, on_shared_groups="drop")
+    assert find_shared_groups(kept) == []
     assert sorted([*kept["path"], *left_out["path"]]) == sorted(manifest["path"])
     assert set(left_out["split"]) <= {"train", "val"}
 
 
 def test_shared_photographs_are_refused_with_counts_an_example_and_the_way_out():
     with pytest.raises(UserError) as refused:
-        settle(ACROSS[ACROSS["split"] != "val"], on_shared_groups="error")
+        resolve_leaks(ACROSS[ACROSS["split"] != "val"], on_shared_groups="error")
     assert str(refused.value) == (
         "data.on_shared_groups=error: training and test share 2 photographs (3 of 4 and 2 of 3 images, for example "
         "train/0.png and test/4.png); put every photograph on one side only: data.on_shared_groups=drop leaves such "
@@ -93,7 +93,7 @@ def test_shared_photographs_are_refused_with_counts_an_example_and_the_way_out()
 
 def test_exact_copies_that_were_torn_apart_are_refused_with_what_would_join_them():
     with pytest.raises(UserError) as refused:
-        settle(manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A")), on_shared_groups="error")
+        resolve_leaks(manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A")), on_shared_groups="error")
     assert "share 1 photograph (1 of 1 and 1 of 1 images, for example train/0.png and val/1.png, the same file)" in str(
         refused.value
     )
@@ -102,18 +102,18 @@ def test_exact_copies_that_were_torn_apart_are_refused_with_what_would_join_them
 
 def test_dropping_takes_from_training_what_is_elsewhere_and_from_validation_what_is_in_test():
     few = pd.concat([ACROSS, manifest_of(("f", "11", "train", "A")).assign(path="train/f.png")], ignore_index=True)
-    kept, left_out = settle(few, on_shared_groups="drop")
+    kept, left_out = resolve_leaks(few, on_shared_groups="drop")
     assert kept["path"].tolist() == ["test/4.png", "test/5.png", "test/6.png", "val/7.png", "val/9.png", "train/f.png"]
     assert left_out["path"].tolist() == ["train/0.png", "train/1.png", "train/2.png", "train/3.png", "val/8.png"]
 
 
 def test_dropping_refuses_to_leave_a_class_without_images():
     with pytest.raises(UserError, match=r"^data.on_shared_groups=drop: leaves no training images of class A, as all 4"):
-        settle(ACROSS, on_shared_groups="drop")
+        resolve_leaks(ACROSS, on_shared_groups="drop")
 
 
 def test_what_is_allowed_is_left_as_it_is():
-    kept, left_out = settle(ACROSS, on_shared_groups="allow")
+    kept, left_out = resolve_leaks(ACROSS, on_shared_groups="allow")
     pd.testing.assert_frame_equal(kept, ACROSS)
     assert left_out.empty
 
@@ -121,9 +121,9 @@ def test_what_is_allowed_is_left_as_it_is():
 def test_what_folds_share_is_added_up_over_all_folds():
     torn = manifest_of(("a", "1", "train", "A"), ("b", "1", "val", "A"), ("c", "2", "val", "A"))
     whole = manifest_of(("a", "1", "val", "A"), ("c", "2", "train", "A"))
-    (found,) = shared_in_folds([torn, whole])
+    (found,) = shared_groups_in_folds([torn, whole])
     assert (found.number, found.images, found.totals) == (1, (1, 1), (2, 3))
-    assert shared_in_folds([whole, whole]) == []
+    assert shared_groups_in_folds([whole, whole]) == []
 
 
 def two_levels(*rows: tuple[str, str, str, str]) -> pd.DataFrame:
@@ -139,27 +139,29 @@ def test_photographs_and_groups_on_two_sides_are_found_each_by_its_name():
     table = two_levels(
         *(("a", "p1", "train", "A"), ("a", "p2", "val", "A"), ("b", "p3", "train", "A"), ("c", "p3", "test", "A"))
     )
-    photograph, patient = find_shared(table, group_name="patient")
+    photograph, patient = find_shared_groups(table, group_name="patient")
     assert (photograph.noun, photograph.sides, photograph.number) == ("photograph", ("train", "val"), 1)
     assert (patient.noun, patient.sides, patient.number) == ("patient", ("train", "test"), 1)
     assert str(patient) == "1 of 1 test images are of a patient that has images in training"
     with pytest.raises(UserError) as refused:
-        settle(table, on_shared_groups="error", group_name="patient")
+        resolve_leaks(table, on_shared_groups="error", group_name="patient")
     assert "training and validation share 1 photograph (1 of 2 and 1 of 1" in str(refused.value)
     assert "training and test share 1 patient (1 of 2 and 1 of 1" in str(refused.value)
     assert "put every photograph and patient on one side only" in str(refused.value)
-    kept, left_out = settle(
+    kept, left_out = resolve_leaks(
         pd.concat([table, two_levels(("d", "p4", "train", "A")).assign(sha256="d", path="d")]), on_shared_groups="drop"
     )
     assert left_out["path"].tolist() == ["train/0.png", "train/2.png"]
-    assert find_shared(kept) == []
+    assert find_shared_groups(kept) == []
 
 
 def test_a_photograph_in_two_groups_of_one_side_is_said_with_their_names():
     table = two_levels(("a", "p1", "train", "A"), ("a", "p2", "train", "A"), ("b", "p3", "val", "A"))
     assert sources_in_several_groups(table) == {"a": ["p1", "p2"]}
     torn = sources_in_several_groups(table)
-    leak = Leak(shared=find_shared(table), by_file=False, looked_for=True, torn=torn, group_name="patient")
+    leak = Leakage(
+        shared=find_shared_groups(table), split_by_file=False, groups_known=True, torn=torn, group_name="patient"
+    )
     assert (leak.leaky, leak.mark("val")) == ("false", "")
     assert leak.sentence == (
         "1 photograph lies in several patients, one in patient p1 and patient p2: they are not independent; give them "
@@ -167,8 +169,8 @@ def test_a_photograph_in_two_groups_of_one_side_is_said_with_their_names():
     )
 
 
-def leak_of(manifest: pd.DataFrame, *, by_file: bool = False, looked_for: bool = True) -> Leak:
-    return Leak(shared=find_shared(manifest), by_file=by_file, looked_for=looked_for)
+def leak_of(manifest: pd.DataFrame, *, split_by_file: bool = False, groups_known: bool = True) -> Leakage:
+    return Leakage(shared=find_shared_groups(manifest), split_by_file=split_by_file, groups_known=groups_known)
 
 
 def test_a_clean_split_of_known_groups_is_not_leaky_and_has_nothing_to_say():
@@ -180,17 +182,17 @@ def test_a_split_by_file_is_leaky_on_validation_and_says_how_many_images_have_a_
     torn = manifest_of(
         ("a", "1", "train", "A"), ("a", "2", "val", "A"), ("b", "3", "val", "A"), ("c", "4", "test", "A")
     )
-    leak = leak_of(torn, by_file=True)
+    leak = leak_of(torn, split_by_file=True)
     assert (leak.leaky, leak.mark("val"), leak.mark("test")) == ("true", " *", "")
     assert leak.sentence == (
         "1 of 2 validation images have a copy of their photograph in training: figures say too much."
     )
-    assert leak_of(CLEAN, by_file=True).leaky == "true"
-    assert "goes by file" in leak_of(CLEAN, by_file=True).sentence
+    assert leak_of(CLEAN, split_by_file=True).leaky == "true"
+    assert "goes by file" in leak_of(CLEAN, split_by_file=True).sentence
 
 
 def test_where_nobody_looked_for_groups_it_is_not_known_whether_a_split_leaks():
-    leak = leak_of(CLEAN, looked_for=False)
+    leak = leak_of(CLEAN, groups_known=False)
     assert (leak.leaky, leak.mark("val"), leak.mark("test")) == ("unknown", " ?", " ?")
     assert "Groups were not looked for (data.groups=none)" in leak.sentence
-    assert leak_of(ACROSS, looked_for=False).leaky == "true"
+    assert leak_of(ACROSS, groups_known=False).leaky == "true"

@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.loading import load_bccd
 from bloodcell.data.pipeline import Samples, evaluation_batches, resize, samples_of, training_batches, views
-from bloodcell.data.sources import load_bccd
 from bloodcell.images.reading import read_image
 
 SIZE = 24

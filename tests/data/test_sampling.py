@@ -7,9 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.loading import load_bccd
 from bloodcell.data.pipeline import Samples, samples_of, training_batches
-from bloodcell.data.sampling import draw_photographs, once_each, photograph_weights
-from bloodcell.data.sources import load_bccd
+from bloodcell.data.sampling import equal_source_weights, sample_sources, source_weights
 
 LABELS = np.array([0] * 12 + [1] * 3 + [3])
 GROUPS = np.array([7] * 10 + [8, 9] + [1, 2, 2] + [5])
@@ -26,7 +26,7 @@ def samples(bccd: Path) -> Samples:
 
 
 def test_classes_weigh_the_same_and_in_them_photographs_and_in_these_images():
-    weights = photograph_weights(LABELS, GROUPS)
+    weights = source_weights(LABELS, GROUPS)
     assert weights.sum() == pytest.approx(len(LABELS))
     by_class = [weights[label == LABELS].sum() for label in (0, 1, 3)]
     assert by_class == pytest.approx([16 / 3] * 3)
@@ -36,28 +36,28 @@ def test_classes_weigh_the_same_and_in_them_photographs_and_in_these_images():
 
 
 def test_a_photograph_with_two_labels_is_one_of_each_class():
-    weights = photograph_weights(np.array([0, 0, 1, 1]), np.array([4, 5, 4, 4]))
+    weights = source_weights(np.array([0, 0, 1, 1]), np.array([4, 5, 4, 4]))
     assert weights.tolist() == pytest.approx([1, 1, 1, 1])
 
 
 def test_every_photograph_weighs_one_by_number_or_by_name():
     for groups in (GROUPS, GROUPS.astype(str)):
-        weights = once_each(groups)
+        weights = equal_source_weights(groups)
         assert [weights[group == groups].sum() for group in np.unique(groups)] == pytest.approx([1] * 6)
         assert np.ptp(weights[groups == groups[0]]) == 0
 
 
 def test_where_every_image_is_a_photograph_and_classes_are_equal_all_weigh_one():
-    weights = photograph_weights(np.repeat([0, 1, 2], 5), np.arange(15))
+    weights = source_weights(np.repeat([0, 1, 2], 5), np.arange(15))
     assert weights.tolist() == pytest.approx([1] * 15)
 
 
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 5)), min_size=1, max_size=60), st.integers(0, 2**32 - 1))
 def test_a_draw_has_of_each_class_and_photograph_its_share_but_for_one(rows, seed):
     labels, groups = np.array(rows).T
-    drawn = draw_photographs(labels, groups, np.random.default_rng(seed))
+    drawn = sample_sources(labels, groups, np.random.default_rng(seed))
     assert len(drawn) == len(labels)
-    weights = photograph_weights(labels, groups)
+    weights = source_weights(labels, groups)
     for label in np.unique(labels):
         assert abs((labels[drawn] == label).sum() - weights[labels == label].sum()) < 1 + 1e-9
         for group in np.unique(groups):
@@ -67,10 +67,10 @@ def test_a_draw_has_of_each_class_and_photograph_its_share_but_for_one(rows, see
 
 def test_over_many_epochs_every_image_comes_as_often_as_it_weighs():
     counts = sum(
-        np.bincount(draw_photographs(LABELS, GROUPS, np.random.default_rng(seed)), minlength=len(LABELS))
+        np.bincount(sample_sources(LABELS, GROUPS, np.random.default_rng(seed)), minlength=len(LABELS))
         for seed in range(3000)
     )
-    np.testing.assert_allclose(counts / 3000, photograph_weights(LABELS, GROUPS), atol=0.06)
+    np.testing.assert_allclose(counts / 3000, source_weights(LABELS, GROUPS), atol=0.06)
 
 
 def shown(samples: Samples, **changes) -> list[tuple[np.ndarray, np.ndarray]]:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from bloodcell.data.sources import load_folders
+from bloodcell.data.loading import load_folders
 from bloodcell.data.splits import (
     group_holdout,
     group_kfold,

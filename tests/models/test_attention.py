@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bloodcell.cells.crop import crop_to_nucleus
-from bloodcell.cells.finding import find_cell
+from bloodcell.cells.segmentation import find_cell
 from bloodcell.data.pipeline import resize
 from bloodcell.images.reading import read_image
 from bloodcell.models.attention import POOLED_SIDE, pooled_where, where_the_cell_is

@@ -11,7 +11,7 @@ import pytest
 from data.photographs import copy, save
 
 from bloodcell.provenance import recovery as provenance
-from bloodcell.provenance.recovery import overlapping_groups, recover_groups
+from bloodcell.provenance.recovery import overlapping_sources, recover_sources
 
 N_PHOTOGRAPHS, N_COPIES = 12, 6
 
@@ -35,7 +35,7 @@ def digests(files: Sequence[Path]) -> list[str]:
 
 
 def groups_of(files: Sequence[Path]) -> list[str]:
-    return recover_groups(files, digests(files))
+    return recover_sources(files, digests(files))
 
 
 def pairs(names: Sequence[object]) -> set[tuple[int, int]]:
@@ -169,7 +169,7 @@ def test_fields_that_overlap_are_two_photographs_and_said_to(tmp_path, photograp
     ]
     groups = groups_of(files)
     assert len(set(groups)) == 4
-    (pair,) = overlapping_groups(files, digests(files))
+    (pair,) = overlapping_sources(files, digests(files))
     assert set(pair) == {groups[0], groups[5]}
 
 
@@ -180,4 +180,4 @@ def test_a_caption_on_every_photograph_makes_no_copies_and_no_overlap(tmp_path, 
         cv2.line(pixels, (250, 200), (310, 200), (0, 0, 0), 4)
     files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(captioned)]
     assert len(set(groups_of(files))) == len(files)
-    assert overlapping_groups(files, digests(files)) == []
+    assert overlapping_sources(files, digests(files)) == []

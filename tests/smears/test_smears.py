@@ -3,8 +3,8 @@ import numpy as np
 import pytest
 
 from bloodcell.cells.crop import crop_to_nucleus
-from bloodcell.cells.finding import find_cell
-from bloodcell.cells.measures import outline_of
+from bloodcell.cells.measurements import outline_of
+from bloodcell.cells.segmentation import find_cell
 from bloodcell.smears import CLASSES, Photograph, augmented_copy, render_photograph
 
 SLIDES = range(12)

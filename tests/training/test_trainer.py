@@ -8,12 +8,12 @@ import tiny
 
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples, evaluation_batches
-from bloodcell.data.sampling import photograph_weights
+from bloodcell.data.sampling import source_weights
 from bloodcell.errors import UserError
 from bloodcell.models.classifier import Classifier
 from bloodcell.models.precision import precision
 from bloodcell.training.stages import Stage
-from bloodcell.training.trainer import Epoch, Trained, predict, predict_turned, train
+from bloodcell.training.trainer import Epoch, Trained, predict, predict_orientations, train
 
 
 @pytest.fixture(autouse=True)
@@ -275,14 +275,14 @@ def test_sampled_by_photographs_all_classes_count_the_same(fit, copied, class_we
         classifier, stage, optimizer="sgd", on=copied, sampling="photographs", class_weights=class_weights
     ).history
     losses = cross_entropy(probabilities(classifier, copied.train), copied.train)
-    expected = np.average(losses, weights=photograph_weights(copied.train.labels, copied.train.sources))
+    expected = np.average(losses, weights=source_weights(copied.train.labels, copied.train.sources))
     assert history["train_loss"].mean() == pytest.approx(expected, rel=0.01)
     assert losses.mean() != pytest.approx(expected, rel=0.02)
 
 
 def test_a_solved_head_weighs_photographs_as_sampling_would(copied, tmp_path):
     """Solved on weights, or on as many copies of each image as it weighs: the same head."""
-    often = photograph_weights(copied.train.labels, copied.train.sources) * 30 / 17
+    often = source_weights(copied.train.labels, copied.train.sources) * 30 / 17
     expanded = np.repeat(np.arange(17), np.round(often).astype(int))
     np.testing.assert_allclose(often, np.round(often))
     files, digests = [copied.train.files[i] for i in expanded], [copied.train.digests[i] for i in expanded]
@@ -373,8 +373,14 @@ def test_turned_images_are_predicted_alike_from_the_store_and_on_the_fly(data, t
     where = None if boundary == "head" else tiny.tuning(classifier, boundary).boundary
     kinds = [None, tiny.source(classifier, tmp_path)]
     stored, flown = (
-        predict_turned(
-            classifier, data.val, n_turns=8, boundary=where, source=source, batch_size=16, description="predicting"
+        predict_orientations(
+            classifier,
+            data.val,
+            n_orientations=8,
+            boundary=where,
+            source=source,
+            batch_size=16,
+            description="predicting",
         )
         for source in reversed(kinds)
     )

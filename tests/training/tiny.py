@@ -13,9 +13,9 @@ import numpy as np
 
 from bloodcell.config.training import EarlyStoppingConfig, HyperparametersConfig
 from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.loading import load_bccd
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.pipeline import Samples, samples_of
-from bloodcell.data.sources import load_bccd
 from bloodcell.models.backbones import Backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.training.determinism import make_deterministic

@@ -2,7 +2,7 @@ import pandas as pd
 import pytest
 from scipy.stats import binomtest
 
-from bloodcell.audit.amounts import amounts, half_width
+from bloodcell.audit.sample_size import amounts, half_width
 
 
 def manifest(**photographs: int) -> pd.DataFrame:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.audit.finding import Finding, Picture, records
-from bloodcell.data.leaks import NAMES
+from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.plots.audit import amounts as amounts_picture
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
@@ -20,12 +20,12 @@ IMBALANCE = 4.0
 
 def amounts(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) -> list[Finding]:
     """Count images and groups of each class and split, and say how sure an accuracy can be."""
-    sides = [side for side in NAMES if (manifest["split"] == side).any()]
+    sides = [side for side in SPLIT_NAMES if (manifest["split"] == side).any()]
     table = pd.DataFrame([row for side in sides for row in _rows(manifest, side, plural(group_name))])
     evaluated = sides[-1]
     there = manifest[manifest["split"] == evaluated]
     real, seeming = half_width(there["group"].nunique()), half_width(len(there))
-    smallest = table[table["split"] == NAMES[evaluated]].sort_values(plural(group_name)).iloc[0]
+    smallest = table[table["split"] == SPLIT_NAMES[evaluated]].sort_values(plural(group_name)).iloc[0]
     n_groups, n_photographs = (int(manifest[column].nunique()) for column in ("group", "source"))
     made_from = counted(n_photographs, PHOTOGRAPH)
     if group_name != PHOTOGRAPH:
@@ -40,7 +40,7 @@ def amounts(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) -> list[Fin
             code="photographs",
             severity="note",
             what=f"{counted(len(manifest), 'image')} {'is' if len(manifest) == 1 else 'are'} made from "
-            f"{made_from}. The {counted(there['group'].nunique(), group_name)} of {NAMES[evaluated]} "
+            f"{made_from}. The {counted(there['group'].nunique(), group_name)} of {SPLIT_NAMES[evaluated]} "
             f"give an accuracy of {TYPICAL_ACCURACY:.0%} a 95 % interval of ±{100 * real:.1f} points, where its "
             f"{len(there):,} files seem to promise ±{100 * seeming:.1f}; the bottleneck is {smallest['class']}, "
             f"with {counted(smallest[plural(group_name)], group_name)} there.",
@@ -70,7 +70,7 @@ def _rows(manifest: pd.DataFrame, side: str, groups: str) -> Iterator[dict[str, 
     for label, rows in manifest[manifest["split"] == side].groupby("label"):
         n = int(rows["group"].nunique())
         yield {
-            "split": NAMES[side],
+            "split": SPLIT_NAMES[side],
             "class": str(label),
             groups: n,
             "images": len(rows),

@@ -16,7 +16,7 @@ PATTERN = rf"(?i)([^/]+?)(?:[ _-](?:{'|'.join(MARKS)})[ _-]?\d*|\.rf\.[0-9a-f]+)
 """For ``data.groups_pattern``: captures a file's name without what stands in `MARKS`, or Roboflow's digest, there."""
 
 
-def named_photographs(paths: Sequence[str]) -> list[str] | None:
+def sources_from_names(paths: Sequence[str]) -> list[str] | None:
     """Return the photograph that each image's name names, if names do so.
 
     They do if some names differ in nothing but a mark of how the image was made.
@@ -32,7 +32,7 @@ def named_photographs(paths: Sequence[str]) -> list[str] | None:
     return names if marked and max(Counter(names).values()) > 1 else None
 
 
-def agrees(names: Sequence[str], seen: Sequence[str]) -> bool:
+def agrees_with_pixels(names: Sequence[str], seen: Sequence[str]) -> bool:
     """Say whether images are seen to be of one photograph where their names say so, and nowhere else.
 
     Of a photograph's copies one may show another part of it, so that names may put together a few that nobody sees

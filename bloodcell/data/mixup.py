@@ -9,7 +9,7 @@ from bloodcell.data.augmentation import Tensor
 Dataset = Any  # TensorFlow ships no types
 
 
-def mixed(batches: Dataset, *, mixup: float, cutmix: float, seed: int, first_batch: int) -> Dataset:
+def mix_batches(batches: Dataset, *, mixup: float, cutmix: float, seed: int, first_batch: int) -> Dataset:
     """Mix each example of a batch with the one before it, and their labels by the same shares.
 
     With ``mixup`` an example becomes the mean of the two by a share that is drawn for it from Beta(mixup, mixup) (Zhang
@@ -26,7 +26,7 @@ def mixed(batches: Dataset, *, mixup: float, cutmix: float, seed: int, first_bat
         At least 0; 0: not done.
     cutmix
         At least 0; 0: not done. Needs images (batch, height, width, channels) among the inputs; all other inputs are
-        mixed by the same share.
+        mix_batches by the same share.
     seed
         Of what is drawn.
     first_batch

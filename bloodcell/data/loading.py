@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bloodcell.data.folders import files_below, is_hidden, looking_into, printable
+from bloodcell.data.folders import files_below, folder_errors, is_hidden, printable
 from bloodcell.data.manifest import COLUMNS, ImageSet
 from bloodcell.errors import UserError
 from bloodcell.images.inspection import inspect
@@ -94,7 +94,7 @@ def load_folders(
         read and ``on_bad_image`` is ``error``.
     """
     names = settings or {split: f"data.{split}_dir" for split in folders}
-    with looking_into():
+    with folder_errors():
         listings = {split: _list(names[split], Path(folder).expanduser()) for split, folder in folders.items()}
     _check_apart(listings.values())
     classes = _common_classes(listings)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bloodcell.data.folders import files_below, is_hidden, looking_into
-from bloodcell.data.sources import find_bccd
+from bloodcell.data.folders import files_below, folder_errors, is_hidden
+from bloodcell.data.loading import find_bccd
 from bloodcell.errors import UserError
 from bloodcell.images.reading import SUFFIXES
 
@@ -21,7 +21,7 @@ BCCD_CLASSES = frozenset({"EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"})
 
 
 @dataclass(frozen=True)
-class Layout:
+class FolderLayout:
     """What a folder of images holds.
 
     Attributes
@@ -42,7 +42,7 @@ class Layout:
     unused: tuple[str, ...]
 
 
-def find_layout(folder: Path) -> Layout:
+def detect_layout(folder: Path) -> FolderLayout:
     """Find out how a folder of images is laid out.
 
     A folder that holds nothing but one folder of folders, as archives unpack, is looked through.
@@ -54,17 +54,17 @@ def find_layout(folder: Path) -> Layout:
     """
     if not folder.is_dir():
         raise UserError(f"folder={folder}: no such folder; give one that holds a folder of images for each class")
-    with looking_into():
+    with folder_errors():
         if (bccd := find_bccd(folder)) is not None and _names(bccd / "TRAIN") == BCCD_CLASSES:
             folders = {"train": bccd / "TRAIN", "test": bccd / "TEST"}
-            return Layout("bccd", bccd, folders, _beside(bccd, folders))
+            return FolderLayout("bccd", bccd, folders, _beside(bccd, folders))
         top = _unwrapped(folder)
         splits = _splits(top)
         if splits:
-            return Layout("splits", top, splits, _beside(top, splits))
+            return FolderLayout("splits", top, splits, _beside(top, splits))
         if not _below(top):
             raise UserError(_no_classes(top))
-        return Layout("classes", top, {"train": top}, ())
+        return FolderLayout("classes", top, {"train": top}, ())
 
 
 def _below(folder: Path) -> list[Path]:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from data.photographs import copy
 
-from bloodcell.cells.finding import find_cell
+from bloodcell.cells.segmentation import find_cell
 
 COLOUR = (110, 60, 150)
 

@@ -3,9 +3,9 @@ from dataclasses import replace
 import numpy as np
 from audit.some import some
 
-from bloodcell.audit.differences import differences
 from bloodcell.audit.permutation import shuffles
-from bloodcell.cells.measures import PROPERTIES
+from bloodcell.audit.shift import differences
+from bloodcell.cells.measurements import PROPERTIES
 
 
 def found(photographs):

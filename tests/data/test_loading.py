@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from bloodcell.data.loading import KAGGLE_FOLDERS, load_bccd, load_folders
 from bloodcell.data.manifest import COLUMNS, ImageSet, digest, write_manifest
-from bloodcell.data.sources import KAGGLE_FOLDERS, load_bccd, load_folders
 from bloodcell.errors import UserError
 
 CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")

@@ -5,7 +5,7 @@ import pytest
 from data.photographs import save
 
 from bloodcell.cells import measures
-from bloodcell.cells.measures import PROPERTIES, measure_images
+from bloodcell.cells.measurements import PROPERTIES, measure_images
 
 
 @pytest.fixture(autouse=True)

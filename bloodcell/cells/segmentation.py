@@ -1,7 +1,7 @@
 """Finds the white blood cell in an image of a stained smear.
 
 Nuclei take up the stain's violet, so that blue stands far above green in them and nowhere else: red cells are pink, the
-ground is grey, once it is taken for what the light was.
+ground is grey, once it is taken for the colour of the light.
 """
 
 from collections.abc import Sequence
@@ -11,8 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.images.light import light_of, under_light
-from bloodcell.images.working import photographed
+from bloodcell.images.normalisation import background_level, content_mask, normalise_illumination
 
 SMOOTHING = 2.0
 """Standard deviation of the blur that takes grain away, in pixels."""
@@ -40,7 +39,7 @@ class Cell:
     ----------
     nucleus
         Its nucleus, with all lobes: 255 there, else 0, shape (height, width), uint8.
-    photographed
+    content_mask
         255 where the image is no black fill, else 0, shape (height, width), uint8.
     centre
         x and y of the nucleus's centre of mass, in pixels.
@@ -49,18 +48,19 @@ class Cell:
     count
         How many nuclei of about that size there are.
     excess
-        By how many grey levels blue stands further above green in the nucleus than around it, as under one light.
-    light
-        The clear ground's level in each channel, as of `bloodcell.images.light.light_of`.
+        Mean of blue minus green in the nucleus, less the mean around it, in grey levels after illumination
+        normalisation.
+    background
+        The clear ground's level in each channel, as of `bloodcell.images.normalisation.background_level`.
     """
 
     nucleus: NDArray[np.uint8]
-    photographed: NDArray[np.uint8]
+    content_mask: NDArray[np.uint8]
     centre: tuple[float, float]
     area: int
     count: int
     excess: float
-    light: Sequence[float]
+    background: Sequence[float]
 
     @property
     def found(self) -> bool:
@@ -70,7 +70,7 @@ class Cell:
     @property
     def at_border(self) -> bool:
         """Whether the nucleus touches the image's border or its black fill, so that a part of it is missing."""
-        inside = np.pad(self.photographed, 1)
+        inside = np.pad(self.content_mask, 1)
         # Fill's margin is taken for fill as well, so that to touch it is enough.
         touching = cv2.erode(inside, np.ones((3, 3), np.uint8))[1:-1, 1:-1] == 0
         return bool((touching & (self.nucleus > 0)).any())
@@ -86,32 +86,32 @@ def find_cell(pixels: NDArray[np.uint8]) -> Cell:
     Parameters
     ----------
     pixels
-        RGB at the size of `bloodcell.images.working.at_working_size`, shape (height, width, 3), uint8.
+        RGB at the size of `bloodcell.images.normalisation.at_working_size`, shape (height, width, 3), uint8.
     """
-    inside = photographed(pixels, margin=FILL_MARGIN)
-    light = light_of(pixels, inside)
-    smooth = cv2.GaussianBlur(under_light(pixels, light), (0, 0), SMOOTHING)
+    inside = content_mask(pixels, margin=FILL_MARGIN)
+    background = background_level(pixels, inside)
+    smooth = cv2.GaussianBlur(normalise_illumination(pixels, background), (0, 0), SMOOTHING)
     violet = cv2.bitwise_and(cv2.subtract(smooth[..., 2], smooth[..., 1]), inside)
     values = violet[inside > 0]
     if not values.size:
-        return _none(inside, light)
+        return _none(inside, background)
     threshold, _ = cv2.threshold(values.reshape(1, -1), 0, 255, cv2.THRESH_OTSU)
     stained, nucleus, areas = _largest(violet, threshold)
     if areas.size:
         height = (float(np.median(violet[nucleus > 0])) + float(np.median(values))) / 2
         stained, nucleus, areas = _largest(violet, max(threshold, height))
     if not areas.size:
-        return _none(inside, light)
+        return _none(inside, background)
     moments = cv2.moments(nucleus, binaryImage=True)
     around = cv2.mean(violet, mask=cv2.bitwise_and(inside, cv2.bitwise_not(stained)))[0]
     return Cell(
         nucleus=nucleus,
-        photographed=inside,
+        content_mask=inside,
         centre=(moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]),
         area=int(areas.max()),
         count=int((areas > ANOTHER * areas.max()).sum()),
         excess=float(cv2.mean(violet, mask=nucleus)[0] - around),
-        light=light,
+        background=background,
     )
 
 
@@ -128,14 +128,14 @@ def _largest(
     return stained, np.asarray(((parts == 1 + int(areas.argmax())) & (stained > 0)).astype(np.uint8) * 255), areas
 
 
-def _none(photographed: NDArray[np.uint8], light: Sequence[float]) -> Cell:
-    height, width = photographed.shape
+def _none(mask: NDArray[np.uint8], background: Sequence[float]) -> Cell:
+    height, width = mask.shape
     return Cell(
-        nucleus=np.zeros_like(photographed),
-        photographed=photographed,
+        nucleus=np.zeros_like(mask),
+        content_mask=mask,
         centre=((width - 1) / 2, (height - 1) / 2),
         area=0,
         count=0,
         excess=0.0,
-        light=light,
+        background=background,
     )

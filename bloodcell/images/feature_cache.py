@@ -17,7 +17,7 @@ from bloodcell.images.reading import DECODER_VERSION, read_image
 log = logging.getLogger(__name__)
 
 
-def measured_once(
+def cached_features(
     files: Sequence[Path],
     sha256s: Sequence[str],
     *,

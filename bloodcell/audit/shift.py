@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 
 from bloodcell.audit.finding import Finding, Picture, records
 from bloodcell.audit.permutation import Array, auroc_within, holm, out_of_fold, p_value, shuffles
-from bloodcell.audit.photographs import Photographs
-from bloodcell.cells.measures import PROPERTIES
-from bloodcell.data.leaks import NAMES
+from bloodcell.audit.sources import Photographs
+from bloodcell.cells.measurements import PROPERTIES
+from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.plots.audit import drift as drift_picture
 
 SIGNIFICANT = 0.01
@@ -57,8 +57,8 @@ def _too_few(one: str, other: str, both: Photographs) -> Finding:
     return Finding(
         code="splits-not-compared",
         severity="note",
-        what=f"{NAMES[one].capitalize()} and {NAMES[other]} have too few photographs apart from each other to say "
-        "whether they differ in kind.",
+        what=f"{SPLIT_NAMES[one].capitalize()} and {SPLIT_NAMES[other]} have too few photographs apart from each "
+        "other to say whether they differ in kind.",
         numbers={f"{side}_photographs": int((both.splits == side).sum()) for side in (one, other)},
     )
 
@@ -77,7 +77,7 @@ def _told_apart(
     shuffled = np.array([measure(there[order]) for order in orders])
     p = p_value(observed, shuffled)
     differ = p <= SIGNIFICANT and observed >= LEAST_AUROC
-    names = f"{NAMES[one]} and {NAMES[other]}"
+    names = f"{SPLIT_NAMES[one]} and {SPLIT_NAMES[other]}"
     said = f"AUROC {observed:.2f}, p = {p:.3f}, {len(both)} photographs"
     return Finding(
         code="splits-differ",
@@ -86,13 +86,13 @@ def _told_apart(
         if differ
         else f"A classifier cannot tell photographs of {names} apart within their classes ({said}).",
         numbers={
-            "sides": f"{NAMES[one]}, {NAMES[other]}",
+            "sides": f"{SPLIT_NAMES[one]}, {SPLIT_NAMES[other]}",
             "auroc": round(observed, 4),
             "p_value": round(p, 4),
             "photographs": len(both),
             "n_permutations": n_permutations,
         },
-        advice=f"See below in which property; figures on {NAMES[other]} are for another kind of image than was "
+        advice=f"See below in which property; figures on {SPLIT_NAMES[other]} are for another kind of image than was "
         "trained on."
         if differ
         else "",
@@ -122,7 +122,7 @@ def _drift(
         }
     )
     drifted = table[(adjusted <= SIGNIFICANT) & (abs(observed) >= LEAST_EFFECT)]
-    names = f"{NAMES[one]} and {NAMES[other]}"
+    names = f"{SPLIT_NAMES[one]} and {SPLIT_NAMES[other]}"
     rows = records(table.round(4))
     picture = Picture(
         name=f"drift_{one}_{other}",
@@ -131,12 +131,12 @@ def _drift(
             there,
             properties=PROPERTIES,
             p_adjusted=adjusted,
-            sides=(NAMES[one], NAMES[other]),
+            sides=(SPLIT_NAMES[one], SPLIT_NAMES[other]),
         ),
         shows=f"How {names} are distributed in each property, one value per photograph",
     )
     numbers: dict[str, float | int | str] = {
-        "sides": f"{NAMES[one]}, {NAMES[other]}",
+        "sides": f"{SPLIT_NAMES[one]}, {SPLIT_NAMES[other]}",
         "photographs": len(both),
         "smallest_p_adjusted": round(float(adjusted.min()), 4),
         "largest_difference_in_sd": round(float(abs(observed).max()), 3),
@@ -157,10 +157,10 @@ def _drift(
     return Finding(
         code="drift",
         severity="warning",
-        what=f"Photographs of {NAMES[other]} differ from those of {NAMES[one]} in {listed}.",
+        what=f"Photographs of {SPLIT_NAMES[other]} differ from those of {SPLIT_NAMES[one]} in {listed}.",
         numbers=numbers | {"properties": ", ".join(drifted["property"])},
-        advice=f"Find out how the images of {NAMES[other]} were made; augment training over the difference, or take "
-        "both from one source.",
+        advice=f"Find out how the images of {SPLIT_NAMES[other]} were made; augment training over the difference, or "
+        "take both from one source.",
         rows=rows,
         pictures=[picture],
     )

@@ -3,8 +3,8 @@
 import pandas as pd
 
 from bloodcell.audit.finding import Finding, Picture
-from bloodcell.audit.sides import Read
-from bloodcell.data.leaks import linked
+from bloodcell.audit.leakage import Read
+from bloodcell.data.leaks import connected_components
 from bloodcell.plots.audit import gallery
 from bloodcell.wording import counted
 
@@ -13,7 +13,7 @@ N_SHOWN = 8
 
 def conflicting_labels(manifest: pd.DataFrame, *, read: Read) -> Finding:
     """Find photographs whose images are of more than one class: at least one label of each is wrong."""
-    numbered = manifest.assign(photograph=linked(manifest, "source", "sha256"))
+    numbered = manifest.assign(photograph=connected_components(manifest, "source", "sha256"))
     kinds = numbered.groupby("photograph")["label"].transform("nunique")
     torn = numbered[kinds > 1]
     if torn.empty:

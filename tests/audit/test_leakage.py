@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bloodcell.audit.sides import random_split
+from bloodcell.audit.leakage import random_split
 
 
 def manifest(sizes: list[int]) -> pd.DataFrame:

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from bloodcell.cells.closeup import N_NUMBERS, close_ups
+from bloodcell.cells.nucleus_features import N_NUMBERS, nucleus_features
 
 Pixels = NDArray[np.uint8]
 
@@ -20,7 +20,7 @@ def smear(nucleus: tuple[int, int], *, magnification: float = 1.0, side: int = 3
 
 @pytest.mark.parametrize("magnification", [0.6, 2.0, 2.6])
 def test_a_cell_is_the_same_at_every_magnification(magnification):
-    small, large, longer = close_ups(
+    small, large, longer = nucleus_features(
         [smear((32, 26)), smear((32, 26), magnification=magnification), smear((40, 18))]
     ).numbers
     size, ragged_to_thickness, nucleus = slice(0, 1), slice(1, 4), slice(5, 8)
@@ -31,7 +31,7 @@ def test_a_cell_is_the_same_at_every_magnification(magnification):
 
 
 def test_what_surrounds_a_cell_changes_little():
-    alone, in_a_field = close_ups([smear((32, 26), side=160), smear((32, 26), side=480)]).numbers
+    alone, in_a_field = nucleus_features([smear((32, 26), side=160), smear((32, 26), side=480)]).numbers
     np.testing.assert_allclose(in_a_field, alone, rtol=0.15, atol=3)
 
 
@@ -43,8 +43,8 @@ def test_of_every_image_there_is_a_row_of_finite_numbers(photographs):
         np.full((240, 320, 3), 255, np.uint8),
         rng.integers(0, 256, (33, 400, 3)).astype(np.uint8),
     ]
-    seen = close_ups(images)
+    seen = nucleus_features(images)
     assert seen.numbers.shape == (6, N_NUMBERS)
     assert np.isfinite(seen.numbers).all()
     assert seen.found[:5].tolist() == [True, True, True, False, False]
-    assert close_ups([]).numbers.shape == (0, N_NUMBERS)
+    assert nucleus_features([]).numbers.shape == (0, N_NUMBERS)

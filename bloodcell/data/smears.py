@@ -18,8 +18,8 @@ from PIL import Image
 import bloodcell.smears
 from bloodcell.console.progress import track
 from bloodcell.data.groups import groups_as_sources, listed_groups
+from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.sources import load_folders
 from bloodcell.errors import UserError
 from bloodcell.files import cache_dir, replacing
 from bloodcell.smears import CLASSES, augmented_copy, render_photograph
@@ -64,7 +64,7 @@ def load_smears(
     seed
         Of everything.
     on_bad_image
-        As for `bloodcell.data.sources.load_folders`.
+        As for `bloodcell.data.loading.load_folders`.
 
     Returns
     -------

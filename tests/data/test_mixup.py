@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from bloodcell.data.mixing import mixed
+from bloodcell.data.mixup import mix_batches
 
 N, CLASSES = 600, 4
 
@@ -14,7 +14,7 @@ def batches(inputs, n_batches: int = 2) -> tf.data.Dataset:
 
 def mix(inputs, **changes):
     how = {"mixup": 0.0, "cutmix": 0.0, "seed": 5, "first_batch": 0} | changes
-    return [tf.nest.map_structure(lambda each: each.numpy(), batch) for batch in mixed(batches(inputs), **how)]
+    return [tf.nest.map_structure(lambda each: each.numpy(), batch) for batch in mix_batches(batches(inputs), **how)]
 
 
 @pytest.fixture
@@ -30,7 +30,7 @@ def images() -> np.ndarray:
 
 def test_nothing_is_done_unless_asked_for(rows):
     dataset = batches(rows)
-    assert mixed(dataset, mixup=0.0, cutmix=0.0, seed=0, first_batch=0) is dataset
+    assert mix_batches(dataset, mixup=0.0, cutmix=0.0, seed=0, first_batch=0) is dataset
 
 
 def test_mixup_gives_examples_and_labels_between_two_by_the_same_share(rows):
@@ -87,6 +87,6 @@ def test_with_both_some_batches_have_the_one_and_some_the_other(images):
 
 def test_a_batch_of_one_is_left_as_it_is():
     alone = tf.data.Dataset.from_tensors((tf.ones((1, 3)), tf.constant([[0.0, 1.0]])))
-    ((inputs, labels),) = mixed(alone, mixup=0.4, cutmix=0.0, seed=0, first_batch=0)
+    ((inputs, labels),) = mix_batches(alone, mixup=0.4, cutmix=0.0, seed=0, first_batch=0)
     np.testing.assert_allclose(inputs, 1)
     np.testing.assert_allclose(labels, [[0, 1]])

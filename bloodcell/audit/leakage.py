@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from bloodcell.audit.finding import Finding, Picture
 from bloodcell.data.groups import sources_in_several_groups
-from bloodcell.data.leaks import NAMES, Shared, find_shared
-from bloodcell.images.working import at_working_size
+from bloodcell.data.leaks import SPLIT_NAMES, SharedGroups, find_shared_groups
+from bloodcell.images.normalisation import at_working_size
 from bloodcell.plots.audit import aligned_pairs
 from bloodcell.provenance.alignment import align
 from bloodcell.provenance.keypoints import find_keypoints
@@ -24,7 +24,7 @@ Read = Callable[[str], NDArray[np.uint8]]
 
 
 def shared_between_sides(
-    manifest: pd.DataFrame, *, read: Read, looked_for: bool, group_name: str = PHOTOGRAPH
+    manifest: pd.DataFrame, *, read: Read, groups_known: bool, group_name: str = PHOTOGRAPH
 ) -> list[Finding]:
     """Find photographs and groups that have images on two sides of training, validation and test.
 
@@ -34,13 +34,13 @@ def shared_between_sides(
         As in `bloodcell.data.manifest.ImageSet`.
     read
         Reads an image.
-    looked_for
+    groups_known
         Whether groups are known; where they are not, only exact copies are.
     group_name
         What a group is called.
     """
-    found = [_shared(manifest, shared, read) for shared in find_shared(manifest, group_name=group_name)]
-    if not looked_for:
+    found = [_shared(manifest, shared, read) for shared in find_shared_groups(manifest, group_name=group_name)]
+    if not groups_known:
         found.append(
             Finding(
                 code="photographs-unknown",
@@ -52,12 +52,12 @@ def shared_between_sides(
         )
     if not found:
         nouns = " and no ".join(dict.fromkeys([PHOTOGRAPH, group_name]))
-        sides = sorted(set(manifest["split"]), key=list(NAMES).index)
+        sides = sorted(set(manifest["split"]), key=list(SPLIT_NAMES).index)
         found.append(
             Finding(
                 code="shared-photographs",
                 severity="clear",
-                what=f"No {nouns} has images on two sides of {', '.join(NAMES[side] for side in sides)}.",
+                what=f"No {nouns} has images on two sides of {', '.join(SPLIT_NAMES[side] for side in sides)}.",
             )
         )
     return [*found, *_torn(manifest, group_name)]
@@ -95,7 +95,9 @@ def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], rea
             "path": str(first.loc[one, "path"]),
             "overlaps": str(first.loc[other, "path"]),
             "labels": ", ".join(dict.fromkeys(first.loc[[one, other], "label"])),
-            "sides": " and ".join(NAMES[side] for side in NAMES if side in set(first.loc[[one, other], "split"])),
+            "sides": " and ".join(
+                SPLIT_NAMES[side] for side in SPLIT_NAMES if side in set(first.loc[[one, other], "split"])
+            ),
         }
         for one, other in pairs
     ]
@@ -162,8 +164,8 @@ def _all_drawn(others: int, drawn: int, among: int) -> float:
     return float(np.prod((drawn - steps) / (among - steps)))
 
 
-def _shared(manifest: pd.DataFrame, shared: Shared, read: Read) -> Finding:
-    one, other = (NAMES[side] for side in shared.sides)
+def _shared(manifest: pd.DataFrame, shared: SharedGroups, read: Read) -> Finding:
+    one, other = (SPLIT_NAMES[side] for side in shared.sides)
     of_photographs = shared.noun == PHOTOGRAPH
     rows = _copies(manifest, shared.sides, ("source", "sha256") if of_photographs else ("group",))
     return Finding(

@@ -4,9 +4,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bloodcell.data.layout import find_layout
-from bloodcell.data.naming import PATTERN, agrees, named_photographs
-from bloodcell.data.sources import load_folders
+from bloodcell.data.file_names import PATTERN, agrees_with_pixels, sources_from_names
+from bloodcell.data.folder_layout import detect_layout
+from bloodcell.data.loading import load_folders
 from bloodcell.errors import UserError
 
 
@@ -39,7 +39,7 @@ def tree(root: Path, *files: str) -> Path:
     ],
 )  # fmt: skip
 def test_a_layout_is_recognised(tmp_path: Path, files: Sequence[str], kind: str, splits: dict[str, str]) -> None:
-    layout = find_layout(tree(tmp_path, *files))
+    layout = detect_layout(tree(tmp_path, *files))
     assert layout.kind == kind
     assert layout.folders == {split: tmp_path / folder for split, folder in splits.items()}
     assert layout.unused == (("TEST_SIMPLE",) if kind == "bccd" else ())
@@ -58,10 +58,10 @@ def test_a_layout_is_recognised(tmp_path: Path, files: Sequence[str], kind: str,
 def test_what_is_no_layout_is_refused_in_one_line(tmp_path: Path, files: Sequence[str], told: str | None) -> None:
     tree(tmp_path, *files)
     if told is None:  # one class: a layout, and refused when it is read
-        assert find_layout(tmp_path).kind == "classes"
+        assert detect_layout(tmp_path).kind == "classes"
         return
     with pytest.raises(UserError) as refused:
-        find_layout(tmp_path)
+        detect_layout(tmp_path)
     assert str(refused.value).startswith(f"folder={tmp_path}: ")
     assert told in str(refused.value)
 
@@ -79,26 +79,26 @@ def test_what_is_no_layout_is_refused_in_one_line(tmp_path: Path, files: Sequenc
     ],
 )
 def test_names_name_photographs_where_they_differ_in_a_mark(paths: list[str], named: list[str] | None) -> None:
-    assert named_photographs(paths) == named
+    assert sources_from_names(paths) == named
 
 
 def test_names_are_believed_unless_pixels_speak_against_them() -> None:
-    assert agrees(["s1", "s1", "s2"], ["p", "q", "r"])
-    assert not agrees(["s1", "s1", "s2"], ["p", "q", "q"])
+    assert agrees_with_pixels(["s1", "s1", "s2"], ["p", "q", "r"])
+    assert not agrees_with_pixels(["s1", "s1", "s2"], ["p", "q", "q"])
 
 
 def test_names_that_put_a_whole_class_together_are_not_believed():
     paths = [f"neutrophil/neutrophil_crop_{number:03}.png" for number in range(50)]
-    names = named_photographs(paths)
+    names = sources_from_names(paths)
     assert names is not None
-    assert not agrees(names, [f"photograph {number}" for number in range(50)])
+    assert not agrees_with_pixels(names, [f"photograph {number}" for number in range(50)])
 
 
 def test_what_a_mac_leaves_in_an_archive_is_no_class(tmp_path):
     for label in ("a", "b", "__MACOSX"):
         (tmp_path / label).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / label / "1.png")
-    assert find_layout(tmp_path).kind == "classes"
+    assert detect_layout(tmp_path).kind == "classes"
     assert load_folders(folders={"train": tmp_path}, on_bad_image="error").classes == ("a", "b")
 
 

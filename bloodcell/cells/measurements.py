@@ -13,19 +13,18 @@ from numpy.typing import NDArray
 
 from bloodcell.cells.cytoplasm import N_NUMBERS as N_CYTOPLASM
 from bloodcell.cells.cytoplasm import measure_cytoplasm
-from bloodcell.cells.finding import Cell, find_cell
-from bloodcell.images.light import quantiles, under_light
-from bloodcell.images.measurements_cache import measured_once
-from bloodcell.images.working import at_working_size
+from bloodcell.cells.segmentation import Cell, find_cell
+from bloodcell.images.feature_cache import cached_features
+from bloodcell.images.normalisation import at_working_size, normalise_illumination, quantiles
 
-MEASURES_VERSION = 4
+MEASUREMENTS_VERSION = 4
 """Counted up when the same image would be measured otherwise."""
 
 PROPERTIES = (
     *("brightness", "contrast", "sharpness", "red-green", "yellow-blue"),
     *("black border", "cell off centre, across", "cell off centre, down", "cell area"),
 )
-"""What `Measures.properties` holds.
+"""What `Measurements.properties` holds.
 
 Brightness and contrast are the median and the standard deviation of the grey level; sharpness is the logarithm of the
 mean absolute Laplacian; the colours are means of CIE L*a*b*'s a* and b* (8-bit); border and area are shares of the
@@ -52,7 +51,7 @@ N_CELLS = N_CHROMATICITY + 7 + 2 * (6 + 3 * len(QUANTILES))
 
 
 @dataclass(frozen=True)
-class Measures:
+class Measurements:
     """What n images look like.
 
     Attributes
@@ -82,30 +81,30 @@ class Measures:
     at_border: NDArray[np.bool_]
 
 
-def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measures:
+def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measurements:
     """Measure images that were never measured before, and recall the others.
 
     Parameters
     ----------
     files, sha256s
-        As for `bloodcell.images.measurements_cache.measured_once`.
+        As for `bloodcell.images.feature_cache.cached_features`.
     """
-    rows = measured_once(
-        files, sha256s, measure=measure, name=f"measures-{MEASURES_VERSION}", description="measuring images"
+    rows = cached_features(
+        files, sha256s, measure=measure, name=f"measures-{MEASUREMENTS_VERSION}", description="measuring images"
     )
-    return measures_of(rows)
+    return as_measurements(rows)
 
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure one image, RGB, shape (height, width, 3), uint8; the result is one row of all of `Measures`."""
+    """Measure one image, RGB, shape (height, width, 3), uint8; the result is one row of all of `Measurements`."""
     pixels = at_working_size(pixels)
     cell = find_cell(pixels)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     detail = cv2.convertScaleAbs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_16S), alpha=8.0)
     distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 3)
-    ground = cv2.bitwise_and(np.asarray((distance > GROUND_DISTANCE).astype(np.uint8) * 255), cell.photographed)
-    ring = cv2.bitwise_and(cv2.inRange(distance, 1.5, RING), cell.photographed)
-    lit = under_light(pixels, cell.light)
+    ground = cv2.bitwise_and(np.asarray((distance > GROUND_DISTANCE).astype(np.uint8) * 255), cell.content_mask)
+    ring = cv2.bitwise_and(cv2.inRange(distance, 1.5, RING), cell.content_mask)
+    lit = normalise_illumination(pixels, cell.background)
     row = [
         *_properties(pixels, grey, detail, cell),
         *_cell(lit, cell, ring),
@@ -119,11 +118,11 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     return np.array(row, np.float32)
 
 
-def measures_of(rows: NDArray[np.float32]) -> Measures:
+def as_measurements(rows: NDArray[np.float32]) -> Measurements:
     """Put names to rows of `measure`, shape (n, columns)."""
     widths = [len(PROPERTIES), N_CELLS, N_CYTOPLASM, 6 + 3 * len(QUANTILES) + 1, 1, 1]
     properties, cells, cytoplasm, ground, counts, found, at_border = np.split(rows, np.cumsum(widths), axis=1)
-    return Measures(
+    return Measurements(
         properties=properties,
         cells=cells,
         cytoplasm=cytoplasm,
@@ -138,12 +137,12 @@ def _properties(
     pixels: NDArray[np.uint8], grey: NDArray[np.uint8], detail: NDArray[np.uint8], cell: Cell
 ) -> list[float]:
     height, width = grey.shape
-    shown = max(cv2.countNonZero(cell.photographed), 1)
-    lab = cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB), mask=cell.photographed)
+    shown = max(cv2.countNonZero(cell.content_mask), 1)
+    lab = cv2.mean(cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB), mask=cell.content_mask)
     return [
-        quantiles(grey, cell.photographed, (0.5,))[0],
-        _spread(grey, cell.photographed)[0],
-        _log_mean(detail, cell.photographed),
+        quantiles(grey, cell.content_mask, (0.5,))[0],
+        _spread(grey, cell.content_mask)[0],
+        _log_mean(detail, cell.content_mask),
         lab[1],
         lab[2],
         1 - shown / grey.size,
@@ -168,7 +167,7 @@ def _chromaticity(pixels: NDArray[np.uint8], cell: Cell) -> NDArray[np.float64]:
     radius = round(float(np.clip(CROP_RADII * (cell.area / np.pi) ** 0.5, *CROP_LIMITS)))
     x, y = round(cell.centre[0]), round(cell.centre[1])
     window = slice(max(y - radius, 0), y + radius + 1), slice(max(x - radius, 0), x + radius + 1)
-    colours = pixels[window][cell.photographed[window] > 0].astype(np.float32)
+    colours = pixels[window][cell.content_mask[window] > 0].astype(np.float32)
     if not len(colours):
         return np.zeros(BINS * BINS)
     share = colours[:, :2] / np.maximum(colours.sum(axis=1, keepdims=True), 1)

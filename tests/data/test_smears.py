@@ -8,7 +8,7 @@ from PIL import Image
 
 from bloodcell.data.groups import recovered_groups
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.rendered import NUCLEI, load_smears, smears_folder
+from bloodcell.data.smears import NUCLEI, load_smears, smears_folder
 from bloodcell.errors import UserError
 
 FEW = {"train_photographs": 24, "test_photographs": 20, "copies": 4, "slides": 3, "seed": 0}
@@ -57,7 +57,7 @@ def test_they_are_the_same_wherever_they_are_rendered_and_others_with_another_se
 
 
 def test_they_are_rendered_once(smears, monkeypatch):
-    monkeypatch.setattr("bloodcell.data.rendered.render_photograph", None)
+    monkeypatch.setattr("bloodcell.data.smears.render_photograph", None)
     assert load().manifest.equals(smears.manifest)
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.cells.measures import PROPERTIES, Measures
+from bloodcell.cells.measurements import PROPERTIES, Measurements
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +28,7 @@ class Photographs:
     n_images
         How many images were made from each, shape (n,), int64.
     properties, cells, counts
-        As in `bloodcell.cells.measures.Measures`: means over the images, and the most frequent count.
+        As in `bloodcell.cells.measurements.Measurements`: means over the images, and the most frequent count.
     one_border, one_ground
         The black border and the ground of the example alone: a mean over copies would tell how many there are.
     """
@@ -53,7 +53,7 @@ class Photographs:
         return Photographs(**{name: values[chosen] for name, values in vars(self).items()})
 
 
-def by_photograph(manifest: pd.DataFrame, measures: Measures) -> Photographs:
+def by_photograph(manifest: pd.DataFrame, measures: Measurements) -> Photographs:
     """Put the images of each photograph of a manifest together; the measures are in its rows' order."""
     numbers, sources = pd.factorize(manifest["source"], sort=True)
     by_source = manifest.reset_index(drop=True).groupby(numbers)

@@ -1,4 +1,4 @@
-"""Turns: the eight ways to lay a square image down, none of which changes what it shows or any of its pixels."""
+"""Orientations: the eight ways to lay a square image down, none of which changes what it shows or any of its pixels."""
 
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -7,23 +7,23 @@ import tensorflow as tf
 
 Tensor = Any  # TensorFlow ships no types
 
-TURNS_VERSION = 1
-"""Counted up when the same turn would have other pixels; caches of anything made of turns are keyed by it."""
+ORIENTATIONS_VERSION = 1
+"""Counted up when the same orient would have other pixels; caches of anything made of turns are keyed by it."""
 
-Turned = Literal["none", "flips", "flips_and_rotations"]
+OrientationSet = Literal["none", "flips", "flips_and_rotations"]
 """``none``: as it is. ``flips``: that, and mirrored left to right, top to bottom, and both. ``flips_and_rotations``:
 these and the same of its transpose, which are all quarter rotations with and without mirroring."""
 
-N_TURNS: dict[Turned, int] = {"none": 1, "flips": 4, "flips_and_rotations": 8}
+N_ORIENTATIONS: dict[OrientationSet, int] = {"none": 1, "flips": 4, "flips_and_rotations": 8}
 """How many turns each has, that as it is among them."""
 
 
 @dataclass(frozen=True)
-class Turns:
-    """Views that are turns: view 1 is turn 1, and so on; view 0 is the image as it is."""
+class Orientations:
+    """Views that are turns: view 1 is orient 1, and so on; view 0 is the image as it is."""
 
 
-def turn(image: Tensor, number: Tensor) -> Tensor:
+def orient(image: Tensor, number: Tensor) -> Tensor:
     """Turn a square image.
 
     Parameters

@@ -13,10 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.cells.crop import RADII, window
-from bloodcell.cells.finding import Cell, find_cell
-from bloodcell.cells.measures import colours_of, outline_of
-from bloodcell.images.light import WHITE, under_light
-from bloodcell.images.working import at_working_size
+from bloodcell.cells.measurements import colours_of, outline_of
+from bloodcell.cells.segmentation import Cell, find_cell
+from bloodcell.images.normalisation import BACKGROUND_LEVEL, at_working_size, normalise_illumination
 
 SIDE = 120
 """Pixels that a crop's side is brought to: about as many as are cut out of an image of the Kaggle set."""
@@ -30,7 +29,7 @@ N_NUMBERS = 5 + 2 * N_MOMENTS + 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class CloseUps:
+class NucleusFeatures:
     """What n images look like around their nucleus.
 
     Attributes
@@ -49,7 +48,7 @@ class CloseUps:
     found: NDArray[np.bool_]
 
 
-def close_ups(images: Iterable[NDArray[np.uint8]]) -> CloseUps:
+def nucleus_features(images: Iterable[NDArray[np.uint8]]) -> NucleusFeatures:
     """Measure what images look like around their nucleus.
 
     Parameters
@@ -64,10 +63,10 @@ def close_ups(images: Iterable[NDArray[np.uint8]]) -> CloseUps:
         rows.append(_numbers(*_cut_out(small, cell)))
         found.append(cell.found)
     numbers = np.array(rows, np.float32).reshape(-1, N_NUMBERS)
-    return CloseUps(numbers=numbers, found=np.array(found, np.bool_))
+    return NucleusFeatures(numbers=numbers, found=np.array(found, np.bool_))
 
 
-def closely(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+def crop_to_fixed_size(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Crop an image to its most violet spot, as under one light, and bring the crop to one size.
 
     Otherwise than `bloodcell.cells.crop.crop_to_nucleus`, whose crops are neither very small nor very large, this keeps
@@ -87,13 +86,13 @@ def closely(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def _cut_out(pixels: NDArray[np.uint8], cell: Cell) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return a close-up, and 255 where something was photographed in it."""
-    lit = under_light(pixels, cell.light)
-    lit[cell.photographed == 0] = WHITE
+    """Return a close-up, and 255 where it shows image content."""
+    lit = normalise_illumination(pixels, cell.background)
+    lit[cell.content_mask == 0] = BACKGROUND_LEVEL
     half = max(round(RADII * (cell.area / np.pi) ** 0.5), LEAST)
     left, top = (round(centre) - half for centre in cell.centre)
     side = 2 * half + 1
-    shown = window(cell.photographed, left=left, top=top, side=side, beyond=0)
+    shown = window(cell.content_mask, left=left, top=top, side=side, beyond=0)
     interpolation = cv2.INTER_AREA if side > SIDE else cv2.INTER_LINEAR
     return (
         np.asarray(cv2.resize(window(lit, left=left, top=top, side=side), (SIDE, SIDE), interpolation=interpolation)),
