@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from data.photographs import save
 
-from bloodcell.cells import measures
+from bloodcell.cells import measurements
 from bloodcell.cells.measurements import PROPERTIES, measure_images
 
 
@@ -44,8 +44,8 @@ def test_an_image_is_measured_once_and_a_torn_memory_is_made_again(tmp_path, mon
     files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(photographs(3))]
     first = measured(*files[:2])
     seen = []
-    measure = measures.measure
-    monkeypatch.setattr(measures, "measure", lambda pixels: seen.append(1) or measure(pixels))
+    measure = measurements.measure
+    monkeypatch.setattr(measurements, "measure", lambda pixels: seen.append(1) or measure(pixels))
     again = measured(*files)
     assert len(seen) == 1
     assert np.array_equal(first.cells, again.cells[:2])
@@ -56,7 +56,7 @@ def test_an_image_is_measured_once_and_a_torn_memory_is_made_again(tmp_path, mon
 
 def test_what_was_measured_before_an_interruption_is_kept(tmp_path, monkeypatch, photographs):
     files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(photographs(4))]
-    measure, seen = measures.measure, []
+    measure, seen = measurements.measure, []
 
     def interrupted(pixels):
         seen.append(1)
@@ -64,11 +64,11 @@ def test_what_was_measured_before_an_interruption_is_kept(tmp_path, monkeypatch,
             raise KeyboardInterrupt
         return measure(pixels)
 
-    monkeypatch.setattr(measures, "measure", interrupted)
+    monkeypatch.setattr(measurements, "measure", interrupted)
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     with pytest.raises(KeyboardInterrupt):
         measured(*files)
     seen.clear()
-    monkeypatch.setattr(measures, "measure", lambda pixels: seen.append(1) or measure(pixels))
+    monkeypatch.setattr(measurements, "measure", lambda pixels: seen.append(1) or measure(pixels))
     assert np.isfinite(measured(*files).cells).all()
     assert len(seen) == 2
