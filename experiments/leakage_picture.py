@@ -24,7 +24,8 @@ def draw(table: pd.DataFrame) -> Figure:
     """Draw accuracy by image with its 95 % interval, two rows for each split."""
     rows = {name: next(row for _, row in table.iterrows() if name in row["run"]) for name in SPLITS}
     leaky = rows["random"]
-    title = f"A random split promises {percent(leaky['val_accuracy'])},\nthe test set gives {percent(leaky['test_accuracy'])}"
+    validation, test = (percent(leaky[f"{side}_accuracy"]) for side in SIDES)
+    title = f"A random split promises {validation},\nthe test set gives {test}"
     figure = new_figure(title="", width=7.2, height=4.2)
     figure.suptitle(title, x=0.02, ha="left", fontsize=TEXT + 3, fontweight="bold", color=INK)
     axes = figure.add_subplot()
