@@ -6,7 +6,8 @@ from commands import run
 from stores import artifacts_of, runs_in
 
 from bloodcell.config.composition import compose_config
-from bloodcell.jobs._baselines import baseline, train_baselines
+from bloodcell.experiment.baselines import baseline_config
+from bloodcell.jobs.train import train_baselines
 
 
 @pytest.fixture(scope="module")
@@ -48,9 +49,9 @@ def test_what_only_a_network_can_be_trained_with_keeps_no_baseline_from_being_tr
         "hyperparameters.seed=3",
     ]
     config = compose_config("train", ["data=bccd", f"data.root={bccd}", f"tracking.dir={tmp_path}", *own, *of_networks])
-    (outcome,) = train_baselines([config], folder=tmp_path).values()
-    assert outcome.metrics["val"]["accuracy"] == 0.25
-    assert baseline(config, "majority").hyperparameters.seed == 3
+    (result,) = train_baselines([config], folder=tmp_path).values()
+    assert result.outcome.val.metrics["accuracy"] == 0.25
+    assert baseline_config(config, "majority").hyperparameters.seed == 3
 
 
 def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):

@@ -9,9 +9,11 @@ from stores import artifacts_of, runs_in
 
 from bloodcell.config.composition import compose_config, experiments_dir
 from bloodcell.errors import UserError
+from bloodcell.evaluation.outcome import evaluate_outcome
 from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.experiment import training
 from bloodcell.experiment.fold import FoldResult
-from bloodcell.experiment.outcome import keep_outcome, measure
+from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.jobs import train
 from bloodcell.tracking import study
 
@@ -29,13 +31,13 @@ def leakage(bccd, tmp_path_factory):
     """The leakage study on few images, with chance in the place of training, which other tests do."""
     folder = tmp_path_factory.mktemp("leakage")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(train, "train_fold", guess)
+        patch.setattr(training, "train_fold", guess)
         said = run(["train", "-m", "experiment=leakage", *small_network(bccd)], cwd=folder)
     assert said.returncode == 0, said.stderr
     return said, *runs_in(folder)
 
 
-def guess(tracked, learner, *, prepared, config, **_):
+def guess(recorder, learner, *, prepared, config, **_):
     """Keep what a model that guesses would have left."""
     images, rng = prepared.images, np.random.default_rng(0)
     parts = {split: images.part(split) for split in ("val", "test")}
@@ -45,11 +47,17 @@ def guess(tracked, learner, *, prepared, config, **_):
         )
         for split, part in parts.items()
     }
-    outcome = measure(tables, prepared=prepared, label_smoothing=0.0)
-    keep_outcome(tracked, outcome, classes=images.classes)
-    tracked.log_metrics({"train_seconds": 1.0}, prefix="cost")
+    outcome = evaluate_outcome(tables, classes=images.classes, training=images.part("train"), leak=prepared.leak)
+    keep_outcome(recorder, outcome, images=images)
+    recorder.log_metrics({"train_seconds": 1.0}, prefix="cost")
     return FoldResult(
-        outcome=outcome, cost={}, history=pd.DataFrame(), best_epoch=0, features="", run_id=tracked.run_id, model_uri=""
+        outcome=outcome,
+        cost={},
+        history=pd.DataFrame(),
+        best_epoch=0,
+        features="",
+        run_id=recorder.run_id,
+        model_uri="",
     )
 
 

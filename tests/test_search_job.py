@@ -11,7 +11,7 @@ import yaml
 from commands import run, small, small_network, start
 from stores import artifacts_of, runs_in
 
-from bloodcell.jobs._search import only_one
+from bloodcell.search.folder import SearchFolder
 
 
 def conf(folder: Path, space: str) -> list[str]:
@@ -158,7 +158,7 @@ def test_what_a_training_refuses_is_refused_before_a_search_starts(tmp_path, bcc
 
 
 def test_a_search_that_is_under_way_is_not_joined_by_another(tmp_path, bccd):
-    with only_one(tmp_path / "searches" / "mine"):
+    with SearchFolder(tmp_path / "searches" / "mine").lock():
         said = run(["search", *small(bccd), *conf(tmp_path, RATES)], cwd=tmp_path)
     assert said.returncode == 2
     assert "tuner.name=mine: this search is under way" in said.stderr

@@ -1,9 +1,10 @@
 """What to try after a training: commands made of the one that was given, chosen by what it asked for and showed."""
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 
+from bloodcell.config.command import Command
 from bloodcell.config.data import FolderData
 from bloodcell.config.model import MEASURED
 from bloodcell.config.quoting import for_shell
@@ -16,25 +17,6 @@ N_BETTER = 2
 
 
 @dataclass(frozen=True, kw_only=True)
-class Given:
-    """The command that a run was started with.
-
-    Attributes
-    ----------
-    overrides
-        Its ``GROUP=CHOICE`` and ``KEY=VALUE``.
-    choices
-        What every group was chosen to be.
-    config_dir
-        The folder of the user's own choices.
-    """
-
-    overrides: Sequence[str] = ()
-    choices: Mapping[str, str] = field(default_factory=dict)
-    config_dir: str | None = None
-
-
-@dataclass(frozen=True, kw_only=True)
 class Suggestion:
     """A command, and why it may be worth its time."""
 
@@ -42,22 +24,7 @@ class Suggestion:
     command: str
 
 
-def given_command(job: str) -> Given | None:
-    """Return the command of this process's job; None in a notebook, and where the job is another one."""
-    from hydra.core.hydra_config import HydraConfig
-
-    if not HydraConfig.initialized() or HydraConfig.get().job.name != job:
-        return None
-    hydra = HydraConfig.get()
-    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
-    return Given(
-        overrides=list(hydra.overrides.task),
-        choices={str(group): str(choice) for group, choice in hydra.runtime.choices.items()},
-        config_dir=own[0] if own else None,
-    )
-
-
-def suggestions(config: TrainConfig, *, leak: Leakage, weights: str, given: Given) -> list[Suggestion]:
+def suggestions(config: TrainConfig, *, leak: Leakage, weights: str, given: Command) -> list[Suggestion]:
     """Return what to try next, the most useful first, three at most.
 
     Parameters
@@ -107,7 +74,7 @@ def _better(config: TrainConfig, *, leak: Leakage, weights: str) -> Iterator[tup
         yield "Hold every image out once: surer figures", "split=group_kfold"
 
 
-def _command(given: Given, change: str, *, sweep: bool = False) -> str:
+def _command(given: Command, change: str, *, sweep: bool = False) -> str:
     """Return the given command with another choice, without what was set within the one that goes, or of it alone."""
     key = change.partition("=")[0]
     gone = {"backbone.name", "backbone.taps", "backbone.weights"} if sweep else set()  # of one backbone only

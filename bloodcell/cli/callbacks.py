@@ -129,13 +129,13 @@ def _complete(config: DictConfig) -> None:
     """Train a sweep's baselines, and combine its runs if that is asked for, in runs of the study."""
     configs, folder = swept_configs(config), Path(config.hydra.sweep.dir).absolute()
     if any(each.baselines for each in configs):
-        from bloodcell.jobs._baselines import train_baselines
+        from bloodcell.jobs.train import train_baselines
 
         train_baselines(configs, folder=folder / "baselines")
     if configs[0].ensemble != "none":
-        from bloodcell.jobs._combining import combine_runs
+        from bloodcell.jobs.ensemble import combine_study
 
-        combine_runs(configs[0], folder=folder / "ensemble")
+        combine_study(configs[0], folder=folder / "ensemble")
 
 
 OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]

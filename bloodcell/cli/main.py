@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 
 from bloodcell.cli.ending import discard_unused, one_line_errors, unwinding_on_sigterm
 from bloodcell.cli.help import overview
+from bloodcell.config.command import Command
 from bloodcell.config.jobs import in_words, register_help, spoken_job, take_job
 from bloodcell.config.quoting import override
 from bloodcell.console.document import FLAG, json_document
@@ -99,7 +100,8 @@ def task(config: "DictConfig") -> float | None:
         with warnings_logged():
             with silent_stderr():
                 module = import_job(job)
-            result: float | None = module.run(parsed, output_dir=output_dir)
+            command = {"command": given_command()} if job in USING_COMMAND else {}
+            result: float | None = module.run(parsed, output_dir=output_dir, **command)
             return result
 
     output_dir = Path(hydra.runtime.output_dir)
@@ -116,6 +118,23 @@ def task(config: "DictConfig") -> float | None:
     from bloodcell.tracking.study import surviving
 
     return surviving(start, parsed)
+
+
+USING_COMMAND = ("search", "train")
+"""Jobs that make other commands of the one that they were started with."""
+
+
+def given_command() -> Command:
+    """Return the command that Hydra has started a job with."""
+    from hydra.core.hydra_config import HydraConfig
+
+    hydra = HydraConfig.get()
+    own = [source.path for source in hydra.runtime.config_sources if source.provider == "command-line"]
+    return Command(
+        overrides=list(hydra.overrides.task),
+        choices={str(group): str(choice) for group, choice in hydra.runtime.choices.items()},
+        config_dir=own[0] if own else None,
+    )
 
 
 def import_job(job: str) -> ModuleType:

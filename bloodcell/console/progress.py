@@ -4,6 +4,7 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
+from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from rich.console import Console
@@ -12,6 +13,31 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from bloodcell.console.colours import THEME
 
 T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reporting:
+    """How the progress of a training is shown.
+
+    Attributes
+    ----------
+    label
+        What is written before the name of a stage, to tell runs apart.
+    quiet
+        Show a bar on a terminal and nothing else, because this is one training of many.
+    """
+
+    label: str = ""
+    quiet: bool = False
+
+    def of(self, part: str) -> "Reporting":
+        """Return the same for a part of the training, named after the label."""
+        return replace(self, label=f"{self.label}{part}: ")
+
+
+SHOW_ALL = Reporting()
+"""Progress of a training that is alone: every epoch."""
+
 
 PATIENCE = 10.0
 """Seconds between two plain lines."""

@@ -1,8 +1,8 @@
-"""What a run's crops are like: counted, listed and drawn."""
+"""Crops of a run: counted, listed and drawn."""
 
 import logging
 from collections.abc import Mapping
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 import numpy as np
 import pandas as pd
@@ -10,14 +10,13 @@ import pandas as pd
 from bloodcell.cells.crop import CROPS, CropName
 from bloodcell.cells.measurements import measure_images
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.progress import say
+from bloodcell.console.progress import SHOW_ALL, Reporting, say
 from bloodcell.data.manifest import ImageSet
 from bloodcell.experiment.images import Prepared
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.images.reading import read_image
 from bloodcell.models.measured import is_kind
 from bloodcell.plots.crops import Cropped, crop_gallery
-from bloodcell.plots.drawing import Pictures
-from bloodcell.tracking.run import TrackedRun
 
 log = logging.getLogger(__name__)
 
@@ -26,35 +25,23 @@ N_ACROSS = 3
 N_CLASSES = 8
 """Of more classes than these some are drawn."""
 KINDS = {"not_found": "no cell found", "several": "several cells", "at_border": "cut by the border"}
-"""What a crop is told by that is not of one whole cell, and what that is called."""
+"""Crops that do not show exactly one whole cell, by column, and what they are called."""
 
 
-def keep_crops(
-    tracked: TrackedRun,
-    config: TrainConfig,
-    prepared: Prepared,
-    *,
-    artifacts: Path,
-    pictures: Pictures,
-    quiet: bool = False,
-) -> None:
-    """Have some crops drawn; where they are of cells, count those that are not of one whole cell, and list these.
+def keep_crops(recorder: Recorder, config: TrainConfig, prepared: Prepared, *, reporting: Reporting = SHOW_ALL) -> None:
+    """Draw some crops; count and list those that do not show exactly one whole cell.
 
-    The list is ``crops.csv``. What is known of an image's cell is measured once and recalled. Nothing is done where
-    images are not cropped, or no network sees them.
+    The list is ``crops.csv``. A cell is measured once and the measurements are cached. Nothing is done if images are
+    not cropped, or there is no network.
 
     Parameters
     ----------
-    tracked
-        The run that counts are kept in.
+    recorder
+        Takes the counts, the list and the picture.
     config, prepared
-        What is asked for; the test images count where they are evaluated.
-    artifacts
-        The run's folder of files.
-    pictures
-        Draws the picture.
-    quiet
-        Whether this is one training of many, so that nothing is said.
+        The configuration and its images; test images are included if they are evaluated.
+    reporting
+        Images without a cell are reported unless it is quiet.
     """
     if config.crop.name == "none" or is_kind(config.backbone.name):
         return
@@ -63,18 +50,18 @@ def keep_crops(
     kinds = KINDS if CROPS[config.crop.name].finds_cells else {}
     if kinds:
         rows = _facts(images, rows)
-        _keep_counts(tracked, rows, artifacts=artifacts, quiet=quiet)
+        _keep_counts(recorder, rows, quiet=reporting.quiet)
     chosen = _chosen(rows, images.classes, kinds)
     shown = {name: [_cropped(images, path, config.crop.name) for path in paths] for name, paths in chosen.items()}
-    pictures.draw("crops", crop_gallery, shown)
+    recorder.draw("crops", crop_gallery, shown)
 
 
-def _keep_counts(tracked: TrackedRun, facts: pd.DataFrame, *, artifacts: Path, quiet: bool) -> None:
-    """Count the images whose crops are not of one whole cell, list them, and say how many have none."""
+def _keep_counts(recorder: Recorder, facts: pd.DataFrame, *, quiet: bool) -> None:
+    """Count and list the images whose crops do not show one whole cell, and report how many show none."""
     counts = {kind: int(facts[kind].sum()) for kind in KINDS}
-    tracked.log_metrics({"images": len(facts), **counts}, prefix="crop")
+    recorder.log_metrics({"images": len(facts), **counts}, prefix="crop")
     otherwise = facts[facts[list(KINDS)].any(axis=1)]
-    otherwise.to_csv(artifacts / "crops.csv", index=False)
+    otherwise.to_csv(recorder.artifacts / "crops.csv", index=False)
     if counts["not_found"]:
         line = (
             f"{counts['not_found']:,} of {len(facts):,} images: no cell found, the whole image is used; listed in "
@@ -86,7 +73,7 @@ def _keep_counts(tracked: TrackedRun, facts: pd.DataFrame, *, artifacts: Path, q
 
 
 def _facts(images: ImageSet, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return what is known of each image's cell: its row of the manifest less the digest, a column for each kind."""
+    """Return each image's row of the manifest without the digest, the number of cells, and a column for each kind."""
     measures = measure_images(images.files(rows), rows["sha256"].tolist())
     return rows[["path", "label", "source", "group", "split"]].assign(
         n_cells=np.where(measures.found, measures.counts, 0),

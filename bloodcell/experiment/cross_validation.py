@@ -1,4 +1,4 @@
-"""Cross-validation: a training for every fold, each in a run within the run, and what they come to together."""
+"""Cross-validation: a training for every fold, and the evaluation of their pooled predictions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -7,16 +7,16 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.config.training import TrainConfig
+from bloodcell.console.progress import SHOW_ALL, Reporting
 from bloodcell.evaluation.folds import mean_by_image
+from bloodcell.evaluation.outcome import FOLD_MEAN, FOLD_STD, Outcome, evaluate_outcome
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.fold import FoldResult, Learner, Predicted, build_learner, train_fold
 from bloodcell.experiment.images import Prepared
-from bloodcell.experiment.inputs import keep_inputs, tags_of, write_manifests
-from bloodcell.experiment.outcome import FOLD_MEAN, FOLD_STD, Outcome, keep_outcome, measure, write_outcome
+from bloodcell.experiment.inputs import keep_images, tags_of
+from bloodcell.experiment.outcome import keep_outcome
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import Refit
-from bloodcell.files import replacing
-from bloodcell.plots.drawing import Pictures
-from bloodcell.tracking.run import TrackedRun, fold_run
 
 
 def fold_configs(config: TrainConfig, *, n_folds: int) -> list[TrainConfig]:
@@ -34,83 +34,69 @@ def fold_configs(config: TrainConfig, *, n_folds: int) -> list[TrainConfig]:
 
 
 def train_folds(
-    tracked: TrackedRun,
+    recorder: Recorder,
     learner: Learner,
     *,
     prepared: Prepared,
     configs: Sequence[TrainConfig],
     backbone_seed: int,
-    label: str,
-    quiet: bool,
+    reporting: Reporting = SHOW_ALL,
 ) -> list[FoldResult]:
-    """Train fold after fold; what is finished stays on disk and in MLflow if a later one fails.
+    """Train one fold after the other; finished folds are kept if a later one fails.
 
     Parameters
     ----------
-    tracked
-        The cross-validation's run.
+    recorder
+        The cross-validation's.
     learner
-        The first fold's; the others' are built when it is their turn.
+        The first fold's; the others are built here.
     prepared
         The images and their folds.
     configs
         One for each fold.
     backbone_seed
         As for `build_learner`.
-    label
-        What stands before the fold's name where progress is shown.
-    quiet
-        As for `bloodcell.training.trainer.train`.
+    reporting
+        How progress is shown.
     """
     results: list[FoldResult] = []
-    countdown = Countdown(noun=f"{label}fold", objective="val/accuracy", total=len(configs))
+    countdown = Countdown(noun=f"{reporting.label}fold", objective="val/accuracy", total=len(configs))
     for number, (part, config) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
         countdown.begin()
         if number > 1:
             learner = build_learner(config, n_classes=len(part.images.classes), backbone_seed=backbone_seed)
-        with fold_run(
-            tracked,
-            number=number,
-            n_folds=len(configs),
-            tags=tags_of(config, part, learner.classifier),
-            folder=tracked.folder / "folds" / str(number),
-        ) as fold:
-            artifacts = fold.folder / "artifacts"
-            write_manifests(part, artifacts)
-            keep_inputs(fold, config, part)
-            with Pictures(artifacts) as pictures:
-                result = train_fold(
-                    fold,
-                    learner,
-                    prepared=part,
-                    config=config,
-                    pictures=pictures,
-                    fold=number,
-                    label=f"{label}fold {number} of {len(configs)}: ",
-                    quiet=quiet,
-                )
-            fold.log_folder(artifacts)
+        tags = tags_of(config, part, learner.classifier)
+        with recorder.fold(number, n_folds=len(configs), tags=tags) as fold:
+            keep_images(fold, config, part)
+            result = train_fold(
+                fold,
+                learner,
+                prepared=part,
+                config=config,
+                fold=number,
+                reporting=reporting.of(f"fold {number} of {len(configs)}"),
+            )
+            fold.log_artifacts()
             results.append(result)
-        if not quiet:
-            countdown.finished(number, "done", result.outcome.metrics["val"]["accuracy"])
+        if not reporting.quiet:
+            countdown.finished(number, "done", result.outcome.val.metrics["accuracy"])
     return results
 
 
 def keep_cross_validation(
-    tracked: TrackedRun,
+    recorder: Recorder,
     results: Sequence[FoldResult],
     refitted: Refit | None,
     *,
     prepared: Prepared,
     config: TrainConfig,
-    pictures: Pictures,
 ) -> Outcome:
-    """Write and keep what the folds come to together, but for what is kept as files.
+    """Pool the folds' predictions, evaluate them, and record the results.
 
-    Validation's figures are of every training image's prediction by the model that was not trained on it, test's of
-    the model that was trained on all of them, or without one of the mean of all models' probabilities.
+    Validation metrics are of the out-of-fold predictions: each training image is predicted by the model that was not
+    trained on it. Test metrics are of the model that was trained on all training images or, without one, of the mean of
+    the folds' probabilities.
     """
-    images, artifacts = prepared.images, tracked.folder / "artifacts"
     smoothing = config.hyperparameters.label_smoothing
     outcome = pooled(
         [result.outcome for result in results],
@@ -119,21 +105,18 @@ def keep_cross_validation(
         label_smoothing=smoothing,
     )
     table = _folds_table(results)
-    write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
-    with replacing(artifacts / "folds.csv") as partial:
-        table.to_csv(partial, index=False)
-    keep_outcome(tracked, outcome, classes=images.classes)
-    tracked.log_table(table, "folds.json")
+    keep_outcome(recorder, outcome, images=prepared.images)
+    recorder.log_table(table, "folds.json")
     cost = results[0].cost if refitted is None else refitted.cost
     seconds = table["train_seconds"].sum() + (0.0 if refitted is None else refitted.cost["train_seconds"])
-    tracked.log_metrics({**cost, "train_seconds": seconds}, prefix="cost")
+    recorder.log_metrics({**cost, "train_seconds": seconds}, prefix="cost")
     return outcome
 
 
 def pooled(
     outcomes: Sequence[Outcome], *, test: Predicted | None = None, prepared: Prepared, label_smoothing: float
 ) -> Outcome:
-    """Put the folds' predictions together and measure them.
+    """Pool the folds' predictions and evaluate them.
 
     Parameters
     ----------
@@ -154,24 +137,35 @@ def pooled(
         over the folds, and so are those of several views of an image. The metrics of ``val`` have
         ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1) besides.
     """
-    by_split = {split: [outcome.tables[split] for outcome in outcomes] for split in outcomes[0].tables}
-    tables = {split: mean_by_image(parts, classes=prepared.images.classes) for split, parts in by_split.items()}
+    classes = prepared.images.classes
+    by_split = {split: [outcome.splits[split] for outcome in outcomes] for split in outcomes[0].splits}
+    tables = {
+        split: mean_by_image([each.table for each in parts], classes=classes) for split, parts in by_split.items()
+    }
     views = {
-        split: mean_by_image([outcome.views[split] for outcome in outcomes], classes=prepared.images.classes)
-        for split in outcomes[0].views
+        split: mean_by_image(of_views, classes=classes)
+        for split, parts in by_split.items()
+        if (of_views := [each.views_table for each in parts if each.views_table is not None])
     }
     if test is not None:
         tables["test"] = test.single
         views |= {} if test.views is None else {"test": test.views}
-    outcome = measure(tables, views=views, prepared=prepared, label_smoothing=label_smoothing)
-    accuracies = [outcome.metrics["val"]["accuracy"] for outcome in outcomes]
+    outcome = evaluate_outcome(
+        tables,
+        classes=classes,
+        training=prepared.images.part("train"),
+        leak=prepared.leak,
+        label_smoothing=label_smoothing,
+        views=views,
+    )
+    accuracies = [each.val.metrics["accuracy"] for each in outcomes]
     spread = {FOLD_MEAN: float(np.mean(accuracies)), FOLD_STD: float(np.std(accuracies, ddof=1))}
+    predictions = [each.table for each in by_split["val"]] + ([tables["test"]] if "test" in tables else [])
     return replace(
         outcome,
-        # Of test no fold's.
-        predictions=pd.concat([*by_split["val"], *([tables["test"]] if "test" in tables else [])], ignore_index=True),
-        metrics={**outcome.metrics, "val": {**outcome.metrics["val"], **spread}},
-        folds=[fold.metrics for fold in outcomes],
+        predictions=pd.concat(predictions, ignore_index=True),
+        splits={**outcome.splits, "val": replace(outcome.val, metrics={**outcome.val.metrics, **spread})},
+        folds=tuple(outcomes),
     )
 
 
@@ -180,8 +174,8 @@ def _folds_table(results: Sequence[FoldResult]) -> pd.DataFrame:
         {
             "fold": number,
             **{
-                f"{split}_{name}": result.outcome.metrics[split][name]
-                for split in result.outcome.tables
+                f"{split}_{name}": evaluation.metrics[name]
+                for split, evaluation in result.outcome.splits.items()
                 for name in ("accuracy", "photograph_accuracy", "photographs")
             },
             "best_epoch": result.best_epoch,

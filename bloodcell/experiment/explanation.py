@@ -1,4 +1,4 @@
-"""Where a run's model looks: pictures of its errors and of each class, and how often it looks at the cell."""
+"""Where a model looks: pictures of its errors and of each class, and how often it looks at the cell."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -14,10 +14,10 @@ from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.pointing import measure_pointing, nucleus_in
 from bloodcell.evaluation.predictions import label_indices, most_confident_errors, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.images.reading import read_image
 from bloodcell.models.classifier import Classifier
 from bloodcell.models.explanation import Explanation, explain_each
-from bloodcell.plots.drawing import Pictures
 from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
 
 N_ERRORS = 8
@@ -26,26 +26,26 @@ SHOWN_PER_CLASS = 4
 
 
 def is_explained(config: TrainConfig, classifier: Classifier, *, fold: int | None, quiet: bool) -> bool:
-    """Say whether a training's model is explained: of a cross-validation the first fold's, and only with a network."""
+    """Return whether a model is explained: only networks, and in a cross-validation only the first fold's."""
     if classifier.backbone.application is None or fold not in (None, 1):
         return False
     alone = config.tracking.sweep_job is None and not quiet
     return config.explain == "every" or (config.explain == "single" and alone)
 
 
-def explain_run(model: keras.Model, table: pd.DataFrame, *, images: ImageSet, pictures: Pictures) -> dict[str, float]:
-    """Have it drawn where a model looks in validation's photographs, and measure how often that is the cell.
+def explain_run(recorder: Recorder, model: keras.Model, table: pd.DataFrame, *, images: ImageSet) -> dict[str, float]:
+    """Draw where a model looks in validation images, and measure how often that is the cell.
 
     Parameters
     ----------
+    recorder
+        Draws ``explanations_errors`` and ``explanations_classes``.
     model
         The model that is kept.
     table
         Its predictions for validation.
     images
         The images.
-    pictures
-        Draws ``explanations_errors`` and ``explanations_classes``.
 
     Returns
     -------
@@ -54,14 +54,14 @@ def explain_run(model: keras.Model, table: pd.DataFrame, *, images: ImageSet, pi
         of each class.
     """
     errors = most_confident_errors(table, images.classes, len(table)).drop_duplicates("source").head(N_ERRORS)
-    _draw_errors(model, errors, images=images, pictures=pictures)
+    _draw_errors(recorder, model, errors, images=images)
     chosen = _chosen(table, images=images)
     pixels = _read(chosen, images)
     probabilities = probabilities_of(chosen, images.classes)
     predicted = predicted_classes(probabilities)
     explanations = explain_each(model, pixels, class_indices=predicted.tolist())
     shown = _spread(chosen, SHOWN_PER_CLASS * len(images.classes))
-    pictures.draw(
+    recorder.draw(
         "explanations_classes",
         explanation_gallery,
         [
@@ -79,7 +79,7 @@ def explain_run(model: keras.Model, table: pd.DataFrame, *, images: ImageSet, pi
     return asdict(measure_pointing(pixels, [explanation.heat for explanation in explanations]))
 
 
-def _draw_errors(model: keras.Model, errors: pd.DataFrame, *, images: ImageSet, pictures: Pictures) -> None:
+def _draw_errors(recorder: Recorder, model: keras.Model, errors: pd.DataFrame, *, images: ImageSet) -> None:
     pixels = _read(errors, images)
     taken_for = label_indices(errors.assign(label=errors["predicted"]), images.classes)
     are = label_indices(errors, images.classes)
@@ -99,7 +99,7 @@ def _draw_errors(model: keras.Model, errors: pd.DataFrame, *, images: ImageSet, 
         )
         for each, (_, row), wrong, right in zip(pixels, errors.iterrows(), *halves, strict=True)
     ]
-    pictures.draw(
+    recorder.draw(
         "explanations_errors",
         explanation_gallery,
         rows,

@@ -1,4 +1,4 @@
-"""One split's training: from its images to a model with its predictions and figures."""
+"""Training on one split: from its images to a model with predictions and metrics."""
 
 import functools
 import time
@@ -11,25 +11,26 @@ import pandas as pd
 
 from bloodcell.config.finetune import FrozenPlan
 from bloodcell.config.training import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
+from bloodcell.console.progress import SHOW_ALL, Reporting
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.orientations import N_ORIENTATIONS
 from bloodcell.data.pipeline import Samples, samples_of
 from bloodcell.errors import UserError
+from bloodcell.evaluation.outcome import Outcome, evaluate_outcome
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.experiment.explanation import explain_run, is_explained
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
-from bloodcell.experiment.outcome import Outcome, keep_outcome, measure, write_outcome
+from bloodcell.experiment.outcome import keep_outcome
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.files import require_writable
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.cost import measure_cost
 from bloodcell.models.measured import Kind, is_kind, measured_images
 from bloodcell.models.precision import precision
-from bloodcell.plots.drawing import Pictures
 from bloodcell.plots.training import Monitor, learning_curves
-from bloodcell.tracking.run import TrackedRun
 from bloodcell.training.determinism import make_deterministic
 from bloodcell.training.feature_store import FeatureStore, features_dir
 from bloodcell.training.features import FeatureSource
@@ -49,14 +50,14 @@ class Learner:
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """What a model thinks of a split's images: predictions tables.
+    """A model's predictions of the images of a split.
 
     Attributes
     ----------
     single
-        Of the images as they are.
+        Predictions table of the images as they are.
     views
-        The mean over several views of each; None where there is but one.
+        Predictions table of the mean over several views of each image; None if there is only one view.
     """
 
     single: pd.DataFrame
@@ -65,12 +66,12 @@ class Predicted:
 
 @dataclass(frozen=True, kw_only=True)
 class FoldResult:
-    """What a training left.
+    """The result of one training.
 
     Attributes
     ----------
     outcome
-        Predictions and figures.
+        Predictions and metrics.
     cost
         Parameters, FLOPs, megabytes, images per second, seconds of training.
     history
@@ -78,9 +79,9 @@ class FoldResult:
     best_epoch
         Counted from 0 over all stages.
     features
-        Where each stage's input came from, for people.
+        Where the input of each stage came from, as text.
     run_id, model_uri
-        Where MLflow keeps the run and the model; no address where it keeps no model.
+        The run and the address of its model as the recorder gave them; no address if no model is kept.
     """
 
     outcome: Outcome
@@ -182,43 +183,35 @@ def _source(features: FeaturesConfig, classifier: Classifier) -> FeatureSource |
 
 
 def train_fold(
-    tracked: TrackedRun,
+    recorder: Recorder,
     learner: Learner,
     *,
     prepared: Prepared,
     config: TrainConfig,
-    pictures: Pictures,
     fold: int | None = None,
-    label: str = "",
-    quiet: bool = False,
+    reporting: Reporting = SHOW_ALL,
 ) -> FoldResult:
-    """Train on one split, evaluate on validation and test, write everything into the run's folder and keep it.
+    """Train on one split, evaluate on validation and test, and record everything except the inputs.
 
-    The folder is written first, MLflow second, so a lost store loses nothing. Its files are for the caller to keep,
-    when the pictures are drawn.
+    The caller calls `Recorder.log_artifacts` afterwards.
 
     Parameters
     ----------
-    tracked
-        The run that it is kept in.
+    recorder
+        Takes the results.
     learner
         Trained in place.
     prepared
         Training, validation and test images.
     config
         The run's configuration, with the seed that the learner was built with.
-    pictures
-        Draws the pictures, into the run's folder.
     fold
-        The fold of a cross-validation, from 1.
-    label
-        What stands before the stages' names where progress is shown.
-    quiet
-        As for `bloodcell.training.trainer.train`.
+        The fold of a cross-validation, from 1; None without one.
+    reporting
+        How progress is shown.
     """
     images, settings = prepared.images, config.hyperparameters
-    artifacts = tracked.folder / "artifacts"
-    artifacts.mkdir(parents=True, exist_ok=True)
+    recorder.artifacts.mkdir(parents=True, exist_ok=True)
     evaluated = ("val", "test") if config.evaluate_test else ("val",)
     samples = {split: samples_for(config, images, split) for split in ("train", *evaluated)}
     started = time.perf_counter()
@@ -227,40 +220,43 @@ def train_fold(
         config=config,
         train_samples=samples["train"],
         val_samples=samples["val"],
-        folder=tracked.folder / "checkpoints",
-        listeners=[tracked.log_epoch],
-        label=label,
-        quiet=quiet,
+        folder=recorder.folder / "checkpoints",
+        listeners=[recorder.log_epoch],
+        reporting=reporting,
     )
     seconds = time.perf_counter() - started
-    write_history(trained.history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
+    keep_history(recorder, trained.history, monitor=settings.early_stopping.monitor)
     held_out = {
-        split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=label)
+        split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=reporting.label)
         for split in evaluated
     }
-    tables = {split: each.single for split, each in held_out.items()}
-    views = {split: each.views for split, each in held_out.items() if each.views is not None}
-    outcome = measure(tables, views=views, prepared=prepared, label_smoothing=settings.label_smoothing)
-    write_outcome(outcome, images=images, folder=artifacts, pictures=pictures)
-    keep_outcome(tracked, outcome, classes=images.classes)
-    features = "; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items())
+    outcome = evaluate_outcome(
+        {split: each.single for split, each in held_out.items()},
+        classes=images.classes,
+        training=images.part("train"),
+        leak=prepared.leak,
+        label_smoothing=settings.label_smoothing,
+        views={split: each.views for split, each in held_out.items() if each.views is not None},
+    )
+    keep_outcome(recorder, outcome, images=images)
+    features = "; ".join(f"{stage}: {text}" for stage, text in trained.feeds.items())
     cost = cost_of(learner, seconds=seconds)
-    tracked.tag("features", features)
-    tracked.log_metrics(cost, prefix="cost")
+    recorder.tag("features", features)
+    recorder.log_metrics(cost, prefix="cost")
     model_uri = ""
     if config.log_model:
-        model_uri = keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=tables["val"])
-    # Last of all that can fail: the model is kept by then.
-    if is_explained(config, learner.classifier, fold=fold, quiet=quiet):
-        pointing = explain_run(learner.classifier.whole, tables["val"], images=images, pictures=pictures)
-        tracked.log_metrics(pointing, prefix="explain")
+        model_uri = keep_trained_model(recorder, learner.classifier.whole, images=images, held_out=outcome.val.table)
+    # Last, because it can fail: the model is kept by then.
+    if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
+        pointing = explain_run(recorder, learner.classifier.whole, outcome.val.table, images=images)
+        recorder.log_metrics(pointing, prefix="explain")
     return FoldResult(
         outcome=outcome,
         cost=cost,
         history=trained.history,
         best_epoch=trained.best_epoch,
         features=features,
-        run_id=tracked.run_id,
+        run_id=recorder.run_id,
         model_uri=model_uri,
     )
 
@@ -273,8 +269,7 @@ def fit(
     val_samples: Samples,
     folder: Path,
     listeners: Sequence[EpochListener],
-    label: str,
-    quiet: bool,
+    reporting: Reporting,
 ) -> Trained:
     """Train a learner as its configuration says; for the rest see `bloodcell.training.trainer.train`."""
     return train(
@@ -291,8 +286,7 @@ def fit(
         l2=config.head.l2,
         steps_per_epoch=config.debug.steps_per_epoch,
         listeners=listeners,
-        label=label,
-        quiet=quiet,
+        reporting=reporting,
     )
 
 
@@ -324,10 +318,10 @@ def predicted(
     )
 
 
-def write_history(history: pd.DataFrame, *, folder: Path, pictures: Pictures, monitor: Monitor) -> None:
-    """Write what every epoch came to, and have it drawn."""
-    history.to_csv(folder / "history.csv", index=False)
-    pictures.draw("learning_curves", learning_curves, history, monitor=monitor)
+def keep_history(recorder: Recorder, history: pd.DataFrame, *, monitor: Monitor) -> None:
+    """Write the metrics of every epoch as ``history.csv``, and draw the learning curves."""
+    history.to_csv(recorder.artifacts / "history.csv", index=False)
+    recorder.draw("learning_curves", learning_curves, history, monitor=monitor)
 
 
 def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:

@@ -1,7 +1,6 @@
-"""What a run is made from: written into its folder, kept in MLflow."""
+"""Inputs of a run, recorded: configuration, images, model and augmentation."""
 
 import logging
-from pathlib import Path
 
 import numpy as np
 import yaml
@@ -14,12 +13,11 @@ from bloodcell.data.pipeline import Samples, views
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.fold import Learner, samples_for
 from bloodcell.experiment.images import Prepared
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.models.classifier import Classifier
 from bloodcell.models.summary import summarise
 from bloodcell.plots.architecture import architecture
-from bloodcell.plots.drawing import Pictures
 from bloodcell.plots.gallery import augmentation_samples
-from bloodcell.tracking.run import TrackedRun
 from bloodcell.training.stages import Stage, lowest_boundary
 
 log = logging.getLogger(__name__)
@@ -29,7 +27,7 @@ N_VIEWS = 5
 
 
 def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> dict[str, str]:
-    """Return the tags that say which code, machine, images, groups, weights and seed a run is of, and if it leaks."""
+    """Return a run's tags: code, machine, images, groups, weights, seed, and whether the split leaks."""
     return environment_tags() | {
         "data_digest": prepared.digest,
         "groups": config.data.groups,
@@ -42,12 +40,10 @@ def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> 
     }
 
 
-def write_inputs(
-    config: TrainConfig, prepared: Prepared, learner: Learner, *, artifacts: Path, pictures: Pictures
-) -> None:
-    """Write configuration, manifest and what was left out, and have the model and the augmentation drawn."""
-    images = prepared.images
-    write_manifests(prepared, artifacts)
+def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, learner: Learner) -> None:
+    """Keep configuration, images, and which images were left out; draw the model and the augmentation."""
+    images, artifacts = prepared.images, recorder.artifacts
+    keep_images(recorder, config, prepared)
     text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
     (artifacts / "config.yaml").write_text(text, encoding="utf-8")
     if len(images.unreadable):
@@ -55,41 +51,38 @@ def write_inputs(
         log.warning("left out, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))
     if images.other_files:
         log.warning("left out, not images by their names: %s", ", ".join(images.other_files))
-    _draw_model(learner.classifier, learner.stages, pictures)
+    _draw_model(recorder, learner.classifier, learner.stages)
     if learner.classifier.backbone.application is None:
         return
     samples = samples_for(config, images, "train")
-    _draw_augmentation(images, samples, learner.augmentation, config.hyperparameters.seed, pictures)
+    _draw_augmentation(recorder, images, samples, learner.augmentation, config.hyperparameters.seed)
 
 
-def write_manifests(prepared: Prepared, artifacts: Path) -> None:
-    """Write the manifest, and the rows that were left out because their photograph or group is on another side."""
+def keep_images(recorder: Recorder, config: TrainConfig, prepared: Prepared) -> None:
+    """Keep the manifest, the rows that were left out because of a leak, counts, and all parameters."""
+    images, artifacts = prepared.images, recorder.artifacts
+    artifacts.mkdir(parents=True, exist_ok=True)
     write_manifest(prepared.images.manifest, artifacts / "manifest.parquet")
     if len(prepared.left_out):
         prepared.left_out.to_csv(artifacts / "shared_images.csv", index=False)
         log.warning(
             "left out, have their photograph or group on another side: %s", ", ".join(prepared.left_out["path"])
         )
-
-
-def keep_inputs(tracked: TrackedRun, config: TrainConfig, prepared: Prepared) -> None:
-    """Keep configuration, counts and images in MLflow."""
-    images = prepared.images
     counts = {"images.unreadable": len(images.unreadable), "images.left_out": len(prepared.left_out)}
     for split, rows in images.manifest.groupby("split"):
         counts |= {f"images.{split}": len(rows), f"photographs.{split}": rows["source"].nunique()}
         counts[f"groups.{split}"] = rows["group"].nunique()
-    tracked.log_parameters(parameters_of(config) | counts)
-    tracked.log_data(images.manifest, name=config.data.source, source=str(images.root), digest=prepared.digest)
+    recorder.log_parameters(parameters_of(config) | counts)
+    recorder.log_dataset(images.manifest, name=config.data.source, source=str(images.root), digest=prepared.digest)
 
 
-def _draw_model(classifier: Classifier, stages: list[Stage], pictures: Pictures) -> None:
+def _draw_model(recorder: Recorder, classifier: Classifier, stages: list[Stage]) -> None:
     blocks = summarise(classifier, boundary=lowest_boundary(stages))
-    pictures.draw("architecture", architecture, blocks, title=f"{classifier.backbone.name} and its head")
+    recorder.draw("architecture", architecture, blocks, title=f"{classifier.backbone.name} and its head")
 
 
 def _draw_augmentation(
-    images: ImageSet, samples: Samples, augmentation: Augmentation, seed: int, pictures: Pictures
+    recorder: Recorder, images: ImageSet, samples: Samples, augmentation: Augmentation, seed: int
 ) -> None:
     """Draw an image of each of some classes, as it is and as it is trained on."""
     n_views = N_VIEWS if augmentation.changes else 0
@@ -97,4 +90,4 @@ def _draw_augmentation(
     rows = [views(samples, index=index, augmentation=augmentation, seed=seed, n_views=n_views) for index in chosen]
     names = [images.classes[samples.labels[index]] for index in chosen]
     originals = [row[0] for row in rows]
-    pictures.draw("augmentation", augmentation_samples, originals, views=[row[1:] for row in rows], names=names)
+    recorder.draw("augmentation", augmentation_samples, originals, views=[row[1:] for row in rows], names=names)

@@ -1,13 +1,15 @@
-"""After a cross-validation: one more training, on all training images, of the model that is to be used."""
+"""The final model of a cross-validation: one more training, on all training images."""
 
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import keras
 import numpy as np
 import pandas as pd
 
 from bloodcell.config.training import TrainConfig
+from bloodcell.console.progress import SHOW_ALL, Reporting
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.experiment.fold import (
     FoldResult,
@@ -16,67 +18,66 @@ from bloodcell.experiment.fold import (
     build_learner,
     cost_of,
     fit,
+    keep_history,
     predicted,
     samples_for,
-    write_history,
 )
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
-from bloodcell.plots.drawing import Pictures
-from bloodcell.tracking.run import TrackedRun
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.training.stages import Stage
 from bloodcell.training.trainer import Epoch
 
 
 @dataclass(frozen=True, kw_only=True)
 class Refit:
-    """The model of a whole cross-validation.
+    """The final model of a cross-validation.
 
     Attributes
     ----------
     test
-        Its predictions of the test images; None where they are not looked at.
+        Its predictions of the test images; None if they are not evaluated.
     cost
         As of `bloodcell.experiment.fold.FoldResult`.
-    features, model_uri
-        The same.
+    model
+        The trained Keras model.
+    model_uri
+        Where it can be loaded from; empty if it is not kept.
     """
 
     test: Predicted | None
     cost: dict[str, float]
-    features: str
+    model: keras.Model
     model_uri: str
 
 
 def refit(
-    tracked: TrackedRun,
+    recorder: Recorder,
     results: Sequence[FoldResult],
     *,
     prepared: Prepared,
     config: TrainConfig,
-    pictures: Pictures,
-    label: str,
-    quiet: bool,
+    reporting: Reporting = SHOW_ALL,
 ) -> Refit:
-    """Train on all training images, for as long as was best in the folds, and keep the model in the run.
+    """Train on all training images, for the median of the folds' best epochs, and keep the model.
 
-    Nothing is left to validate on: the history has no figures of validation.
+    No images are left for validation: the history has no validation metrics.
 
     Parameters
     ----------
-    tracked
-        The cross-validation's run.
+    recorder
+        The cross-validation's.
     results
-        Of the folds' trainings.
+        Of the folds.
     prepared
         All training and test images.
     config
         The run's configuration.
-    pictures, label, quiet
-        As for `bloodcell.experiment.fold.train_fold`.
+    reporting
+        How progress is shown.
     """
     images, settings = prepared.images, config.hyperparameters
-    artifacts = tracked.folder / "artifacts"
+    reporting = reporting.of("on all")
     learner = build_learner(config, n_classes=len(images.classes), backbone_seed=settings.seed)
     restored = settings.early_stopping.restore_best
     stages = as_long_as_was_best(learner.stages, [result.history for result in results], restored=restored)
@@ -90,23 +91,22 @@ def refit(
         config=replace(config, hyperparameters=replace(settings, early_stopping=stopping)),
         train_samples=samples,
         val_samples=samples,
-        folder=tracked.folder / "checkpoints",
-        listeners=[lambda epoch: tracked.log_epoch(_unvalidated(epoch))],
-        label=f"{label}on all: ",
-        quiet=quiet,
+        folder=recorder.folder / "checkpoints",
+        listeners=[lambda epoch: recorder.log_epoch(_unvalidated(epoch))],
+        reporting=reporting,
     )
     cost = cost_of(learner, seconds=time.perf_counter() - started)
-    # What was best of them was so on images that it was trained on: the last is what is kept.
-    (tracked.folder / "checkpoints" / "best.weights.h5").unlink(missing_ok=True)
+    # The best epoch was the best on training images: the last one is kept.
+    (recorder.folder / "checkpoints" / "best.weights.h5").unlink(missing_ok=True)
     kept = trained.history.index == trained.history.index[-1]
     history = trained.history.assign(val_loss=np.nan, val_accuracy=np.nan, best=kept)
-    write_history(history, folder=artifacts, pictures=pictures, monitor=settings.early_stopping.monitor)
-    held_out = mean_by_image([result.outcome.tables["val"] for result in results], classes=images.classes)
+    keep_history(recorder, history, monitor=settings.early_stopping.monitor)
+    held_out = mean_by_image([result.outcome.val.table for result in results], classes=images.classes)
     return Refit(
-        test=_test(learner, prepared, config, label) if config.evaluate_test else None,
+        test=_test(learner, prepared, config, reporting.label) if config.evaluate_test else None,
         cost=cost,
-        features="; ".join(f"{stage}: {said}" for stage, said in trained.feeds.items()),
-        model_uri=keep_trained_model(tracked, learner.classifier.whole, images=images, held_out=held_out)
+        model=learner.classifier.whole,
+        model_uri=keep_trained_model(recorder, learner.classifier.whole, images=images, held_out=held_out)
         if config.log_model
         else "",
     )

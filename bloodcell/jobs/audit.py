@@ -40,12 +40,12 @@ from bloodcell.data.manifest import SPLITS, ImageSet, digest
 from bloodcell.errors import FindingsError
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import load_images
-from bloodcell.experiment.outcome import run_data
 from bloodcell.files import require_output_folder
 from bloodcell.images.reading import read_image
 from bloodcell.provenance.recovery import overlapping_sources
 from bloodcell.tracking.run import tracked_run
 from bloodcell.tracking.store import find_store
+from bloodcell.tracking.where import run_data
 
 TAKEN = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 
@@ -81,12 +81,12 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         name=config.tracking.run_name or audit.title,
         tags=environment_tags()
         | {"job": "audit", "data_digest": data_digest, "groups": config.data.groups, "group_name": config.data.called},
-        folder=folder,
+        folder=output_dir,
     ) as tracked:
         tracked.log_parameters(parameters_of(config))
-        tracked.log_data(images.manifest, name=config.data.source, source=str(images.root), digest=data_digest)
+        tracked.log_dataset(images.manifest, name=config.data.source, source=str(images.root), digest=data_digest)
         tracked.log_metrics({name: float(len(audit.of(name))) for name in SEVERITIES}, prefix="findings")
-        tracked.log_folder(folder)
+        tracked.log_artifacts()
         tracked.describe(f"{audit.summary} The page is `audit.html`.")
     _show(audit, output)
     tell(

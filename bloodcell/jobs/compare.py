@@ -32,7 +32,6 @@ from bloodcell.config.schemas import CompareConfig
 from bloodcell.console.document import tell
 from bloodcell.console.logs import log_file
 from bloodcell.experiment.environment import environment_tags
-from bloodcell.experiment.outcome import where_to_look
 from bloodcell.files import require_output_folder
 from bloodcell.jobs._members import image_folders, stops_by_validation
 from bloodcell.jobs._pooling import Pooled, pool
@@ -47,6 +46,7 @@ from bloodcell.tracking.compared import (
 )
 from bloodcell.tracking.run import JOB_TAG, TRIAL_TAG, named_if_lost, tracked_run
 from bloodcell.tracking.store import Store, find_store, open_store
+from bloodcell.tracking.where import where_to_look
 from bloodcell.wording import group_name_of
 
 SIZE, QUALITY = (160, 120), 78
@@ -114,12 +114,15 @@ def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, o
         keep_report(config.study, folder, summary=summary)
         count_comparison(config.study, digest)
         return config.study
-    with tracked_run(
-        tracking=config.tracking,
-        name=config.tracking.run_name or report.title,
-        tags=environment_tags() | {JOB_TAG: COMPARE, "output_dir": str(output_dir)},
-        folder=folder,
-    ) as tracked:
+    with (
+        tracked_run(
+            tracking=config.tracking,
+            name=config.tracking.run_name or report.title,
+            tags=environment_tags() | {JOB_TAG: COMPARE, "output_dir": str(output_dir)},
+            folder=output_dir,
+        ) as tracked,
+        named_if_lost(tracked.store, folder),
+    ):
         tracked.log_parameters(parameters_of(config))
         keep_report(tracked.run_id, folder, summary=summary)
         count_comparison(tracked.run_id, digest)

@@ -23,9 +23,9 @@ from bloodcell.config.schemas import DemoConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.document import tell
 from bloodcell.console.progress import say
-from bloodcell.experiment.outcome import where_to_look
 from bloodcell.processes import Terminated
 from bloodcell.tracking.store import open_store
+from bloodcell.tracking.where import where_to_look
 
 
 def run(config: DemoConfig, *, output_dir: Path) -> None:

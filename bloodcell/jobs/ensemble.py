@@ -12,6 +12,8 @@ The test set chooses nothing: it is read once, when the ensemble is made.
 
 import json
 from collections.abc import Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from bloodcell.cards.outcome import interval_text, metrics_table, outcome_data, show_confusion
 from bloodcell.comparison.combination import (
     FLOOR,
     Combination,
@@ -32,40 +35,33 @@ from bloodcell.comparison.combination import (
     photograph_log_loss,
 )
 from bloodcell.comparison.members import Joint, Side, join
+from bloodcell.config.composition import compose_config
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schemas import EnsembleConfig
+from bloodcell.config.training import TrainConfig
 from bloodcell.console.document import tell
+from bloodcell.console.logs import logging_to
 from bloodcell.data.manifest import write_manifest
 from bloodcell.errors import UserError
 from bloodcell.evaluation.intervals import accuracy_intervals
+from bloodcell.evaluation.outcome import Outcome, evaluate_outcome
 from bloodcell.evaluation.photographs import photograph_figures
 from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_model
-from bloodcell.experiment.outcome import (
-    Outcome,
-    ends_of,
-    figures_table,
-    keep_outcome,
-    measure,
-    outcome_data,
-    run_data,
-    show_confusion,
-    show_files,
-    where_to_look,
-    write_outcome,
-)
+from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.files import replacing
 from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of, stopped_by_validation
 from bloodcell.models.ensemble import join_models
-from bloodcell.plots.drawing import Pictures
 from bloodcell.plots.ensemble import ensemble_plot
 from bloodcell.tracking.kept import Kept, load_kept
 from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs
 from bloodcell.tracking.run import JOB_TAG, TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
+from bloodcell.tracking.study import surviving
+from bloodcell.tracking.where import run_data, show_files, where_to_look
 from bloodcell.wording import intervals_note
 
 CROSS_FITTED = (
@@ -96,20 +92,37 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     combination, outcome = _combined(config, joint, prepared)
     table = _members_table(joint, combination, outcome)
     notes = _notes(config, runs, outcome)
-    artifacts = output_dir / "artifacts"
     with tracked_run(
         tracking=config.tracking,
         name=config.tracking.run_name or f"ensemble of {len(runs)}, {config.method}",
         tags=_tags(config, runs, prepared) | {"output_dir": str(output_dir)},
         folder=output_dir,
     ) as tracked:
-        with Pictures(artifacts) as pictures:
-            _write(config, prepared, combination, table, outcome, notes=notes, folder=artifacts, pictures=pictures)
-            _keep(tracked, config, runs, prepared, table, outcome)
-            address = _keep_model(tracked, kept, combination, outcome, joint.classes) if kept else ""
-        tracked.log_folder(artifacts)
-    _show(config, table, outcome, notes=notes, classes=joint.classes, tracked=tracked, address=address)
-    return outcome.metrics["val"]["accuracy"]
+        _keep_combination(tracked, config, combination, table)
+        _draw_members(tracked, table, outcome, notes=notes)
+        keep_outcome(tracked, outcome, images=prepared.images, with_images=has_files(prepared))
+        _keep_inputs(tracked, config, runs, prepared, table)
+        address = _keep_model(tracked, kept, combination, outcome) if kept else ""
+        tracked.log_artifacts()
+    _show(config, table, outcome, notes=notes, tracked=tracked, address=address)
+    return outcome.val.metrics["accuracy"]
+
+
+def combine_study(config: TrainConfig, *, folder: Path) -> None:
+    """Combine the finished runs of a sweep in a run of its study; a failure is reported, and kept as a failed run.
+
+    Parameters
+    ----------
+    config
+        Of any of the study's runs.
+    folder
+        The ensemble's.
+    """
+    tracking = replace(config.tracking, run_name=f"ensemble: {config.ensemble}", sweep_job=None, run_id=None)
+    chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
+    chosen = replace(chosen, tracking=tracking, evaluate_test=config.evaluate_test, log_model=config.log_model)
+    with logging_to(folder / "ensemble.log"):
+        surviving(partial(run, chosen, output_dir=folder), chosen)
 
 
 def _load(runs: Sequence[FinishedRun]) -> list[list[Kept]]:
@@ -140,7 +153,10 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
     if "test" in joint.sides:
         test = joint.sides["test"]
         tables["test"] = _table(test, combination.combine(test.probabilities), joint.classes)
-    return combination, measure(tables, prepared=prepared, label_smoothing=0.0)
+    images = prepared.images
+    return combination, evaluate_outcome(
+        tables, classes=images.classes, training=images.part("train"), leak=prepared.leak
+    )
 
 
 def _table(side: Side, probabilities: NDArray[np.float64], classes: Sequence[str]) -> pd.DataFrame:
@@ -155,9 +171,7 @@ def _members_table(joint: Joint, combination: Combination, outcome: Outcome) -> 
         | _figures(_table(val, probabilities, joint.classes), val, joint.classes)
         for member, share, probabilities in zip(joint.members, combination.shares, val.probabilities, strict=True)
     ]
-    rows.append(
-        {"name": "ensemble", "run_id": "", "weight": np.nan} | _figures(outcome.tables["val"], val, joint.classes)
-    )
+    rows.append({"name": "ensemble", "run_id": "", "weight": np.nan} | _figures(outcome.val.table, val, joint.classes))
     return pd.DataFrame(rows)
 
 
@@ -185,28 +199,21 @@ def _tags(config: EnsembleConfig, runs: Sequence[FinishedRun], prepared: Prepare
     }
 
 
-def _write(
-    config: EnsembleConfig,
-    prepared: Prepared,
-    combination: Combination,
-    table: pd.DataFrame,
-    outcome: Outcome,
-    *,
-    notes: Sequence[str],
-    folder: Path,
-    pictures: Pictures,
+def _keep_combination(
+    tracked: TrackedRun, config: EnsembleConfig, combination: Combination, table: pd.DataFrame
 ) -> None:
-    """Write everything into the run's folder, and have the pictures drawn."""
-    write_outcome(outcome, images=prepared.images, folder=folder, pictures=pictures, with_images=has_files(prepared))
-    write_manifest(prepared.images.manifest, folder / "manifest.parquet")
+    """Write the configuration and the combination."""
+    folder = tracked.artifacts
+    folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
-    with replacing(folder / "members.csv") as partial:
-        table.to_csv(partial, index=False)
     with replacing(folder / "combination.json") as partial:
         partial.write_text(json.dumps(_as_json(config, table, combination), indent=2), encoding="utf-8")
-    baseline = outcome.metrics["baseline/val"]
-    pictures.draw(
+
+
+def _draw_members(tracked: TrackedRun, table: pd.DataFrame, outcome: Outcome, *, notes: Sequence[str]) -> None:
+    baseline = outcome.val.baseline
+    tracked.draw(
         "members",
         ensemble_plot,
         table,
@@ -237,19 +244,18 @@ def _notes(config: EnsembleConfig, runs: Sequence[FinishedRun], outcome: Outcome
     return [intervals_note(name), *fitted, *stacked, *careful]
 
 
-def _keep(
+def _keep_inputs(
     tracked: TrackedRun,
     config: EnsembleConfig,
     runs: Sequence[FinishedRun],
     prepared: Prepared,
     table: pd.DataFrame,
-    outcome: Outcome,
 ) -> None:
-    """Keep everything but the files and the model in MLflow."""
+    """Keep parameters, images, members with their weights, and the cost of their trainings."""
     manifest = prepared.images.manifest
+    write_manifest(manifest, tracked.artifacts / "manifest.parquet")
     tracked.log_parameters(parameters_of(config))
-    tracked.log_data(manifest, name="members", source=str(prepared.images.root), digest=digest_of(runs, prepared))
-    keep_outcome(tracked, outcome, classes=prepared.images.classes)
+    tracked.log_dataset(manifest, name="members", source=str(prepared.images.root), digest=digest_of(runs, prepared))
     tracked.log_table(table, "members.json")
     weights = zip(table["run_id"][:-1], table["weight"][:-1], strict=True)
     tracked.log_metrics(dict(weights), prefix="weight")
@@ -263,7 +269,6 @@ def _keep_model(
     kept: Sequence[Sequence[Kept]],
     combination: Combination,
     outcome: Outcome,
-    classes: tuple[str, ...],
 ) -> str:
     """Join the members' models and keep the ensemble's.
 
@@ -280,8 +285,8 @@ def _keep_model(
     return keep_model(
         tracked,
         model,
-        classes=classes,
-        held_out=outcome.tables["val"],
+        classes=outcome.classes,
+        held_out=outcome.val.table,
         novelty=known.novelty,
         example=known.example,
     )
@@ -293,7 +298,6 @@ def _show(
     outcome: Outcome,
     *,
     notes: Sequence[str],
-    classes: Sequence[str],
     tracked: TrackedRun,
     address: str,
 ) -> None:
@@ -303,9 +307,9 @@ def _show(
     for note in notes:
         console.print(note, markup=False)
     console.print()
-    console.print(figures_table(outcome, title="The ensemble"))
+    console.print(metrics_table(outcome, title="The ensemble"))
     console.print()
-    show_confusion(outcome, classes=classes, console=console)
+    show_confusion(outcome, console=console)
     console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
     if address:
         console.print(
@@ -314,7 +318,7 @@ def _show(
     show_files(tracked, console)
     tell(
         **run_data(tracked, config.tracking),
-        **outcome_data(outcome, classes=classes),
+        **outcome_data(outcome),
         method=config.method,
         members=table.iloc[:-1].to_dict("records"),
         notes=notes,
@@ -332,8 +336,8 @@ def _shown_members(table: pd.DataFrame, outcome: Outcome, *, title: str) -> Tabl
         if not row["run_id"]:
             shown.add_section()
         weight = f"{row['weight']:.2f}" if row["run_id"] else ""
-        accuracies = (f"{row[name]:.3f}\n{ends_of(row, name)}" for name in ("accuracy", "photograph_accuracy"))
+        accuracies = (f"{row[name]:.3f}\n{interval_text(row, name)}" for name in ("accuracy", "photograph_accuracy"))
         shown.add_row(escape(row["name"]), weight, *accuracies)
-    baseline = outcome.metrics["baseline/val"]
+    baseline = outcome.val.baseline
     shown.add_row("majority class", "", *(f"{baseline[name]:.3f}" for name in ("accuracy", "photograph_accuracy")))
     return shown

@@ -33,7 +33,7 @@ from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
 from bloodcell.files import replacing, require_output_file
-from bloodcell.jobs._data_file import Groups, data_file
+from bloodcell.config.data_file import Groups, data_file
 from bloodcell.provenance.recovery import recover_sources
 
 SMALL = 20

@@ -12,157 +12,115 @@ and a sweep:
 
 import functools
 import logging
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
-from bloodcell.cards.next_steps import given_command, suggestions
-from bloodcell.config.quoting import readable_overrides
-from bloodcell.config.split import GroupKfoldSplit
+from rich.console import Console
+
+from bloodcell.cards.next_steps import suggestions
+from bloodcell.cards.outcome import metrics_table, outcome_data, show_confusion
+from bloodcell.config.command import Command
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.progress import say
-from bloodcell.experiment.crops import keep_crops
-from bloodcell.experiment.cross_validation import fold_configs, keep_cross_validation, train_folds
-from bloodcell.experiment.fold import build_learner, train_fold
-from bloodcell.experiment.images import Prepared, prepare_images
-from bloodcell.experiment.inputs import keep_inputs, tags_of, write_inputs
-from bloodcell.experiment.outcome import Outcome, show_outcome
-from bloodcell.experiment.refit import refit
-from bloodcell.models.backbones import Backbone
-from bloodcell.plots.drawing import Pictures
-from bloodcell.tracking.run import tracked_run
+from bloodcell.console.document import tell
+from bloodcell.console.logs import logging_to
+from bloodcell.console.progress import Reporting, say
+from bloodcell.experiment.baselines import needed_baselines
+from bloodcell.experiment.images import Prepared
+from bloodcell.experiment.training import Experiment, Result, prepare_experiment
+from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
+from bloodcell.tracking.study import surviving
+from bloodcell.tracking.where import run_data, show_files, where_to_look
 
 log = logging.getLogger(__name__)
 
 
-def run(config: TrainConfig, *, output_dir: Path) -> float:
-    """Train, evaluate and keep one model, or one for each fold; return the accuracy on validation. See `train`."""
-    return train(config, output_dir=output_dir).metrics["val"]["accuracy"]
+def run(config: TrainConfig, *, output_dir: Path, command: Command | None = None) -> float:
+    """Train, evaluate and keep one model, or one for each fold; return the validation accuracy. See `train`."""
+    return train(config, output_dir=output_dir, command=command).outcome.val.metrics["accuracy"]
 
 
-def train(config: TrainConfig, *, output_dir: Path, prepared: Prepared | None = None, quiet: bool = False) -> Outcome:
+def train(
+    config: TrainConfig,
+    *,
+    output_dir: Path,
+    prepared: Prepared | None = None,
+    quiet: bool = False,
+    command: Command | None = None,
+) -> Result:
     """Train, evaluate and keep one model, or one for each fold.
 
-    Everything that a user can get wrong is found before the run starts, so a refused configuration leaves nothing.
-    The run's folder is written first, MLflow second, so a lost store loses nothing.
+    Everything that a user can get wrong is found before the run starts: a refused configuration leaves no files.
+    The run's folder is written first and MLflow second: if the store is lost, the folder is complete.
 
     Parameters
     ----------
     config
-        What to train on what.
+        What to train on which images.
     output_dir
         The run's folder.
     prepared
-        The configuration's images, where they are at hand.
+        The configuration's images, if they are prepared already.
     quiet
-        Whether this is one training of many: no line for each epoch, no warning, no figures at the end.
+        This is one training of many: show no line for each epoch, no warning and no metrics.
+    command
+        The command that the job was started with: what to try next is made of it. None outside the command line.
 
     Raises
     ------
     UserError
-        If the images, the weights or the store cannot be used, or copies of one photograph are on two sides and nobody
-        allowed it.
+        If the images, the weights or the store cannot be used, or the split leaks and ``data.on_shared_groups`` does
+        not allow it.
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
-    prepared = prepared or prepare_images(config)
-    n_folds, n_classes, seed = len(prepared.folds), len(prepared.images.classes), config.hyperparameters.seed
-    learner = build_learner(fold_configs(config, n_folds=n_folds)[0], n_classes=n_classes, backbone_seed=seed)
-    _say_weights(learner.classifier.backbone, config)
-    config = with_weights(config, learner.classifier.backbone)
-    configs = fold_configs(config, n_folds=n_folds)
-    artifacts = output_dir / "artifacts"
-    alone = not quiet and config.tracking.sweep_job is None
-
+    experiment = prepare_experiment(config, prepared=prepared)
+    sweep_job = config.tracking.sweep_job
+    alone = not quiet and sweep_job is None
+    if experiment.weights_note:
+        log.warning(experiment.weights_note)
+        _say_once(experiment.weights_note)
+    if alone and (leak := experiment.prepared.leak.sentence):
+        say(f"careful: {leak}")
+    reporting = Reporting(label="" if sweep_job is None else f"{sweep_job}: ", quiet=quiet)
     with tracked_run(
         tracking=config.tracking,
-        name=_name(config, prepared),
-        tags=tags_of(config, prepared, learner.classifier) | {"output_dir": str(output_dir)},
+        name=experiment.name,
+        tags={**experiment.tags, "output_dir": str(output_dir)},
         folder=output_dir,
     ) as tracked:
-        _warn(prepared, alone=alone)
-        label = "" if config.tracking.sweep_job is None else f"{config.tracking.sweep_job}: "
-        with Pictures(artifacts) as pictures:
-            write_inputs(config, prepared, learner, artifacts=artifacts, pictures=pictures)
-            keep_inputs(tracked, config, prepared)
-            keep_crops(tracked, config, prepared, artifacts=artifacts, pictures=pictures, quiet=quiet)
-            if prepared.folds:
-                results = train_folds(
-                    tracked,
-                    learner,
-                    prepared=prepared,
-                    configs=configs,
-                    backbone_seed=seed,
-                    label=label,
-                    quiet=quiet,
-                )
-                refitted = None
-                if isinstance(config.split, GroupKfoldSplit) and config.split.refit:
-                    refitted = refit(
-                        tracked,
-                        results,
-                        prepared=prepared,
-                        config=config,
-                        pictures=pictures,
-                        label=label,
-                        quiet=quiet,
-                    )
-                outcome = keep_cross_validation(
-                    tracked, results, refitted, prepared=prepared, config=config, pictures=pictures
-                )
-                models = [each.model_uri for each in ([refitted] if refitted else results)]
-                features = results[0].features
-            else:
-                result = train_fold(
-                    tracked,
-                    learner,
-                    prepared=prepared,
-                    config=config,
-                    pictures=pictures,
-                    label=label,
-                    quiet=quiet,
-                )
-                outcome, models, features = result.outcome, [result.model_uri], result.features
-        tracked.log_folder(artifacts)
+        result = experiment.run(tracked, reporting=reporting)
     if alone:
-        given = given_command("train")
-        weights = learner.classifier.backbone.weights
-        show_outcome(
-            outcome,
-            config=config,
-            prepared=prepared,
-            tracked=tracked,
-            models=models,
-            features=features,
-            try_next=suggestions(config, leak=prepared.leak, weights=weights, given=given) if given else [],
-        )
-    return outcome
+        _show(experiment, result, tracked, command)
+    return result
 
 
-def _warn(prepared: Prepared, *, alone: bool) -> None:
-    """Say before hours of training that its figures will be worth less than they look."""
-    if not prepared.leak.sentence:
-        return
-    log.warning(prepared.leak.sentence)
-    if alone:
-        say(f"careful: {prepared.leak.sentence}")
+def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> dict[str, Result]:
+    """Train the baselines that the configurations of a study ask for; one that fails does not stop the others.
 
+    Parameters
+    ----------
+    configs
+        Those of the study's runs, with its parent run.
+    folder
+        Where the baselines' folders are made.
 
-def with_weights(config: TrainConfig, backbone: Backbone) -> TrainConfig:
-    """Return a configuration that names the weights that ``auto`` came to: for every fold, and for whoever compares."""
-    if config.backbone.weights != "auto":
-        return config
-    return replace(config, backbone=replace(config.backbone, weights=backbone.weights))
-
-
-def _say_weights(backbone: Backbone, config: TrainConfig) -> None:
-    """Say, once in a program, that a network has other weights than those that everybody would rather have."""
-    if not backbone.instead_of:
-        return
-    line = f"backbone.weights=auto: our own small ones, as ImageNet's are not to be had ({backbone.instead_of})"
-    if config.data.source == "smears":
-        line += "; they were trained on smears of the same making, so figures on these flatter them"
-    log.warning(line)
-    _say_once(line)
+    Returns
+    -------
+    dict
+        The results of those that did not fail, by the names of the runs.
+    """
+    results = {}
+    for each in needed_baselines(configs):
+        name = f"{BASELINE}{each.name}"
+        tracking = replace(each.config.tracking, run_name=name, sweep_job=None, run_id=None)
+        config, output_dir = replace(each.config, tracking=tracking), folder / each.folder
+        with logging_to(output_dir / "train.log"):
+            result = surviving(partial(train, config, output_dir=output_dir, quiet=True), config)
+        if isinstance(result, Result):
+            results[name] = result
+    return results
 
 
 @functools.cache
@@ -170,13 +128,54 @@ def _say_once(line: str) -> None:
     say(line)
 
 
-def _name(config: TrainConfig, prepared: Prepared) -> str:
-    """Name a run of a sweep after what is swept, any other after what it is, unless it was given a name."""
-    if config.tracking.run_name is not None:
-        return (
-            config.tracking.run_name
-            if config.tracking.sweep_job is None
-            else readable_overrides(config.tracking.run_name)
+def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: Command | None) -> None:
+    """Print metrics, confusion matrices, where everything is, and what to try next."""
+    config, prepared, outcome = experiment.config, experiment.prepared, result.outcome
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(metrics_table(outcome, title=f"{config.backbone.name}, {prepared.split} split"))
+    console.print()
+    show_confusion(outcome, console=console)
+    left_out = _left_out(prepared)
+    for line in left_out:
+        console.print(line)
+    if outcome.leak.sentence:
+        console.print(f"Careful: {outcome.leak.sentence}", markup=False)
+    console.print(f"Features    {result.features}", markup=False)
+    console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
+    addresses = [address for address in result.addresses if address]
+    if addresses:
+        others = f" (fold 1; the other {len(addresses) - 1} are in folds.csv)" if len(addresses) > 1 else ""
+        load = f"mlflow.tensorflow.load_model({addresses[0]!r}), from {tracked.store.label}{others}"
+        console.print(f"Load it     {load}", markup=False)
+    show_files(tracked, console)
+    weights = experiment.learner.classifier.backbone.weights
+    try_next = suggestions(config, leak=prepared.leak, weights=weights, given=command) if command else []
+    if try_next:
+        console.print("\nTry next")
+        width = max(len(suggestion.why) for suggestion in try_next)
+        for suggestion in try_next:
+            console.print(f"  {suggestion.why:{width}}  {suggestion.command}", markup=False)
+    tell(
+        **run_data(tracked, config.tracking),
+        **outcome_data(outcome),
+        split=prepared.split,
+        left_out=left_out,
+        features=result.features,
+        models=addresses,
+        folds=[fold.metrics for fold in outcome.folds],
+        try_next=[asdict(suggestion) for suggestion in try_next],
+    )
+
+
+def _left_out(prepared: Prepared) -> list[str]:
+    images, parts = prepared.images, (prepared, *prepared.folds)
+    lines = []
+    if len(images.unreadable):
+        lines.append(f"Left out because they cannot be read: {len(images.unreadable)}, listed in the run.")
+    if images.other_files:
+        lines.append(f"Left out because their names are not images': {len(images.other_files)}, listed in the log.")
+    if count := sum(len(part.left_out) for part in parts):
+        lines.append(
+            f"Left out because another side has their photograph or group: {count}, listed in shared_images.csv."
         )
-    plan = "frozen" if config.stays_frozen else f"tuned ({config.finetune.name})"
-    return f"{config.backbone.name.lower()} {plan}, {prepared.split} split, seed {config.hyperparameters.seed}"
+    return lines

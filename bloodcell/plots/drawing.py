@@ -76,16 +76,24 @@ class Pictures:
     ) -> None:
         """Wait for all pictures; not where the program is told to end."""
         if error is None:
-            self._wait()
+            self.wait()
         elif isinstance(error, Exception):
-            with suppress(Exception):  # the first error is the one to tell of
-                self._wait()
+            with suppress(Exception):  # the first error is the one to report
+                self.wait()
         else:
             for future, _ in self._waiting:
                 future.cancel()
 
-    def _wait(self) -> None:
-        for future, work in self._waiting:
+    def wait(self) -> None:
+        """Wait until all pictures that were asked for are there.
+
+        Raises
+        ------
+        Exception
+            What kept a picture from being drawn.
+        """
+        waiting, self._waiting = self._waiting, []
+        for future, work in waiting:
             try:
                 future.result()
             except BrokenExecutor:  # the process was killed, as for lack of memory

@@ -2,23 +2,34 @@
 
 import functools
 import json
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
 
+import grpc
 import keras_tuner
 from keras_tuner.engine.base_tuner import BaseTuner
 from keras_tuner.engine.trial import Trial, TrialStatus
 from keras_tuner.errors import FailedTrialError
 
 from bloodcell.config.search import BayesianTuner, GridTuner, HyperbandTuner, RandomTuner
+from bloodcell.errors import SearchFailedError
 from bloodcell.evaluation.metrics import direction
 from bloodcell.files import replacing
 from bloodcell.search.space import hyperparameters
 
 PATIENCE = 0.5
 """Seconds before a worker is told that there is nothing to do for the moment."""
+
+
+@contextmanager
+def silent_stdout() -> Iterator[None]:
+    """Discard what keras-tuner prints."""
+    with Path(os.devnull).open("w") as nothing, redirect_stdout(nothing):
+        yield
 
 
 class FunctionTuner(BaseTuner):
@@ -45,6 +56,38 @@ class FunctionTuner(BaseTuner):
     ) -> None:
         self._train = train
         super().__init__(oracle=oracle, directory=str(directory.parent), project_name=directory.name, **kwargs)
+
+    def run(self, *, max_failures: int) -> None:
+        """Search, without keras-tuner's own output.
+
+        Parameters
+        ----------
+        max_failures
+            As the strategy has it, for the message.
+
+        Raises
+        ------
+        SearchFailedError
+            If so many trials failed one after the other, or the chief does not answer this worker.
+        """
+        try:
+            with silent_stdout():
+                self.search()
+        except (RuntimeError, grpc.RpcError) as error:
+            if "Number of consecutive failures" in str(error):
+                # A worker is not sent the reason by its chief.
+                lines = str(error).strip().splitlines() if isinstance(error, RuntimeError) else []
+                last = f", the last: {lines[-1]}" if lines else ""
+                raise SearchFailedError(
+                    f"tuner.max_failures={max_failures}: so many trials failed one after the other{last}; fix the "
+                    "cause and start the same command again, which resumes the search"
+                ) from error
+            if isinstance(error, grpc.RpcError):
+                raise SearchFailedError(
+                    "the search's chief does not answer; see how it ended, and start both again, which resumes the "
+                    "search"
+                ) from error
+            raise
 
     def save(self) -> None:
         """Save the strategy's state; the tuner has none of its own."""

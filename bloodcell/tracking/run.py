@@ -1,10 +1,11 @@
-"""One run in MLflow: how it starts, what it keeps, how it ends."""
+"""A run in MLflow: how it starts, what it keeps, how it ends."""
 
 import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -16,15 +17,23 @@ from mlflow.entities import Metric, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
+import bloodcell
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import StoreLostError, one_line, reason_of, redact
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
+from bloodcell.experiment.recorder import FolderRecorder
 from bloodcell.serving import loader
 from bloodcell.serving.answering import Answering
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
 from bloodcell.tracking.store import Store, open_store
 
 log = logging.getLogger(__name__)
+
+PACKAGES = (
+    *("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "opencv-python-headless"),
+    *("pydantic", "rich", "filelock"),
+)
+"""What a kept model needs besides bloodcell's code, which is kept with it."""
 
 SWEEP_JOB_TAG = "sweep_job"
 FOLD_TAG = "fold"
@@ -40,41 +49,47 @@ ASIDE_TAG = "aside"
 """What a run has that is no entry of its study's leaderboard; its value says why."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrackedRun:
-    """A run in MLflow that is under way.
+class TrackedRun(FolderRecorder):
+    """A run in MLflow, which is kept in its folder first.
 
-    Attributes
+    Parameters
     ----------
-    run_id
-        MLflow's id.
-    experiment_id
-        MLflow's experiment that it is in.
+    folder, name, tags
+        As for `bloodcell.experiment.recorder.FolderRecorder`.
+    run_id, experiment_id
+        MLflow's.
     store
-        Where it is kept.
-    folder
-        The run's own folder on this machine, which holds everything even if the store is lost.
+        Where the run is kept.
     """
 
-    run_id: str
-    experiment_id: str
-    store: Store
-    folder: Path
-    _waiting: list[Metric] = field(default_factory=list)
+    def __init__(
+        self, folder: Path, *, name: str, tags: Mapping[str, str], run_id: str, experiment_id: str, store: Store
+    ) -> None:
+        super().__init__(folder, name=name, tags=tags)
+        self._run_id, self.experiment_id, self.store = run_id, experiment_id, store
+        self._waiting: list[Metric] = []
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id."""
+        return self._run_id
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Keep what the run was asked for as parameters."""
+        """Keep parameters."""
+        super().log_parameters(parameters)
         mlflow.log_params(dict(parameters))
 
     def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
-        """Keep final figures as ``prefix/name``; those that are no number are left out."""
+        """Keep final metrics as ``prefix/name``, except those that are not finite."""
+        super().log_metrics(metrics, prefix=prefix)
         mlflow.log_metrics({f"{prefix}/{name}": value for name, value in metrics.items() if np.isfinite(value)})
 
     def log_epoch(self, epoch: Any) -> None:
-        """Keep an epoch's numbers as ``epoch/name`` at its step; what is no number is left out.
+        """Keep the metrics of an epoch as ``epoch/name`` at its step, except those that are not finite.
 
-        A store that does not answer costs no epoch: the numbers wait, and go with the next or at the end.
+        If the store does not answer, training goes on: the metrics wait for the next epoch or the end.
         """
+        super().log_epoch(epoch)
         now = int(time.time() * 1000)
         numbers = {
             name: value for name, value in asdict(epoch).items() if isinstance(value, float) and np.isfinite(value)
@@ -85,8 +100,9 @@ class TrackedRun:
         except Exception as error:  # whatever the connection raises
             log.warning("%s does not answer (%s); metrics wait", self.store.label, redact(str(error)))
 
-    def log_data(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
+    def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
         """Keep the manifest as an MLflow dataset."""
+        super().log_dataset(manifest, name=name, source=source, digest=digest)
         dataset = mlflow.data.from_pandas(manifest, source=source, name=name, digest=digest)
         try:
             mlflow.log_input(dataset, context="training")
@@ -96,29 +112,14 @@ class TrackedRun:
                 raise
             mlflow.log_input(dataset, context="training")
 
-    def log_model(
-        self, model: Any, *, answering: Answering, example: bytes, requirements: list[str], code: Path
-    ) -> str:
-        """Keep a Keras model from raw uint8 images (n, height, width, 3) to probabilities (n, classes).
-
-        Parameters
-        ----------
-        model
-            The model.
-        answering
-            What is known of it.
-        example
-            An image file's bytes.
-        requirements
-            What must be installed to load it.
-        code
-            The package that has the model's own layers and answers for it, kept beside it.
+    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:
+        """Keep a Keras model in MLflow only, with bloodcell's code; the run's folder has its weights.
 
         Returns
         -------
         str
-            The address to load it from: the Keras model with ``mlflow.tensorflow.load_model``, what answers with
-            ``mlflow.pyfunc.load_model`` (see `bloodcell.serving.loader`).
+            The address to load it from: the Keras model with ``mlflow.tensorflow.load_model``, one that predicts from
+            files with ``mlflow.pyfunc.load_model`` (see `bloodcell.serving.loader`).
         """
         from mlflow.models import Model, ModelSignature
         from mlflow.types import Schema, TensorSpec
@@ -137,28 +138,45 @@ class TrackedRun:
             model=model,
             signature=signature,
             input_example=pd.DataFrame({IMAGE: [example]}),
-            pip_requirements=requirements,
-            code_paths=[str(code)],
+            pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
+            code_paths=[str(Path(bloodcell.__file__).parent)],
             metadata={"classes": list(answering.classes)},
         )
         return str(logged.model_uri)
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Keep a table so that MLflow's pages show it as one."""
+        """Keep a table in the format that MLflow's pages show as one."""
+        super().log_table(table, name)
         mlflow.log_table(table, name)
 
-    def log_folder(self, folder: Path) -> None:
-        """Keep everything in a folder as artifacts."""
+    def log_artifacts(self) -> None:
+        """Wait for the pictures, and keep all files."""
+        super().log_artifacts()
         self._send_waiting()
-        mlflow.log_artifacts(str(folder))
+        mlflow.log_artifacts(str(self.artifacts))
 
     def tag(self, name: str, value: str) -> None:
-        """Keep something that became known on the way as a tag."""
+        """Keep a tag."""
+        super().tag(name, value)
         mlflow.set_tag(name, value)
 
     def describe(self, text: str) -> None:
-        """Say in Markdown what came out, on top of the run's page."""
+        """Show a description, in Markdown, on top of the run's page."""
+        super().describe(text)
         mlflow.set_tag("mlflow.note.content", text)
+
+    @contextmanager
+    def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> Iterator["TrackedRun"]:
+        """Start the run of a fold within this one; it ends as `tracked_run` does."""
+        with _under_way(
+            experiment_id=self.experiment_id,
+            name=f"fold {number} of {n_folds}",
+            parent=self.run_id,
+            tags={**tags, FOLD_TAG: str(number)},
+            store=self.store,
+            folder=self.fold_folder(number),
+        ) as run:
+            yield run
 
     def _send_waiting(self) -> None:
         if self._waiting:
@@ -258,36 +276,6 @@ def sweep_mark(tracking: TrackingConfig) -> dict[str, str]:
 
 
 @contextmanager
-def fold_run(
-    whole: TrackedRun, *, number: int, n_folds: int, tags: Mapping[str, str], folder: Path
-) -> Iterator[TrackedRun]:
-    """Start the run of one fold within that of its cross-validation; it ends as `tracked_run` does.
-
-    Parameters
-    ----------
-    whole
-        The cross-validation's run.
-    number
-        The fold's, from 1.
-    n_folds
-        How many there are.
-    tags
-        The fold's own.
-    folder
-        Where everything of the fold is kept on this machine.
-    """
-    with _under_way(
-        experiment_id=whole.experiment_id,
-        name=f"fold {number} of {n_folds}",
-        parent=whole.run_id,
-        tags={**tags, FOLD_TAG: str(number)},
-        store=whole.store,
-        folder=folder,
-    ) as run:
-        yield run
-
-
-@contextmanager
 def _under_way(
     *,
     experiment_id: str,
@@ -307,7 +295,10 @@ def _under_way(
         active = mlflow.start_run(run_id=run_id, nested=nested)
         mlflow.set_tags({**tags, MLFLOW_RUN_NAME: name})
     try:
-        yield TrackedRun(run_id=active.info.run_id, experiment_id=experiment_id, store=store, folder=folder)
+        with TrackedRun(
+            folder, name=name, tags=tags, run_id=active.info.run_id, experiment_id=experiment_id, store=store
+        ) as run:
+            yield run
     except BaseException as error:
         interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
         _end(RunStatus.KILLED if interrupted else RunStatus.FAILED, reason_of(error))

@@ -1,7 +1,7 @@
 """A study: the runs of one sweep under one parent run."""
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -124,6 +124,20 @@ def keep_objective(study: Study, name: str, value: float) -> None:
     for run in children_of(client, study.experiment_id, study.run_id):
         if run.data.tags.get(MLFLOW_RUN_NAME) == name:
             client.log_metric(run.info.run_id, OBJECTIVE, value)
+
+
+def keep_with_study(study: Study, folder: Path, *, description: str, metrics: Mapping[str, float]) -> None:
+    """Keep the files of a folder, a description in Markdown and metrics with the parent run."""
+    client = MlflowClient()
+    client.log_artifacts(study.run_id, str(folder))
+    client.set_tag(study.run_id, "mlflow.note.content", description)
+    for name, value in metrics.items():
+        client.log_metric(study.run_id, name, value)
+
+
+def tag_study(study: Study, name: str, value: str) -> None:
+    """Keep a fact about a study as text."""
+    MlflowClient().set_tag(study.run_id, name, value)
 
 
 def close_children(study: Study, *, expected: int | None, interrupted: bool) -> list[Entry]:

@@ -21,7 +21,7 @@ class EpochProgress(keras.callbacks.Callback):
     stage
         The stage's name.
     quiet
-        Whether to show a bar where there is a terminal, and no line for each epoch.
+        Show a bar on a terminal, and no line for each epoch.
     """
 
     def __init__(self, *, stage: str, quiet: bool = False) -> None:

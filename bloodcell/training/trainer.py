@@ -13,7 +13,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.config.training import HyperparametersConfig
-from bloodcell.console.progress import track
+from bloodcell.console.progress import SHOW_ALL, Reporting, track
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import equal_source_weights
@@ -102,8 +102,7 @@ def train(
     l2: float = 0.0,
     steps_per_epoch: int | None = None,
     listeners: Sequence[EpochListener] = (),
-    label: str = "",
-    quiet: bool = False,
+    reporting: Reporting = SHOW_ALL,
 ) -> Trained:
     """Train a classifier, stage after stage, each from the best weights so far.
 
@@ -132,10 +131,8 @@ def train(
         Stop an epoch after so many batches; None: after all images.
     listeners
         Called after each epoch.
-    label
-        What stands before the stage's name where progress is shown, to tell runs apart.
-    quiet
-        Whether progress is a bar on a terminal and nothing else, as where this is one training of many.
+    reporting
+        How progress is shown.
 
     Raises
     ------
@@ -217,7 +214,7 @@ def train(
         # Last of all, since the others' model at the end of an epoch is the averaged one.
         averaging = [AveragedWeights()] if settings.weight_averaging else []
         record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
-        with closing(EpochProgress(stage=f"{label}{stage.name}", quiet=quiet)) as progress:
+        with closing(EpochProgress(stage=f"{reporting.label}{stage.name}", quiet=reporting.quiet)) as progress:
             feed.model.fit(
                 feed.training,
                 steps_per_epoch=steps,

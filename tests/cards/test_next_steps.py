@@ -5,7 +5,8 @@ import shlex
 import pytest
 from commands import run
 
-from bloodcell.cards.next_steps import Given, suggestions
+from bloodcell.cards.next_steps import suggestions
+from bloodcell.config.command import Command
 from bloodcell.config.composition import compose_config
 from bloodcell.data.leaks import Leakage
 
@@ -14,7 +15,7 @@ CLEAN = Leakage(shared=(), split_by_file=False, groups_known=True)
 
 def tried(*overrides: str, leak: Leakage = CLEAN, weights: str = "imagenet", **given: object) -> list[str]:
     config = compose_config("train", ["data=bccd", "data.root=/my cells", *overrides])
-    command = Given(
+    command = Command(
         overrides=["data=bccd", "data.root=/my cells", *overrides], choices={"backbone": "mobilenetv2"} | given
     )
     return [each.command for each in suggestions(config, leak=leak, weights=weights, given=command)]

@@ -7,13 +7,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.stats import norm
 
-from bloodcell.cards.run_report import evaluate_calibrated, evaluate_table
 from bloodcell.evaluation.calibration import (
     CalibrationErrors,
     calibration_bins,
     calibration_errors,
     expected_calibration_error,
 )
+from bloodcell.evaluation.outcome import evaluate_calibrated, evaluate_table
 from bloodcell.evaluation.predictions import predictions_table
 
 

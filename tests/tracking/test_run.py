@@ -32,7 +32,7 @@ def test_two_processes_may_say_at_once_which_images_they_train_on(tracking, tmp_
 
     def log_data() -> None:
         with tracked_run(tracking=tracking, name="run", tags={}, folder=tmp_path) as run:
-            run.log_data(images, name="images", source=str(tmp_path), digest="0" * 16)
+            run.log_dataset(images, name="images", source=str(tmp_path), digest="0" * 16)
 
     other = threading.Thread(target=log_data)
 

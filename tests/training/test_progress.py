@@ -9,6 +9,7 @@ import tiny
 from rich.console import Console
 
 import bloodcell.training.progress
+from bloodcell.console.progress import Reporting
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.training.progress import EpochProgress
 from bloodcell.training.trainer import train
@@ -105,7 +106,7 @@ def test_a_terminal_is_given_back_when_training_breaks_off(terminal, bccd, tmp_p
             settings=tiny.settings(),
             folder=tmp_path,
             listeners=[listener],
-            label="3: ",
+            reporting=Reporting(label="3: "),
         )
     assert SHOW_CURSOR in terminal.getvalue()
     assert "3: head" in terminal.getvalue()

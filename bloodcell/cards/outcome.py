@@ -1,0 +1,121 @@
+"""The outcome of a training for people: tables for the terminal, and a description in Markdown."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from bloodcell.console.confusion import confusion_on_terminal
+from bloodcell.evaluation.outcome import FOLD_MEAN, FOLD_STD, Outcome, confusion_of
+from bloodcell.wording import PHOTOGRAPH, counted, plural
+
+SHOWN = {
+    "accuracy": "accuracy",
+    "photograph_accuracy": "accuracy by photograph",
+    "group_mean_accuracy": "accuracy, mean of {groups}",
+    "balanced_accuracy": "balanced accuracy",
+    "macro_f1": "macro F1",
+    "auroc": "AUROC, one against the rest",
+    "cohen_kappa": "Cohen's kappa",
+    "log_loss": "log loss",
+    "brier": "Brier score",
+    "ece": "expected calibration error",
+    "ece_by_chance": "  by chance, if calibrated",
+    "calibration_error": "  debiased, root mean square",
+}
+SHOWN_OF_VIEWS = ("accuracy", "photograph_accuracy", "log_loss")
+
+
+def metrics_table(outcome: Outcome, *, title: str) -> Table:
+    """Return the metrics of each split with their intervals, and those of the majority class."""
+    leak, evaluations = outcome.leak, list(outcome.splits.values())
+    table = Table(title=title, title_justify="left")
+    table.add_column("")
+    names = {"val": "validation", "test": "test"}
+    headings = [f"{names[split]}{leak.mark(split)}" for split in outcome.splits]
+    for heading in (*headings, f"majority class\non {names[list(outcome.splits)[-1]]}"):
+        table.add_column(heading, justify="right")
+    columns = [*(each.metrics for each in evaluations), evaluations[-1].baseline]
+    views = [each.views for each in evaluations if each.views is not None]
+    groups = plural(leak.group_name)
+    for name, label in SHOWN.items():
+        if name == "group_mean_accuracy" and leak.group_name == PHOTOGRAPH:
+            continue
+        table.add_row(label.format(groups=groups), *(f"{column[name]:.3f}" for column in columns))
+        _add_interval(table, name, columns[:-1])
+        if views and name in SHOWN_OF_VIEWS:
+            table.add_row("  mean of views", *(f"{column[name]:.3f}" for column in views), "")
+            _add_interval(table, name, views)
+    if FOLD_MEAN in outcome.val.metrics:
+        mean, deviation = (outcome.val.metrics[name] for name in (FOLD_MEAN, FOLD_STD))
+        table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", *[""] * len(evaluations))
+    table.add_row("images", *(str(len(each.table)) for each in (*evaluations, evaluations[-1])))
+    table.add_row("photographs", *(f"{column['photographs']:.0f}" for column in columns))
+    if leak.group_name != PHOTOGRAPH:
+        table.add_row(groups, *(f"{column['groups']:.0f}" for column in columns))
+    return table
+
+
+def _add_interval(table: Table, name: str, columns: Sequence[Mapping[str, float]]) -> None:
+    if f"{name}_low" in columns[0]:
+        table.add_row("  95 % interval", *(interval_text(column, name) for column in columns), "")
+
+
+def interval_text(metrics: Mapping[Any, Any], name: str) -> str:
+    """Return the ends of a metric's interval as text, or that there are too few groups for one."""
+    low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
+    return f"{low:.2f} to {high:.2f}" if low == low else "too few groups"
+
+
+def show_confusion(outcome: Outcome, *, console: Console) -> None:
+    """Print the confusion matrix of each held-out split."""
+    validation = "Validation, out of fold" if outcome.folds else "Validation"
+    for split, evaluation in outcome.splits.items():
+        name = {"val": validation, "test": "Test"}[split]
+        counts = confusion_of(evaluation.table, classes=outcome.classes)
+        console.print(confusion_on_terminal(counts, classes=outcome.classes, name=name, width=console.width))
+
+
+def outcome_data(outcome: Outcome) -> dict[str, Any]:
+    """Return the outcome for a JSON document."""
+    return {
+        "classes": outcome.classes,
+        "images": {split: len(each.table) for split, each in outcome.splits.items()},
+        "leaky": outcome.leak.leaky,
+        "careful": outcome.leak.sentence or None,
+        "metrics": outcome.metrics,
+        "confusion": {
+            split: confusion_of(each.table, classes=outcome.classes) for split, each in outcome.splits.items()
+        },
+    }
+
+
+def description(outcome: Outcome) -> str:
+    """Return the description of an outcome in Markdown: the page of a run in MLflow begins with it."""
+    lines, leak = [], outcome.leak
+    for split, each in outcome.splits.items():
+        metrics = each.metrics
+        lines.append(
+            f"- {split}{leak.mark(split)}: accuracy {_value(metrics, 'accuracy')} on {len(each.table)} images, by "
+            f"photograph {_value(metrics, 'photograph_accuracy')} on {metrics['photographs']:.0f}; majority class "
+            f"{each.baseline['accuracy']:.3f}"
+        )
+        if leak.group_name != PHOTOGRAPH:
+            lines[-1] += (
+                f"; mean of {counted(metrics['groups'], leak.group_name)} {_value(metrics, 'group_mean_accuracy')}"
+            )
+        if each.views is not None:
+            lines.append(
+                f"- {split}{leak.mark(split)}, mean over several views of each image: "
+                f"accuracy {_value(each.views, 'accuracy')}, by photograph {_value(each.views, 'photograph_accuracy')}"
+            )
+    lines.append(f"- In brackets: 95 % intervals, which count {plural(leak.group_name)}, not images")
+    if leak.sentence:
+        lines.append(f"- **Careful:** {leak.sentence}")
+    lines.append("- Artifacts: `plots/`, `report/`, `predictions.parquet`, `manifest.parquet`, `config.yaml`")
+    return "\n".join(lines)
+
+
+def _value(metrics: Mapping[str, float], name: str) -> str:
+    return f"{metrics[name]:.3f} ({interval_text(metrics, name)})"

@@ -1,0 +1,237 @@
+"""The evaluation of a training: its predictions, metrics with intervals, and the baseline on the same images."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from bloodcell.data.leaks import Leakage
+from bloodcell.evaluation.baselines import majority_probabilities
+from bloodcell.evaluation.calibration import CalibrationErrors, calibration_errors
+from bloodcell.evaluation.intervals import accuracy_intervals
+from bloodcell.evaluation.metrics import confusion, evaluate, per_class
+from bloodcell.evaluation.photographs import group_figures, photograph_figures
+from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
+from bloodcell.evaluation.temperature import cross_calibrated, fit_temperature, with_temperature
+
+FOLD_MEAN, FOLD_STD = "accuracy_fold_mean", "accuracy_fold_std"
+FITTED_TO = "val"
+"""The split that the temperature is fitted to."""
+CALIBRATED = ("log_loss", "brier", "ece")
+"""Metrics that a temperature changes, besides those of `calibration_metrics`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """The evaluation of one held-out split.
+
+    Attributes
+    ----------
+    table
+        Predictions table, every image once.
+    metrics
+        Metrics by image, photograph and group; ``<name>_low`` and ``<name>_high`` are the ends of 95 % intervals.
+    baseline
+        The metrics of the majority class on the same images.
+    calibrated
+        The metrics that change at ``temperature``, which is one of them. It is fitted to validation; the probabilities
+        of a validation photograph are calibrated by the other photographs.
+    calibrated_probabilities
+        Shape (n, k), float64: the probabilities that ``calibrated`` is computed from.
+    views_table, views
+        As ``table`` and ``metrics``, of the mean over several views of each image; None if there is only one view.
+    """
+
+    table: pd.DataFrame
+    metrics: Mapping[str, float]
+    baseline: Mapping[str, float]
+    calibrated: Mapping[str, float]
+    calibrated_probabilities: NDArray[np.float64]
+    views_table: pd.DataFrame | None = None
+    views: Mapping[str, float] | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """The result of a training, or of a cross-validation.
+
+    Attributes
+    ----------
+    classes
+        The k class names, in order.
+    predictions
+        Every prediction of a held-out image; in a cross-validation with repeats an image has several.
+    splits
+        The evaluation of ``val`` and, if it was evaluated, ``test``.
+    leak
+        What is known of leaks in the split.
+    folds
+        The outcomes of the folds of a cross-validation.
+    """
+
+    classes: tuple[str, ...]
+    predictions: pd.DataFrame
+    splits: Mapping[str, Evaluation]
+    leak: Leakage
+    folds: "tuple[Outcome, ...]" = ()
+
+    @property
+    def val(self) -> Evaluation:
+        """The evaluation of validation."""
+        return self.splits["val"]
+
+    @property
+    def metrics(self) -> dict[str, Mapping[str, float]]:
+        """All metrics by the prefix of their names, as in ``metrics.json`` and MLflow: ``val/accuracy``."""
+        views = {f"{split}_views": each.views for split, each in self.splits.items() if each.views is not None}
+        return {
+            **{split: each.metrics for split, each in self.splits.items()},
+            **views,
+            **{f"baseline/{split}": each.baseline for split, each in self.splits.items()},
+            **{f"calibrated/{split}": each.calibrated for split, each in self.splits.items()},
+        }
+
+
+def evaluate_outcome(
+    tables: Mapping[str, pd.DataFrame],
+    *,
+    classes: tuple[str, ...],
+    training: pd.DataFrame,
+    leak: Leakage,
+    label_smoothing: float = 0.0,
+    views: Mapping[str, pd.DataFrame] | None = None,
+) -> Outcome:
+    """Evaluate the predictions of held-out splits, and the majority class of training on the same images.
+
+    Parameters
+    ----------
+    tables
+        The predictions table of ``val`` and perhaps ``test``, every image once.
+    classes
+        The class names, in order.
+    training
+        The manifest's rows of the training images.
+    leak
+        What is known of leaks in the split.
+    label_smoothing
+        As the model was trained with; used by ``loss``.
+    views
+        The predictions tables of the mean over several views, by split; None: one view only.
+    """
+    temperature = temperature_of(tables[FITTED_TO], classes=classes)
+
+    def measured(table: pd.DataFrame) -> dict[str, float]:
+        metrics = evaluate_table(table, classes=classes, label_smoothing=label_smoothing)
+        return metrics | accuracy_intervals(table, classes=classes)
+
+    splits = {}
+    for split, table in tables.items():
+        calibrated = calibrated_probabilities(
+            table, classes=classes, temperature=temperature, fitted_to=split == FITTED_TO
+        )
+        views_table = (views or {}).get(split)
+        splits[split] = Evaluation(
+            table=table,
+            metrics=measured(table),
+            baseline=evaluate_majority(table, training=training, classes=classes, label_smoothing=label_smoothing),
+            calibrated={"temperature": temperature}
+            | evaluate_calibrated(table, classes=classes, calibrated=calibrated),
+            calibrated_probabilities=calibrated,
+            views_table=views_table,
+            views=None if views_table is None else measured(views_table),
+        )
+    predictions = pd.concat(tables.values(), ignore_index=True)
+    return Outcome(classes=classes, predictions=predictions, splits=splits, leak=leak)
+
+
+def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
+    """Return all metrics of a predictions table: by image, by photograph and as the mean of groups.
+
+    See `bloodcell.evaluation.metrics.evaluate`, `calibration_metrics`, and `photograph_figures` and `group_figures` of
+    `bloodcell.evaluation.photographs`.
+    """
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    by_image = evaluate(labels=labels, probabilities=probabilities, classes=classes, label_smoothing=label_smoothing)
+    errors = calibration_errors(labels=labels, probabilities=probabilities, groups=table["group"])
+    by_photograph, by_group = (each(table, classes=classes) for each in (photograph_figures, group_figures))
+    return by_image | calibration_metrics(errors) | by_photograph | by_group
+
+
+def calibration_metrics(errors: CalibrationErrors) -> dict[str, float]:
+    """Return ``ece_by_chance``, and ``calibration_error``, which is debiased."""
+    return {"ece_by_chance": errors.by_chance, "calibration_error": errors.debiased}
+
+
+def evaluate_majority(
+    table: pd.DataFrame, *, training: pd.DataFrame, classes: Sequence[str], label_smoothing: float
+) -> dict[str, float]:
+    """Return the metrics of predicting the class frequencies of training on the same images.
+
+    Frequencies are counted among images, among photographs or among groups, as the metric counts.
+    """
+
+    def frequencies(labels: NDArray[np.int64]) -> pd.DataFrame:
+        repeated = majority_probabilities(training_labels=labels, n_classes=len(classes), n_images=len(table))
+        return predictions_table(manifest=table, probabilities=repeated, classes=classes)
+
+    def of_level(level: str) -> pd.DataFrame:
+        """Count each photograph or group once in each of its classes."""
+        return frequencies(label_indices(training.drop_duplicates([level, "label"]), classes))
+
+    of_images = frequencies(label_indices(training, classes))
+    by_image = evaluate_table(of_images, classes=classes, label_smoothing=label_smoothing)
+    by_photograph = photograph_figures(of_level("source"), classes=classes)
+    return by_image | by_photograph | group_figures(of_level("group"), classes=classes)
+
+
+def temperature_of(table: pd.DataFrame, *, classes: Sequence[str]) -> float:
+    """Return the temperature that is fitted to a table; see `bloodcell.evaluation.temperature`."""
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    return fit_temperature(labels=labels, probabilities=probabilities, groups=table["group"])
+
+
+def calibrated_probabilities(
+    table: pd.DataFrame, *, classes: Sequence[str], temperature: float, fitted_to: bool
+) -> NDArray[np.float64]:
+    """Return the probabilities of a predictions table at a temperature, shape (n, k).
+
+    Parameters
+    ----------
+    table
+        The predictions of a split.
+    classes
+        The class names, in order.
+    temperature
+        The one that was fitted to validation.
+    fitted_to
+        Whether this is the split that it was fitted to. Then each group has a temperature that is fitted to the other
+        groups: otherwise the metrics would be optimistic.
+    """
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    if fitted_to:
+        return cross_calibrated(labels=labels, probabilities=probabilities, groups=table["group"])
+    return with_temperature(probabilities, temperature)
+
+
+def evaluate_calibrated(
+    table: pd.DataFrame, *, classes: Sequence[str], calibrated: NDArray[np.float64]
+) -> dict[str, float]:
+    """Return the metrics of a predictions table that a temperature changes; see `calibrated_probabilities`."""
+    labels = label_indices(table, classes)
+    figures = evaluate(labels=labels, probabilities=calibrated, classes=classes)
+    errors = calibration_errors(labels=labels, probabilities=calibrated, groups=table["group"])
+    return {name: figures[name] for name in CALIBRATED} | calibration_metrics(errors)
+
+
+def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:
+    """Return the per-class report of a predictions table; see `bloodcell.evaluation.metrics.per_class`."""
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    return per_class(labels=labels, probabilities=probabilities, classes=classes)
+
+
+def confusion_of(table: pd.DataFrame, *, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Return the confusion matrix of a predictions table; see `bloodcell.evaluation.metrics.confusion`."""
+    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    return confusion(labels=labels, probabilities=probabilities, classes=classes)

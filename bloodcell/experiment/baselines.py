@@ -1,0 +1,77 @@
+"""The non-neural baselines that every study is compared with: their configurations."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from pydantic import TypeAdapter
+
+from bloodcell.config.composition import read_choice
+from bloodcell.config.training import TrainConfig
+
+CHOICES = {
+    "head": "probe",
+    "crop": "none",
+    "augmentation": "none",
+    "finetune": "none",
+    "hyperparameters": "default",
+}
+"""The choices of a baseline besides its backbone: settings of networks have no effect on it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Baseline:
+    """A baseline that a study needs.
+
+    Attributes
+    ----------
+    name
+        What its run is called, without a prefix.
+    folder
+        The name of its folder.
+    config
+        Its configuration.
+    """
+
+    name: str
+    folder: str
+    config: TrainConfig
+
+
+def needed_baselines(configs: Sequence[TrainConfig]) -> Iterator[Baseline]:
+    """Yield the baselines that configurations ask for, once for all runs on the same images and the same split.
+
+    Parameters
+    ----------
+    configs
+        Those of the runs of a study. A baseline that is one of them is not trained again.
+    """
+    distinct: dict[Any, tuple[int, TrainConfig]] = {}
+    for number, config in enumerate(configs):
+        distinct.setdefault(_trained_on(config), (number, config))
+    splits = [config.split.name for _, config in distinct.values()]
+    there = {(_trained_on(config), config.backbone.name) for config in configs if not config.head.extra_features}
+    for number, config in distinct.values():
+        for name in config.baselines:
+            if (_trained_on(config), name) in there:
+                continue
+            of_split = f", {config.split.name}" if len(distinct) > 1 else ""
+            of_run = f" of run {number}" if splits.count(config.split.name) > 1 else ""
+            yield Baseline(
+                name=f"{name}{of_split}{of_run}", folder=f"{number}-{name}", config=baseline_config(config, name)
+            )
+
+
+def baseline_config(config: TrainConfig, name: str) -> TrainConfig:
+    """Return the configuration of a baseline on the images of another configuration, with its seed."""
+    types = TrainConfig.__annotations__
+    groups = {"backbone": name, **CHOICES}
+    parts = {
+        group: TypeAdapter(types[group]).validate_python(read_choice(group, choice)) for group, choice in groups.items()
+    }
+    seed = config.hyperparameters.seed
+    return replace(config, **parts | {"hyperparameters": replace(parts["hyperparameters"], seed=seed)})
+
+
+def _trained_on(config: TrainConfig) -> Any:
+    return config.data, config.split, config.debug

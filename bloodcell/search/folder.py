@@ -1,0 +1,142 @@
+"""The folder of a search: what it was started with, how far it is, and the lock of the process that runs it."""
+
+import hashlib
+import os
+import shutil
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import yaml
+from filelock import FileLock, Timeout
+
+from bloodcell.config.parameters import as_plain, parameters_of
+from bloodcell.config.search import SearchConfig
+from bloodcell.errors import UserError
+from bloodcell.files import cache_dir, replacing, require_writable
+
+STATE = "search.yaml"
+CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "final", "final_test", "max_trials")
+"""Settings of the tuner that may change when a search is resumed."""
+
+
+class SearchFolder:
+    """The folder that a search is kept in, so that it can be resumed.
+
+    Parameters
+    ----------
+    path
+        The folder; its name is ``tuner.name``.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._setting = f"tuner.name={path.name}"
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """What `remember` has written, by name; empty before the search begins."""
+        return self._read() or {}
+
+    @property
+    def has_trials(self) -> bool:
+        """Whether the strategy has written its state: then the search is resumed."""
+        return (self.path / "oracle.json").exists()
+
+    def remember(self, **values: Any) -> None:
+        """Write values into the search's state."""
+        self.path.mkdir(parents=True, exist_ok=True)
+        with replacing(self.path / STATE) as partial:
+            partial.write_text(yaml.safe_dump(self.state | values, sort_keys=False), encoding="utf-8")
+
+    def clear(self) -> None:
+        """Remove the search that is there."""
+        if self._read() is not None:
+            shutil.rmtree(self.path)
+
+    def require_usable(self) -> None:
+        """Check that the folder can be written, and holds a search or nothing.
+
+        Raises
+        ------
+        UserError
+            If not.
+        """
+        try:
+            require_writable(self.path)
+        except OSError as error:
+            raise UserError(
+                f"tuner.dir={self.path.parent}: cannot be written ({error.strerror}); give another"
+            ) from error
+        if self._read() is None and self.path.is_dir() and any(self.path.iterdir()):
+            raise UserError(f"{self._setting}: {self.path} holds something else than a search; give another name")
+
+    def require_same(self, signature: Mapping[str, str]) -> None:
+        """Check that the search that is there, if any, was started with the same settings.
+
+        Parameters
+        ----------
+        signature
+            As of `signature_of`.
+
+        Raises
+        ------
+        UserError
+            If the folder holds another search.
+        """
+        before = self.state.get("signature", signature)
+        changed = sorted(key for key in before.keys() | signature.keys() if before.get(key) != signature.get(key))
+        if changed:
+            more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
+            raise UserError(
+                f"{self._setting}: {self.path} holds a search with {changed[0]}={before.get(changed[0])}, not "
+                f"{signature.get(changed[0])}{more}; give another tuner.name, or tuner.overwrite=true"
+            )
+
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep other processes on this machine from running this search while the block runs.
+
+        Raises
+        ------
+        UserError
+            If another process runs it.
+        """
+        digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
+        path = cache_dir() / "searches" / f"{digest}.lock"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = FileLock(path)
+        try:
+            lock.acquire(timeout=0)
+        except Timeout as error:
+            raise UserError(f"{self._setting}: another process runs this search; give another name") from error
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _read(self) -> dict[str, Any] | None:
+        try:
+            state: Any = yaml.safe_load((self.path / STATE).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except (OSError, yaml.YAMLError) as error:
+            raise UserError(f"{self.path / STATE}: cannot be read ({error}); remove the folder {self.path}") from error
+        return state if isinstance(state, dict) else None
+
+
+def signature_of(config: SearchConfig, *, made_from: Mapping[str, str]) -> dict[str, str]:
+    """Return everything that must not change when a search is resumed, as text by name.
+
+    Parameters
+    ----------
+    config
+        The search's configuration.
+    made_from
+        The digests of its images and weights, by name.
+    """
+    values = parameters_of(config)
+    values["tuner.space"] = as_plain(config.tuner.space)
+    changeable = {f"tuner.{name}" for name in CHANGEABLE}
+    return {key: str(value) for key, value in values.items() if key not in changeable} | dict(made_from)

@@ -1,0 +1,82 @@
+"""The report of a search: its trials as a table and as pictures, and the command that trains the best of them."""
+
+import shlex
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+import yaml
+
+from bloodcell.config.parameters import as_plain
+from bloodcell.config.search import SearchConfig
+from bloodcell.evaluation.metrics import direction
+from bloodcell.plots.drawing import save_figure
+from bloodcell.plots.search import best_so_far, importance_bars, parallel_coordinates
+from bloodcell.search.importance import hyperparameter_importance
+
+OWN = ("trial", "status", "score", "overrides")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SearchReport:
+    """The summary of a search.
+
+    Attributes
+    ----------
+    description
+        In Markdown.
+    best
+        The best objective; None if no trial has finished.
+    """
+
+    description: str
+    best: float | None
+
+
+def write_search_report(
+    trials: pd.DataFrame, folder: Path, *, config: SearchConfig, overrides: Sequence[str], final_page: str | None
+) -> SearchReport:
+    """Write the trials as a table and as pictures, the space, and the command that trains the best configuration.
+
+    Parameters
+    ----------
+    trials
+        At least one row, as of `bloodcell.search.trials.trials_table`.
+    folder
+        Where to write.
+    config
+        The search's configuration.
+    overrides
+        What it was started with.
+    final_page
+        The address of the run that trained the best configuration again; None if there is no such run.
+    """
+    objective = config.tuner.objective
+    less_is_better = direction(objective) == "min"
+    finished = trials[trials["status"].str.endswith("COMPLETED")].reset_index(drop=True)
+    values = finished[[name for name in trials if name not in OWN]]
+    trials.to_csv(folder / "trials.csv", index=False)
+    (folder / "space.yaml").write_text(yaml.safe_dump(as_plain(config.tuner.space), sort_keys=False), "utf-8")
+    save_figure(best_so_far(trials["score"], objective=objective, less_is_better=less_is_better), folder, "best_so_far")
+    lines, best_score = [f"- {len(finished)} of {len(trials)} trials finished"], None
+    if len(finished):
+        scores = finished["score"]
+        best = finished.iloc[int((scores if less_is_better else -scores).argmin())]
+        best_score, settings = float(best["score"]), best["overrides"]
+        others = [override for override in overrides if not override.lstrip("+~").startswith("tuner")]
+        command = shlex.join(["bloodcell", "train", *others, *settings])
+        (folder / "best.txt").write_text(f"{command}\n", encoding="utf-8")
+        lines.append(f"- Best: {objective} {best_score:.4f}, trial {best['trial']}: `{' '.join(settings)}`")
+        if final_page is not None:
+            lines.append(f"- Trained again, with its model kept: [its run]({final_page})")
+        save_figure(parallel_coordinates(values, scores, objective=objective), folder, "parallel_coordinates")
+        importance = hyperparameter_importance(values, scores)
+        if importance is not None:
+            figure = importance_bars(importance, objective=objective, n_trials=len(finished))
+            save_figure(figure, folder, "importance")
+    lines.append(
+        "- The best of many trials is partly luck: its validation score is optimistic; `tuner.final_test=true` "
+        "measures it on the test set, which chose nothing"
+    )
+    return SearchReport(description="\n".join(lines), best=best_score)

@@ -1,0 +1,96 @@
+"""The trials of a search: their configurations before it starts, and what a tuner knows of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+
+import keras_tuner
+import pandas as pd
+from keras_tuner.engine.trial import Trial
+
+from bloodcell.config.composition import compose_config
+from bloodcell.config.search import SearchConfig
+from bloodcell.config.training import TrainConfig
+from bloodcell.errors import UserError
+from bloodcell.evaluation.outcome import Outcome
+from bloodcell.search.space import overrides_of, probes
+
+
+@dataclass(frozen=True)
+class Composer:
+    """Composes the configuration of a trial: the overrides of the search, then those of the trial.
+
+    Attributes
+    ----------
+    overrides
+        What the search was started with.
+    """
+
+    overrides: tuple[str, ...]
+
+    def __call__(self, overrides: Sequence[str]) -> SearchConfig:
+        """Return the configuration of a trial.
+
+        Raises
+        ------
+        UserError
+            If it is refused.
+        """
+        composed: SearchConfig = compose_config("search", [*self.overrides, *overrides])
+        return composed
+
+
+def for_training(config: SearchConfig) -> TrainConfig:
+    """Return the part of a search's configuration that its trials are trained with."""
+    return TrainConfig(**{entry.name: getattr(config, entry.name) for entry in fields(TrainConfig)})
+
+
+def check_space(config: SearchConfig, compose: Composer) -> None:
+    """Compose a configuration with every choice and both ends of every range.
+
+    Raises
+    ------
+    UserError
+        If one is refused.
+    """
+    for key in config.tuner.space:
+        if key.partition(".")[0] in ("tuner", "tracking"):
+            raise UserError(f"tuner.space: {key} is not a setting of a training")
+    for overrides in probes(config.tuner.space):
+        try:
+            compose(overrides)
+        except UserError as error:
+            raise UserError(f"tuner.space: {error}") from error
+
+
+def objective_of(outcome: Outcome, objective: str) -> float:
+    """Return the objective of a trial, such as ``val/accuracy``; in a cross-validation its mean over the folds."""
+    name = objective.partition("/")[2]
+    values = [each.val.metrics[name] for each in outcome.folds or (outcome,)]
+    return sum(values) / len(values)
+
+
+def best_trial(oracle: keras_tuner.Oracle) -> Trial | None:
+    """Return the best finished trial, the first of equally good ones; None if no trial has finished."""
+    finished = [trial for _, trial in _in_order(oracle) if trial.status == "COMPLETED"]
+    sign = -1 if oracle.objective.direction == "min" else 1
+    return max(finished, key=lambda trial: sign * trial.score, default=None)
+
+
+def trials_table(oracle: keras_tuner.Oracle) -> pd.DataFrame:
+    """Return a row for each trial: ``trial, status, score, overrides``, and its active hyperparameters by name."""
+    rows = []
+    for name, trial in _in_order(oracle):
+        chosen = trial.hyperparameters
+        active = {entry.name for entry in chosen.space if chosen.is_active(entry)}
+        values = {key: value for key, value in chosen.values.items() if key in active}
+        known = {"trial": name, "status": str(trial.status), "score": trial.score, "overrides": overrides_of(chosen)}
+        rows.append(known | values)
+    table = pd.DataFrame(rows)
+    if len(table):
+        table["score"] = pd.to_numeric(table["score"])
+    return table
+
+
+def _in_order(oracle: keras_tuner.Oracle) -> list[tuple[str, Trial]]:
+    """Return the trials by number: a search that was made longer has names of different lengths."""
+    return sorted(oracle.trials.items(), key=lambda item: int(item[0]))
