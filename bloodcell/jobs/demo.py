@@ -15,7 +15,6 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
-from mlflow import MlflowClient
 from rich.console import Console
 
 from bloodcell.config.quoting import for_shell, override
@@ -25,6 +24,7 @@ from bloodcell.console.document import tell
 from bloodcell.console.progress import say
 from bloodcell.processes import Terminated
 from bloodcell.tracking.store import open_store
+from bloodcell.tracking.study import run_named
 from bloodcell.tracking.where import where_to_look
 
 
@@ -38,7 +38,7 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     SystemExit
         If one of the two commands fails, with its exit code; it has said why.
     """
-    store, experiment_id = open_store(config.tracking)
+    store, _ = open_store(config.tracking)
     report = output_dir / "report"
     name = f"demo of {datetime.now():%Y-%m-%d %H:%M:%S}"
     where = _where(config.tracking)
@@ -49,12 +49,12 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
         f"split.folds={config.folds}",
     ]
     _command(["train", "-m", "experiment=demo", *sweep, override("tracking.run_name", name), *where])
-    (study,) = MlflowClient().search_runs([experiment_id], f"attributes.run_name = '{name}'")
-    _command(["compare", f"study={study.info.run_id}", override("output", report), *where])
+    study = run_named(name, config.tracking)
+    _command(["compare", f"study={study}", override("output", report), *where])
     console = Console(highlight=False, soft_wrap=True)
     page = report / "report.html"
     opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
-    tell(study=study.info.run_id, report=page, opened=bool(opened), tracking=store.label)
+    tell(study=study, report=page, opened=bool(opened), tracking=store.label)
     console.print(f"{'Opened' if opened else 'Open it':11} {page}", markup=False)
     console.print(f"Every run   {where_to_look(config.tracking, store)}", markup=False)
     console.print("Next        bloodcell init path/to/your/images", markup=False)

@@ -24,6 +24,7 @@ from rich.table import Table
 
 from bloodcell.audit.sample_size import IMBALANCE, TYPICAL_ACCURACY, half_width
 from bloodcell.config.composition import conf_dir
+from bloodcell.config.data_file import Groups, data_file
 from bloodcell.config.quoting import for_shell, override
 from bloodcell.config.schemas import InitConfig
 from bloodcell.console.document import tell
@@ -33,7 +34,6 @@ from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
 from bloodcell.files import replacing, require_output_file
-from bloodcell.config.data_file import Groups, data_file
 from bloodcell.provenance.recovery import recover_sources
 
 SMALL = 20

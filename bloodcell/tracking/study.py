@@ -135,6 +135,13 @@ def keep_with_study(study: Study, folder: Path, *, description: str, metrics: Ma
         client.log_metric(study.run_id, name, value)
 
 
+def run_named(name: str, tracking: TrackingConfig) -> str:
+    """Return the id of the only run of this name in the experiment."""
+    _, experiment_id = open_store(tracking)
+    (run,) = MlflowClient().search_runs([experiment_id], f"attributes.run_name = '{name}'")
+    return str(run.info.run_id)
+
+
 def tag_study(study: Study, name: str, value: str) -> None:
     """Keep a fact about a study as text."""
     MlflowClient().set_tag(study.run_id, name, value)
