@@ -161,7 +161,7 @@ def test_a_search_that_is_under_way_is_not_joined_by_another(tmp_path, bccd):
     with SearchFolder(tmp_path / "searches" / "mine").lock():
         said = run(["search", *small(bccd), *conf(tmp_path, RATES)], cwd=tmp_path)
     assert said.returncode == 2
-    assert "tuner.name=mine: this search is under way" in said.stderr
+    assert "tuner.name=mine" in said.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"conf"}
 
 
@@ -222,7 +222,7 @@ def test_the_test_set_is_read_once_for_a_best_and_a_second_best_is_said(tmp_path
     assert parent_in(tmp_path).data.tags["test_readings"] == "1"
     said = run([*command, "tuner.max_trials=2"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert "the test set is read for time 2" in said.stderr
+    assert "test set 2 times" in said.stderr
     finals = [found for found in runs_in(tmp_path) if found.data.tags["mlflow.runName"] == "the best once more"]
     assert len(finals) == 2
     assert all("test/accuracy" in final.data.metrics for final in finals)
