@@ -34,8 +34,8 @@ class Validated(NamedTuple):
         return pd.read_parquet(artifacts_of(self.parent) / "predictions.parquet")
 
 
-def validated(bccd: Path, folder: Path, *overrides: str) -> Validated:
-    said = run(["train", *small_network(bccd), *KFOLD, *overrides], cwd=folder)
+def validated(words: list[str], folder: Path, *overrides: str, drawn: bool = False) -> Validated:
+    said = run(["train", *words, *KFOLD, *overrides], cwd=folder, drawn=drawn)
     assert said.returncode == 0, said.stderr
     parent, *folds = runs_in(folder)
     return Validated(said, parent, folds, folder)
@@ -44,7 +44,7 @@ def validated(bccd: Path, folder: Path, *overrides: str) -> Validated:
 @pytest.fixture(scope="module")
 def twice(bccd, tmp_path_factory):
     """Two folds, two repeats."""
-    return validated(bccd, tmp_path_factory.mktemp("twice"), "split.repeats=2", "explain=single")
+    return validated(small_network(bccd), tmp_path_factory.mktemp("twice"), "split.repeats=2", "explain=single")
 
 
 def test_every_fold_is_a_run_within_the_run_with_everything_of_its_own(twice):
@@ -116,7 +116,7 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
 
 
 def test_a_refitted_model_is_trained_on_every_training_image_and_predicts_test(bccd, tmp_path):
-    again = validated(bccd, tmp_path, "split.refit=true")
+    again = validated(small(bccd), tmp_path, "split.refit=true", drawn=True)
     model = mlflow.tensorflow.load_model(f"runs:/{again.parent.info.run_id}/model")
     test = again.predictions.query("split == 'test'")
     pixels = [np.asarray(Image.open(bccd / path))[None] for path in test["path"]]

@@ -95,12 +95,17 @@ def test_images_are_found_behind_links_and_under_any_name_but_hidden_ones_are_no
     cell = next((kept.images / "EOSINOPHIL").iterdir())
     shutil.copy(cell, os.fsencode(tmp_path) + b"/zell\xe9.jpeg")
     shutil.copy(cell, tmp_path / ".hidden.jpeg")
-    table = predict(kept._replace(images=tmp_path), f"run={kept.run_id}", "--explain", output="linked.csv")
+    table = predict(kept._replace(images=tmp_path), f"run={kept.run_id}", output="linked.csv")
     assert sorted(Path(path).name for path in table["path"]) == sorted(
         [*(file.name for file in (kept.images / "NEUTROPHIL").iterdir()), r"zell\xe9.jpeg"]
     )
-    # What the model looks at is drawn for each.
-    assert len(list((kept.folder / "linked_explained" / "plots").glob("*.png"))) == len(table)
+
+
+def test_what_the_model_looks_at_is_drawn_for_each_image(kept):
+    cell = next((kept.images / "EOSINOPHIL").iterdir())
+    predict(kept._replace(images=cell), f"run={kept.run_id}", "--explain", output="one.csv")
+    (picture,) = (kept.folder / "one_explained" / "plots").iterdir()
+    assert picture.suffix == ".png"
 
 
 @pytest.mark.parametrize("job", ["predict", "register"])

@@ -76,7 +76,7 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     few_runs = next((fewer[word] for word in words if word in fewer), [])
     few_pixels = PRETRAINED if PRETRAINED and words[-1] == "debug=limit" else FEW_PIXELS
     few = [*few_pixels, *few_smears, *few_folds, *few_baselines, *few_trials, *few_runs]
-    said = run([*words, *few], cwd=tmp_path)
+    said = run([*words, *few], cwd=tmp_path, drawn=True)
     assert said.returncode == 0, said.stderr
     assert "majority class" in said.stdout
 
@@ -85,7 +85,7 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
 def test_the_commands_of_the_readme_that_compare_and_combine_do_so_with_the_runs_of_a_sweep(bccd, tmp_path):
     words = [word.replace("path/to/blood-cells", str(bccd)) for word in shlex.split(COMBINED)]
     few = ["backbone=morphology,colour_histogram", "split.folds=2"]
-    assert run([*words, *few], cwd=tmp_path).returncode == 0
+    assert run([*words, *few], cwd=tmp_path, drawn=True).returncode == 0
     for command in OF_A_SWEEP:
         said = run(shlex.split(command.replace("PARENT_RUN_ID", runs_in(tmp_path)[0].info.run_id)), cwd=tmp_path)
         assert said.returncode == 0, said.stderr

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from commands import run, small_network, start
+from commands import run, small, small_network, start
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from stores import artifacts_of, look_into, runs_in
@@ -47,7 +47,7 @@ def finished(workplace, bccd):
     """The same configuration, run twice, the second time for machines."""
     done = []
     for flags in ([], ["--json"]):
-        said = run(["train", *small_network(bccd), *FINE_TUNED, *flags], cwd=workplace)
+        said = run(["train", *small_network(bccd), *FINE_TUNED, *flags], cwd=workplace, drawn=not flags)
         assert said.returncode == 0, said.stderr
         newest = runs_in(workplace)[-1]
         done.append(Done(newest, artifacts_of(newest), said.stdout, said.stderr))
@@ -279,7 +279,8 @@ BY_NAME = "data.groups_pattern='/([A-Z]+-[a-z0-9]+)-'"
 @pytest.fixture(scope="module")
 def turned(finished, workplace, bccd):
     """The same training, its held-out images seen in four views."""
-    said = run(["train", *small_network(bccd), *FINE_TUNED, "views_at_test=flips"], cwd=workplace)
+    others = ["views_at_test=flips", "explain=none", "log_model=false"]
+    said = run(["train", *small_network(bccd), *FINE_TUNED, *others], cwd=workplace)
     assert said.returncode == 0, said.stderr
     newest = runs_in(workplace)[-1]
     return Done(newest, artifacts_of(newest), said.stdout, said.stderr)
@@ -312,7 +313,7 @@ def test_the_table_of_figures_shows_the_mean_of_views(turned):
 
 
 def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts(copies, tmp_path):
-    said = run(["train", *small_network(copies), BY_NAME], cwd=tmp_path)
+    said = run(["train", *small(copies), BY_NAME], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
     assert line.startswith(
@@ -323,7 +324,7 @@ def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts
 
 
 def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_and_listed(copies, tmp_path):
-    said = run(["train", *small_network(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
+    said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert (
         "Left out because another side has their photograph or group: 12, listed in shared_images.csv." in said.stdout
@@ -338,9 +339,7 @@ def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_an
 
 
 def test_a_split_by_file_goes_on_marked_with_how_many_images_have_a_copy(copies, tmp_path):
-    said = run(
-        ["train", *small_network(copies), BY_NAME, "data.on_shared_groups=allow", "split=notebook"], cwd=tmp_path
-    )
+    said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=allow", "split=notebook"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     sentence = (
         "4 of 4 validation images have a copy of their photograph in training; "
@@ -357,7 +356,7 @@ def test_a_split_by_file_goes_on_marked_with_how_many_images_have_a_copy(copies,
 
 
 def test_where_nobody_looked_for_groups_the_run_says_that_nothing_is_known(bccd, tmp_path):
-    said = run(["train", *small_network(bccd), "data.groups=none", "data.groups_pattern=null"], cwd=tmp_path)
+    said = run(["train", *small(bccd), "data.groups=none", "data.groups_pattern=null"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "Groups were not looked for (data.groups=none)" in said.stdout
     assert "validation ?" in said.stdout
@@ -367,7 +366,7 @@ def test_where_nobody_looked_for_groups_the_run_says_that_nothing_is_known(bccd,
 
 def test_a_run_whose_loss_explodes_ends_as_failed_with_the_reason(bccd, tmp_path):
     explode = ["hyperparameters.optimizer=sgd", "hyperparameters.learning_rate=1e30", "hyperparameters.epochs=3"]
-    said = run(["train", *small_network(bccd), *explode], cwd=tmp_path)
+    said = run(["train", *small(bccd), *explode], cwd=tmp_path)
     assert said.returncode == 2
     assert "hyperparameters.learning_rate" in said.stderr.splitlines()[-1]
     (failed,) = runs_in(tmp_path)
@@ -376,7 +375,7 @@ def test_a_run_whose_loss_explodes_ends_as_failed_with_the_reason(bccd, tmp_path
 
 
 def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path):
-    process = start(["train", *small_network(bccd), "hyperparameters.epochs=5000"], cwd=tmp_path)
+    process = start(["train", *small(bccd), "hyperparameters.epochs=5000"], cwd=tmp_path)
     for line in process.stderr:
         if "epoch 2/" in line:
             break
@@ -415,16 +414,14 @@ def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_
 def test_a_server_that_the_environment_names_is_told_apart(bccd, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    said = run(["train", *small_network(bccd)], cwd=tmp_path)
+    said = run(["train", *small(bccd)], cwd=tmp_path)
     assert said.returncode == 2
     assert "MLFLOW_TRACKING_URI=http://127.0.0.1:9: cannot be opened" in said.stderr
     assert "refused" in said.stderr
 
 
 def test_a_parent_run_that_is_not_there_is_refused(bccd, tmp_path):
-    said = run(
-        ["train", *small_network(bccd), "tracking.parent_run=nobody", f"tracking.dir={tmp_path}/kept"], cwd=tmp_path
-    )
+    said = run(["train", *small(bccd), "tracking.parent_run=nobody", f"tracking.dir={tmp_path}/kept"], cwd=tmp_path)
     assert said.returncode == 2
     assert "tracking.parent_run=nobody" in said.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
