@@ -1,7 +1,6 @@
 """Words with numbers, as output says them."""
 
 import re
-from collections.abc import Iterable, Mapping
 
 PHOTOGRAPH = "photograph"
 """What a group is called where nobody gave groups."""
@@ -12,12 +11,6 @@ def plural(noun: str) -> str:
     if re.search(r"[^aeiou]y$", noun):
         return f"{noun[:-1]}ies"
     return f"{noun}es" if re.search(r"(s|x|z|ch|sh)$", noun) else f"{noun}s"
-
-
-def group_name_of(tags: Iterable[Mapping[str, str]]) -> str:
-    """Return what runs call a group, from their tags; ``group`` if they differ."""
-    names = {each.get("group_name", PHOTOGRAPH) for each in tags}
-    return names.pop() if len(names) == 1 else "group"
 
 
 def intervals_note(group_name: str) -> str:

@@ -144,6 +144,7 @@ def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
 
 def test_a_leaderboard_marks_what_leaks_and_what_nobody_looked_into(capsys):
     from bloodcell.comparison.leaderboard import Entry, leaderboard
+    from bloodcell.comparison.run_tags import RunTags
     from bloodcell.tracking.store import Store
     from bloodcell.tracking.study import Study
     from bloodcell.tracking.study_report import show_study
@@ -156,9 +157,13 @@ def test_a_leaderboard_marks_what_leaks_and_what_nobody_looked_into(capsys):
             status="FINISHED",
             reason="",
             metrics=figures,
-            tags={"leaky": str(leaky).lower(), "groups": groups},
+            tags=RunTags(leaky=leaky, groups=groups),
         )
-        for run_, leaky, groups in (("one", True, "recover"), ("two", False, "none"), ("three", False, "recover"))
+        for run_, leaky, groups in (
+            ("one", "true", "recover"),
+            ("two", "unknown", "none"),
+            ("three", "false", "recover"),
+        )
     ]
     study = Study(run_id="0", experiment_id="0", store=Store(uri="sqlite://", artifacts=None))
     show_study(study, entries, leaderboard(entries))

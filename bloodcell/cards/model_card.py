@@ -21,11 +21,13 @@ from bloodcell.cards.model_card_metrics import (
     percent,
 )
 from bloodcell.cards.model_card_training import NOT_KEPT, Training, made_in_short, made_of, weights_of
+from bloodcell.comparison.run_tags import RunTags
+from bloodcell.config.data import BccdData, FolderData
 from bloodcell.data.leaks import Leakage
 from bloodcell.data.manifest import SPLITS
 from bloodcell.evaluation.abstaining import Threshold
 from bloodcell.templates import render
-from bloodcell.wording import PHOTOGRAPH, counted, group_name_of, plural
+from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 ACCURACIES = {
     "accuracy": "by image",
@@ -81,7 +83,7 @@ class CardFacts:
     date
         When the run started, in UTC, for people; None: not known.
     metrics, tags
-        As the run keeps them: figures by ``<split>/<name>``.
+        Of the run; metrics by ``<split>/<name>``.
     trainings
         The training that it came from, or those of an ensemble's members.
     method
@@ -114,7 +116,7 @@ class CardFacts:
     run_name: str
     date: str | None
     metrics: Mapping[str, float]
-    tags: Mapping[str, str]
+    tags: RunTags
     trainings: Sequence[Training]
     method: str
     classes: Sequence[str]
@@ -132,7 +134,7 @@ class CardFacts:
     @property
     def group_name(self) -> str:
         """What a group is called."""
-        return group_name_of([self.tags])
+        return self.tags.group_name
 
 
 def model_card(facts: CardFacts) -> str:
@@ -217,15 +219,15 @@ def _groups_in(metrics: Mapping[str, float], split: str, group_name: str) -> str
     return NOT_KEPT if number is None else counted(number, group_name)
 
 
-def cautions(tags: Mapping[str, str]) -> list[str]:
+def cautions(tags: RunTags) -> list[str]:
     """Return what a reader of a run's figures has to know first; nothing where there is no such thing."""
     lines = []
-    match tags.get("leaky"):
+    match tags.leaky:
         case "true":
             lines.append("Careful: its split leaks, so that its figures may say too much.")
         case "unknown":
             lines.append("Careful: groups were not looked for, so that nobody knows if its split leaks.")
-    if tags.get("debug") == "true":
+    if tags.debug:
         lines.append("Careful: it was made small on purpose (debug), to try something out.")
     return lines
 
@@ -268,33 +270,38 @@ def _amount(rows: pd.DataFrame) -> str:
 
 
 def _data(facts: CardFacts) -> list[tuple[str, str]]:
-    parameters, tags = facts.trainings[0].parameters if facts.trainings else {}, facts.tags
-    source = parameters.get("data.source")
-    places = [parameters[name] for name in ("data.root", "data.train_dir") if parameters.get(name, "None") != "None"]
-    place = f", from a folder named {Path(places[0]).name}" if places else ""
-    groups = ", and ".join(GROUPS.get(each, each) for each in tags["groups"].split(", ")) if "groups" in tags else None
-    listed = [
-        ("Source", f"{SOURCES.get(source, source)}{place}" if source else NOT_KEPT),
-        ("Digest of images, labels, groups and split", tags.get("data_digest", NOT_KEPT)),
-        ("How groups were found", groups or NOT_KEPT),
+    training = facts.trainings[0] if facts.trainings else None
+    data = training.config.data if training and training.config else None
+    match data:
+        case BccdData():
+            place = f", from a folder named {Path(data.root).name}"
+        case FolderData():
+            place = f", from a folder named {Path(data.train_dir).name}"
+        case _:
+            place = ""
+    groups = [GROUPS.get(each, each) for each in facts.tags.groups.split(", ")] if facts.tags.groups else [NOT_KEPT]
+    rows = [
+        ("Source", f"{SOURCES[data.source]}{place}" if data else NOT_KEPT),
+        ("Digest of images, labels, groups and split", facts.tags.data_digest or NOT_KEPT),
+        ("How groups were found", ", and ".join(groups)),
     ]
-    left = [
-        f"{parameters[f'images.{name}']} {why}"
-        for name, why in (("unreadable", "cannot be read"), ("left_out", "have a copy on another side"))
-        if parameters.get(f"images.{name}", "0") != "0"
-    ]
-    return [*listed, *([("Images left out", "; ".join(left))] if left else [])]
+    unreadable, left_out = (training.n_unreadable, training.n_left_out) if training else (0, 0)
+    reasons = ((unreadable, "cannot be read"), (left_out, "have a copy on another side"))
+    if left := [f"{number} {why}" for number, why in reasons if number]:
+        rows.append(("Images left out", "; ".join(left)))
+    return rows
 
 
 def _evaluation(facts: CardFacts) -> list[tuple[str, str]]:
-    parameters = facts.trainings[0].parameters if facts.trainings else {}
-    split = parameters.get("split.name")
-    given = facts.manifest is not None and "val" in set(facts.manifest["split"]) and _gives_validation(parameters)
+    config = facts.trainings[0].config if facts.trainings else None
+    split = config.split.name if config else ""
+    folder = config is not None and isinstance(config.data, FolderData) and config.data.val_dir is not None
+    given = folder and facts.manifest is not None and "val" in set(facts.manifest["split"])
     name = facts.group_name
-    taken = SPLIT.get(split or "", NOT_KEPT).format(group=name, groups=plural(name))
+    taken = SPLIT.get(split, NOT_KEPT).format(group=name, groups=plural(name))
     validation = "a folder that was given" if given else taken
-    if "fold" in facts.tags:
-        validation = f"fold {facts.tags['fold']} of a cross-validation by whole {plural(name)}"
+    if facts.tags.fold is not None:
+        validation = f"fold {facts.tags.fold} of a cross-validation by whole {plural(name)}"
     elif split == "group_kfold":
         validation += ". The figures are of models made the same way, not of this one"
         if facts.method not in ("", "soft"):
@@ -307,12 +314,8 @@ def _evaluation(facts: CardFacts) -> list[tuple[str, str]]:
     ]
 
 
-def _gives_validation(parameters: Mapping[str, str]) -> bool:
-    return parameters.get("data.val_dir", "None") != "None"
-
-
 def _leaks(facts: CardFacts) -> str:
-    match facts.tags.get("leaky"):
+    match facts.tags.leaky:
         case "true":
             return f"Yes. {(facts.leak and facts.leak.sentence) or 'Figures may say too much.'}"
         case "false":
@@ -324,7 +327,7 @@ def _leaks(facts: CardFacts) -> str:
 
 
 def _chosen(facts: CardFacts) -> str:
-    stopped = [training for training in facts.trainings if training.stops_by_validation]
+    stopped = any(each.config is not None and each.config.stops_by_validation for each in facts.trainings)
     chosen = ["when training ended"] if stopped else []
     if facts.method not in ("", "soft"):
         chosen.append("the members' weights")
@@ -381,7 +384,7 @@ def _confidence(facts: CardFacts) -> list[str]:
         said.append(f"The same of a perfectly calibrated model, by chance: {by_chance}.")
     if debiased := _before_and_after(facts, "calibration_error"):
         said.append(f"Calibration error, debiased: {debiased}.")
-    if facts.tags.get("leaky") == "false" or (facts.leak and not facts.leak.mark("val")):
+    if facts.tags.leaky == "false" or (facts.leak and not facts.leak.mark("val")):
         said += [
             _promise(max_error, threshold, groups=counted(facts.photographs_of_threshold, facts.group_name))
             for max_error, threshold in facts.thresholds.items()
@@ -393,7 +396,7 @@ def _confidence(facts: CardFacts) -> list[str]:
     else:
         said.append(
             "No share of errors is promised: that takes photographs which the model has not seen, and "
-            f"{'its split leaks' if facts.tags.get('leaky') == 'true' else 'nobody knows whether its split leaks'}."
+            f"{'its split leaks' if facts.tags.leaky == 'true' else 'nobody knows whether its split leaks'}."
         )
     return said
 
@@ -434,27 +437,22 @@ def _failures(facts: CardFacts, tables: Mapping[str, pd.DataFrame]) -> list[str]
 
 def _provenance(facts: CardFacts) -> list[tuple[str, str]]:
     tags = facts.tags
-    dirty = {"true": ", with changes that were not committed", "false": ", nothing changed"}.get(
-        tags.get("git_dirty", ""), ""
-    )
-    versions = ", ".join(
-        f"{name.removeprefix('version.')} {value}"
-        for name, value in sorted(tags.items())
-        if name.startswith("version.")
-    )
-    parameters = facts.trainings[0].parameters if len(facts.trainings) == 1 else {}
-    seeds = f"{tags.get('seed', NOT_KEPT)}; of the split {parameters.get('split.seed', NOT_KEPT)}"
+    dirty = {True: ", with changes that were not committed", False: ", nothing changed", None: ""}[tags.git_dirty]
+    versions = ", ".join(f"{name} {value}" for name, value in sorted(tags.versions.items()))
+    seed = NOT_KEPT if tags.seed is None else str(tags.seed)
+    if len(facts.trainings) == 1 and (config := facts.trainings[0].config) is not None:
+        seed += f"; of the split {getattr(config.split, 'seed', NOT_KEPT)}"
     return [
         ("Run", f"{facts.run_name} ({facts.run_id})"),
         ("Date", facts.date or NOT_KEPT),
-        ("Code", f"{tags.get('git_commit', NOT_KEPT)}{dirty}"),
+        ("Code", f"{tags.git_commit or NOT_KEPT}{dirty}"),
         ("Packages", versions or NOT_KEPT),
-        ("Seed", seeds if parameters else tags.get("seed", NOT_KEPT)),
+        ("Seed", seed),
     ]
 
 
 def _drawn(facts: CardFacts) -> list[str]:
-    if {training.parameters.get("data.source") for training in facts.trainings} != {"smears"}:
+    if {each.config.data.source if each.config else "" for each in facts.trainings} != {"smears"}:
         return []
     return ["Careful: its images are drawn by a program; what it is worth on real cells is not known."]
 

@@ -1,9 +1,12 @@
 """What a card says of how a model was made, from the settings of its training."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bloodcell.cards.model_card_metrics import listed
+from bloodcell.comparison.run_tags import RunTags
+from bloodcell.config.finetune import GradualPlan, StageConfig, StagedPlan, TopPlan
+from bloodcell.config.model import HeadConfig
+from bloodcell.config.training import TrainConfig
 
 NOT_KEPT = "not kept"
 MEASURED = {
@@ -28,101 +31,86 @@ class Training:
     ----------
     name, run_id
         Of its run.
-    parameters, tags
-        As they were kept by their dotted names; empty where they are not known.
+    config
+        Its settings; None: not kept, or of a version of bloodcell with other settings.
+    tags
+        Facts about its run.
     weight
-        What it counts in an ensemble; None: it is none, or that was not kept.
-    stops_by_validation
-        Whether validation chose its epochs.
+        Its weight in an ensemble; None: it is of none, or the weight was not kept.
+    n_unreadable, n_left_out
+        How many images could not be read, and how many had a copy on another side.
     """
 
     name: str
     run_id: str
-    parameters: Mapping[str, str]
-    tags: Mapping[str, str]
+    config: TrainConfig | None
+    tags: RunTags = field(default_factory=RunTags)
     weight: float | None = None
-    stops_by_validation: bool
+    n_unreadable: int = 0
+    n_left_out: int = 0
 
 
 def made_of(training: Training) -> list[tuple[str, str]]:
-    """Return facts on what a training made, each with its name."""
-    parameters = training.parameters
-    if "backbone.name" not in parameters:
+    """Return facts about the model of a training, each with its name."""
+    config = training.config
+    if config is None:
         return [("What it is", f"settings {NOT_KEPT}")]
-    name, size = parameters["backbone.name"], parameters.get("backbone.input_size", "?")
-    extra = parameters.get("head.extra_features", parameters.get("head.beside"))  # what it was called before
-    beside = [MEASURED.get(each, each) for each in _entries(extra)]
+    name = config.backbone.name
+    extra = [MEASURED[each] for each in config.head.extra_features]
     if name in MEASURED:
         facts = [("What it is", "a classifier without a network"), ("Looks at", MEASURED[name])]
     else:
         crop = {"none": "the whole image", "nucleus": "a square around the nucleus"}
-        named = parameters.get("crop.name", NOT_KEPT)
-        looks_at = crop.get(named, f"crop {named}")
-        taps = _entries(parameters.get("backbone.taps"))
+        looks_at = crop.get(config.crop.name, f"crop {config.crop.name}")
+        up_to = f", up to {listed(config.backbone.taps)}" if config.backbone.taps else ""
+        size = config.backbone.input_size
         facts = [
-            ("What it is", f"{name}, a convolutional network{f', up to {listed(taps)}' if taps else ''}, and a head"),
+            ("What it is", f"{name}, a convolutional network{up_to}, and a head"),
             ("Weights that it started from", weights_of(training)),
             ("Looks at", f"{looks_at}, at {size} × {size} pixels"),
         ]
-    if beside:
-        facts.append(("And beside it", "; ".join(beside)))
-    return [*facts, ("Head", _head(parameters, network=name not in MEASURED)), ("Trained", _trained(parameters))]
+    if extra:
+        facts.append(("And beside it", "; ".join(extra)))
+    return [*facts, ("Head", _head(config.head, network=name not in MEASURED)), ("Trained", _trained(config))]
 
 
 def made_in_short(training: Training) -> str:
-    """Return in a phrase what a training made."""
+    """Return the facts about the model of a training in one phrase."""
     facts = dict(made_of(training))
     chosen = (facts.get(key) for key in ("What it is", "Looks at", "And beside it"))
     return "; ".join(each for each in chosen if each)
 
 
 def weights_of(training: Training) -> str:
-    """Return what the weights before training are called, and their digest."""
-    weights, digest = (training.tags.get(name, NOT_KEPT) for name in ("weights", "weights_digest"))
+    """Return the name of the weights before training, and their digest."""
+    weights, digest = training.tags.weights or NOT_KEPT, training.tags.weights_digest or NOT_KEPT
     return weights if weights in ("none", NOT_KEPT) else f"{weights}, digest {digest}"
 
 
-def _head(parameters: Mapping[str, str], *, network: bool) -> str:
-    hidden = _entries(parameters.get("head.hidden_units"))
-    layers = f"{len(hidden)} hidden ({', '.join(hidden)} units) and the last" if hidden else "linear"
-    pooled = [POOLING.get(parameters.get("head.pooling", ""), "")] if network else []
-    standardised = ["standardised features"] if parameters.get("head.standardise") == "True" else []
-    return "; ".join([layers, *filter(None, pooled), *standardised])
+def _head(head: HeadConfig, *, network: bool) -> str:
+    hidden = ", ".join(map(str, head.hidden_units))
+    layers = f"{len(head.hidden_units)} hidden ({hidden} units) and the last" if hidden else "linear"
+    pooled = [POOLING[head.pooling]] if network else []
+    standardised = ["standardised features"] if head.standardise else []
+    return "; ".join([layers, *pooled, *standardised])
 
 
-def _trained(parameters: Mapping[str, str]) -> str:
-    solved = parameters.get("head.solver") == "lbfgs"
-    head = f"the head, solved (L2 {parameters.get('head.l2', '?')})" if solved else "the head, in epochs"
-    if parameters.get("backbone.name") in MEASURED:
+def _trained(config: TrainConfig) -> str:
+    head = f"the head, solved (L2 {config.head.l2})" if config.head.solver == "lbfgs" else "the head, in epochs"
+    if config.backbone.name in MEASURED:
         return head
-    match parameters.get("finetune.name"):
-        case "none":
-            return f"{head}; the network stays as it came"
-        case "top" if solved:
-            return f"{head}; the network stays as it came"
-        case "top":
+    if config.stays_frozen:
+        return f"{head}; the network stays as it came"
+    match config.finetune:
+        case TopPlan():
             return f"{head}; then the network's top block"
-        case "gradual":
-            return f"{head}; then the top {parameters.get('finetune.blocks', '?')} blocks, one after the other"
-        case "staged":
-            return "; then ".join([head, *_stages(parameters)])
-        case _:
-            return f"{head}; tuning {NOT_KEPT}"
+        case GradualPlan():
+            return f"{head}; then the top {config.finetune.blocks} blocks, one after the other"
+        case StagedPlan():
+            return "; then ".join([head, *map(_stage, config.finetune.stages)])
+    return head
 
 
-def _stages(parameters: Mapping[str, str]) -> list[str]:
-    said: list[str] = []
-    while f"finetune.stages.{len(said)}.epochs" in parameters:
-        stage = {
-            name: parameters.get(f"finetune.stages.{len(said)}.{name}", "None")
-            for name in ("layer", "block", "fraction", "learning_rate")
-        }
-        start = next((stage[name] for name in ("layer", "block") if stage[name] != "None"), None)
-        start = start or f"the top {stage['fraction']} of layers"
-        said.append(f"the network from {start} on, at a learning rate of {stage['learning_rate']}")
-    return said
-
-
-def _entries(value: str | None) -> list[str]:
-    """Return the entries of a list of plain values that was kept as text."""
-    return [entry.strip().strip("'\"") for entry in (value or "").strip("[]()").split(",") if entry.strip()]
+def _stage(stage: StageConfig) -> str:
+    start = stage.layer or stage.block or f"the top {stage.fraction} of layers"
+    return f"the network from {start} on, at a learning rate of {stage.learning_rate}"

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from bloodcell.comparison.run_tags import RunTags
 from bloodcell.evaluation.metrics import direction
 
 MARKS = {
@@ -52,16 +53,15 @@ class Entry:
     metrics
         Its final figures by their names, such as ``val/accuracy``.
     tags
-        Those of the run. ``leaky``: whether a photograph is, or can be, on two sides of its split; ``groups``: where
-        its groups came from, with ``none`` leaks are not known; ``group_name``: what they are called.
+        Facts about it.
     """
 
     run: str
     run_id: str
     status: str
     reason: str
-    metrics: dict[str, float]
-    tags: Mapping[str, str]
+    metrics: Mapping[str, float]
+    tags: RunTags
 
 
 OBJECTIVE = "objective"
@@ -91,8 +91,8 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
         {
             "run": entry.run,
             **{column: entry.metrics.get(metric, np.nan) for column, metric in figures.items()},
-            "leaky": entry.tags.get("leaky") == "true",
-            "groups": entry.tags.get("groups", ""),
+            "leaky": entry.tags.leaky == "true",
+            "groups": entry.tags.groups or "",
             "run_id": entry.run_id,
         }
         for entry in entries

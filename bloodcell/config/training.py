@@ -122,6 +122,13 @@ class TrainConfig:
             return self.backbone.name in MEASURED or self.head.solver == "lbfgs"
         return isinstance(self.finetune, FrozenPlan)
 
+    @property
+    def stops_by_validation(self) -> bool:
+        """Whether validation chooses the number of epochs; a head that is solved has none."""
+        stopping = self.hyperparameters.early_stopping
+        solved = self.head.solver == "lbfgs" and self.stays_frozen
+        return not solved and (stopping.restore_best or stopping.patience is not None)
+
     @model_validator(mode="after")
     def _folds_are_of_training_images(self) -> "TrainConfig":
         if isinstance(self.split, GroupKfoldSplit):

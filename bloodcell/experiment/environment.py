@@ -3,7 +3,8 @@
 import os
 import platform
 import subprocess
-from importlib.metadata import version
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 PACKAGES = (
@@ -18,7 +19,10 @@ def environment_tags() -> dict[str, str]:
 
     ``git_commit`` and ``git_dirty`` tell of the checkout that bloodcell runs from; an installed package has none.
     """
-    tags = {f"version.{name}": version(name) for name in PACKAGES}
+    tags = {}
+    for name in PACKAGES:
+        with suppress(PackageNotFoundError):  # tables are compared without TensorFlow
+            tags[f"version.{name}"] = version(name)
     tags["version.python"] = platform.python_version()
     tags["machine"] = f"{platform.node()}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     commit = _git("rev-parse", "HEAD") if (SOURCE / ".git").exists() else None

@@ -1,7 +1,9 @@
 """From a configuration to the images that a job works on: found, grouped, split and checked for leaks."""
 
 import hashlib
+import os
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import pandas as pd
 
@@ -19,9 +21,9 @@ from bloodcell.data.groups import (
     sources_in_several_groups,
 )
 from bloodcell.data.leaks import Leakage, find_shared_groups, resolve_leaks, shared_groups_in_folds
-from bloodcell.data.loading import load_bccd, load_folders
+from bloodcell.data.loading import KAGGLE_FOLDERS, load_bccd, load_folders
 from bloodcell.data.manifest import ImageSet, digest
-from bloodcell.data.smears import load_smears
+from bloodcell.data.smears import load_smears, smears_folder
 from bloodcell.data.splits import (
     RareClasses,
     group_holdout,
@@ -123,6 +125,16 @@ def _load(data: DataConfig) -> ImageSet:
     named = {"train": data.train_dir, "test": data.test_dir, "val": data.val_dir}
     folders = {split: folder for split, folder in named.items() if folder is not None}
     return load_folders(folders=folders, on_bad_image=data.on_bad_image)
+
+
+def image_folders(data: DataConfig) -> list[Path]:
+    """Return the folders that the paths in a manifest may be relative to."""
+    if isinstance(data, SmearsData):
+        return [smears_folder(data.train_photographs, data.test_photographs, data.copies, data.slides, data.seed)]
+    if isinstance(data, BccdData):
+        return [Path(data.root).expanduser() / folder for folder in KAGGLE_FOLDERS]
+    named = [folder for folder in (data.train_dir, data.val_dir, data.test_dir) if folder is not None]
+    return [Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in named]))]
 
 
 def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:

@@ -26,16 +26,16 @@ from rich.table import Table
 
 from bloodcell.cards.comparison_report import About, Report, as_data, write_report
 from bloodcell.comparison.comparing import Comparison, compare
+from bloodcell.comparison.run_tags import TRAIN, common_group_name
 from bloodcell.comparison.sentences import spoken, with_interval
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import CompareConfig
 from bloodcell.console.document import tell
 from bloodcell.console.logs import log_file
 from bloodcell.experiment.environment import environment_tags
+from bloodcell.experiment.images import image_folders
 from bloodcell.files import require_output_folder
-from bloodcell.jobs._members import image_folders, stops_by_validation
-from bloodcell.jobs._pooling import Pooled, pool
-from bloodcell.tracking.compared import (
+from bloodcell.tracking.comparisons import (
     COMPARE,
     FOLDER,
     count_comparison,
@@ -44,10 +44,10 @@ from bloodcell.tracking.compared import (
     read_compared,
     times_compared,
 )
-from bloodcell.tracking.run import JOB_TAG, TRIAL_TAG, named_if_lost, tracked_run
+from bloodcell.tracking.pooling import Pooled, pool
+from bloodcell.tracking.run import JOB_TAG, named_if_lost, tracked_run
 from bloodcell.tracking.store import Store, find_store, open_store
 from bloodcell.tracking.where import where_to_look
-from bloodcell.wording import group_name_of
 
 SIZE, QUALITY = (160, 120), 78
 """Of the pictures in a report: within so many pixels, and how well a JPEG keeps them."""
@@ -78,8 +78,8 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         equivalence=config.equivalence,
         seed=config.seed,
         split=config.predictions,
-        leaky=[name for name, several in pooled.items() if several.tagged("leaky", "true")],
-        group_name=group_name_of(each.tags for each in runs),
+        leaky=[name for name, each in pooled.items() if any(run.tags.leaky == "true" for run in each.stored)],
+        group_name=common_group_name(each.run.tags for each in runs if each.run),
     )
     store, _ = open_store(config.tracking)
     digest = _digest(comparison)
@@ -158,14 +158,15 @@ def _keep_standings(report: Report, pooled: Mapping[str, Pooled], *, holder: str
             "verdict_on_baseline": sentence,
             "can_be_best": str(bool(ranking["can_be_best"][name])).lower(),
         }
-        for each in several.runs:
-            if each.run_id:
-                finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
-                keep_standing(each.run_id, metrics=finite, tags=tags, sentence=sentence, report=holder)
+        finite = {key: float(value) for key, value in metrics.items() if np.isfinite(value)}
+        for each in several.stored:
+            keep_standing(each.id, metrics=finite, tags=tags, sentence=sentence, report=holder)
 
 
 def _about(several: Pooled) -> About:
-    first = several.runs[0]
+    if not several.stored:
+        return About()
+    first = several.stored[0]
     speed = first.metrics.get("cost/images_per_second")
     costs = {
         "parameters": first.metrics.get("cost/parameters"),
@@ -176,7 +177,7 @@ def _about(several: Pooled) -> About:
         configuration=several.configuration,
         costs={name: value for name, value in costs.items() if value is not None},
         curve=first.curve,
-        run_ids=[each.run_id for each in several.runs if each.run_id],
+        run_ids=[each.id for each in several.stored],
     )
 
 
@@ -189,11 +190,12 @@ def _warnings(comparison: Comparison, pooled: Mapping[str, Pooled], *, times: in
             f"These test images have been compared on {times} {'times' if times > 1 else 'time'} before: whatever was "
             "chosen by that makes the test set a part of training."
         )
-    if split == "val" and any(TRIAL_TAG in each.tags for several in pooled.values() for each in several.runs):
+    stored = {name: several.stored for name, several in pooled.items()}
+    tags = [run.tags for runs in stored.values() for run in runs]
+    configs = {name: [run.config for run in runs if run.tags.job == TRAIN] for name, runs in stored.items()}
+    if split == "val" and any(each.trial is not None for each in tags):
         warnings.append("A search chose its trials by these images: the best of many looks better than it is.")
-    stopped = [
-        name for name, several in pooled.items() if any(stops_by_validation(each.parameters) for each in several.runs)
-    ]
+    stopped = [name for name, runs in configs.items() if any(each and each.stops_by_validation for each in runs)]
     if split == "val" and stopped:
         which = "all runs" if len(stopped) == len(pooled) else "; ".join(stopped)
         warnings.append(
@@ -202,7 +204,12 @@ def _warnings(comparison: Comparison, pooled: Mapping[str, Pooled], *, times: in
     for candidate in comparison.aligned.candidates:
         if candidate.leak:
             warnings.append(f"{candidate.name} leaks, and cannot win: {candidate.leak}.")
-    if any(several.tagged("groups", "none") for several in pooled.values()):
+    if unknown := [name for name, runs in configs.items() if None in runs]:
+        warnings.append(
+            f"The settings of {'; '.join(unknown)} are those of another version of bloodcell: whether validation chose "
+            "their epochs is unknown."
+        )
+    if any(each.groups == "none" for each in tags):
         warnings.append(
             "Photographs were not looked for (data.groups=none): copies, if there are any, count as independent, and "
             "intervals are too narrow."
@@ -239,8 +246,8 @@ class _Pictures:
     """Makes small JPEGs of images, where they still are."""
 
     def __init__(self, pooled: Mapping[str, Pooled]) -> None:
-        parameters = [each.parameters for several in pooled.values() for each in several.runs]
-        self._folders = list(dict.fromkeys(folder for each in parameters for folder in image_folders(each)))
+        configs = [run.config for several in pooled.values() for run in several.stored]
+        self._folders = list(dict.fromkeys(folder for each in configs if each for folder in image_folders(each.data)))
 
     def __call__(self, path: str) -> bytes | None:
         for folder in self._folders:

@@ -35,6 +35,7 @@ from bloodcell.comparison.combination import (
     photograph_log_loss,
 )
 from bloodcell.comparison.members import Joint, Side, join
+from bloodcell.comparison.run_tags import ENSEMBLE
 from bloodcell.config.composition import compose_config
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schemas import EnsembleConfig
@@ -53,12 +54,20 @@ from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_model
 from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.files import replacing
-from bloodcell.jobs._members import digest_of, groups_of, has_files, prepared_of, stopped_by_validation
 from bloodcell.models.ensemble import join_models
 from bloodcell.plots.ensemble import ensemble_plot
-from bloodcell.tracking.kept import Kept, load_kept
-from bloodcell.tracking.members import ENSEMBLE, FinishedRun, read_runs
+from bloodcell.tracking.members import (
+    digest_of,
+    groups_of,
+    has_files,
+    member_of,
+    prepared_of,
+    read_runs,
+    stopped_by_validation,
+)
+from bloodcell.tracking.models import StoredModel, load_model, models_of
 from bloodcell.tracking.run import JOB_TAG, TrackedRun, tracked_run
+from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
 from bloodcell.tracking.where import run_data, show_files, where_to_look
@@ -86,7 +95,7 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     fits = config.method != "soft"
     runs = read_runs(tracking=config.tracking, run_ids=config.runs, study=config.study)
     splits = ("val", "test") if config.evaluate_test else ("val",)
-    joint = join([each.member for each in runs], splits=splits, fits=fits)
+    joint = join([member_of(each) for each in runs], splits=splits, fits=fits)
     prepared = prepared_of(runs, joint, fits=fits)
     kept = _load(runs) if config.log_model else []
     combination, outcome = _combined(config, joint, prepared)
@@ -125,12 +134,12 @@ def combine_study(config: TrainConfig, *, folder: Path) -> None:
         surviving(partial(run, chosen, output_dir=folder), chosen)
 
 
-def _load(runs: Sequence[FinishedRun]) -> list[list[Kept]]:
+def _load(runs: Sequence[StoredRun]) -> list[list[StoredModel]]:
     """Return the models of each run."""
     for each in runs:
-        if not each.models:
-            raise UserError(f"runs: {each.member} kept no model; use log_model=false, or a run with log_model=true")
-    return [[load_kept(address, setting=f"runs: {each.member}") for address in each.models] for each in runs]
+        if not models_of(each):
+            raise UserError(f"runs: {each} has no model; use log_model=false, or a run with log_model=true")
+    return [[load_model(address, setting=f"runs: {each}") for address in models_of(each)] for each in runs]
 
 
 def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
@@ -185,17 +194,17 @@ def _figures(table: pd.DataFrame, side: Side, classes: Sequence[str]) -> dict[st
     }
 
 
-def _tags(config: EnsembleConfig, runs: Sequence[FinishedRun], prepared: Prepared) -> dict[str, str]:
+def _tags(config: EnsembleConfig, runs: Sequence[StoredRun], prepared: Prepared) -> dict[str, str]:
     return environment_tags() | {
         JOB_TAG: ENSEMBLE,
         "method": config.method,
-        "members": ", ".join(each.member.run_id for each in runs),
+        "members": ", ".join(each.id for each in runs),
         "data_digest": digest_of(runs, prepared),
         "groups": groups_of(runs),
         "group_name": prepared.leak.group_name,
         "leaky": prepared.leak.leaky,
         "seed": str(config.seed),
-        "debug": str(any(each.tags.get("debug") == "true" for each in runs)).lower(),
+        "debug": str(any(each.tags.debug for each in runs)).lower(),
     }
 
 
@@ -230,13 +239,13 @@ def _as_json(config: EnsembleConfig, table: pd.DataFrame, combination: Combinati
     return said | {"kernel": combination.kernel.tolist(), "bias": combination.bias.tolist(), "floor": FLOOR}
 
 
-def _notes(config: EnsembleConfig, runs: Sequence[FinishedRun], outcome: Outcome) -> list[str]:
+def _notes(config: EnsembleConfig, runs: Sequence[StoredRun], outcome: Outcome) -> list[str]:
     name = outcome.leak.group_name
     fitted = [] if config.method == "soft" else [CROSS_FITTED.format(group=name)]
     stacked = [STACKED] if config.method == "stacking" else []
     careful = [f"Careful: {outcome.leak.sentence}"] if outcome.leak.sentence else []
     if fitted and (stopped := stopped_by_validation(runs)):
-        names = "; ".join(each.member.name for each in stopped)
+        names = "; ".join(each.name for each in stopped)
         careful.append(
             f"Careful: the epochs of {names} were chosen by the same images, each fold's by its own, so that they "
             "count a little too much."
@@ -247,7 +256,7 @@ def _notes(config: EnsembleConfig, runs: Sequence[FinishedRun], outcome: Outcome
 def _keep_inputs(
     tracked: TrackedRun,
     config: EnsembleConfig,
-    runs: Sequence[FinishedRun],
+    runs: Sequence[StoredRun],
     prepared: Prepared,
     table: pd.DataFrame,
 ) -> None:
@@ -266,7 +275,7 @@ def _keep_inputs(
 
 def _keep_model(
     tracked: TrackedRun,
-    kept: Sequence[Sequence[Kept]],
+    kept: Sequence[Sequence[StoredModel]],
     combination: Combination,
     outcome: Outcome,
 ) -> str:
@@ -281,13 +290,13 @@ def _keep_model(
     else:
         model = join_models(models, kernel=combination.kernel, bias=combination.bias, floor=FLOOR)
     tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
-    known = max((each for member in kept for each in member), key=lambda each: len(each.novelty.points))
+    known = max((each for member in kept for each in member), key=lambda each: len(each.answering.novelty.points))
     return keep_model(
         tracked,
         model,
         classes=outcome.classes,
         held_out=outcome.val.table,
-        novelty=known.novelty,
+        novelty=known.answering.novelty,
         example=known.example,
     )
 

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
-from mlflow.exceptions import MlflowException
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -30,8 +29,10 @@ from bloodcell.images.reading import SUFFIXES, UnreadableImage, read_file, read_
 from bloodcell.models.explanation import explain
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
-from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
-from bloodcell.tracking.kept import existing_store, finished_run, load_served, model_of
+from bloodcell.serving.answering import answers
+from bloodcell.tracking.models import StoredModel, load_model, model_of
+from bloodcell.tracking.runs import finished_run
+from bloodcell.tracking.store import existing_store
 
 AT_ONCE = 64
 """Images that are read before they are asked about."""
@@ -61,7 +62,7 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
     explained = None
     if config.explain:
         folder = output.with_name(f"{output.stem}_explained")
-        draw_explanations(model.get_raw_model(), files, table, folder=folder)
+        draw_explanations(model.model, files, table, folder=folder)
         explained = folder / "plots"
         print(f"Explained   {explained}")
     tell(
@@ -97,36 +98,32 @@ def image_files(places: Sequence[str]) -> list[Path]:
     return list(dict.fromkeys(files))
 
 
-def _model(config: PredictConfig) -> Any:
+def _model(config: PredictConfig) -> StoredModel:
     store = existing_store(config.tracking)
     if config.run is None:
-        return load_served(str(config.model), setting=f"model={config.model}")
+        return load_model(str(config.model), setting=f"model={config.model}")
     run = finished_run(config.run, store, setting="run")
-    return load_served(model_of(run, setting="run"), setting=f"run={config.run}")
+    return load_model(model_of(run, setting="run"), setting=f"run={config.run}")
 
 
-def ask(model: Any, files: Sequence[Path], *, max_error: float | None = None) -> pd.DataFrame:
+def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = None) -> pd.DataFrame:
     """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``.
 
     Parameters
     ----------
     model
-        As `bloodcell.tracking.kept.load_served` loads it.
+        See `bloodcell.tracking.models.load_model`.
     files
         The images.
     max_error
         As there.
     """
-    params = {MAX_ERROR: NO_LIMIT if max_error is None else max_error}
     parts: list[pd.DataFrame] = []
     starts = range(0, len(files), AT_ONCE)
     for start in track(starts, "asking", total=len(starts)):
         paths = files[start : start + AT_ONCE]
         contents, reasons = _contents(paths)
-        try:
-            part: pd.DataFrame = model.predict(pd.DataFrame({IMAGE: contents}), params=params)
-        except MlflowException as error:
-            raise UserError(error.message) from error
+        part = answers(model.model, model.answering, contents, max_error=max_error)
         for row, reason in reasons.items():
             part.loc[row, "why"] = reason
         part.insert(0, "path", [printable(path) for path in paths])

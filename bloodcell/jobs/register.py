@@ -9,6 +9,7 @@ It is then asked with `bloodcell predict model=models:/bloodcell@best`, and serv
 is model_card.md among the run's artifacts, and the version's description.
 """
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
@@ -16,9 +17,10 @@ from rich.console import Console
 from bloodcell.cards.model_card import accuracies_of, cautions, figures_in_short, model_card, shortened
 from bloodcell.config.schemas import RegisterConfig
 from bloodcell.console.document import tell
-from bloodcell.jobs._card import card_facts
-from bloodcell.tracking.kept import answering_of, existing_store, finished_run, keep_text, model_of, register
-from bloodcell.wording import group_name_of
+from bloodcell.tracking.card_facts import card_facts
+from bloodcell.tracking.models import answering_of, log_text, model_of, register
+from bloodcell.tracking.runs import StoredRun, finished_run
+from bloodcell.tracking.store import Store, existing_store
 
 TAGS = ("leaky", "groups", "group_name", "data_digest", "weights", "weights_digest", "git_commit")
 """Of the run, which the version takes over."""
@@ -42,41 +44,45 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
     address = model_of(kept, setting="run")
     answering = answering_of(address, setting=f"run={config.run}")
     card = model_card(card_facts(kept, name=config.name, answering=answering))
-    metrics, tags = kept.data.metrics, kept.data.tags
-    group_name = group_name_of([tags])
-    said = [*figures_in_short(metrics, group_name=group_name), *cautions(tags)]
-    page = f"#/experiments/{kept.info.experiment_id}/runs/{kept.info.run_id}/artifacts/{CARD}"
+    page = f"#/experiments/{kept.experiment_id}/runs/{kept.id}/artifacts/{CARD}"
     version = register(
         address,
         name=config.name,
         alias=config.alias,
         description=shortened(card, limit=MAX_DESCRIPTION, whole=f"[{CARD}]({page})"),
-        tags={name: tags[name] for name in TAGS if name in tags}
-        | {
-            f"{split}_{name}": f"{metrics[f'{split}/{name}']:.4f}"
-            for split in ("val", "test")
-            for name in accuracies_of(group_name)
-            if f"{split}/{name}" in metrics
-        },
+        tags=_version_tags(kept),
     )
-    keep_text(kept, card, CARD)
-    console = Console(highlight=False, soft_wrap=True)
-    console.print(
-        f"{config.name}, version {version}, is now models:/{config.name}@{config.alias} in {store.label}", markup=False
-    )
-    for line in said:
-        console.print(line, markup=False)
+    log_text(kept, card, CARD)
+    lines = [*figures_in_short(kept.metrics, group_name=kept.tags.group_name), *cautions(kept.tags)]
+    _show(config, version, lines, run_id=kept.id, store=store)
+
+
+def _version_tags(run: StoredRun) -> dict[str, str]:
+    """Return the tags of a model's version: those of its run that matter, and its accuracies."""
+    values = {name: getattr(run.tags, name) for name in TAGS}
+    accuracies = [f"{split}/{name}" for split in ("val", "test") for name in accuracies_of(run.tags.group_name)]
+    return {name: value for name, value in values.items() if value is not None} | {
+        name.replace("/", "_"): f"{run.metrics[name]:.4f}" for name in accuracies if name in run.metrics
+    }
+
+
+def _show(config: RegisterConfig, version: int, lines: Sequence[str], *, run_id: str, store: Store) -> None:
+    model = f"models:/{config.name}@{config.alias}"
     tell(
         name=config.name,
         version=version,
         alias=config.alias,
-        model=f"models:/{config.name}@{config.alias}",
-        run_id=kept.info.run_id,
+        model=model,
+        run_id=run_id,
         tracking=store.label,
         card=CARD,
-        said=said,
+        said=lines,
     )
-    console.print(f"Its card    {CARD}, an artifact of run {kept.info.run_id}", markup=False)
-    console.print(
-        f"Ask it      bloodcell predict model=models:/{config.name}@{config.alias} images=FOLDER", markup=False
-    )
+    console = Console(highlight=False, soft_wrap=True)
+    for line in (
+        f"{config.name}, version {version}, is now {model} in {store.label}",
+        *lines,
+        f"Its card    {CARD}, an artifact of run {run_id}",
+        f"Ask it      bloodcell predict model={model} images=FOLDER",
+    ):
+        console.print(line, markup=False)

@@ -1,55 +1,37 @@
-"""Reading finished runs from the store: what an ensemble needs of its members."""
+"""The runs of an ensemble: read from the store, and the images that all of them were trained and measured on."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
+import numpy as np
 import pandas as pd
-from mlflow.entities import Run
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-from bloodcell.comparison.members import Member
+from bloodcell.comparison.members import Joint, Member
+from bloodcell.comparison.run_tags import ENSEMBLE, common_group_name
 from bloodcell.config.tracking import TrackingConfig
+from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds
+from bloodcell.data.manifest import COLUMNS, ImageSet, digest
 from bloodcell.errors import UserError
-from bloodcell.evaluation.predictions import read_predictions, with_sources
-from bloodcell.tracking.kept import download, existing_store, finished_of, folds_of, models_in, runs_of_study, whole_run
-from bloodcell.tracking.run import ASIDE_TAG, BASELINE, JOB_TAG
-from bloodcell.tracking.store import Store
+from bloodcell.experiment.images import Prepared, image_folders
+from bloodcell.tracking.run import BASELINE
+from bloodcell.tracking.runs import StoredRun, only_finished, runs_of_study, whole_run
+from bloodcell.tracking.store import Store, existing_store
 
-PREDICTIONS, MANIFEST = "predictions.parquet", "manifest.parquet"
-ENSEMBLE = "ensemble"
-"""The job whose runs are ensembles, which are no members of another."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class FinishedRun:
-    """A finished run as a member of an ensemble.
-
-    Attributes
-    ----------
-    member
-        Its name, id and predictions.
-    manifest
-        The images that it was trained and tested on, with their split and digest.
-    tags, parameters, metrics
-        As MLflow keeps them.
-    models
-        Where to load its model from; without one of its own, those of its folds; empty if it kept none.
-    """
-
-    member: Member
-    manifest: pd.DataFrame
-    tags: Mapping[str, str]
-    parameters: Mapping[str, str]
-    metrics: Mapping[str, float]
-    models: tuple[str, ...]
+COLUMN_NAMES = {
+    "sha256": "the content",
+    "label": "the label",
+    "source": "the photograph",
+    "group": "the group",
+    "split": "the split",
+}
+"""The columns in which two manifests may differ, and what messages call them."""
 
 
-def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None) -> list[FinishedRun]:
-    """Read runs, or those of a study that finished but for its baselines; nothing is changed in the store.
+def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None) -> list[StoredRun]:
+    """Return runs by their ids, or the finished runs of a study without its baselines and ensembles.
 
-    Which runs of a study did not finish and are left out is said.
+    Runs of one name have their ids behind it. The names of runs of a study that did not finish are printed.
 
     Parameters
     ----------
@@ -63,51 +45,160 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
     Raises
     ------
     UserError
-        If the store cannot be opened, has no such run, or a run is not finished, is a part of another, or left no
-        predictions.
+        If the store cannot be opened, has no such run, or a run is not finished or a part of another.
     """
     store = existing_store(tracking)
     if study is None:
-        runs = [_member_run(run_id, store) for run_id in run_ids]
+        runs = [_whole_run(run_id, store) for run_id in run_ids]
     else:
-        members = [child for child in runs_of_study(study, store) if _is_member(child)]
-        runs = finished_of(members, setting=f"study={study}", mend="give the parent of a sweep or a search")
-    names = [run.data.tags.get(MLFLOW_RUN_NAME, run.info.run_id) for run in runs]
-    with TemporaryDirectory() as scratch:
-        return [
-            _finished(run, name=name if names.count(name) == 1 else f"{name} [{run.info.run_id[:8]}]", at=place)
-            for run, name in zip(runs, names, strict=True)
-            for place in [Path(scratch) / run.info.run_id]
-        ]
+        members = [run for run in runs_of_study(study, store) if _is_member(run)]
+        runs = only_finished(members, setting=f"study={study}", advice="give the parent of a sweep or a search")
+    names = [run.name for run in runs]
+    return [run if names.count(run.name) == 1 else replace(run, name=f"{run.name} [{run.id[:8]}]") for run in runs]
 
 
-def _member_run(run_id: str, store: Store) -> Run:
+def _whole_run(run_id: str, store: Store) -> StoredRun:
     run = whole_run(run_id, store)
-    if run.data.tags.get(JOB_TAG) == ENSEMBLE:
+    if run.tags.job == ENSEMBLE:
         raise UserError(f"runs={run_id}: is an ensemble itself; give its members")
     return run
 
 
-def _is_member(run: Run) -> bool:
-    tags = run.data.tags
-    apart = ASIDE_TAG in tags or tags.get(JOB_TAG) == ENSEMBLE or tags.get(MLFLOW_RUN_NAME, "").startswith(BASELINE)
-    return not apart
+def _is_member(run: StoredRun) -> bool:
+    return not (run.tags.excluded or run.tags.job == ENSEMBLE or run.name.startswith(BASELINE))
 
 
-def _finished(run: Run, *, name: str, at: Path) -> FinishedRun:
-    download(run, (PREDICTIONS, MANIFEST), at=at, mend="give a run of bloodcell train")
-    return FinishedRun(
-        member=Member(name=name, run_id=run.info.run_id, predictions=read_predictions(at / PREDICTIONS)),
-        manifest=with_sources(pd.read_parquet(at / MANIFEST)),
-        tags=run.data.tags,
-        parameters=run.data.params,
-        metrics=run.data.metrics,
-        models=_models_of(run),
+def member_of(run: StoredRun) -> Member:
+    """Return a run as a member of an ensemble."""
+    return Member(name=run.name, run_id=run.id, predictions=run.predictions)
+
+
+def prepared_of(runs: Sequence[StoredRun], joint: Joint, *, fits: bool) -> Prepared:
+    """Return the images that all runs were trained on, as a training has them.
+
+    Parameters
+    ----------
+    runs
+        The members.
+    joint
+        Their predictions.
+    fits
+        Whether something is fitted to the predictions of ``val``, which then must not leak.
+
+    Raises
+    ------
+    UserError
+        If the runs were trained on different files, a cross-validation left an image out, or a run leaks and
+        something is to be fitted.
+    """
+    manifest = _common_manifest(runs)
+    for run in runs:
+        _require_all_validated(run)
+    leak = _leak(runs, manifest)
+    if fits and leak.mark("val") == " *":
+        leaky = next(run for run in runs if run.tags.leaky == "true")
+        raise UserError(
+            f"runs: {leaky} leaks: weights would be fitted to predictions of training images; use method=soft"
+        )
+    images = ImageSet(
+        root=_root(runs, manifest) or Path(),
+        classes=joint.classes,
+        manifest=manifest,
+        unreadable=pd.DataFrame(columns=["path", "reason"]),
+        other_files=(),
     )
+    split = " and ".join(sorted({run.config.split.name if run.config else "unknown" for run in runs}))
+    return Prepared(images=images, split=split, leak=leak, left_out=manifest.iloc[:0])
 
 
-def _models_of(run: Run) -> tuple[str, ...]:
-    if own := models_in(run):
-        return own[-1:]
-    models = [models_in(fold)[-1:] for fold in folds_of(run)]
-    return tuple(address for found in models for address in found) if all(models) else ()
+def has_files(prepared: Prepared) -> bool:
+    """Return whether all images are still in their folder."""
+    return all(path.is_file() for path in prepared.images.files(prepared.images.manifest))
+
+
+def digest_of(runs: Sequence[StoredRun], prepared: Prepared) -> str:
+    """Return the members' digest of images and split, or that of the images alone if their folds differ."""
+    digests = {run.tags.data_digest for run in runs}
+    return digests.pop() or "" if len(digests) == 1 else digest(prepared.images.manifest)
+
+
+def groups_of(runs: Sequence[StoredRun]) -> str:
+    """Return where the members' groups came from; ``none`` if any did not look for them."""
+    sources = sorted({run.tags.groups or "none" for run in runs})
+    return "none" if "none" in sources else ", ".join(sources)
+
+
+def stopped_by_validation(runs: Sequence[StoredRun]) -> list[StoredRun]:
+    """Return the runs whose epochs were chosen on the images that weights are fitted to."""
+    return [run for run in runs if run.config is not None and run.config.stops_by_validation]
+
+
+def manifests_of_folds(predictions: pd.DataFrame, manifest: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the manifest of each fold of a cross-validation.
+
+    Parameters
+    ----------
+    predictions
+        The run's, with the fold of each.
+    manifest
+        The images; those of validation are in ``train``.
+    """
+    return [
+        manifest.assign(split=manifest["split"].where(~manifest["path"].isin(rows["path"]), "val"))
+        for _, rows in predictions[predictions["split"] == "val"].groupby("fold")
+    ]
+
+
+def _common_manifest(runs: Sequence[StoredRun]) -> pd.DataFrame:
+    first, *others = runs
+    manifest = _sorted(first)
+    for other in others:
+        theirs = _sorted(other)
+        if manifest.equals(theirs):
+            continue
+        both = f"runs: {first} and {other}"
+        if set(manifest["path"]) != set(theirs["path"]):
+            example = min(set(manifest["path"]) ^ set(theirs["path"]))
+            raise UserError(f"{both} were trained on different images, {example} by one only; give runs of one set")
+        for column, name in COLUMN_NAMES.items():
+            if (rows := np.flatnonzero(manifest[column].to_numpy() != theirs[column].to_numpy())).size:
+                raise UserError(
+                    f"{both} differ in {name} of {rows.size} images, such as {manifest['path'].iloc[rows[0]]}; give "
+                    "runs of the same images and the same split"
+                )
+    return manifest
+
+
+def _sorted(run: StoredRun) -> pd.DataFrame:
+    return run.manifest[list(COLUMNS)].sort_values("path", ignore_index=True)
+
+
+def _require_all_validated(run: StoredRun) -> None:
+    if not member_of(run).cross_validated:
+        return
+    validated = set(run.predictions.loc[run.predictions["split"] == "val", "path"])
+    if left := set(run.manifest.loc[run.manifest["split"] == "train", "path"]) - validated:
+        raise UserError(
+            f"runs: {run} has no validation prediction of {len(left)} training images, such as {min(left)}; "
+            "give a whole cross-validation"
+        )
+
+
+def _leak(runs: Sequence[StoredRun], manifest: pd.DataFrame) -> Leakage:
+    groups_known, name = groups_of(runs) != "none", common_group_name(run.tags for run in runs)
+    leaky = [run for run in runs if run.tags.leaky == "true"]
+    if not leaky:
+        return Leakage(shared=[], split_by_file=False, groups_known=groups_known, group_name=name)
+    shared = find_shared_groups(manifest, group_name=name)
+    if member_of(leaky[0]).cross_validated:
+        shared += shared_groups_in_folds(manifests_of_folds(leaky[0].predictions, manifest), group_name=name)
+    return Leakage(shared=shared, split_by_file=not shared, groups_known=groups_known, group_name=name)
+
+
+def _root(runs: Sequence[StoredRun], manifest: pd.DataFrame) -> Path | None:
+    """Return the folder that the manifest's paths are relative to, if its first file is still there."""
+    for run in runs:
+        for folder in image_folders(run.config.data) if run.config else ():
+            if (folder / manifest["path"].iloc[0]).is_file():
+                return folder
+    return None

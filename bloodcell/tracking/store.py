@@ -118,6 +118,20 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
     return store, experiment_id
 
 
+def existing_store(tracking: TrackingConfig) -> Store:
+    """Open a store for reading: an embedded one must be there already.
+
+    Raises
+    ------
+    UserError
+        If it is not there, or cannot be opened.
+    """
+    store = find_store(tracking)
+    if store.named_by == "tracking.dir" and not Path(store.uri.removeprefix("sqlite:///")).is_file():
+        raise UserError(f"tracking.dir={tracking.dir}: holds no runs; give the folder that they are in")
+    return open_store(tracking)[0]
+
+
 def _reason(error: BaseException) -> str:
     """Return what lies at the bottom of an error: what wraps it says it in more and other words."""
     while (cause := error.__cause__ or error.__context__) is not None:

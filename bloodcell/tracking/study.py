@@ -9,11 +9,11 @@ from typing import Any, TypeVar
 
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Run, RunStatus, ViewType
-from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.entities import RunStatus
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 
 from bloodcell.comparison.leaderboard import OBJECTIVE, Entry, leaderboard, marked_runs, notes
+from bloodcell.comparison.run_tags import common_group_name
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.quoting import readable_overrides, short_override
 from bloodcell.config.tracking import TrackingConfig
@@ -23,8 +23,9 @@ from bloodcell.experiment.environment import environment_tags
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.leaderboard import leaderboard_plot
 from bloodcell.tracking.run import ASIDE_TAG, REASON_TAG, SWEEP_JOB_TAG, sweep_mark
-from bloodcell.tracking.store import Store, is_unknown, open_store
-from bloodcell.wording import group_name_of, intervals_note
+from bloodcell.tracking.runs import StoredRun, children_of, run_or_none
+from bloodcell.tracking.store import Store, open_store
+from bloodcell.wording import intervals_note
 
 T = TypeVar("T")
 
@@ -87,17 +88,12 @@ def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
         If the store cannot be opened.
     """
     store, experiment_id = open_store(tracking)
+    found = run_or_none(run_id)
+    if found is None or found.experiment_id != experiment_id:
+        return None
     client = MlflowClient()
-    try:
-        found = client.get_run(run_id)
-    except MlflowException as error:
-        if not is_unknown(error):
-            raise
-        return None
-    if found.info.lifecycle_stage == "deleted" or found.info.experiment_id != experiment_id:
-        return None
     client.update_run(run_id, status="RUNNING")
-    if REASON_TAG in found.data.tags:
+    if found.tags.reason:
         client.delete_tag(run_id, REASON_TAG)
     return Study(run_id=run_id, experiment_id=experiment_id, store=store)
 
@@ -105,11 +101,11 @@ def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
 def set_interrupted_aside(study: Study) -> None:
     """Put an end to the runs that were under way when a search was cut off; they count no more, being made again."""
     client = MlflowClient()
-    for run in children_of(client, study.experiment_id, study.run_id):
+    for run in children_of(study.run_id, study.experiment_id):
         _close(client, run, status="KILLED")
-    for run in children_of(client, study.experiment_id, study.run_id):
-        if run.info.status == "KILLED":
-            client.set_tag(run.info.run_id, ASIDE_TAG, "made again")
+    for run in children_of(study.run_id, study.experiment_id):
+        if run.status == "KILLED":
+            client.set_tag(run.id, ASIDE_TAG, "made again")
 
 
 def run_aside(study: Study, *, name: str, reason: str) -> str:
@@ -120,10 +116,9 @@ def run_aside(study: Study, *, name: str, reason: str) -> str:
 
 def keep_objective(study: Study, name: str, value: float) -> None:
     """Keep what a search goes by with the run of this name, which is none of its trials."""
-    client = MlflowClient()
-    for run in children_of(client, study.experiment_id, study.run_id):
-        if run.data.tags.get(MLFLOW_RUN_NAME) == name:
-            client.log_metric(run.info.run_id, OBJECTIVE, value)
+    for run in children_of(study.run_id, study.experiment_id):
+        if run.name == name:
+            MlflowClient().log_metric(run.id, OBJECTIVE, value)
 
 
 def keep_with_study(study: Study, folder: Path, *, description: str, metrics: Mapping[str, float]) -> None:
@@ -160,16 +155,16 @@ def close_children(study: Study, *, expected: int | None, interrupted: bool) -> 
         Whether the sweep was stopped: then what did not start is not missing.
     """
     client = MlflowClient()
-    runs = children_of(client, study.experiment_id, study.run_id)
+    runs = children_of(study.run_id, study.experiment_id)
     for run in runs:
         _close(client, run, status="KILLED" if interrupted else "FAILED")
-    numbers = {run.data.tags.get(SWEEP_JOB_TAG) for run in runs}
+    numbers = {run.tags.sweep_job for run in runs}
     for number in range(0 if interrupted or expected is None else expected):
-        if str(number) not in numbers:
+        if number not in numbers:
             tags = {MLFLOW_PARENT_RUN_ID: study.run_id, REASON_TAG: LOST, SWEEP_JOB_TAG: str(number)}
             _record_failure(study.experiment_id, f"run {number}", tags=tags, parameters={})
-    children = children_of(client, study.experiment_id, study.run_id)
-    return [_entry(run) for run in children if ASIDE_TAG not in run.data.tags]
+    children = children_of(study.run_id, study.experiment_id)
+    return [_entry(run) for run in children if not run.tags.excluded]
 
 
 def end_study(
@@ -198,7 +193,7 @@ def end_study(
     failed = [entry for entry in entries if entry.status != "FINISHED"]
     if len(table):
         client.log_table(study.run_id, table, "leaderboard.json")
-        name = group_name_of(entry.tags for entry in entries if entry.status == "FINISHED")
+        name = common_group_name(entry.tags for entry in entries if entry.status == "FINISHED")
         with TemporaryDirectory() as scratch:
             figure = leaderboard_plot(table.assign(run=marked_runs(table)), notes=[*notes(table), intervals_note(name)])
             save_figure(figure, Path(scratch), "leaderboard")
@@ -239,10 +234,11 @@ def surviving(job: Callable[[], T], config: Any) -> T | float:
         say(f"{name} failed: {reason_of(error)}")
         log.exception("failed")  # the traceback goes to the run's log file, which the terminal is spared
         _, experiment_id = open_store(tracking)
-        children = children_of(MlflowClient(), experiment_id, str(tracking.parent_run))
-        own = sweep_mark(tracking) or {MLFLOW_RUN_NAME: name}
-        if not any(own.items() <= run.data.tags.items() for run in children):
-            tags = {MLFLOW_PARENT_RUN_ID: str(tracking.parent_run), REASON_TAG: reason_of(error), **own}
+        children = children_of(str(tracking.parent_run), experiment_id)
+        number = tracking.sweep_job
+        if not any(run.name == name if number is None else run.tags.sweep_job == number for run in children):
+            tags = {MLFLOW_PARENT_RUN_ID: str(tracking.parent_run), REASON_TAG: reason_of(error)}
+            tags |= sweep_mark(tracking)
             _record_failure(experiment_id, name, tags=tags, parameters=parameters_of(config))
         return float("nan")
 
@@ -255,46 +251,22 @@ def _record_failure(experiment_id: str, name: str, *, tags: dict[str, str], para
     client.set_terminated(run.info.run_id, "FAILED")
 
 
-def _close(client: MlflowClient, run: Run, *, status: str) -> None:
-    """Put an end to a run that has none, and to its folds that have none."""
-    if RunStatus.is_terminated(RunStatus.from_string(run.info.status)):
+def _close(client: MlflowClient, run: StoredRun, *, status: str) -> None:
+    """End a run that has not ended, and its folds."""
+    if RunStatus.is_terminated(RunStatus.from_string(run.status)):
         return
-    for fold in children_of(client, run.info.experiment_id, run.info.run_id):
+    for fold in children_of(run.id, run.experiment_id):
         _close(client, fold, status=status)
-    client.set_tag(run.info.run_id, REASON_TAG, LOST)
-    client.set_terminated(run.info.run_id, status)
+    client.set_tag(run.id, REASON_TAG, LOST)
+    client.set_terminated(run.id, status)
 
 
-def children_of(client: MlflowClient, experiment_id: str, parent: str) -> list[Run]:
-    """Return the runs within a run, the oldest first."""
-    return found_runs(client, [experiment_id], f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{parent}'")
-
-
-def found_runs(
-    client: MlflowClient, experiment_ids: Sequence[str], condition: str, *, view: int = ViewType.ACTIVE_ONLY
-) -> list[Run]:
-    """Return all runs of some experiments that meet a condition in MLflow's language, the oldest first."""
-    found: list[Run] = []
-    token = None
-    while token != "":
-        page = client.search_runs(
-            list(experiment_ids),
-            condition,
-            run_view_type=view,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
-        found.extend(page)
-        token = page.token or ""
-    return found
-
-
-def _entry(run: Run) -> Entry:
+def _entry(run: StoredRun) -> Entry:
     return Entry(
-        run=run.data.tags.get(MLFLOW_RUN_NAME, run.info.run_id),
-        run_id=run.info.run_id,
-        status=run.info.status,
-        reason=run.data.tags.get(REASON_TAG, ""),
-        metrics=run.data.metrics,
-        tags=run.data.tags,
+        run=run.name,
+        run_id=run.id,
+        status=run.status,
+        reason=run.tags.reason,
+        metrics=run.metrics,
+        tags=run.tags,
     )

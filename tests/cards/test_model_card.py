@@ -8,6 +8,8 @@ import pytest
 
 from bloodcell.cards.model_card import CardFacts, model_card, shortened
 from bloodcell.cards.model_card_training import Training
+from bloodcell.comparison.run_tags import RunTags
+from bloodcell.config.composition import compose_config
 from bloodcell.data.leaks import Leakage, find_shared_groups
 from bloodcell.evaluation.abstaining import threshold_for_error
 from bloodcell.evaluation.predictions import predictions_table
@@ -16,19 +18,17 @@ CLASSES = ("MONOCYTE", "NEUTROPHIL")
 TRAINING = Training(
     name="frozen",
     run_id="0a1b",
-    parameters={
-        **{"backbone.name": "MobileNetV2", "backbone.input_size": "224", "backbone.taps": "[]", "crop.name": "nucleus"},
-        **{
-            "head.pooling": "average",
-            "head.hidden_units": "[64]",
-            "head.solver": "gradient",
-            "finetune.name": "staged",
-        },
-        **{"finetune.stages.0.epochs": "5", "finetune.stages.0.block": "block_14", "data.source": "bccd"},
-        **{"finetune.stages.0.learning_rate": "0.0001", "split.name": "group_holdout", "data.root": "/home/me/cells"},
-    },
-    tags={"weights": "imagenet", "weights_digest": "0123456789abcdef"},
-    stops_by_validation=True,
+    config=compose_config(
+        "train",
+        [
+            *("data=bccd", "data.root=/home/me/cells", "split=group_holdout", "backbone=mobilenetv2", "crop=nucleus"),
+            *("head=dense", "head.hidden_units=[64]", "head.solver=gradient", "head.pooling=average"),
+            "finetune=staged",
+            "finetune.stages=[{epochs: 5, block: block_14, learning_rate: 0.0001}]",
+            "hyperparameters.early_stopping.restore_best=true",
+        ],
+    ),
+    tags=RunTags(weights="imagenet", weights_digest="0123456789abcdef"),
 )
 
 
@@ -59,7 +59,7 @@ def facts() -> CardFacts:
         run_name="frozen",
         date="2026-02-01 10:00 UTC",
         metrics={"test/accuracy": 0.975, "test/accuracy_low": 0.9, "test/accuracy_high": 0.99, "test/photographs": 64},
-        tags={"leaky": "false", "groups": "recover"},
+        tags=RunTags(leaky="false", groups="recover"),
         trainings=[TRAINING],
         method="",
         classes=CLASSES,
@@ -119,7 +119,7 @@ def test_what_chose_what_is_said_and_how_many_runs_saw_the_test_set(facts):
 def test_a_leak_is_said_with_its_count_and_nothing_is_promised(facts):
     both = facts.manifest.assign(split=["train", "val"] * 64)
     leak = Leakage(shared=find_shared_groups(both), split_by_file=False, groups_known=True)
-    card = model_card(replace(facts, tags={"leaky": "true", "groups": "recover"}, manifest=both, leak=leak))
+    card = model_card(replace(facts, tags=RunTags(leaky="true", groups="recover"), manifest=both, leak=leak))
     assert "Careful: its split leaks" in card
     assert "64 of 64 validation images have a copy of their photograph in training" in card
     assert "No share of errors is promised" in card
@@ -138,9 +138,9 @@ def test_a_promise_is_given_with_what_it_rests_on(facts):
 
 
 def test_what_a_run_from_before_did_not_keep_is_said_to_be_not_kept(facts):
-    nothing = replace(TRAINING, parameters={}, tags={}, stops_by_validation=False)
+    nothing = replace(TRAINING, config=None, tags=RunTags())
     empty = {"predictions": None, "manifest": None, "leak": None, "date": None, "tested_runs": None, "siblings": 0}
-    card = model_card(replace(facts, metrics={"test/accuracy": 0.9}, tags={}, trainings=[nothing], **empty))
+    card = model_card(replace(facts, metrics={"test/accuracy": 0.9}, tags=RunTags(), trainings=[nothing], **empty))
     for said in (
         *("accuracy 0.900 (interval not kept) by image, not kept by photograph", "Date: not kept", "Code: not kept"),
         *("Which classes are confused: not kept", "Photographs and images by class: not kept", "Source: not kept"),

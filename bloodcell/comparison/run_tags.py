@@ -1,0 +1,113 @@
+"""The tags of a run as typed values."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, Self, cast
+
+from bloodcell.wording import PHOTOGRAPH
+
+Leaky = Literal["true", "false", "unknown"]
+
+TRAIN, ENSEMBLE = "train", "ensemble"
+"""Jobs whose runs leave predictions."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunTags:
+    """The tags of a run. None, or empty: it has no such tag.
+
+    Attributes
+    ----------
+    job
+        The job that made the run; runs without the tag are of ``train``.
+    study, test_readings
+        Of a study's parent run: ``sweep`` or ``search``, and how often a search has measured its best on test.
+    sweep_job, trial, fold
+        The number of the run in a sweep, the trial of a search, the number of the fold in a cross-validation.
+    excluded
+        Why the run is no entry of its study's leaderboard; empty: it is one.
+    reason
+        Why it did not finish.
+    leaky
+        Whether its split leaks; ``unknown``: groups were not looked for.
+    groups, group_name
+        Where its groups came from (``data.groups``; of an ensemble those of its members, ``none`` if any did not look),
+        and what a group is called.
+    data_digest
+        The digest of images, labels, groups and split.
+    seed, debug
+        The seed of the training; whether it was made small for a trial.
+    weights, weights_digest
+        The weights before training.
+    method, members
+        How an ensemble combines its members, and their ids.
+    git_commit, git_dirty, versions
+        The code that made it; whether it had changes that were not committed; the versions of packages.
+    """
+
+    job: str = TRAIN
+    study: str = ""
+    test_readings: int | None = None
+    sweep_job: int | None = None
+    trial: str | None = None
+    fold: int | None = None
+    excluded: str = ""
+    reason: str = ""
+    leaky: Leaky | None = None
+    groups: str | None = None
+    group_name: str = PHOTOGRAPH
+    data_digest: str | None = None
+    seed: int | None = None
+    debug: bool = False
+    weights: str | None = None
+    weights_digest: str | None = None
+    method: str = ""
+    members: tuple[str, ...] = ()
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    versions: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, tags: Mapping[str, str]) -> Self:
+        """Return the tags of a run from the texts that they are kept as."""
+        leaky = tags.get("leaky")
+        return cls(
+            job=tags.get("job", TRAIN),
+            study=tags.get("study", ""),
+            test_readings=_whole(tags.get("test_readings")),
+            sweep_job=_whole(tags.get("sweep_job")),
+            trial=tags.get("trial"),
+            fold=_whole(tags.get("fold")),
+            excluded=tags.get("aside", ""),
+            reason=tags.get("reason", ""),
+            leaky=cast(Leaky, leaky) if leaky in ("true", "false", "unknown") else None,
+            groups=tags.get("groups"),
+            group_name=tags.get("group_name", PHOTOGRAPH),
+            data_digest=tags.get("data_digest"),
+            seed=_whole(tags.get("seed")),
+            debug=tags.get("debug") == "true",
+            weights=tags.get("weights"),
+            weights_digest=tags.get("weights_digest"),
+            method=tags.get("method", ""),
+            members=tuple(filter(None, tags.get("members", "").split(", "))),
+            git_commit=tags.get("git_commit"),
+            git_dirty=None if "git_dirty" not in tags else tags["git_dirty"] == "true",
+            versions={
+                name.removeprefix("version."): value for name, value in tags.items() if name.startswith("version.")
+            },
+        )
+
+    @property
+    def has_predictions(self) -> bool:
+        """Whether the run is one to compare: a training or an ensemble that is an entry of its study."""
+        return self.data_digest is not None and self.job in (TRAIN, ENSEMBLE) and not self.excluded
+
+
+def common_group_name(runs: Iterable[RunTags]) -> str:
+    """Return what the groups of runs are called; ``group`` if the runs differ."""
+    names = {run.group_name for run in runs} or {PHOTOGRAPH}
+    return names.pop() if len(names) == 1 else "group"
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isdecimal() else None

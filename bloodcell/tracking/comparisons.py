@@ -1,0 +1,185 @@
+"""Comparisons of runs: which runs they read, and what they keep with them."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import pandas as pd
+from mlflow import MlflowClient
+from mlflow.entities import Metric, RunTag, ViewType
+from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
+from mlflow.utils.time import get_current_time_millis
+
+from bloodcell.config.tracking import TrackingConfig
+from bloodcell.console.progress import track
+from bloodcell.errors import UserError
+from bloodcell.tracking.runs import StoredRun, mlflow_runs, only_finished, runs_of_study, search_runs, whole_run
+from bloodcell.tracking.store import Store, existing_store
+
+COMPARE = "compare"
+"""The job whose runs are comparisons."""
+FOLDER = "comparison"
+"""The folder of the report among a run's artifacts."""
+COUNT_TAG = "compared_on."
+"""The start of the tag that counts comparisons on the same images; the images' digest follows."""
+NOTE = "- Compared: "
+"""The start of the line that a comparison adds to a run's description."""
+FILES = (".csv", ".parquet")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparedRun:
+    """A run or a file of predictions that is compared.
+
+    Attributes
+    ----------
+    name
+        Its name, unique in the comparison.
+    predictions
+        See `bloodcell.evaluation.predictions`.
+    run
+        None: it is a file.
+    """
+
+    name: str
+    predictions: pd.DataFrame
+    run: StoredRun | None = None
+
+
+def read_compared(
+    *, tracking: TrackingConfig, runs: Sequence[str], study: str | None, experiment: str | None
+) -> list[ComparedRun]:
+    """Read the runs and files to compare.
+
+    The names of runs of a study or an experiment that did not finish are printed, and the runs are left out.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened or has no such run, study or experiment, a run is not finished, is a part of
+        another or has no predictions, or a file cannot be read.
+    """
+    files = [run for run in runs if run.endswith(FILES)]
+    tables = [ComparedRun(name=Path(file).stem, predictions=_read_table(file)) for file in files]
+    if runs and len(files) == len(runs):
+        return _with_unique_names(tables)
+    store = existing_store(tracking)
+    if study is not None:
+        found = _of_study(study, store)
+    elif experiment is not None:
+        found = _of_experiment(experiment, store)
+    else:
+        found = [whole_run(run, store) for run in runs if run not in files]
+    read = [
+        ComparedRun(name=re.sub(r"^\d+: (?=.)", "", run.name), predictions=run.predictions, run=run)
+        for run in track(found, "reading runs", total=len(found))
+    ]
+    return _with_unique_names([*read, *tables])
+
+
+def times_compared(digest: str) -> int:
+    """Return how often the images of a digest were compared on, deleted comparisons included."""
+    tag = COUNT_TAG + digest
+    return sum(int(run.data.tags[tag]) for run in mlflow_runs(f"tags.`{tag}` LIKE '%'", view=ViewType.ALL))
+
+
+def count_comparison(run_id: str, digest: str) -> None:
+    """Count a comparison on the images of a digest, in the run that has the report."""
+    client = MlflowClient()
+    tag = COUNT_TAG + digest
+    before = int(client.get_run(run_id).data.tags.get(tag, "0"))
+    client.set_tag(run_id, tag, str(before + 1))
+
+
+def keep_report(run_id: str, folder: Path, *, summary: str) -> None:
+    """Keep a report with a run, a study's parent or the comparison's own, and link to it in its description."""
+    MlflowClient().log_artifacts(run_id, str(folder), FOLDER)
+    _describe(run_id, summary, report=run_id)
+
+
+def keep_standing(
+    run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], sentence: str, report: str
+) -> None:
+    """Keep the result of a comparison with a run that was compared.
+
+    Parameters
+    ----------
+    run_id
+        The run, which has ended.
+    metrics, tags
+        What MLflow's tables show.
+    sentence
+        What its description says.
+    report
+        The id of the run that has the report.
+    """
+    now = get_current_time_millis()
+    MlflowClient().log_batch(
+        run_id,
+        metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
+        tags=[RunTag(name, value) for name, value in {**tags, FOLDER: f"runs:/{report}/{FOLDER}/report.html"}.items()],
+    )
+    _describe(run_id, sentence, report=report)
+
+
+def _describe(run_id: str, text: str, *, report: str) -> None:
+    """Put a line into a run's description, in place of an earlier comparison's."""
+    client = MlflowClient()
+    holder = client.get_run(report)
+    link = f"#/experiments/{holder.info.experiment_id}/runs/{report}/artifacts/{FOLDER}/report.html"
+    before = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "").splitlines()
+    others = [line for line in before if not line.startswith(NOTE)]
+    # First, as MLflow's pages hide the end of a long description.
+    client.set_tag(run_id, MLFLOW_RUN_NOTE, "\n".join([f"{NOTE}{text} See the [report]({link}).", *others]))
+
+
+def _of_study(study: str, store: Store) -> list[StoredRun]:
+    runs = [run for run in runs_of_study(study, store) if run.tags.has_predictions]
+    return only_finished(runs, setting=f"study={study}", advice="give the parent of a sweep or a search")
+
+
+def _of_experiment(name: str, store: Store) -> list[StoredRun]:
+    found = MlflowClient().get_experiment_by_name(name)
+    if found is None or found.lifecycle_stage == "deleted":
+        raise UserError(f"experiment={name}: {store.label} has no such experiment; give the name of one")
+    runs = search_runs("", [found.experiment_id])
+    whole = [run for run in runs if run.tags.has_predictions and run.tags.fold is None]
+    return only_finished(whole, setting=f"experiment={name}", advice="give another, or runs=")
+
+
+def _read_table(file: str) -> pd.DataFrame:
+    path = Path(file).expanduser()
+    try:
+        if path.suffix == ".parquet":
+            return pd.read_parquet(path)
+        # A class may be called NA or None.
+        texts = dict.fromkeys(("path", "label", "source", "group"), str)
+        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+    except FileNotFoundError as error:
+        raise UserError(
+            f"runs={file}: there is no such file; give a table of predictions, or the id of a run"
+        ) from error
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"runs={file}: cannot be read ({reason}); give a table of predictions") from error
+
+
+def _with_unique_names(compared: list[ComparedRun]) -> list[ComparedRun]:
+    """Add ids to equal names.
+
+    Raises
+    ------
+    UserError
+        If a run is given twice.
+    """
+    ids = [each.run.id for each in compared if each.run]
+    if twice := [each for each in ids if ids.count(each) > 1]:
+        raise UserError(f"runs={twice[0]}: is given twice; give every run once")
+    names = [each.name for each in compared]
+    return [
+        each
+        if names.count(each.name) == 1
+        else replace(each, name=f"{each.name} [{each.run.id[:8] if each.run else number}]")
+        for number, each in enumerate(compared)
+    ]

@@ -1,0 +1,156 @@
+"""The models of runs: found, loaded, registered."""
+
+import sys
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, redirect_stderr
+from dataclasses import dataclass
+from io import StringIO
+from pathlib import Path
+from typing import Any
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.exceptions import MlflowException
+
+from bloodcell.errors import UserError
+from bloodcell.serving import loader
+from bloodcell.serving.answering import Answering, load_answering
+from bloodcell.serving.loader import IMAGE
+from bloodcell.tracking.runs import StoredRun
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredModel:
+    """A model that was loaded from the store.
+
+    Attributes
+    ----------
+    model
+        The Keras model, from raw RGB (batch, height, width, 3), uint8, to probabilities (batch, k).
+    answering
+        What else is needed to predict with it: classes, calibration, novelty.
+    example
+        The content of an image file.
+    """
+
+    model: Any
+    answering: Answering
+    example: bytes
+
+
+def model_of(run: StoredRun, *, setting: str) -> str:
+    """Return the address of a run's model; ``setting`` named the run.
+
+    Raises
+    ------
+    UserError
+        If it has none of its own.
+    """
+    if run.models:
+        return run.models[-1]
+    if run.folds:
+        raise UserError(
+            f"{setting}={run.id}: is a cross-validation, which has a model for each fold and none of its own; train "
+            f"with split.refit=true, or give the run of a fold, such as {run.folds[0].id}"
+        )
+    raise UserError(f"{setting}={run.id}: has no model; train with log_model=true")
+
+
+def models_of(run: StoredRun) -> tuple[str, ...]:
+    """Return the address of a run's model, or those of its folds; none unless all folds have one."""
+    if run.models:
+        return run.models[-1:]
+    models = [fold.models[-1:] for fold in run.folds]
+    return tuple(address for found in models for address in found) if all(models) else ()
+
+
+def load_model(address: str, *, setting: str) -> StoredModel:
+    """Load a model to predict with.
+
+    Parameters
+    ----------
+    address
+        As MLflow takes it: ``models:/NAME@ALIAS``, ``models:/ID``, ``runs:/ID/model``, a folder.
+    setting
+        What named it, for messages.
+
+    Raises
+    ------
+    UserError
+        If there is no such model, or another program or another version of bloodcell made it.
+    """
+    with _downloaded(address, setting=setting) as folder, _same_path():
+        example = mlflow.models.Model.load(folder).load_input_example(str(folder))
+        return StoredModel(
+            model=mlflow.tensorflow.load_model(str(folder), keras_model_kwargs={"compile": False}),
+            answering=load_answering(folder),
+            example=example[IMAGE].iloc[0],
+        )
+
+
+def answering_of(address: str, *, setting: str) -> Answering:
+    """Return the classes, calibration and novelty of a model without loading it; see `load_model`."""
+    with _downloaded(address, setting=setting) as folder:
+        return load_answering(folder)
+
+
+def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
+    """Make a model the newest version of a registered one, give it an alias, and return the version's number.
+
+    Raises
+    ------
+    UserError
+        If MLflow refuses the name or the alias.
+    """
+    client = MlflowClient()
+    try:
+        with redirect_stderr(StringIO()):  # MLflow repeats what the job prints
+            version = mlflow.register_model(address, name, tags=dict(tags)).version
+        client.update_model_version(name, version, description=description)
+        client.set_registered_model_alias(name, alias, version)
+    except MlflowException as error:
+        if error.get_http_status_code() >= 500:
+            raise
+        raise UserError(f"name={name}, alias={alias}: MLflow refuses it ({' '.join(str(error).split())})") from error
+    return int(version)
+
+
+def log_text(run: StoredRun, text: str, name: str) -> None:
+    """Keep a text as an artifact of a run that has ended, in place of one of that name."""
+    MlflowClient().log_text(run.id, text, name)
+
+
+@contextmanager
+def _downloaded(address: str, *, setting: str) -> Iterator[Path]:
+    """Yield a folder with a model that bloodcell has kept, and turn errors in the block into one line."""
+    with tempfile.TemporaryDirectory() as scratch:
+        try:
+            folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch))
+            flavours = mlflow.models.Model.load(folder).flavors
+        except (MlflowException, OSError) as error:
+            reason = " ".join(str(error).split())
+            raise UserError(f"{setting}: cannot be loaded ({reason}); give the address of a model") from error
+        if flavours.get("python_function", {}).get("loader_module") != loader.__name__:
+            raise UserError(
+                f"{setting}: does not answer for images; give a model that this version of bloodcell has kept"
+            )
+        try:
+            yield folder
+        except UserError as error:
+            raise UserError(f"{setting}: {str(error).replace(f'{folder}/', '')}") from error
+        except Exception as error:  # whatever Keras or NumPy raise for the files of another version
+            reason = " ".join(str(error).split())
+            raise UserError(
+                f"{setting}: cannot be used ({reason}); train it again with this version of bloodcell"
+            ) from error
+
+
+@contextmanager
+def _same_path() -> Iterator[None]:
+    """Restore Python's path, at whose start MLflow puts the code that is kept with a model."""
+    before = list(sys.path)
+    try:
+        yield
+    finally:
+        sys.path[:] = before

@@ -1,0 +1,286 @@
+"""The runs of a store, read back as typed records. Nothing is changed in the store."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, TypeVar
+
+import mlflow
+import pandas as pd
+import yaml
+from mlflow import MlflowClient
+from mlflow.entities import Run, ViewType
+from mlflow.exceptions import MlflowException
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from pydantic import TypeAdapter, ValidationError
+
+from bloodcell.comparison.run_tags import TRAIN, RunTags
+from bloodcell.config.training import TrainConfig
+from bloodcell.console.progress import say
+from bloodcell.errors import UserError
+from bloodcell.evaluation.predictions import read_predictions, with_sources
+from bloodcell.tracking.store import Store, is_unknown
+
+PREDICTIONS, MANIFEST, CONFIG = "predictions.parquet", "manifest.parquet", "config.yaml"
+RENAMED = {("head", "beside"): "extra_features"}
+"""Settings that earlier versions of bloodcell called otherwise: group and name, and the name now."""
+FINISHED = "FINISHED"
+EPOCH_ACCURACY = "epoch/val_accuracy"
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredRun:
+    """A run of the store. Its files are downloaded when they are first asked for.
+
+    Attributes
+    ----------
+    id, experiment_id, name, status
+        MLflow's.
+    started
+        When it started, in milliseconds since 1970.
+    parent
+        The id of the run that it is in, such as its study or its cross-validation.
+    tags
+        Facts about it.
+    parameters
+        Its settings by their dotted names, as text; see also `config`.
+    metrics
+        Its final metrics, such as ``val/accuracy``.
+    """
+
+    id: str
+    experiment_id: str
+    name: str
+    status: str
+    started: int | None
+    parent: str | None
+    tags: RunTags
+    parameters: Mapping[str, str]
+    metrics: Mapping[str, float]
+
+    def __str__(self) -> str:
+        """Return its id and its name."""
+        return f"{self.id} ({self.name})"
+
+    @property
+    def finished(self) -> bool:
+        """Whether it has finished."""
+        return self.status == FINISHED
+
+    @cached_property
+    def config(self) -> TrainConfig | None:
+        """The configuration of a training; None of other jobs, and of a version that had other settings."""
+        if self.tags.job != TRAIN or CONFIG not in self.files:
+            return None
+        values = self.read(CONFIG, lambda path: yaml.safe_load(path.read_text(encoding="utf-8")))
+        values.pop("tuner", None)  # of a search that trained it
+        for (group, before), now in RENAMED.items():
+            if before in values.get(group, {}):
+                values[group][now] = values[group].pop(before)
+        try:
+            return _TRAIN_CONFIG.validate_python(values)
+        except ValidationError:
+            return None
+
+    @cached_property
+    def predictions(self) -> pd.DataFrame:
+        """The predictions of held-out images, see `bloodcell.evaluation.predictions`."""
+        return self.read(PREDICTIONS, read_predictions)
+
+    @cached_property
+    def manifest(self) -> pd.DataFrame:
+        """The images that it was trained and measured on."""
+        return self.read(MANIFEST, lambda path: with_sources(pd.read_parquet(path)))
+
+    @cached_property
+    def files(self) -> frozenset[str]:
+        """The names of its artifacts."""
+        return frozenset(artifact.path for artifact in MlflowClient().list_artifacts(self.id))
+
+    @cached_property
+    def folds(self) -> "tuple[StoredRun, ...]":
+        """The folds of a cross-validation, in order."""
+        folds = [run for run in children_of(self.id, self.experiment_id) if run.tags.fold is not None]
+        return tuple(sorted(folds, key=lambda run: run.tags.fold or 0))
+
+    @cached_property
+    def models(self) -> tuple[str, ...]:
+        """The addresses of its own models, the newest last."""
+        # A run that was searched for, not asked for by its id, does not say which models it has.
+        outputs = MlflowClient().get_run(self.id).outputs
+        return () if outputs is None else tuple(f"models:/{output.model_id}" for output in outputs.model_outputs)
+
+    @cached_property
+    def curve(self) -> list[tuple[float, float]]:
+        """Pairs of epoch and validation accuracy; of a cross-validation the mean, as far as all folds go."""
+        runs = [self] if EPOCH_ACCURACY in self.metrics else self.folds
+        values: dict[int, list[float]] = {}
+        for run in runs:
+            for each in MlflowClient().get_metric_history(run.id, EPOCH_ACCURACY):
+                values.setdefault(each.step, []).append(each.value)
+        # A mean of fewer folds would be another one.
+        return [
+            (float(step), sum(several) / len(several))
+            for step, several in sorted(values.items())
+            if len(several) == len(runs)
+        ]
+
+    def read(self, file: str, reader: Callable[[Path], T]) -> T:
+        """Download one of its files and return what a function reads from it.
+
+        Raises
+        ------
+        UserError
+            If it has no such file.
+        """
+        if file not in self.files:
+            raise UserError(f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble")
+        with TemporaryDirectory() as folder:
+            path = mlflow.artifacts.download_artifacts(run_id=self.id, artifact_path=file, dst_path=folder)
+            return reader(Path(path))
+
+
+_TRAIN_CONFIG: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
+
+
+def find_run(run_id: str, store: Store, *, setting: str) -> StoredRun:
+    """Return a run; ``setting`` named it.
+
+    Raises
+    ------
+    UserError
+        If the store has no such run.
+    """
+    run = run_or_none(run_id)
+    if run is None:
+        raise UserError(f"{setting}={run_id}: {store.label} has no such run; give the id of one")
+    return run
+
+
+def run_or_none(run_id: str) -> StoredRun | None:
+    """Return a run; None if the store has none with this id, or it was deleted."""
+    try:
+        found = MlflowClient().get_run(run_id)
+    except MlflowException as error:
+        if not is_unknown(error):
+            raise
+        return None
+    return None if found.info.lifecycle_stage == "deleted" else _record(found)
+
+
+def finished_run(run_id: str, store: Store, *, setting: str) -> StoredRun:
+    """Return a finished run; ``setting`` named it.
+
+    Raises
+    ------
+    UserError
+        If the store has no such run, or it did not finish.
+    """
+    run = find_run(run_id, store, setting=setting)
+    if not run.finished:
+        raise UserError(f"{setting}={run_id}: is not finished ({run.status}); give a finished run")
+    return run
+
+
+def whole_run(run_id: str, store: Store) -> StoredRun:
+    """Return a finished run that the setting ``runs`` names, and that is no fold of a cross-validation.
+
+    Raises
+    ------
+    UserError
+        If the store has no such run, it did not finish, or is a fold.
+    """
+    run = finished_run(run_id, store, setting="runs")
+    if run.tags.fold is not None:
+        raise UserError(f"runs={run_id}: is one fold of a cross-validation; give the whole, {run.parent}")
+    return run
+
+
+def runs_of_study(study: str, store: Store) -> list[StoredRun]:
+    """Return the runs of a study, the oldest first.
+
+    Raises
+    ------
+    UserError
+        If the store has no such run, or it is a cross-validation.
+    """
+    parent = find_run(study, store, setting="study")
+    children = children_of(study, parent.experiment_id)
+    if any(child.tags.fold is not None for child in children):
+        raise UserError(f"study={study}: is one cross-validation, whose runs are its folds; give a study, or runs=")
+    return children
+
+
+def only_finished(runs: Sequence[StoredRun], *, setting: str, advice: str) -> list[StoredRun]:
+    """Return the runs that finished, and print the names of the others.
+
+    Raises
+    ------
+    UserError
+        If none finished; ``setting`` named them, ``advice`` says what to do.
+    """
+    if left_out := [run.name for run in runs if not run.finished]:
+        say(f"left out, not finished: {'; '.join(left_out)}")
+    finished = [run for run in runs if run.finished]
+    if not finished:
+        raise UserError(f"{setting}: has no finished run; {advice}")
+    return finished
+
+
+def children_of(run_id: str, experiment_id: str) -> list[StoredRun]:
+    """Return the runs within a run, the oldest first."""
+    return search_runs(f"tags.`{MLFLOW_PARENT_RUN_ID}` = '{run_id}'", [experiment_id])
+
+
+def search_runs(condition: str, experiment_ids: Sequence[str] | None = None) -> list[StoredRun]:
+    """Return all runs that meet a condition in MLflow's language, the oldest first.
+
+    Parameters
+    ----------
+    condition
+        For example ``tags.data_digest = '0123'``; empty: all runs.
+    experiment_ids
+        Where to search; None: in all experiments.
+    """
+    return [_record(run) for run in mlflow_runs(condition, experiment_ids)]
+
+
+def mlflow_runs(
+    condition: str, experiment_ids: Sequence[str] | None = None, *, view: int = ViewType.ACTIVE_ONLY
+) -> list[Run]:
+    """Return what `search_runs` finds as MLflow's objects, with ``view=ViewType.ALL`` deleted runs, too."""
+    client = MlflowClient()
+    if experiment_ids is None:
+        experiment_ids = [each.experiment_id for each in client.search_experiments()]
+    found: list[Run] = []
+    token = None
+    while token != "":
+        page = client.search_runs(
+            list(experiment_ids),
+            condition,
+            run_view_type=view,
+            order_by=["attributes.start_time ASC"],
+            page_token=token,
+        )
+        found.extend(page)
+        token = page.token or ""
+    return found
+
+
+def _record(run: Run) -> StoredRun:
+    info: Any = run.info
+    return StoredRun(
+        id=info.run_id,
+        experiment_id=info.experiment_id,
+        name=info.run_name or info.run_id,
+        status=info.status,
+        started=info.start_time,
+        parent=run.data.tags.get(MLFLOW_PARENT_RUN_ID),
+        tags=RunTags.read(run.data.tags),
+        parameters=run.data.params,
+        metrics=run.data.metrics,
+    )
