@@ -11,7 +11,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from bloodcell.cli.ending import end, one_line_errors
+from bloodcell.cli.exits import fail, one_line_errors
 from bloodcell.cli.preflight import count_runs, swept_configs, swept_overrides
 from bloodcell.errors import UserError
 
@@ -56,7 +56,7 @@ class TrackStudy(Callback):
             self._expected = count_runs(config)
             self._folder = Path(config.hydra.sweep.dir).absolute()
         except UserError as error:
-            end(str(error), code=error.exit_code)
+            fail(str(error), code=error.exit_code)
         swept = {text.partition("=")[0] for text in overrides}
         _remove_overrides(config, set(OWN_KEYS) - swept)  # they were the parent's
         fixed = {text.partition("=")[0] for text in _overrides(config, "task")} - swept

@@ -18,7 +18,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bloodcell.cli.ending import discard_unused, one_line_errors, unwinding_on_sigterm
+from bloodcell.cli.exits import discard_unused, one_line_errors, unwinding_on_sigterm
 from bloodcell.cli.help import overview
 from bloodcell.config.command import Command
 from bloodcell.config.jobs import in_words, register_help, spoken_job, take_job

@@ -13,7 +13,7 @@ from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
-from bloodcell.cli.ending import end
+from bloodcell.cli.exits import fail
 from bloodcell.config.composition import explain, is_composition_error, parse_config
 from bloodcell.config.jobs import in_words
 from bloodcell.errors import UserError
@@ -34,13 +34,15 @@ class CheckConfig(Callback):
         HydraConfig.instance().set_config(config)
         _end_unless_valid(config)
         if config.hydra.job.name in SWEPT and config.ensemble != "none":
-            end(f"ensemble={config.ensemble}: is of a sweep's runs; sweep with -m, or leave it out", code=2)
+            fail(f"ensemble={config.ensemble}: is of a sweep's runs; sweep with -m, or leave it out", code=2)
         _end_unless_writable("hydra.run.dir", Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Check every configuration of a sweep, and that the job's runs can be swept at all."""
         if config.hydra.job.name not in SWEPT:
-            end(f"-m: bloodcell {in_words(config.hydra.job.name)} cannot be swept; run it once for each choice", code=2)
+            fail(
+                f"-m: bloodcell {in_words(config.hydra.job.name)} cannot be swept; run it once for each choice", code=2
+            )
         try:
             swept = {text.partition("=")[0] for text in swept_overrides(config)}
             for run, combination in _runs(config):
@@ -48,7 +50,7 @@ class CheckConfig(Callback):
         except Exception as error:
             if not is_composition_error(error):
                 raise
-            end(explain(error, config.hydra.job.name, _arguments(config)), code=2)
+            fail(explain(error, config.hydra.job.name, _arguments(config)), code=2)
         _end_unless_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
 
 
@@ -75,7 +77,7 @@ def _end_unless_writable(setting: str, folder: Path) -> None:
     try:
         require_writable(folder)
     except OSError as error:
-        end(f"{setting}={folder}: cannot be made ({error.strerror}); give another, or work in another folder", code=2)
+        fail(f"{setting}={folder}: cannot be made ({error.strerror}); give another, or work in another folder", code=2)
 
 
 def _overrides(config: DictConfig) -> list[Override]:
@@ -137,4 +139,4 @@ def _end_unless_valid(config: DictConfig, combination: Sequence[str] = (), swept
         # Where the message has the words that are at fault, which run they are in adds nothing.
         said = any(override in str(error) for override in combination)
         where = f" (in the run with {' '.join(varied)})" if varied and not said else ""
-        end(f"{error}{where}", code=error.exit_code)
+        fail(f"{error}{where}", code=error.exit_code)

@@ -5,6 +5,8 @@ from collections.abc import Iterable
 import numpy as np
 import pandas as pd
 
+from bloodcell.data.leaks import same_partition
+
 
 def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     """Say what differs between two predictions tables of the same split, each sorted by path; nothing if nothing."""
@@ -12,7 +14,7 @@ def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
         return f"images {differs}"
     for column, noun in (("label", "the label"), ("source", "the photograph"), ("group", "the group")):
         wrong = np.flatnonzero(one[column].to_numpy() != other[column].to_numpy())
-        if wrong.size and not (column != "label" and _same_parts(one[column], other[column])):
+        if wrong.size and not (column != "label" and same_partition(one[column], other[column])):
             row = wrong[0]
             return (
                 f"{noun} of {one['path'][row]} is {one[column][row]} in one and {other[column][row]} in the other"
@@ -35,11 +37,6 @@ def torn_between_folds(val: pd.DataFrame, column: str) -> list[str]:
     images = val.groupby(column)["path"].nunique()
     torn = folds[folds != images.reindex(folds.index.get_level_values(column)).to_numpy()]
     return sorted(set(torn.index.get_level_values(column)))
-
-
-def _same_parts(one: "pd.Series[str]", other: "pd.Series[str]") -> bool:
-    """Say whether images are put together alike, whatever photographs or groups are called."""
-    return bool((pd.factorize(one)[0] == pd.factorize(other)[0]).all())
 
 
 def of_sets(other: Iterable[str], one: Iterable[str]) -> str:

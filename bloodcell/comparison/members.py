@@ -154,6 +154,6 @@ def _side(members: Sequence[Member], split: str) -> Side:
 def _every_image_once(member: Member, split: str) -> pd.DataFrame:
     table = member.predictions[member.predictions["split"] == split]
     if table.empty:
-        mend = "use evaluate_test=false, or runs with evaluate_test=true" if split == "test" else "give other runs"
-        raise UserError(f"runs: {member} has no predictions of {SPLITS[split]}; {mend}")
+        advice = "use evaluate_test=false, or runs with evaluate_test=true" if split == "test" else "give other runs"
+        raise UserError(f"runs: {member} has no predictions of {SPLITS[split]}; {advice}")
     return mean_by_image([table], classes=classes_of(member.predictions))

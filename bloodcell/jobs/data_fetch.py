@@ -60,10 +60,10 @@ def _fetched(config: DataFetchConfig, console: Console) -> Path:
         require_writable(cache)
     except OSError as error:
         raise UserError(f"dir={cache}: cannot be written ({error.strerror}); give another folder") from error
-    said = "an archive of unknown size" if size is None else _megabytes(size)
+    size_text = "an archive of unknown size" if size is None else _megabytes(size)
     free = shutil.disk_usage(next(path for path in (cache, *cache.parents) if path.exists())).free
     console.print(
-        f"Download    {said}, {HANDLE} from Kaggle; what an earlier download left is used\n"
+        f"Download    {size_text}, {HANDLE} from Kaggle; what an earlier download left is used\n"
         f"On disk     {_megabytes(IMAGES_BYTES)} of images, and until they are unpacked the archive as well\n"
         f"Kept in     {cache} ({_megabytes(free)} free)",
         markup=False,

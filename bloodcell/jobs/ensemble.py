@@ -233,10 +233,10 @@ def _draw_members(tracked: TrackedRun, table: pd.DataFrame, outcome: Outcome, *,
 
 
 def _as_json(config: EnsembleConfig, table: pd.DataFrame, combination: Combination) -> dict[str, object]:
-    said: dict[str, object] = {"method": config.method, "members": table["run_id"].tolist()[:-1]}
+    values: dict[str, object] = {"method": config.method, "members": table["run_id"].tolist()[:-1]}
     if isinstance(combination, Mixture):
-        return said | {"weights": combination.weights.tolist()}
-    return said | {"kernel": combination.kernel.tolist(), "bias": combination.bias.tolist(), "floor": FLOOR}
+        return values | {"weights": combination.weights.tolist()}
+    return values | {"kernel": combination.kernel.tolist(), "bias": combination.bias.tolist(), "floor": FLOOR}
 
 
 def _notes(config: EnsembleConfig, runs: Sequence[StoredRun], outcome: Outcome) -> list[str]:

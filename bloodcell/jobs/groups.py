@@ -74,7 +74,7 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
     console.print(table)
     if n_alone:
         console.print(f"{n_alone} images match no other: each is a photograph of its own.")
-    for column, said in (
+    for column, where in (
         ("split", "on both sides of a split"),
         ("label", "of more than one class"),
         ("group", f"in several {plural(names.get('group', PHOTOGRAPH))}"),
@@ -82,7 +82,7 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
         if several := _with_several(manifest, column):
             names_of = manifest.loc[manifest["source"] == several[0], column].unique()
             console.print(
-                f"Careful: {counted(len(several), PHOTOGRAPH)} with images {said}, for example {several[0]} "
+                f"Careful: {counted(len(several), PHOTOGRAPH)} with images {where}, for example {several[0]} "
                 f"({' and '.join(map(str, names_of))}).",
                 markup=False,
             )

@@ -43,12 +43,12 @@ from bloodcell.tracking.store import find_store, open_store
 from bloodcell.tracking.study import (
     Study,
     close_children,
+    create_excluded_run,
     end_study,
+    exclude_interrupted,
     keep_objective,
     keep_with_study,
     resume_study,
-    run_aside,
-    set_interrupted_aside,
     start_study,
     tag_study,
 )
@@ -160,7 +160,7 @@ class _Search:
         """Run or resume all trials, the final training and the baselines; end the study whatever happens."""
         settings, oracle = self._config.tuner, self.tuner.oracle
         if self._folder.has_trials:
-            set_interrupted_aside(self._study)
+            exclude_interrupted(self._study)
             n_ended = len(oracle.end_order)
             print(
                 f"resumes the search in {self._folder.path}: {n_ended} trials have ended", file=sys.stderr, flush=True
@@ -234,7 +234,7 @@ class _Search:
             self._count_reading(state.get("test_readings", 0) + 1)
         # It is not an entry of the leaderboard, which has the trial.
         name = "the best once more"
-        run_id = run_aside(self._study, name=name, reason=f"trial {int(best.trial_id) + 1} once more")
+        run_id = create_excluded_run(self._study, name=name, reason=f"trial {int(best.trial_id) + 1} once more")
         tracking = replace(self._config.tracking, parent_run=self._study.run_id, run_id=run_id, run_name=name)
         chosen = replace(for_training(self._compose(overrides)), tracking=tracking, log_model=True)
         chosen = replace(chosen, evaluate_test=settings.final_test)

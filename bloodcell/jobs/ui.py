@@ -78,8 +78,8 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", address: str, messages: IO
     while time.monotonic() < until:
         if server.poll() is not None:
             messages.seek(0)
-            said = messages.read().decode(errors="replace").split("\n")
-            raise UserError(f"MLflow's server ended at once: {' '.join(said[-3:]).strip() or 'without a word'}")
+            lines = messages.read().decode(errors="replace").split("\n")
+            raise UserError(f"MLflow's server ended: {' '.join(lines[-3:]).strip() or 'no error message'}")
         try:
             with urllib.request.urlopen(f"{address}/health", timeout=5):
                 return

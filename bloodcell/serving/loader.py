@@ -39,7 +39,7 @@ class ServedModel:
         data
             The files' bytes in the column ``image``.
         params
-            ``max_error``: as there; 1, what MLflow takes where nothing is said, is none.
+            ``max_error``: as there; 1, MLflow's default here, is no limit.
         """
         from mlflow.exceptions import MlflowException
 
@@ -47,7 +47,7 @@ class ServedModel:
         wanted = None if max_error == NO_LIMIT else max_error
         try:
             return answers(self.model, self.answering, data[IMAGE].tolist(), max_error=wanted)
-        except UserError as error:  # what the asker can mend is answered with 400
+        except UserError as error:  # an error of the caller is answered with 400
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def get_raw_model(self) -> Any:

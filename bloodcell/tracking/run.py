@@ -37,16 +37,16 @@ PACKAGES = (
 
 SWEEP_JOB_TAG = "sweep_job"
 FOLD_TAG = "fold"
-"""What tells the run of a fold, which is a part of a cross-validation, from a run of its own."""
+"""The number of a fold in its cross-validation."""
 JOB_TAG = "job"
-"""Which job a run is of, where it is no training."""
+"""The job of a run, except of trainings."""
 TRIAL_TAG = "trial"
-"""Which trial of a search a run is."""
+"""The trial of a search."""
 REASON_TAG = "reason"
 BASELINE = "baseline: "
-"""What the names of runs begin with that a study is compared with."""
-ASIDE_TAG = "aside"
-"""What a run has that is no entry of its study's leaderboard; its value says why."""
+"""The start of the names of a study's baselines."""
+EXCLUDED_TAG = "aside"
+"""The tag of a run that is no entry of its study's leaderboard; its value is the reason."""
 
 
 class TrackedRun(FolderRecorder):
@@ -232,7 +232,7 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
     UserError
         If the store cannot be opened.
     StoreLostError
-        If the store fails in the middle.
+        If the store fails during the run.
     """
     store, experiment_id = open_store(tracking)
     with (
@@ -252,7 +252,7 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
 
 @contextmanager
 def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
-    """Say so in one line if the store fails in the middle, and where everything is that was made.
+    """Turn an error of the store in the block into one line that names the folder of the results.
 
     Raises
     ------
@@ -264,8 +264,7 @@ def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
     except Exception as error:
         if _is_of_store(error):
             raise StoreLostError(
-                f"{store.label}: was lost in the middle of the run ({one_line(error)}); "
-                f"everything that the run made is in {folder}"
+                f"{store.label}: failed during the run ({one_line(error)}); everything that the run made is in {folder}"
             ) from error
         raise
 

@@ -102,7 +102,7 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
     quiet_mlflow()
     import mlflow
 
-    with _unchanged(ENVIRONMENT_VARIABLE):  # where MLflow leaves the address for whoever comes next
+    with _unchanged(ENVIRONMENT_VARIABLE):  # MLflow leaves the address there for child processes
         mlflow.set_tracking_uri(store.uri)
     try:
         experiment_id = _experiment(tracking.experiment_name, store)

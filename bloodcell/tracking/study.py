@@ -22,7 +22,7 @@ from bloodcell.errors import reason_of
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.leaderboard import leaderboard_plot
-from bloodcell.tracking.run import ASIDE_TAG, REASON_TAG, SWEEP_JOB_TAG, sweep_mark
+from bloodcell.tracking.run import EXCLUDED_TAG, REASON_TAG, SWEEP_JOB_TAG, sweep_mark
 from bloodcell.tracking.runs import StoredRun, children_of, run_or_none
 from bloodcell.tracking.store import Store, open_store
 from bloodcell.wording import intervals_note
@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-LOST = "its process ended without a word"
+LOST = "its process ended without an error message"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,19 +98,19 @@ def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
     return Study(run_id=run_id, experiment_id=experiment_id, store=store)
 
 
-def set_interrupted_aside(study: Study) -> None:
-    """Put an end to the runs that were under way when a search was cut off; they count no more, being made again."""
+def exclude_interrupted(study: Study) -> None:
+    """End the runs that were interrupted with a search; the search repeats them, so the leaderboard excludes them."""
     client = MlflowClient()
     for run in children_of(study.run_id, study.experiment_id):
         _close(client, run, status="KILLED")
     for run in children_of(study.run_id, study.experiment_id):
         if run.status == "KILLED":
-            client.set_tag(run.id, ASIDE_TAG, "made again")
+            client.set_tag(run.id, EXCLUDED_TAG, "repeated")
 
 
-def run_aside(study: Study, *, name: str, reason: str) -> str:
-    """Create a run of the study that is no entry of its leaderboard; return its id."""
-    tags = {MLFLOW_PARENT_RUN_ID: study.run_id, ASIDE_TAG: reason}
+def create_excluded_run(study: Study, *, name: str, reason: str) -> str:
+    """Create a run of the study that is no entry of its leaderboard, and return its id."""
+    tags = {MLFLOW_PARENT_RUN_ID: study.run_id, EXCLUDED_TAG: reason}
     return str(MlflowClient().create_run(study.experiment_id, run_name=name, tags=tags).info.run_id)
 
 

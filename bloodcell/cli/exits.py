@@ -1,4 +1,4 @@
-"""How the program ends: with one line for what the user can mend, and never without closing what is open."""
+"""Ending the program: with one line for an error that the user can fix, and after open runs are closed."""
 
 import errno
 import shutil
@@ -16,8 +16,8 @@ from bloodcell.errors import UserError
 from bloodcell.processes import Terminated
 
 
-def end(message: str, *, code: int) -> NoReturn:
-    """Say one line on the error stream and end the program with an exit code."""
+def fail(message: str, *, code: int) -> NoReturn:
+    """Print one line on the error stream and end the program with an exit code."""
     line = " ".join(message.split())
     print(f"bloodcell: {line}", file=sys.stderr)
     tell_error(line)
@@ -26,23 +26,23 @@ def end(message: str, *, code: int) -> NoReturn:
 
 @contextmanager
 def one_line_errors(job: str = "", arguments: Sequence[str] = ()) -> Iterator[None]:
-    """End the program with one line for what the user can mend; other errors keep their traceback."""
+    """End the program with one line for an error that the user can fix; other errors keep their traceback."""
     try:
         yield
     except UserError as error:
-        end(str(error), code=error.exit_code)
+        fail(str(error), code=error.exit_code)
     except Terminated:
-        end("terminated", code=143)
+        fail("terminated", code=143)
     except KeyboardInterrupt:
-        end("interrupted", code=130)
+        fail("interrupted", code=130)
     except Exception as error:
         if (full := _full_disk(error)) is not None:
-            end(f"the disk with {full} is full: make room and start again", code=1)
+            fail(f"the disk with {full} is full: make room and start again", code=1)
         if "hydra" in sys.modules:
             from bloodcell.config.composition import explain, is_composition_error
 
             if is_composition_error(error):
-                end(explain(error, job, arguments), code=2)
+                fail(explain(error, job, arguments), code=2)
         raise
 
 
