@@ -1,1 +1,1 @@
-"""What a careful colleague would say of a data set: each file here looks for one kind of trouble."""
+"""Checks of a data set: each file is of one kind."""

@@ -1,11 +1,11 @@
-"""Look at a data set as a careful colleague would, and write down what is wrong with it, with pictures.
+"""Check a data set for leakage, label errors, shortcuts and differences between splits; write a page with pictures.
 
-For example, the Kaggle set as it is unpacked, and your own folders, in a check that is to fail on errors:
+For example, the Kaggle set as it is unpacked, and your own folders in a check that fails on errors:
 
   bloodcell audit data=bccd data.root=~/blood-cells
   bloodcell audit data=folder data.train_dir=cells/train data.test_dir=cells/test output=audit fail_on=error
 
-The page is audit.html; audit.md says the same for people without a browser, audit.json for machines.
+The page is audit.html; audit.md has the same text, audit.json is for programs.
 """
 
 from collections.abc import Iterator

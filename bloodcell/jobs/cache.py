@@ -1,13 +1,13 @@
-"""Show what stored features and rendered smears take, and remove them.
+"""Show the size of stored features and rendered smears, and remove them.
 
-For example, all that there are, one, and those that nothing used for a month:
+For example, show all, remove one, and remove those that were not used for 30 days:
 
   bloodcell cache
   bloodcell cache remove=[3f2a9c0d1b7e4a56]
   bloodcell cache unused_days=30
 
-`bloodcell cache remove=[smears]` removes the rendered blood smears, `remove=[all]` everything. Nothing is lost but
-time: all of it is made again when needed.
+`bloodcell cache remove=[smears]` removes the rendered blood smears, `remove=[all]` everything. All of it is computed
+again when needed.
 """
 
 import shutil

@@ -1,14 +1,14 @@
-"""Say which of several runs is better, by how much and how surely, or that the data cannot decide.
+"""Find which of several runs is better, by how much, with what confidence, or that the data cannot decide.
 
-All runs of a sweep or a search, of an experiment in MLflow, or any, also beside predictions that something else made
-(a CSV or Parquet file with path, label, group and p_<class>):
+Compare all runs of a sweep or a search, of an experiment in MLflow, or any runs, also with predictions of other
+programs (a CSV or Parquet file with path, label, group and p_<class>):
 
   bloodcell compare study=4e5f
   bloodcell compare experiment=bloodcell predictions=test
   bloodcell compare runs=[0a1b,2c3d,other.csv] equivalence=0.02
 
-The page is report.html; report.md says the same for people without a browser, report.json for machines. Nothing but
-predictions is read: no model is loaded, and no image but those that are shown.
+The page is report.html; report.md has the same text, report.json is for programs. A comparison reads predictions, not
+models, and only the images that it shows.
 """
 
 import hashlib
@@ -50,7 +50,7 @@ from bloodcell.tracking.store import Store, find_store, open_store
 from bloodcell.tracking.where import where_to_look
 
 SIZE, QUALITY = (160, 120), 78
-"""Of the pictures in a report: within so many pixels, and how well a JPEG keeps them."""
+"""The size of a report's pictures in pixels, at most, and their JPEG quality."""
 SPLITS = {"val": "validation", "test": "test"}
 
 
@@ -130,7 +130,7 @@ def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, o
 
 
 def _keep_standings(report: Report, pooled: Mapping[str, Pooled], *, holder: str) -> None:
-    """Keep with every run its intervals, and how it stands against the baseline."""
+    """Keep with every run its intervals and its verdict against the baseline."""
     comparison = report.comparison
     estimates = comparison.estimates[comparison.estimates["unit"] == "image"]
     baseline = comparison.aligned.baseline
@@ -182,25 +182,23 @@ def _about(several: Pooled) -> About:
 
 
 def _warnings(comparison: Comparison, pooled: Mapping[str, Pooled], *, times: int) -> list[str]:
-    """Return what a reader has to know before believing anything."""
+    """Return what limits the results."""
     warnings = []
     split = comparison.aligned.split
     if split == "test" and times:
         warnings.append(
-            f"These test images have been compared on {times} {'times' if times > 1 else 'time'} before: whatever was "
-            "chosen by that makes the test set a part of training."
+            f"These test images have been compared on {times} {'times' if times > 1 else 'time'} before: if that chose "
+            "a model, its test results are optimistic."
         )
     stored = {name: several.stored for name, several in pooled.items()}
     tags = [run.tags for runs in stored.values() for run in runs]
     configs = {name: [run.config for run in runs if run.tags.job == TRAIN] for name, runs in stored.items()}
     if split == "val" and any(each.trial is not None for each in tags):
-        warnings.append("A search chose its trials by these images: the best of many looks better than it is.")
+        warnings.append("A search chose its trials by these images: the result of the best is optimistic.")
     stopped = [name for name, runs in configs.items() if any(each and each.stops_by_validation for each in runs)]
     if split == "val" and stopped:
         which = "all runs" if len(stopped) == len(pooled) else "; ".join(stopped)
-        warnings.append(
-            f"Epochs were chosen by these images ({which}), each fold's by its own: figures are a little too good."
-        )
+        warnings.append(f"Validation chose the epochs of {which}: results on these images are slightly optimistic.")
     for candidate in comparison.aligned.candidates:
         if candidate.leak:
             warnings.append(f"{candidate.name} leaks, and cannot win: {candidate.leak}.")
@@ -211,8 +209,8 @@ def _warnings(comparison: Comparison, pooled: Mapping[str, Pooled], *, times: in
         )
     if any(each.groups == "none" for each in tags):
         warnings.append(
-            "Photographs were not looked for (data.groups=none): copies, if there are any, count as independent, and "
-            "intervals are too narrow."
+            "Groups are unknown (data.groups=none): if there are copies, they count as independent, and intervals are "
+            "too narrow."
         )
     models = [each for each in comparison.aligned.candidates if not each.trivial]
     single = [each.name for each in models if len(each.probabilities) == 1]
@@ -236,14 +234,14 @@ def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: 
 
 
 def _digest(comparison: Comparison) -> str:
-    """Return what tells the images and labels that were compared on from others."""
+    """Return a digest of the images and labels that were compared on."""
     images = comparison.aligned.images
     lines = "\n".join(images["path"] + "\t" + images["label"])
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 class _Pictures:
-    """Makes small JPEGs of images, where they still are."""
+    """Small JPEGs of the images that are still in their folder."""
 
     def __init__(self, pooled: Mapping[str, Pooled]) -> None:
         configs = [run.config for several in pooled.values() for run in several.stored]

@@ -1,4 +1,4 @@
-"""Get the real images, the Kaggle "Blood Cell Images" set, and check that they are whole.
+"""Download the Kaggle "Blood Cell Images" set, and check that it is complete.
 
 For example, download them (with `pip install 'bloodcell[kaggle]'`; no account is needed), or check a folder that was
 put in place by hand:
@@ -6,7 +6,7 @@ put in place by hand:
   bloodcell data fetch
   bloodcell data fetch root=path/to/blood-cells
 
-It says first what it costs. A download that broke off goes on where it stopped when the same command is given again.
+It shows the size first. Give the same command again to resume a download that was interrupted.
 """
 
 import shutil
@@ -37,7 +37,7 @@ def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 -
     Raises
     ------
     UserError
-        If the set cannot be had, or is not whole.
+        If the set is unavailable, or is not complete.
     """
     console = Console(highlight=False, soft_wrap=True)
     folder = verify(config.root) if config.root is not None else _fetched(config, console)
@@ -46,7 +46,7 @@ def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 -
         every = ", ".join(f"{label} {number:,}" for label, number in counts.items())
         console.print(f"{side:5}  {sum(counts.values()):,} images: {every}", markup=False)
     tell(root=folder, images={name: content.n_images for name, content in CONTENTS.items()})
-    console.print("Whole, and byte for byte the images that bloodcell's figures were measured on.", markup=False)
+    console.print("Complete, and identical to the images that bloodcell's results were measured on.", markup=False)
     console.print(f"Use it      bloodcell train data=bccd {for_shell([override('data.root', folder)])}", markup=False)
 
 

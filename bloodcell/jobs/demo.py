@@ -1,6 +1,6 @@
-"""Two backbones and their baselines on rendered blood smears, the verdict, and the report in a browser.
+"""Train two backbones and baselines on rendered blood smears, compare them, and open the report in a browser.
 
-Nothing is needed but bloodcell itself. The two commands that it runs are shown, and are all that it does:
+It needs no data. It runs two commands of bloodcell and shows them:
 
   bloodcell demo
   bloodcell demo open=false

@@ -1,13 +1,13 @@
-"""Combine finished runs to one model, and say honestly what it is worth.
+"""Combine finished runs into one model, and measure it without bias.
 
-The runs are named by their ids, or are all of a sweep or a search that finished. Their mean needs no more; weights, a
-greedy selection or a regression on top of them are fitted to validation and need cross-validations:
+Give the ids of the runs, or a sweep or a search to combine all its finished runs. Their mean works for all runs;
+weights, a greedy selection or a logistic regression are fitted to validation and need cross-validations:
 
   bloodcell ensemble runs=[0a1b,2c3d]
   bloodcell ensemble study=4e5f method=weighted
   bloodcell ensemble study=4e5f method=stacking stacking.l2=30
 
-The test set chooses nothing: it is read once, when the ensemble is made.
+The test set chooses nothing: it is read once, at the end.
 """
 
 import json

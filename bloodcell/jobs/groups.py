@@ -1,11 +1,11 @@
-"""Find which images were made from one photograph and which are of one group, and write it down.
+"""Find which images were made from one photograph, and the group of each image, and write a table.
 
 For example, for the Kaggle set as it is unpacked, and for your own folders:
 
   bloodcell groups data=bccd data.root=~/blood-cells output=groups.csv
   bloodcell groups data=folder data.train_dir=cells/train data.test_dir=cells/test
 
-A table that was written, and perhaps corrected by hand, is used with data.groups=column data.groups_file=groups.csv;
+Use the table, perhaps corrected by hand, with data.groups=column data.groups_file=groups.csv;
 add data.group_name=photograph, or patient if that is what its groups are.
 """
 

@@ -1,6 +1,6 @@
-"""Ask a kept model what images show.
+"""Predict the classes of images with a model.
 
-For example, a run's model for a folder of images, and a registered one that may say that it is not sure:
+For example, with the model of a run for a folder of images, and with a registered model that may be not sure:
 
   bloodcell predict run=ID images=~/new-cells
   bloodcell predict model=models:/bloodcell@best images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet --explain
@@ -35,12 +35,12 @@ from bloodcell.tracking.runs import finished_run
 from bloodcell.tracking.store import existing_store
 
 AT_ONCE = 64
-"""Images that are read before they are asked about."""
+"""Images that are read at a time."""
 SHOWN = 20
 
 
 def run(config: PredictConfig, *, output_dir: Path) -> None:
-    """Write an answer for every image, and show the first.
+    """Write an answer for every image, and show the first ones.
 
     Raises
     ------
@@ -120,7 +120,7 @@ def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = 
     """
     parts: list[pd.DataFrame] = []
     starts = range(0, len(files), AT_ONCE)
-    for start in track(starts, "asking", total=len(starts)):
+    for start in track(starts, "predicting", total=len(starts)):
         paths = files[start : start + AT_ONCE]
         contents, reasons = _contents(paths)
         part = answers(model.model, model.answering, contents, max_error=max_error)

@@ -1,12 +1,12 @@
-"""Put a run's model into MLflow's registry, under an alias, with a card that says what is known of it.
+"""Register a run's model in MLflow under an alias, with a model card.
 
 For example:
 
   bloodcell register run=ID
   bloodcell register run=ID name=smears alias=candidate
 
-It is then asked with `bloodcell predict model=models:/bloodcell@best`, and served with `mlflow models serve`. The card
-is model_card.md among the run's artifacts, and the version's description.
+Use it with `bloodcell predict model=models:/bloodcell@best`, or serve it with `mlflow models serve`. The card is
+model_card.md among the run's artifacts, and the description of the version.
 """
 
 from collections.abc import Sequence
