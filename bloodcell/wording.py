@@ -1,6 +1,7 @@
 """Words with numbers, as output says them."""
 
 import re
+from collections.abc import Iterable
 
 PHOTOGRAPH = "photograph"
 """What a group is called where nobody gave groups."""
@@ -24,3 +25,9 @@ def intervals_note(group_name: str) -> str:
 def counted(number: float, noun: str) -> str:
     """Return a number with its noun: ``1 patient``, ``1,200 patients``."""
     return f"{number:,.0f} {noun if number == 1 else plural(noun)}"
+
+
+def listed(words: Iterable[str]) -> str:
+    """Return words as a sentence lists them: ``a, b and c``."""
+    *first, last = words
+    return f"{', '.join(first)} and {last}" if first else last

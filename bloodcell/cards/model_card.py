@@ -17,17 +17,16 @@ from bloodcell.cards.model_card_metrics import (
     class_rows,
     failures,
     held_out_tables,
-    listed,
     percent,
 )
 from bloodcell.cards.model_card_training import NOT_KEPT, Training, made_in_short, made_of, weights_of
 from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.data import BccdData, FolderData
-from bloodcell.data.leaks import Leakage
+from bloodcell.data.leaks import SPLIT_NAMES, Leakage
 from bloodcell.data.manifest import SPLITS
 from bloodcell.evaluation.abstaining import Threshold
 from bloodcell.templates import render
-from bloodcell.wording import PHOTOGRAPH, counted, plural
+from bloodcell.wording import PHOTOGRAPH, counted, listed, plural
 
 ACCURACIES = {
     "accuracy": "by image",
@@ -251,13 +250,12 @@ def _images(facts: CardFacts) -> tuple[list[str], list[list[str]]] | None:
     """Return a table of images and photographs by class and side: its headings and rows; None where it is not kept."""
     if facts.manifest is None:
         return None
-    names = {"train": "training", **HELD_OUT}
     there = [split for split in SPLITS if (facts.manifest["split"] == split).any()]
     rows = []
     for label in facts.classes:
         rows.append([label, *(_amount(_of(facts.manifest, split=split, label=label)) for split in there)])
     rows.append(["all", *(_amount(_of(facts.manifest, split=split)) for split in there)])
-    return ["class", *(names[split] for split in there)], rows
+    return ["class", *(SPLIT_NAMES[split] for split in there)], rows
 
 
 def _of(manifest: pd.DataFrame, *, split: str, label: str | None = None) -> pd.DataFrame:

@@ -1,7 +1,7 @@
 """What a card says of each class, and of what a model confuses: sentences and tables of its predictions."""
 
 import math
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from bloodcell.evaluation.photographs import by_photograph
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Losses
-from bloodcell.wording import PHOTOGRAPH, counted, plural
+from bloodcell.wording import PHOTOGRAPH, counted, listed, plural
 
 HELD_OUT = {"val": "validation", "test": "test"}
 LEAST_DOUBT = 0.1
@@ -124,12 +124,6 @@ def _few(told: pd.DataFrame, classes: Sequence[str], *, split: str, groups: str)
             "wrong (95 %) if every one of these had been told right."
         )
     return said
-
-
-def listed(words: Collection[str]) -> str:
-    """Return words as a sentence lists them."""
-    *first, final = words
-    return f"{', '.join(first)} and {final}" if first else final
 
 
 def percent(share: float) -> str:

@@ -2,11 +2,11 @@
 
 from dataclasses import dataclass, field
 
-from bloodcell.cards.model_card_metrics import listed
 from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.finetune import GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.config.model import HeadConfig
 from bloodcell.config.training import TrainConfig
+from bloodcell.wording import listed
 
 NOT_KEPT = "not kept"
 MEASURED = {

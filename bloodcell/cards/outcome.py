@@ -7,6 +7,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bloodcell.console.confusion import confusion_on_terminal
+from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.evaluation.outcome import FOLD_MEAN, FOLD_STD, Outcome, confusion_of
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
@@ -32,9 +33,8 @@ def metrics_table(outcome: Outcome, *, title: str) -> Table:
     leak, evaluations = outcome.leak, list(outcome.splits.values())
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    names = {"val": "validation", "test": "test"}
-    headings = [f"{names[split]}{leak.mark(split)}" for split in outcome.splits]
-    for heading in (*headings, f"majority class\non {names[list(outcome.splits)[-1]]}"):
+    headings = [f"{SPLIT_NAMES[split]}{leak.mark(split)}" for split in outcome.splits]
+    for heading in (*headings, f"majority class\non {SPLIT_NAMES[list(outcome.splits)[-1]]}"):
         table.add_column(heading, justify="right")
     columns = [*(each.metrics for each in evaluations), evaluations[-1].baseline]
     views = [each.views for each in evaluations if each.views is not None]

@@ -9,12 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.comparison.differing import difference, of_sets, torn_between_folds
+from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.errors import UserError
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.predictions import classes_of, label_indices, probabilities_of
 from bloodcell.wording import PHOTOGRAPH
-
-SPLITS = {"val": "validation", "test": "test"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +139,7 @@ def _side(members: Sequence[Member], split: str) -> Side:
     for member, table in zip(members[1:], tables[1:], strict=True):
         if differs := difference(tables[0], table):
             raise UserError(
-                f"runs: {members[0]} and {member} differ in {SPLITS[split]}: {differs}; give runs of the same "
+                f"runs: {members[0]} and {member} differ in {SPLIT_NAMES[split]}: {differs}; give runs of the same "
                 "images and the same split"
             )
     return Side(
@@ -155,5 +154,5 @@ def _every_image_once(member: Member, split: str) -> pd.DataFrame:
     table = member.predictions[member.predictions["split"] == split]
     if table.empty:
         advice = "use evaluate_test=false, or runs with evaluate_test=true" if split == "test" else "give other runs"
-        raise UserError(f"runs: {member} has no predictions of {SPLITS[split]}; {advice}")
+        raise UserError(f"runs: {member} has no predictions of {SPLIT_NAMES[split]}; {advice}")
     return mean_by_image([table], classes=classes_of(member.predictions))

@@ -6,8 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from bloodcell.data.folder_layout import FolderLayout
-
-SPLITS = {"train": "training", "val": "validation", "test": "test"}
+from bloodcell.data.leaks import SPLIT_NAMES
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,7 +95,7 @@ def _places(layout: FolderLayout) -> Mapping[str, tuple[str, str]]:
                 places["test_fraction"] = "0.2", "the share of each class's photographs that is kept apart for the test"
                 places["test_seed"] = "0", "which ones; no other seed moves an image into or out of the test set"
             case _:
-                places[f"{split}_dir"] = text, f"one folder of {SPLITS[split]} images for each class"
+                places[f"{split}_dir"] = text, f"one folder of {SPLIT_NAMES[split]} images for each class"
     return places
 
 

@@ -32,6 +32,7 @@ from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import CompareConfig
 from bloodcell.console.document import tell
 from bloodcell.console.logs import log_file
+from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import image_folders
 from bloodcell.files import require_output_folder
@@ -51,7 +52,6 @@ from bloodcell.tracking.where import where_to_look
 
 SIZE, QUALITY = (160, 120), 78
 """The size of a report's pictures in pixels, at most, and their JPEG quality."""
-SPLITS = {"val": "validation", "test": "test"}
 
 
 def run(config: CompareConfig, *, output_dir: Path) -> None:
@@ -223,7 +223,7 @@ def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: 
     split = comparison.aligned.split
     kind = ", out of fold" if comparison.aligned.out_of_fold else ""
     return {
-        "predictions of": f"{SPLITS.get(split, split)}{kind}",
+        "predictions of": f"{SPLIT_NAMES.get(split, split)}{kind}",
         "classes": ", ".join(comparison.aligned.classes),
         "store": store.label,
         "digest of images and labels": digest,

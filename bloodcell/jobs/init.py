@@ -11,7 +11,7 @@ is there already is touched without overwrite=true.
 
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,6 +35,7 @@ from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
 from bloodcell.files import replacing, require_output_file
 from bloodcell.provenance.recovery import recover_sources
+from bloodcell.wording import listed
 
 SMALL = 20
 """With fewer photographs of a class, an accuracy of it is known to no better than 17 points."""
@@ -152,7 +153,7 @@ def _groups(rows: pd.DataFrame, names: Sequence[str] | None, *, seen: "pd.Series
 
 def _facts(layout: FolderLayout, look: Look) -> Iterator[str]:
     images, manifest = look.images, look.images.manifest
-    where = "one folder per class" if layout.kind == "classes" else f"one folder per class in {_and(layout.folders)}"
+    where = "one folder per class" if layout.kind == "classes" else f"one folder per class in {listed(layout.folders)}"
     kaggle = "Kaggle's Blood Cell Images: " if layout.kind == "bccd" else ""
     yield f"Folder      {layout.top.resolve()}: {kaggle}{where}"
     yield f"Images      {len(manifest):,} of {len(images.classes)} classes, {_sizes(images)}"
@@ -227,8 +228,3 @@ def _sizes(images: ImageSet) -> str:
 def _size(file: Path) -> tuple[int, int]:
     with Image.open(file) as image:
         return image.size
-
-
-def _and(names: Iterable[str]) -> str:
-    *first, last = names
-    return f"{', '.join(first)} and {last}" if first else last
