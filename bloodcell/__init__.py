@@ -1,0 +1,35 @@
+"""Image classifiers of blood cells: data without leaks, training by transfer learning, and which model is better.
+
+>>> import bloodcell
+>>> result = bloodcell.train(data={"source": "folder", "train_dir": "cells"})  # doctest: +SKIP
+>>> verdicts = bloodcell.compare({"a": result.predictions, "b": other.predictions})  # doctest: +SKIP
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bloodcell.comparison import compare
+    from bloodcell.experiment.training import train
+
+__all__ = ["compare", "train"]
+
+_HOMES = {"compare": "bloodcell.comparison", "train": "bloodcell.experiment.training"}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a function when it is first needed: TensorFlow takes seconds."""
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    from bloodcell.console.quiet import quieten_libraries, silent_stderr
+
+    quieten_libraries()
+    with silent_stderr():
+        module = import_module(_HOMES[name])
+    return getattr(module, name)
+
+
+def __dir__() -> list[str]:
+    """List the functions that are imported when they are needed, too."""
+    return sorted({*globals(), *__all__})

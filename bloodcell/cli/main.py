@@ -75,7 +75,8 @@ def hand_over(job: str | None, arguments: Sequence[str]) -> None:
 
     import hydra
 
-    from bloodcell.config.composition import VERSION_BASE, conf_dir, register_experiments
+    from bloodcell.config.composition import VERSION_BASE, register_experiments
+    from bloodcell.config.conf_files import conf_dir
 
     register_experiments(job)
     register_help()

@@ -1,11 +1,9 @@
 """Composing a job's configuration from ``conf/``, and refusing it in one line where it is wrong."""
 
-import dataclasses
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import yaml
@@ -17,13 +15,14 @@ from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
+from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.jobs import register_help, require_job
-from bloodcell.config.model import MEASURED
+from bloodcell.config.keywords import spelled
 from bloodcell.config.problems import describe, in_one_line, no_such_setting, settings
 from bloodcell.config.schemas import SCHEMAS
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import UserError
-from bloodcell.models.applications import application_name, applications
+from bloodcell.models.applications import applications
 
 VERSION_BASE = "1.3"
 
@@ -38,27 +37,6 @@ EXPLANATIONS = {
 
 OWN_EXPERIMENT = ("compare",)
 """The jobs in which ``experiment`` is a setting, MLflow's experiment."""
-
-
-def conf_dir() -> Path:
-    """Return the folder of the configuration: inside the installed package, or beside it in a checkout."""
-    return _beside("conf")
-
-
-def experiments_dir() -> Path:
-    """Return the folder of the named experiments: inside the installed package, or beside it in a checkout."""
-    return _beside("experiments")
-
-
-def read_choice(group: str, name: str) -> Any:
-    """Return the values of one of our own choices of a group, as its file gives them."""
-    return yaml.safe_load((conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8"))
-
-
-def _beside(name: str) -> Path:
-    package = Path(__file__).resolve().parents[1]
-    inside = package / name
-    return inside if inside.is_dir() else package.parent / name
 
 
 def register_experiments(job: str | None = None) -> None:
@@ -134,10 +112,7 @@ def parse_config(job: str, config: DictConfig) -> Any:
         parsed: Any = TypeAdapter(SCHEMAS[job]).validate_python(values)
     except ValidationError as error:
         raise UserError(describe(error, job, values)) from error
-    if (backbone := getattr(parsed, "backbone", None)) is not None and backbone.name not in MEASURED:
-        spelt = dataclasses.replace(backbone, name=application_name(backbone.name))
-        parsed = dataclasses.replace(parsed, backbone=spelt)
-    return parsed
+    return spelled(parsed)
 
 
 def parse_tracking(config: DictConfig) -> TrackingConfig:

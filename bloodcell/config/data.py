@@ -11,24 +11,25 @@ from bloodcell.wording import PHOTOGRAPH
 
 GIVEN = ("column", "pattern", "folder")
 """The choices of ``data.groups`` where the user gives the groups."""
+Groups = Literal["known", "recover", "column", "pattern", "folder", "none"]
 RareClasses = Literal["error", "train_only"]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class ImagesConfig:
     """What all sources of images have in common."""
 
-    on_bad_image: Literal["error", "skip"]
-    groups: Literal["known", "recover", "column", "pattern", "folder", "none"]
-    groups_file: NonEmpty | None
-    groups_column: NonEmpty
-    groups_pattern: NonEmpty | None
-    group_name: NonEmpty | None
-    photographs: Literal["recover", "column", "pattern", "groups"] | None
-    photographs_column: NonEmpty
-    photographs_pattern: NonEmpty | None
-    on_shared_groups: Literal["error", "drop", "allow"]
-    rare_classes: RareClasses
+    on_bad_image: Literal["error", "skip"] = "error"
+    groups: Groups = "recover"
+    groups_file: NonEmpty | None = None
+    groups_column: NonEmpty = "group"
+    groups_pattern: NonEmpty | None = None
+    group_name: NonEmpty | None = None
+    photographs: Literal["recover", "column", "pattern", "groups"] | None = None
+    photographs_column: NonEmpty = "photograph"
+    photographs_pattern: NonEmpty | None = None
+    on_shared_groups: Literal["error", "drop", "allow"] = "error"
+    rare_classes: RareClasses = "error"
 
     @property
     def finds_photographs(self) -> bool:
@@ -88,36 +89,37 @@ class ImagesConfig:
         return value
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FolderData(ImagesConfig):
     """Images in one folder per class, under a folder for training and perhaps one for testing."""
 
-    source: Literal["folder"]
+    source: Literal["folder"] = "folder"
     train_dir: NonEmpty
-    test_dir: NonEmpty | None
-    test_fraction: Fraction
-    test_seed: Seed
-    val_dir: NonEmpty | None
+    test_dir: NonEmpty | None = None
+    test_fraction: Fraction = 0.2
+    test_seed: Seed = 0
+    val_dir: NonEmpty | None = None
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BccdData(ImagesConfig):
     """The Kaggle "Blood Cell Images" set as it is unpacked: ``TRAIN/<class>`` and ``TEST/<class>`` under a root."""
 
-    source: Literal["bccd"]
+    source: Literal["bccd"] = "bccd"
     root: NonEmpty
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SmearsData(ImagesConfig):
     """Blood smears that we render: which photograph each image is a copy of is known."""
 
-    source: Literal["smears"]
-    train_photographs: Annotated[int, Field(ge=20)]
-    test_photographs: Annotated[int, Field(ge=20)]
-    copies: Annotated[int, Field(ge=2)]
-    slides: Annotated[int, Field(ge=2, le=1000)]
-    seed: Annotated[int, Field(ge=0, lt=100)]  # others have slides that our own weights were trained on
+    source: Literal["smears"] = "smears"
+    groups: Groups = "known"
+    train_photographs: Annotated[int, Field(ge=20)] = 160
+    test_photographs: Annotated[int, Field(ge=20)] = 80
+    copies: Annotated[int, Field(ge=2)] = 8
+    slides: Annotated[int, Field(ge=2, le=1000)] = 12
+    seed: Annotated[int, Field(ge=0, lt=100)] = 0  # others have slides that our own weights were trained on
 
 
 DataConfig = Annotated[SmearsData | FolderData | BccdData, Field(discriminator="source")]

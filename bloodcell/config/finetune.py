@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Rate
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class StageConfig:
     """One stage of fine-tuning: what is unfrozen, for how long, at which learning rate.
 
@@ -30,41 +30,41 @@ class StageConfig:
         return self
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class FrozenPlan:
     """The backbone stays frozen."""
 
-    name: Literal["none"]
+    name: Literal["none"] = "none"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class StagedPlan:
     """After the head, the stages that are listed, one after the other."""
 
-    name: Literal["staged"]
+    name: Literal["staged"] = "staged"
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class GradualPlan:
     """After the head, the top blocks one by one, each stage unfreezing one more."""
 
-    name: Literal["gradual"]
-    blocks: PositiveInt
-    epochs: PositiveInt
-    learning_rate: Rate
-    learning_rate_decay: Annotated[float, Field(gt=0, le=1)]
-    batch_norm: Literal["inference", "train"]
+    name: Literal["gradual"] = "gradual"
+    blocks: PositiveInt = 3
+    epochs: PositiveInt = 3
+    learning_rate: Rate = 1e-4
+    learning_rate_decay: Annotated[float, Field(gt=0, le=1)] = 0.5
+    batch_norm: Literal["inference", "train"] = "inference"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TopPlan:
     """After the head, the top block, where there is a network and the head is trained in epochs."""
 
-    name: Literal["top"]
-    epochs: PositiveInt
-    learning_rate: Rate
-    batch_norm: Literal["inference", "train"]
+    name: Literal["top"] = "top"
+    epochs: PositiveInt = 3
+    learning_rate: Rate = 1e-4
+    batch_norm: Literal["inference", "train"] = "inference"
 
 
 FinetuneConfig = Annotated[FrozenPlan | TopPlan | StagedPlan | GradualPlan, Field(discriminator="name")]

@@ -7,7 +7,8 @@ from pydantic.dataclasses import dataclass
 
 from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, one_of
 
-MEASURED = ("majority", "colour_histogram", "morphology")
+Measured = Literal["majority", "colour_histogram", "morphology"]
+MEASURED: tuple[Measured, ...] = ("majority", "colour_histogram", "morphology")
 """The backbones without a network, see `bloodcell.models.measured`."""
 
 
@@ -18,35 +19,35 @@ def _crops() -> list[str]:
     return ["none", *CROPS]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BackboneConfig:
     """A class of ``keras.applications`` without its top; or what is measured, where there is no network."""
 
-    name: NonEmpty
-    input_size: Annotated[int, Field(ge=16, le=2048)]
-    weights: NonEmpty | None
-    interpolation: Literal["nearest", "bilinear", "bicubic"]
-    taps: tuple[NonEmpty, ...]
+    name: NonEmpty = "MobileNetV2"
+    input_size: Annotated[int, Field(ge=16, le=2048)] = 224
+    weights: NonEmpty | None = "auto"
+    interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
+    taps: tuple[NonEmpty, ...] = ()
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class CropConfig:
     """What of an image a model looks at."""
 
-    name: Annotated[str, one_of(_crops)]
+    name: Annotated[str, one_of(_crops)] = "none"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class HeadConfig:
     """What is trained on top of the backbone."""
 
-    pooling: Literal["average", "max", "both", "cell"]
-    extra_features: tuple[Literal["colour_histogram", "morphology"], ...]
-    standardise: bool
-    hidden_units: tuple[PositiveInt, ...]
-    dropout: Annotated[float, Field(ge=0, lt=1)]
-    l2: Annotated[float, Field(ge=0)]
-    solver: Literal["gradient", "lbfgs"]
+    pooling: Literal["average", "max", "both", "cell"] = "average"
+    extra_features: tuple[Literal["colour_histogram", "morphology"], ...] = ()
+    standardise: bool = False
+    hidden_units: tuple[PositiveInt, ...] = ()
+    dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
+    l2: Annotated[float, Field(ge=0)] = 0.0
+    solver: Literal["gradient", "lbfgs"] = "gradient"
 
     @model_validator(mode="after")
     def _can_be_solved(self) -> "HeadConfig":

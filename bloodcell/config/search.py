@@ -5,6 +5,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
+from bloodcell.config.finetune import FinetuneConfig, FrozenPlan
 from bloodcell.config.training import TrainConfig
 from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Seed, one_of
 
@@ -19,7 +20,7 @@ def _objectives() -> list[str]:
     return [f"val/{name}" for name in (*SCORES, "photograph_accuracy", "cohen_kappa", "ece", "calibration_error")]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SpaceEntry:
     """The values of one setting that a search chooses from: exactly one of ``choice``, ``int`` and ``float``."""
 
@@ -46,63 +47,66 @@ class SpaceEntry:
         return self
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TunerConfig:
     """What all searches have in common."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
-    dir: NonEmpty
-    overwrite: bool
-    objective: Annotated[str, one_of(_objectives)]
-    max_failures: PositiveInt
-    workers: PositiveInt
-    final: bool
-    final_test: bool
-    seed: Seed
+    dir: NonEmpty = "searches"
+    overwrite: bool = False
+    objective: Annotated[str, one_of(_objectives)] = "val/accuracy"
+    max_failures: PositiveInt = 3
+    workers: PositiveInt = 1
+    final: bool = True
+    final_test: bool = False
+    seed: Seed = 0
     space: Annotated[dict[str, SpaceEntry], Field(min_length=1)]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RandomTuner(TunerConfig):
     """Values at random."""
 
-    strategy: Literal["random"]
-    max_trials: PositiveInt
+    strategy: Literal["random"] = "random"
+    max_trials: PositiveInt = 20
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class BayesianTuner(TunerConfig):
     """Values where a Gaussian process expects the most."""
 
-    strategy: Literal["bayesian"]
-    max_trials: PositiveInt
+    strategy: Literal["bayesian"] = "bayesian"
+    max_trials: PositiveInt = 20
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class HyperbandTuner(TunerConfig):
     """Many configurations for few epochs, the best for more."""
 
-    strategy: Literal["hyperband"]
-    max_epochs: Annotated[int, Field(ge=3)]
-    factor: Annotated[int, Field(ge=2)]
-    iterations: PositiveInt
+    strategy: Literal["hyperband"] = "hyperband"
+    max_epochs: Annotated[int, Field(ge=3)] = 27
+    factor: Annotated[int, Field(ge=2)] = 3
+    iterations: PositiveInt = 1
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class GridTuner(TunerConfig):
     """Every combination."""
 
-    strategy: Literal["grid"]
-    max_trials: PositiveInt | None
+    strategy: Literal["grid"] = "grid"
+    max_trials: PositiveInt | None = None
 
 
 AnyTuner = Annotated[RandomTuner | BayesianTuner | HyperbandTuner | GridTuner, Field(discriminator="strategy")]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class SearchConfig(TrainConfig):
     """The configuration of ``bloodcell search``: that of its trials, and how they are chosen."""
 
+    finetune: FinetuneConfig = FrozenPlan()
+    evaluate_test: bool = False
+    log_model: bool = False
     tuner: AnyTuner
 
     @model_validator(mode="after")

@@ -8,41 +8,41 @@ from pydantic.dataclasses import dataclass
 from bloodcell.config.value_types import STRICT, Fraction, PositiveInt, Seed
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class GroupHoldoutSplit:
     """Validation is a random fraction of each class's groups, whole."""
 
-    name: Literal["group_holdout"]
-    fraction: Fraction
-    seed: Seed
+    name: Literal["group_holdout"] = "group_holdout"
+    fraction: Fraction = 0.2
+    seed: Seed = 0
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class GroupKfoldSplit:
     """Cross-validation: every group is validated on once in each repeat, by a model of its own fold."""
 
-    name: Literal["group_kfold"]
-    folds: Annotated[int, Field(ge=2)]
-    repeats: PositiveInt
-    refit: bool
-    seed: Seed
+    name: Literal["group_kfold"] = "group_kfold"
+    folds: Annotated[int, Field(ge=2)] = 5
+    repeats: PositiveInt = 1
+    refit: bool = False
+    seed: Seed = 0
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RandomSplit:
     """Validation is a random fraction of each class's training images."""
 
-    name: Literal["random"]
-    fraction: Fraction
-    seed: Seed
+    name: Literal["random"] = "random"
+    fraction: Fraction = 0.2
+    seed: Seed = 0
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class NotebookSplit:
     """Validation is the first fraction of each class's sorted file names."""
 
-    name: Literal["notebook"]
-    fraction: Fraction
+    name: Literal["notebook"] = "notebook"
+    fraction: Fraction = 0.2
 
 
 SplitConfig = Annotated[GroupHoldoutSplit | GroupKfoldSplit | RandomSplit | NotebookSplit, Field(discriminator="name")]

@@ -8,15 +8,15 @@ from pydantic.dataclasses import dataclass
 from bloodcell.config.value_types import STRICT, NonEmpty
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrackingConfig:
     """Where MLflow keeps the runs."""
 
-    store: Literal["local", "server"]
-    dir: NonEmpty
-    uri: NonEmpty | None
-    experiment_name: NonEmpty
-    run_name: NonEmpty | None
-    parent_run: NonEmpty | None
-    run_id: NonEmpty | None
-    sweep_job: Annotated[int, Field(ge=0)] | None
+    store: Literal["local", "server"] = "local"
+    dir: NonEmpty = "mlruns"
+    uri: NonEmpty | None = None
+    experiment_name: NonEmpty = "bloodcell"
+    run_name: NonEmpty | None = None
+    parent_run: NonEmpty | None = None
+    run_id: NonEmpty | None = None
+    sweep_job: Annotated[int, Field(ge=0)] | None = None

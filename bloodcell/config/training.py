@@ -5,115 +5,115 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
-from bloodcell.config.data import DataConfig, FolderData
+from bloodcell.config.data import DataConfig, FolderData, SmearsData
 from bloodcell.config.finetune import FinetuneConfig, FrozenPlan, TopPlan
-from bloodcell.config.model import MEASURED, BackboneConfig, CropConfig, HeadConfig
-from bloodcell.config.split import GroupKfoldSplit, SplitConfig
+from bloodcell.config.model import MEASURED, BackboneConfig, CropConfig, HeadConfig, Measured
+from bloodcell.config.split import GroupHoldoutSplit, GroupKfoldSplit, SplitConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Rate, Seed, Share
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class StoredFeatures:
     """What is frozen in a stage is computed once for every image and view, and kept."""
 
-    name: Literal["stored"]
-    views: PositiveInt
-    engine: Literal["auto", "tensorflow", "openvino"]
-    dtype: Literal["float32", "float16"]
-    dir: NonEmpty | None
-    max_gigabytes: Annotated[float, Field(gt=0)]
+    name: Literal["stored"] = "stored"
+    views: PositiveInt = 4
+    engine: Literal["auto", "tensorflow", "openvino"] = "auto"
+    dtype: Literal["float32", "float16"] = "float32"
+    dir: NonEmpty | None = None
+    max_gigabytes: Annotated[float, Field(gt=0)] = 20
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class OnTheFly:
     """Every epoch pushes every image through the whole model."""
 
-    name: Literal["on_the_fly"]
+    name: Literal["on_the_fly"] = "on_the_fly"
 
 
 FeaturesConfig = Annotated[StoredFeatures | OnTheFly, Field(discriminator="name")]
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class EarlyStoppingConfig:
     """When a stage ends before its last epoch; ``patience: null`` never does."""
 
-    monitor: Literal["val_loss", "val_accuracy"]
-    counts: Literal["images", "photographs"]
-    patience: Annotated[int, Field(ge=1)] | None
-    restore_best: bool
+    monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
+    counts: Literal["images", "photographs"] = "images"
+    patience: Annotated[int, Field(ge=1)] | None = 5
+    restore_best: bool = True
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class HyperparametersConfig:
     """How the head is trained, and what later stages take over unless they say otherwise."""
 
-    optimizer: Literal["adam", "adamw", "sgd"]
-    learning_rate: Rate
-    schedule: Literal["constant", "cosine"]
-    warmup: Share
-    momentum: Annotated[float, Field(ge=0, lt=1)]
-    weight_decay: Annotated[float, Field(ge=0)]
-    batch_size: PositiveInt
-    epochs: PositiveInt
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)]
-    class_weights: Literal["none", "balanced"]
-    sampling: Literal["images", "photographs"]
-    mixup: Annotated[float, Field(ge=0)]
-    cutmix: Annotated[float, Field(ge=0)]
-    weight_averaging: Annotated[float, Field(ge=0, lt=1)]
-    early_stopping: EarlyStoppingConfig
-    mixed_precision: bool
-    seed: Seed
+    optimizer: Literal["adam", "adamw", "sgd"] = "adam"
+    learning_rate: Rate = 1e-3
+    schedule: Literal["constant", "cosine"] = "constant"
+    warmup: Share = 0.0
+    momentum: Annotated[float, Field(ge=0, lt=1)] = 0.9
+    weight_decay: Annotated[float, Field(ge=0)] = 0.0
+    batch_size: PositiveInt = 32
+    epochs: PositiveInt = 15
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    class_weights: Literal["none", "balanced"] = "none"
+    sampling: Literal["images", "photographs"] = "images"
+    mixup: Annotated[float, Field(ge=0)] = 0.0
+    cutmix: Annotated[float, Field(ge=0)] = 0.0
+    weight_averaging: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    early_stopping: EarlyStoppingConfig = EarlyStoppingConfig()
+    mixed_precision: bool = False
+    seed: Seed = 0
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class AugmentationConfig:
     """Random changes of a training image; zeros change nothing."""
 
-    horizontal_flip: bool
-    vertical_flip: bool
-    rotation: Annotated[float, Field(ge=0, le=180)]
-    shift: Annotated[float, Field(ge=0, lt=1)]
-    zoom: Annotated[float, Field(ge=0, lt=1)]
-    brightness: Annotated[float, Field(ge=0, lt=1)]
-    contrast: Annotated[float, Field(ge=0, lt=1)]
-    hue: Annotated[float, Field(ge=0, le=0.5)]
-    fill: Literal["constant", "reflect", "nearest"]
+    horizontal_flip: bool = True
+    vertical_flip: bool = True
+    rotation: Annotated[float, Field(ge=0, le=180)] = 180
+    shift: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    zoom: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    brightness: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    contrast: Annotated[float, Field(ge=0, lt=1)] = 0.1
+    hue: Annotated[float, Field(ge=0, le=0.5)] = 0.0
+    fill: Literal["constant", "reflect", "nearest"] = "reflect"
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class DebugConfig:
     """Ways to make a run small; all null is a real run."""
 
-    limit_per_class: Annotated[int, Field(ge=2)] | None
-    overfit_images: PositiveInt | None
-    finetune_epochs: PositiveInt | None
-    steps_per_epoch: PositiveInt | None
+    limit_per_class: Annotated[int, Field(ge=2)] | None = None
+    overfit_images: PositiveInt | None = None
+    finetune_epochs: PositiveInt | None = None
+    steps_per_epoch: PositiveInt | None = None
 
 
-@dataclass(frozen=True, config=STRICT)
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class TrainConfig:
     """The configuration of ``bloodcell train``."""
 
-    data: DataConfig
-    split: SplitConfig
-    crop: CropConfig
-    backbone: BackboneConfig
-    head: HeadConfig
-    hyperparameters: HyperparametersConfig
-    augmentation: AugmentationConfig
-    finetune: FinetuneConfig
-    features: FeaturesConfig
-    tracking: TrackingConfig
-    debug: DebugConfig
-    views_at_test: Literal["none", "flips", "flips_and_rotations"]
-    evaluate_test: bool
-    log_model: bool
-    baselines: tuple[Literal["majority", "colour_histogram", "morphology"], ...]
-    ensemble: Literal["none", "soft", "weighted", "greedy", "stacking"]
-    explain: Literal["none", "single", "every"]
+    data: DataConfig = SmearsData()
+    split: SplitConfig = GroupHoldoutSplit()
+    crop: CropConfig = CropConfig()
+    backbone: BackboneConfig = BackboneConfig()
+    head: HeadConfig = HeadConfig()
+    hyperparameters: HyperparametersConfig = HyperparametersConfig()
+    augmentation: AugmentationConfig = AugmentationConfig()
+    finetune: FinetuneConfig = TopPlan()
+    features: FeaturesConfig = StoredFeatures()
+    tracking: TrackingConfig = TrackingConfig()
+    debug: DebugConfig = DebugConfig()
+    views_at_test: Literal["none", "flips", "flips_and_rotations"] = "none"
+    evaluate_test: bool = True
+    log_model: bool = True
+    baselines: tuple[Measured, ...] = MEASURED
+    ensemble: Literal["none", "soft", "weighted", "greedy", "stacking"] = "none"
+    explain: Literal["none", "single", "every"] = "single"
 
     @property
     def stays_frozen(self) -> bool:

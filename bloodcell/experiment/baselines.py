@@ -4,9 +4,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from pydantic import TypeAdapter
-
-from bloodcell.config.composition import read_choice
+from bloodcell.config.keywords import train_config
 from bloodcell.config.training import TrainConfig
 
 CHOICES = {
@@ -64,13 +62,10 @@ def needed_baselines(configs: Sequence[TrainConfig]) -> Iterator[Baseline]:
 
 def baseline_config(config: TrainConfig, name: str) -> TrainConfig:
     """Return the configuration of a baseline on the images of another configuration, with its seed."""
-    types = TrainConfig.__annotations__
-    groups = {"backbone": name, **CHOICES}
-    parts = {
-        group: TypeAdapter(types[group]).validate_python(read_choice(group, choice)) for group, choice in groups.items()
-    }
+    chosen = train_config(backbone=name, **CHOICES)
+    parts = {group: getattr(chosen, group) for group in ("backbone", *CHOICES)}
     seed = config.hyperparameters.seed
-    return replace(config, **parts | {"hyperparameters": replace(parts["hyperparameters"], seed=seed)})
+    return replace(config, **parts | {"hyperparameters": replace(chosen.hyperparameters, seed=seed)})
 
 
 def _trained_on(config: TrainConfig) -> Any:

@@ -136,7 +136,7 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
         )
     stages = plan_stages(
         backbone.application,
-        finetune=FrozenPlan("none") if config.stays_frozen else config.finetune,
+        finetune=FrozenPlan() if config.stays_frozen else config.finetune,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
         max_finetune_epochs=config.debug.finetune_epochs,

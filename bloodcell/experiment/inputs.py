@@ -36,7 +36,7 @@ def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> 
         "weights": classifier.backbone.weights,
         "weights_digest": classifier.backbone.digest,
         "seed": str(config.hyperparameters.seed),
-        "debug": str(config.debug != DebugConfig(None, None, None, None)).lower(),
+        "debug": str(config.debug != DebugConfig()).lower(),
     }
 
 

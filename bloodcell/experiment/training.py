@@ -3,51 +3,29 @@
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from datetime import datetime
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
+from bloodcell.config.keywords import train_config
 from bloodcell.config.quoting import readable_overrides
 from bloodcell.config.split import GroupKfoldSplit
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.progress import SHOW_ALL, Reporting
-from bloodcell.evaluation.outcome import Outcome
+from bloodcell.console.progress import SHOW_ALL, Reporting, say
+from bloodcell.errors import UserError
 from bloodcell.experiment.crops import keep_crops
 from bloodcell.experiment.cross_validation import fold_configs, keep_cross_validation, train_folds
 from bloodcell.experiment.fold import Learner, build_learner, train_fold
 from bloodcell.experiment.images import Prepared, prepare_images
 from bloodcell.experiment.inputs import keep_inputs, tags_of
-from bloodcell.experiment.recorder import Recorder
+from bloodcell.experiment.recorder import FolderRecorder, Recorder
 from bloodcell.experiment.refit import refit
+from bloodcell.experiment.result import Result
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Result:
-    """The result of an experiment.
-
-    Attributes
-    ----------
-    outcome
-        Predictions and metrics.
-    history
-        A row for each epoch, as of `bloodcell.training.trainer.Trained`; in a cross-validation with the column
-        ``fold``.
-    model
-        The trained Keras model, from raw images to probabilities; None after a cross-validation without a final model.
-    addresses
-        Where the model, or that of each fold, can be loaded from; empty strings if no model is kept.
-    features
-        Where the input of each stage came from, as text.
-    """
-
-    outcome: Outcome
-    history: pd.DataFrame
-    model: Any
-    addresses: tuple[str, ...]
-    features: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +96,9 @@ class Experiment:
     def _train(self, recorder: Recorder, reporting: Reporting) -> Result:
         trained = train_fold(recorder, self.learner, prepared=self.prepared, config=self.config, reporting=reporting)
         return Result(
+            name=self.name,
+            config=self.config,
+            folder=recorder.folder,
             outcome=trained.outcome,
             history=trained.history,
             model=self.learner.classifier.whole,
@@ -141,6 +122,9 @@ class Experiment:
         outcome = keep_cross_validation(recorder, folds, final, prepared=prepared, config=config)
         histories = [each.history.assign(fold=number) for number, each in enumerate(folds, start=1)]
         return Result(
+            name=self.name,
+            config=config,
+            folder=recorder.folder,
             outcome=outcome,
             history=pd.concat(histories, ignore_index=True),
             model=None if final is None else final.model,
@@ -175,3 +159,56 @@ def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None)
         weights = learner.classifier.backbone.weights
         config = replace(config, backbone=replace(config.backbone, weights=weights))
     return Experiment(config=config, prepared=prepared, learner=learner)
+
+
+def train(
+    config: TrainConfig | None = None, *, folder: str | Path | None = None, quiet: bool = False, **settings: Any
+) -> Result:
+    """Train and evaluate a classifier, or one for each fold, without MLflow or Hydra.
+
+    The images are grouped, checked for leaks and split as by ``bloodcell train``; the same settings give the same
+    result.
+
+    Parameters
+    ----------
+    config
+        The whole configuration, in place of ``settings``. Its ``tracking`` is not used.
+    folder
+        A new folder for everything that the training makes; None: a folder within ``outputs``, named after the time.
+    quiet
+        Show no line for each epoch and no warning.
+    **settings
+        Those that differ from the defaults, as for `bloodcell.config.keywords.train_config`.
+
+    Returns
+    -------
+    Result
+        Predictions, metrics with intervals, model, history and figures. In a notebook it shows itself.
+
+    Raises
+    ------
+    UserError
+        If a setting, the images, the weights or the folder cannot be used, or the split leaks and
+        ``data.on_shared_groups`` does not allow it.
+
+    Examples
+    --------
+    >>> import bloodcell
+    >>> result = bloodcell.train(
+    ...     data={"source": "folder", "train_dir": "cells"}, backbone="mobilenetv2", epochs=3
+    ... )  # doctest: +SKIP
+    >>> result.metrics.loc["val"]  # doctest: +SKIP
+    """
+    if config is not None and settings:
+        raise UserError(f"{', '.join(settings)}: give a whole configuration or settings, not both")
+    if "tracking" in settings:
+        raise UserError("tracking: is not used, as the folder has everything; `bloodcell train` keeps runs in MLflow")
+    place = Path(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}" if folder is None else folder).expanduser()
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise UserError(f"folder={place}: exists and is not an empty folder; give another")
+    experiment = prepare_experiment(config or train_config(**settings))
+    for note in (experiment.weights_note, experiment.prepared.leak.sentence):
+        if note and not quiet:
+            say(note)
+    with FolderRecorder(place, name=experiment.name, tags=experiment.tags) as recorder:
+        return experiment.run(recorder, reporting=Reporting(quiet=quiet))

@@ -23,7 +23,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.audit.sample_size import IMBALANCE, TYPICAL_ACCURACY, half_width
-from bloodcell.config.composition import conf_dir
+from bloodcell.config.conf_files import conf_dir
 from bloodcell.config.data_file import Groups, data_file
 from bloodcell.config.quoting import for_shell, override
 from bloodcell.config.schemas import InitConfig

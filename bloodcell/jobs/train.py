@@ -28,7 +28,8 @@ from bloodcell.console.logs import logging_to
 from bloodcell.console.progress import Reporting, say
 from bloodcell.experiment.baselines import needed_baselines
 from bloodcell.experiment.images import Prepared
-from bloodcell.experiment.training import Experiment, Result, prepare_experiment
+from bloodcell.experiment.result import Result
+from bloodcell.experiment.training import Experiment, prepare_experiment
 from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
