@@ -1,7 +1,5 @@
 """Settings from keyword arguments, and defaults that are the command line's."""
 
-from dataclasses import fields
-
 import pytest
 
 from bloodcell.config.composition import compose_config
@@ -11,7 +9,6 @@ from bloodcell.config.keywords import train_config
 from bloodcell.config.search import BayesianTuner, GridTuner, HyperbandTuner, RandomTuner, SearchConfig
 from bloodcell.config.split import GroupHoldoutSplit, GroupKfoldSplit, NotebookSplit, RandomSplit
 from bloodcell.config.training import OnTheFly, StoredFeatures, TrainConfig
-from bloodcell.config.value_types import STRICT
 
 
 def test_the_defaults_of_the_schema_are_what_conf_composes():
@@ -47,13 +44,6 @@ def test_a_search_has_the_defaults_of_its_files(tuner):
     strategy = tuner(name="a", space={"head.dropout": {"float": [0.0, 0.1]}}).strategy
     composed = compose_config("search", [f"tuner={strategy}"])
     assert composed == SearchConfig(tuner=tuner(name=strategy, space=composed.tuner.space))
-
-
-def test_every_setting_of_a_training_has_a_default():
-    assert TrainConfig() == TrainConfig(
-        **{entry.name: getattr(TrainConfig(), entry.name) for entry in fields(TrainConfig)}
-    )
-    assert STRICT["validate_default"]
 
 
 @pytest.mark.parametrize(
