@@ -5,6 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
+from unittest.mock import Mock
 
 import pytest
 from commands import REPOSITORY
@@ -12,8 +13,10 @@ from documents import BLOODCELL, blocks_of, commands_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
 from bloodcell.cli.main import with_setting
-from bloodcell.config.composition import compose_config, conf_dir, experiments_dir
+from bloodcell.config.composition import compose_config
+from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.jobs import take_job
+from bloodcell.config.keywords import train_config
 
 DOCS = REPOSITORY / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
@@ -98,7 +101,12 @@ def test_every_job_has_a_command_and_is_in_the_reference():
 
 def test_the_python_of_the_pages_runs(monkeypatch, capsys):
     trained = []
-    monkeypatch.setattr("bloodcell.jobs.train.run", lambda config, *, output_dir: trained.append(config))
+
+    def train(*, folder, **settings):
+        trained.append(train_config(**settings))
+        return Mock()
+
+    monkeypatch.setattr("bloodcell.experiment.training.train", train)
     for page in DOCS.rglob("*.md"):
         for block in blocks_of(page.read_text(encoding="utf-8")):
             if block.language == "python":

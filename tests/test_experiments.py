@@ -7,7 +7,8 @@ from commands import run, small_network
 from PIL import Image
 from stores import artifacts_of, runs_in
 
-from bloodcell.config.composition import compose_config, experiments_dir
+from bloodcell.config.composition import compose_config
+from bloodcell.config.conf_files import experiments_dir
 from bloodcell.errors import UserError
 from bloodcell.evaluation.outcome import evaluate_outcome
 from bloodcell.evaluation.predictions import predictions_table

@@ -5,7 +5,8 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 import bloodcell.config.composition
-from bloodcell.config.composition import compose_config, conf_dir, experiments_dir, parse_config
+from bloodcell.config.composition import compose_config, parse_config
+from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.data import FolderData
 from bloodcell.config.finetune import StagedPlan
 from bloodcell.config.model import MEASURED
