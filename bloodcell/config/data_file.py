@@ -1,4 +1,4 @@
-"""The file of the group ``data`` that says how to read a folder of images, for people to read and mend."""
+"""The file of the group ``data`` that describes a folder of images, with comments for people who edit it."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,7 +11,7 @@ from bloodcell.data.leaks import SPLIT_NAMES
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """How photographs are found, and why so.
+    """How photographs are found, and why.
 
     Attributes
     ----------
@@ -29,18 +29,18 @@ class Groups:
 
 
 def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_unreadable: int, usage: str) -> str:
-    """Return the YAML, each setting with what it means.
+    """Return the YAML file, with a comment on each setting.
 
     Parameters
     ----------
     layout
-        Where the images lie.
+        Where the images are.
     facts
-        What was seen, line by line.
+        What was found in the folder, line by line.
     groups
         How photographs are found.
     n_unreadable
-        How many images cannot be read: they are left out, rather than refused.
+        The number of unreadable images; if there are any, they are skipped instead of refused.
     usage
         A command that uses the file.
     """
@@ -92,7 +92,7 @@ def _places(layout: FolderLayout) -> Mapping[str, tuple[str, str]]:
                     text,
                     "null: test images are taken from train_dir, by whole photographs, first of all",
                 )
-                places["test_fraction"] = "0.2", "the share of each class's photographs that is kept apart for the test"
+                places["test_fraction"] = "0.2", "the share of each class's photographs that is held out for the test"
                 places["test_seed"] = "0", "which ones; no other seed moves an image into or out of the test set"
             case _:
                 places[f"{split}_dir"] = text, f"one folder of {SPLIT_NAMES[split]} images for each class"
@@ -100,5 +100,5 @@ def _places(layout: FolderLayout) -> Mapping[str, tuple[str, str]]:
 
 
 def _text(value: str | None) -> str:
-    """Write a text so that YAML and OmegaConf, which sees ``${...}`` as a reference, give it back as it is."""
+    """Return a text as YAML that OmegaConf, for which ``${...}`` is a reference, reads unchanged."""
     return json.dumps(value if value is None else value.replace("${", "\\${"), ensure_ascii=False)

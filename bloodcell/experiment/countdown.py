@@ -1,4 +1,4 @@
-"""What a search, a sweep or a cross-validation says of its trainings as they end."""
+"""Reporting each finished training of a search, a sweep or a cross-validation, and the time left."""
 
 import sys
 import time
@@ -9,22 +9,22 @@ from bloodcell.evaluation.metrics import direction
 
 
 class Countdown:
-    """Says of each training what it came to, what the best is so far, and about how long the rest will take.
+    """Reports the result of each training, the best so far, and about how long the rest will take.
 
     Parameters
     ----------
     noun
-        What a training is called.
+        The word for a training, such as ``trial``.
     objective
-        The figure's name.
+        The name of the metric that is reported.
     total
-        How many there will be at most; None: nobody knows.
+        The largest number of trainings; None if it is unknown.
     n_workers
-        How many processes share them.
+        The number of processes that share them.
     alone
-        Whether this process sees all of them; a worker sees its own.
+        Whether this process sees all trainings; a worker sees its own.
     best
-        The best of what this process was not there for; None: there is none.
+        The best value of earlier trainings; None without any.
     """
 
     def __init__(
@@ -44,17 +44,17 @@ class Countdown:
         self._started = 0.0
 
     def begin(self) -> None:
-        """Take the time."""
+        """Start the time of a training."""
         self._started = time.monotonic()
 
     def finished(self, number: int, name: str, value: float) -> None:
-        """Say what a training came to; the first has number 1."""
+        """Report the value of a training; the first has number 1."""
         self._best = value if self._best is None else self._better(self._best, value)
         seconds = self._end()
         self._say(number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; {self._so_far} {self._best:.4f}")
 
     def failed(self, number: int, name: str, reason: str) -> None:
-        """Say why a training failed."""
+        """Report why a training failed."""
         self._end()
         self._say(number, name, f"failed: {reason}")
 

@@ -132,10 +132,9 @@ def pooled(
     Returns
     -------
     Outcome
-        Its predictions of ``val`` are those of all folds, each with its fold's number; where an image was validated on
-        in several repeats its figures are of the mean of its probabilities. Those of ``test`` are ``test``, or the mean
-        over the folds, and so are those of several views of an image. The metrics of ``val`` have
-        ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1) besides.
+        The predictions of ``val`` are those of all folds, each with the number of its fold. If there are several
+        repeats, metrics are of the mean probabilities of each image. The predictions of ``test`` are ``test``, or the
+        mean over the folds. The metrics of ``val`` include ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1).
     """
     classes = prepared.images.classes
     by_split = {split: [outcome.splits[split] for outcome in outcomes] for split in outcomes[0].splits}

@@ -1,4 +1,4 @@
-"""What a run came from: code, packages, machine."""
+"""The environment of a run: code, packages, machine."""
 
 import os
 import platform
@@ -15,9 +15,9 @@ SOURCE = Path(__file__).resolve().parents[2]
 
 
 def environment_tags() -> dict[str, str]:
-    """Return tags that say which code, packages and machine this process is.
+    """Return tags with the code, the packages and the machine of this process.
 
-    ``git_commit`` and ``git_dirty`` tell of the checkout that bloodcell runs from; an installed package has none.
+    ``git_commit`` and ``git_dirty`` are of the checkout that bloodcell runs from; an installed package has none.
     """
     tags = {}
     for name in PACKAGES:

@@ -41,7 +41,7 @@ def explain_run(recorder: Recorder, model: keras.Model, table: pd.DataFrame, *, 
     recorder
         Draws ``explanations_errors`` and ``explanations_classes``.
     model
-        The model that is kept.
+        The trained model.
     table
         Its predictions for validation.
     images

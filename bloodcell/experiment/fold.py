@@ -99,11 +99,11 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
     Parameters
     ----------
     config
-        The configuration; its seed is that of all that comes after the backbone.
+        The configuration; its seed is used for everything after the backbone.
     n_classes
-        How many there are.
+        The number of classes.
     backbone_seed
-        Of the backbone's weights where they are random. One for all folds, so that they share its features.
+        The seed of random backbone weights: the same for all folds, which then share features.
 
     Raises
     ------

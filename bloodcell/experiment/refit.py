@@ -83,7 +83,7 @@ def refit(
     stages = as_long_as_was_best(learner.stages, [result.history for result in results], restored=restored)
     learner = replace(learner, stages=stages)
     samples = samples_for(config, images, "train")
-    # There are no images left to choose an epoch by, so that the last is taken.
+    # No images are left to choose an epoch by: the last one is used.
     stopping = replace(settings.early_stopping, patience=None, restore_best=False)
     started = time.perf_counter()
     trained = fit(
@@ -122,7 +122,7 @@ def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFram
     histories
         One for each fold, as of `bloodcell.training.trainer.Trained`.
     restored
-        Whether a stage went on from its best epoch: then those after it do not count, and a stage of which no epoch was
+        Whether a stage continued from its best epoch: then later epochs do not count, and a stage of which no epoch was
         better than what was before it is left out.
     """
     kept = []

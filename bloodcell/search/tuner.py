@@ -1,4 +1,4 @@
-"""keras-tuner's strategies over trials that are functions, kept so that a crash loses nothing that was finished."""
+"""keras-tuner's strategies over trials that are functions; finished trials survive a crash."""
 
 import functools
 import json
@@ -22,7 +22,7 @@ from bloodcell.files import replacing
 from bloodcell.search.space import hyperparameters
 
 PATIENCE = 0.5
-"""Seconds before a worker is told that there is nothing to do for the moment."""
+"""Seconds before a worker is answered that no trial is free."""
 
 
 @contextmanager
@@ -40,10 +40,10 @@ class FunctionTuner(BaseTuner):
     oracle
         The strategy, as `build_oracle` makes it.
     train
-        From a trial to its figures by name, the objective's among them. A trial that fails raises keras-tuner's
+        From a trial to its metrics by name, among them the objective. A trial that fails raises keras-tuner's
         ``FailedTrialError``; any other error ends the search.
     directory
-        Where the search is kept.
+        The folder of the search.
     """
 
     def __init__(
@@ -97,7 +97,7 @@ class FunctionTuner(BaseTuner):
             partial.write_text(json.dumps(self.get_state()), encoding="utf-8")
 
     def _get_tuner_fname(self) -> str:
-        # One for all, so that a search goes on whoever is the chief.
+        # One file for all processes: any of them may be the chief when the search is resumed.
         return str(Path(self.project_dir, "tuner.json"))
 
     def run_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> float | dict[str, float]:  # noqa: ARG002

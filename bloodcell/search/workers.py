@@ -18,7 +18,7 @@ ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE
 
 
 def is_worker() -> bool:
-    """Say whether this process is told to be a worker."""
+    """Return whether the environment makes this process a worker."""
     return "KERASTUNER_ORACLE_IP" in os.environ and "chief" not in os.environ.get("KERASTUNER_TUNER_ID", "")
 
 
@@ -47,7 +47,7 @@ def stay_with_chief() -> None:
 def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[str], None]) -> None:
     """Search in this process, or be the chief of so many workers that run the same command.
 
-    A worker that ends early takes no other down; its trial is repeated when the search goes on.
+    A worker that ends early does not stop the others; its trial is repeated when the search is resumed.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[s
             os.environ.pop(name, None)
     if early := sum(worker.returncode != 0 for worker in workers):
         raise SearchFailedError(
-            f"tuner.workers={n_workers}: {early} of them ended early, see above; start again, which goes on"
+            f"tuner.workers={n_workers}: {early} of them ended early, see above; the same command resumes the search"
         )
 
 

@@ -1,4 +1,4 @@
-"""A run in MLflow: how it starts, what it keeps, how it ends."""
+"""A run in MLflow: its start, its results, its end."""
 
 import logging
 import time
@@ -33,9 +33,10 @@ PACKAGES = (
     *("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "opencv-python-headless"),
     *("pydantic", "rich", "filelock"),
 )
-"""What a kept model needs besides bloodcell's code, which is kept with it."""
+"""Requirements of a logged model, besides bloodcell's code, which is logged with it."""
 
 SWEEP_JOB_TAG = "sweep_job"
+"""The number of a run in its sweep."""
 FOLD_TAG = "fold"
 """The number of a fold in its cross-validation."""
 JOB_TAG = "job"
@@ -43,6 +44,7 @@ JOB_TAG = "job"
 TRIAL_TAG = "trial"
 """The trial of a search."""
 REASON_TAG = "reason"
+"""Why a run failed."""
 BASELINE = "baseline: "
 """The start of the names of a study's baselines."""
 EXCLUDED_TAG = "aside"
@@ -185,10 +187,10 @@ class TrackedRun(FolderRecorder):
 
 
 class _Answering:
-    """``mlflow.tensorflow``, but for what its models are when MLflow asks them.
+    """A flavor like ``mlflow.tensorflow`` whose models predict from image files as pyfunc models.
 
-    It knows no way to leave out trying the example on the model loaded anew. That takes as long as all else, and where
-    it fails, nothing but a warning comes of it. (``mlflow.keras`` knows the same models, but fails with an example.)
+    ``mlflow.tensorflow`` cannot skip the validation of the example, which loads the model again, takes as long as
+    everything else, and only warns if it fails. (``mlflow.keras`` logs the same models, but fails with an example.)
     """
 
     @staticmethod
@@ -200,7 +202,7 @@ class _Answering:
         validate_serving_input: bool,  # noqa: ARG004 - for `Model.log`
         **arguments: Any,
     ) -> None:
-        """Save a model as ``mlflow.tensorflow`` does, and beside it what is known of it."""
+        """Save a model as ``mlflow.tensorflow`` does, with what is needed to predict with it."""
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
@@ -217,15 +219,13 @@ class _Answering:
             params=ParamSchema([ParamSpec(MAX_ERROR, DataType.double, NO_LIMIT)]),
         )
         mlflow_model.flavors["python_function"]["loader_module"] = loader.__name__
-        del mlflow_model.flavors["python_function"]["data"]  # so that the loader is given the whole folder
+        del mlflow_model.flavors["python_function"]["data"]  # the loader needs the whole folder
         mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
 @contextmanager
 def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str], folder: Path) -> Iterator[TrackedRun]:
-    """Start a run and see to it that it ends as what it was.
-
-    FINISHED, or FAILED with the reason as a tag if the block raises, or KILLED if it is interrupted.
+    """Start a run; it ends as FINISHED, as FAILED with a reason if the block raises, or as KILLED if interrupted.
 
     Raises
     ------
@@ -264,13 +264,13 @@ def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
     except Exception as error:
         if _is_of_store(error):
             raise StoreLostError(
-                f"{store.label}: failed during the run ({one_line(error)}); everything that the run made is in {folder}"
+                f"{store.label}: failed during the run ({one_line(error)}); all results are in {folder}"
             ) from error
         raise
 
 
 def sweep_mark(tracking: TrackingConfig) -> dict[str, str]:
-    """Return the tag that tells a run of a sweep from its others; none where it is of no sweep."""
+    """Return the tag with the number of a run in its sweep; empty outside a sweep."""
     return {} if tracking.sweep_job is None else {SWEEP_JOB_TAG: str(tracking.sweep_job)}
 
 

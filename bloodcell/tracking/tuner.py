@@ -13,7 +13,7 @@ REASON_TAG = "reason"
 
 
 class MLflowTrials:
-    """Mixed into a tuner, keeps its trials in MLflow.
+    """A mixin for tuners that keeps their trials in MLflow.
 
     Each trial is a run with its hyperparameters as parameters, the metrics of every epoch, the objective as
     ``objective``, and its status: FINISHED, or FAILED with the reason as a tag. For example:
@@ -29,7 +29,7 @@ class MLflowTrials:
     def track(
         self, *, experiment_id: str, parent_run_id: str, client: MlflowClient | None = None, prefix: str = ""
     ) -> None:
-        """Say where the trials are kept; to be called before ``search``.
+        """Set where the trials are kept; call it before ``search``.
 
         Parameters
         ----------
@@ -66,7 +66,7 @@ class MLflowTrials:
         self._client.log_batch(self.trial_runs[trial.trial_id], metrics=metrics)
 
     def on_trial_end(self, trial: Trial) -> None:
-        """End the trial's run as what it was."""
+        """End the trial's run with its status."""
         run_id = self.trial_runs[trial.trial_id]
         try:
             super().on_trial_end(trial)  # type: ignore[misc]
@@ -76,7 +76,7 @@ class MLflowTrials:
                 self._client.log_metric(run_id, "objective", float(ended.score))
                 self._client.set_terminated(run_id, "FINISHED")
             else:
-                if REASON_TAG not in self._client.get_run(run_id).data.tags:  # who trained may have said it
+                if REASON_TAG not in self._client.get_run(run_id).data.tags:  # the training may have set it
                     reason = (trial.message or ended.message or "its objective is no number").strip().splitlines()[-1]
                     self._client.set_tag(run_id, REASON_TAG, reason[:500])
                 self._client.set_terminated(run_id, "FAILED")
