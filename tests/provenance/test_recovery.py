@@ -13,7 +13,7 @@ from data.photographs import copy, save
 from bloodcell.provenance import recovery as provenance
 from bloodcell.provenance.recovery import overlapping_sources, recover_sources
 
-N_PHOTOGRAPHS, N_COPIES = 12, 6
+N_PHOTOGRAPHS, N_COPIES = 8, 4
 
 AUGMENTATIONS = {
     "as the Kaggle set": {},
@@ -68,7 +68,7 @@ def test_copies_of_one_photograph_are_one_group_and_no_others(kind, tmp_path, co
 
 
 def test_photographs_without_copies_are_groups_of_their_own(tmp_path, photographs):
-    files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(photographs(35))]
+    files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(photographs(16))]
     assert len(set(groups_of(files))) == len(set(digests(files)))
 
 
@@ -131,15 +131,15 @@ def test_a_torn_memory_is_made_again(tmp_path, cache, copies):
 
 
 def test_a_search_that_was_cut_off_goes_on_where_it_was(tmp_path, monkeypatch, copies):
-    files, truth = copies(n_photographs=12)
+    files, truth = copies(n_photographs=6)
     monkeypatch.setattr(provenance, "SAVE_EVERY_S", 0)
-    monkeypatch.setattr(provenance, "BATCH", 16)
+    monkeypatch.setattr(provenance, "BATCH", 8)
     looked_at = []
     read = provenance.read_image
 
     def cut_off(path):
         looked_at.append(path)
-        if len(looked_at) > 40:
+        if len(looked_at) > 20:
             raise KeyboardInterrupt
         return read(path)
 
@@ -149,7 +149,7 @@ def test_a_search_that_was_cut_off_goes_on_where_it_was(tmp_path, monkeypatch, c
     monkeypatch.setattr(provenance, "read_image", lambda path: looked_at.append(path) or read(path))
     looked_at.clear()
     assert pairs(groups_of(files)) <= pairs(truth)
-    assert len(looked_at) == len(files) - 32
+    assert len(looked_at) == len(files) - 16
 
 
 def test_a_memory_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch, copies):
@@ -174,7 +174,7 @@ def test_fields_that_overlap_are_two_photographs_and_said_to(tmp_path, photograp
 
 
 def test_a_caption_on_every_photograph_makes_no_copies_and_no_overlap(tmp_path, photographs):
-    captioned = [pixels.copy() for pixels in photographs(15)]
+    captioned = [pixels.copy() for pixels in photographs(10)]
     for pixels in captioned:
         cv2.putText(pixels, "x1000  Giemsa  10 um", (10, 230), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 2)
         cv2.line(pixels, (250, 200), (310, 200), (0, 0, 0), 4)
