@@ -34,8 +34,8 @@ class Validated(NamedTuple):
         return pd.read_parquet(artifacts_of(self.parent) / "predictions.parquet")
 
 
-def validated(words: list[str], folder: Path, *overrides: str, drawn: bool = False) -> Validated:
-    said = run(["train", *words, *KFOLD, *overrides], cwd=folder, drawn=drawn)
+def validated(words: list[str], folder: Path, *overrides: str) -> Validated:
+    said = run(["train", *words, *KFOLD, *overrides], cwd=folder)
     assert said.returncode == 0, said.stderr
     parent, *folds = runs_in(folder)
     return Validated(said, parent, folds, folder)
@@ -116,7 +116,7 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
 
 
 def test_a_refitted_model_is_trained_on_every_training_image_and_predicts_test(bccd, tmp_path):
-    again = validated(small(bccd), tmp_path, "split.refit=true", drawn=True)
+    again = validated(small(bccd), tmp_path, "split.refit=true")
     model = mlflow.tensorflow.load_model(f"runs:/{again.parent.info.run_id}/model")
     test = again.predictions.query("split == 'test'")
     pixels = [np.asarray(Image.open(bccd / path))[None] for path in test["path"]]

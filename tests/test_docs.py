@@ -75,7 +75,7 @@ def test_a_command_of_the_pages_is_accepted(command):
     swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
     assert not swept or "-m" in words
     # Of what is swept, the first and the last: each is composed as one of the sweep's runs.
-    for end in (0, -1):
+    for end in (0, -1) if swept else (0,):
         compose_config(
             job,
             [_one(override, end) if override.key_or_group in swept else override.input_line for override in overrides],

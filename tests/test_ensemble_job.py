@@ -201,18 +201,17 @@ def test_an_ensemble_works_without_the_images_and_of_holdouts_and_shows_no_error
 
 
 def refused(made: Made, *overrides: str) -> str:
-    before = {each.info.run_id for each in runs_in(made.folder)}
     said = run(["ensemble", *overrides], cwd=made.folder)
     assert said.returncode == 2, said.stdout
-    assert {each.info.run_id for each in runs_in(made.folder)} == before
     (line,) = said.stderr.splitlines()
     return line
 
 
 def test_what_cannot_be_combined_is_refused_in_one_line(made):
-    one, other = (member.info.run_id for member in made.members)
+    one = made.members[0].info.run_id
     fold, holdout, ensemble = (each.info.run_id for each in (made.folds[0], made.holdouts[0], made.ensembles["soft"]))
     study = made.study.info.run_id
+    n_runs = len(runs_in(made.folder))
     for overrides, told in (
         ([], "none is given"),
         ([f"runs=[{one}]", f"study={study}"], "both are given"),
@@ -231,7 +230,7 @@ def test_what_cannot_be_combined_is_refused_in_one_line(made):
         (["method=mean", f"study={study}"], "method=mean: must be"),
     ):
         assert told in refused(made, *overrides), overrides
-    assert other in refused(made, f"runs=[{other},{other}]")
+    assert len(runs_in(made.folder)) == n_runs
 
 
 def test_a_run_that_is_not_finished_is_refused(made):

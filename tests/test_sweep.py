@@ -40,7 +40,7 @@ def swept(bccd, tmp_path_factory):
     work = folder / "work"
     work.mkdir()
     sweep = ["backbone.name=VGG16,VGG19", "backbone.weights=null,nowhere.h5", "data.on_bad_image=skip"]
-    sweep += ["tracking.run_name=weights", "explain=single", "log_model=false"]
+    sweep += ["backbone.input_size=32", "tracking.run_name=weights", "explain=single", "log_model=false"]
     said = run(["train", "-m", *small(data), *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], cwd=work)
     parent, *children = runs_in(work)
     return Swept(said, parent, children, work)

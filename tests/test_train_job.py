@@ -44,9 +44,9 @@ def workplace(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def finished(workplace, bccd):
-    """The same configuration, run twice, the second time for machines."""
+    """A training, and the same for machines, its held-out images seen in four views, without what was explained."""
     done = []
-    for flags in ([], ["--json"]):
+    for flags in ([], ["--json", "views_at_test=flips", "explain=none"]):
         said = run(["train", *small_network(bccd), *FINE_TUNED, *flags], cwd=workplace, drawn=not flags)
         assert said.returncode == 0, said.stderr
         newest = runs_in(workplace)[-1]
@@ -154,7 +154,7 @@ def test_a_run_keeps_every_metric_of_validation_test_and_baseline(first):
 def test_a_second_run_finds_the_features_of_the_first_and_says_so(finished):
     first, second = (done.run.data for done in finished)
     assert first.metrics["cost/features_computed"] > 0
-    assert second.metrics["cost/features_computed"] == 0
+    assert second.metrics["cost/features_computed"] == 3 * 28  # the other views of held-out images
     assert first.tags["features"].startswith("head: stored (openvino")
     assert "4 views of each image" in first.tags["features"]
 
@@ -252,11 +252,12 @@ def test_a_kept_model_knows_its_classes_its_input_and_an_example(first, workplac
 
 
 def test_the_same_configuration_gives_the_same_numbers_to_the_last_digit(finished):
-    first, second = finished
-    timed = ("cost/images_per_second", "cost/train_seconds", "cost/feature_seconds", "cost/features_computed")
-    metrics = [{name: value for name, value in done.run.data.metrics.items() if name not in timed} for done in finished]
+    parts = ("val/", "test/", "baseline/", "calibrated/", "epoch/")
+    metrics = [
+        {name: value for name, value in done.run.data.metrics.items() if name.startswith(parts)} for done in finished
+    ]
     assert metrics[0] == metrics[1]
-    tables = [pd.read_parquet(done.artifacts / "predictions.parquet") for done in (first, second)]
+    tables = [pd.read_parquet(done.artifacts / "predictions.parquet") for done in finished]
     pd.testing.assert_frame_equal(*tables, check_exact=True)
 
 
@@ -277,20 +278,12 @@ BY_NAME = "data.groups_pattern='/([A-Z]+-[a-z0-9]+)-'"
 
 
 @pytest.fixture(scope="module")
-def turned(finished, workplace, bccd):
-    """The same training, its held-out images seen in four views."""
-    others = ["views_at_test=flips", "explain=none", "log_model=false"]
-    said = run(["train", *small_network(bccd), *FINE_TUNED, *others], cwd=workplace)
-    assert said.returncode == 0, said.stderr
-    newest = runs_in(workplace)[-1]
-    return Done(newest, artifacts_of(newest), said.stdout, said.stderr)
+def turned(finished):
+    return finished[1]
 
 
 def test_views_of_held_out_images_are_measured_beside_the_images_as_they_are(first, turned):
     metrics = turned.run.data.metrics
-    assert {name: metrics[name] for name in metrics if name.startswith(("val/", "test/"))} == {
-        name: value for name, value in first.run.data.metrics.items() if name.startswith(("val/", "test/"))
-    }
     of_views = {name.removeprefix("val_views/") for name in metrics if name.startswith("val_views/")}
     assert {"accuracy", "accuracy_low", "photograph_accuracy", "photograph_accuracy_high", "log_loss"} <= of_views
     assert metrics["test_views/log_loss"] != metrics["test/log_loss"]
@@ -299,7 +292,6 @@ def test_views_of_held_out_images_are_measured_beside_the_images_as_they_are(fir
 
 def test_predictions_from_several_views_are_kept_in_a_table_of_their_own(first, turned):
     plain, mean = (pd.read_parquet(turned.artifacts / f"predictions{name}.parquet") for name in ("", "_views"))
-    pd.testing.assert_frame_equal(plain, pd.read_parquet(first.artifacts / "predictions.parquet"))
     assert not (first.artifacts / "predictions_views.parquet").exists()
     pd.testing.assert_frame_equal(mean.iloc[:, :5], plain.iloc[:, :5])
     probabilities = mean.filter(like="p_")
@@ -308,8 +300,8 @@ def test_predictions_from_several_views_are_kept_in_a_table_of_their_own(first, 
 
 
 def test_the_table_of_figures_shows_the_mean_of_views(turned):
-    assert turned.stdout.count("mean of views") == 3
-    assert all(len(line) <= 80 for line in turned.stdout.splitlines() if line.startswith(("│", "┃")))
+    assert turned.stderr.count("mean of views") == 3
+    assert all(len(line) <= 80 for line in turned.stderr.splitlines() if line.startswith(("│", "┃")))
 
 
 def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts(copies, tmp_path):

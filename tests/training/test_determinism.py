@@ -7,7 +7,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tiny
+from training import tiny
 
 from bloodcell.models.backbones import build_backbone
 from bloodcell.training.determinism import make_deterministic

@@ -7,8 +7,8 @@ from dataclasses import replace
 import keras
 import numpy as np
 import pytest
-import tiny
 from PIL import Image
+from training import tiny
 
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples, view_batches

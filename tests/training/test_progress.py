@@ -5,8 +5,8 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tiny
 from rich.console import Console
+from training import tiny
 
 import bloodcell.training.progress
 from bloodcell.console.progress import Reporting

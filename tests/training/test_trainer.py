@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-import tiny
+from training import tiny
 
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples, evaluation_batches
