@@ -8,10 +8,10 @@ from collections.abc import Iterator
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 from sklearn.model_selection import KFold
 
 from bloodcell.console.progress import track
+from bloodcell.evaluation.ranks import auroc_by_column
 
 Array = NDArray[np.float64]
 
@@ -59,15 +59,6 @@ def shuffles(
 def p_value(observed: float, shuffled: Array) -> float:
     """Return the share of values, the observed one counted in, that are at least as large."""
     return float((1 + (shuffled >= observed - 1e-12).sum()) / (1 + len(shuffled)))
-
-
-def holm(p_values: Array) -> Array:
-    """Adjust p-values for their number, after Holm (1979); shape (k,)."""
-    order = np.argsort(p_values)
-    stepped = np.asarray(p_values)[order] * np.arange(len(order), 0, -1)
-    adjusted = np.empty(len(order))
-    adjusted[order] = np.minimum(np.maximum.accumulate(stepped), 1.0)
-    return adjusted
 
 
 def out_of_fold(
@@ -119,26 +110,6 @@ def out_of_fold(
     return matrix
 
 
-def auroc(scores: Array, targets: NDArray[np.bool_]) -> Array:
-    """Return how often a positive row's score is above a negative one's, ties counted half, for each column.
-
-    Parameters
-    ----------
-    scores
-        Shape (n, k).
-    targets
-        Shape (n, k).
-
-    Returns
-    -------
-    ndarray of shape (k,)
-    """
-    ranks = rankdata(scores, axis=0)
-    positive = targets.sum(axis=0)
-    negative = len(targets) - positive
-    return np.asarray(((ranks * targets).sum(axis=0) - positive * (positive + 1) / 2) / (positive * negative))
-
-
 def auroc_within(scores: Array, targets: NDArray[np.bool_], strata: NDArray[np.generic]) -> float:
     """Return how often a positive row's score is above that of a negative one of the same stratum, ties counted half.
 
@@ -157,6 +128,6 @@ def auroc_within(scores: Array, targets: NDArray[np.bool_], strata: NDArray[np.g
         inside = strata == stratum
         weight = float(targets[inside].sum() * (~targets[inside]).sum())
         if weight:
-            won += weight * float(auroc(scores[inside][:, None], targets[inside][:, None])[0])
+            won += weight * float(auroc_by_column(scores[inside][:, None], targets[inside][:, None])[0])
             pairs += weight
     return won / pairs if pairs else float("nan")

@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.audit.finding import Finding, Picture, records
-from bloodcell.audit.permutation import Array, auroc_within, holm, out_of_fold, p_value, shuffles
+from bloodcell.audit.permutation import Array, auroc_within, out_of_fold, p_value, shuffles
 from bloodcell.audit.sources import Photographs
 from bloodcell.cells.measurements import PROPERTIES
 from bloodcell.data.leaks import SPLIT_NAMES
+from bloodcell.evaluation.multiple_testing import holm
 from bloodcell.plots.audit import drift as drift_picture
 
 SIGNIFICANT = 0.01

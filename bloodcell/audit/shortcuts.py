@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.audit.finding import Finding, Picture
-from bloodcell.audit.permutation import Array, auroc, out_of_fold, p_value, shuffles
+from bloodcell.audit.permutation import Array, out_of_fold, p_value, shuffles
 from bloodcell.audit.sources import Photographs
+from bloodcell.evaluation.ranks import auroc_by_column
 from bloodcell.plots.audit import by_class
 
 SIGNIFICANT = 0.01
@@ -54,7 +55,7 @@ def _shortcut(
 
     def measure(of: NDArray[np.str_]) -> Array:
         targets = of[:, None] == classes
-        return auroc(matrix @ targets.astype(np.float64), targets)
+        return auroc_by_column(matrix @ targets.astype(np.float64), targets)
 
     observed = measure(labels)
     orders = shuffles(photographs.splits, groups=photographs.groups, values=labels, n=n_permutations, seed=seed)

@@ -14,12 +14,12 @@ import pandas as pd
 
 from bloodcell.comparison.candidates import Aligned, Candidate
 from bloodcell.comparison.comparing import Comparison, cheapest
-from bloodcell.comparison.sentences import amount, spoken, with_interval
-from bloodcell.comparison.verdicts import BETTER, EQUAL, UNKNOWN, WORSE
+from bloodcell.comparison.sentences import format_interval, format_score
+from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.metrics import confusion, per_class
 from bloodcell.evaluation.probabilities import predicted_classes
-from bloodcell.evaluation.scores import Answers, Score
+from bloodcell.evaluation.scores import Predictions, Score
 from bloodcell.files import replacing
 from bloodcell.plots import svg as charts
 from bloodcell.plots.svg import rows
@@ -28,8 +28,8 @@ from bloodcell.wording import plural
 
 N_PICTURES = 24
 """How many photographs are shown of a kind; the JSON has all."""
-SIGNS = {BETTER: "▲", WORSE: "▼", EQUAL: "=", UNKNOWN: "·"}
-REVERSED = {BETTER: WORSE, WORSE: BETTER, EQUAL: EQUAL, UNKNOWN: UNKNOWN}
+SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "=", INCONCLUSIVE: "·"}
+REVERSED = {BETTER: WORSE, WORSE: BETTER, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
 COSTS = {
     "parameters": "parameters",
     "flops": "floating-point operations an image",
@@ -197,14 +197,15 @@ def _values(report: Report) -> dict[str, Any]:
     """Return all that the templates show."""
     comparison = report.comparison
     numbers = {run: number for number, run in enumerate(comparison.ranking["run"])}
-    answers = {candidate.name: comparison.aligned.answers(candidate)[0] for candidate in comparison.aligned.candidates}
+    predictions = {
+        candidate.name: comparison.aligned.predictions(candidate)[0] for candidate in comparison.aligned.candidates
+    }
     order = list(comparison.ranking["run"])
     curves = {run: report.of(run).curve for run in order if len(report.of(run).curve) > 1}
     return {
         "report": report,
         "comparison": comparison,
         "score": comparison.scores[0],
-        "spoken": spoken,
         "headings": list(comparison.units.values()),
         "groups": plural(comparison.group_name),
         "group": comparison.group_name,
@@ -217,10 +218,10 @@ def _values(report: Report) -> dict[str, Any]:
         "cost_charts": [chart for cost in COSTS if (chart := _cost_chart(report, cost, numbers=numbers)) is not None],
         "curves": charts.curves_chart(curves, numbers=numbers, label=CURVES) if curves else None,
         "curve_runs": list(curves),
-        "confusions": _confusions(answers, order=order, classes=comparison.aligned.classes),
-        "calibrations": [_calibration(answers[run], run=run) for run in order],
+        "confusions": _confusions(predictions, order=order, classes=comparison.aligned.classes),
+        "calibrations": [_calibration(predictions[run], run=run) for run in order],
         "class_figures": CLASS_FIGURES,
-        "per_class": _per_class(answers, order=order, classes=comparison.aligned.classes),
+        "per_class": _per_class(predictions, order=order, classes=comparison.aligned.classes),
         "disagreement": _disagreement(report),
         "wrong_of_all": {
             "n": len(report.wrong_of_all),
@@ -249,22 +250,22 @@ def _board(report: Report) -> list[dict[str, Any]]:
                 "rank": rank,
                 "run": each.run,
                 "value": image["value"],
-                "by_image": with_interval(image, score),
-                "others": [(other["value"], with_interval(other, score)) for other in others],
+                "by_image": format_interval(image, score),
+                "others": [(other["value"], format_interval(other, score)) for other in others],
                 "bar": charts.interval_bar(
                     image["value"],
                     image["low"],
                     image["high"],
                     scale=scale,
                     baseline=baseline,
-                    label=f"{each.run}: {with_interval(image, score)}",
+                    label=f"{each.run}: {format_interval(image, score)}",
                 ),
                 "standing": _standing(each, trivial),
                 "leak": each.leak,
                 "costs": {cost: report.of(each.run).costs.get(cost) for cost in COSTS},
             }
         )
-    unit = "%" if score.is_share else spoken(score)
+    unit = "%" if score.is_share else score.label
     lines[-1]["axis"] = charts.axis_bar(scale, unit=unit, times=100 if score.is_share else 1)
     return lines
 
@@ -290,7 +291,7 @@ def _figures(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]
         (
             run,
             [
-                (by_image["value"][run, score.name], with_interval(by_image.loc[(run, score.name)], score))
+                (by_image["value"][run, score.name], format_interval(by_image.loc[(run, score.name)], score))
                 for score in comparison.scores
             ],
         )
@@ -306,7 +307,7 @@ def _matrix(comparison: Comparison, score: Score) -> list[tuple[str, list[dict[s
     for row in rows(own):
         defined = math.isfinite(row.difference)
         for a, b, verdict, sign in ((row.a, row.b, row.verdict, 1), (row.b, row.a, REVERSED[row.verdict], -1)):
-            difference = amount(sign * row.difference, score, signed=True) if defined else ""
+            difference = format_score(sign * row.difference, score, signed=True) if defined else ""
             cells[a, b] = {
                 "verdict": verdict,
                 "kind": verdict.replace(" ", "-"),
@@ -343,16 +344,16 @@ def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any
     table = table.assign(good=better * table["value"]).sort_values(["cost", "good"], ascending=[True, False])
     best_so_far = table["good"].cummax()
     table["front"] = (table["good"] == best_so_far) & ~best_so_far.duplicated()
-    name = spoken(score) + (", %" if score.is_share else "")
+    name = score.label + (", %" if score.is_share else "")
     return charts.cost_chart(table, cost=COSTS[cost], score=name, times=100 if score.is_share else 1)
 
 
 def _confusions(
-    answers: Mapping[str, Answers], *, order: Sequence[str], classes: Sequence[str]
+    predictions: Mapping[str, Predictions], *, order: Sequence[str], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
     """Return each run's confusion, in % of the true class, and its difference to that of the first."""
     counts = {
-        run: confusion(labels=answers[run].labels, probabilities=answers[run].probabilities, classes=classes)
+        run: confusion(labels=predictions[run].labels, probabilities=predictions[run].probabilities, classes=classes)
         for run in order
     }
     shares = {run: 100 * each / np.maximum(each.sum(axis=1, keepdims=True), 1) for run, each in counts.items()}
@@ -367,27 +368,29 @@ def _confusions(
     ]
 
 
-def _calibration(answers: Answers, *, run: str) -> dict[str, Any]:
-    bins = calibration_bins(labels=answers.labels, probabilities=answers.probabilities)
-    errors = calibration_errors(labels=answers.labels, probabilities=answers.probabilities, groups=answers.groups)
+def _calibration(predictions: Predictions, *, run: str) -> dict[str, Any]:
+    bins = calibration_bins(labels=predictions.labels, probabilities=predictions.probabilities)
+    errors = calibration_errors(
+        labels=predictions.labels, probabilities=predictions.probabilities, groups=predictions.groups
+    )
     said = f"{100 * errors.expected:.1f} ({100 * errors.by_chance:.1f}), {100 * errors.debiased:.1f}"
     return {"run": run, "chart": charts.calibration_chart(bins, run=run, errors=errors), "errors": said}
 
 
 def _per_class(
-    answers: Mapping[str, Answers], *, order: Sequence[str], classes: Sequence[str]
+    predictions: Mapping[str, Predictions], *, order: Sequence[str], classes: Sequence[str]
 ) -> dict[str, list[tuple[str, list[float]]]]:
     """Return, by figure and run, each class's."""
     tables = {
-        run: per_class(labels=answers[run].labels, probabilities=answers[run].probabilities, classes=classes)
+        run: per_class(labels=predictions[run].labels, probabilities=predictions[run].probabilities, classes=classes)
         for run in order
     }
     return {figure: [(run, table[figure].tolist()) for run, table in tables.items()] for figure in CLASS_FIGURES}
 
 
 def _photographs(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
-    answers = aligned.answers(candidate)[0]
-    each, first = answers.by_photograph(), aligned.images.iloc[answers.photographs[0]]
+    predictions = aligned.predictions(candidate)[0]
+    each, first = predictions.by_source(), aligned.images.iloc[predictions.source_index[0]]
     classes = np.array(aligned.classes)
     predicted = predicted_classes(each.probabilities)
     return pd.DataFrame(

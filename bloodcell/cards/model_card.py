@@ -24,7 +24,7 @@ from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.data import BccdData, FolderData
 from bloodcell.data.leaks import SPLIT_NAMES, Leakage
 from bloodcell.data.manifest import SPLITS
-from bloodcell.evaluation.abstaining import Threshold
+from bloodcell.evaluation.selective_prediction import Threshold
 from bloodcell.templates import render
 from bloodcell.wording import PHOTOGRAPH, counted, listed, plural
 
@@ -418,7 +418,7 @@ def _promise(max_error: float, threshold: Threshold | None, *, groups: str) -> s
     return (
         f"At most {percent(max_error)} of errors (max_error={max_error:g}) is promised with 95 % confidence, where it "
         f"answers only from a probability of {threshold.value:.3f} on. On {groups} of validation, one "
-        f"image of each, it then answered {threshold.answered}, {threshold.wrong} of them wrong."
+        f"image of each, it then answered {threshold.covered}, {threshold.wrong} of them wrong."
     )
 
 

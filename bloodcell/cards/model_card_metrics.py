@@ -7,14 +7,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
 
-from bloodcell.evaluation.abstaining import upper_bound
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.intervals import FEWEST_GROUPS, loss_interval
 from bloodcell.evaluation.metrics import per_class
-from bloodcell.evaluation.photographs import by_photograph
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Losses
+from bloodcell.evaluation.selective_prediction import upper_bound
+from bloodcell.evaluation.sources import by_source
 from bloodcell.wording import PHOTOGRAPH, counted, listed, plural
 
 HELD_OUT = {"val": "validation", "test": "test"}
@@ -58,7 +58,7 @@ def failures(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str], grou
 
 def _told(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     """Return a row for each photograph: ``source, label, group, images`` and what it was ``taken_for``."""
-    told = by_photograph(table, classes)
+    told = by_source(table, classes)
     return told.assign(taken_for=np.array(classes)[predicted_classes(probabilities_of(told, classes))])
 
 
@@ -71,7 +71,7 @@ def _right_of(told: pd.DataFrame) -> str:
         ends = binomtest(right, len(told)).proportion_ci(confidence_level=0.95, method="wilson")
         low, high = ends.low, ends.high
     elif n_groups >= FEWEST_GROUPS:
-        losses = Losses(each=wrong.astype(np.float64), weights=np.full(wrong.size, 1 / wrong.size))
+        losses = Losses(values=wrong.astype(np.float64), weights=np.full(wrong.size, 1 / wrong.size))
         low, high = (1 - end for end in reversed(loss_interval(losses, pd.factorize(told["group"])[0])))
     else:
         return f"{right} of {len(told)} (too few groups for an interval)"
@@ -115,7 +115,7 @@ def _few(told: pd.DataFrame, classes: Sequence[str], *, split: str, groups: str)
     few = {
         label: share
         for label, count in counts.items()
-        if count and (share := float(upper_bound(errors=0, answered=count, confidence=0.95))) > LEAST_DOUBT
+        if count and (share := float(upper_bound(errors=0, covered=count, confidence=0.95))) > LEAST_DOUBT
     }
     if few:
         named = listed([f"{label} ({counts[label]}, {percent(share)})" for label, share in few.items()])

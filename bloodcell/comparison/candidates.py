@@ -1,4 +1,4 @@
-"""The candidates of a comparison: models whose predictions are of the same images, put into one order."""
+"""The candidates of a comparison: predictions of several models on the same images, aligned."""
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -9,21 +9,21 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.comparison.differing import difference, of_sets, torn_between_folds
+from bloodcell.comparison.differing import describe_difference, describe_set_difference, split_between_folds
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, classes_of, label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import ROW_SUM_TOLERANCE, checked_probabilities, predicted_classes
-from bloodcell.evaluation.scores import Answers
+from bloodcell.evaluation.scores import Predictions
 from bloodcell.wording import PHOTOGRAPH
 
 Tables = Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]
 
 MAJORITY = "majority class"
-"""The name of the baseline that is in every comparison."""
+"""The name of the baseline that every comparison includes."""
 ROUNDING = 5e-3
-"""By how much probabilities may miss their sum for being written with few digits."""
-REFUSED_LEAK = "copies of one photograph are, or can be, on two sides of its split"
+"""The largest error of a sum of probabilities that few digits explain."""
+LEAKY_SPLIT = "copies of one photograph are, or can be, on both sides of its split"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,16 +33,16 @@ class Candidate:
     Attributes
     ----------
     name
-        For people, and in every table.
+        In every table.
     probabilities
-        Of each training, shape (n, k), float64.
+        Shape (n, k), float64, of each training.
     leak
-        Why its figures may say too much, so that it cannot win; empty if they do not.
+        Why its metrics are inflated by leakage, so that it cannot be better; empty if they are not.
     trivial
-        Whether it says the same of every image.
+        Whether it predicts the same for every image.
     majority
-        Whether it is the majority class: by photograph that is the class with most photographs, and as the mean of
-        groups the class with most groups.
+        Whether it is the majority class: by source the class with most sources, as the mean of groups that with most
+        groups.
     """
 
     name: str
@@ -54,20 +54,20 @@ class Candidate:
 
 @dataclass(frozen=True, kw_only=True)
 class Aligned:
-    """Candidates whose predictions are of the same images.
+    """Candidates and the images that all of them predicted.
 
     Attributes
     ----------
     images
-        Every image once, by path: ``path, label, source, group``, n rows.
+        One row per image, sorted by path: ``path, label, source, group``.
     classes
         The k class names, sorted.
     candidates
-        At least one, and last of all trivial ones the majority class.
+        At least one; trivial ones last.
     split
-        Which predictions they are: ``val`` (out of fold in a cross-validation), ``test`` or what the tables call it.
+        ``val`` (out of fold in a cross-validation), ``test`` or another split of the tables.
     out_of_fold
-        Whether those of at least one candidate are of a cross-validation.
+        Whether at least one candidate's predictions are out of fold.
     """
 
     images: pd.DataFrame
@@ -78,64 +78,64 @@ class Aligned:
 
     @property
     def trivial(self) -> tuple[str, ...]:
-        """The names of the candidates that say the same of every image."""
+        """The names of the candidates that predict the same for every image."""
         return tuple(candidate.name for candidate in self.candidates if candidate.trivial)
 
     @property
     def baseline(self) -> str:
-        """The name of the one that others are compared with: the majority class."""
+        """The name of the baseline that others are compared with."""
         return self.trivial[-1]
 
-    def answers(self, candidate: Candidate) -> list[Answers]:
-        """Return what each training of a candidate says of the images."""
-        labels, groups, sources = self._numbers
+    def predictions(self, candidate: Candidate) -> list[Predictions]:
+        """Return the predictions of each training of a candidate."""
+        labels, groups, sources = self._indices
         return [
-            Answers(labels=labels, probabilities=each, groups=groups, sources=sources)
+            Predictions(labels=labels, probabilities=each, groups=groups, sources=sources)
             for each in candidate.probabilities
         ]
 
     @property
-    def has_levels(self) -> bool:
-        """Whether groups are more than single photographs."""
-        _, groups, sources = self._numbers
-        return not np.array_equal(groups, sources)
+    def groups_are_sources(self) -> bool:
+        """Whether every group is one source."""
+        _, groups, sources = self._indices
+        return np.array_equal(groups, sources)
 
     @cached_property
-    def _numbers(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
-        """The classes, groups and photographs of the images, as numbers: what these are called does not count."""
+    def _indices(self) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+        """The label, group and source of each image as integers."""
         groups, sources = (pd.factorize(self.images[column])[0].astype(np.int64) for column in ("group", "source"))
         return label_indices(self.images, self.classes), groups, sources
 
 
 def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = ()) -> Aligned:
-    """Put predictions tables into one order, where they can be compared.
+    """Align predictions tables of the same images.
 
-    The order of rows and of probability columns, and how groups and photographs are called, may differ. A table without
-    groups or photographs takes another's; if no table has photographs, each group is one.
+    The order of rows and columns, and the names of groups and sources, may differ. A table without groups or sources
+    takes those of another; if no table has sources, each group is one.
 
     Parameters
     ----------
     tables
         By name, the predictions of each model, ``path, label, source, group, split, fold`` and ``p_<class>``;
-        ``source``, ``split`` and ``fold`` may be missing. Several tables are several trainings of one configuration; so
-        are the repeats of a cross-validation in one table.
+        ``source``, ``split`` and ``fold`` are optional. A list of tables, or the repeats of a cross-validation in one
+        table, are several trainings of one configuration.
     split
-        Which predictions; None: those of validation if it is a cross-validation on images that all have, else of test
-        if all have them, else what all have.
+        Which predictions; None: out-of-fold ones if all tables have them, else those of test, else a split that all
+        tables have.
     leaky
-        The names of those that are known to leak; others are found to where their tables show it.
+        The names of models known to leak; leaks that show in a table are found.
 
     Raises
     ------
     UserError
-        In one line that names the table and what is wrong with it, or two tables and how they differ.
+        If a table is invalid, or two tables differ; one line that names them.
     """
     if not isinstance(tables, Mapping) or not tables:
-        raise UserError("runs: there is nothing to compare; give tables of predictions by name")
+        raise UserError("runs: is empty; give tables of predictions by name")
     if nameless := [name for name in tables if not isinstance(name, str) or not name.strip()]:
-        raise UserError(f"runs: {nameless[0]!r} is no name; give every table of predictions a name")
+        raise UserError(f"runs: {nameless[0]!r} is not a name; give every table of predictions a name")
     if unknown := set(leaky) - set(tables):
-        raise UserError(f"leaky={sorted(unknown)[0]}: is none of the runs; they are {', '.join(tables)}")
+        raise UserError(f"leaky={sorted(unknown)[0]}: is not a run; the runs are {', '.join(tables)}")
     given = {
         name: [_checked(name, table) for table in (each if isinstance(each, (list, tuple)) else [each])]
         for name, each in tables.items()
@@ -152,21 +152,22 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
     first, (images, *_) = next(iter(trainings.items()))
     for name, several in trainings.items():
         for number, each in enumerate(several, 1):
-            if differs := difference(images, each):
+            if differs := describe_difference(images, each):
                 other = name if name != first else f"its table {number}"
                 raise UserError(f"{first} and {other} differ: {differs}; compare models on the same images")
     candidates = [
         Candidate(
             name=name,
             probabilities=tuple(probabilities_of(each, classes) for each in several),
-            leak=REFUSED_LEAK if name in leaky else next(filter(None, map(_leak, given[name])), ""),
+            leak=LEAKY_SPLIT if name in leaky else next(filter(None, map(_leak, given[name])), ""),
             trivial=all(_is_trivial(each, classes) for each in several),
         )
         for name, several in trainings.items()
     ]
     majority = _majority(images, classes, name=MAJORITY if MAJORITY not in tables else f"{MAJORITY} of these images")
     candidates = [
-        replace(each, majority=each.trivial and not each.leak and _tell_the_same(each, majority)) for each in candidates
+        replace(each, majority=each.trivial and not each.leak and _predict_same_classes(each, majority))
+        for each in candidates
     ]
     if not any(candidate.majority for candidate in candidates):
         candidates.append(majority)
@@ -181,9 +182,9 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
 
 
 def _checked(name: str, table: Any) -> pd.DataFrame:
-    """Return a table with all columns and of the right types, or refuse it."""
+    """Return a table with all columns and the right types."""
     if not isinstance(table, pd.DataFrame):
-        raise UserError(f"{name}: is no table but {type(table).__name__}; give a pandas.DataFrame of predictions")
+        raise UserError(f"{name}: is a {type(table).__name__}, not a table; give a pandas.DataFrame of predictions")
     if absent := [column for column in ("path", "label") if column not in table.columns]:
         raise UserError(
             f"{name}: has no column {absent[0]}; give a table of predictions, with path, label and p_<class>"
@@ -214,22 +215,22 @@ def _checked(name: str, table: Any) -> pd.DataFrame:
             _rounded(table[columns].to_numpy(dtype=np.float64)), n_images=len(table), n_classes=len(classes)
         )
     except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {error}; mend the table") from error
+        raise UserError(f"{name}: {error}; correct the table") from error
     checked[columns] = values
     return checked
 
 
 def _texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
-    """Return names as texts; whole numbers that pandas has made floats, as it does beside a missing one, as such."""
+    """Return names as strings; integers that pandas made floats, because one is missing, as integers."""
     if pd.api.types.is_float_dtype(column) and (column == column.round()).all():
         column = column.astype("int64")
     return np.asarray(column.astype(str), dtype=object)
 
 
 def _rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correct what comes of writing few digits: rows that sum to nearly 1, and zeros that are a little less.
+    """Correct rounding from few digits: rows that sum to nearly 1, and slightly negative zeros.
 
-    Rows that sum to 1 within the precision of their type stay as they are: to divide them would break ties.
+    Rows that sum to 1 within the precision of their type stay unchanged: division would break ties.
     """
     clipped = np.where((probabilities < 0) & (probabilities > -ROUNDING), 0.0, probabilities)
     sums = clipped.sum(axis=1, keepdims=True)
@@ -238,15 +239,15 @@ def _rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def _with_groups(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
-    """Give tables that do not say which group an image is of what the others say."""
+    """Fill in missing groups from the other tables."""
     tables = [table for several in given.values() for table in several]
     known = [table for table in tables if table["group"].notna().all()]
     if len(known) == len(tables):
         return dict(given)
     if not known:
         raise UserError(
-            f"{next(iter(given))}: has no column group, and so has no other table; add what images are independent of "
-            "(their patient or photograph; the path, if each is a photograph of its own), as intervals count groups"
+            f"{next(iter(given))}: has no column group, nor has another table; add it (the patient, or the photograph "
+            "that an image was made from), because intervals count groups"
         )
     groups = pd.concat([table[["path", "group"]] for table in known]).drop_duplicates("path").set_index("path")["group"]
     filled = {}
@@ -258,14 +259,14 @@ def _with_groups(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.D
         for table in filled[name]:
             if (missing := table["group"].isna()).any():
                 raise UserError(
-                    f"{name}: no table says which group {table['path'][missing.argmax()]} is of, and "
-                    f"{missing.sum() - 1} more; add a column group"
+                    f"{name}: no table has the group of {table['path'][missing.argmax()]} and "
+                    f"{missing.sum() - 1} more images; add a column group"
                 )
     return filled
 
 
 def _with_sources(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
-    """Give tables that do not say which photograph an image was made from what the others say, else their groups."""
+    """Fill in missing sources from the other tables, else from groups."""
     known = [table for several in given.values() for table in several if table["source"].notna().all()]
     names: pd.Series[str] = pd.Series(dtype=object)
     if known:
@@ -284,8 +285,10 @@ def _common_classes(given: Mapping[str, list[pd.DataFrame]]) -> tuple[str, ...]:
     classes = classes_of(table)
     for name, several in given.items():
         for each in several:
-            if differs := of_sets(classes_of(each), classes):
-                raise UserError(f"{first} and {name} have different classes: {differs}; compare models of one set")
+            if differs := describe_set_difference(classes_of(each), classes):
+                raise UserError(
+                    f"{first} and {name} have different classes: {differs}; compare models with the same classes"
+                )
     return tuple(sorted(classes))
 
 
@@ -317,12 +320,12 @@ def _is_of(table: pd.DataFrame, split: str) -> "pd.Series[bool]":
 def _of_split(name: str, table: pd.DataFrame, split: str) -> pd.DataFrame:
     chosen = table[_is_of(table, split)]
     if chosen.empty:
-        raise UserError(f"{name}: has no predictions of {split}, but of {_listed(set(table['split']))}; leave it out")
+        raise UserError(f"{name}: has no predictions of {split}, only of {_listed(set(table['split']))}; leave it out")
     return chosen
 
 
 def _trainings(name: str, table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Part the repeats of a cross-validation, each with every image once, sorted by path."""
+    """Return one table per repeat of a cross-validation, each with every image once, by path."""
     order = ["path", "fold"] if table["fold"].notna().all() else ["path"]
     table = table.sort_values(order, ignore_index=True, kind="stable")
     again = table.duplicated(order)
@@ -330,19 +333,19 @@ def _trainings(name: str, table: pd.DataFrame) -> list[pd.DataFrame]:
     if again.any() or counts.nunique() > 1:
         path = table["path"][again.argmax()] if again.any() else counts.index[0]
         raise UserError(
-            f"{name}: has {counts[path]} predictions of {path}, of others {counts.min()}; leave all but one out"
+            f"{name}: has {counts[path]} predictions of {path}, but {counts.min()} of others; keep one of each image"
         )
     number = table.groupby("path").cumcount()
     if mixed := [fold for fold, repeats in number.groupby(table["fold"]).nunique().items() if repeats > 1]:
         raise UserError(
-            f"{name}: fold {mixed[0]:g} is in several repeats of the cross-validation; number the folds of all repeats "
-            "through, or give a list of tables, one for each repeat"
+            f"{name}: fold {mixed[0]:g} is in several repeats of the cross-validation; give folds of different "
+            "repeats different numbers, or give a list of tables, one for each repeat"
         )
     return [table[number == each].reset_index(drop=True) for each in range(int(counts.iloc[0]))]
 
 
 def _leak(table: pd.DataFrame) -> str:
-    """Say whether a table itself shows that its split leaks; nothing if it does not."""
+    """Return how the split of a table leaks; empty if it does not."""
     folded = table.loc[table["split"] == "val"]
     cross_validated = folded["fold"].nunique() > 1
     for column, what in (("source", f"copies of {PHOTOGRAPH}"), ("group", "images of group")):
@@ -354,20 +357,20 @@ def _leak(table: pd.DataFrame) -> str:
         ):
             if shared := sorted(one & other):
                 return f"{what} {shared[0]} are in {where}"
-        if cross_validated and (torn := torn_between_folds(folded, column)):
+        if cross_validated and (torn := split_between_folds(folded, column)):
             return f"{what} {torn[0]} are in several of its folds"
     return ""
 
 
 def _is_trivial(table: pd.DataFrame, classes: Sequence[str]) -> bool:
-    """Say whether all images of a fold are given the same probabilities."""
+    """Return whether all images of a fold have the same probabilities."""
     columns = [PROBABILITY_PREFIX + name for name in classes]
     folds = table.groupby(table["fold"].fillna(0))[columns]
-    varies = folds.agg(np.ptp)[folds.size() > 1]  # of one image it says nothing
+    varies = folds.agg(np.ptp)[folds.size() > 1]  # one image cannot show it
     return len(varies) > 0 and bool((varies.to_numpy() < 1e-6).all())
 
 
-def _tell_the_same(one: Candidate, other: Candidate) -> bool:
+def _predict_same_classes(one: Candidate, other: Candidate) -> bool:
     return all(
         np.array_equal(predicted_classes(each), predicted_classes(other.probabilities[0])) for each in one.probabilities
     )

@@ -1,11 +1,11 @@
-"""How far a comparison can be trusted on data of its own shape: by simulation.
+"""Simulations of a comparison: coverage, false differences and power on data of its shape.
 
-Two models are simulated again and again on groups of the same sizes and classes, with the accuracy and the correlation
-within groups that were found. Half of the simulations draw each group's chance of being classified correctly from a
-beta distribution, half through a probit of a normal one, so that the answer does not depend on one generator.
+Pairs of models are simulated on groups of the same sizes and classes, with the observed accuracy and correlation within
+groups. Half of the simulations draw the accuracy of each group from a beta distribution, half from a probit-normal one,
+to depend less on either.
 
-Known weakness: if few groups of unequal size are classified either as a whole or with independent images, intervals
-hold the truth less often than is said, by up to 11 points with 30 groups, by 2 to 6 points with 180.
+Known weakness: with few groups of unequal size, of which some are correlated fully and others not at all, the coverage
+is lower than simulated: by up to 11 points with 30 groups, by 2 to 6 points with 180.
 """
 
 from collections.abc import Sequence
@@ -16,44 +16,44 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import optimize, stats
 
-from bloodcell.comparison.verdicts import SIGNIFICANCE, measure_pairs
-from bloodcell.evaluation.intervals import FEWEST_GROUPS, effective, loss_interval
+from bloodcell.comparison.verdicts import SIGNIFICANCE, compare_pairs
+from bloodcell.evaluation.intervals import FEWEST_GROUPS, effective_number, loss_interval
 from bloodcell.evaluation.probabilities import predicted_classes
-from bloodcell.evaluation.scores import Answers, Losses, Scored
+from bloodcell.evaluation.scores import Losses, Predictions, ScoreByGroup
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 DIFFERENCE = 0.05
-"""Of accuracy, that is looked for."""
-LEAST_COVERAGE = 0.90
-"""Below it no verdict is given."""
-MOST_IMAGES = 4000
-"""Groups of more images are simulated with proportionally fewer: which share of a group is right hardly changes."""
+"""The difference in accuracy whose power is simulated."""
+MIN_COVERAGE = 0.90
+"""With a lower coverage, all verdicts are inconclusive."""
+MAX_IMAGES = 4000
+"""More images are simulated with proportionally smaller groups, which hardly changes the results."""
 N_SIMULATED = 1000
 
 
 @dataclass(frozen=True, kw_only=True)
 class Certificate:
-    """What was found in simulations of a comparison by accuracy.
+    """The simulated properties of a comparison by accuracy.
 
     Attributes
     ----------
     coverage
-        Share of 95 % intervals that hold the true accuracy.
+        The share of 95 % intervals that contain the true accuracy.
     false_differences
-        Share of pairs of equally good models that are called different.
+        The share of equally accurate pairs that are called different.
     power
-        Share of differences of `DIFFERENCE` that are found.
+        The share of differences of `DIFFERENCE` that are detected.
     n_groups, n_effective
-        The number of groups, and as how many of equal size they count (Kish 1965).
+        The number of groups, and the effective number (Kish 1965).
     accuracy, correlation
-        Of the models that were simulated: the accuracy, and the correlation of answers within groups.
+        The accuracy of the simulated models, and the correlation of their errors within groups.
     n_simulated
-        The number of simulated comparisons.
+        The number of simulations.
     group_name
-        What a group is called.
+        The user's word for a group.
     """
 
     coverage: float
@@ -68,41 +68,41 @@ class Certificate:
 
     @property
     def enough(self) -> bool:
-        """Whether there are enough groups for verdicts."""
-        return self.coverage >= LEAST_COVERAGE
+        """Whether the coverage suffices for verdicts."""
+        return self.coverage >= MIN_COVERAGE
 
     def __str__(self) -> str:
-        """Return it as a sentence."""
+        """Return a sentence."""
         groups = plural(self.group_name)
         if not self.n_simulated:
-            return f"Too few {groups} for intervals and verdicts: {self.n_groups}, at least {FEWEST_GROUPS} are needed."
-        shape = f"{counted(self.n_groups, self.group_name)} that count as {self.n_effective:.0f} of equal size"
+            return f"Too few {groups} for intervals and verdicts: {self.n_groups}; at least {FEWEST_GROUPS} are needed."
+        shape = f"{counted(self.n_groups, self.group_name)}, effectively {self.n_effective:.0f}"
         return (
-            f"On data of this shape ({shape}), 95 % intervals contain the true accuracy in {100 * self.coverage:.0f} % "
-            f"of {self.n_simulated:,} simulations, equally good models are called different in "
-            f"{100 * self.false_differences:.0f} %, and a difference of {100 * DIFFERENCE:.0f} points is found in "
+            f"In {self.n_simulated:,} simulations of such data ({shape}), 95 % intervals contain the true accuracy in "
+            f"{100 * self.coverage:.0f} %, equally accurate models are called different in "
+            f"{100 * self.false_differences:.0f} %, and a difference of {100 * DIFFERENCE:.0f} points is detected in "
             f"{100 * self.power:.0f} %."
         )
 
 
-def certify(answers: Sequence[Answers], *, n_simulated: int = N_SIMULATED, seed: int = 0) -> Certificate:
-    """Simulate comparisons on groups like those of some answers.
+def certify(predictions: Sequence[Predictions], *, n_simulated: int = N_SIMULATED, seed: int = 0) -> Certificate:
+    """Simulate comparisons on groups of the same sizes and classes.
 
     Parameters
     ----------
-    answers
-        Of each model, all of the same images; their mean accuracy and correlation within groups are taken.
+    predictions
+        Of each model, for the same images; their mean accuracy and correlation are simulated.
     n_simulated
-        How many comparisons to simulate.
+        The number of simulations.
     seed
         Of the simulations.
     """
-    first = answers[0]
-    found = [_correlation(each) for each in answers]
+    first = predictions[0]
+    found = [_correlation(each) for each in predictions]
     accuracy, correlation = (float(np.mean(each)) for each in zip(*found, strict=True))
     sizes = first.images
     order = np.lexsort((sizes, first.strata))
-    return _simulated(
+    return _simulate(
         sizes=tuple(sizes[order].tolist()),
         strata=tuple(first.strata[order].tolist()),
         accuracy=round(min(max(accuracy, 0.02), 0.98), 2),
@@ -112,18 +112,18 @@ def certify(answers: Sequence[Answers], *, n_simulated: int = N_SIMULATED, seed:
     )
 
 
-def _correlation(answers: Answers) -> tuple[float, float]:
-    """Return a model's accuracy, and the correlation of right answers within groups (Fleiss and Cuzick 1979)."""
-    right = predicted_classes(answers.probabilities) == answers.labels
-    sizes, mean = answers.images, float(right.mean())
-    shares = np.bincount(answers.groups, weights=right) / sizes
+def _correlation(predictions: Predictions) -> tuple[float, float]:
+    """Return the accuracy, and the correlation of errors within groups (Fleiss and Cuzick 1979)."""
+    right = predicted_classes(predictions.probabilities) == predictions.labels
+    sizes, mean = predictions.images, float(right.mean())
+    shares = np.bincount(predictions.groups, weights=right) / sizes
     within = float((sizes * shares * (1 - shares)).sum())
     total = (sizes.sum() - sizes.size) * mean * (1 - mean)
     return mean, 1 - within / total if total > 0 else 1.0
 
 
 @lru_cache(maxsize=64)
-def _simulated(
+def _simulate(
     *,
     sizes: tuple[int, ...],
     strata: tuple[int, ...],
@@ -134,10 +134,10 @@ def _simulated(
 ) -> Certificate:
     rng = np.random.default_rng(seed)
     whole = np.array(sizes)
-    images = np.maximum(np.round(whole * min(1.0, MOST_IMAGES / whole.sum())), 1).astype(np.int64)
+    images = np.maximum(np.round(whole * min(1.0, MAX_IMAGES / whole.sum())), 1).astype(np.int64)
     classes = np.array(strata)
     weights = images / images.sum()
-    known = {"n_groups": whole.size, "n_effective": effective(whole.astype(float))}
+    known = {"n_groups": whole.size, "n_effective": effective_number(whole.astype(float))}
     known |= {"accuracy": accuracy, "correlation": correlation}
     if whole.size < FEWEST_GROUPS:
         return Certificate(coverage=0.0, false_differences=0.0, power=0.0, n_simulated=0, **known)  # type: ignore[arg-type]
@@ -147,7 +147,9 @@ def _simulated(
     for number in range(n_simulated):
         beta = bool(number % 2)
         one, equal, poor = (
-            rng.binomial(images, _chances(rng, images.size, level, correlation=correlation, latent=latent, beta=beta))
+            rng.binomial(
+                images, _group_accuracies(rng, images.size, level, correlation=correlation, latent=latent, beta=beta)
+            )
             for level in (accuracy, accuracy, worse)
         )
         low, high = _interval(one, images)
@@ -165,7 +167,7 @@ def _simulated(
 
 
 def _latent_correlation(accuracy: float, correlation: float) -> float:
-    """Return the correlation of normal variables that gives right answers this correlation."""
+    """Return the correlation of latent normal variables that gives errors this correlation."""
     level, variance = stats.norm.ppf(accuracy), accuracy * (1 - accuracy)
 
     def excess(latent: float) -> float:
@@ -175,10 +177,10 @@ def _latent_correlation(accuracy: float, correlation: float) -> float:
     return float(optimize.brentq(excess, 0.0, 0.999)) if excess(0.999) > 0 else 0.999
 
 
-def _chances(
+def _group_accuracies(
     rng: np.random.Generator, n: int, accuracy: float, *, correlation: float, latent: float, beta: bool
 ) -> Floats:
-    """Draw each group's chance of a right answer, whose mean is the accuracy."""
+    """Draw the true accuracy of each group, shape (n,)."""
     if beta:
         scale = 1 / correlation - 1
         return rng.beta(accuracy * scale, (1 - accuracy) * scale, n)
@@ -190,7 +192,7 @@ def _interval(right: Integers, images: Integers) -> tuple[float, float]:
     groups = np.repeat(np.arange(images.size), images)
     first = np.cumsum(images) - images
     is_right = np.arange(groups.size) - first[groups] < right[groups]
-    losses = Losses(each=(~is_right).astype(np.float64), weights=np.full(groups.size, 1 / groups.size))
+    losses = Losses(values=(~is_right).astype(np.float64), weights=np.full(groups.size, 1 / groups.size))
     low, high = loss_interval(losses, groups)
     return 1 - high, 1 - low
 
@@ -198,16 +200,16 @@ def _interval(right: Integers, images: Integers) -> tuple[float, float]:
 def _p_value(
     one: Integers, other: Integers, images: Integers, *, weights: Floats, strata: Integers
 ) -> tuple[float, float]:
-    """Return the p-value and the difference of two models' accuracies."""
+    """Return the p-value and the difference between two models' accuracies."""
     scored = [
         [
-            Scored(
+            ScoreByGroup(
                 value=(value := float(right.sum() / images.sum())),
-                parts=(right - images * value) / images.sum(),
+                contributions=(right - images * value) / images.sum(),
                 weights=weights,
             )
         ]
         for right in (one, other)
     ]
-    pairs = measure_pairs(scored, strata=strata, unit=1.0)
+    pairs = compare_pairs(scored, strata=strata, max_difference=1.0)
     return float(pairs.p_value[0]), float(pairs.difference[0])

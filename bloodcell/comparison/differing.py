@@ -1,4 +1,4 @@
-"""How the predictions of two runs differ where they should not, in words."""
+"""Differences between predictions tables that should agree, in words."""
 
 from collections.abc import Iterable
 
@@ -8,9 +8,15 @@ import pandas as pd
 from bloodcell.data.leaks import same_partition
 
 
-def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
-    """Say what differs between two predictions tables of the same split, each sorted by path; nothing if nothing."""
-    if not one["path"].equals(other["path"]) and (differs := of_sets(other["path"], one["path"])):
+def describe_difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
+    """Return how images, labels, sources or groups of two tables differ; empty if they agree.
+
+    Parameters
+    ----------
+    one, other
+        Predictions tables of the same split, sorted by path.
+    """
+    if not one["path"].equals(other["path"]) and (differs := describe_set_difference(other["path"], one["path"])):
         return f"images {differs}"
     for column, noun in (("label", "the label"), ("source", "the photograph"), ("group", "the group")):
         wrong = np.flatnonzero(one[column].to_numpy() != other[column].to_numpy())
@@ -23,24 +29,24 @@ def difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
     return ""
 
 
-def torn_between_folds(val: pd.DataFrame, column: str) -> list[str]:
-    """Return the photographs or groups whose images are in several folds of a cross-validation, so that it leaks.
+def split_between_folds(val: pd.DataFrame, column: str) -> list[str]:
+    """Return the sources or groups whose images are in several folds of a cross-validation.
 
     Parameters
     ----------
     val
-        The out-of-fold predictions, ``path, source, group, fold``; with repeats an image is in one fold of each.
+        Out-of-fold predictions, ``path, source, group, fold``; with repeats, an image is in one fold of each.
     column
         ``source`` or ``group``.
     """
     folds = val.groupby([column, "fold"])["path"].nunique()
     images = val.groupby(column)["path"].nunique()
-    torn = folds[folds != images.reindex(folds.index.get_level_values(column)).to_numpy()]
-    return sorted(set(torn.index.get_level_values(column)))
+    several = folds[folds != images.reindex(folds.index.get_level_values(column)).to_numpy()]
+    return sorted(set(several.index.get_level_values(column)))
 
 
-def of_sets(other: Iterable[str], one: Iterable[str]) -> str:
-    """Say what only one of two sets of names has; nothing if they are the same."""
+def describe_set_difference(other: Iterable[str], one: Iterable[str]) -> str:
+    """Return the names that only one of two sets has; empty if there are none."""
     parts = [
         f"{len(names)} only in the {which} (such as {min(names)})"
         for which, names in (("first", set(one) - set(other)), ("second", set(other) - set(one)))

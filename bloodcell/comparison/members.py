@@ -1,4 +1,4 @@
-"""The members of an ensemble: runs whose predictions are of the same images, and can be combined."""
+"""The members of an ensemble: runs with predictions of the same images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.comparison.differing import difference, of_sets, torn_between_folds
+from bloodcell.comparison.differing import describe_difference, describe_set_difference, split_between_folds
 from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.errors import UserError
 from bloodcell.evaluation.folds import mean_by_image
@@ -18,17 +18,17 @@ from bloodcell.wording import PHOTOGRAPH
 
 @dataclass(frozen=True, kw_only=True)
 class Member:
-    """A run that is to be combined with others.
+    """A run of an ensemble.
 
     Attributes
     ----------
     name
-        The run's, for people.
+        The run's name.
     run_id
         MLflow's id.
     predictions
-        The table that the run left, see `bloodcell.evaluation.predictions`. In a cross-validation an image of ``val``
-        may be in it several times, once for each repeat.
+        Its table, see `bloodcell.evaluation.predictions`. In a cross-validation, an image of ``val`` is in it once for
+        each repeat.
     """
 
     name: str
@@ -37,29 +37,29 @@ class Member:
 
     @property
     def cross_validated(self) -> bool:
-        """Whether its predictions of ``val`` are those of the folds of a cross-validation."""
+        """Whether its predictions of ``val`` are out of fold."""
         folds = self.predictions.loc[self.predictions["split"] == "val", "fold"]
         return bool(folds.notna().all() and folds.nunique() > 1)
 
     def __str__(self) -> str:
-        """Name it so that a user finds it."""
+        """Return id and name."""
         return f"{self.run_id} ({self.name})"
 
 
 @dataclass(frozen=True, kw_only=True)
-class Side:
-    """What all members think of the images of one split.
+class SplitPredictions:
+    """The predictions of all members for one split.
 
     Attributes
     ----------
     images
-        Every image once: ``path, label, group, split``, n rows.
+        One row per image: ``path, label, source, group, split``.
     labels
         Shape (n,), indices of the true classes.
     groups
-        Shape (n,), the photograph that each image was made from.
+        Shape (n,), the group of each image.
     probabilities
-        Shape (m, n, k), float64, of m members; of an image that a member predicted several times the mean.
+        Shape (m, n, k), float64, of m members; the mean over repeats.
     """
 
     images: pd.DataFrame
@@ -70,32 +70,31 @@ class Side:
 
 @dataclass(frozen=True, kw_only=True)
 class Joint:
-    """Members that can be combined, and their predictions in one order of images and classes."""
+    """Members and their aligned predictions, by split."""
 
     members: tuple[Member, ...]
     classes: tuple[str, ...]
-    sides: dict[str, Side]
+    splits: dict[str, SplitPredictions]
 
 
 def join(members: Sequence[Member], *, splits: Sequence[str], fits: bool) -> Joint:
-    """Put the predictions of several runs into one order, where they can be combined.
+    """Align the predictions of several runs.
 
     Parameters
     ----------
     members
         At least two runs.
     splits
-        ``val``, and ``test`` where it is wanted.
+        ``val``, and ``test`` if wanted.
     fits
-        Whether something is to be fitted to the predictions of ``val``. They must then be out of fold: a model that
-        saw an image would get a weight for its memory.
+        Whether weights are fitted to the predictions of ``val``, which must then be out of fold: a model that was
+        trained on an image would get too much weight.
 
     Raises
     ------
     UserError
-        In one line that names the runs and how they differ: less than two, one twice, other classes, images, labels or
-        photographs, no predictions of a split; or if something is to be fitted and a run is no cross-validation, or
-        one that took copies of one photograph apart.
+        With fewer than two runs, a run given twice, different classes, images, labels or groups, or no predictions of
+        a split; if weights are fitted, also without a cross-validation or with one that leaks.
     """
     if len(members) < 2:
         found = f"only {members[0]}" if members else "none"
@@ -104,11 +103,15 @@ def join(members: Sequence[Member], *, splits: Sequence[str], fits: bool) -> Joi
     first = members[0]
     classes = classes_of(first.predictions)
     for member in members[1:]:
-        if differs := of_sets(classes_of(member.predictions), classes):
-            raise UserError(f"runs: {first} and {member} have different classes: {differs}; give runs of one set")
+        if differs := describe_set_difference(classes_of(member.predictions), classes):
+            raise UserError(
+                f"runs: {first} and {member} have different classes: {differs}; give runs with the same classes"
+            )
     if fits:
         _require_out_of_fold(members)
-    return Joint(members=tuple(members), classes=classes, sides={split: _side(members, split) for split in splits})
+    return Joint(
+        members=tuple(members), classes=classes, splits={split: _predictions(members, split) for split in splits}
+    )
 
 
 def _require_different(members: Sequence[Member]) -> None:
@@ -121,28 +124,28 @@ def _require_out_of_fold(members: Sequence[Member]) -> None:
     for member in members:
         if not member.cross_validated:
             raise UserError(
-                f"runs: {member} is no cross-validation, so that it has no out-of-fold predictions of all training "
-                "images to fit weights to; use method=soft, or runs with split=group_kfold"
+                f"runs: {member} is not a cross-validation, so it has no out-of-fold predictions to fit weights "
+                "to; use method=soft, or runs with split=group_kfold"
             )
         val = member.predictions[member.predictions["split"] == "val"]
         for column, noun in (("source", PHOTOGRAPH), ("group", "group")):
-            if torn := torn_between_folds(val, column):
+            if several := split_between_folds(val, column):
                 raise UserError(
-                    f"runs: {member} leaks: images of {noun} {torn[0]} are in several of its folds; use method=soft, "
+                    f"runs: {member} leaks: images of {noun} {several[0]} are in several folds; use method=soft, "
                     "or runs with split=group_kfold"
                 )
 
 
-def _side(members: Sequence[Member], split: str) -> Side:
+def _predictions(members: Sequence[Member], split: str) -> SplitPredictions:
     classes = classes_of(members[0].predictions)
     tables = [_every_image_once(member, split) for member in members]
     for member, table in zip(members[1:], tables[1:], strict=True):
-        if differs := difference(tables[0], table):
+        if differs := describe_difference(tables[0], table):
             raise UserError(
                 f"runs: {members[0]} and {member} differ in {SPLIT_NAMES[split]}: {differs}; give runs of the same "
                 "images and the same split"
             )
-    return Side(
+    return SplitPredictions(
         images=tables[0][["path", "label", "source", "group", "split"]],
         labels=label_indices(tables[0], classes),
         groups=tables[0]["group"].to_numpy(dtype=np.str_),

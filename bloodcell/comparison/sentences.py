@@ -1,25 +1,49 @@
-"""What a comparison says, in sentences that a person can quote."""
+"""The sentences of a comparison, made to be quoted."""
 
 import math
 from collections.abc import Collection
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from bloodcell.comparison.verdicts import BETTER, EQUAL, SIGNIFICANCE, UNKNOWN, WORSE
+from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, SIGNIFICANCE, WORSE
 from bloodcell.evaluation.scores import Score
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 POWER = 0.8
-"""How often a difference that is there is to be found."""
-SPOKEN = {"auroc": "AUROC", "macro_f1": "macro F1", "brier": "Brier score"}
-MANY = 1000
-"""How many times as many groups are not worth naming their number."""
+"""The probability with which an existing difference shall be found."""
+MAX_TIMES = 1000
+"""A sample size of more than this many times the groups is not reported."""
+CONFIDENCE = f"{100 * (1 - SIGNIFICANCE):.0f} % confidence"
 
 
-def amount(value: float, score: Score, *, signed: bool = False) -> str:
-    """Return a score, or a difference of two: shares in points of a hundred, others as they are."""
+@dataclass(frozen=True, kw_only=True)
+class Context:
+    """What all pairs of a comparison share.
+
+    Attributes
+    ----------
+    score
+        The metric that the pairs are compared by.
+    n_groups, n_pairs
+        The numbers of groups, and of pairs that p-values are corrected for.
+    equivalence
+        Smaller differences do not matter, in the metric's unit.
+    group_name
+        The user's word for a group.
+    """
+
+    score: Score
+    n_groups: int
+    n_pairs: int
+    equivalence: float
+    group_name: str = PHOTOGRAPH
+
+
+def format_score(value: float, score: Score, *, signed: bool = False) -> str:
+    """Format a score or a difference: shares in percent, others with three decimals."""
     if math.isinf(value):
         return "+∞" if value > 0 else "-∞"
     digits, times = (1, 100) if score.is_share else (3, 1)
@@ -27,176 +51,140 @@ def amount(value: float, score: Score, *, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
 
 
-def with_interval(row: pd.Series, score: Score) -> str:
-    """Return a row of the estimates as its value and, in brackets, its interval."""
+def format_interval(row: pd.Series, score: Score) -> str:
+    """Format a row of the estimates as its value with the interval in brackets."""
     if not math.isfinite(row["value"]):
-        return "not defined"
+        return "undefined"
     if not math.isfinite(row["low"]):
-        return f"{amount(row['value'], score)} (too few groups for an interval)"
-    return f"{amount(row['value'], score)} ({amount(row['low'], score)} to {amount(row['high'], score)})"
+        return f"{format_score(row['value'], score)} (too few groups for an interval)"
+    low, high = (format_score(row[end], score) for end in ("low", "high"))
+    return f"{format_score(row['value'], score)} ({low} to {high})"
 
 
 def verdict_sentence(
-    row: pd.Series,
-    *,
-    score: Score,
-    n_groups: int,
-    n_pairs: int,
-    group_name: str = PHOTOGRAPH,
-    settling: str = "",
-    leak: str = "",
-    once: bool = False,
+    row: pd.Series, context: Context, *, sample_size: str = "", leak: str = "", trained_once: bool = False
 ) -> str:
-    """Return what is to be said of a pair.
+    """Return the verdict on a pair as a sentence.
 
     Parameters
     ----------
     row
-        Of the verdicts.
-    score
-        Its score.
-    n_groups
-        How many groups there are.
-    n_pairs
-        For how many pairs p-values were corrected.
-    group_name
-        What a group is called.
-    settling
-        What would settle it, see `settling_sentence`.
+        A row of the verdicts.
+    context
+        What all pairs share.
+    sample_size
+        The sentence of `sample_size_sentence`; may be empty.
     leak
-        Why the one that would be better cannot be called so; empty if it does not leak.
-    once
-        Whether both were trained once, so that nothing is known of another seed.
+        Why the better of the two leaks; empty if it does not.
+    trained_once
+        Whether both were trained once, so that the variance between seeds is unknown.
     """
-    a, b = row["a"], row["b"]
-    groups = counted(n_groups, group_name)
-    seeds = " One training of each; another seed was not tried." if once else ""
+    a, b, score = row["a"], row["b"], context.score
+    groups = counted(context.n_groups, context.group_name)
+    unit = " points" if score.is_share else f" of {score.label}"
+    seeds = " Each was trained once; other seeds were not tried." if trained_once else ""
     if row["verdict"] in (BETTER, WORSE):
         low, high = sorted((row["low"], row["high"]), key=abs)
         better, worse = (a, b) if row["verdict"] == BETTER else (b, a)
-        by = f"by {amount(abs(row['difference']), score)}{_unit(score)}"
-        interval = f"95 % interval {amount(abs(low), score)} to {amount(abs(high), score)}"
-        return f"{better} is better than {worse} {by} ({interval}, {groups}).{seeds}"
-    if np.isfinite(row["difference"]) and not np.isfinite(row["low"]):
-        size = f"{amount(row['difference'], score, signed=True)}{_unit(score)}"
-        return f"Between {a} and {b} we cannot tell: {groups} are too few for an interval ({size})."
-    interval = (
-        f"{amount(row['difference'], score, signed=True)}{_unit(score)}, 95 % interval "
-        f"{amount(row['low'], score, signed=True)} to {amount(row['high'], score, signed=True)}, {groups}"
-    )
-    if row["verdict"] == EQUAL:
-        return f"{a} and {b} are practically equal ({interval}).{seeds}"
+        by = f"{format_score(abs(row['difference']), score)}{unit}"
+        interval = f"95 % interval {format_score(abs(low), score)} to {format_score(abs(high), score)}"
+        return f"{better} is better than {worse} by {by} ({interval}, {groups}).{seeds}"
+    inconclusive = f"The comparison of {a} and {b} is inconclusive"
     if not np.isfinite(row["difference"]):
-        return f"Between {a} and {b} we cannot tell: {spoken(score)} is not defined of one of them."
+        return f"{inconclusive}: {score.label} is undefined for one of them."
+    difference, low, high, low_corrected, high_corrected = (
+        format_score(row[name], score, signed=True)
+        for name in ("difference", "low", "high", "low_corrected", "high_corrected")
+    )
+    if not np.isfinite(row["low"]):
+        return f"{inconclusive}: {groups} are too few for an interval (difference {difference}{unit})."
+    interval = f"difference {difference}{unit}, 95 % interval {low} to {high}, {groups}"
+    if row["verdict"] == EQUIVALENT:
+        margin = 100 * context.equivalence if score.is_share else context.equivalence
+        within = f"{margin:g}{unit.removesuffix('s') if score.is_share and margin == 1 else unit}"
+        return f"{a} and {b} are equivalent within {within} ({interval}).{seeds}"
     if leak:
-        return f"Between {a} and {b} we cannot tell: the one that looks better leaks, as {leak} ({interval})."
+        return f"{inconclusive}: the one with the better {score.label} leaks, as {leak} ({interval})."
     corrected = ""
     if row["low"] * row["high"] > 0:
-        ends = (
-            f"{amount(row['low_corrected'], score, signed=True)} to {amount(row['high_corrected'], score, signed=True)}"
-        )
-        corrected = f"; corrected for {n_pairs} pairs {ends}, p = {row['p_adjusted']:.2g}"
-    return f"Between {a} and {b} we cannot tell{settling} ({interval}{corrected}).{seeds}"
+        pairs = f"corrected for {context.n_pairs} pairs"
+        corrected = f"; {pairs} {low_corrected} to {high_corrected}, p = {row['p_adjusted']:.2g}"
+    return f"{inconclusive} ({interval}{corrected}).{sample_size}{seeds}"
 
 
-def settling_sentence(
-    row: pd.Series,
-    *,
-    n_groups: int,
-    n_pairs: int,
-    error: float,
-    of_groups: float,
-    unseen: float,
-    equivalence: float,
-    group_name: str = PHOTOGRAPH,
+def sample_size_sentence(
+    row: pd.Series, context: Context, *, error: float, group_share: float, undetected: float
 ) -> str:
-    """Return about how many more groups would settle what a pair leaves open, and what they would show.
+    """Return about how many more groups an inconclusive pair needs.
 
-    With so many, a difference of the size that was found would be found in four of five cases; or, if it is smaller
-    than what counts, practical equality: errors go with the root of the number (Cohen, "Statistical Power Analysis for
-    the Behavioral Sciences", 1988).
+    With them, a difference of the size found is detected with the probability `POWER`; or, if it is smaller than
+    ``equivalence``, equivalence. Errors shrink with the root of the number of groups (Cohen, "Statistical Power
+    Analysis for the Behavioral Sciences", 1988).
 
     Parameters
     ----------
     row
-        Of the verdicts.
-    n_groups
-        How many groups there are.
-    n_pairs
-        For how many pairs p-values were corrected.
+        A row of the verdicts.
+    context
+        What all pairs share.
     error
         The standard error of the difference.
-    of_groups
-        The part of its square that more groups make smaller, in 0..1.
-    unseen
-        As of `bloodcell.comparison.verdicts.Pairs`.
-    equivalence
-        How small a difference does not count.
-    group_name
-        What a group is called.
+    group_share, undetected
+        As in `bloodcell.comparison.verdicts.Pairs`.
 
     Returns
     -------
     str
-        With a colon before it; empty where it is no question of groups, or of more than a thousand times as many.
+        A sentence after a space; empty if groups cannot decide, or more than `MAX_TIMES` as many were needed.
     """
     size = abs(row["difference"])
-    if row["verdict"] != UNKNOWN or not np.isfinite(size) or not 0 < error < math.inf:
+    if row["verdict"] != INCONCLUSIVE or not np.isfinite(size) or not 0 < error < math.inf:
         return ""
-    corrected = row["p_adjusted"] / row["p_value"] if 0 < row["p_adjusted"] < 1 else n_pairs
-    least = stats.norm.ppf(1 - SIGNIFICANCE / max(corrected, 1.0) / 2)
+    correction = row["p_adjusted"] / row["p_value"] if 0 < row["p_adjusted"] < 1 else context.n_pairs
+    critical = stats.norm.ppf(1 - SIGNIFICANCE / max(correction, 1.0) / 2)
 
-    def times(margin: float, more: float) -> float:
-        left = (margin / (least + more)) ** 2 - error**2 * (1 - of_groups) if margin > 0 else 0.0
-        return error**2 * of_groups / left if left > 0 else math.inf
+    def times(margin: float, power_quantile: float) -> float:
+        left = (margin / (critical + power_quantile)) ** 2 - error**2 * (1 - group_share) if margin > 0 else 0.0
+        return error**2 * group_share / left if left > 0 else math.inf
 
-    if size >= equivalence:
-        needed, shown = times(size, stats.norm.ppf(POWER)), "settle a difference of this size"
+    if size >= context.equivalence:
+        needed, purpose = times(size, stats.norm.ppf(POWER)), "detect a difference of this size"
     else:
-        # To be equal both of two tests have to say so, which is harder the nearer the difference is to the middle.
-        needed = max(times(equivalence - size, stats.norm.ppf((1 + POWER) / 2)), unseen / equivalence)
-        shown = "show that they are practically equal"
-    if not 1 < needed < MANY:
+        # Both one-sided tests have to reject, which is harder the nearer the difference is to the middle.
+        tests = times(context.equivalence - size, stats.norm.ppf((1 + POWER) / 2))
+        needed, purpose = max(tests, undetected / context.equivalence), "show that they are equivalent"
+    if not 1 < needed < MAX_TIMES:
         return ""
-    more_groups = (needed - 1) * n_groups
+    more_groups = (needed - 1) * context.n_groups
     digits = 10 ** max(0, math.floor(math.log10(max(more_groups, 1))) - 1)
-    return f": about {math.ceil(more_groups / digits) * digits:,} more {plural(group_name)} would {shown}"
+    number = math.ceil(more_groups / digits) * digits
+    return f" About {number:,} more {plural(context.group_name)} would {purpose}."
 
 
 def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[str]) -> str:
-    """Return which candidates can be the best, and how sure that is.
+    """Return which candidates may be the best, with the confidence.
 
     Parameters
     ----------
     ranking
         See `Comparison.ranking`.
     score
-        What it is by.
+        The metric that it ranks by.
     trivial
-        The names of those that say the same of every image.
+        The names of the trivial baselines.
     """
     models = ranking[~ranking["run"].isin(trivial)]
     if models.empty:
-        return "There is no model but a baseline."
-    counted = ranking[ranking["p_best"].notna()]
-    if not set(models["run"]) & set(counted["run"]):
-        why = "all leak" if (models["leak"] != "").all() else f"{spoken(score)} is not defined"
-        return f"No model can be called the best, as {why}."
-    names = counted.loc[counted["can_be_best"], "run"].tolist()
-    sure = f"wrong in at most {100 * SIGNIFICANCE:.0f} of 100 such comparisons"
+        return "There is no model besides the baseline."
+    ranked = ranking[ranking["p_best"].notna()]
+    if not set(models["run"]) & set(ranked["run"]):
+        why = "all leak" if (models["leak"] != "").all() else f"{score.label} is undefined"
+        return f"No model can be the best: {why}."
+    names = ranked.loc[ranked["can_be_best"], "run"].tolist()
     if not set(names) - set(trivial):
-        return f"No model is better than the baseline, {names[0]}, by {spoken(score)} ({sure})."
+        return f"No model is better than the baseline, {names[0]}, by {score.label} ({CONFIDENCE})."
     if len(names) == 1:
-        return f"The best by {spoken(score)} is {names[0]} ({sure})."
-    if len(names) == len(counted):
-        return f"Any of the {len(names)} can be the best by {spoken(score)}: the data cannot decide."
-    return f"The best by {spoken(score)} is one of {len(names)} of {len(counted)}: {', '.join(names)} ({sure})."
-
-
-def spoken(score: Score) -> str:
-    """Return a score's name as it is said."""
-    return SPOKEN.get(score.name, score.name.replace("_", " "))
-
-
-def _unit(score: Score) -> str:
-    return " points" if score.is_share else f" of {spoken(score)}"
+        return f"{names[0]} is the best of {len(ranked)} by {score.label} ({CONFIDENCE})."
+    if len(names) == len(ranked):
+        return f"Any of the {len(names)} models may be the best by {score.label}: the data cannot decide."
+    return f"{len(names)} of {len(ranked)} models may be the best by {score.label} ({CONFIDENCE}): {', '.join(names)}."

@@ -1,1 +1,1 @@
-"""What a model's class probabilities are worth, and what that looks like."""
+"""Predictions, metrics, confidence intervals and calibration of a model."""

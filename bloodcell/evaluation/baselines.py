@@ -1,4 +1,4 @@
-"""What a model has to beat to have learned anything."""
+"""Trivial baselines."""
 
 import numpy as np
 import numpy.typing as npt
@@ -7,19 +7,18 @@ from bloodcell.evaluation.probabilities import checked_labels
 
 
 def majority_probabilities(*, training_labels: npt.ArrayLike, n_classes: int, n_images: int) -> npt.NDArray[np.float64]:
-    """Predict the class frequencies of the training images for every image, whatever it shows.
+    """Return the class frequencies of the training images as the probabilities of every image.
 
-    The most frequent class is the one predicted. Of equally frequent ones it is the first, as it is for any
-    probabilities here (`bloodcell.evaluation.probabilities.predicted_classes`).
+    The predicted class is the most frequent one, of equally frequent ones the first.
 
     Parameters
     ----------
     training_labels
         Shape (n,), integers in 0..n_classes-1, the classes of the training images; n is at least 1.
     n_classes
-        How many classes there are.
+        The number of classes.
     n_images
-        For how many images.
+        The number of images to predict.
 
     Returns
     -------

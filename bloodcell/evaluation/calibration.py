@@ -1,4 +1,4 @@
-"""How far a model's confidence is from how often it is right."""
+"""Calibration: the distance between confidence and accuracy."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -13,15 +13,15 @@ from bloodcell.evaluation.probabilities import checked_labels, checked_probabili
 # Guo et al. 2017 and most papers since report 15 bins; another number gives another error.
 DEFAULT_BINS = 15
 GROUPS_PER_BIN = 5
-"""The debiased error has fewer bins where groups are few: a bin with one group says nothing of its gap."""
+"""With few groups, the debiased error has fewer bins: one group does not determine a gap."""
 N_SIGNS = 200
-"""Random signs of each group for the error by chance, whose mean they give within about 2 %."""
+"""Random signs per group; they give the mean error by chance within about 2 %."""
 
 
 def calibration_bins(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], n_bins: int = DEFAULT_BINS
 ) -> pd.DataFrame:
-    """Sort images by the confidence of their prediction into bins of equal width.
+    """Bin images by confidence, in bins of equal width.
 
     The confidence is the probability of the predicted class. Bin m of M holds the confidences in ((m-1)/M, m/M]
     (Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 2).
@@ -33,7 +33,7 @@ def calibration_bins(
     probabilities
         Shape (n, k), each row a distribution over the classes.
     n_bins
-        How many bins from 0 to 1.
+        The number of bins between 0 and 1.
 
     Returns
     -------
@@ -44,7 +44,7 @@ def calibration_bins(
     Raises
     ------
     ValueError
-        When the labels or probabilities are none, or there is less than one bin.
+        When the labels or probabilities are invalid, or ``n_bins`` is below 1.
     """
     if n_bins < 1:
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
@@ -67,10 +67,10 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: pd.DataFrame) -> float:
-    """Return the mean distance of accuracy from confidence over bins, weighted by their images.
+    """Return the mean distance between accuracy and confidence over bins, weighted by images.
 
-    Equation 3 of Guo et al. 2017, on the bins of `calibration_bins`. It is never below 0, so chance makes it too large,
-    the more so the fewer groups there are: see `CalibrationErrors`.
+    Equation 3 of Guo et al. 2017, on the bins of `calibration_bins`. It is biased upwards, the more the fewer groups
+    there are: see `CalibrationErrors`.
 
     Parameters
     ----------
@@ -80,7 +80,7 @@ def expected_calibration_error(bins: pd.DataFrame) -> float:
     Returns
     -------
     float
-        In 0..1, 0 when every bin is right as often as it is sure; NaN without images.
+        In 0..1; 0 if accuracy equals confidence in every bin; NaN without images.
     """
     filled = bins[bins["images"] > 0]
     if filled.empty:
@@ -91,17 +91,17 @@ def expected_calibration_error(bins: pd.DataFrame) -> float:
 
 @dataclass(frozen=True, kw_only=True)
 class CalibrationErrors:
-    """How far a model's confidence is from how often it is right, and how much of that is chance.
+    """Calibration errors with their expectation by chance.
 
     Attributes
     ----------
     expected
-        What `expected_calibration_error` returns, in 0..1; chance makes it too large.
+        The expected calibration error, in 0..1; biased upwards.
     by_chance
-        About the expected error that a perfectly calibrated model would have on these groups, in 0..1.
+        An estimate of ``expected`` for a perfectly calibrated model on these groups, in 0..1.
     debiased
-        The root-mean-square error less what chance adds, in 0..1; 0 if chance explains all of it; NaN if no bin has two
-        groups.
+        The root-mean-square error without the part due to chance, in 0..1; 0 if chance explains all; NaN if no bin has
+        two groups.
     """
 
     expected: float
@@ -112,7 +112,7 @@ class CalibrationErrors:
 def calibration_errors(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], groups: npt.ArrayLike
 ) -> CalibrationErrors:
-    """Measure how far a model's confidence is from how often it is right.
+    """Compute calibration errors that count groups, not images.
 
     Parameters
     ----------
@@ -126,21 +126,21 @@ def calibration_errors(
     Raises
     ------
     ValueError
-        When there is no image, the labels or probabilities are none, or there is not one group per image.
+        When there is no image, the labels or probabilities are invalid, or there is not one group per image.
 
     Notes
     -----
-    Images of one group are classified correctly or wrongly together, so chance is that of groups. In a bin, let d be
-    the confidence of an image, less 1 if it is right, S_g the sum of d over the n_g images of group g, S the sum of all
-    S_g and n that of all n_g.
+    Images of one group are correlated, so groups count. In a bin, let d be
+    the confidence of an image, less 1 if it is classified correctly, S_g the sum of d over the n_g images of group g,
+    S the sum of all S_g and n that of all n_g.
 
-    By chance: if the model is calibrated, S_g has the mean 0, and its sign says nothing. `N_SIGNS` times each group's
+    By chance: if the model is calibrated, S_g has the mean 0 and a random sign. `N_SIGNS` times each group's
     S_g in the bins of `calibration_bins` are multiplied by 1 or -1 at random (with a fixed seed), and the mean expected
     error is returned (the wild bootstrap: Wu, "Jackknife, bootstrap and other resampling methods in regression
-    analysis", Annals of Statistics 14, 1986). It is somewhat too large for a model that is not calibrated.
+    analysis", Annals of Statistics 14, 1986). It is slightly too large for a model that is not calibrated.
 
-    Debiased: Kumar, Liang and Ma ("Verified Uncertainty Calibration", NeurIPS 2019, section 4) subtract what chance
-    adds to the squared gap of a bin, for independent images. Here the squared gap is the mean product of d of two
+    Debiased: Kumar, Liang and Ma ("Verified Uncertainty Calibration", NeurIPS 2019, section 4) subtract the
+    variance of a bin's squared gap, for independent images. Here the squared gap is the mean product of d of two
     images of different groups, (S^2 - sum(S_g^2)) / (n^2 - sum(n_g^2)), a U-statistic (Hoeffding, Annals of
     Mathematical Statistics 19, 1948). It has no bias and may be below 0. The error is the root of its mean over bins,
     weighted by n, or 0 if that is below 0. The bins are 15 of about as many images, or one for every `GROUPS_PER_BIN`
@@ -164,7 +164,7 @@ def calibration_errors(
 
 
 def _debiased(gaps: npt.NDArray[np.float64], images: npt.NDArray[np.float64]) -> float:
-    """Return the debiased error, given the sums of gaps and the images of each group in each bin, shape (g, bins)."""
+    """Return the debiased error from sums of gaps and numbers of images, shape (g, bins) each."""
     products = gaps.sum(axis=0) ** 2 - (gaps**2).sum(axis=0)
     pairs = images.sum(axis=0) ** 2 - (images**2).sum(axis=0)
     known = pairs > 0
@@ -194,7 +194,7 @@ def _equal_widths(confidence: npt.NDArray[np.float64], edges: npt.NDArray[np.flo
 
 
 def _equal_counts(confidence: npt.NDArray[np.float64], n_bins: int) -> npt.NDArray[np.int64]:
-    """Return the bin of each confidence, with about as many images in each; equal confidences share a bin."""
+    """Return the bin of each confidence, in bins of about equal counts; ties share a bin."""
     lower = rankdata(confidence, method="min").astype(np.int64) - 1
     return np.asarray(lower * n_bins // confidence.size)
 
@@ -202,7 +202,7 @@ def _equal_counts(confidence: npt.NDArray[np.float64], n_bins: int) -> npt.NDArr
 def _confidence(
     labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return the probability of each image's predicted class, and whether that is the true one; shape (n,) each."""
+    """Return each image's confidence, and whether it is classified correctly; shape (n,) each."""
     array = np.asarray(probabilities)
     truth = checked_labels(labels, n_classes=array.shape[-1])
     checked = checked_probabilities(array, n_images=truth.size, n_classes=array.shape[-1])

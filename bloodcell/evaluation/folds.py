@@ -1,4 +1,4 @@
-"""Folds: predictions in parts of whole photographs, and the predictions of a cross-validation's folds as one."""
+"""Folds of groups, and the mean predictions over folds or models."""
 
 from collections.abc import Sequence
 
@@ -9,50 +9,50 @@ from numpy.typing import NDArray
 from bloodcell.evaluation.predictions import MANIFEST_COLUMNS, predictions_table, probabilities_of
 
 
-def photograph_parts(
-    *, labels: NDArray[np.int64], groups: NDArray[np.generic], n_parts: int, seed: int
+def group_folds(
+    *, labels: NDArray[np.int64], groups: NDArray[np.generic], n_folds: int, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Put photographs into parts at random, of each class about as many in each.
+    """Assign groups to folds at random, stratified by class.
 
     Parameters
     ----------
     labels
         Class indices, shape (n,).
     groups
-        The photograph of each image, shape (n,), strings or integers.
-    n_parts
-        How many parts there are to be; with fewer photographs there are as many parts.
+        The group of each image, shape (n,), strings or integers.
+    n_folds
+        The number of folds; at most one per group.
     seed
         Of the draw.
 
     Returns
     -------
     list of numpy.ndarray
-        The indices of each part's images; every image is in one part.
+        The indices of each fold's images; every image is in one fold.
     """
     names, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(names.size)
-    # Dealt out class by class, so that each part has about as many photographs of a class; images do not count.
+    # Class by class, so that each fold has about as many groups of a class.
     dealt = order[np.argsort(labels[first][order], kind="stable")]
-    parts = np.empty(names.size, dtype=np.int64)
-    parts[dealt] = np.arange(names.size) % min(n_parts, names.size)
-    return [np.flatnonzero(parts[numbers] == part) for part in np.unique(parts)]
+    folds = np.empty(names.size, dtype=np.int64)
+    folds[dealt] = np.arange(names.size) % min(n_folds, names.size)
+    return [np.flatnonzero(folds[numbers] == fold) for fold in np.unique(folds)]
 
 
 def mean_by_image(tables: Sequence[pd.DataFrame], *, classes: Sequence[str]) -> pd.DataFrame:
-    """Average what several models thought of each image.
+    """Average the predictions of several models for each image.
 
     Parameters
     ----------
     tables
-        Predictions tables of one split; an image may be in any number of them.
+        Predictions tables of one split; an image may be in several.
     classes
         Their class names, in order.
 
     Returns
     -------
     pandas.DataFrame
-        A predictions table with every image once, by path, and no fold.
+        A predictions table with one row per image, by path, and no fold.
     """
     table = pd.concat(tables, ignore_index=True)
     probabilities = pd.DataFrame(probabilities_of(table, classes)).groupby(table["path"]).mean()

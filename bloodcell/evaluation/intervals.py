@@ -1,18 +1,17 @@
-"""Confidence intervals of scores, which count independent groups and not images.
+"""Confidence intervals of scores, which count independent groups, not images.
 
-Images of one group (the copies of a photograph, the cells of a patient) are classified correctly or wrongly together. A
-score is a weighted mean of what each image loses (`bloodcell.evaluation.scores.Losses`). Its variance follows from how
-much the losses differ and from their correlation within groups. That is estimated from all groups, and so also says
-what a large group may do that happened to be classified correctly. The interval is Jeffreys' (Brown, Cai and DasGupta,
-"Interval estimation for a binomial proportion", Statistical Science 16, 2001) at the effective number of answers (Korn
-and Graubard, "Confidence intervals for proportions with small expected number of positive counts estimated from survey
-data", Survey Methodology 24, 1998), with the correlation as a ratio of mean squares (Fleiss and Cuzick, "The
-reliability of dichotomous judgments", Applied Psychological Measurement 3, 1979), as Saha, Miller and Wang compare them
-("A comparison of some approximate confidence intervals for a single proportion for clustered binary outcome data",
-International Journal of Biostatistics 12, 2016).
+Images of one group (copies of a photograph, cells of a patient) are correlated. A score is a weighted mean of losses
+(`bloodcell.evaluation.scores.Losses`); its variance follows from the variance of the losses and their correlation
+within groups. All groups share one correlation, so a large group without errors does not look certain. The interval is
+Jeffreys' (Brown, Cai and DasGupta, "Interval estimation for a binomial proportion", Statistical Science 16, 2001) at
+the effective sample size (Korn and Graubard, "Confidence intervals for proportions with small expected number of
+positive counts estimated from survey data", Survey Methodology 24, 1998), with the correlation as a ratio of mean
+squares (Fleiss and Cuzick, "The reliability of dichotomous judgments", Applied Psychological Measurement 3, 1979).
+Saha, Miller and Wang compare such intervals ("A comparison of some approximate confidence intervals for a single
+proportion for clustered binary outcome data", International Journal of Biostatistics 12, 2016).
 
-Known weakness: one correlation and one variance for all. If a class of few large groups is much harder than the others,
-95 % intervals hold the truth in 85 to 93 % of simulations (`experiments/benchmarks/coverage.py`).
+Known weakness: if a class of few large groups is much harder than the others, 95 % intervals contain the truth in 85 to
+93 % of simulations (`experiments/benchmarks/coverage.py`).
 """
 
 from collections.abc import Sequence
@@ -24,40 +23,40 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
-from bloodcell.evaluation.scores import SCORES, Answers, Losses, Score, Scored
+from bloodcell.evaluation.scores import SCORES, Losses, Predictions, Score, ScoreByGroup
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
 CONFIDENCE = 0.95
 LEVEL = (1 + CONFIDENCE) / 2
-SUPPOSED_ERRORS = {True: 0.5, False: 1.0}
+PSEUDO_ERRORS = {True: 0.5, False: 1.0}
 """Pseudo-errors in groups that are wrong as a whole, for losses that are 0 or 1 (True) and for others, whose size is
 less certain (False). They shrink the correlation within groups towards 1 if few groups are wrong. Chosen by
 simulation."""
 FEWEST_GROUPS = 5
-"""Of fewer groups there is no interval."""
+"""With fewer groups there is no interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:
-    """Two ends, ``low`` at most ``high``; NaN where there are too few groups for an interval."""
+    """The ends of an interval; NaN if there are too few groups."""
 
     low: float
     high: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class Training:
-    """How much a score varies from training to training of each configuration.
+class TrainingVariance:
+    """The variance of a score between trainings of one configuration.
 
     Attributes
     ----------
     variance
-        Shape (c,), of a score, among the trainings of each configuration that differ in their seed only; of one that
-        was trained once the mean of the others', 0 if nothing was trained twice.
+        Shape (c,), between the seeds of each configuration; the pooled variance of the others for one that was trained
+        once, 0 if all were.
     degrees
-        Shape (c,), degrees of freedom of the variance; infinite if nothing was trained twice.
+        Shape (c,), degrees of freedom of the variance; infinite if all were trained once.
     trainings
         Shape (c,), the number of trainings.
     """
@@ -73,7 +72,7 @@ class Training:
 
 
 def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
-    """Return 95 % intervals of the accuracy by image, by photograph and as the mean of groups; all count groups.
+    """Return 95 % intervals of accuracy: by image, by source, and as the mean of groups.
 
     Parameters
     ----------
@@ -86,7 +85,7 @@ def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[s
     -------
     dict
         ``accuracy_low, accuracy_high``, and the same of ``photograph_accuracy`` and ``group_mean_accuracy``, in 0..1;
-        NaN where there are too few groups.
+        NaN if there are too few groups.
 
     Raises
     ------
@@ -96,7 +95,7 @@ def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[s
     groups, sources = (
         np.unique(table[column].to_numpy(dtype=np.str_), return_inverse=True)[1] for column in ("group", "source")
     )
-    answers = Answers(
+    predictions = Predictions(
         labels=label_indices(table, classes),
         probabilities=probabilities_of(table, classes),
         groups=groups,
@@ -104,15 +103,15 @@ def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[s
     )
     accuracy = SCORES["accuracy"]
     found = {
-        "accuracy": score_interval(accuracy, [answers]),
-        "photograph_accuracy": score_interval(accuracy, [answers.by_photograph()]),
-        "group_mean_accuracy": score_interval(accuracy, [answers], group_mean=True),
+        "accuracy": score_interval(accuracy, [predictions]),
+        "photograph_accuracy": score_interval(accuracy, [predictions.by_source()]),
+        "group_mean_accuracy": score_interval(accuracy, [predictions], group_mean=True),
     }
     return {f"{name}_{end}": getattr(each, end) for name, each in found.items() for end in ("low", "high")}
 
 
 def score_interval(
-    score: Score, answers: Sequence[Answers], *, training_error: float = 0.0, group_mean: bool = False
+    score: Score, predictions: Sequence[Predictions], *, training_error: float = 0.0, group_mean: bool = False
 ) -> Interval:
     """Return the 95 % interval of a score.
 
@@ -120,30 +119,30 @@ def score_interval(
     ----------
     score
         The score.
-    answers
-        Those of one model, or of several trainings of one configuration, whose mean score the interval is of.
+    predictions
+        Of one model, or of several trainings of one configuration: the interval is of their mean score.
     training_error
-        Half the width that the variance between trainings alone would have. It is combined with the groups' by squares
-        (Zou and Donner, "Construction of confidence limits about effect measures: a general approach", Statistics in
-        Medicine 27, 2008).
+        Half the width of the interval from the variance between trainings alone. Squares are added (Zou and Donner,
+        "Construction of confidence limits about effect measures: a general approach", Statistics in Medicine 27, 2008).
     group_mean
-        Whether it is of the mean of the groups' own scores, for a score that is a plain mean over images.
+        Whether to average the groups' scores; for scores that are a mean over images.
     """
     values = [
-        score.group_mean(each) if group_mean else score.function(each.labels, each.probabilities) for each in answers
+        score.group_mean(each) if group_mean else score.function(each.labels, each.probabilities)
+        for each in predictions
     ]
     value = float(np.mean(values))
-    nothing = Interval(low=float("nan"), high=float("nan"))
-    if not np.isfinite(value) or answers[0].n_groups < FEWEST_GROUPS:
-        return nothing
+    undefined = Interval(low=float("nan"), high=float("nan"))
+    if not np.isfinite(value) or predictions[0].n_groups < FEWEST_GROUPS:
+        return undefined
     if score.losses is None:
-        ends = [_of_parts(score.measure(each), each.strata) for each in answers]
+        ends = [_student_interval(score.by_group(each), each.strata) for each in predictions]
     else:
         losses = [
             score.group_losses(each) if group_mean else score.losses(each.labels, each.probabilities)
-            for each in answers
+            for each in predictions
         ]
-        ends = [loss_interval(lost, each.groups) for lost, each in zip(losses, answers, strict=True)]
+        ends = [loss_interval(lost, each.groups) for lost, each in zip(losses, predictions, strict=True)]
         if score.greater_is_better:
             ends = [(1 - high, 1 - low) for low, high in ends]
     low, high = np.mean(ends, axis=0)
@@ -151,17 +150,17 @@ def score_interval(
     low = value - np.hypot(value - low, training_error)
     high = value + np.hypot(high - value, training_error)
     if not np.isfinite([low, high]).all():
-        return nothing
+        return undefined
     return Interval(low=float(min(max(low, score.lowest), value)), high=float(max(min(high, score.highest), value)))
 
 
 def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
-    """Return the ends of the 95 % interval of a mean loss.
+    """Return the two ends of the 95 % interval of a mean loss.
 
     Parameters
     ----------
     losses
-        What n images lose.
+        Of n images.
     groups
         Shape (n,), in 0..g-1; g is at least `FEWEST_GROUPS`.
 
@@ -169,98 +168,99 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
     -----
     With weights v of images and w of groups, variance T of the losses and B of the groups' means, the correlation
     within groups is 1 - (T - B) / ((1 - a) T + s), where a is the sum over groups of sum(v^2) / w, and s what
-    `SUPPOSED_ERRORS` add. One over the effective number of answers is correlation * sum(w^2) + (1 - correlation) *
+    `PSEUDO_ERRORS` add. One over the effective sample size is correlation * sum(w^2) + (1 - correlation) *
     sum(v^2), times the squared ratio of Student's to the normal quantile. If every group is classified correctly, the
     upper end is at least that of the rule of three for groups. One error more never makes the upper end of a share of
     errors smaller: the end is the highest that any number of the errors, the worst groups' first, would give.
     """
     n_groups = int(groups.max()) + 1
     weights = np.bincount(groups, weights=losses.weights)
-    own = (np.bincount(groups, weights=losses.weights * losses.each) / weights)[groups]
-    together, apart = float((weights**2).sum()), float((losses.weights**2).sum())
-    alone = float((np.bincount(groups, weights=losses.weights**2) / weights).sum())
-    wider = (stats.t.ppf(LEVEL, n_groups - 1) / stats.norm.ppf(LEVEL)) ** 2
-    binary = losses.most == 1 and bool(np.isin(losses.each, (0, 1)).all())
-    supposed = SUPPOSED_ERRORS[binary] * apart * losses.if_wrong
+    group_means = (np.bincount(groups, weights=losses.weights * losses.values) / weights)[groups]
+    if_dependent, if_independent = float((weights**2).sum()), float((losses.weights**2).sum())
+    within_share = float((np.bincount(groups, weights=losses.weights**2) / weights).sum())
+    student_factor = (stats.t.ppf(LEVEL, n_groups - 1) / stats.norm.ppf(LEVEL)) ** 2
+    binary = losses.maximum == 1 and bool(np.isin(losses.values, (0, 1)).all())
+    pseudo_errors = PSEUDO_ERRORS[binary] * if_independent * losses.if_wrong
 
     def quantile(level: float, mean: Floats, square: Floats, square_of_groups: Floats) -> Floats:
         """Return Jeffreys' quantile, given means of losses, of their squares and of the groups' means' squares."""
         total, between = square - mean**2, square_of_groups - mean**2
-        extra = supposed * losses.if_wrong
-        correlation = np.maximum(1 - (total - between) / ((1 - alone) * total + extra), 0)
-        unit = losses.shared_by**2 * wider * (correlation * together + (1 - correlation) * apart)
+        extra = pseudo_errors * losses.if_wrong
+        correlation = np.maximum(1 - (total - between) / ((1 - within_share) * total + extra), 0)
+        unit = losses.shared_by**2 * student_factor * (correlation * if_dependent + (1 - correlation) * if_independent)
         if not binary:
-            expected = mean + supposed
-            unit = unit * (total + extra) / (expected * (1 - expected / losses.most))
-        if np.isinf(losses.most):
+            expected = mean + pseudo_errors
+            unit = unit * (total + extra) / (expected * (1 - expected / losses.maximum))
+        if np.isinf(losses.maximum):
             return np.asarray(unit * special.gammaincinv(mean / unit + 0.5, level))
-        shape = mean / unit + 0.5, (losses.most - mean) / unit + 0.5
-        return np.asarray(losses.most * special.betaincinv(*shape, level))
+        shape = mean / unit + 0.5, (losses.maximum - mean) / unit + 0.5
+        return np.asarray(losses.maximum * special.betaincinv(*shape, level))
 
-    seldom = 1 - (1 - CONFIDENCE) ** (1 / n_groups)
+    rule_of_three = 1 - (1 - CONFIDENCE) ** (1 / n_groups)
     if not binary:
-        moments = [np.asarray((losses.weights * each).sum()) for each in (losses.each, losses.each**2, own**2)]
+        moments = [
+            np.asarray((losses.weights * each).sum()) for each in (losses.values, losses.values**2, group_means**2)
+        ]
         low, high = (float(quantile(level, *moments)) for level in (1 - LEVEL, LEVEL))
-        least = losses.if_right + seldom * (losses.if_wrong - losses.if_right)
+        least = losses.if_right + rule_of_three * (losses.if_wrong - losses.if_right)
         return (low if moments[0] > 0 else 0.0), max(high, least)
 
-    def highest(each: Floats, own: Floats) -> float:
+    def highest(each: Floats, group_means: Floats) -> float:
         wrong = np.flatnonzero(each)
         if wrong.size == each.size:
             return 1.0
-        wrong = wrong[np.argsort(-own[wrong], kind="stable")]
-        mean, square_of_groups = np.cumsum([losses.weights[wrong], losses.weights[wrong] * own[wrong]], axis=1)
-        return float(max([seldom, *quantile(LEVEL, mean, mean, square_of_groups)]))
+        wrong = wrong[np.argsort(-group_means[wrong], kind="stable")]
+        mean, square_of_groups = np.cumsum([losses.weights[wrong], losses.weights[wrong] * group_means[wrong]], axis=1)
+        return float(max([rule_of_three, *quantile(LEVEL, mean, mean, square_of_groups)]))
 
-    return 1 - highest(1 - losses.each, 1 - own), highest(losses.each, own)
+    return 1 - highest(1 - losses.values, 1 - group_means), highest(losses.values, group_means)
 
 
-def training_of(values: Sequence[Sequence[float]]) -> Training:
-    """Return how much a score varies from training to training.
+def training_variance(values: Sequence[Sequence[float]]) -> TrainingVariance:
+    """Estimate the variance of a score between trainings.
 
-    Each configuration has a variance of its own (Welch, Biometrika 34, 1947): an unstable one says nothing of a stable
-    one. One that was trained once is given the pooled variance of the others. Known weakness: if it varies much more
-    than they do, nothing shows it.
+    Each configuration has its own variance (Welch, Biometrika 34, 1947), as some are less stable than others. One that
+    was trained once gets the pooled variance of the others. Known weakness: it may vary more than they do.
 
     Parameters
     ----------
     values
-        Of each configuration, the score of each training.
+        The score of each training of each configuration.
     """
     trainings = np.array([len(each) for each in values], dtype=np.int64)
     several = trainings > 1
-    own = np.array([np.var(each, ddof=1) if len(each) > 1 else 0.0 for each in values])
+    variances = np.array([np.var(each, ddof=1) if len(each) > 1 else 0.0 for each in values])
     freedom = np.where(several, trainings - 1, 0)
     if not several.any():
-        return Training(variance=own, degrees=np.full(own.size, np.inf), trainings=trainings)
-    pooled = float((freedom * own).sum() / freedom.sum())
-    return Training(
-        variance=np.where(several, own, pooled),
+        return TrainingVariance(variance=variances, degrees=np.full(variances.size, np.inf), trainings=trainings)
+    pooled = float((freedom * variances).sum() / freedom.sum())
+    return TrainingVariance(
+        variance=np.where(several, variances, pooled),
         degrees=np.where(several, freedom, freedom.sum()).astype(np.float64),
         trainings=trainings,
     )
 
 
-def training_errors(training: Training) -> Floats:
-    """Return half the width of the 95 % interval that the trainings alone give each mean score, shape (c,)."""
+def training_half_widths(training: TrainingVariance) -> Floats:
+    """Return half the width of each mean score's 95 % interval from trainings alone, shape (c,)."""
     error = np.sqrt(training.variance / training.trainings)
     return np.asarray(stats.t.ppf(LEVEL, training.degrees) * error)
 
 
-def _of_parts(scored: Scored, strata: Integers) -> tuple[float, float]:
-    """Return the ends of Student's interval, for a score of which no more is known than the groups' parts."""
-    against_none = np.stack([scored.parts, np.zeros_like(scored.parts)])
-    (variance,), (squares,) = differences_of_groups(
-        against_none, np.array([0]), np.array([1]), strata=strata, weights=scored.weights
+def _student_interval(score: ScoreByGroup, strata: Integers) -> tuple[float, float]:
+    """Return the ends of Student's interval, from the contributions of groups alone."""
+    against_zero = np.stack([score.contributions, np.zeros_like(score.contributions)])
+    (variance,), (squares,) = difference_variances(
+        against_zero, np.array([0]), np.array([1]), strata=strata, weights=score.weights
     )
     half = float(stats.t.ppf(LEVEL, variance**2 / squares) * np.sqrt(variance)) if variance != 0 else 0.0
-    return scored.value - half, scored.value + half
+    return score.value - half, score.value + half
 
 
-def differences_of_groups(
-    parts: Floats, first: Integers, second: Integers, *, strata: Integers, weights: Floats
+def difference_variances(
+    contributions: Floats, first: Integers, second: Integers, *, strata: Integers, weights: Floats
 ) -> tuple[Floats, Floats]:
-    """Return variances of differences of sums over groups, and what their degrees need.
+    """Return the variances of differences between scores, and what their degrees of freedom need.
 
     The variance is that of a stratified sample; the degrees of freedom, variance^2 over the second array, are
     Satterthwaite's over strata ("An approximate distribution of estimates of variance components", Biometrics Bulletin
@@ -269,44 +269,46 @@ def differences_of_groups(
 
     Parameters
     ----------
-    parts
-        Shape (c, g), by how much each group moves each score.
+    contributions
+        Shape (c, g), of each group to each score.
     first, second
-        Shape (p,), the rows of ``parts`` whose differences are meant.
+        Shape (p,), the rows to compare.
     strata, weights
-        Shape (g,), of the groups; strata of one group are joined, see `pooled`.
+        Shape (g,), of the groups; strata of one group are collapsed, see `collapse_strata`.
 
     Returns
     -------
     tuple
         Both shape (p,): the variance, and the sum of the strata's squared variances over their degrees of freedom.
     """
-    strata = pooled(strata)
+    strata = collapse_strata(strata)
     variance, squares = np.zeros((2, first.size))
     for stratum in np.unique(strata):
-        inside = parts[:, strata == stratum]
+        inside = contributions[:, strata == stratum]
         n = inside.shape[1]
         if n > 1:
             products = n * np.atleast_2d(np.cov(inside))
-            own = np.maximum(products[first, first] + products[second, second] - 2 * products[first, second], 0.0)
-            variance += own
-            squares += own**2 / max(effective(weights[strata == stratum] ** 2) - 1, 1.0)
+            stratum_variance = np.maximum(
+                products[first, first] + products[second, second] - 2 * products[first, second], 0.0
+            )
+            variance += stratum_variance
+            squares += stratum_variance**2 / max(effective_number(weights[strata == stratum] ** 2) - 1, 1.0)
     return variance, squares
 
 
-def effective(weights: Floats) -> float:
-    """Return as how many equal weights unequal ones count (Kish, "Survey Sampling", 1965)."""
+def effective_number(weights: Floats) -> float:
+    """Return the effective number of unequal weights (Kish, "Survey Sampling", 1965)."""
     return float(weights.sum() ** 2 / (weights**2).sum())
 
 
-def pooled(strata: Integers) -> Integers:
-    """Join strata of one group, which show no variance, with each other or with the smallest other stratum.
+def collapse_strata(strata: Integers) -> Integers:
+    """Collapse strata of one group, which have no variance, with each other or the smallest stratum.
 
-    That makes intervals wider rather than narrower (collapsed strata: Cochran, "Sampling Techniques", 1977, 5A.12).
+    Intervals become wider rather than narrower (Cochran, "Sampling Techniques", 1977, 5A.12).
     """
     names, counts = np.unique(strata, return_counts=True)
     alone = int((counts == 1).sum())
     if not alone:
         return strata
-    joined = names[np.argsort(counts, kind="stable")][: max(alone, 2)]
-    return np.where(np.isin(strata, joined), joined[0], strata)
+    collapsed = names[np.argsort(counts, kind="stable")][: max(alone, 2)]
+    return np.where(np.isin(strata, collapsed), collapsed[0], strata)

@@ -12,8 +12,8 @@ from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.calibration import CalibrationErrors, calibration_errors
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.metrics import confusion, evaluate, per_class
-from bloodcell.evaluation.photographs import group_figures, photograph_figures
 from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
+from bloodcell.evaluation.sources import group_metrics, source_metrics
 from bloodcell.evaluation.temperature import cross_calibrated, fit_temperature, with_temperature
 
 FOLD_MEAN, FOLD_STD = "accuracy_fold_mean", "accuracy_fold_std"
@@ -149,13 +149,13 @@ def evaluate_outcome(
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
     """Return all metrics of a predictions table: by image, by photograph and as the mean of groups.
 
-    See `bloodcell.evaluation.metrics.evaluate`, `calibration_metrics`, and `photograph_figures` and `group_figures` of
-    `bloodcell.evaluation.photographs`.
+    See `bloodcell.evaluation.metrics.evaluate`, `calibration_metrics`, and `source_metrics` and `group_metrics` of
+    `bloodcell.evaluation.sources`.
     """
     labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
     by_image = evaluate(labels=labels, probabilities=probabilities, classes=classes, label_smoothing=label_smoothing)
     errors = calibration_errors(labels=labels, probabilities=probabilities, groups=table["group"])
-    by_photograph, by_group = (each(table, classes=classes) for each in (photograph_figures, group_figures))
+    by_photograph, by_group = (each(table, classes=classes) for each in (source_metrics, group_metrics))
     return by_image | calibration_metrics(errors) | by_photograph | by_group
 
 
@@ -182,8 +182,8 @@ def evaluate_majority(
 
     of_images = frequencies(label_indices(training, classes))
     by_image = evaluate_table(of_images, classes=classes, label_smoothing=label_smoothing)
-    by_photograph = photograph_figures(of_level("source"), classes=classes)
-    return by_image | by_photograph | group_figures(of_level("group"), classes=classes)
+    by_photograph = source_metrics(of_level("source"), classes=classes)
+    return by_image | by_photograph | group_metrics(of_level("group"), classes=classes)
 
 
 def temperature_of(table: pd.DataFrame, *, classes: Sequence[str]) -> float:

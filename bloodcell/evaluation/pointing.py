@@ -1,4 +1,4 @@
-"""Whether a model looks at the cell: where the hottest place of its heat maps is (Zhang et al., 2016)."""
+"""The pointing game: whether the maximum of a heat map is on the cell (Zhang et al., 2016)."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,26 +12,26 @@ from bloodcell.cells.segmentation import find_cell
 from bloodcell.images.normalisation import at_working_size
 
 MARGIN = round(CYTOPLASM[1])
-"""Pixels at the working size by which a nucleus is grown to its cell."""
+"""Dilation of the nucleus to the cell, in pixels at the working size."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pointing:
-    """How often heat is on the white cell.
+    """How much of the heat maps is on the white cell.
 
     Attributes
     ----------
     photographs
-        How many were looked at: those in which a nucleus is found.
+        The number of images with a nucleus.
     without_nucleus
-        How many were left out because none is.
+        The number of images left out because no nucleus was found.
     peak_on_nucleus, peak_on_cell
-        The share of photographs whose hottest pixel is on the nucleus, or on the nucleus grown by `MARGIN`; without
-        heat it is on neither.
+        The share of images whose hottest pixel is on the nucleus, or on the nucleus dilated by `MARGIN`; without heat
+        it is on neither.
     heat_on_cell
-        The share of all heat that is on the nucleus so grown, the mean over the photographs.
+        The share of heat on the dilated nucleus, averaged over images.
     nucleus_area, cell_area
-        The share of the photograph that these take, on the mean: what a peak at random would come to.
+        The mean share of the image that these cover: the expectation of a random peak.
     """
 
     photographs: int
@@ -44,19 +44,19 @@ class Pointing:
 
 
 def nucleus_in(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Return where a photograph's nucleus is, (height, width), bool; None where none is found.
+    """Return the mask of the nucleus, shape (height, width), bool; None if none is found.
 
     Parameters
     ----------
     pixels
         RGB, (height, width, 3), uint8.
     """
-    both = nucleus_and_cell_in(pixels)
-    return None if both is None else both[0]
+    masks = nucleus_and_cell_in(pixels)
+    return None if masks is None else masks[0]
 
 
 def nucleus_and_cell_in(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], NDArray[np.bool_]] | None:
-    """Return where a photograph's nucleus is, and where that grown by `MARGIN` is; as `nucleus_in`."""
+    """Return the masks of the nucleus and of the nucleus dilated by `MARGIN`, or None."""
     cell = find_cell(at_working_size(pixels))
     if not cell.found:
         return None
@@ -65,29 +65,29 @@ def nucleus_and_cell_in(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], N
 
 
 def measure_pointing(photographs: Sequence[NDArray[np.uint8]], heats: Sequence[NDArray[np.float32]]) -> Pointing:
-    """Measure how often heat is on the cell.
+    """Measure how much of the heat maps is on the cell.
 
     Parameters
     ----------
     photographs
         RGB, each (height, width, 3), uint8.
     heats
-        One for each, (height, width), at least 0.
+        One for each image, (height, width), at least 0.
 
     Returns
     -------
     Pointing
-        Its shares are not numbers where no photograph has a nucleus.
+        Its shares are NaN if no image has a nucleus.
     """
-    figures = []
+    measured = []
     for pixels, heat in zip(photographs, heats, strict=True):
-        both = nucleus_and_cell_in(pixels)
-        if both is None:
+        masks = nucleus_and_cell_in(pixels)
+        if masks is None:
             continue
-        nucleus, cell = both
+        nucleus, cell = masks
         peak = np.unravel_index(int(heat.argmax()), heat.shape)
         total = float(heat.sum())
-        figures.append(
+        measured.append(
             (
                 total > 0 and nucleus[peak],
                 total > 0 and cell[peak],
@@ -96,10 +96,10 @@ def measure_pointing(photographs: Sequence[NDArray[np.uint8]], heats: Sequence[N
                 cell.mean(),
             )
         )
-    means = np.mean(np.asarray(figures, np.float64), axis=0).tolist() if figures else [float("nan")] * 5
+    means = np.mean(np.asarray(measured, np.float64), axis=0).tolist() if measured else [float("nan")] * 5
     return Pointing(
-        photographs=len(figures),
-        without_nucleus=len(photographs) - len(figures),
+        photographs=len(measured),
+        without_nucleus=len(photographs) - len(measured),
         peak_on_nucleus=means[0],
         peak_on_cell=means[1],
         heat_on_cell=means[2],

@@ -1,4 +1,4 @@
-"""The predictions table: what a run thought of every image, and all that a comparison needs to know of the run."""
+"""The predictions table: per-image predicted probabilities, the input of every comparison."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,25 +23,25 @@ def predictions_table(
     classes: Sequence[str],
     fold: int | None = None,
 ) -> pd.DataFrame:
-    """Put a model's class probabilities beside the images that they are for.
+    """Make a predictions table of images and their class probabilities.
 
     Parameters
     ----------
     manifest
-        One row per image with the columns ``path, label, group, split`` and perhaps ``source``, see
-        `with_sources`; further columns are left out.
+        One row per image with the columns ``path, label, group, split`` and optionally ``source``, see
+        `with_sources`; further columns are dropped.
     probabilities
-        Shape (n, k), the rows in the order of the manifest's, each a distribution over the classes.
+        Shape (n, k), in the order of the manifest, each row a distribution over the classes.
     classes
         The k class names in the order of the model's outputs.
     fold
-        The fold of the cross-validation that the model was tested on, or None outside of one.
+        The held-out fold of a cross-validation; None without one.
 
     Returns
     -------
     pandas.DataFrame
         ``path, label, source, group, split`` (str), ``fold`` (Int64, missing outside a cross-validation) and one
-        ``p_<class>`` (float32, the bits that a single-precision model gave) per class, in the order of `classes`.
+        ``p_<class>`` (float32) per class, in the order of `classes`.
 
     Raises
     ------
@@ -67,13 +67,13 @@ def predictions_table(
 
 
 def with_sources(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table of images with a column ``source``: where there is none, every group is one photograph."""
+    """Return a table with a column ``source``; if it has none, every group is one source."""
     if "source" in table.columns or "group" not in table.columns:
         return table
-    place = list(table.columns).index("group")
-    with_them = table.copy()
-    with_them.insert(place, "source", table["group"])
-    return with_them
+    position = list(table.columns).index("group")
+    copy = table.copy()
+    copy.insert(position, "source", table["group"])
+    return copy
 
 
 def classes_of(table: pd.DataFrame) -> tuple[str, ...]:
@@ -86,14 +86,14 @@ def classes_of(table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Return the probabilities of a predictions table in the order of some classes.
+    """Return the probabilities of a predictions table in a given order of classes.
 
     Parameters
     ----------
     table
         A predictions table.
     classes
-        The class names, in the order that is wanted.
+        The class names, in order.
 
     Returns
     -------
@@ -112,7 +112,7 @@ def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray
 
 
 def label_indices(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the true class of each image of a predictions table as an index into some classes.
+    """Return the true class of each image as an index into the classes.
 
     Parameters
     ----------
@@ -134,21 +134,21 @@ def label_indices(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np
     indices = pd.Index(list(classes)).get_indexer(pd.Index(table["label"]))
     if (indices < 0).any():
         unknown = sorted(set(table["label"]) - set(classes))
-        raise ValueError(f"labels that are no class: {', '.join(unknown)}; the classes are {', '.join(classes)}")
+        raise ValueError(f"unknown labels: {', '.join(unknown)}; the classes are {', '.join(classes)}")
     return indices.astype(np.int64)
 
 
 def most_confident_errors(table: pd.DataFrame, classes: Sequence[str], n: int) -> pd.DataFrame:
-    """Return the misclassified images that the model was most sure of.
+    """Return the most confident misclassified images.
 
     Parameters
     ----------
     table
         A predictions table.
     classes
-        Its class names, in the order of the model's outputs: of equally probable classes the first is predicted.
+        Its class names, in the order of the model's outputs.
     n
-        How many errors at most.
+        The maximal number of rows.
 
     Returns
     -------
@@ -176,17 +176,17 @@ def most_confident_errors(table: pd.DataFrame, classes: Sequence[str], n: int) -
 
 
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
-    """Write a predictions table as Parquet, whole or not at all.
+    """Write a predictions table as Parquet, atomically.
 
     Parameters
     ----------
     table
         A predictions table.
     path
-        The file to write; its folder is made when it is not there. The table is written beside it and renamed.
+        The file; its folder is created.
     """
-    with replacing(path) as beside:
-        table.to_parquet(beside, engine="pyarrow", index=False)
+    with replacing(path) as partial:
+        table.to_parquet(partial, engine="pyarrow", index=False)
 
 
 def read_predictions(path: Path) -> pd.DataFrame:
@@ -200,22 +200,24 @@ def read_predictions(path: Path) -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        The table as it was written, types included. One that is older than the column ``source`` gets it: its groups.
+        The table. Without a column ``source``, as in old tables, groups are sources.
 
     Raises
     ------
     UserError
-        When the file is not there, is not Parquet, or is no predictions table.
+        When the file does not exist, is not Parquet, or is not a predictions table.
     """
     try:
         table = pd.read_parquet(path, engine="pyarrow")
     except FileNotFoundError as error:
-        raise UserError(f"{path}: there is no such file; give the predictions.parquet of a finished run") from error
+        raise UserError(f"{path}: does not exist; give the predictions.parquet of a finished run") from error
     except pyarrow.ArrowInvalid as error:
         raise UserError(f"{path}: is not a Parquet file; give the predictions.parquet of a finished run") from error
     table = with_sources(table)
     absent = [column for column in (*MANIFEST_COLUMNS, "fold") if column not in table.columns]
     if absent or not classes_of(table):
         lacks = ", ".join(absent) or f"{PROBABILITY_PREFIX}<class>"
-        raise UserError(f"{path}: is no predictions table, it has no column {lacks}; give the predictions of a run")
+        raise UserError(
+            f"{path}: is not a predictions table, as it lacks {lacks}; give the predictions of a finished run"
+        )
     return table

@@ -1,4 +1,4 @@
-"""What class probabilities have to be, and which class they predict."""
+"""Checks of class probabilities and labels, and the predicted classes."""
 
 from typing import Any
 
@@ -10,14 +10,14 @@ ROW_SUM_TOLERANCE = 1e-3
 
 
 def checked_probabilities(probabilities: npt.ArrayLike, *, n_images: int, n_classes: int) -> npt.NDArray[Any]:
-    """Return class probabilities as an array after checking that they are some.
+    """Check class probabilities and return them as an array.
 
     Parameters
     ----------
     probabilities
         Shape (n_images, n_classes), floating point, each row a distribution over the classes.
     n_images, n_classes
-        The shape that is expected.
+        The expected shape.
 
     Returns
     -------
@@ -50,14 +50,14 @@ def checked_probabilities(probabilities: npt.ArrayLike, *, n_images: int, n_clas
 
 
 def checked_labels(labels: npt.ArrayLike, *, n_classes: int) -> npt.NDArray[np.int64]:
-    """Return class indices as an int64 array after checking that they are some.
+    """Check class indices and return them as an int64 array.
 
     Parameters
     ----------
     labels
         Shape (n,), integers in 0..n_classes-1.
     n_classes
-        How many classes there are.
+        The number of classes.
 
     Returns
     -------
@@ -67,7 +67,7 @@ def checked_labels(labels: npt.ArrayLike, *, n_classes: int) -> npt.NDArray[np.i
     Raises
     ------
     ValueError
-        When the labels are not one row of integers, or one is outside 0..n_classes-1.
+        When the labels are not a vector of integers, or one is outside 0..n_classes-1.
     """
     array = np.asarray(labels)
     if array.ndim != 1 or (array.size and not np.issubdtype(array.dtype, np.integer)):

@@ -1,8 +1,8 @@
-"""Scores: functions of labels and probabilities, and what each image and each group adds to them.
+"""Scores: functions of labels and probabilities, and the contribution of each image and each group.
 
-An interval needs a score as a weighted mean of what each image loses (`Losses`), a comparison needs by how much each
-group moves it (`Scored.parts`). The scores that are known by name give both; of any other function each group's part is
-found by leaving the group out.
+An interval needs the score as a weighted mean of the images' losses (`Losses`). A comparison needs the contribution of
+each group (`ScoreByGroup`). The scores in `SCORES` have both; for any other function, contributions are the
+leave-one-group-out jackknife.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -14,17 +14,21 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
 
-from bloodcell.evaluation.photographs import photographs_of
 from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.evaluation.ranks import auroc_by_column
+from bloodcell.evaluation.sources import average_by_source
 
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Function = Callable[[Integers, Floats], float]
 
+LABELS = {"auroc": "AUROC", "macro_f1": "macro F1", "brier": "Brier score"}
+"""Names in output that are not the function's name with spaces."""
+
 
 @dataclass(frozen=True, kw_only=True)
-class Answers:
-    """The predicted probabilities of a model.
+class Predictions:
+    """Labels, predicted probabilities and groups of n images.
 
     Attributes
     ----------
@@ -33,9 +37,9 @@ class Answers:
     probabilities
         Shape (n, k), each row a distribution over the classes.
     groups
-        Shape (n,), the group of each image, in 0..g-1, each with at least one image.
+        Shape (n,), the group of each image, in 0..g-1; no group is empty.
     sources
-        Shape (n,), the photograph of each image; None where each group is one.
+        Shape (n,), the source of each image; None: each group is one source.
     """
 
     labels: Integers
@@ -57,23 +61,23 @@ class Answers:
     def strata(self) -> Integers:
         """Shape (g,), the class of each group; all 0 if any group has several classes."""
         _, first = np.unique(self.groups, return_index=True)
-        own = self.labels[first]
-        one_class = (own[self.groups] == self.labels).all()
-        return np.asarray(own if one_class else np.zeros_like(own), dtype=np.int64)
+        classes = self.labels[first]
+        one_class = (classes[self.groups] == self.labels).all()
+        return np.asarray(classes if one_class else np.zeros_like(classes), dtype=np.int64)
 
-    def by_photograph(self) -> "Answers":
-        """Return the mean answer for each photograph, whose label is the most frequent one of its images.
+    def by_source(self) -> "Predictions":
+        """Return the mean probabilities and the most frequent label of each source.
 
-        A photograph whose images are in several groups counts in each of them.
+        A source whose images are in several groups counts in each of them.
         """
-        first, numbers = self.photographs
-        each = photographs_of(labels=self.labels, probabilities=self.probabilities, sources=numbers)
+        first, numbers = self.source_index
+        each = average_by_source(labels=self.labels, probabilities=self.probabilities, sources=numbers)
         groups = self.groups[first]
-        return Answers(labels=each.labels, probabilities=each.probabilities, groups=groups)
+        return Predictions(labels=each.labels, probabilities=each.probabilities, groups=groups)
 
     @cached_property
-    def photographs(self) -> tuple[Integers, Integers]:
-        """The first image of each of p photographs, shape (p,), and the photograph of each image, shape (n,)."""
+    def source_index(self) -> tuple[Integers, Integers]:
+        """The first image of each of s sources, shape (s,), and the source of each image, shape (n,)."""
         sources = self.groups if self.sources is None else self.sources
         _, first, numbers = np.unique(
             np.column_stack([self.groups, sources]), axis=0, return_index=True, return_inverse=True
@@ -83,47 +87,47 @@ class Answers:
 
 @dataclass(frozen=True, kw_only=True)
 class Losses:
-    """A score as a weighted mean of what each image loses, or 1 less that mean.
+    """A score as a weighted mean of the images' losses, or 1 less that mean.
 
     Attributes
     ----------
-    each
+    values
         Shape (n,), the loss of each image, at least 0.
     weights
         Shape (n,), sum to 1.
-    most
-        The greatest loss; infinite if there is none.
+    maximum
+        The largest possible loss; may be infinite.
     shared_by
-        How many images share a loss: 2 for AUROC, which is a mean over pairs.
+        The number of images that share a loss: 2 for AUROC, a mean over pairs.
     if_wrong, if_right
-        The mean loss that images would have if all were classified wrongly, and that of those classified correctly.
+        The mean loss if all images were misclassified, and that of the images classified correctly.
     """
 
-    each: Floats
+    values: Floats
     weights: Floats
-    most: float = 1.0
+    maximum: float = 1.0
     shared_by: int = 1
     if_wrong: float = 1.0
     if_right: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
-class Scored:
-    """A score, and what groups add to it.
+class ScoreByGroup:
+    """A score and the contribution of each group.
 
     Attributes
     ----------
     value
-        The score; NaN where it is not defined.
-    parts
-        Shape (g,), by how much each group moves the score from what it is over all groups, to first order: the
-        influence function times the group's share. Sums to 0. NaN where that is not defined.
+        The score; NaN if undefined.
+    contributions
+        Shape (g,), how much each group moves the score, to first order: its influence function times its share. They
+        sum to 0; NaN if undefined.
     weights
         Shape (g,), the groups' shares of the score; sum to 1.
     """
 
     value: float
-    parts: Floats
+    contributions: Floats
     weights: Floats
 
 
@@ -134,15 +138,15 @@ class Score:
     Attributes
     ----------
     name
-        What it is called.
+        Its name in tables and settings.
     function
         From labels, shape (n,), int64, and probabilities, shape (n, k), float64, to a number.
     greater_is_better
-        Whether more of it is better.
+        Whether a larger value is better.
     lowest, highest
-        Between which it is.
+        Its bounds.
     losses
-        The score as a mean of losses; None if it is not known as one.
+        The score as a mean of losses; None if it is none.
     """
 
     name: str
@@ -153,55 +157,57 @@ class Score:
     losses: Callable[[Integers, Floats], Losses] | None = None
 
     @property
+    def label(self) -> str:
+        """The name in output."""
+        return LABELS.get(self.name, self.name.replace("_", " "))
+
+    @property
     def is_share(self) -> bool:
-        """Whether it is between 0 and 1, and so counted in points of a hundred."""
+        """Whether it is in 0..1, and so shown in percent."""
         return self.lowest == 0 and self.highest == 1
 
     @property
     def is_mean(self) -> bool:
-        """Whether it is a plain mean over images, so that a mean over groups makes sense, too."""
+        """Whether it is a plain mean over images, so that a mean over groups is defined."""
         return self.function in (accuracy, log_loss, brier)
 
-    def group_mean(self, answers: Answers) -> float:
-        """Return the mean of the groups' own scores, each group counting once; for those that `is_mean`."""
-        lost = self.group_losses(answers)
-        mean = float((lost.weights * lost.each).sum())
+    def group_mean(self, predictions: Predictions) -> float:
+        """Return the mean of the groups' scores; for scores that are a mean over images."""
+        lost = self.group_losses(predictions)
+        mean = float((lost.weights * lost.values).sum())
         return 1 - mean if self.greater_is_better else mean
 
-    def group_losses(self, answers: Answers) -> Losses:
-        """Return what images lose, weighted so that each group counts once; for scores that are known as losses."""
+    def group_losses(self, predictions: Predictions) -> Losses:
+        """Return the images' losses, weighted so that each group counts once."""
         assert self.losses is not None
-        weights = 1 / (answers.n_groups * answers.images[answers.groups])
-        return replace(self.losses(answers.labels, answers.probabilities), weights=weights)
+        weights = 1 / (predictions.n_groups * predictions.images[predictions.groups])
+        return replace(self.losses(predictions.labels, predictions.probabilities), weights=weights)
 
-    def measure(self, answers: Answers) -> Scored:
-        """Measure answers and what each group adds.
+    def by_group(self, predictions: Predictions) -> ScoreByGroup:
+        """Return the score with the contribution of each group.
 
         Raises
         ------
         ValueError
-            If a function fails on all answers, or returns no number.
+            If a function fails on all images, or returns no number.
         """
-        if self.function in _PARTS:
-            value = self.function(answers.labels, answers.probabilities)
-            of_images = _PARTS[self.function](answers.labels, answers.probabilities)
-            parts = np.bincount(answers.groups, weights=of_images)
+        if self.function in _CONTRIBUTIONS:
+            value = self.function(predictions.labels, predictions.probabilities)
+            of_images = _CONTRIBUTIONS[self.function](predictions.labels, predictions.probabilities)
+            contributions = np.bincount(predictions.groups, weights=of_images)
         else:
-            value, without = _one_by_one(self, answers)
-            parts = (1 - answers.images / answers.images.sum()) * (value - without)
-        weights = np.bincount(answers.groups, weights=self._weights(answers))
-        return Scored(value=value, parts=np.asarray(parts), weights=np.asarray(weights))
+            value, without = _leave_one_group_out(self, predictions)
+            contributions = (1 - predictions.images / predictions.images.sum()) * (value - without)
+        weights = np.bincount(predictions.groups, weights=self._weights(predictions))
+        return ScoreByGroup(value=value, contributions=np.asarray(contributions), weights=np.asarray(weights))
 
-    def _weights(self, answers: Answers) -> Floats:
+    def _weights(self, predictions: Predictions) -> Floats:
         by_class = self.function in (balanced_accuracy, macro_f1, auroc)
-        return _balanced(answers.labels) if by_class else _even(answers.labels.size)
+        return _balanced_weights(predictions.labels) if by_class else _equal_weights(predictions.labels.size)
 
 
 SCORES: dict[str, Score] = {}
-"""The scores that are known by name: every run keeps them, and comparisons and searches can be told to go by them.
-
-`register_score` adds to them.
-"""
+"""The scores by name: every run reports them, and comparisons and searches can use them. See `register_score`."""
 
 
 def register_score(
@@ -211,7 +217,7 @@ def register_score(
     highest: float = np.inf,
     losses: Callable[[Integers, Floats], Losses] | None = None,
 ) -> Callable[[Function], Function]:
-    """Make a function a score that is known by the function's name; see `Score` for what is said of it."""
+    """Add a function to `SCORES` under its name; the arguments are those of `Score`."""
 
     def register(function: Function) -> Function:
         name = function.__name__
@@ -228,41 +234,41 @@ def register_score(
     return register
 
 
-def _even(n: int) -> Floats:
+def _equal_weights(n: int) -> Floats:
     return np.full(n, 1 / n)
 
 
-def _balanced(labels: Integers) -> Floats:
+def _balanced_weights(labels: Integers) -> Floats:
     """Return weights that sum to 1, the same sum in each class."""
     counts = np.bincount(labels)
     return np.asarray(1 / (counts[labels] * (counts > 0).sum()), dtype=np.float64)
 
 
-def _wrong(labels: Integers, probabilities: Floats) -> Floats:
+def _errors(labels: Integers, probabilities: Floats) -> Floats:
     return np.asarray(predicted_classes(probabilities) != labels, dtype=np.float64)
 
 
-def _losses_of_f1(labels: Integers, probabilities: Floats) -> Losses:
+def _f1_losses(labels: Integers, probabilities: Floats) -> Losses:
     """1 - F1 = (missed + mistaken) / (labels + predictions), in each class: an error counts in two of them."""
     predicted = predicted_classes(probabilities)
     either = np.bincount(labels, minlength=probabilities.shape[1]).astype(np.float64)
     either += np.bincount(predicted, minlength=probabilities.shape[1])
     weights = (1 / either[labels] + 1 / either[predicted]) / (either > 0).sum()
-    return Losses(each=_wrong(labels, probabilities), weights=weights)
+    return Losses(values=_errors(labels, probabilities), weights=weights)
 
 
-def _losses_of_auroc(labels: Integers, probabilities: Floats) -> Losses:
+def _auroc_losses(labels: Integers, probabilities: Floats) -> Losses:
     """The placements of each image among those of the other side (DeLong et al., Biometrics 44, 1988)."""
     lost, weights = np.zeros((2, labels.size))
     for sides, placed in _placements(labels, probabilities):
         for side in (sides, ~sides):
             lost[side] += (1 - placed[side]) / side.sum()
             weights[side] += 1 / side.sum()
-    return Losses(each=lost / weights, weights=weights / weights.sum(), shared_by=2)
+    return Losses(values=lost / weights, weights=weights / weights.sum(), shared_by=2)
 
 
-def _losses_of_a_mean(
-    function: Callable[[Integers, Floats], Floats], most: float
+def _mean_losses(
+    function: Callable[[Integers, Floats], Floats], maximum: float
 ) -> Callable[[Integers, Floats], Losses]:
     def losses(labels: Integers, probabilities: Floats) -> Losses:
         each = function(labels, probabilities)
@@ -271,9 +277,9 @@ def _losses_of_a_mean(
         others[np.arange(labels.size), predicted] = -1
         right = predicted == labels
         return Losses(
-            each=each,
-            weights=_even(labels.size),
-            most=most,
+            values=each,
+            weights=_equal_weights(labels.size),
+            maximum=maximum,
             if_wrong=float(function(others.argmax(axis=1), probabilities).mean()),
             if_right=float(each[right].mean()) if right.any() else 0.0,
         )
@@ -292,65 +298,65 @@ def _briers(labels: Integers, probabilities: Floats) -> Floats:
     return np.asarray((probabilities**2).sum(axis=1) - 2 * of_label + 1)
 
 
-@register_score(lowest=0, highest=1, losses=lambda y, p: Losses(each=_wrong(y, p), weights=_even(y.size)))
+@register_score(lowest=0, highest=1, losses=lambda y, p: Losses(values=_errors(y, p), weights=_equal_weights(y.size)))
 def accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the share of images whose most probable class is their label."""
-    return float(1 - _wrong(labels, probabilities).mean())
+    return float(1 - _errors(labels, probabilities).mean())
 
 
-@register_score(lowest=0, highest=1, losses=lambda y, p: Losses(each=_wrong(y, p), weights=_balanced(y)))
+@register_score(lowest=0, highest=1, losses=lambda y, p: Losses(values=_errors(y, p), weights=_balanced_weights(y)))
 def balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the mean recall over the classes that occur in the labels."""
-    return float(1 - (_balanced(labels) * _wrong(labels, probabilities)).sum())
+    return float(1 - (_balanced_weights(labels) * _errors(labels, probabilities)).sum())
 
 
-@register_score(lowest=0, highest=1, losses=_losses_of_f1)
+@register_score(lowest=0, highest=1, losses=_f1_losses)
 def macro_f1(labels: Integers, probabilities: Floats) -> float:
     """Return the mean F1 over the classes that occur in the labels or the predictions."""
-    lost = _losses_of_f1(labels, probabilities)
-    return float(1 - (lost.weights * lost.each).sum())
+    lost = _f1_losses(labels, probabilities)
+    return float(1 - (lost.weights * lost.values).sum())
 
 
-@register_score(greater_is_better=False, lowest=0, losses=_losses_of_a_mean(_log_losses, np.inf))
+@register_score(greater_is_better=False, lowest=0, losses=_mean_losses(_log_losses, np.inf))
 def log_loss(labels: Integers, probabilities: Floats) -> float:
     """Return the mean natural logarithm of 1 over the true class's probability."""
     return float(_log_losses(labels, probabilities).mean())
 
 
-@register_score(greater_is_better=False, lowest=0, highest=2, losses=_losses_of_a_mean(_briers, 2.0))
+@register_score(greater_is_better=False, lowest=0, highest=2, losses=_mean_losses(_briers, 2.0))
 def brier(labels: Integers, probabilities: Floats) -> float:
     """Return the mean over images of the sum over classes of squared differences, in 0..2 (Brier 1950)."""
     return float(_briers(labels, probabilities).mean())
 
 
-@register_score(lowest=0, highest=1, losses=_losses_of_auroc)
+@register_score(lowest=0, highest=1, losses=_auroc_losses)
 def auroc(labels: Integers, probabilities: Floats) -> float:
     """Return the area under the ROC curve of one class against the rest, the mean over classes that have both."""
-    areas = [float(placed[side].mean()) for side, placed in _placements(labels, probabilities)]
-    return float(np.mean(areas)) if areas else float("nan")
+    areas = auroc_by_column(probabilities, labels[:, None] == np.arange(probabilities.shape[1]))
+    return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")
 
 
-def find_score(asked: "str | Score | Function") -> Score:
-    """Return the score of a name, or a function as one of which more is better.
+def find_score(metric: "str | Score | Function") -> Score:
+    """Return a score by its name, or make one of a function (greater is better).
 
     Raises
     ------
     ValueError
-        If there is none of this name.
+        If no score has this name.
     """
-    if isinstance(asked, Score):
-        return asked
-    if callable(asked):
-        return Score(name=getattr(asked, "__name__", "score"), function=asked)
-    if asked not in SCORES:
-        raise ValueError(f"there is no metric {asked}; the metrics are {', '.join(SCORES)}")
-    return SCORES[asked]
+    if isinstance(metric, Score):
+        return metric
+    if callable(metric):
+        return Score(name=getattr(metric, "__name__", "score"), function=metric)
+    if metric not in SCORES:
+        raise ValueError(f"{metric} is unknown; the metrics are {', '.join(SCORES)}")
+    return SCORES[metric]
 
 
 def _placements(labels: Integers, probabilities: Floats) -> Sequence[tuple[NDArray[np.bool_], Floats]]:
-    """Return, for each class that has both sides, which images are of it, and every image's placement.
+    """Return the members, shape (n,), and the placements, shape (n,), for each class with positives and negatives.
 
-    That is the share of the other side's images that it is ranked correctly against, ties for a half, shape (n,).
+    A placement is the share of the other side's images that the image is ranked correctly against; ties count half.
     """
     found = []
     for label in np.unique(labels):
@@ -365,21 +371,21 @@ def _placements(labels: Integers, probabilities: Floats) -> Sequence[tuple[NDArr
     return found
 
 
-def _parts_of_a_mean(terms: Callable[[Integers, Floats], Floats]) -> Callable[[Integers, Floats], Floats]:
-    def parts(labels: Integers, probabilities: Floats) -> Floats:
+def _mean_contributions(terms: Callable[[Integers, Floats], Floats]) -> Callable[[Integers, Floats], Floats]:
+    def contributions(labels: Integers, probabilities: Floats) -> Floats:
         each = terms(labels, probabilities)
         return np.asarray((each - each.mean()) / labels.size)
 
-    return parts
+    return contributions
 
 
-def _parts_of_recall(labels: Integers, probabilities: Floats) -> Floats:
-    wrong = _wrong(labels, probabilities)
+def _recall_contributions(labels: Integers, probabilities: Floats) -> Floats:
+    wrong = _errors(labels, probabilities)
     missed = np.bincount(labels, weights=wrong) / np.maximum(np.bincount(labels), 1)
-    return np.asarray(_balanced(labels) * (missed[labels] - wrong))
+    return np.asarray(_balanced_weights(labels) * (missed[labels] - wrong))
 
 
-def _parts_of_f1(labels: Integers, probabilities: Floats) -> Floats:
+def _f1_contributions(labels: Integers, probabilities: Floats) -> Floats:
     """The derivative of 2 right / (labels + predictions) by each image's share of the three counts."""
     k = probabilities.shape[1]
     predicted = predicted_classes(probabilities)
@@ -390,38 +396,38 @@ def _parts_of_f1(labels: Integers, probabilities: Floats) -> Floats:
     return np.asarray(2 * right * slope[labels] - (f1 * slope)[labels] - (f1 * slope)[predicted])
 
 
-def _parts_of_auroc(labels: Integers, probabilities: Floats) -> Floats:
+def _auroc_contributions(labels: Integers, probabilities: Floats) -> Floats:
     """Hoeffding's projection: each image's placement less the area, over the number of images of its side."""
     total, found = np.zeros(labels.size), _placements(labels, probabilities)
     for side, placed in found:
-        for own in (side, ~side):
-            total[own] += (placed[own] - placed[own].mean()) / own.sum()
+        for images in (side, ~side):
+            total[images] += (placed[images] - placed[images].mean()) / images.sum()
     return total / len(found) if found else np.full(labels.size, np.nan)
 
 
-_PARTS: Mapping[Function, Callable[[Integers, Floats], Floats]] = {
-    accuracy: _parts_of_a_mean(lambda labels, probabilities: -_wrong(labels, probabilities)),
-    balanced_accuracy: _parts_of_recall,
-    macro_f1: _parts_of_f1,
-    log_loss: _parts_of_a_mean(_log_losses),
-    brier: _parts_of_a_mean(_briers),
-    auroc: _parts_of_auroc,
+_CONTRIBUTIONS: Mapping[Function, Callable[[Integers, Floats], Floats]] = {
+    accuracy: _mean_contributions(lambda labels, probabilities: -_errors(labels, probabilities)),
+    balanced_accuracy: _recall_contributions,
+    macro_f1: _f1_contributions,
+    log_loss: _mean_contributions(_log_losses),
+    brier: _mean_contributions(_briers),
+    auroc: _auroc_contributions,
 }
-"""Of scores that are known by name, by how much each image moves the score; sums to 0."""
+"""The contribution of each image to each score of `SCORES`; they sum to 0."""
 
 
-def _one_by_one(score: Score, answers: Answers) -> tuple[float, Floats]:
-    """Return a score of all answers, and without each group."""
-    order = np.argsort(answers.groups, kind="stable")
-    labels, probabilities = answers.labels[order], answers.probabilities[order]
+def _leave_one_group_out(score: Score, predictions: Predictions) -> tuple[float, Floats]:
+    """Return a score of all images, and shape (g,) the score without each group."""
+    order = np.argsort(predictions.groups, kind="stable")
+    labels, probabilities = predictions.labels[order], predictions.probabilities[order]
     try:
         value = float(score.function(labels.copy(), probabilities.copy()))
-    except Exception as error:  # whatever a function of the user's raises
-        raise ValueError(f"{score.name} cannot be measured ({' '.join(str(error).split())})") from error
-    without = np.full(answers.n_groups, np.nan)
-    ends = np.cumsum(answers.images)
-    for group, (images, end) in enumerate(zip(answers.images, ends, strict=True)):
+    except Exception as error:  # a user's function may raise anything
+        raise ValueError(f"{score.name} cannot be computed ({' '.join(str(error).split())})") from error
+    without = np.full(predictions.n_groups, np.nan)
+    ends = np.cumsum(predictions.images)
+    for group, (images, end) in enumerate(zip(predictions.images, ends, strict=True)):
         kept = np.r_[0 : end - images, end : labels.size]
-        with suppress(Exception):  # a class may be missing then, of which a function knows nothing
+        with suppress(Exception):  # a class may be missing without the group
             without[group] = float(score.function(labels[kept], probabilities[kept]))
     return value, without

@@ -1,8 +1,8 @@
-"""One number that makes a model as sure as it is right: its temperature.
+"""Temperature scaling: one number that calibrates a model.
 
 Guo, Pleiss, Sun and Weinberger, "On Calibration of Modern Neural Networks", ICML 2017, section 4.2: logits are
-divided by T > 0, which changes how sure a model is and never what it predicts. A logit is known up to what is added to
-all of an image's, so the logarithm of a probability is one.
+divided by T > 0, which changes the confidence, not the predicted class. Logits are defined up to a constant per image,
+so log probabilities serve as logits.
 """
 
 import numpy as np
@@ -10,31 +10,31 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from bloodcell.evaluation.folds import photograph_parts
-from bloodcell.evaluation.photographs import photographs_of
+from bloodcell.evaluation.folds import group_folds
 from bloodcell.evaluation.probabilities import checked_labels, checked_probabilities
+from bloodcell.evaluation.sources import average_by_source
 
 TEMPERATURES = (0.2, 20.0)
-"""What a temperature may be. Predictions that are all right would be best at 0, and such as are all wrong at infinity;
-0.2 makes 88 % of 60 %, so that a lack of errors among a few hundred photographs is not taken for certainty."""
+"""Bounds of the temperature. Predictions without errors would fit 0, without successes infinity. 0.2 turns 60 % into
+88 %, so a few hundred sources without errors do not become certain."""
 
-LEAST_PROBABILITY = float(np.finfo(np.float32).tiny)
-"""Taken for 0, whose logarithm is not finite: the least that single precision has with all its digits."""
+MIN_PROBABILITY = float(np.finfo(np.float32).tiny)
+"""Replaces 0, whose logarithm is not finite: the smallest normal number in single precision."""
 
 TOLERANCE = 1e-5
 """Of the temperature's logarithm."""
 
-PARTS = 5
-"""Into which photographs are put to measure a temperature on others than it was fitted to."""
+N_FOLDS = 5
+"""Folds of groups for `cross_calibrated`."""
 
 
 def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: npt.ArrayLike) -> float:
-    """Return the temperature with the lowest log loss, each photograph counting once.
+    """Fit the temperature with the lowest log loss, each group weighing the same.
 
-    An image weighs one over the number of its photograph's images. The log loss is convex in 1 / T (a log-sum-exp of
-    linear functions), so it has one lowest point, which a bounded search over log T finds (Brent 1973).
+    An image weighs one over the number of its group's images. The log loss is convex in 1 / T (a log-sum-exp of
+    linear functions), so a bounded search over log T finds its minimum (Brent 1973).
 
-    To be fitted on images that the model was not trained on: out-of-fold predictions, or those of validation.
+    Fit it to images that the model was not trained on: out-of-fold predictions, or those of validation.
 
     Parameters
     ----------
@@ -43,23 +43,23 @@ def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, grou
     probabilities
         Shape (n, k), each row a distribution over the classes; zeros are allowed.
     groups
-        Shape (n,), the photograph of each image: strings or integers.
+        Shape (n,), the group of each image: strings or integers.
 
     Returns
     -------
     float
-        Within `TEMPERATURES`; above 1 where the model is too sure, below 1 where it is not sure enough.
+        Within `TEMPERATURES`; above 1 for an overconfident model, below 1 for an underconfident one.
 
     Raises
     ------
     ValueError
-        When there is no image, the labels or probabilities are none, or there is not one group per image.
+        When there is no image, the labels or probabilities are invalid, or there is not one group per image.
     """
-    photographs = photographs_of(labels=labels, probabilities=probabilities, sources=groups)
-    n_classes = photographs.probabilities.shape[1]
+    averages = average_by_source(labels=labels, probabilities=probabilities, sources=groups)
+    n_classes = averages.probabilities.shape[1]
     truth = checked_labels(labels, n_classes=n_classes)
     logits = _logits(checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes))
-    weights = 1 / photographs.images[photographs.index]
+    weights = 1 / averages.images[averages.index]
     rows = np.arange(truth.size)
 
     def log_loss(log_temperature: float) -> float:
@@ -74,10 +74,9 @@ def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, grou
 def cross_calibrated(
     *, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
-    """Return each image's probabilities at the temperature that suits the other photographs' images.
+    """Return each image's probabilities at a temperature fitted to other groups.
 
-    What `fit_temperature` returns was fitted to the labels of these images, so that it would be measured on them too
-    well.
+    On the images that a temperature was fitted to, calibration looks too good.
 
     Parameters
     ----------
@@ -87,8 +86,8 @@ def cross_calibrated(
     Returns
     -------
     numpy.ndarray
-        Shape (n, k), float64; photographs are in `PARTS` parts, each with a temperature fitted to the others. Of a
-        single photograph as they are.
+        Shape (n, k), float64; groups are in `N_FOLDS` folds, each with a temperature fitted to the others. A single
+        group is returned unchanged.
 
     Raises
     ------
@@ -100,22 +99,22 @@ def cross_calibrated(
         return given
     truth = checked_labels(labels, n_classes=given.shape[1])
     calibrated = np.empty_like(given)
-    for part in photograph_parts(labels=truth, groups=names, n_parts=PARTS, seed=0):
-        others = np.setdiff1d(np.arange(truth.size), part)
+    for fold in group_folds(labels=truth, groups=names, n_folds=N_FOLDS, seed=0):
+        others = np.setdiff1d(np.arange(truth.size), fold)
         temperature = fit_temperature(labels=truth[others], probabilities=given[others], groups=names[others])
-        calibrated[part] = with_temperature(given[part], temperature)
+        calibrated[fold] = with_temperature(given[fold], temperature)
     return calibrated
 
 
 def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
-    """Return probabilities at another temperature: p to the power of 1 / T, scaled to sum to 1.
+    """Return probabilities at a temperature: p to the power of 1 / T, scaled to sum to 1.
 
     Parameters
     ----------
     probabilities
         Shape (n, k), each row a distribution over the classes; zeros are allowed.
     temperature
-        Above 0; 1 leaves all as it is.
+        Above 0; 1 changes nothing.
 
     Returns
     -------
@@ -125,7 +124,7 @@ def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.ND
     Raises
     ------
     ValueError
-        When the temperature is not above 0 and finite, or the probabilities are none.
+        When the temperature is not above 0 and finite, or the probabilities are invalid.
     """
     if not (np.isfinite(temperature) and temperature > 0):
         raise ValueError(f"a temperature must be above 0 and finite, got {temperature}")
@@ -137,4 +136,4 @@ def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.ND
 
 
 def _logits(probabilities: npt.NDArray[np.floating]) -> npt.NDArray[np.float64]:
-    return np.asarray(np.log(np.maximum(probabilities.astype(np.float64), LEAST_PROBABILITY)))
+    return np.asarray(np.log(np.maximum(probabilities.astype(np.float64), MIN_PROBABILITY)))

@@ -10,17 +10,17 @@ from numpy.typing import NDArray
 from bloodcell.cards.outcome import description
 from bloodcell.console.document import plain
 from bloodcell.data.manifest import ImageSet
-from bloodcell.evaluation.abstaining import risk_coverage, threshold_for_error
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.metrics import classification_report_text
 from bloodcell.evaluation.outcome import FITTED_TO, Evaluation, Outcome, confusion_of, per_class_of
-from bloodcell.evaluation.photographs import one_photograph_of_each_group
 from bloodcell.evaluation.predictions import (
     label_indices,
     most_confident_errors,
     probabilities_of,
     write_predictions,
 )
+from bloodcell.evaluation.selective_prediction import risk_coverage, threshold_for_error
+from bloodcell.evaluation.sources import one_source_per_group
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.files import replacing
@@ -114,7 +114,7 @@ def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Seq
     )
     threshold = None
     if fitted_to:
-        independent = one_photograph_of_each_group(table)
+        independent = one_source_per_group(table)
         threshold = threshold_for_error(
             labels=label_indices(independent, classes),
             probabilities=with_temperature(probabilities_of(independent, classes), temperature),

@@ -27,7 +27,7 @@ from rich.table import Table
 from bloodcell.cards.comparison_report import About, Report, as_data, write_report
 from bloodcell.comparison.comparing import Comparison, compare
 from bloodcell.comparison.run_tags import TRAIN, common_group_name
-from bloodcell.comparison.sentences import spoken, with_interval
+from bloodcell.comparison.sentences import format_interval
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import CompareConfig
 from bloodcell.console.document import tell
@@ -265,7 +265,7 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     comparison = report.comparison
     score = comparison.scores[0]
     console = Console(highlight=False, soft_wrap=True)
-    title = f"{report.title}, by {spoken(score)}{' in %' if score.is_share else ''}"
+    title = f"{report.title}, by {score.label}{' in %' if score.is_share else ''}"
     shown = Table(title=escape(title), title_justify="left")
     shown.add_column("run", overflow="fold")
     for heading in comparison.units.values():
@@ -274,7 +274,7 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     own = comparison.estimates[comparison.estimates["metric"] == score.name]
     by = {unit: own[own["unit"] == unit].set_index("run") for unit in comparison.units}
     for row in comparison.ranking.to_dict("records"):
-        cells = [with_interval(each.loc[row["run"]], score) for each in by.values()]
+        cells = [format_interval(each.loc[row["run"]], score) for each in by.values()]
         if len(cells) > 2:  # or there is no room for names
             cells = [cell.replace(" (", "\n(") for cell in cells]
         standing = "leaks" if row["leak"] else "can be" if row["can_be_best"] else "no"

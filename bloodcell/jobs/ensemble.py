@@ -32,9 +32,9 @@ from bloodcell.comparison.combination import (
     Settings,
     cross_fitted,
     fit,
-    photograph_log_loss,
+    group_log_loss,
 )
-from bloodcell.comparison.members import Joint, Side, join
+from bloodcell.comparison.members import Joint, SplitPredictions, join
 from bloodcell.comparison.run_tags import ENSEMBLE
 from bloodcell.config.composition import compose_config
 from bloodcell.config.parameters import as_plain, parameters_of
@@ -46,9 +46,9 @@ from bloodcell.data.manifest import write_manifest
 from bloodcell.errors import UserError
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.outcome import Outcome, evaluate_outcome
-from bloodcell.evaluation.photographs import photograph_figures
 from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.evaluation.sources import source_metrics
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_model
@@ -151,7 +151,7 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
         folds=config.folds,
         seed=config.seed,
     )
-    val = joint.sides["val"]
+    val = joint.splits["val"]
     combination = fit(
         config.method, probabilities=val.probabilities, labels=val.labels, groups=val.groups, settings=settings
     )
@@ -159,8 +159,8 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
         config.method, probabilities=val.probabilities, labels=val.labels, groups=val.groups, settings=settings
     )
     tables = {"val": _table(val, honest, joint.classes)}
-    if "test" in joint.sides:
-        test = joint.sides["test"]
+    if "test" in joint.splits:
+        test = joint.splits["test"]
         tables["test"] = _table(test, combination.combine(test.probabilities), joint.classes)
     images = prepared.images
     return combination, evaluate_outcome(
@@ -168,13 +168,13 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
     )
 
 
-def _table(side: Side, probabilities: NDArray[np.float64], classes: Sequence[str]) -> pd.DataFrame:
+def _table(side: SplitPredictions, probabilities: NDArray[np.float64], classes: Sequence[str]) -> pd.DataFrame:
     return predictions_table(manifest=side.images, probabilities=probabilities, classes=classes)
 
 
 def _members_table(joint: Joint, combination: Combination, outcome: Outcome) -> pd.DataFrame:
     """Return a row for each member with its weight and figures on validation, and one of the ensemble, the last."""
-    val = joint.sides["val"]
+    val = joint.splits["val"]
     rows = [
         {"name": member.name, "run_id": member.run_id, "weight": float(share)}
         | _figures(_table(val, probabilities, joint.classes), val, joint.classes)
@@ -184,13 +184,13 @@ def _members_table(joint: Joint, combination: Combination, outcome: Outcome) -> 
     return pd.DataFrame(rows)
 
 
-def _figures(table: pd.DataFrame, side: Side, classes: Sequence[str]) -> dict[str, float]:
+def _figures(table: pd.DataFrame, side: SplitPredictions, classes: Sequence[str]) -> dict[str, float]:
     probabilities = probabilities_of(table, classes)
     return {
         "accuracy": float((predicted_classes(probabilities) == label_indices(table, classes)).mean()),
-        "photograph_accuracy": photograph_figures(table, classes=classes)["photograph_accuracy"],
+        "photograph_accuracy": source_metrics(table, classes=classes)["photograph_accuracy"],
         **accuracy_intervals(table, classes=classes),
-        "photograph_log_loss": photograph_log_loss(probabilities, labels=side.labels, groups=side.groups),
+        "photograph_log_loss": group_log_loss(probabilities, labels=side.labels, groups=side.groups),
     }
 
 

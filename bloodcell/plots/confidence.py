@@ -8,8 +8,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 
-from bloodcell.evaluation.abstaining import Threshold, Unit, area_under_risk_coverage
 from bloodcell.evaluation.calibration import CalibrationErrors
+from bloodcell.evaluation.selective_prediction import Threshold, Unit, area_under_risk_coverage
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
@@ -96,7 +96,7 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
     Parameters
     ----------
     curve
-        The table of `bloodcell.evaluation.abstaining.risk_coverage`.
+        The table of `bloodcell.evaluation.selective_prediction.risk_coverage`.
     threshold
         The threshold that keeps its promise, to be marked; None if there is none.
     title
@@ -234,7 +234,7 @@ def _mark(axes: Axes, threshold: Threshold) -> None:
         zorder=5,
         label=(
             f"Confidence from {threshold.value:.1%}: {threshold.coverage:.0%} of photographs answered, "
-            f"{threshold.wrong} of {threshold.answered} wrong ({threshold.error:.1%}),\n"
+            f"{threshold.wrong} of {threshold.covered} wrong ({threshold.error:.1%}),\n"
             f"not above {threshold.upper_bound:.1%} at {threshold.confidence:.0%} confidence; "
             f"dashed: the {threshold.max_error:.1%} allowed"
         ),

@@ -96,9 +96,9 @@ def _draw_accuracies(axes: Axes, rows: Sequence[Sequence[Accuracy]], *, baseline
     axes.axhspan(last - 0.5, last + 0.5, color=FAINT, alpha=0.35, linewidth=0, zorder=0)
     for measure, value in baselines.items():
         axes.axvline(value, zorder=1, **BASELINES[measure])
-    for place, (by_image, by_photograph) in enumerate(rows):
+    for place, (by_image, by_source) in enumerate(rows):
         colour = BLUE if place == last else ORANGE
-        draw_accuracy(axes, place, by_image=by_image, by_photograph=by_photograph, colour=colour)
+        draw_accuracy(axes, place, by_image=by_image, by_source=by_source, colour=colour)
     legend = frame(axes, colours={"Members": ORANGE, "All together": BLUE}, with_photographs=True)
     legend.set_in_layout(False)  # it has the room above the numbers too
 

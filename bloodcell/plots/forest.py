@@ -48,16 +48,16 @@ def accuracy_in(row: Mapping[Any, Any], name: str) -> Accuracy:
     return Accuracy(value=value, low=low, high=high)
 
 
-def draw_accuracy(axes: Axes, middle: float, *, by_image: Accuracy, by_photograph: Accuracy, colour: str) -> None:
+def draw_accuracy(axes: Axes, middle: float, *, by_image: Accuracy, by_source: Accuracy, colour: str) -> None:
     """Draw a dot and its interval by image, and below it, if it is known, a diamond and its own by photograph."""
-    both = not np.isnan(by_photograph.value)
+    both = not np.isnan(by_source.value)
     place = middle - (ASIDE if both else 0)
     axes.hlines(place, by_image.low, by_image.high, color=colour, linewidth=_THICK, zorder=2)
     axes.plot(by_image.value, place, color=colour, markeredgecolor=PAPER, markeredgewidth=0.7, zorder=3, **_DOT)
     if both:
         place = middle + ASIDE
-        axes.hlines(place, by_photograph.low, by_photograph.high, color=colour, linewidth=_THIN, zorder=2)
-        axes.plot(by_photograph.value, place, markeredgecolor=colour, zorder=3, **_DIAMOND)
+        axes.hlines(place, by_source.low, by_source.high, color=colour, linewidth=_THIN, zorder=2)
+        axes.plot(by_source.value, place, markeredgecolor=colour, zorder=3, **_DIAMOND)
 
 
 def frame(axes: Axes, *, colours: Mapping[str, str], with_photographs: bool) -> Legend:

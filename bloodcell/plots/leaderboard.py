@@ -48,7 +48,7 @@ class _Line:
     split: str
     middle: float
     by_image: Accuracy
-    by_photograph: Accuracy
+    by_source: Accuracy
 
 
 def leaderboard_plot(
@@ -90,8 +90,8 @@ def leaderboard_plot(
     tops = np.concatenate([[0.0], np.cumsum(heights)])
     lines = list(_lines(table, middles=(tops[:-1] + tops[1:]) / 2))
     written = {"": [SPLITS[line.split][0] for line in lines], "By image": [str(line.by_image) for line in lines]}
-    if not all(np.isnan(line.by_photograph.value) for line in lines):
-        written["By photograph"] = [str(line.by_photograph) for line in lines]
+    if not all(np.isnan(line.by_source.value) for line in lines):
+        written["By photograph"] = [str(line.by_source) for line in lines]
     widths = [widest([heading, *texts], size=SMALL_SIZE, bold=bool(heading)) for heading, texts in written.items()]
     width = widest(labels, size=TEXT_SIZE) + PANEL + sum(widths) + COLUMN_GAP * len(widths) + 0.4
     figure = new_figure(title=title, width=width, height=tops[-1] * LINE + 0.95, notes=notes)
@@ -115,14 +115,14 @@ def leaderboard_plot(
 def _lines(table: pd.DataFrame, *, middles: Sequence[float]) -> Iterator[_Line]:
     for row, middle in zip(table.to_dict("records"), middles, strict=True):
         for number, split in enumerate(SPLITS):
-            by_image, by_photograph = (accuracy_in(row, f"{split}_{measure}") for measure in MEASURES)
+            by_image, by_source = (accuracy_in(row, f"{split}_{measure}") for measure in MEASURES)
             place = middle + number - (len(SPLITS) - 1) / 2
-            yield _Line(split=split, middle=place, by_image=by_image, by_photograph=by_photograph)
+            yield _Line(split=split, middle=place, by_image=by_image, by_source=by_source)
 
 
 def _draw(axes: Axes, line: _Line) -> None:
     name, colour = SPLITS[line.split]
-    draw_accuracy(axes, line.middle, by_image=line.by_image, by_photograph=line.by_photograph, colour=colour)
+    draw_accuracy(axes, line.middle, by_image=line.by_image, by_source=line.by_source, colour=colour)
     if np.isnan(line.by_image.value):
         axes.text(
             0,

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 from bloodcell.cells.novelty import Novelty, load_novelty
 from bloodcell.cells.nucleus_features import nucleus_features
 from bloodcell.errors import UserError
-from bloodcell.evaluation.abstaining import Threshold, threshold_for_error
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
+from bloodcell.evaluation.selective_prediction import Threshold, threshold_for_error
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.files import replacing
 from bloodcell.images.reading import UnreadableImage, decode_image
@@ -58,7 +58,7 @@ class Answering:
     def threshold(self, max_error: float) -> Threshold | None:
         """Return how probable an answer must be for at most a share ``max_error`` of the answers to be wrong.
 
-        By `bloodcell.evaluation.abstaining.threshold_for_error`, with a confidence of 95 %; None where that cannot be
+        By `bloodcell.evaluation.selective_prediction.threshold_for_error`, at 95 % confidence; None if that cannot be
         promised.
         """
         return threshold_for_error(

@@ -36,11 +36,12 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bloodcell.comparison import compare
-from bloodcell.comparison.verdicts import BETTER, WORSE, holm
+from bloodcell.comparison.verdicts import BETTER, WORSE
 from bloodcell.console.progress import track
 from bloodcell.evaluation.intervals import score_interval
+from bloodcell.evaluation.multiple_testing import holm
 from bloodcell.evaluation.probabilities import predicted_classes
-from bloodcell.evaluation.scores import SCORES, Answers
+from bloodcell.evaluation.scores import SCORES, Predictions
 from bloodcell.plots.style import BLUE, FAINT, MUTED, ORANGE, SMALL_SIZE, TEXT_SIZE, finish, new_figure, tidy
 
 CLASSES = ("A", "B", "C", "D")
@@ -99,14 +100,14 @@ def with_probabilities(table: pd.DataFrame, probabilities: NDArray[np.float64]) 
     return pd.concat([table, pd.DataFrame(probabilities, columns=columns)], axis=1)
 
 
-def answers_of(table: pd.DataFrame, probabilities: NDArray[np.float64]) -> dict[str, Answers]:
+def answers_of(table: pd.DataFrame, probabilities: NDArray[np.float64]) -> dict[str, Predictions]:
     """Return a model's answers by image and by photograph."""
-    by_image = Answers(
+    by_image = Predictions(
         labels=pd.Index(CLASSES).get_indexer(table["label"]).astype(np.int64),
         probabilities=probabilities,
         groups=table["group"].astype(int).to_numpy(),
     )
-    return {"image": by_image, "group": by_image.by_photograph()}
+    return {"image": by_image, "group": by_image.by_source()}
 
 
 def truth_of(shape: Any, *, level: Any, correlation: float) -> dict[tuple[str, str], float]:

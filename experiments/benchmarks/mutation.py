@@ -158,7 +158,7 @@ def _end(node: ast.expr | ast.stmt | ast.keyword) -> Place:
 def import_libraries() -> None:
     """Import what the tests need but for the modules that are mutated, so that no fork has to."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
-    for name in ("hypothesis", "pictures", "sklearn.metrics", "scipy.stats", "bloodcell.evaluation.photographs"):
+    for name in ("hypothesis", "pictures", "sklearn.metrics", "scipy.stats", "bloodcell.evaluation.sources"):
         importlib.import_module(name)
     if imported := sys.modules.keys() & set(MODULES):
         raise SystemExit(f"{', '.join(imported)}: imported before it is mutated; import less in `import_libraries`")

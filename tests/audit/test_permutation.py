@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 from sklearn.linear_model import Ridge
-from sklearn.metrics import roc_auc_score
 from sklearn.model_selection import KFold, cross_val_predict
 
-from bloodcell.audit.permutation import auroc, auroc_within, holm, out_of_fold, p_value, shuffles
+from bloodcell.audit.permutation import auroc_within, out_of_fold, p_value, shuffles
+from bloodcell.evaluation.ranks import auroc_by_column
 
 
 def test_shuffles_stay_within_strata_and_are_the_same_for_a_seed():
@@ -41,10 +41,6 @@ def test_a_p_value_counts_the_observation_itself():
     assert p_value(0.0, np.zeros(99)) == 1.0
 
 
-def test_holm_multiplies_the_smallest_most_and_keeps_the_order():
-    assert holm(np.array([0.03, 0.01, 0.04])) == pytest.approx([0.06, 0.03, 0.06])
-
-
 def test_scores_are_those_of_ridge_regression_fitted_on_other_folds():
     rng = np.random.default_rng(0)
     features = rng.normal(3, 2, (40, 60))
@@ -76,16 +72,11 @@ def test_p_values_of_noise_are_as_small_as_often_as_they_say():
         features, target = rng.normal(size=(40, 10)), rng.permutation(np.repeat([True, False], [10, 30]))
         matrix = out_of_fold(features, groups=np.arange(40), folds=5, seed=seed)
         orders = shuffles(np.zeros(40), groups=np.arange(40), values=target, n=99, seed=seed)
-        shuffled = [auroc(matrix @ target[order][:, None].astype(float), target[order][:, None])[0] for order in orders]
-        observed = auroc(matrix @ target[:, None].astype(float), target[:, None])[0]
+        shuffled = [
+            auroc_by_column(matrix @ target[order][:, None].astype(float), target[order][:, None])[0]
+            for order in orders
+        ]
+        observed = auroc_by_column(matrix @ target[:, None].astype(float), target[:, None])[0]
         p_values.append(p_value(observed, np.array(shuffled)))
     assert np.mean(np.array(p_values) <= 0.1) < 0.18
     assert np.mean(p_values) == pytest.approx(0.5, abs=0.08)
-
-
-def test_auroc_is_that_of_scikit_learn_ties_too():
-    rng = np.random.default_rng(0)
-    scores = rng.integers(0, 5, (30, 2)).astype(float)
-    targets = rng.random((30, 2)) < 0.4
-    expected = [roc_auc_score(targets[:, column], scores[:, column]) for column in (0, 1)]
-    assert auroc(scores, targets) == pytest.approx(expected)

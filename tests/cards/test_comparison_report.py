@@ -58,7 +58,7 @@ def folder(report, tmp_path_factory) -> Path:
 
 def test_the_summary_is_three_sentences_that_say_which_how_surely_and_what_to_take(report):
     best, verdict, advice = report.summary
-    assert best.startswith("The best by accuracy is one of ")
+    assert " models may be the best by accuracy " in best
     assert "60 photographs" in verdict
     cheapest = min(report.comparison.not_worse(), key=lambda run: report.about[run].costs["parameters"])
     assert advice.startswith(f"The cheapest that is not shown to be worse than the best is {cheapest} (")
@@ -185,4 +185,4 @@ def test_of_one_photograph_there_is_a_report_too(tmp_path):
     about = {name: About(costs={"parameters": 1e6 * (number + 1)}) for number, name in enumerate("ab")}
     one = compare(single, metrics=["log_loss", "accuracy"])
     write_report(Report(title="One photograph", comparison=one, about=about), tmp_path)
-    assert "we cannot tell" in (tmp_path / "report.md").read_text()
+    assert "inconclusive" in (tmp_path / "report.md").read_text()

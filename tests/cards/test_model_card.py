@@ -11,8 +11,8 @@ from bloodcell.cards.model_card_training import Training
 from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.composition import compose_config
 from bloodcell.data.leaks import Leakage, find_shared_groups
-from bloodcell.evaluation.abstaining import threshold_for_error
 from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.evaluation.selective_prediction import threshold_for_error
 
 CLASSES = ("MONOCYTE", "NEUTROPHIL")
 TRAINING = Training(

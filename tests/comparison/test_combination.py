@@ -12,12 +12,12 @@ from bloodcell.comparison.combination import (
     Stack,
     cross_fitted,
     fit,
+    group_log_loss,
     logarithms,
-    photograph_log_loss,
 )
 from bloodcell.data.sampling import equal_source_weights
 from bloodcell.errors import UserError
-from bloodcell.evaluation.folds import photograph_parts
+from bloodcell.evaluation.folds import group_folds
 
 SETTINGS = Settings(rounds=50, bags=1, l2=1.0, folds=5, seed=0)
 FITTED = ("weighted", "greedy", "stacking")
@@ -41,7 +41,7 @@ def members(*, skills: tuple[float, ...], n_photographs: int = 120, seed: int = 
 
 
 def loss_of(probabilities: NDArray, known) -> float:
-    return photograph_log_loss(probabilities, labels=known["labels"], groups=known["groups"])
+    return group_log_loss(probabilities, labels=known["labels"], groups=known["groups"])
 
 
 def test_the_soft_vote_is_the_mean():
@@ -126,7 +126,7 @@ def test_what_is_fitted_to_noise_looks_good_only_where_it_was_fitted():
 def test_the_probability_of_an_image_comes_from_what_never_saw_its_photograph(method):
     known = members(skills=(1.0, 1.5, 0.2), n_photographs=30)
     honest = cross_fitted(method, **known, settings=SETTINGS)
-    parts = photograph_parts(labels=known["labels"], groups=known["groups"], n_parts=5, seed=0)
+    parts = group_folds(labels=known["labels"], groups=known["groups"], n_folds=5, seed=0)
     for part in parts:
         others = np.setdiff1d(np.arange(known["labels"].size), part)
         fitted = fit(
@@ -144,7 +144,7 @@ def test_the_probability_of_an_image_comes_from_what_never_saw_its_photograph(me
 @given(n=st.integers(2, 60), n_folds=st.integers(2, 10), seed=st.integers(0, 1000))
 def test_inner_folds_keep_photographs_whole_and_spread_the_classes(n, n_folds, seed):
     known = members(skills=(1.0,), n_photographs=n, seed=seed)
-    parts = photograph_parts(labels=known["labels"], groups=known["groups"], n_parts=n_folds, seed=seed)
+    parts = group_folds(labels=known["labels"], groups=known["groups"], n_folds=n_folds, seed=seed)
     assert len(parts) == min(n, n_folds)
     assert sorted(np.concatenate(parts)) == list(range(known["labels"].size))
     counts = np.array(
@@ -165,7 +165,7 @@ def test_a_class_with_one_photograph_can_be_combined():
 
 def test_a_single_photograph_is_refused():
     known = members(skills=(1.0, 2.0), n_photographs=1)
-    with pytest.raises(UserError, match="single photograph"):
+    with pytest.raises(UserError, match="method=soft"):
         cross_fitted("weighted", **known, settings=SETTINGS)
 
 

@@ -8,16 +8,16 @@ from scipy import stats
 from bloodcell.evaluation.intervals import (
     Interval,
     accuracy_intervals,
-    differences_of_groups,
-    effective,
+    collapse_strata,
+    difference_variances,
+    effective_number,
     loss_interval,
-    pooled,
     score_interval,
-    training_errors,
-    training_of,
+    training_half_widths,
+    training_variance,
 )
 from bloodcell.evaluation.predictions import predictions_table
-from bloodcell.evaluation.scores import SCORES, Answers, Losses, Score
+from bloodcell.evaluation.scores import SCORES, Losses, Predictions, Score
 
 CLASSES = ("A", "B", "C")
 
@@ -41,14 +41,16 @@ def table_of(*, photographs: int, copies: int, seed: int = 0) -> pd.DataFrame:
     return table.iloc[rng.permutation(len(table))]
 
 
-def answers_of(right: Sequence[int], total: Sequence[int], strata: Sequence[int] | None = None) -> Answers:
+def answers_of(right: Sequence[int], total: Sequence[int], strata: Sequence[int] | None = None) -> Predictions:
     """Make answers for photographs of so many images, so many of them right, of the classes that their strata are."""
     total = np.asarray(total)
     groups = np.repeat(np.arange(total.size), total)
     labels = np.asarray(strata if strata is not None else [0] * total.size)[groups]
     is_right = np.concatenate([np.arange(n) < r for r, n in zip(right, total, strict=True)])
     k = labels.max() + 2
-    return Answers(labels=labels, probabilities=np.eye(k)[np.where(is_right, labels, (labels + 1) % k)], groups=groups)
+    return Predictions(
+        labels=labels, probabilities=np.eye(k)[np.where(is_right, labels, (labels + 1) % k)], groups=groups
+    )
 
 
 def interval_of(right: Sequence[int], total: Sequence[int], strata: Sequence[int] | None = None) -> Interval:
@@ -131,7 +133,7 @@ def test_a_model_that_is_always_as_sure_has_an_interval_also_where_all_is_right(
     labels = np.arange(60) % 3
     sure = np.full((60, 3), 0.025)
     sure[np.arange(60), labels] = 0.95
-    answers = Answers(labels=labels, probabilities=sure, groups=np.arange(60))
+    answers = Predictions(labels=labels, probabilities=sure, groups=np.arange(60))
     for name, truth in (("log_loss", 0.98 * -np.log(0.95) + 0.02 * -np.log(0.025)), ("brier", 0.0038 + 0.02 * 1.85)):
         interval = score_interval(SCORES[name], [answers])
         assert interval.low < SCORES[name].function(labels, sure) < interval.high
@@ -146,15 +148,15 @@ def test_of_fewer_than_five_groups_there_is_no_interval():
 
 
 def test_the_variance_of_trainings_is_each_configurations_own_and_one_training_has_the_others():
-    training = training_of([[0.9, 0.8], [0.5, 0.5, 0.5], [0.7]])
+    training = training_variance([[0.9, 0.8], [0.5, 0.5, 0.5], [0.7]])
     assert training.variance == pytest.approx([0.005, 0.0, (0.005 + 2 * 0) / 3])
     assert training.degrees.tolist() == [1, 2, 3]
-    half = training_errors(training)
+    half = training_half_widths(training)
     assert half[0] == pytest.approx(stats.t.ppf(0.975, 1) * np.sqrt(0.005 / 2))
-    assert training_of([[0.9, 0.8], [0.7]]).known
-    alone = training_of([[0.9], [0.7]])
+    assert training_variance([[0.9, 0.8], [0.7]]).known
+    alone = training_variance([[0.9], [0.7]])
     assert not alone.known
-    assert training_errors(alone).tolist() == [0, 0]
+    assert training_half_widths(alone).tolist() == [0, 0]
 
 
 def test_trainings_widen_an_interval_by_the_square_root_of_the_sum_of_squares():
@@ -208,7 +210,7 @@ def test_the_interval_of_a_mean_loss_by_hand(name, right):
     rng = np.random.default_rng(4)
     labels = np.where(np.arange(24) < right, 0, 1)
     probabilities = np.array([0.7, 0.1, 0.2]) + np.outer(rng.uniform(-0.1, 0.1, 24), [1, 0, -1])
-    answers = Answers(labels=labels, probabilities=probabilities, groups=np.repeat(np.arange(8), 3))
+    answers = Predictions(labels=labels, probabilities=probabilities, groups=np.repeat(np.arange(8), 3))
 
     def losses_if(label: np.ndarray) -> np.ndarray:
         given = probabilities[np.arange(24), label]
@@ -239,7 +241,7 @@ def test_a_loss_that_two_images_share_counts_for_a_quarter():
     """As the pairs of AUROC: a gamma distribution of four times the scale."""
     each, groups = np.array([0.1, 0.5, 0.3, 0.9, 0.2, 0.7]), np.arange(6)
     weights = np.full(6, 1 / 6)
-    low, high = loss_interval(Losses(each=each, weights=weights, most=np.inf, shared_by=2), groups)
+    low, high = loss_interval(Losses(values=each, weights=weights, maximum=np.inf, shared_by=2), groups)
     wider = (stats.t.ppf(0.975, 5) / stats.norm.ppf(0.975)) ** 2
     unit = 4 * wider / 6 * (each.var() + 1 / 6) / (each.mean() + 1 / 6)
     expected = stats.gamma.ppf([0.025, 0.975], each.mean() / unit + 0.5, scale=unit)
@@ -249,7 +251,7 @@ def test_a_loss_that_two_images_share_counts_for_a_quarter():
 def test_images_of_groups_that_all_lose_the_same_count_one_by_one():
     """The correlation within them is negative, and taken for 0."""
     each, groups = np.tile([0.1, 0.5, 0.9], 20), np.repeat(np.arange(20), 3)
-    low, high = loss_interval(Losses(each=each, weights=np.full(60, 1 / 60), most=np.inf), groups)
+    low, high = loss_interval(Losses(values=each, weights=np.full(60, 1 / 60), maximum=np.inf), groups)
     wider = (stats.t.ppf(0.975, 19) / stats.norm.ppf(0.975)) ** 2
     unit = wider / 60 * (each.var() + 1 / 60) / (0.5 + 1 / 60)
     assert (low, high) == pytest.approx(stats.gamma.ppf([0.025, 0.975], 0.5 / unit + 0.5, scale=unit), rel=1e-6)
@@ -258,7 +260,7 @@ def test_images_of_groups_that_all_lose_the_same_count_one_by_one():
 @pytest.mark.parametrize(("name", "if_wrong"), [("brier", 2.0), ("log_loss", 52 * np.log(2))])
 def test_where_nothing_is_lost_it_starts_at_nothing_and_ends_at_the_rule_of_three(name, if_wrong):
     """Also of losses that are not 0 or 1: a model that is quite sure would lose much if it were wrong."""
-    sure = Answers(labels=np.arange(10) % 2, probabilities=np.eye(2)[np.arange(10) % 2], groups=np.arange(10))
+    sure = Predictions(labels=np.arange(10) % 2, probabilities=np.eye(2)[np.arange(10) % 2], groups=np.arange(10))
     interval = score_interval(SCORES[name], [sure])
     assert interval.low == 0
     assert interval.high >= (1 - 0.05 ** (1 / 10)) * if_wrong
@@ -268,7 +270,7 @@ def test_where_nothing_is_lost_it_starts_at_nothing_and_ends_at_the_rule_of_thre
 def test_a_share_of_none_or_all_is_bounded_by_the_rule_of_three():
     seldom = 1 - 0.05 ** (1 / 6)
     for each, ends in ((np.zeros(12), (0, seldom)), (np.ones(12), (1 - seldom, 1))):
-        losses = Losses(each=each, weights=np.full(12, 1 / 12))
+        losses = Losses(values=each, weights=np.full(12, 1 / 12))
         assert loss_interval(losses, np.repeat(np.arange(6), 2)) == pytest.approx(ends)
 
 
@@ -280,11 +282,11 @@ def test_of_a_function_of_one_s_own_it_is_students_interval():
     """The mean of one number for each image; in two strata with Satterthwaite's degrees of freedom."""
     rng = np.random.default_rng(5)
     p = rng.random(12)
-    answers = Answers(labels=np.zeros(12, dtype=np.int64), probabilities=np.c_[p, 1 - p], groups=np.arange(12))
+    answers = Predictions(labels=np.zeros(12, dtype=np.int64), probabilities=np.c_[p, 1 - p], groups=np.arange(12))
     score = Score(name="square", function=mean_square)
     interval, expected = score_interval(score, [answers]), stats.ttest_1samp(p**2, 0).confidence_interval(0.95)
     assert (interval.low, interval.high) == pytest.approx((expected.low, expected.high))
-    of_two = Answers(labels=np.repeat([0, 1], [5, 7]), probabilities=answers.probabilities, groups=np.arange(12))
+    of_two = Predictions(labels=np.repeat([0, 1], [5, 7]), probabilities=answers.probabilities, groups=np.arange(12))
     variances = [n * (part**2).var(ddof=1) / 144 for n, part in ((5, p[:5]), (7, p[5:]))]
     degrees = sum(variances) ** 2 / (variances[0] ** 2 / 4 + variances[1] ** 2 / 6)
     half = stats.t.ppf(0.975, degrees) * sum(variances) ** 0.5
@@ -317,7 +319,7 @@ def test_of_several_trainings_it_is_the_mean_of_their_intervals_and_ends_where_t
 def test_differences_of_sums_over_groups_add_by_strata():
     parts = np.array([[0.1, 0.2, -0.3, 0.4, 0.0], [0.0, -0.1, -0.1, 0.2, 0.3]])
     strata, weights = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.2, 0.2, 0.3, 0.2])
-    variance, squares = differences_of_groups(parts, np.array([0]), np.array([1]), strata=strata, weights=weights)
+    variance, squares = difference_variances(parts, np.array([0]), np.array([1]), strata=strata, weights=weights)
     apart = parts[0] - parts[1]
     own = [2 * apart[:2].var(ddof=1), 3 * apart[2:].var(ddof=1)]
     # Bell and McCaffrey's degrees of freedom: (0.01 + 0.04)^2 / (0.0001 + 0.0016) - 1 is less than 1.
@@ -332,26 +334,26 @@ def test_scores_that_differ_by_rounding_have_no_negative_variance():
     parts = np.vstack([one, one + 1e-12 * rng.random((200, 9))])
     others = np.arange(1, 201)
     design = {"strata": np.zeros(9, dtype=np.int64), "weights": np.full(9, 1 / 9)}
-    variance, squares = differences_of_groups(parts, np.zeros_like(others), others, **design)
+    variance, squares = difference_variances(parts, np.zeros_like(others), others, **design)
     assert min(variance.min(), squares.min()) >= 0
     assert variance.max() < 1e-12
 
 
 def test_one_group_shows_no_variance():
     one = {"strata": np.zeros(1, dtype=np.int64), "weights": np.ones(1)}
-    variance, squares = differences_of_groups(np.array([[0.1], [0.2]]), np.array([0]), np.array([1]), **one)
+    variance, squares = difference_variances(np.array([[0.1], [0.2]]), np.array([0]), np.array([1]), **one)
     assert (variance.tolist(), squares.tolist()) == ([0], [0])
 
 
 def test_unequal_weights_count_as_fewer_equal_ones():
-    assert effective(np.array([2.0, 2, 2])) == pytest.approx(3)
-    assert effective(np.array([3.0, 1])) == pytest.approx(1.6)
+    assert effective_number(np.array([2.0, 2, 2])) == pytest.approx(3)
+    assert effective_number(np.array([3.0, 1])) == pytest.approx(1.6)
 
 
 def test_strata_of_one_group_are_joined_with_each_other_or_the_smallest():
-    assert pooled(np.array([0, 1, 2, 2, 2])).tolist() == [0, 0, 2, 2, 2]
-    assert pooled(np.array([0, 1, 1, 2, 2, 2])).tolist() == [0, 0, 0, 2, 2, 2]
-    assert pooled(np.array([0, 0, 1, 1])).tolist() == [0, 0, 1, 1]
+    assert collapse_strata(np.array([0, 1, 2, 2, 2])).tolist() == [0, 0, 2, 2, 2]
+    assert collapse_strata(np.array([0, 1, 1, 2, 2, 2])).tolist() == [0, 0, 0, 2, 2, 2]
+    assert collapse_strata(np.array([0, 0, 1, 1])).tolist() == [0, 0, 1, 1]
 
 
 def test_a_photograph_of_two_classes_counts_as_of_the_more_frequent():

@@ -81,7 +81,7 @@ def test_what_is_no_temperature_or_has_no_image_is_refused():
         with_temperature(np.array([[0.5, 0.5]]), 0)
     with pytest.raises(ValueError, match="at least one image"):
         fit_temperature(labels=np.array([], int), probabilities=np.empty((0, 2)), groups=[])
-    with pytest.raises(ValueError, match="photograph each"):
+    with pytest.raises(ValueError, match="each"):
         fit_temperature(labels=[0, 1], probabilities=np.full((2, 2), 0.5), groups=["a"])
 
 

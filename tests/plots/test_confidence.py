@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 from scipy.special import softmax
 
-from bloodcell.evaluation.abstaining import risk_coverage, threshold_for_error
 from bloodcell.evaluation.calibration import CalibrationErrors, calibration_bins, calibration_errors
+from bloodcell.evaluation.selective_prediction import risk_coverage, threshold_for_error
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.plots.confidence import reliability, risk_against_coverage
 
@@ -70,7 +70,7 @@ def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, tex
     assert threshold is not None
     figure = risk_against_coverage(curve, threshold=threshold, title=TITLE)
     said = next(text for text in texts_of(figure) if text.startswith("Confidence from"))
-    assert f"{threshold.wrong} of {threshold.answered} wrong" in said
+    assert f"{threshold.wrong} of {threshold.covered} wrong" in said
     assert f"not above {threshold.upper_bound:.1%} at 95% confidence" in said
     points = [line.get_xydata() for line in figure.axes[0].get_lines()]
     assert any(

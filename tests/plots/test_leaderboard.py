@@ -81,9 +81,9 @@ def test_the_baselines_of_each_run_are_lines_through_its_lines():
         if isinstance(artist, LineCollection) and artist.get_linestyle()[0][1] is not None
     ]
     # Of a baseline that is not known there is a segment without points.
-    by_image, by_photograph = ([np.asarray(end) for end in lines.get_segments() if len(end)] for lines in drawn)
+    by_image, by_source = ([np.asarray(end) for end in lines.get_segments() if len(end)] for lines in drawn)
     assert [end[:, 0].tolist() for end in by_image] == [[0.25, 0.25], [0.25, 0.25], [0.31, 0.31]]
-    assert [end[:, 0].tolist() for end in by_photograph] == [[0.68, 0.68]] * 2
+    assert [end[:, 0].tolist() for end in by_source] == [[0.68, 0.68]] * 2
     assert [end[1, 1] for end in by_image[:-1]] == [end[0, 1] for end in by_image[1:]]
 
 

@@ -3,8 +3,8 @@ import pandas as pd
 import pytest
 
 from bloodcell.evaluation.folds import mean_by_image
-from bloodcell.evaluation.photographs import by_photograph, photograph_figures
 from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.evaluation.sources import by_source, source_metrics
 
 CLASSES = ("A", "B")
 
@@ -29,7 +29,7 @@ TABLE = table_of(
 
 
 def test_the_images_of_a_photograph_are_averaged():
-    photographs = by_photograph(TABLE, CLASSES)
+    photographs = by_source(TABLE, CLASSES)
     assert list(photographs) == ["source", "label", "group", "images", "p_A", "p_B"]
     assert photographs["group"].tolist() == ["x", "y", "z"]
     assert photographs["label"].tolist() == ["A", "B", "B"]
@@ -41,23 +41,23 @@ def test_the_images_of_a_photograph_are_averaged():
 def test_the_order_of_rows_and_the_index_do_not_matter():
     shuffled = TABLE.sample(frac=1, random_state=0)
     shuffled.index = [9] * len(shuffled)
-    pd.testing.assert_frame_equal(by_photograph(shuffled, CLASSES), by_photograph(TABLE, CLASSES))
+    pd.testing.assert_frame_equal(by_source(shuffled, CLASSES), by_source(TABLE, CLASSES))
 
 
 def test_a_photograph_is_right_if_the_mean_over_its_images_is():
-    assert photograph_figures(TABLE, classes=CLASSES) == {"photographs": 3, "photograph_accuracy": 2 / 3}
+    assert source_metrics(TABLE, classes=CLASSES) == {"photographs": 3, "photograph_accuracy": 2 / 3}
 
 
 def test_a_photograph_with_several_labels_has_its_most_frequent_one():
     table = table_of(
         ("1", "B", "x", 0.1), ("2", "A", "x", 0.1), ("3", "B", "x", 0.1), ("4", "B", "y", 0), ("5", "A", "y", 0)
     )
-    assert by_photograph(table, CLASSES)["label"].tolist() == ["B", "A"]
+    assert by_source(table, CLASSES)["label"].tolist() == ["B", "A"]
 
 
 def test_a_label_that_is_no_class_is_refused():
-    with pytest.raises(ValueError, match="labels that are no class: B"):
-        photograph_figures(table_of(("1", "B", "x", 0.1)), classes=("A",))
+    with pytest.raises(ValueError, match="B; the classes are A"):
+        source_metrics(table_of(("1", "B", "x", 0.1)), classes=("A",))
 
 
 def test_what_several_models_thought_of_an_image_is_averaged():

@@ -4,13 +4,13 @@ import pytest
 from scipy.special import expit
 from scipy.stats import binom
 
-from bloodcell.evaluation.abstaining import (
+from bloodcell.evaluation.selective_prediction import (
     area_under_risk_coverage,
     risk_coverage,
     threshold_for_error,
     upper_bound,
 )
-from bloodcell.evaluation.photographs import by_photograph, photographs_of
+from bloodcell.evaluation.sources import average_by_source, by_source
 
 
 def two_classes(confidences) -> np.ndarray:
@@ -57,12 +57,12 @@ def test_the_area_is_lower_where_errors_are_where_the_model_is_least_sure():
 
 @pytest.mark.parametrize(("errors", "answered"), [(0, 59), (3, 80), (40, 277)])
 def test_so_few_errors_have_a_chance_of_five_percent_at_the_upper_bound(errors, answered):
-    bound = float(upper_bound(errors=errors, answered=answered, confidence=0.95))
+    bound = float(upper_bound(errors=errors, covered=answered, confidence=0.95))
     assert binom.cdf(errors, answered, bound) == pytest.approx(0.05)
 
 
 def test_of_no_answer_or_no_right_one_nothing_better_is_known_than_that_all_may_be_wrong():
-    np.testing.assert_array_equal(upper_bound(errors=[0, 4], answered=[0, 4], confidence=0.95), [1, 1])
+    np.testing.assert_array_equal(upper_bound(errors=[0, 4], covered=[0, 4], confidence=0.95), [1, 1])
 
 
 def test_the_promise_holds_on_photographs_not_seen():
@@ -100,7 +100,7 @@ def test_what_is_said_of_a_threshold_can_be_counted():
     )
     assert found is not None
     answered = sure >= found.value
-    assert (found.answered, found.wrong, found.photographs) == (answered.sum(), wrong[answered].sum(), 277)
+    assert (found.covered, found.wrong, found.sources) == (answered.sum(), wrong[answered].sum(), 277)
     assert found.coverage == pytest.approx(answered.mean())
     assert found.error == pytest.approx(wrong[answered].mean())
     assert found.error < found.upper_bound <= 0.05
@@ -176,9 +176,9 @@ def test_images_are_put_together_as_in_the_table_by_photograph():
     table = pd.DataFrame({"label": rng.choice(list("abc"), 60), "source": rng.choice(list("wxyz"), 60)})
     table["group"] = table["source"]
     table[["p_a", "p_b", "p_c"]] = probabilities
-    expected = by_photograph(table, ["a", "b", "c"])
+    expected = by_source(table, ["a", "b", "c"])
     labels = table["label"].map({"a": 0, "b": 1, "c": 2}).to_numpy()
-    found = photographs_of(labels=labels, probabilities=probabilities, sources=table["source"].to_numpy())
+    found = average_by_source(labels=labels, probabilities=probabilities, sources=table["source"].to_numpy())
     np.testing.assert_allclose(found.probabilities, expected[["p_a", "p_b", "p_c"]])
     assert ["abc"[label] for label in found.labels] == expected["label"].tolist()
     assert found.images.tolist() == expected["images"].tolist()

@@ -1,4 +1,4 @@
-"""Predictions by photograph: what a model thinks of all images that were made from one."""
+"""Predictions by source: the mean over all images of a photograph."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -12,19 +12,19 @@ from bloodcell.evaluation.probabilities import checked_labels, checked_probabili
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photographs:
-    """The images of a model's answers, put together by photograph.
+class SourceMeans:
+    """Predictions averaged by source.
 
     Attributes
     ----------
     labels
-        Shape (g,), int64, the most frequent label of each photograph's images, of equally frequent ones the first.
+        Shape (s,), int64, the most frequent label of each source's images; the first of equally frequent ones.
     probabilities
-        Shape (g, k), float64, the mean over its images.
+        Shape (s, k), float64, the mean over its images.
     index
-        Shape (n,), int64, the photograph of each image, in 0..g-1.
+        Shape (n,), int64, the source of each image, in 0..s-1.
     images
-        Shape (g,), int64, how many images each photograph has.
+        Shape (s,), int64, the number of images of each source.
     """
 
     labels: npt.NDArray[np.int64]
@@ -33,8 +33,8 @@ class Photographs:
     images: npt.NDArray[np.int64]
 
 
-def photographs_of(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, sources: npt.ArrayLike) -> Photographs:
-    """Put images together by photograph; the same as `by_photograph` does with a table.
+def average_by_source(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, sources: npt.ArrayLike) -> SourceMeans:
+    """Average arrays by source; `by_source` does the same with a table.
 
     Parameters
     ----------
@@ -43,26 +43,26 @@ def photographs_of(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, sourc
     probabilities
         Shape (n, k), each row a distribution over the classes.
     sources
-        Shape (n,), the photograph of each image: strings or integers.
+        Shape (n,), the source of each image: strings or integers.
 
     Raises
     ------
     ValueError
-        When there is no image, the labels or probabilities are none, or there is not one photograph per image.
+        When there is no image, the labels or probabilities are invalid, or there is not one source per image.
     """
     n_classes = np.asarray(probabilities).shape[-1]
     truth = checked_labels(labels, n_classes=n_classes)
     checked = checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes)
     if not truth.size or np.shape(sources) != truth.shape:
         raise ValueError(
-            f"{truth.size} images need a photograph each and at least one image, got shape {np.shape(sources)}"
+            f"{truth.size} images need a source each and at least one image, got shape {np.shape(sources)}"
         )
     index = np.unique(np.asarray(sources), return_inverse=True)[1].astype(np.int64)
     images = np.bincount(index)
     sums, votes = np.zeros((2, images.size, n_classes))
     np.add.at(sums, index, checked)
     np.add.at(votes, (index, truth), 1)
-    return Photographs(
+    return SourceMeans(
         labels=votes.argmax(axis=1).astype(np.int64),
         probabilities=sums / images[:, None],
         index=index,
@@ -70,22 +70,22 @@ def photographs_of(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, sourc
     )
 
 
-def by_photograph(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Average the probabilities of the images of each photograph.
+def by_source(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Average the probabilities of each source's images.
 
     Parameters
     ----------
     table
-        A predictions table with each image once.
+        A predictions table with one row per image.
     classes
         Its class names, in order.
 
     Returns
     -------
     pandas.DataFrame
-        One row per photograph, in the order of their names: ``source, label`` (str, the most frequent label of its
-        images, of equally frequent ones the first by name), ``group`` (str), ``images`` (int64, how many) and one
-        ``p_<class>`` (float64, the mean) per class.
+        One row per source, sorted: ``source, label`` (str, the most frequent label of its images; the first by name of
+        equally frequent ones), ``group`` (str), ``images`` (int64, their number) and one ``p_<class>`` (float64, the
+        mean) per class.
 
     Raises
     ------
@@ -103,46 +103,46 @@ def by_photograph(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
     return pd.concat([labels, groups, images, means], axis="columns").rename_axis("source").reset_index()
 
 
-def photograph_figures(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
-    """Count the photographs and measure how many of them are classified correctly from the mean over their images.
+def source_metrics(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
+    """Compute the number of sources and their accuracy.
 
     Parameters
     ----------
     table
-        A predictions table with each image once.
+        A predictions table with one row per image.
     classes
         Its class names, in order.
 
     Returns
     -------
     dict
-        ``photographs``, how many there are, and ``photograph_accuracy``, in 0..1: the share whose most probable
-        class, by `by_photograph`, is their label.
+        ``photographs``, their number, and ``photograph_accuracy``, in 0..1: the share that is classified correctly by
+        the mean over its images.
 
     Raises
     ------
     ValueError
         When the table lacks a class or an image has a label that is none of the classes.
     """
-    photographs = by_photograph(table, classes)
-    right = predicted_classes(probabilities_of(photographs, classes)) == label_indices(photographs, classes)
-    return {"photographs": float(len(photographs)), "photograph_accuracy": float(right.mean())}
+    sources = by_source(table, classes)
+    right = predicted_classes(probabilities_of(sources, classes)) == label_indices(sources, classes)
+    return {"photographs": float(len(sources)), "photograph_accuracy": float(right.mean())}
 
 
-def group_figures(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
-    """Count the groups and take the mean of their accuracies by image, each group counting once.
+def group_metrics(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
+    """Compute the number of groups and the mean of their accuracies by image.
 
     Parameters
     ----------
     table
-        A predictions table with each image once.
+        A predictions table with one row per image.
     classes
         Its class names, in order.
 
     Returns
     -------
     dict
-        ``groups``, how many there are, and ``group_mean_accuracy``, in 0..1.
+        ``groups``, their number, and ``group_mean_accuracy``, in 0..1.
 
     Raises
     ------
@@ -150,14 +150,14 @@ def group_figures(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, f
         When the table lacks a class or an image has a label that is none of the classes.
     """
     right = predicted_classes(probabilities_of(table, classes)) == label_indices(table, classes)
-    of_groups = pd.Series(right, index=table.index).groupby(table["group"]).mean()
-    return {"groups": float(len(of_groups)), "group_mean_accuracy": float(of_groups.mean())}
+    accuracies = pd.Series(right, index=table.index).groupby(table["group"]).mean()
+    return {"groups": float(len(accuracies)), "group_mean_accuracy": float(accuracies.mean())}
 
 
-def one_photograph_of_each_group(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of one photograph of each group, so that photographs are independent of each other.
+def one_source_per_group(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of one source per group, so that sources are independent.
 
-    Chosen by a hash of their names, in which classes or copies may be sorted.
+    A hash of the name selects it, as names may be sorted by class or copy.
     """
     drawn = pd.Series(pd.util.hash_array(table["source"].to_numpy(object)), index=table.index)
     return table[drawn == drawn.groupby(table["group"]).transform("min")]
