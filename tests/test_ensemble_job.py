@@ -244,7 +244,7 @@ def test_a_run_that_is_not_finished_is_refused(made):
 def test_what_the_runs_did_not_keep_is_not_asked_of_them(made):
     ids = ",".join(each.info.run_id for each in made.holdouts)
     assert "has no predictions of test; use evaluate_test=false" in refused(made, f"runs=[{ids}]")
-    assert "kept no model; use log_model=false" in refused(made, f"runs=[{ids}]", "evaluate_test=false")
+    assert "log_model=false" in refused(made, f"runs=[{ids}]", "evaluate_test=false")
 
 
 def test_a_folder_without_runs_is_left_as_it_was(tmp_path):
