@@ -22,10 +22,10 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from bloodcell.console.quiet import quieten_libraries, silent_stderr
+    from bloodcell.console.quiet import quiet_libraries, quiet_stderr
 
-    quieten_libraries()
-    with silent_stderr():
+    quiet_libraries()
+    with quiet_stderr():
         module = import_module(_HOMES[name])
     return getattr(module, name)
 

@@ -1,4 +1,4 @@
-"""Errors that a user can cause and fix, and what is written down of any error."""
+"""Errors that a user can cause and fix, and messages of errors without credentials."""
 
 import re
 from typing import ClassVar
@@ -9,29 +9,29 @@ _USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
 
 
 class UserError(Exception):
-    """Something that the user can put right.
+    """An error that the user can fix.
 
-    Its message is one line that names the file or setting, what is wrong with it and what to do. The command line
-    prints it without a traceback and ends with `exit_code`.
+    Its message is one line: the file or setting, what is wrong, and what to do. The command line prints it without a
+    traceback and exits with `exit_code`.
     """
 
     exit_code: ClassVar[int] = 2
 
 
 class StoreLostError(UserError):
-    """The store of runs went away in the middle of a job; the message says where the job's results are."""
+    """The MLflow store failed during a job; the message says where the job's results are."""
 
     exit_code: ClassVar[int] = 1
 
 
 class FindingsError(UserError):
-    """An audit found what it was told to fail on; the message says what, and where the page is."""
+    """An audit has findings of the severity ``fail_on``; the message has the findings and the report."""
 
     exit_code: ClassVar[int] = 1
 
 
 class SearchFailedError(UserError):
-    """A search ended before its time; the message says why."""
+    """A search ended early; the message says why."""
 
     exit_code: ClassVar[int] = 1
 

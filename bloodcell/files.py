@@ -1,4 +1,4 @@
-"""Files: written so that a crash does not tear them, refused before the work if they cannot be written, cached."""
+"""Files: atomic writes, checks that files can be written, and the cache folder."""
 
 import os
 import uuid
@@ -10,12 +10,12 @@ from bloodcell.errors import UserError
 
 
 def require_writable(folder: Path) -> None:
-    """See that files can be made in a folder that may not be there yet, and leave nothing behind.
+    """Check that files can be created in a folder, which need not exist, and remove them again.
 
     Raises
     ------
     OSError
-        If they cannot.
+        If files cannot be created.
     """
     missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
     attempt = folder / f".{uuid.uuid4().hex}"
@@ -31,11 +31,11 @@ def require_writable(folder: Path) -> None:
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that takes its place when the block ends well.
+def atomic_write(path: Path) -> Iterator[Path]:
+    """Yield a temporary path next to ``path``, which replaces ``path`` if the block succeeds.
 
-    The temporary name keeps the suffixes of ``path``, because some writers choose their format by it. A block that
-    raises leaves ``path`` as it was and nothing beside it.
+    The temporary name has the suffixes of ``path``, because some writers choose their format by it. If the block
+    raises, ``path`` stays as it was and the temporary file is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes)}")
@@ -47,12 +47,12 @@ def replacing(path: Path) -> Iterator[Path]:
 
 
 def cache_dir() -> Path:
-    """Return the folder of bloodcell's caches: ``bloodcell`` under ``XDG_CACHE_HOME``, else under ``~/.cache``."""
+    """Return the folder of bloodcell's caches: ``bloodcell`` in ``XDG_CACHE_HOME``, else in ``~/.cache``."""
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bloodcell"
 
 
 def require_output_folder(output: Path) -> None:
-    """Refuse a folder that ``output`` names and that cannot be written to.
+    """Check that the folder ``output`` can be written to.
 
     Raises
     ------
@@ -63,7 +63,7 @@ def require_output_folder(output: Path) -> None:
 
 
 def require_output_file(output: Path) -> None:
-    """Refuse a file that ``output`` names and that cannot be written.
+    """Check that the file ``output`` can be written.
 
     Raises
     ------

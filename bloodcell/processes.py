@@ -1,4 +1,4 @@
-"""Processes: how one ends when it is terminated, and when its parent is gone."""
+"""Processes: exit on SIGTERM, and with the parent process."""
 
 import os
 import threading
@@ -6,11 +6,11 @@ import time
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, which unwinds as Ctrl-C does, so that open files and runs are closed."""
+    """SIGTERM, raised as Ctrl-C is, so that open files and runs are closed."""
 
 
-def end_with(parent: int) -> None:
-    """End this process soon after its parent, given by its number, is gone, however it went."""
+def exit_with_parent(parent: int) -> None:
+    """Exit within seconds after the parent process with this id has ended for any reason."""
 
     def watch() -> None:
         while os.getppid() == parent:

@@ -19,8 +19,8 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from bloodcell.console.progress import say, track
-from bloodcell.files import replacing
+from bloodcell.console.progress import print_status, track
+from bloodcell.files import atomic_write
 from bloodcell.models.backbones import OWN_WEIGHTS
 from bloodcell.smears import CLASSES, Photograph, render_photograph
 from bloodcell.training.progress import EpochProgress
@@ -79,9 +79,9 @@ def main() -> None:
         shuffle=False,  # the batches are
         verbose=0,
     )
-    with replacing(arguments.output) as partial:
+    with atomic_write(arguments.output) as partial:
         application.save_weights(partial)
-    say(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.1f} MB")
+    print_status(f"{arguments.output}: {arguments.output.stat().st_size / 1e6:.1f} MB")
 
 
 def render(n_photographs: int, *, seed: int) -> list[Photograph]:

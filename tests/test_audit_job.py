@@ -163,7 +163,7 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
     [
         (["output=/proc/nowhere"], "output=/proc/nowhere"),
         (["fail_on=never_ever"], "fail_on"),
-        (["-m", "seed=1,2"], "cannot be swept"),
+        (["-m", "seed=1,2"], "-m: "),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line(bccd, tmp_path, wrong, told):

@@ -12,10 +12,10 @@ from commands import REPOSITORY
 from documents import BLOODCELL, blocks_of, commands_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
 
-from bloodcell.cli.main import with_setting
+from bloodcell.cli.arguments import name_first_word
 from bloodcell.config.composition import compose_config
 from bloodcell.config.conf_files import conf_dir, experiments_dir
-from bloodcell.config.jobs import take_job
+from bloodcell.config.jobs import split_job
 from bloodcell.config.keywords import train_config
 
 DOCS = REPOSITORY / "docs"
@@ -69,8 +69,8 @@ def test_the_pages_show_the_pictures_of_the_experiments_and_what_docstrings_say(
 
 @pytest.mark.parametrize("command", JOBS)
 def test_a_command_of_the_pages_is_accepted(command):
-    job, words = take_job(shlex.split(command.replace("-cd conf data=mine", MINE)))
-    words = with_setting(job, words)
+    job, words = split_job(shlex.split(command.replace("-cd conf data=mine", MINE)))
+    words = name_first_word(job, words)
     overrides = OverridesParser.create().parse_overrides([word for word in words if word not in ("-m", "--json")])
     swept = {override.key_or_group for override in overrides if override.is_sweep_override()}
     assert not swept or "-m" in words
@@ -94,7 +94,7 @@ def test_every_choice_of_the_configuration_is_in_its_page():
 
 def test_every_job_has_a_command_and_is_in_the_reference():
     named = {path.stem for path in (REPOSITORY / "bloodcell" / "jobs").glob("[!_]*.py")}
-    assert {take_job(shlex.split(job))[0] for job in JOBS} == named
+    assert {split_job(shlex.split(job))[0] for job in JOBS} == named
     reference = (DOCS / "api" / "jobs.md").read_text(encoding="utf-8")
     assert {name for name in named if f"::: bloodcell.jobs.{name}\n" in f"{reference}\n"} == named
 

@@ -2,13 +2,13 @@ from pathlib import Path
 
 import pytest
 
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 
 
 def test_a_file_takes_its_place_only_when_it_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text("old")
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_text("new, in part")
         assert path.read_text() == "old"
         partial.write_text("new")
@@ -24,7 +24,7 @@ def test_a_crash_leaves_the_file_as_it_was(tmp_path: Path, crash: type[BaseExcep
         path.write_text(before)
 
     def write() -> None:
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             partial.write_text("half a li")
             raise crash
 
@@ -36,14 +36,14 @@ def test_a_crash_leaves_the_file_as_it_was(tmp_path: Path, crash: type[BaseExcep
 def test_a_block_that_writes_nothing_does_not_lose_the_file(tmp_path: Path) -> None:
     path = tmp_path / "metrics.json"
     path.write_text("old")
-    with pytest.raises(FileNotFoundError), replacing(path):
+    with pytest.raises(FileNotFoundError), atomic_write(path):
         pass
     assert path.read_text() == "old"
 
 
 def test_the_temporary_file_lies_beside_with_the_same_suffixes(tmp_path: Path) -> None:
     path = tmp_path / "best.weights.h5"
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         assert partial.parent == tmp_path
         assert partial.suffixes == [".weights", ".h5"]
         partial.touch()
@@ -51,14 +51,14 @@ def test_the_temporary_file_lies_beside_with_the_same_suffixes(tmp_path: Path) -
 
 def test_the_folder_is_made(tmp_path: Path) -> None:
     path = tmp_path / "a" / "b" / "table.parquet"
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         partial.write_bytes(b"table")
     assert path.read_bytes() == b"table"
 
 
 def test_two_writers_do_not_write_into_one_another(tmp_path: Path) -> None:
     path = tmp_path / "cache.parquet"
-    with replacing(path) as first, replacing(path) as second:
+    with atomic_write(path) as first, atomic_write(path) as second:
         first.write_text("first")
         second.write_text("second")
     assert path.read_text() in {"first", "second"}

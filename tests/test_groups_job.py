@@ -30,7 +30,7 @@ def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
         (["output=/"], "is a folder"),
         (["data.groups=pattern"], "data.groups_pattern"),
         (["outputs=x.csv"], "output"),
-        (["-m", "data.groups=none,folder"], "cannot be swept"),
+        (["-m", "data.groups=none,folder"], "-m: "),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wrong, told):

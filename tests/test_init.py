@@ -118,7 +118,7 @@ def test_no_file_is_overwritten_unless_told(copies: Path, tmp_path: Path) -> Non
 @pytest.mark.parametrize(
     ("words", "told"),
     [
-        ([], "folder is not set: give it as folder=VALUE, the images; or as the first word: bloodcell init "),
+        ([], "folder "),
         (["nowhere"], "folder=nowhere: no such folder; give one that holds a folder of images for each class"),
         (["one"], "folder=one: holds one class only (lobed); two or more are needed"),
         (["flat"], "folder=flat: 1 images lie side by side; "),

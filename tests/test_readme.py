@@ -13,7 +13,7 @@ from commands import REPOSITORY, run, start
 from documents import BLOODCELL, blocks_of, commands_of
 from stores import runs_in
 
-from bloodcell.config.jobs import take_job
+from bloodcell.config.jobs import split_job
 
 DOCS = REPOSITORY / "docs"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
@@ -54,7 +54,7 @@ def test_the_readme_is_short():
 def test_every_job_has_a_command_in_the_readme_or_on_a_page():
     pages = README + "".join(page.read_text(encoding="utf-8") for page in DOCS.glob("*.md"))
     commands = re.findall(r"^(?:.*&& )?uv run bloodcell (.+)", pages, flags=re.MULTILINE)
-    assert {take_job(shlex.split(command))[0] for command in commands} == {path.stem for path in PUBLIC_JOBS}
+    assert {split_job(shlex.split(command))[0] for command in commands} == {path.stem for path in PUBLIC_JOBS}
 
 
 @pytest.mark.slow

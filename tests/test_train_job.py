@@ -102,7 +102,7 @@ def test_a_run_says_how_sure_its_accuracies_are(first):
 
 def test_a_run_ends_with_what_was_taken_for_what_and_commands_to_try_next(first):
     for split in ("Validation", "Test"):
-        assert f"{split}: what each class was taken for" in first.stdout
+        assert f"{split}: confusion matrix" in first.stdout
     _, _, end = first.stdout.partition("Try next\n")
     commands = [line.partition("bloodcell ")[2] for line in end.splitlines()]
     assert len(commands) == 3

@@ -12,7 +12,7 @@ from typing import Any
 
 from bloodcell.audit.finding import SEVERITIES, Finding, Picture
 from bloodcell.audit.questions import answers
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 from bloodcell.templates import render
 
 DPI = 110
@@ -74,7 +74,7 @@ def write_page(audit: Audit, folder: Path) -> None:
         ("audit.md", _render("page.md.jinja", audit, encoded)),
         ("audit.json", json.dumps(as_data(audit), indent=2, ensure_ascii=False) + "\n"),
     ):
-        with replacing(folder / name) as partial:
+        with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
 
 

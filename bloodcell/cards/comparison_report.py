@@ -20,7 +20,7 @@ from bloodcell.evaluation.calibration import calibration_bins, calibration_error
 from bloodcell.evaluation.metrics import confusion, per_class
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Predictions, Score
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 from bloodcell.plots import svg as charts
 from bloodcell.plots.svg import rows
 from bloodcell.templates import render
@@ -126,7 +126,7 @@ def write_report(report: Report, folder: Path) -> None:
         ("estimates.csv", report.comparison.estimates.to_csv(index=False)),
         ("verdicts.csv", report.comparison.verdicts.to_csv(index=False)),
     ):
-        with replacing(folder / name) as partial:
+        with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
 
 

@@ -18,7 +18,7 @@ from bloodcell.cells.crop import CROP_VERSION
 from bloodcell.cells.measurements import MEASUREMENTS_VERSION
 from bloodcell.cells.nucleus_features import N_NUMBERS, NucleusFeatures, crop_to_fixed_size, nucleus_features
 from bloodcell.errors import UserError
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 from bloodcell.images.feature_cache import cached_features
 
 NOVELTY_VERSION = 3
@@ -118,7 +118,7 @@ class Novelty:
     def save(self, path: Path) -> None:
         """Write it as ``.npz``, whole or not at all; the folder is made when it is not there."""
         arrays = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             np.savez(partial, allow_pickle=False, versions=np.array(_versions()), **arrays)
 
 

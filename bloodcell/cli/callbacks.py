@@ -1,4 +1,4 @@
-"""What tracking does when Hydra starts and ends a sweep."""
+"""Hydra callbacks: hide credentials, and track a sweep as a study."""
 
 import atexit
 import math
@@ -21,19 +21,19 @@ if TYPE_CHECKING:
 
 
 class HideCredentials(Callback):
-    """Moves credentials in ``tracking.uri`` into the environment before Hydra writes the configuration down."""
+    """Moves credentials in ``tracking.uri`` into the environment before Hydra saves the configuration."""
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Hide those of a single run."""
+        """Hide the credentials of a single run."""
         _hide(config)
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Hide those of a sweep."""
+        """Hide the credentials of a sweep."""
         _hide(config)
 
 
 class TrackStudy(Callback):
-    """Keeps the runs of a sweep together under one parent run."""
+    """Puts the runs of a sweep under one parent run."""
 
     def __init__(self) -> None:
         self._study: Study | None = None
@@ -43,9 +43,9 @@ class TrackStudy(Callback):
         self._folder = Path()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Start the parent run, and tell every run of the sweep to nest under it.
+        """Start the parent run, and nest every run of the sweep under it.
 
-        They are told by overrides, which travel to whatever process or machine a launcher uses.
+        The runs get its id by an override, which reaches every process or machine that a launcher uses.
         """
         from bloodcell.config.composition import parse_tracking
         from bloodcell.tracking.study import start_study
@@ -58,7 +58,7 @@ class TrackStudy(Callback):
         except UserError as error:
             fail(str(error), code=error.exit_code)
         swept = {text.partition("=")[0] for text in overrides}
-        _remove_overrides(config, set(OWN_KEYS) - swept)  # they were the parent's
+        _remove_overrides(config, set(OWN_KEYS) - swept)  # these were the parent's
         fixed = {text.partition("=")[0] for text in _overrides(config, "task")} - swept
         _add_overrides(
             config,
@@ -70,7 +70,7 @@ class TrackStudy(Callback):
         atexit.register(self._abandon)
 
     def on_job_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Take the time of a sweep's run, where this process runs one after the other."""
+        """Start the time of a run, if this process runs the sweep's runs one after the other."""
         if self._study is None or os.getpid() != self._process:
             return
         from bloodcell.experiment.countdown import Countdown
@@ -80,10 +80,11 @@ class TrackStudy(Callback):
         self._countdown.begin()
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ARG002
-        """Say which of how many runs has ended, what it came to, and about how long the rest will take."""
+        """Print the number of the finished run, its result and the remaining time."""
         if self._countdown is None or os.getpid() != self._process:
             return
-        if job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value):  # else it was said
+        # The error of a failed run is already printed.
+        if job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value):
             from bloodcell.config.quoting import readable_overrides
 
             name = readable_overrides(config.hydra.job.override_dirname)
@@ -92,8 +93,7 @@ class TrackStudy(Callback):
     def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Train the baselines, combine the runs, and end the parent run with a leaderboard.
 
-        The exit code says whether every run finished. Hydra turns what a callback raises into a warning, so errors
-        end the program here.
+        The exit code is 1 if a run did not finish. Hydra turns errors of callbacks into warnings, so errors exit here.
         """
         with one_line_errors("train"):
             try:
@@ -108,7 +108,7 @@ class TrackStudy(Callback):
                 raise SystemExit(1)
 
     def _abandon(self) -> None:
-        """End the parent run of a sweep that ended without Hydra's saying so."""
+        """End the parent run if the process ends before Hydra ends the sweep."""
         self._end(interrupted=True)
 
     def _end(self, *, interrupted: bool, status: str | None = None) -> bool:
@@ -126,7 +126,7 @@ class TrackStudy(Callback):
 
 
 def _complete(config: DictConfig) -> None:
-    """Train a sweep's baselines, and combine its runs if that is asked for, in runs of the study."""
+    """Train a sweep's baselines, and combine its runs if ``ensemble`` is set, as runs of the study."""
     configs, folder = swept_configs(config), Path(config.hydra.sweep.dir).absolute()
     if any(each.baselines for each in configs):
         from bloodcell.jobs.train import train_baselines
@@ -157,7 +157,7 @@ def _hide(config: DictConfig) -> None:
 
 
 def _overrides(config: DictConfig, kind: str) -> list[str]:
-    # Not by iterating over the configuration, which would resolve what only a run can.
+    # Iterating over the configuration would resolve interpolations that have a value only in a run.
     texts: Any = OmegaConf.to_container(config.hydra.overrides[kind], resolve=False)
     return list(texts)
 
@@ -170,6 +170,6 @@ def _remove_overrides(config: DictConfig, keys: set[str]) -> None:
 
 
 def _add_overrides(config: DictConfig, *overrides: str) -> None:
-    # Hydra composes every run of a sweep from these and the run's own overrides, which come after them and win.
+    # Hydra composes every run of a sweep from these and then from the run's own overrides, which take precedence.
     with read_write(config.hydra):
         config.hydra.overrides.hydra = [*_overrides(config, "hydra"), *overrides]

@@ -1,4 +1,4 @@
-"""Ending the program: with one line for an error that the user can fix, and after open runs are closed."""
+"""Exit of the program: one line for errors that the user can fix, after files and runs are closed."""
 
 import errno
 import shutil
@@ -11,22 +11,22 @@ from pathlib import Path
 from types import FrameType
 from typing import NoReturn
 
-from bloodcell.console.document import tell_error
+from bloodcell.console.json_output import set_json_error
 from bloodcell.errors import UserError
 from bloodcell.processes import Terminated
 
 
 def fail(message: str, *, code: int) -> NoReturn:
-    """Print one line on the error stream and end the program with an exit code."""
+    """Print one line to standard error and exit with a code."""
     line = " ".join(message.split())
     print(f"bloodcell: {line}", file=sys.stderr)
-    tell_error(line)
+    set_json_error(line)
     raise SystemExit(code)
 
 
 @contextmanager
 def one_line_errors(job: str = "", arguments: Sequence[str] = ()) -> Iterator[None]:
-    """End the program with one line for an error that the user can fix; other errors keep their traceback."""
+    """Exit with one line for errors that the user can fix; other errors keep their traceback."""
     try:
         yield
     except UserError as error:
@@ -37,18 +37,18 @@ def one_line_errors(job: str = "", arguments: Sequence[str] = ()) -> Iterator[No
         fail("interrupted", code=130)
     except Exception as error:
         if (full := _full_disk(error)) is not None:
-            fail(f"the disk with {full} is full: make room and start again", code=1)
+            fail(f"{full}: the disk is full; free space and run the command again", code=1)
         if "hydra" in sys.modules:
-            from bloodcell.config.composition import explain, is_composition_error
+            from bloodcell.config.composition import composition_message, is_composition_error
 
             if is_composition_error(error):
-                fail(explain(error, job, arguments), code=2)
+                fail(composition_message(error, job, arguments), code=2)
         raise
 
 
 @contextmanager
-def unwinding_on_sigterm() -> Iterator[None]:
-    """Raise `Terminated` where SIGTERM would end the program on the spot. A second one does not disturb the first."""
+def raise_on_sigterm() -> Iterator[None]:
+    """Raise `Terminated` on SIGTERM, so that files and runs are closed. Later signals are ignored."""
 
     def terminate(_signal: int, _frame: FrameType | None) -> None:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
@@ -56,7 +56,7 @@ def unwinding_on_sigterm() -> Iterator[None]:
 
     try:
         before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # only the main thread may; elsewhere there is a program around that decides
+    except ValueError:  # only the main thread may set handlers; in others the program around decides
         yield
         return
     try:
@@ -65,24 +65,24 @@ def unwinding_on_sigterm() -> Iterator[None]:
         signal.signal(signal.SIGTERM, before)
 
 
-def discard_unused(folder: Path) -> None:
-    """Remove the folder that Hydra made for a run, if it holds nothing but Hydra's notes and the log."""
+def remove_unused_folder(folder: Path) -> None:
+    """Remove the folder that Hydra created for a run, if it has only Hydra's files and the log."""
     notes, logs = folder / ".hydra", [*folder.glob("*.log")]
     if folder.resolve() == Path.cwd() or not notes.is_dir() or {*folder.iterdir()} != {notes, *logs}:
         return
     shutil.rmtree(notes)
     for log in logs:
         log.unlink()
-    for emptied in (folder, *list(folder.parents)[:2]):  # the folder of the day and that of all days
+    for emptied in (folder, *list(folder.parents)[:2]):  # then the folders of the day and of all days, if empty
         with suppress(OSError):
             emptied.rmdir()
 
 
 def _full_disk(error: BaseException | None) -> str | None:
-    """Return what lies on the full disk if that is the cause of an error."""
+    """Return a file or folder on the full disk, if a full disk caused the error."""
     while error is not None:
         if isinstance(error, OSError) and error.errno == errno.ENOSPC:
-            # A failing write does not know its file's name; then it is the fuller of the usual places.
+            # A failed write has no file name; then use the fuller of the usual places.
             places = (str(Path.cwd()), tempfile.gettempdir())
             return str(error.filename or min(places, key=lambda place: shutil.disk_usage(place).free))
         error = error.__cause__ or error.__context__

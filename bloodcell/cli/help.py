@@ -3,7 +3,7 @@
 from bloodcell.config.jobs import jobs
 
 OVERVIEW = """\
-Honest comparison of blood-cell image classifiers.
+Train blood-cell image classifiers and compare them, without leakage.
 
 Usage: bloodcell JOB [GROUP=CHOICE ...] [KEY=VALUE ...] [FLAGS]
 
@@ -14,15 +14,19 @@ Examples:
   bloodcell train data=bccd data.root=~/blood-cells backbone=xception
   bloodcell train -m data=bccd data.root=~/blood-cells backbone=mobilenetv2,xception,resnet50
 
-With --json a job writes what it comes to as one JSON document to the standard output, and all else to the error stream:
-figures, paths, run ids and where they are tracked, of a sweep or a search its runs, and "error" where it went wrong.
+Flags:
+  JOB --help       what the job does, its groups and choices
+  JOB --cfg job    every setting of the job and its value
+  JOB --json       write the result (metrics, paths, run ids, errors) as one JSON document to standard output, and
+                   everything else to standard error
+  --version        the version of bloodcell
 
-`bloodcell JOB --help` says more; `eval "$(bloodcell -sc install=bash)"` makes the Tab key complete; --version.
+`eval "$(bloodcell -sc install=bash)"` makes the Tab key complete jobs, groups, choices and settings (also zsh, fish).
 """
 
 
 def overview() -> str:
-    """Return what ``bloodcell --help`` says."""
+    """Return the text of ``bloodcell --help``."""
     lines = {name: docstring.partition("\n")[0] for name, docstring in jobs().items()}
     width = max(map(len, lines), default=0)
     return OVERVIEW.format(jobs="\n".join(f"  {name:{width}}  {line}" for name, line in lines.items()))

@@ -1,15 +1,13 @@
-"""``bloodcell JOB [overrides]``: finds the job and hands over to Hydra.
+"""``bloodcell JOB [overrides]``: find the job and run it with Hydra.
 
-Nothing heavy is imported here, not even Hydra, before it is needed: ``bloodcell --help`` answers at once.
+Libraries, and Hydra, are imported only when needed, so that ``bloodcell --help`` is fast.
 """
 
-import argparse
 import atexit
 import gc
 import importlib
 import importlib.metadata
 import os
-import re
 import sys
 import warnings
 from collections.abc import Sequence
@@ -18,14 +16,14 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bloodcell.cli.exits import discard_unused, one_line_errors, unwinding_on_sigterm
+from bloodcell.cli.arguments import ASKING, hydra_arguments
+from bloodcell.cli.exits import one_line_errors, raise_on_sigterm, remove_unused_folder
 from bloodcell.cli.help import overview
 from bloodcell.config.command import Command
-from bloodcell.config.jobs import in_words, register_help, spoken_job, take_job
-from bloodcell.config.quoting import override
-from bloodcell.console.document import FLAG, json_document
-from bloodcell.console.logs import errors_logged, warnings_logged
-from bloodcell.console.quiet import quieten_libraries, silent_stderr
+from bloodcell.config.jobs import command_name, first_words, register_help_resolvers, split_job
+from bloodcell.console.json_output import FLAG, json_document
+from bloodcell.console.logs import log_errors, log_warnings
+from bloodcell.console.quiet import quiet_libraries, quiet_stderr
 from bloodcell.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,27 +48,27 @@ def main(argv: Sequence[str] | None = None) -> None:
             from bloodcell.cli.completion import complete
 
             with one_line_errors():
-                complete(request, hand_over)
+                complete(request, run_hydra)
         case words:
             given = [word for word in words if word != FLAG]
-            with document(given) if FLAG in words else nullcontext(), one_line_errors():
-                job, rest = take_job(given)
-                with one_line_errors(job, rest), unwinding_on_sigterm():
-                    hand_over(job, with_flags_last(job, [with_home(word) for word in with_setting(job, rest)]))
+            with json_output(given) if FLAG in words else nullcontext(), one_line_errors():
+                job, rest = split_job(given)
+                with one_line_errors(job, rest), raise_on_sigterm():
+                    run_hydra(job, hydra_arguments(job, rest))
 
 
-def document(words: Sequence[str]) -> AbstractContextManager[None]:
-    """Return what makes a document of a job, where the job is run, not asked about."""
+def json_output(words: Sequence[str]) -> AbstractContextManager[None]:
+    """Return the context that writes a job's JSON document, if the words run the job."""
     asked_about = any(word.partition("=")[0] in ASKING for word in words)
-    return nullcontext() if asked_about else json_document(spoken_job(words))
+    return nullcontext() if asked_about else json_document(first_words(words))
 
 
-def hand_over(job: str | None, arguments: Sequence[str]) -> None:
-    """Let Hydra do with a job what the arguments say."""
-    quieten_libraries()
-    # Hydra then raises its errors, where it would print them and end the program.
+def run_hydra(job: str | None, arguments: Sequence[str]) -> None:
+    """Run Hydra with a job's configuration and arguments; without a job, for shell completion."""
+    quiet_libraries()
+    # Hydra then raises errors, instead of printing them and exiting.
     os.environ["HYDRA_FULL_ERROR"] = "1"
-    # Its parser warns of its own grammar's ambiguities, which are no business of the user's.
+    # Its parser warns about ambiguities of its own grammar.
     warnings.filterwarnings("ignore", module=r"hydra\.core\.override_parser")
 
     import hydra
@@ -79,9 +77,9 @@ def hand_over(job: str | None, arguments: Sequence[str]) -> None:
     from bloodcell.config.conf_files import conf_dir
 
     register_experiments(job)
-    register_help()
+    register_help_resolvers()
     before = sys.argv
-    sys.argv = [f"bloodcell {in_words(job)}" if job else "bloodcell", *arguments]
+    sys.argv = [f"bloodcell {command_name(job)}" if job else "bloodcell", *arguments]
     try:
         hydra.main(config_path=str(conf_dir()), config_name=job, version_base=VERSION_BASE)(task)()
     finally:
@@ -89,7 +87,7 @@ def hand_over(job: str | None, arguments: Sequence[str]) -> None:
 
 
 def task(config: "DictConfig") -> float | None:
-    """Run the job that Hydra has composed a configuration for. Launchers send this function to their workers."""
+    """Run the job of a configuration that Hydra composed. Launchers send this function to their workers."""
     from hydra.core.hydra_config import HydraConfig
 
     from bloodcell.config.composition import parse_config
@@ -98,8 +96,8 @@ def task(config: "DictConfig") -> float | None:
     job = hydra.job.name
 
     def start() -> float | None:
-        with warnings_logged():
-            with silent_stderr():
+        with log_warnings():
+            with quiet_stderr():
                 module = import_job(job)
             command = {"command": given_command()} if job in USING_COMMAND else {}
             result: float | None = module.run(parsed, output_dir=output_dir, **command)
@@ -110,23 +108,23 @@ def task(config: "DictConfig") -> float | None:
     if getattr(parsed, "tracking", None) is None or parsed.tracking.sweep_job is None:
         with one_line_errors(job):
             try:
-                with errors_logged():
+                with log_errors():
                     return start()
             except UserError:
-                discard_unused(output_dir)
+                remove_unused_folder(output_dir)
                 raise
-    # A run of a sweep keeps its folder: the log in it says why it failed.
+    # The folder of a failed run of a sweep stays: its log has the error.
     from bloodcell.tracking.study import surviving
 
     return surviving(start, parsed)
 
 
 USING_COMMAND = ("search", "train")
-"""Jobs that make other commands of the one that they were started with."""
+"""Jobs that derive other commands from their own."""
 
 
 def given_command() -> Command:
-    """Return the command that Hydra has started a job with."""
+    """Return the command of the job that Hydra runs."""
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
@@ -139,10 +137,10 @@ def given_command() -> Command:
 
 
 def import_job(job: str) -> ModuleType:
-    """Import a job, and spare Python the search for cycles among what its libraries are made of.
+    """Import a job, without garbage collection of what its libraries create.
 
-    That is half a million objects which stay as long as the program. They are neither searched while they are made, nor
-    with every later search, nor once more at the end, when all that is left goes anyway.
+    These are half a million objects that live as long as the program. The collector would traverse them during the
+    import, in each later collection, and at the exit.
     """
     name = f"bloodcell.jobs.{job}"
     if name not in sys.modules:
@@ -157,50 +155,3 @@ def import_job(job: str) -> ModuleType:
         gc.freeze()
         atexit.register(gc.freeze)
     return sys.modules[name]
-
-
-def with_home(word: str) -> str:
-    """Replace the ``~`` of ``KEY=~/PATH``, which the shell leaves as it is and Hydra cannot read."""
-    key, equals, value = word.partition("=")
-    return f"{key}={Path(value).expanduser()}" if equals and re.match(r"~[\w-]*(/|$)", value) else word
-
-
-POSITIONAL = {"init": "folder"}
-"""The setting of a job whose value may stand as the first word after it."""
-
-
-def with_setting(job: str, words: Sequence[str]) -> list[str]:
-    """Write a job's first word as the setting that it is the value of, if it is one."""
-    if job not in POSITIONAL or not words or "=" in words[0] or words[0].startswith("-"):
-        return list(words)
-    value = str(Path(words[0]).expanduser()) if words[0] else ""  # nothing is no folder, and not this one
-    return [override(POSITIONAL[job], value), *words[1:]]
-
-
-ASKING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc", "--shell-completion")
-"""Flags that ask about a job, and run none."""
-
-SWITCHES = {"predict": {"--explain": "explain=true"}}
-"""Flags of jobs that stand for a setting."""
-
-
-def with_flags_last(job: str, arguments: Sequence[str]) -> list[str]:
-    """Put overrides before flags, because Hydra's parser does not take them in any order, and check the flags."""
-    arguments = [SWITCHES.get(job, {}).get(word, word) for word in arguments]
-    from hydra._internal.utils import get_args_parser
-
-    parser: argparse.ArgumentParser = get_args_parser()
-    parser.exit_on_error = False
-    try:
-        known, unknown = parser.parse_known_args(arguments)
-    except argparse.ArgumentError as error:
-        raise UserError(f"{error}; see `bloodcell {in_words(job)} --help`") from error
-    if flags := [word for word in unknown if word.startswith("-")]:
-        raise UserError(f"{flags[0]}: no such flag; see `bloodcell {in_words(job)} --help`")
-    commands = [known.run, known.multirun, known.cfg, known.info, known.shell_completion]
-    if sum(map(bool, commands)) > 1:
-        raise UserError("--run, --multirun, --cfg, --info and --shell-completion exclude one another")
-    if known.resolve and not (known.cfg or known.help):
-        raise UserError("--resolve goes with --cfg or --help only")
-    overrides = [*known.overrides, *unknown]
-    return [*overrides, *(word for word in arguments if word not in overrides)]

@@ -1,4 +1,4 @@
-"""Refusing a configuration before Hydra makes a folder for it."""
+"""Check a configuration, or those of a sweep, before Hydra creates a folder."""
 
 import itertools
 from collections.abc import Collection, Iterator, Sequence
@@ -14,35 +14,34 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bloodcell.cli.exits import fail
-from bloodcell.config.composition import explain, is_composition_error, parse_config
-from bloodcell.config.jobs import in_words
+from bloodcell.config.composition import composition_message, is_composition_error, parse_config
+from bloodcell.config.jobs import command_name
 from bloodcell.errors import UserError
 from bloodcell.files import require_writable
 
 SWEPT = ("train",)
-"""The jobs whose runs make a study."""
+"""Jobs that can be swept."""
 
 
 class CheckConfig(Callback):
-    """Ends the program with one line where a configuration, or any of a sweep's, is wrong.
+    """Exits with a one-line error if a configuration, or any of a sweep, is wrong.
 
-    Hydra turns a callback's errors into warnings, so a refusal here ends the program itself.
+    Hydra turns errors of callbacks into warnings, so this callback exits by itself.
     """
 
     def on_run_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Check the configuration of a single run, and that its folder can be made."""
+        """Check the configuration of a single run, and that its folder can be created."""
         HydraConfig.instance().set_config(config)
         _end_unless_valid(config)
         if config.hydra.job.name in SWEPT and config.ensemble != "none":
-            fail(f"ensemble={config.ensemble}: is of a sweep's runs; sweep with -m, or leave it out", code=2)
+            fail(f"ensemble={config.ensemble}: combines the runs of a sweep; add -m, or remove it", code=2)
         _end_unless_writable("hydra.run.dir", Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
-        """Check every configuration of a sweep, and that the job's runs can be swept at all."""
+        """Check every configuration of a sweep, and that the job can be swept."""
         if config.hydra.job.name not in SWEPT:
-            fail(
-                f"-m: bloodcell {in_words(config.hydra.job.name)} cannot be swept; run it once for each choice", code=2
-            )
+            job = command_name(config.hydra.job.name)
+            fail(f"-m: is only for train; run bloodcell {job} once for each choice", code=2)
         try:
             swept = {text.partition("=")[0] for text in swept_overrides(config)}
             for run, combination in _runs(config):
@@ -50,26 +49,26 @@ class CheckConfig(Callback):
         except Exception as error:
             if not is_composition_error(error):
                 raise
-            fail(explain(error, config.hydra.job.name, _arguments(config)), code=2)
+            fail(composition_message(error, config.hydra.job.name, _arguments(config)), code=2)
         _end_unless_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
 
 
 def swept_overrides(config: DictConfig) -> list[str]:
-    """Return the overrides that a sweep varies, as they were written."""
-    # Of a setting that both an experiment and the command line give, sweepers take the command line's, which is last.
+    """Return the overrides that vary in a sweep, as written."""
+    # If an experiment and the command line both set a key, sweepers use the last, which is the command line's.
     last = {override.get_key_element(): override for override in _overrides(config)}
     return [str(override.input_line) for override in last.values() if override.is_sweep_override()]
 
 
 def count_runs(config: DictConfig) -> int | None:
-    """Return how many runs a sweep will have; None where its sweeper decides as it goes."""
+    """Return the number of runs of a sweep; None if its sweeper decides while it runs."""
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return None
     return len(list(_combinations(config, _overrides(config))))
 
 
 def swept_configs(config: DictConfig) -> list[Any]:
-    """Return the checked configuration of each run of a sweep, or where a sweeper searches of some that it may try."""
+    """Return the checked configuration of each run, or of some possible runs if the sweeper searches."""
     return [parse_config(config.hydra.job.name, run) for run, _ in _runs(config)]
 
 
@@ -77,7 +76,8 @@ def _end_unless_writable(setting: str, folder: Path) -> None:
     try:
         require_writable(folder)
     except OSError as error:
-        fail(f"{setting}={folder}: cannot be made ({error.strerror}); give another, or work in another folder", code=2)
+        message = f"{setting}={folder}: cannot be created ({error.strerror}); give another, or run in another folder"
+        fail(message, code=2)
 
 
 def _overrides(config: DictConfig) -> list[Override]:
@@ -86,17 +86,17 @@ def _overrides(config: DictConfig) -> list[Override]:
 
 
 def _arguments(config: DictConfig) -> list[str]:
-    """Return the sweep as overrides: what a sweeper has in its parameters, and what the command line adds."""
-    # Unresolved: an override may hold an interpolation that has its value only in its run.
+    """Return the overrides of a sweep: those in the sweeper's parameters, then those of the command line."""
+    # Not resolved: an interpolation in an override may have a value only in its run.
     params: Any = OmegaConf.to_container(OmegaConf.create(OmegaConf.select(config, "hydra.sweeper.params") or {}))
     task: Any = OmegaConf.to_container(config.hydra.overrides.task)
     return [*(f"{key}={value}" for key, value in params.items()), *task]
 
 
 def _runs(config: DictConfig) -> Iterator[tuple[DictConfig, Sequence[str]]]:
-    """Yield the composed configuration of each of a sweep's runs, and the overrides it is made of.
+    """Yield the composed configuration of each run of a sweep, and its overrides.
 
-    Until the next one ``${hydra:...}`` has the values of that run; Hydra itself sets them only when a job starts.
+    ``${hydra:...}`` has the values of this run until the next is yielded; Hydra sets them only when a job starts.
     """
     loader = GlobalHydra.instance().config_loader()
     for number, combination in enumerate(_combinations(config, _overrides(config))):
@@ -109,11 +109,11 @@ def _runs(config: DictConfig) -> Iterator[tuple[DictConfig, Sequence[str]]]:
 
 
 def _combinations(config: DictConfig, overrides: list[Override]) -> Iterator[Sequence[str]]:
-    """Yield the overrides of each run, or of those that say the most where a sweeper searches."""
+    """Yield the overrides of each run, or of enough runs to check every value if the sweeper searches."""
     if config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         yield from itertools.chain.from_iterable(BasicSweeper.split_arguments(overrides, None))
         return
-    # How a searching sweeper will combine the values is its own affair: each is tried once, with the others' first.
+    # The combinations of a sweeper that searches are unknown: check each value once, with the first of all others.
     values = {override.get_key_element(): _values(override) for override in overrides}
     first = {key: choices[0] for key, choices in values.items() if choices}
     yield [f"{key}={value}" for key, value in first.items()]
@@ -136,7 +136,7 @@ def _end_unless_valid(config: DictConfig, combination: Sequence[str] = (), swept
         parse_config(config.hydra.job.name, config)
     except UserError as error:
         varied = [override for override in combination if override.partition("=")[0] in swept]
-        # Where the message has the words that are at fault, which run they are in adds nothing.
-        said = any(override in str(error) for override in combination)
-        where = f" (in the run with {' '.join(varied)})" if varied and not said else ""
+        # If the message names a varied value, the run needs no mention.
+        named = any(override in str(error) for override in combination)
+        where = f" (in the run with {' '.join(varied)})" if varied and not named else ""
         fail(f"{error}{where}", code=error.exit_code)

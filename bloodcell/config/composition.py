@@ -1,4 +1,4 @@
-"""Composing a job's configuration from ``conf/``, and refusing it in one line where it is wrong."""
+"""Compose a job's configuration from ``conf/``, and check it."""
 
 import re
 from collections.abc import Sequence
@@ -16,9 +16,9 @@ from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.config.conf_files import conf_dir, experiments_dir
-from bloodcell.config.jobs import register_help, require_job
+from bloodcell.config.jobs import register_help_resolvers, require_job
 from bloodcell.config.keywords import spelled
-from bloodcell.config.problems import describe, in_one_line, no_such_setting, settings
+from bloodcell.config.messages import in_one_line, no_such_setting, settings, validation_message
 from bloodcell.config.schemas import SCHEMAS
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import UserError
@@ -27,28 +27,28 @@ from bloodcell.models.applications import applications
 VERSION_BASE = "1.3"
 
 EXPLANATIONS = {
-    "folder": "the images; or as the first word: bloodcell init path/to/images",
+    "folder": "the folder of images; or as the first word: bloodcell init path/to/images",
     "data.root": "the folder that holds TRAIN and TEST",
     "data.train_dir": "the folder that holds one folder of training images per class",
-    "data.test_dir": "the folder that holds one folder of test images per class; null: taken from train_dir",
+    "data.test_dir": "the folder that holds one folder of test images per class; null: hold out part of train_dir",
     "backbone.name": "a class of keras.applications",
 }
-"""What the settings are that have no value until the user gives one."""
+"""Descriptions of the settings that have no default."""
 
 OWN_EXPERIMENT = ("compare",)
-"""The jobs in which ``experiment`` is a setting, MLflow's experiment."""
+"""Jobs in which ``experiment`` is a setting (MLflow's experiment), not a group."""
 
 
 def register_experiments(job: str | None = None) -> None:
-    """Make every file of `experiments_dir` a choice of the group ``experiment``, but for a job that has such a setting.
+    """Make every file of `experiments_dir` a choice of ``experiment``, except for `OWN_EXPERIMENT`.
 
     Raises
     ------
     UserError
-        If a file is not YAML.
+        If a file is not valid YAML.
     """
     if job in OWN_EXPERIMENT:
-        ConfigStore.instance().repo.pop("experiment", None)  # another job in this process may have had it
+        ConfigStore.instance().repo.pop("experiment", None)  # another job in this process may have registered it
         return
     for path in sorted(experiments_dir().glob("*.yaml")):
         try:
@@ -68,7 +68,7 @@ def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
     job
         The name of a job, for example ``"train"``.
     overrides
-        What would stand on the command line, for example ``["data.root=/data", "backbone=xception"]``.
+        The words of the command line, for example ``["data.root=/data", "backbone=xception"]``.
 
     Returns
     -------
@@ -77,7 +77,7 @@ def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
     Raises
     ------
     UserError
-        If a key, choice or value is refused.
+        If a setting, choice or value is refused.
     """
     require_job(job)
     register_experiments(job)
@@ -85,7 +85,7 @@ def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
         config = _compose(job, overrides)
     except Exception as error:
         if is_composition_error(error):
-            raise UserError(explain(error, job, overrides)) from error
+            raise UserError(composition_message(error, job, overrides)) from error
         raise
     return parse_config(job, config)
 
@@ -105,41 +105,41 @@ def parse_config(job: str, config: DictConfig) -> Any:
     try:
         values: Any = OmegaConf.to_container(_without_hydra(config), resolve=True)
     except OmegaConfBaseException as error:
-        raise UserError(explain(error, job)) from error
+        raise UserError(composition_message(error, job)) from error
     if missing := [name for name, value in settings(values) if value == MISSING]:
         raise UserError(in_one_line([_not_set(name) for name in missing]))
     try:
         parsed: Any = TypeAdapter(SCHEMAS[job]).validate_python(values)
     except ValidationError as error:
-        raise UserError(describe(error, job, values)) from error
+        raise UserError(validation_message(error, job, values)) from error
     return spelled(parsed)
 
 
 def parse_tracking(config: DictConfig) -> TrackingConfig:
-    """Return the part of a checked configuration that says where runs are kept."""
+    """Return the settings of the MLflow store of a checked configuration."""
     values: Any = OmegaConf.to_container(config.tracking, resolve=True)
     return TypeAdapter(TrackingConfig).validate_python(values)
 
 
 def is_composition_error(error: BaseException) -> bool:
-    """Say whether an error is Hydra's answer to what the user wrote, so that `explain` has a line for it."""
+    """Return whether Hydra refused what the user wrote, so that `composition_message` has a message for it."""
     if isinstance(error, HydraException | OmegaConfBaseException | yaml.YAMLError):
         return not isinstance(error, InstantiationException)
     # Hydra refuses some overrides of groups with a plain ValueError.
     return isinstance(error, ValueError) and _raised_in(error) == "hydra._internal.defaults_list"
 
 
-def explain(error: BaseException, job: str, overrides: Sequence[str] = ()) -> str:
-    """Say in one line what is wrong with a configuration that Hydra refuses, and what is nearest to it.
+def composition_message(error: BaseException, job: str, overrides: Sequence[str] = ()) -> str:
+    """Return the one-line message for a configuration that Hydra refuses.
 
     Parameters
     ----------
     error
-        What Hydra, OmegaConf or PyYAML raised.
+        The error that Hydra, OmegaConf or PyYAML raised.
     job
-        The job that was composed.
+        The name of the job.
     overrides
-        What was asked for.
+        The words of the command line.
     """
     message = str(error) or str(error.__cause__)
     match error:
@@ -157,21 +157,23 @@ def explain(error: BaseException, job: str, overrides: Sequence[str] = ()) -> st
     if found := re.match(r"(?:Ambiguous value for argument|Sweep parameters) '(.*)'", message):
         return _explain_sweep(found[1])
     if found := re.match(r"'experiment/(.*)' is validated against ConfigStore schema", message):
-        return f"experiment={found[1]}: bloodcell has an experiment of this name; give yours another"
+        return f"experiment={found[1]}: bloodcell has an experiment of this name; rename yours"
     if "does not support sweep type" in message:
-        return "an interval cannot be enumerated: list the values, or choose a hydra/sweeper that searches"
+        return (
+            "interval(...): hydra/sweeper=basic cannot list its values; write them out, or use a sweeper that searches"
+        )
     if message.startswith("Config group override must be"):
         groups = {"", *_choices(_compose(job))}
         chosen = [override for override in overrides if override.partition("=")[0] in groups]
         wrong = [override for override in chosen if not (conf_dir() / f"{override.replace('=', '/')}.yaml").is_file()]
-        return f"{' '.join(wrong)}: a group takes the name of one of its choices; ~GROUP leaves it out"
+        return f"{' '.join(wrong)}: must be one of the group's choices; ~GROUP removes a group"
     reason = _first_line(message).removeprefix("Error merging override ")
     return f"{reason}: {_first_line(str(error.__cause__))}" if error.__cause__ and str(error) else reason
 
 
 def _compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
-    register_help()
-    # Inside a job Hydra is there, with what --config-dir added to it.
+    register_help_resolvers()
+    # In a job, Hydra is already initialised, with the folder of --config-dir.
     inside = GlobalHydra.instance().is_initialized()
     started = nullcontext() if inside else initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE)
     with started:
@@ -187,13 +189,13 @@ def _names(config: DictConfig | ListConfig) -> list[str]:
 
 
 def _choices(config: DictConfig) -> dict[str, str | None]:
-    """Return every group that a configuration is composed of, and which of its choices."""
+    """Return the choice of every group of a configuration."""
     return {str(group): choice for group, choice in config.hydra.runtime.choices.items()}
 
 
 def _not_set(name: str) -> str:
     meaning = f", {EXPLANATIONS[name]}" if name in EXPLANATIONS else ""
-    return f"{name} is not set: give it as {name}=VALUE{meaning}"
+    return f"{name} is not set; give {name}=VALUE{meaning}"
 
 
 def _explain_yaml(error: yaml.YAMLError) -> str:
@@ -211,14 +213,14 @@ def _explain_grammar(override: str) -> str:
 
 def _explain_sweep(override: str) -> str:
     key, _, value = override.partition("=")
-    as_list = f"; a list is written '{key}=[{value}]'" if "(" not in value else ""
-    return f"{override}: several values are a sweep, which needs -m{as_list}"
+    as_list = f"; for a list write '{key}=[{value}]'" if "(" not in value else ""
+    return f"{override}: several values need -m (a sweep){as_list}"
 
 
 def _explain_choice(error: MissingConfigException) -> str:
     group, _, name = (error.missing_cfg_file or "").rpartition("/")
     if not group:
-        return f"there is no configuration {name}.yaml in {conf_dir()} or --config-dir"
+        return f"--config-name={name}: there is no {name}.yaml in {conf_dir()} or --config-dir"
     options = error.options or ()
     near = get_close_matches(name, options, n=1)
     others = ""
@@ -234,7 +236,7 @@ def _explain_key(key: str, job: str, overrides: Sequence[str]) -> str:
     config = _compose_choices(job, overrides)
     choices = _choices(config)
     if key in choices:
-        return f"{key}: has no choices yet"
+        return f"{key}: the group has no choices"
     group, _, inside = key.partition(".")
     if group in choices:
         homes = [
@@ -249,7 +251,7 @@ def _explain_key(key: str, job: str, overrides: Sequence[str]) -> str:
 
 
 def _compose_choices(job: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose with the overrides that choose from groups only, or with none where those are at fault too."""
+    """Compose with only the overrides of groups, or with none if these are also wrong."""
     plain = _compose(job)
     groups = _choices(plain)
     try:

@@ -1,4 +1,4 @@
-"""Settings of the images: where they are, and which of them belong together."""
+"""Settings of the images: where they are, and their groups."""
 
 import re
 from typing import Annotated, Literal
@@ -10,14 +10,14 @@ from bloodcell.config.value_types import STRICT, Fraction, NonEmpty, Seed
 from bloodcell.wording import PHOTOGRAPH
 
 GIVEN = ("column", "pattern", "folder")
-"""The choices of ``data.groups`` where the user gives the groups."""
+"""Choices of ``data.groups`` with which the user gives the groups."""
 Groups = Literal["known", "recover", "column", "pattern", "folder", "none"]
 RareClasses = Literal["error", "train_only"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class ImagesConfig:
-    """What all sources of images have in common."""
+    """Settings that every data set has."""
 
     on_bad_image: Literal["error", "skip"] = "error"
     groups: Groups = "recover"
@@ -38,12 +38,12 @@ class ImagesConfig:
 
     @property
     def photographs_from(self) -> Literal["recover", "column", "pattern", "groups"]:
-        """What gives the photographs where groups are given."""
+        """Where photographs are from, if the user gives the groups."""
         return self.photographs or ("groups" if self.called == PHOTOGRAPH else "recover")
 
     @property
     def called(self) -> str:
-        """What a group is called in output."""
+        """What output calls a group."""
         return self.group_name or ("group" if self.groups in GIVEN else PHOTOGRAPH)
 
     @field_validator("groups_file", "groups_pattern", "photographs_pattern")
@@ -57,21 +57,21 @@ class ImagesConfig:
             "photographs_pattern": ("pattern", "a regular expression whose first capture group is the photograph"),
         }[str(info.field_name)]
         if chosen == needed and value is None:
-            raise ValueError(f"is needed by data.{level}={needed}: {meaning}")
+            raise ValueError(f"data.{level}={needed} needs it: {meaning}")
         if chosen not in (needed, None) and value is not None:
-            raise ValueError(f"goes with data.{level}={needed}, not with data.{level}={chosen}; leave one of them out")
+            raise ValueError(f"is only for data.{level}={needed}, but data.{level}={chosen}; change one of them")
         return value
 
     @model_validator(mode="after")
     def _fit_together(self) -> "ImagesConfig":
         if self.groups == "known" and not isinstance(self, SmearsData):
-            raise ValueError("data.groups=known: only data=smears knows its photographs; use data.groups=recover")
+            raise ValueError("data.groups=known: is only for data=smears; use data.groups=recover")
         if self.photographs == "column" and self.groups != "column":
-            raise ValueError("data.photographs=column: reads data.groups_file; use data.groups=column, too")
+            raise ValueError("data.photographs=column: needs data.groups_file; also use data.groups=column")
         if self.photographs is not None and self.groups not in GIVEN:
             raise ValueError(
-                f"data.photographs={self.photographs}: is for groups that are given (data.groups={', '.join(GIVEN)}), "
-                f"not for data.groups={self.groups}; leave it out"
+                f"data.photographs={self.photographs}: is only for groups that you give "
+                f"(data.groups={', '.join(GIVEN)}), but data.groups={self.groups}; remove it"
             )
         return self
 
@@ -83,15 +83,15 @@ class ImagesConfig:
         try:
             captures = re.compile(value).groups
         except re.error as error:
-            raise ValueError(f"is no regular expression ({error})") from error
+            raise ValueError(f"is not a regular expression ({error})") from error
         if not captures:
-            raise ValueError("captures nothing; put the part that is the name in parentheses")
+            raise ValueError("has no capture group; put the part that is the name in parentheses")
         return value
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class FolderData(ImagesConfig):
-    """Images in one folder per class, under a folder for training and perhaps one for testing."""
+    """Images in one folder per class, with a folder for training and optionally others for validation and test."""
 
     source: Literal["folder"] = "folder"
     train_dir: NonEmpty
@@ -103,7 +103,7 @@ class FolderData(ImagesConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BccdData(ImagesConfig):
-    """The Kaggle "Blood Cell Images" set as it is unpacked: ``TRAIN/<class>`` and ``TEST/<class>`` under a root."""
+    """The Kaggle "Blood Cell Images" as unpacked: ``TRAIN/<class>`` and ``TEST/<class>`` under a root."""
 
     source: Literal["bccd"] = "bccd"
     root: NonEmpty
@@ -111,7 +111,7 @@ class BccdData(ImagesConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SmearsData(ImagesConfig):
-    """Blood smears that we render: which photograph each image is a copy of is known."""
+    """Rendered blood smears, for which the photograph of each image is known."""
 
     source: Literal["smears"] = "smears"
     groups: Groups = "known"
@@ -119,7 +119,7 @@ class SmearsData(ImagesConfig):
     test_photographs: Annotated[int, Field(ge=20)] = 80
     copies: Annotated[int, Field(ge=2)] = 8
     slides: Annotated[int, Field(ge=2, le=1000)] = 12
-    seed: Annotated[int, Field(ge=0, lt=100)] = 0  # others have slides that our own weights were trained on
+    seed: Annotated[int, Field(ge=0, lt=100)] = 0  # the weights `smears` were trained on slides of other seeds
 
 
 DataConfig = Annotated[SmearsData | FolderData | BccdData, Field(discriminator="source")]

@@ -1,4 +1,4 @@
-"""Settings of fine-tuning: which layers of the backbone are trained, and how long."""
+"""Settings of fine-tuning: which layers of the backbone are trained, and for how long."""
 
 from typing import Annotated, Literal
 
@@ -10,9 +10,9 @@ from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Rate
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class StageConfig:
-    """One stage of fine-tuning: what is unfrozen, for how long, at which learning rate.
+    """One stage of fine-tuning: the layers that are trained, the epochs and the learning rate.
 
-    Exactly one of ``layer``, ``block`` and ``fraction`` says from where on the backbone is trained.
+    Exactly one of ``layer``, ``block`` and ``fraction`` says from where the backbone is trained.
     """
 
     epochs: PositiveInt
@@ -39,7 +39,7 @@ class FrozenPlan:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class StagedPlan:
-    """After the head, the stages that are listed, one after the other."""
+    """After the head, the listed stages, one after the other."""
 
     name: Literal["staged"] = "staged"
     stages: Annotated[tuple[StageConfig, ...], Field(min_length=1)]
@@ -59,7 +59,7 @@ class GradualPlan:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TopPlan:
-    """After the head, the top block, where there is a network and the head is trained in epochs."""
+    """After the head, the top block, if there is a network and the head is trained in epochs."""
 
     name: Literal["top"] = "top"
     epochs: PositiveInt = 3

@@ -9,9 +9,9 @@ from typing import Any
 from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.config.conf_files import choices_of, read_choice
+from bloodcell.config.messages import no_such_setting, validation_message
 from bloodcell.config.model import MEASURED
 from bloodcell.config.parameters import as_plain
-from bloodcell.config.problems import describe, no_such_setting
 from bloodcell.config.training import HyperparametersConfig, TrainConfig
 from bloodcell.errors import UserError
 from bloodcell.models.applications import application_name, applications
@@ -64,7 +64,7 @@ def train_config(**settings: Any) -> TrainConfig:
     try:
         config = TypeAdapter(TrainConfig).validate_python(values)
     except ValidationError as error:
-        raise UserError(describe(error, "train", _merge(as_plain(TrainConfig()), values))) from error
+        raise UserError(validation_message(error, "train", _merge(as_plain(TrainConfig()), values))) from error
     checked: TrainConfig = spelled(config)
     return checked
 

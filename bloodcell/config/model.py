@@ -9,7 +9,7 @@ from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, one_of
 
 Measured = Literal["majority", "colour_histogram", "morphology"]
 MEASURED: tuple[Measured, ...] = ("majority", "colour_histogram", "morphology")
-"""The backbones without a network, see `bloodcell.models.measured`."""
+"""Non-neural backbones, see `bloodcell.models.measured`."""
 
 
 # What registers names imports OpenCV, so only the jobs that need them wait for it.
@@ -21,7 +21,7 @@ def _crops() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BackboneConfig:
-    """A class of ``keras.applications`` without its top; or what is measured, where there is no network."""
+    """A class of ``keras.applications`` without its top, or a non-neural backbone."""
 
     name: NonEmpty = "MobileNetV2"
     input_size: Annotated[int, Field(ge=16, le=2048)] = 224
@@ -32,14 +32,14 @@ class BackboneConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class CropConfig:
-    """What of an image a model looks at."""
+    """The part of an image that a model gets."""
 
     name: Annotated[str, one_of(_crops)] = "none"
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class HeadConfig:
-    """What is trained on top of the backbone."""
+    """The classifier on top of the backbone."""
 
     pooling: Literal["average", "max", "both", "cell"] = "average"
     extra_features: tuple[Literal["colour_histogram", "morphology"], ...] = ()
@@ -53,12 +53,12 @@ class HeadConfig:
     def _can_be_solved(self) -> "HeadConfig":
         if self.solver == "lbfgs" and self.hidden_units:
             raise ValueError(
-                f"head.hidden_units={list(self.hidden_units)}: only a linear head can be solved; leave "
-                "them out, or head.solver=gradient"
+                f"head.hidden_units={list(self.hidden_units)}: head.solver=lbfgs is only for linear heads; use "
+                "head.hidden_units=[] or head.solver=gradient"
             )
         if self.solver == "lbfgs" and self.dropout:
             raise ValueError(
-                f"head.dropout={self.dropout:g}: nothing is dropped where a head is solved; use "
-                "head.dropout=0 and head.l2, or head.solver=gradient"
+                f"head.dropout={self.dropout:g}: head.solver=lbfgs has no dropout; use head.dropout=0 and head.l2, or "
+                "head.solver=gradient"
             )
         return self

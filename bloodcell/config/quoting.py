@@ -1,4 +1,4 @@
-"""Writing settings so that Hydra, and a shell, read them as they were meant."""
+"""Quote settings for Hydra and for shells."""
 
 import re
 import shlex
@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 _PLAIN = re.compile(r"(?!(?:true|false|null|nan|inf)$)[a-z/][\w./ -]*(?<! )", flags=re.ASCII | re.IGNORECASE)
-"""What Hydra takes for text as it stands."""
+"""Text that Hydra reads without quotes."""
 
 
 def override(name: str, value: str | Path) -> str:
-    """Return ``NAME=VALUE`` for Hydra, the value as text, whatever is in it: brackets, commas, quotes, ``${``."""
+    """Return ``NAME=VALUE`` for Hydra, with any value quoted as text: brackets, commas, quotes, ``${``."""
     text = str(value)
     if _PLAIN.fullmatch(text):
         return f"{name}={text}"
@@ -21,7 +21,7 @@ def override(name: str, value: str | Path) -> str:
 
 
 def for_shell(words: Iterable[str]) -> str:
-    """Return a command's words as they are pasted into a shell."""
+    """Return a command's words quoted for a shell."""
     return " ".join(map(_quoted, words))
 
 
@@ -36,5 +36,5 @@ def short_override(override: str) -> str:
 
 
 def _quoted(word: str) -> str:
-    """Quote a word; one with Hydra's own quotes in it more readably than `shlex` does."""
+    """Quote a word; a word with Hydra's quotes is easier to read than from `shlex`."""
     return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)

@@ -82,7 +82,7 @@ class PredictConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class GreedyConfig:
-    """Choosing members one by one, with replacement."""
+    """Greedy selection of members, with replacement."""
 
     rounds: PositiveInt
     bags: PositiveInt
@@ -90,7 +90,7 @@ class GreedyConfig:
 
 @dataclass(frozen=True, config=STRICT)
 class StackingConfig:
-    """A logistic regression on top of the members."""
+    """A logistic regression on the members' predictions."""
 
     l2: Annotated[float, Field(gt=0)]
 
@@ -113,8 +113,7 @@ class EnsembleConfig:
     @model_validator(mode="after")
     def _names_its_members_once(self) -> "EnsembleConfig":
         if bool(self.runs) == (self.study is not None):
-            said = "both are" if self.runs else "none is"
-            raise ValueError(f"runs and study: {said} given; give runs=[ID,ID] or study=ID")
+            raise ValueError("runs and study: give exactly one, runs=[ID,ID] or study=ID")
         return self
 
 
@@ -136,12 +135,8 @@ class CompareConfig:
 
     @model_validator(mode="after")
     def _names_its_runs_once(self) -> "CompareConfig":
-        given = [name for name in ("study", "experiment", "runs") if getattr(self, name)]
-        if len(given) != 1:
-            said = " and ".join(given) + " are" if given else "none is"
-            raise ValueError(
-                f"study, experiment and runs: {said} given; give study=ID, experiment=NAME or runs=[ID,ID]"
-            )
+        if sum(map(bool, (self.study, self.experiment, self.runs))) != 1:
+            raise ValueError("study, experiment and runs: give exactly one, study=ID, experiment=NAME or runs=[ID,ID]")
         return self
 
 
@@ -157,11 +152,11 @@ class RegisterConfig:
     @field_validator("alias")
     @classmethod
     def _is_an_alias(cls, alias: str) -> str:
-        # MLflow refuses these, too, but only when it has made the version.
+        # MLflow also refuses these, but only after it has created the version.
         if not re.fullmatch(r"[\w-]+", alias, flags=re.ASCII):
-            raise ValueError("may have letters, digits, _ and - only")
+            raise ValueError("must have only letters, digits, _ and -")
         if alias.lower() == "latest" or re.fullmatch(r"[vV]\d+", alias):
-            raise ValueError("is what MLflow calls versions by; take another")
+            raise ValueError("is reserved by MLflow for versions; use another")
         return alias
 
 
@@ -196,7 +191,9 @@ class InitConfig:
     @classmethod
     def _is_found_by_hydra(cls, output: str) -> str:
         if not re.search(r"(^|/)data/[\w-]+\.yaml$", output, flags=re.ASCII):
-            raise ValueError("must be DIR/data/NAME.yaml, as it is used with -cd DIR data=NAME; no dots or blanks")
+            raise ValueError(
+                "must be DIR/data/NAME.yaml, for -cd DIR data=NAME; NAME has only letters, digits, _ and -"
+            )
         return output
 
 

@@ -22,7 +22,7 @@ def _objectives() -> list[str]:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SpaceEntry:
-    """The values of one setting that a search chooses from: exactly one of ``choice``, ``int`` and ``float``."""
+    """The values of one setting in a search: exactly one of ``choice``, ``int`` and ``float``."""
 
     choice: Annotated[tuple[Any, ...], Field(min_length=1)] | None = None
     int: tuple[Whole, Whole] | None = None
@@ -37,19 +37,19 @@ class SpaceEntry:
         if (self.choice is not None) + len(ranges) != 1:
             raise ValueError("give exactly one of choice, int and float")
         if ranges and not ranges[0][0] < ranges[0][1]:
-            raise ValueError(f"its range [{ranges[0][0]}, {ranges[0][1]}] is empty; give the lower end first")
+            raise ValueError(f"the range [{ranges[0][0]}, {ranges[0][1]}] is empty; give the lower number first")
         if ranges and self.log and ranges[0][0] <= 0:
-            raise ValueError("log: true needs a range above zero")
+            raise ValueError("log: true needs a range above 0")
         if self.log and self.step is not None and self.step <= 1:
-            raise ValueError("with log: true each step multiplies by step, which must be above 1")
+            raise ValueError("step must be above 1 with log: true, because it is a factor")
         if self.int is not None and self.step is not None and self.step % 1:
-            raise ValueError(f"step: {self.step:g} is no whole number, as the steps of int must be")
+            raise ValueError(f"step: {self.step:g} must be a whole number for int")
         return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class TunerConfig:
-    """What all searches have in common."""
+    """Settings that every search has."""
 
     name: Annotated[str, Field(pattern=r"^\w[\w.-]*$")]
     dir: NonEmpty = "searches"
@@ -65,7 +65,7 @@ class TunerConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class RandomTuner(TunerConfig):
-    """Values at random."""
+    """Random values."""
 
     strategy: Literal["random"] = "random"
     max_trials: PositiveInt = 20
@@ -73,7 +73,7 @@ class RandomTuner(TunerConfig):
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BayesianTuner(TunerConfig):
-    """Values where a Gaussian process expects the most."""
+    """Values for which a Gaussian process expects the best."""
 
     strategy: Literal["bayesian"] = "bayesian"
     max_trials: PositiveInt = 20
@@ -102,7 +102,7 @@ AnyTuner = Annotated[RandomTuner | BayesianTuner | HyperbandTuner | GridTuner, F
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class SearchConfig(TrainConfig):
-    """The configuration of ``bloodcell search``: that of its trials, and how they are chosen."""
+    """The configuration of ``bloodcell search``: that of a trial, and the search."""
 
     finetune: FinetuneConfig = FrozenPlan()
     evaluate_test: bool = False
@@ -112,19 +112,19 @@ class SearchConfig(TrainConfig):
     @model_validator(mode="after")
     def _is_sound(self) -> "SearchConfig":
         if self.evaluate_test:
-            raise ValueError("evaluate_test=true: a search looks at validation only; use tuner.final_test=true")
+            raise ValueError("evaluate_test=true: a search uses validation only; use tuner.final_test=true")
         if self.ensemble != "none":
-            raise ValueError(f"ensemble={self.ensemble}: a search's trials are not combined; leave it out")
+            raise ValueError(f"ensemble={self.ensemble}: trials of a search are not combined; remove it")
         space = self.tuner.space
         for key, entry in space.items():
             for other, values in entry.when.items():
                 known = space[other].choice if other in space else None
                 if known is None or other == key or list(space).index(other) > list(space).index(key):
-                    raise ValueError(f"tuner.space: {key} depends on {other}, which is no choice above it")
+                    raise ValueError(f"tuner.space: {key} depends on {other}, which must be a choice above it")
                 if missing := [value for value in values if value not in known]:
                     raise ValueError(
-                        f"tuner.space: {key} depends on {other}={missing[0]}, which is not among its choices"
+                        f"tuner.space: {key} depends on {other}={missing[0]}, which is not one of its choices"
                     )
             if isinstance(self.tuner, HyperbandTuner) and key == "hyperparameters.epochs":
-                raise ValueError(f"tuner.space: {key} is what hyperband itself decides; leave it out")
+                raise ValueError(f"tuner.space: {key} is set by hyperband; remove it")
         return self

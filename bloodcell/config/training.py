@@ -15,7 +15,7 @@ from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Rate, Se
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class StoredFeatures:
-    """What is frozen in a stage is computed once for every image and view, and kept."""
+    """Compute the frozen layers of a stage once for each image and view, and cache the result."""
 
     name: Literal["stored"] = "stored"
     views: PositiveInt = 4
@@ -27,7 +27,7 @@ class StoredFeatures:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class OnTheFly:
-    """Every epoch pushes every image through the whole model."""
+    """Compute every image through the whole model in every epoch."""
 
     name: Literal["on_the_fly"] = "on_the_fly"
 
@@ -37,7 +37,7 @@ FeaturesConfig = Annotated[StoredFeatures | OnTheFly, Field(discriminator="name"
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class EarlyStoppingConfig:
-    """When a stage ends before its last epoch; ``patience: null`` never does."""
+    """When a stage ends before its last epoch; with ``patience: null`` it never does."""
 
     monitor: Literal["val_loss", "val_accuracy"] = "val_loss"
     counts: Literal["images", "photographs"] = "images"
@@ -47,7 +47,7 @@ class EarlyStoppingConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class HyperparametersConfig:
-    """How the head is trained, and what later stages take over unless they say otherwise."""
+    """How the head is trained; later stages use the same, except for their own settings."""
 
     optimizer: Literal["adam", "adamw", "sgd"] = "adam"
     learning_rate: Rate = 1e-3
@@ -70,7 +70,7 @@ class HyperparametersConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class AugmentationConfig:
-    """Random changes of a training image; zeros change nothing."""
+    """Random changes of a training image; 0 is no change."""
 
     horizontal_flip: bool = True
     vertical_flip: bool = True
@@ -85,7 +85,7 @@ class AugmentationConfig:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class DebugConfig:
-    """Ways to make a run small; all null is a real run."""
+    """Limits that make a run small; all null is a real run."""
 
     limit_per_class: Annotated[int, Field(ge=2)] | None = None
     overfit_images: PositiveInt | None = None
@@ -117,7 +117,7 @@ class TrainConfig:
 
     @property
     def stays_frozen(self) -> bool:
-        """Whether the backbone stays as it is, by its plan or because the plan finds nothing to tune."""
+        """Whether the backbone is not trained, by its plan or because the plan has nothing to train."""
         if isinstance(self.finetune, TopPlan):
             return self.backbone.name in MEASURED or self.head.solver == "lbfgs"
         return isinstance(self.finetune, FrozenPlan)
@@ -134,12 +134,13 @@ class TrainConfig:
         if isinstance(self.split, GroupKfoldSplit):
             if isinstance(self.data, FolderData) and self.data.val_dir is not None:
                 raise ValueError(
-                    f"data.val_dir={self.data.val_dir}: leaves no folds to make; leave it out, or split=group_kfold"
+                    f"data.val_dir={self.data.val_dir}: split=group_kfold makes its own validation sets; remove one of "
+                    "them"
                 )
             if self.debug.overfit_images is not None:
                 raise ValueError(
-                    f"debug.overfit_images={self.debug.overfit_images}: validates on the training images, so there "
-                    "are no folds to make; leave it out, or split=group_kfold"
+                    f"debug.overfit_images={self.debug.overfit_images}: validates on the training images, and "
+                    "split=group_kfold never does; remove one of them"
                 )
         return self
 
@@ -147,8 +148,8 @@ class TrainConfig:
     def _has_predictions_to_combine(self) -> "TrainConfig":
         if self.ensemble not in ("none", "soft") and not isinstance(self.split, GroupKfoldSplit):
             raise ValueError(
-                f"ensemble={self.ensemble}: is fitted to out-of-fold predictions, of which split={self.split.name} "
-                "has none; use split=group_kfold, or ensemble=soft"
+                f"ensemble={self.ensemble}: is fitted to out-of-fold predictions, and split={self.split.name} has "
+                "none; use split=group_kfold or ensemble=soft"
             )
         return self
 
@@ -156,8 +157,8 @@ class TrainConfig:
     def _has_pixels_to_cut(self) -> "TrainConfig":
         if self.hyperparameters.cutmix and self.features.name != "on_the_fly":
             raise ValueError(
-                f"hyperparameters.cutmix={self.hyperparameters.cutmix:g}: stored features have no pixels to cut; use "
-                "features=on_the_fly, or hyperparameters.mixup"
+                f"hyperparameters.cutmix={self.hyperparameters.cutmix:g}: needs pixels, and stored features have none; "
+                "use features=on_the_fly or hyperparameters.mixup"
             )
         return self
 
@@ -168,15 +169,15 @@ class TrainConfig:
         smoothing = self.hyperparameters.label_smoothing
         if smoothing:
             raise ValueError(
-                f"hyperparameters.label_smoothing={smoothing:g}: a head is solved for the labels as they are; use 0 "
-                "and head.l2, or head.solver=gradient"
+                f"hyperparameters.label_smoothing={smoothing:g}: head.solver=lbfgs does not support it; use 0 and "
+                "head.l2, or head.solver=gradient"
             )
         if self.stays_frozen:
             for name in ("mixup", "cutmix", "weight_averaging", "weight_decay"):
                 if value := getattr(self.hyperparameters, name):
                     raise ValueError(
-                        f"hyperparameters.{name}={value:g}: is of training in epochs, which a head that is "
-                        "solved has none of; use 0 and head.l2, or head.solver=gradient"
+                        f"hyperparameters.{name}={value:g}: is only for training in epochs, and head.solver=lbfgs has "
+                        "none; use 0 and head.l2, or head.solver=gradient"
                     )
         return self
 
@@ -186,10 +187,10 @@ class TrainConfig:
             return self
         if self.hyperparameters.cutmix:
             raise ValueError(
-                f"hyperparameters.cutmix: backbone={self.backbone.name} is given no pixels to cut; leave it out"
+                f"hyperparameters.cutmix: needs pixels, and backbone={self.backbone.name} gets none; remove it"
             )
         if not self.stays_frozen:
             raise ValueError(
-                f"finetune={self.finetune.name}: backbone={self.backbone.name} has no network to tune; leave it out"
+                f"finetune={self.finetune.name}: backbone={self.backbone.name} has no network to fine-tune; remove it"
             )
         return self

@@ -16,7 +16,7 @@ NonEmpty = Annotated[str, Field(min_length=1)]
 
 
 def one_of(names: Callable[[], Sequence[str]]) -> AfterValidator:
-    """Allow names that are only known where they are registered, as `Literal` does those that are known here."""
+    """Return a validator that accepts only the given names, which are read when it is used."""
 
     def check(value: str) -> str:
         known = [repr(name) for name in names()]

@@ -1,21 +1,20 @@
-"""The terminal's colours, which have to read on a dark and on a light ground, as nobody knows which it is.
+"""Colours of the terminal, readable on dark and on light backgrounds.
 
-A terminal's theme gives its first sixteen colours any shade: yellow and cyan fade on white, blue on black, and "bright
-white" is a light grey in some light themes. So text is the theme's own, at most bold or dim. Where colour says
-something it is one of the palette's other 240, which themes leave alone: text on a coloured ground has both set, and a
-ground or a line without text has a contrast of at least 3 with black and with white (WCAG 2.2, 1.4.11). No colour says
-anything that is not said in words or numbers too: without colours nothing is missing.
+Themes change the first 16 colours: yellow and cyan fade on white, blue on black. So text has the theme's colour, at
+most bold or dim. Other colours are of the palette's 240 that themes do not change: text on a coloured background has
+both colours set, and a background or line without text has a contrast of at least 3 with black and with white (WCAG
+2.2, 1.4.11). Every colour repeats what words or numbers say.
 """
 
 from rich.theme import Theme
 
 RIGHT = "bold color(231) on color(26)"
-"""White on blue, for what is right."""
+"""White on blue, for correct classifications."""
 WRONG = "color(231) on color(160)"
-"""White on red, for what is wrong."""
+"""White on red, for misclassifications."""
 BAR = "color(33)"
 SEVERITIES = {"error": WRONG, "warning": "bold", "note": "", "clear": "dim"}
-"""Of an audit's findings."""
+"""Styles of an audit's findings by severity."""
 THEME = Theme(
     {
         "bar.back": "dim",

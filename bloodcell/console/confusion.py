@@ -1,8 +1,7 @@
 """A confusion matrix on the terminal.
 
-Behind each number is a bar as long as its share of the row, blue where the answer is right and red where it is wrong. A
-shade could not be read on a dark and on a light ground alike, on one of which the palest looks like the most; a length
-can. See `bloodcell.console.colours`.
+Each cell has a bar as long as its share of the row, blue on the diagonal and red elsewhere. Lengths read on dark and on
+light backgrounds; shades do not. See `bloodcell.console.colours`.
 """
 
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from rich.text import Text
 from bloodcell.console.colours import RIGHT, WRONG
 
 MAX_CLASSES = 12
-"""More are not looked at as a matrix, but as those that are confused the most."""
+"""With more classes, the most frequent confusions are listed instead."""
 N_PAIRS = 10
 LABEL_WIDTH = 24
 
@@ -26,7 +25,7 @@ LABEL_WIDTH = 24
 def confusion_on_terminal(
     matrix: npt.NDArray[np.integer], *, classes: Sequence[str], name: str, width: int
 ) -> RenderableType:
-    """Draw a confusion matrix, or of many classes list what is confused the most.
+    """Return a confusion matrix, or with many classes the most frequent confusions.
 
     Parameters
     ----------
@@ -35,14 +34,14 @@ def confusion_on_terminal(
     classes
         The k class names.
     name
-        What the images are, for example ``Validation``.
+        The split of the images, for example ``Validation``.
     width
-        How many characters fit in a line. Where counts and names do not, shares and numbers stand in for them.
+        Characters in a line. If names or counts do not fit, names are replaced by numbers and counts left out.
 
     Returns
     -------
     RenderableType
-        For Rich's console. Each cell has its share of the row, in %, and the count.
+        For Rich's console. Each cell has its share of the row in % and its count.
     """
     counts = np.asarray(matrix)
     numbers = [str(number) for number in range(1, len(classes) + 1)]
@@ -57,7 +56,7 @@ def confusion_on_terminal(
             widths = [max(len(heading), len(cells[0][0])) for heading in headings]
             label_width = min(max(map(len, labels)), LABEL_WIDTH)
             if label_width + 2 + sum(column + 2 for column in widths) <= width:
-                title = f"{name}: what each class was taken for (% of it{', images' * with_counts})"
+                title = f"{name}: confusion matrix (row %{', images' * with_counts})"
                 return _matrix(counts, cells, labels=labels, headings=headings, widths=widths, title=title)
     return _pairs(counts, classes=classes, name=name)
 
@@ -67,7 +66,7 @@ def _shares(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
 
 
 def _cells(counts: npt.NDArray[np.integer], *, with_counts: bool) -> list[list[str]]:
-    """Return the cells' texts, all of one length."""
+    """Return the texts of the cells, all of one length."""
     digits = len(f"{counts.max():,}")
     texts = []
     for row, shares in zip(counts, _shares(counts), strict=True):
@@ -107,17 +106,17 @@ def _matrix(
 
 
 def _pairs(counts: npt.NDArray[np.integer], *, classes: Sequence[str], name: str) -> RenderableType:
-    """List what is confused the most, the most frequent first."""
+    """List the most frequent confusions, the most frequent first."""
     wrong = np.where(np.eye(len(classes), dtype=bool), 0, counts)
     order = np.argsort(-wrong, axis=None, kind="stable")[:N_PAIRS]
     pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)]
     pairs = [pair for pair in pairs if wrong[pair]]
     if not pairs:
-        return Text(f"{name}: no image was taken for another class.")
-    table = Table(title=escape(f"{name}: what is confused the most"), title_justify="left")
-    table.add_column("class", overflow="fold")
-    table.add_column("taken for", overflow="fold")
-    for heading in ("images", "of the class"):
+        return Text(f"{name}: no image was misclassified.")
+    table = Table(title=escape(f"{name}: most frequent confusions"), title_justify="left")
+    table.add_column("true class", overflow="fold")
+    table.add_column("predicted class", overflow="fold")
+    for heading in ("images", "% of class"):
         table.add_column(heading, justify="right", no_wrap=True)
     shares = _shares(counts)
     for row, column in pairs:
@@ -126,6 +125,6 @@ def _pairs(counts: npt.NDArray[np.integer], *, classes: Sequence[str], name: str
         )
     left = int(np.count_nonzero(wrong)) - len(pairs)
     if left:
-        table.caption = f"and {left} other confusions, none of more images"
+        table.caption = f"and {left} less frequent confusions"
         table.caption_justify = "left"
     return table

@@ -1,4 +1,4 @@
-"""The log file of a run: what is worth knowing later, and no terminal is the place for."""
+"""The log file of a run."""
 
 import logging
 from collections.abc import Iterator
@@ -8,18 +8,18 @@ from pathlib import Path
 from bloodcell.errors import UserError
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-"""As conf/hydra/bloodcell.yaml has it for the runs that Hydra starts."""
+"""The same as in conf/hydra/bloodcell.yaml."""
 
 
 def log_file() -> Path | None:
-    """Return the file that is logged to; None where a job keeps no log."""
+    """Return the current log file; None if the job has none."""
     files = [handler for handler in logging.getLogger().handlers if isinstance(handler, logging.FileHandler)]
     return Path(files[-1].baseFilename) if files else None
 
 
 @contextmanager
-def logging_to(file: Path) -> Iterator[None]:
-    """Log to this file, made with its folder, instead of where it goes now: for a run that another job starts."""
+def log_to(file: Path) -> Iterator[None]:
+    """Log to this file only, for a run inside another job. Its folder is created."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file, encoding="utf-8")
     handler.setFormatter(logging.Formatter(FORMAT))
@@ -36,8 +36,8 @@ def logging_to(file: Path) -> Iterator[None]:
 
 
 @contextmanager
-def warnings_logged() -> Iterator[None]:
-    """Log Python's warnings, which libraries mean for programmers, in place of printing them."""
+def log_warnings() -> Iterator[None]:
+    """Log Python's warnings instead of printing them: libraries address them to programmers."""
     logging.captureWarnings(True)
     try:
         yield
@@ -46,8 +46,8 @@ def warnings_logged() -> Iterator[None]:
 
 
 @contextmanager
-def errors_logged() -> Iterator[None]:
-    """Log why a job ends before its time: what the user can mend as one line, any other error with its traceback."""
+def log_errors() -> Iterator[None]:
+    """Log the error that ends a job: a `UserError` as one line, others with their traceback."""
     try:
         yield
     except UserError as error:
@@ -62,6 +62,6 @@ def errors_logged() -> Iterator[None]:
 
 
 def _log(message: str, *, with_traceback: bool = False) -> None:
-    # Without a file Python would print it, and the command line does so already.
+    # Without a log file, Python would print the message, which the command line also prints.
     if log_file() is not None:
         logging.getLogger(__name__).error(message, exc_info=with_traceback)

@@ -1,4 +1,4 @@
-"""Progress on the terminal: a bar where there is one, plain lines where there is none."""
+"""Progress on standard error: a bar on a terminal, else plain lines."""
 
 import multiprocessing
 import sys
@@ -39,27 +39,27 @@ SHOW_ALL = Reporting()
 """Progress of a training that is alone: every epoch."""
 
 
-PATIENCE = 10.0
+INTERVAL = 10.0
 """Seconds between two plain lines."""
 
 
 def stderr_console() -> Console:
-    """Return a console on the standard error stream as it is now: progress must not mix with a job's output.
+    """Return a console on the current standard error, so that progress does not mix with a job's output.
 
-    A worker of a sweep shares its terminal with others, so it gets no bars.
+    Worker processes share the terminal, so they get no bars.
     """
     alone = multiprocessing.current_process().name == "MainProcess"
     terminal = None if alone else False
     return Console(file=sys.stderr, highlight=False, soft_wrap=True, force_terminal=terminal, theme=THEME)
 
 
-def say(line: str) -> None:
-    """Tell the user something that work goes on after."""
+def print_status(line: str) -> None:
+    """Print a line to standard error."""
     stderr_console().print(f"bloodcell: {line}", markup=False)
 
 
 def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, None, None]:
-    """Yield the items, showing how many of ``total`` have come and how long the rest will take."""
+    """Yield the items, and show the number done of ``total`` and the remaining time."""
     console = stderr_console()
     if not console.is_terminal:
         yield from _plain(items, description, total=total)
@@ -73,18 +73,18 @@ def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, N
 
 
 def duration(seconds: float) -> str:
-    """Say about how long: ``40 s``, ``12 min`` or ``3.5 h``."""
+    """Return a rounded duration: ``40 s``, ``12 min`` or ``3.5 h``."""
     if seconds < 100:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 6000 else f"{seconds / 3600:.1f} h"
 
 
 def _plain(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
-    started = said = time.monotonic()
+    started = printed = time.monotonic()
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
-        if now - said > PATIENCE:
+        if now - printed > INTERVAL:
             left = duration((now - started) / done * (total - done))
             print(f"{description}: {done} of {total}, about {left} left", file=sys.stderr, flush=True)
-            said = now
+            printed = now

@@ -1,4 +1,4 @@
-"""Keeping libraries from talking over the program."""
+"""Keep libraries from printing."""
 
 import os
 import sys
@@ -10,36 +10,36 @@ ENVIRONMENT = {
     "KERAS_BACKEND": "tensorflow",
     "MLFLOW_DISABLE_TELEMETRY": "true",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
-    # With a server it greets with every run's address where only a job's own words should be.
+    # With a server, MLflow prints the address of every run to standard output.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Half a minute for a server to come back, where MLflow's own patience would hold up every epoch for minutes.
+    # Retry a server for half a minute; with MLflow's defaults, every epoch would wait for minutes.
     "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
-"""Environment variables that keep libraries to themselves, unless the user has set them."""
+"""Environment variables that keep libraries quiet, unless the user has set them."""
 
 
-def quieten_libraries() -> None:
-    """Set `ENVIRONMENT`. It holds for what is imported afterwards."""
+def quiet_libraries() -> None:
+    """Set `ENVIRONMENT`, for libraries that are imported afterwards."""
     for name, value in ENVIRONMENT.items():
         os.environ.setdefault(name, value)
 
 
 @contextmanager
-def silent_stderr() -> Iterator[None]:
-    """Silence the process's error stream, also for what writes to it below Python.
+def quiet_stderr() -> Iterator[None]:
+    """Discard standard error, also of libraries below Python.
 
-    TensorFlow's libraries report missing GPUs while they are imported, before any of their log levels holds.
+    TensorFlow's libraries report missing GPUs during their import, before their log level has an effect.
     """
     sys.stderr.flush()
-    kept = os.dup(2)
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
+    original = os.dup(2)
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 2)
     try:
         yield
     finally:
         sys.stderr.flush()
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)
+        os.dup2(original, 2)
+        os.close(original)
+        os.close(devnull)

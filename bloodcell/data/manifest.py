@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 
 COLUMNS = ("path", "label", "source", "group", "split", "sha256")
 SPLITS = ("train", "val", "test")
@@ -65,5 +65,5 @@ def digest(manifest: pd.DataFrame) -> str:
 
 def write_manifest(manifest: pd.DataFrame, path: Path) -> None:
     """Write the manifest as Parquet."""
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         manifest.to_parquet(partial, index=False)

@@ -21,7 +21,7 @@ from bloodcell.data.groups import groups_as_sources, listed_groups
 from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
-from bloodcell.files import cache_dir, replacing
+from bloodcell.files import atomic_write, cache_dir
 from bloodcell.smears import CLASSES, augmented_copy, render_photograph
 
 SHARES = {"EOSINOPHIL": 0.25, "LYMPHOCYTE": 0.2, "MONOCYTE": 0.15, "NEUTROPHIL": 0.4}
@@ -153,7 +153,7 @@ def _render(plan: Sequence[_Planned], folder: Path) -> None:
             (f"{copy}.jpeg", photograph.group, photograph.slide) for photograph in plan for copy in photograph.copies
         ]
         table = pd.DataFrame(rows, columns=["path", "group", "slide"])
-        with replacing(partial / "groups.csv") as file:
+        with atomic_write(partial / "groups.csv") as file:
             table.sort_values("path").to_csv(file, index=False)
         try:
             partial.rename(folder)

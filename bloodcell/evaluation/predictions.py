@@ -10,7 +10,7 @@ import pyarrow
 
 from bloodcell.errors import UserError
 from bloodcell.evaluation.probabilities import checked_probabilities, predicted_classes
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 
 MANIFEST_COLUMNS = ("path", "label", "source", "group", "split")
 PROBABILITY_PREFIX = "p_"
@@ -185,7 +185,7 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
     path
         The file; its folder is created.
     """
-    with replacing(path) as partial:
+    with atomic_write(path) as partial:
         table.to_parquet(partial, engine="pyarrow", index=False)
 
 

@@ -10,7 +10,7 @@ import pandas as pd
 from bloodcell.cells.crop import CROPS, CropName
 from bloodcell.cells.measurements import measure_images
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.progress import SHOW_ALL, Reporting, say
+from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.data.manifest import ImageSet
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.recorder import Recorder
@@ -69,7 +69,7 @@ def _keep_counts(recorder: Recorder, facts: pd.DataFrame, *, quiet: bool) -> Non
         )
         log.warning(line)
         if not quiet:
-            say(line)
+            print_status(line)
 
 
 def _facts(images: ImageSet, rows: pd.DataFrame) -> pd.DataFrame:

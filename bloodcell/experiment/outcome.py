@@ -8,7 +8,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.cards.outcome import description
-from bloodcell.console.document import plain
+from bloodcell.console.json_output import plain
 from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.metrics import classification_report_text
@@ -23,7 +23,7 @@ from bloodcell.evaluation.selective_prediction import risk_coverage, threshold_f
 from bloodcell.evaluation.sources import one_source_per_group
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 from bloodcell.images.reading import read_image
 from bloodcell.plots.confidence import reliability, risk_against_coverage
 from bloodcell.plots.gallery import error_gallery
@@ -55,7 +55,7 @@ def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with
     views = [each.views_table for each in outcome.splits.values() if each.views_table is not None]
     if views:
         write_predictions(pd.concat(views, ignore_index=True), folder / "predictions_views.parquet")
-    with replacing(folder / "metrics.json") as partial:
+    with atomic_write(folder / "metrics.json") as partial:
         partial.write_text(json.dumps(plain(outcome.metrics), indent=2, allow_nan=False), encoding="utf-8")
     read = (lambda path: read_image(images.root / path)) if with_images else None
     for split, evaluation in outcome.splits.items():

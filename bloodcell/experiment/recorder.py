@@ -11,7 +11,7 @@ from typing import Any, Protocol, Self
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 from bloodcell.plots.drawing import Pictures
 from bloodcell.serving.answering import Answering
 
@@ -137,7 +137,7 @@ class FolderRecorder:
         path = (self.artifacts / name).with_suffix(".csv")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(path) as partial:
+            with atomic_write(path) as partial:
                 table.to_csv(partial, index=False)
 
     def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:  # noqa: ARG002 - for servers
@@ -188,5 +188,5 @@ class FolderRecorder:
 
     def _write(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
-        with replacing(self.folder / "run.json") as partial:
+        with atomic_write(self.folder / "run.json") as partial:
             partial.write_text(json.dumps(self._run, indent=2, default=str), encoding="utf-8")

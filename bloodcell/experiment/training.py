@@ -14,7 +14,7 @@ from bloodcell.config.keywords import train_config
 from bloodcell.config.quoting import readable_overrides
 from bloodcell.config.split import GroupKfoldSplit
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.progress import SHOW_ALL, Reporting, say
+from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.errors import UserError
 from bloodcell.experiment.crops import keep_crops
 from bloodcell.experiment.cross_validation import fold_configs, keep_cross_validation, train_folds
@@ -209,6 +209,6 @@ def train(
     experiment = prepare_experiment(config or train_config(**settings))
     for note in (experiment.weights_note, experiment.prepared.leak.sentence):
         if note and not quiet:
-            say(note)
+            print_status(note)
     with FolderRecorder(place, name=experiment.name, tags=experiment.tags) as recorder:
         return experiment.run(recorder, reporting=Reporting(quiet=quiet))

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.console.progress import track
-from bloodcell.files import cache_dir, replacing
+from bloodcell.files import atomic_write, cache_dir
 from bloodcell.images.reading import DECODER_VERSION, read_image
 
 log = logging.getLogger(__name__)
@@ -72,7 +72,7 @@ def _recalled(memory: Path) -> dict[str, NDArray[np.float32]]:
 
 def _remember(memory: Path, known: dict[str, NDArray[np.float32]]) -> None:
     try:
-        with replacing(memory) as partial:
+        with atomic_write(memory) as partial:
             np.savez(partial, sha256s=np.array(list(known), dtype="S64"), rows=np.array(list(known.values())))
     except OSError as error:
         log.warning("%s cannot be written (%s); the images will be measured again next time", memory, error)

@@ -12,7 +12,7 @@ import pandas as pd
 import PIL
 
 from bloodcell.console.progress import track
-from bloodcell.files import cache_dir, replacing
+from bloodcell.files import atomic_write, cache_dir
 from bloodcell.images.reading import DECODER_VERSION, UnreadableImage, decode_image, read_file
 
 log = logging.getLogger(__name__)
@@ -84,7 +84,7 @@ def _remember(known: dict[str, str], table: pd.DataFrame) -> None:
     if found.keys() <= known.keys():
         return
     try:
-        with replacing(_memory()) as partial:
+        with atomic_write(_memory()) as partial:
             pd.DataFrame(list((known | found).items()), columns=["sha256", "reason"]).to_parquet(partial, index=False)
     except OSError as error:
         log.warning("%s cannot be written (%s); the images will be looked at again next time", _memory(), error)

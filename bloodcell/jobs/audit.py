@@ -1,11 +1,11 @@
-"""Check a data set for leakage, label errors, shortcuts and differences between splits; write a page with pictures.
+"""Check a data set for leakage, label errors, shortcuts and shift.
 
-For example, the Kaggle set as it is unpacked, and your own folders in a check that fails on errors:
+The Kaggle set, and your own folders in a check that fails on errors:
 
   bloodcell audit data=bccd data.root=~/blood-cells
   bloodcell audit data=folder data.train_dir=cells/train data.test_dir=cells/test output=audit fail_on=error
 
-The page is audit.html; audit.md has the same text, audit.json is for programs.
+The report is audit.html, with the same content in audit.md and, for programs, audit.json.
 """
 
 from collections.abc import Iterator
@@ -35,7 +35,7 @@ from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import AuditConfig
 from bloodcell.console.colours import SEVERITIES as SHADES
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.data.manifest import SPLITS, ImageSet, digest
 from bloodcell.errors import FindingsError
 from bloodcell.experiment.environment import environment_tags
@@ -89,7 +89,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         tracked.log_artifacts()
         tracked.describe(f"{audit.summary} The page is `audit.html`.")
     _show(audit, output)
-    tell(
+    set_json_result(
         **run_data(tracked, config.tracking) | {"folder": output.absolute()},
         page=(output / "audit.html").absolute(),
         **as_data(audit),

@@ -1,12 +1,12 @@
-"""Show the size of stored features and rendered smears, and remove them.
+"""Show the disk space of cached features and rendered smears, and remove them.
 
-For example, show all, remove one, and remove those that were not used for 30 days:
+Show everything; remove one cache; remove what was not used for 30 days:
 
   bloodcell cache
   bloodcell cache remove=[3f2a9c0d1b7e4a56]
   bloodcell cache unused_days=30
 
-`bloodcell cache remove=[smears]` removes the rendered blood smears, `remove=[all]` everything. All of it is computed
+`bloodcell cache remove=[smears]` removes the rendered smears, `remove=[all]` everything. What is removed is computed
 again when needed.
 """
 
@@ -21,7 +21,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bloodcell.config.schemas import CacheConfig
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.data.smears import smears_dir
 from bloodcell.errors import UserError
 from bloodcell.training.feature_store import FeatureStore, Use, features_dir
@@ -55,7 +55,7 @@ def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - not
     if n_bytes:
         console.print(f"Rendered smears: {_gigabytes(n_bytes)} in {smears}", markup=False)
     gone = [use for use in chosen if use.name not in kept]
-    tell(
+    set_json_result(
         folder=folder.absolute(),
         smears={"folder": smears.absolute(), "bytes": n_bytes},
         features=[_data(use) for use in left],

@@ -1,14 +1,14 @@
-"""Find which of several runs is better, by how much, with what confidence, or that the data cannot decide.
+"""Compare runs: which is better, by how much, and with what confidence.
 
-Compare all runs of a sweep or a search, of an experiment in MLflow, or any runs, also with predictions of other
-programs (a CSV or Parquet file with path, label, group and p_<class>):
+The runs of a sweep or a search; of an MLflow experiment; any runs, also with predictions of other programs (a CSV or
+Parquet file with the columns path, label, group and p_<class>):
 
   bloodcell compare study=4e5f
   bloodcell compare experiment=bloodcell predictions=test
   bloodcell compare runs=[0a1b,2c3d,other.csv] equivalence=0.02
 
-The page is report.html; report.md has the same text, report.json is for programs. A comparison reads predictions, not
-models, and only the images that it shows.
+The report is report.html, with the same content in report.md and, for programs, report.json. Only predictions are read,
+and the few images that the report shows; no model is loaded.
 """
 
 import hashlib
@@ -30,7 +30,7 @@ from bloodcell.comparison.run_tags import TRAIN, common_group_name
 from bloodcell.comparison.sentences import format_interval
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import CompareConfig
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_file
 from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.experiment.environment import environment_tags
@@ -96,7 +96,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         holder = _keep(config, report, output, digest=digest, output_dir=output_dir)
         _keep_standings(report, pooled, holder=holder)
     _show(report, output, where=f"run {holder}, {FOLDER}/report.html")
-    tell(
+    set_json_result(
         run_id=holder,
         tracking=store.label,
         look=where_to_look(config.tracking, store),

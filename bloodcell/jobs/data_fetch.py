@@ -1,12 +1,11 @@
-"""Download the Kaggle "Blood Cell Images" set, and check that it is complete.
+"""Download the Kaggle "Blood Cell Images", or check a copy that you have.
 
-For example, download them (with `pip install 'bloodcell[kaggle]'`; no account is needed), or check a folder that was
-put in place by hand:
+Download them (needs `pip install 'bloodcell[kaggle]'`, but no account), or check a folder:
 
   bloodcell data fetch
   bloodcell data fetch root=path/to/blood-cells
 
-It shows the size first. Give the same command again to resume a download that was interrupted.
+The size of the download is shown first. The same command resumes an interrupted download.
 """
 
 import shutil
@@ -16,7 +15,7 @@ from rich.console import Console
 
 from bloodcell.config.quoting import for_shell, override
 from bloodcell.config.schemas import DataFetchConfig
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.data.kaggle import (
     CONTENTS,
     HANDLE,
@@ -45,7 +44,7 @@ def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 -
         counts = {name.partition("/")[2]: content.n_images for name, content in CONTENTS.items() if side in name}
         every = ", ".join(f"{label} {number:,}" for label, number in counts.items())
         console.print(f"{side:5}  {sum(counts.values()):,} images: {every}", markup=False)
-    tell(root=folder, images={name: content.n_images for name, content in CONTENTS.items()})
+    set_json_result(root=folder, images={name: content.n_images for name, content in CONTENTS.items()})
     console.print("Complete, and identical to the images that bloodcell's results were measured on.", markup=False)
     console.print(f"Use it      bloodcell train data=bccd {for_shell([override('data.root', folder)])}", markup=False)
 

@@ -1,6 +1,6 @@
-"""Train two backbones and baselines on rendered blood smears, compare them, and open the report in a browser.
+"""Run a small study on rendered blood smears and open its report.
 
-It needs no data. It runs two commands of bloodcell and shows them:
+It trains two backbones and their baselines, compares them, and needs no data. It shows the two commands that it runs:
 
   bloodcell demo
   bloodcell demo open=false
@@ -20,8 +20,8 @@ from rich.console import Console
 from bloodcell.config.quoting import for_shell, override
 from bloodcell.config.schemas import DemoConfig
 from bloodcell.config.tracking import TrackingConfig
-from bloodcell.console.document import tell
-from bloodcell.console.progress import say
+from bloodcell.console.json_output import set_json_result
+from bloodcell.console.progress import print_status
 from bloodcell.processes import Terminated
 from bloodcell.tracking.store import open_store
 from bloodcell.tracking.study import run_named
@@ -54,7 +54,7 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     console = Console(highlight=False, soft_wrap=True)
     page = report / "report.html"
     opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
-    tell(study=study, report=page, opened=bool(opened), tracking=store.label)
+    set_json_result(study=study, report=page, opened=bool(opened), tracking=store.label)
     console.print(f"{'Opened' if opened else 'Open it':11} {page}", markup=False)
     console.print(f"Every run   {where_to_look(config.tracking, store)}", markup=False)
     console.print("Next        bloodcell init path/to/your/images", markup=False)
@@ -69,7 +69,7 @@ def _where(tracking: TrackingConfig) -> list[str]:
 
 def _command(words: Sequence[str]) -> None:
     """Run a command of bloodcell's as the user would, and end with it if it fails."""
-    say(f"bloodcell {for_shell(words)}")
+    print_status(f"bloodcell {for_shell(words)}")
     process = subprocess.Popen([sys.executable, "-m", "bloodcell", *words])
     try:
         code = process.wait()

@@ -1,13 +1,14 @@
-"""Combine finished runs into one model, and measure it without bias.
+"""Combine finished runs into one model and evaluate it.
 
-Give the ids of the runs, or a sweep or a search to combine all its finished runs. Their mean works for all runs;
-weights, a greedy selection or a logistic regression are fitted to validation and need cross-validations:
+Give the ids of runs, or a sweep or a search, whose finished runs are combined. The mean of their probabilities (soft)
+works for all runs; weights, greedy selection and stacking are fitted to out-of-fold predictions, so they need
+cross-validations:
 
   bloodcell ensemble runs=[0a1b,2c3d]
   bloodcell ensemble study=4e5f method=weighted
   bloodcell ensemble study=4e5f method=stacking stacking.l2=30
 
-The test set chooses nothing: it is read once, at the end.
+The test set is evaluated once, at the end, and chooses nothing.
 """
 
 import json
@@ -40,8 +41,8 @@ from bloodcell.config.composition import compose_config
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schemas import EnsembleConfig
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.document import tell
-from bloodcell.console.logs import logging_to
+from bloodcell.console.json_output import set_json_result
+from bloodcell.console.logs import log_to
 from bloodcell.data.manifest import write_manifest
 from bloodcell.errors import UserError
 from bloodcell.evaluation.intervals import accuracy_intervals
@@ -53,7 +54,7 @@ from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_model
 from bloodcell.experiment.outcome import keep_outcome
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 from bloodcell.models.ensemble import join_models
 from bloodcell.plots.ensemble import ensemble_plot
 from bloodcell.tracking.members import (
@@ -130,7 +131,7 @@ def combine_study(config: TrainConfig, *, folder: Path) -> None:
     tracking = replace(config.tracking, run_name=f"ensemble: {config.ensemble}", sweep_job=None, run_id=None)
     chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
     chosen = replace(chosen, tracking=tracking, evaluate_test=config.evaluate_test, log_model=config.log_model)
-    with logging_to(folder / "ensemble.log"):
+    with log_to(folder / "ensemble.log"):
         surviving(partial(run, chosen, output_dir=folder), chosen)
 
 
@@ -216,7 +217,7 @@ def _keep_combination(
     folder.mkdir(parents=True, exist_ok=True)
     text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
     (folder / "config.yaml").write_text(text, encoding="utf-8")
-    with replacing(folder / "combination.json") as partial:
+    with atomic_write(folder / "combination.json") as partial:
         partial.write_text(json.dumps(_as_json(config, table, combination), indent=2), encoding="utf-8")
 
 
@@ -325,7 +326,7 @@ def _show(
             f"Load it     mlflow.tensorflow.load_model({address!r}), from {tracked.store.label}", markup=False
         )
     show_files(tracked, console)
-    tell(
+    set_json_result(
         **run_data(tracked, config.tracking),
         **outcome_data(outcome),
         method=config.method,

@@ -1,12 +1,12 @@
-"""Find which images were made from one photograph, and the group of each image, and write a table.
+"""Find the images that were made from one photograph, and write a table of them.
 
-For example, for the Kaggle set as it is unpacked, and for your own folders:
+The Kaggle set, and your own folders:
 
   bloodcell groups data=bccd data.root=~/blood-cells output=groups.csv
   bloodcell groups data=folder data.train_dir=cells/train data.test_dir=cells/test
 
-Use the table, perhaps corrected by hand, with data.groups=column data.groups_file=groups.csv;
-add data.group_name=photograph, or patient if that is what its groups are.
+You may correct the table. To use it, set data.groups=column data.groups_file=groups.csv, and data.group_name=photograph
+(or patient, if its groups are patients).
 """
 
 from collections.abc import Mapping
@@ -18,11 +18,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.config.schemas import GroupsConfig
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.data.leaks import same_partition
 from bloodcell.data.manifest import ImageSet
 from bloodcell.experiment.images import load_images
-from bloodcell.files import replacing, require_output_file
+from bloodcell.files import atomic_write, require_output_file
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 
@@ -41,7 +41,7 @@ def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - al
     images = load_images(config.data)
     table = images.manifest.sort_values("path").rename(columns={"source": PHOTOGRAPH})
     levels = not same_partition(table[PHOTOGRAPH], table["group"])
-    with replacing(output) as partial:
+    with atomic_write(output) as partial:
         table.to_csv(partial, columns=["path", "group", *([PHOTOGRAPH] if levels else [])], index=False)
     names = {"source": PHOTOGRAPH, "group": config.data.called} if levels else {"source": PHOTOGRAPH}
     _show(images, names, Console(highlight=False, soft_wrap=True), output)
@@ -87,7 +87,7 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
                 markup=False,
             )
     console.print(f"Written to  {output}", markup=False)
-    tell(
+    set_json_result(
         output=output.absolute(),
         images=len(manifest),
         photographs=counts["photographs"],

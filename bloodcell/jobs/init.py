@@ -1,12 +1,12 @@
-"""Look at a folder of images, say what is in it, and write the configuration that uses it.
+"""Write the configuration for a folder of images.
 
-For example, for images in one folder per class, or in train and test (or val, too) with one per class in each:
+The folder has one folder per class; or train, test and optionally val, with one folder per class in each:
 
   bloodcell init path/to/images
   bloodcell init path/to/images output=conf/data/smears2024.yaml
 
-The file is a choice of the group data: `bloodcell train -cd conf data=mine`. Nothing else is written, and no file that
-is there already is touched without overwrite=true.
+It checks the images, reports what it finds, and writes only this file. To use it: `bloodcell train -cd conf data=mine`.
+An existing file is replaced only with overwrite=true.
 """
 
 import os
@@ -27,13 +27,13 @@ from bloodcell.config.conf_files import conf_dir
 from bloodcell.config.data_file import Groups, data_file
 from bloodcell.config.quoting import for_shell, override
 from bloodcell.config.schemas import InitConfig
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.data.file_names import PATTERN, agrees_with_pixels, sources_from_names
 from bloodcell.data.folder_layout import FolderLayout, detect_layout
 from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
-from bloodcell.files import replacing, require_output_file
+from bloodcell.files import atomic_write, require_output_file
 from bloodcell.provenance.recovery import recover_sources
 from bloodcell.wording import listed
 
@@ -86,9 +86,9 @@ def run(config: InitConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all 
         n_unreadable=len(images.unreadable),
         usage=f"bloodcell train {usage}",
     )
-    with replacing(output) as partial:
+    with atomic_write(output) as partial:
         partial.write_text(text, encoding="utf-8")
-    tell(
+    set_json_result(
         output=output,
         classes=look.images.classes,
         images=look.images.manifest.groupby("split").size().to_dict(),

@@ -1,6 +1,6 @@
-"""Predict the classes of images with a model.
+"""Predict the classes of images with a saved model.
 
-For example, with the model of a run for a folder of images, and with a registered model that may be not sure:
+The model of a run for a folder of images; a registered model that may answer "not sure":
 
   bloodcell predict run=ID images=~/new-cells
   bloodcell predict model=models:/bloodcell@best images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet --explain
@@ -18,13 +18,13 @@ from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.config.schemas import PredictConfig
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_file
-from bloodcell.console.progress import say, track
+from bloodcell.console.progress import print_status, track
 from bloodcell.data.folders import files_below, folder_errors, printable
 from bloodcell.errors import UserError
 from bloodcell.evaluation.pointing import nucleus_in
-from bloodcell.files import replacing, require_output_file
+from bloodcell.files import atomic_write, require_output_file
 from bloodcell.images.reading import SUFFIXES, UnreadableImage, read_file, read_image
 from bloodcell.models.explanation import explain
 from bloodcell.plots.drawing import save_figure
@@ -52,7 +52,7 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
     require_output_file(output)
     model = _model(config)
     table = ask(model, files, max_error=config.max_error)
-    with replacing(output) as partial:
+    with atomic_write(output) as partial:
         if output.suffix == ".csv":
             table.to_csv(partial, index=False)
         else:
@@ -65,7 +65,7 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
         draw_explanations(model.model, files, table, folder=folder)
         explained = folder / "plots"
         print(f"Explained   {explained}")
-    tell(
+    set_json_result(
         answers=table.to_dict("records"),
         counts=table["answer"].value_counts().to_dict(),
         output=output.absolute(),
@@ -164,7 +164,7 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
         try:
             pixels = read_image(file)
         except UnreadableImage as error:  # it could be read a moment ago
-            say(f"{row['path']}: not explained: {error}")
+            print_status(f"{row['path']}: not explained: {error}")
             continue
         path = Path(row["path"])
         explanation = explain(model, pixels)

@@ -1,12 +1,10 @@
-"""Register a run's model in MLflow under an alias, with a model card.
-
-For example:
+"""Add a run's model to MLflow's registry, with a model card.
 
   bloodcell register run=ID
   bloodcell register run=ID name=smears alias=candidate
 
-Use it with `bloodcell predict model=models:/bloodcell@best`, or serve it with `mlflow models serve`. The card is
-model_card.md among the run's artifacts, and the description of the version.
+Then `bloodcell predict model=models:/bloodcell@best` predicts with it, and `mlflow models serve` serves it. The card is
+model_card.md in the run's artifacts, and the description of the registered version.
 """
 
 from collections.abc import Sequence
@@ -16,7 +14,7 @@ from rich.console import Console
 
 from bloodcell.cards.model_card import accuracies_of, cautions, figures_in_short, model_card, shortened
 from bloodcell.config.schemas import RegisterConfig
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.tracking.card_facts import card_facts
 from bloodcell.tracking.models import answering_of, log_text, model_of, register
 from bloodcell.tracking.runs import StoredRun, finished_run
@@ -68,7 +66,7 @@ def _version_tags(run: StoredRun) -> dict[str, str]:
 
 def _show(config: RegisterConfig, version: int, lines: Sequence[str], *, run_id: str, store: Store) -> None:
     model = f"models:/{config.name}@{config.alias}"
-    tell(
+    set_json_result(
         name=config.name,
         version=version,
         alias=config.alias,

@@ -1,13 +1,13 @@
-"""Search for the best hyperparameters with keras-tuner; every trial is a tracked run.
+"""Search hyperparameters with keras-tuner; every trial is a tracked run.
 
-For example, at random, in cross-validation, for longer where it looks good, and a space of your own:
+At random; Bayesian, in cross-validation; Hyperband, in two processes; in your own search space:
 
   bloodcell search data=bccd data.root=~/blood-cells tuner=random tuner.max_trials=50
   bloodcell search data=bccd data.root=~/blood-cells tuner=bayesian split=group_kfold tuner.name=kfold
   bloodcell search data=bccd data.root=~/blood-cells tuner=hyperband tuner.workers=2
   bloodcell search -cd my_conf tuner/space=mine data=bccd data.root=~/blood-cells
 
-A search that was interrupted is resumed by the same command. conf/tuner/space/head.yaml explains how to write a space.
+The same command resumes an interrupted search. conf/tuner/space/head.yaml explains how to write a search space.
 """
 
 import errno
@@ -27,7 +27,7 @@ from bloodcell.config.command import Command
 from bloodcell.config.quoting import short_override
 from bloodcell.config.search import HyperbandTuner, SearchConfig
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.logs import errors_logged, logging_to
+from bloodcell.console.logs import log_errors, log_to
 from bloodcell.errors import StoreLostError, UserError, reason_of
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.images import Prepared
@@ -204,7 +204,7 @@ class _Search:
                 sweep_job=number - 1,
             )
             output_dir = self._folder.path / f"trial_{trial.trial_id}" / "run"
-            with logging_to(output_dir / "train.log"), errors_logged():
+            with log_to(output_dir / "train.log"), log_errors():
                 result = train(
                     replace(for_training(chosen), tracking=tracking),
                     output_dir=output_dir,
@@ -239,7 +239,7 @@ class _Search:
         chosen = replace(for_training(self._compose(overrides)), tracking=tracking, log_model=True)
         chosen = replace(chosen, evaluate_test=settings.final_test)
         output_dir = self._folder.path / "final" / f"trial_{best.trial_id}"
-        with logging_to(output_dir / "train.log"), errors_logged():
+        with log_to(output_dir / "train.log"), log_errors():
             train(chosen, output_dir=output_dir, prepared=self._prepared_for(chosen))
         self._folder.remember(final={"overrides": overrides, "test": settings.final_test, "run_id": run_id})
 

@@ -1,7 +1,6 @@
-"""Train one model on one split, or one for each fold, evaluate on validation and test, and keep everything in MLflow.
+"""Train and evaluate one model, or one for each fold, and track it in MLflow.
 
-For example, with the Kaggle set as it is unpacked, another model and another plan, cross-validation, your own folders,
-and a sweep:
+The Kaggle set; another backbone and fine-tuning; cross-validation; your own folders; a sweep:
 
   bloodcell train data=bccd data.root=~/blood-cells
   bloodcell train data=bccd data.root=~/blood-cells backbone=xception finetune=staged hyperparameters.learning_rate=3e-4
@@ -23,9 +22,9 @@ from bloodcell.cards.next_steps import suggestions
 from bloodcell.cards.outcome import metrics_table, outcome_data, show_confusion
 from bloodcell.config.command import Command
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.document import tell
-from bloodcell.console.logs import logging_to
-from bloodcell.console.progress import Reporting, say
+from bloodcell.console.json_output import set_json_result
+from bloodcell.console.logs import log_to
+from bloodcell.console.progress import Reporting, print_status
 from bloodcell.experiment.baselines import needed_baselines
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.result import Result
@@ -83,7 +82,7 @@ def train(
         log.warning(experiment.weights_note)
         _say_once(experiment.weights_note)
     if alone and (leak := experiment.prepared.leak.sentence):
-        say(f"careful: {leak}")
+        print_status(f"careful: {leak}")
     reporting = Reporting(label="" if sweep_job is None else f"{sweep_job}: ", quiet=quiet)
     with tracked_run(
         tracking=config.tracking,
@@ -117,7 +116,7 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> dict[str
         name = f"{BASELINE}{each.name}"
         tracking = replace(each.config.tracking, run_name=name, sweep_job=None, run_id=None)
         config, output_dir = replace(each.config, tracking=tracking), folder / each.folder
-        with logging_to(output_dir / "train.log"):
+        with log_to(output_dir / "train.log"):
             result = surviving(partial(train, config, output_dir=output_dir, quiet=True), config)
         if isinstance(result, Result):
             results[name] = result
@@ -126,7 +125,7 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> dict[str
 
 @functools.cache
 def _say_once(line: str) -> None:
-    say(line)
+    print_status(line)
 
 
 def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: Command | None) -> None:
@@ -156,7 +155,7 @@ def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: 
         width = max(len(suggestion.why) for suggestion in try_next)
         for suggestion in try_next:
             console.print(f"  {suggestion.why:{width}}  {suggestion.command}", markup=False)
-    tell(
+    set_json_result(
         **run_data(tracked, config.tracking),
         **outcome_data(outcome),
         split=prepared.split,

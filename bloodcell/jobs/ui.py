@@ -1,4 +1,4 @@
-"""Open MLflow's pages on the configured store."""
+"""Open MLflow's pages for the configured store."""
 
 import os
 import socket

@@ -13,7 +13,7 @@ from typing import Any
 from joblib.externals.loky import ProcessPoolExecutor
 from matplotlib.figure import Figure
 
-from bloodcell.processes import end_with
+from bloodcell.processes import exit_with_parent
 
 DPI = 120
 COMPRESSION = 4
@@ -108,7 +108,7 @@ def _process() -> ProcessPoolExecutor:
 
 def _begin(parent: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to deal with
-    end_with(parent)
+    exit_with_parent(parent)
 
 
 def _draw(

@@ -15,7 +15,7 @@ import faiss
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.files import cache_dir, replacing
+from bloodcell.files import atomic_write, cache_dir
 from bloodcell.images.reading import DECODER_VERSION
 from bloodcell.provenance.keypoints import Keypoints
 from bloodcell.provenance.matching import Member
@@ -85,7 +85,7 @@ def remember(found: Found, *, instead_of: Sequence[str] = ()) -> None:
     """Keep what was found; ``instead_of`` names the images of what it was built upon, which is then not needed."""
     path = _path(found.sha256s)
     try:
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             np.savez(partial, allow_pickle=False, **_arrays(found))
         if instead_of and _path(instead_of) != path:
             _path(instead_of).unlink(missing_ok=True)

@@ -14,7 +14,7 @@ from filelock import FileLock, Timeout
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.search import SearchConfig
 from bloodcell.errors import UserError
-from bloodcell.files import cache_dir, replacing, require_writable
+from bloodcell.files import atomic_write, cache_dir, require_writable
 
 STATE = "search.yaml"
 CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "final", "final_test", "max_trials")
@@ -47,7 +47,7 @@ class SearchFolder:
     def remember(self, **values: Any) -> None:
         """Write values into the search's state."""
         self.path.mkdir(parents=True, exist_ok=True)
-        with replacing(self.path / STATE) as partial:
+        with atomic_write(self.path / STATE) as partial:
             partial.write_text(yaml.safe_dump(self.state | values, sort_keys=False), encoding="utf-8")
 
     def clear(self) -> None:

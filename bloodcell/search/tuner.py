@@ -18,7 +18,7 @@ from keras_tuner.errors import FailedTrialError
 from bloodcell.config.search import BayesianTuner, GridTuner, HyperbandTuner, RandomTuner
 from bloodcell.errors import SearchFailedError
 from bloodcell.evaluation.metrics import direction
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 from bloodcell.search.space import hyperparameters
 
 PATIENCE = 0.5
@@ -93,7 +93,7 @@ class FunctionTuner(BaseTuner):
         """Save the strategy's state; the tuner has none of its own."""
         if not self._is_worker():
             self.oracle.save()
-        with replacing(Path(self._get_tuner_fname())) as partial:
+        with atomic_write(Path(self._get_tuner_fname())) as partial:
             partial.write_text(json.dumps(self.get_state()), encoding="utf-8")
 
     def _get_tuner_fname(self) -> str:
@@ -151,11 +151,11 @@ def _whole(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
             return trial
 
         def save(self) -> None:
-            with replacing(Path(self._get_oracle_fname())) as partial:
+            with atomic_write(Path(self._get_oracle_fname())) as partial:
                 partial.write_text(json.dumps(self.get_state()), encoding="utf-8")
 
         def _save_trial(self, trial: Trial) -> None:
-            with replacing(Path(self._get_trial_dir(trial.trial_id), "trial.json")) as partial:
+            with atomic_write(Path(self._get_trial_dir(trial.trial_id), "trial.json")) as partial:
                 trial.save(str(partial))
 
         def reload(self) -> None:

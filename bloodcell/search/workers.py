@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable
 
 from bloodcell.errors import SearchFailedError, UserError
-from bloodcell.processes import end_with
+from bloodcell.processes import exit_with_parent
 
 CHIEF = "BLOODCELL_CHIEF"
 """The number of the process that has started a worker."""
@@ -41,7 +41,7 @@ def check_environment() -> None:
 def stay_with_chief() -> None:
     """End this worker when the chief that started it is gone; one on another machine has nobody to stay with."""
     if CHIEF in os.environ:
-        end_with(int(os.environ[CHIEF]))
+        exit_with_parent(int(os.environ[CHIEF]))
 
 
 def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[str], None]) -> None:

@@ -15,7 +15,7 @@ from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.evaluation.selective_prediction import Threshold, threshold_for_error
 from bloodcell.evaluation.temperature import with_temperature
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 from bloodcell.images.reading import UnreadableImage, decode_image
 
 NOT_SURE = "not sure"
@@ -70,7 +70,7 @@ class Answering:
 
     def save(self, folder: Path) -> None:
         """Write everything into a folder."""
-        with replacing(folder / _ARRAYS) as partial, partial.open("wb") as file:
+        with atomic_write(folder / _ARRAYS) as partial, partial.open("wb") as file:
             np.savez(
                 file,
                 classes=np.array(self.classes),

@@ -18,7 +18,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.comparison.run_tags import TRAIN, RunTags
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.progress import say
+from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import read_predictions, with_sources
 from bloodcell.tracking.store import Store, is_unknown
@@ -224,7 +224,7 @@ def only_finished(runs: Sequence[StoredRun], *, setting: str, advice: str) -> li
         If none finished; ``setting`` named them, ``advice`` says what to do.
     """
     if left_out := [run.name for run in runs if not run.finished]:
-        say(f"left out, not finished: {'; '.join(left_out)}")
+        print_status(f"left out, not finished: {'; '.join(left_out)}")
     finished = [run for run in runs if run.finished]
     if not finished:
         raise UserError(f"{setting}: has no finished run; {advice}")

@@ -17,7 +17,7 @@ from bloodcell.comparison.run_tags import common_group_name
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.quoting import readable_overrides, short_override
 from bloodcell.config.tracking import TrackingConfig
-from bloodcell.console.progress import say
+from bloodcell.console.progress import print_status
 from bloodcell.errors import reason_of
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.plots.drawing import save_figure
@@ -231,7 +231,7 @@ def surviving(job: Callable[[], T], config: Any) -> T | float:
     except Exception as error:
         tracking: TrackingConfig = config.tracking
         name = readable_overrides(tracking.run_name or f"run {tracking.sweep_job}")
-        say(f"{name} failed: {reason_of(error)}")
+        print_status(f"{name} failed: {reason_of(error)}")
         log.exception("failed")  # the traceback goes to the run's log file, which the terminal is spared
         _, experiment_id = open_store(tracking)
         children = children_of(str(tracking.parent_run), experiment_id)

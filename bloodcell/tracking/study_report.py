@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.table import Table
 
 from bloodcell.comparison.leaderboard import Entry, marked_runs, notes
-from bloodcell.console.document import tell
+from bloodcell.console.json_output import set_json_result
 from bloodcell.tracking.study import Study
 
 
@@ -29,7 +29,7 @@ def show_study(
     console.print(f"Compare them  {where}, parent run {study.run_id}")
     if len(table) > 1:
         console.print(f"Which is better, and how surely  bloodcell compare study={study.run_id}")
-    tell(
+    set_json_result(
         study=study.run_id,
         experiment_id=study.experiment_id,
         tracking=study.store.label,

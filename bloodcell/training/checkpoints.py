@@ -4,7 +4,7 @@ from pathlib import Path
 
 import keras
 
-from bloodcell.files import replacing
+from bloodcell.files import atomic_write
 
 
 class Checkpoints:
@@ -44,5 +44,5 @@ class Checkpoints:
         self._model.load_weights(self.best)
 
     def _write(self, path: Path) -> None:
-        with replacing(path) as partial:
+        with atomic_write(path) as partial:
             self._model.save_weights(partial, overwrite=True)

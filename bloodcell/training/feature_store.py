@@ -31,8 +31,8 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from bloodcell.console.progress import say
-from bloodcell.files import cache_dir, replacing
+from bloodcell.console.progress import print_status
+from bloodcell.files import atomic_write, cache_dir
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +143,7 @@ class FeatureStore:
                 return
             if self.remove(use.name):
                 log.warning("features of %s removed to make room", use.name)
-                say(f"features {use.name} of {use.recipe.get('backbone', 'another')} removed to make room")
+                print_status(f"features {use.name} of {use.recipe.get('backbone', 'another')} removed to make room")
                 total, free = total - use.n_bytes, free + use.n_bytes
         if own + total + n_bytes > self._max_bytes or n_bytes > free:
             raise NoRoom(f"they would take {n_bytes / 1e9:.1f} GB, and other processes add to what would have to go")
@@ -194,7 +194,7 @@ class Shelf:
         for _ in range(ATTEMPTS):
             with suppress(FileNotFoundError):  # another process removes the shelf
                 if _read(path) != self._recipe.encode():
-                    with replacing(path) as partial:
+                    with atomic_write(path) as partial:
                         partial.write_text(self._recipe, encoding="utf-8")
                 os.utime(path)
                 return

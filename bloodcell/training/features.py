@@ -15,7 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.cells.crop import crop_recipe
-from bloodcell.console.progress import say, track
+from bloodcell.console.progress import print_status, track
 from bloodcell.data.augmentation import AUGMENTATION_VERSION, Augmentation
 from bloodcell.data.orientations import ORIENTATIONS_VERSION, Orientations
 from bloodcell.data.pipeline import Samples, unreadable, view_batches
@@ -138,7 +138,7 @@ class FeatureSource:
             if not self._may_fall_back:
                 raise
             log.warning("%s", error)
-            say(f"{error}, as features.engine=auto now does")
+            print_status(f"{error}, as features.engine=auto now does")
             self._engine_name = "tensorflow"
             return self._look_up(*asked)
         except tf.errors.OpError as error:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from bloodcell.console.progress import say
+from bloodcell.console.progress import print_status
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.mixup import mix_batches
 from bloodcell.data.orientations import Orientations
@@ -124,7 +124,7 @@ def stage_features(
         except NoRoom as error:
             why = f" ({error})"
             log.warning("%s: features are not stored: %s", stage.name, error)
-            say(f"{stage.name}: features are not stored, each epoch computes them: {error}")
+            print_status(f"{stage.name}: features are not stored, each epoch computes them: {error}")
         else:
             said = f"stored ({source.engine}" + (f", {n_views} views of each image)" if augmented else ")")
             return StageFeatures(training=training, validation=validation, said=said)

@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bloodcell.console.progress import PATIENCE, stderr_console
+from bloodcell.console.progress import INTERVAL, stderr_console
 
 WIDE = 140
 """Characters in a line that has room for metrics beside the bar."""
@@ -64,7 +64,7 @@ class EpochProgress(keras.callbacks.Callback):
                 batch=f"batch {batch + 1}/{steps}",
                 metrics=f"{metrics}  {self._last}",
             )
-        elif time.monotonic() - self._said > PATIENCE:
+        elif time.monotonic() - self._said > INTERVAL:
             self._say(f"{self._of_epochs()}  batch {batch + 1}/{steps}  {metrics}")
             self._said = time.monotonic()
 

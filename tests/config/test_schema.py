@@ -16,26 +16,23 @@ def refusal(*overrides):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "setting"),
     [
-        (["head=dense", "head.solver=lbfgs"], "head.hidden_units=[256]: only a linear head can be solved"),
-        (["head=linear", "head.solver=lbfgs"], "head.dropout=0.2: nothing is dropped where a head is solved"),
-        (
-            ["head=probe", "hyperparameters.label_smoothing=0.1"],
-            "hyperparameters.label_smoothing=0.1: a head is solved",
-        ),
+        (["head=dense", "head.solver=lbfgs"], "head.hidden_units=[256]: "),
+        (["head=linear", "head.solver=lbfgs"], "head.dropout=0.2: "),
+        (["head=probe", "hyperparameters.label_smoothing=0.1"], "hyperparameters.label_smoothing=0.1: "),
     ],
 )
-def test_what_a_solver_cannot_do_is_refused_with_what_to_do_instead(overrides, told):
+def test_what_a_solver_cannot_do_is_refused_with_what_to_do_instead(overrides, setting):
     message = refusal(*overrides)
-    assert told in message
+    assert message.startswith(setting)
     assert "head.solver=gradient" in message
 
 
 @pytest.mark.parametrize("backbone", ["majority", "colour_histogram", "morphology"])
 def test_without_a_network_nothing_can_be_tuned(backbone):
     message = refusal(f"backbone={backbone}", "finetune=gradual")
-    assert message.startswith(f"finetune=gradual: backbone={backbone} has no network to tune")
+    assert message.startswith(f"finetune=gradual: backbone={backbone} ")
 
 
 def test_what_needs_no_tuning_is_not_tuned_unless_asked():
@@ -48,7 +45,7 @@ def test_what_needs_no_tuning_is_not_tuned_unless_asked():
 
 
 def test_only_rendered_smears_know_their_photographs():
-    assert "data.groups=known: only data=smears knows its photographs" in refusal("data.groups=known")
+    assert "data=smears" in refusal("data.groups=known")
     assert compose_config("train", ["data=smears", "data.groups=recover"]).data.groups == "recover"
 
 
@@ -79,9 +76,10 @@ def test_what_is_no_value_of_a_setting_is_named(override):
 
 
 def test_names_that_are_registered_elsewhere_are_refused_with_the_nearest():
-    said = refusal("crop.name=nucleas")
-    assert said == "crop.name=nucleas: must be none or nucleus; did you mean nucleus?"
-    with pytest.raises(UserError, match=r"metrics\.0=acuracy: must be accuracy, .* or auroc; did you mean accuracy\?"):
+    message = refusal("crop.name=nucleas")
+    assert message.startswith("crop.name=nucleas: ")
+    assert message.endswith("nucleus?")
+    with pytest.raises(UserError, match=r"^metrics\.0=acuracy: .*auroc.* accuracy\?"):
         compose_config("compare", ["study=a", "metrics=[acuracy]"])
-    with pytest.raises(UserError, match=r"tuner\.objective=val/f1: must be val/accuracy, "):
+    with pytest.raises(UserError, match=r"^tuner\.objective=val/f1: .*val/accuracy"):
         compose_config("search", [*ROOT, "tuner.objective=val/f1"])

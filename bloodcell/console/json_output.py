@@ -1,8 +1,7 @@
-"""``--json``: what a job comes to as one document on the standard output, for machines.
+"""``--json``: the result of a job as one JSON document on standard output.
 
-Until the document is written, everything else that goes to the standard output is turned to the error stream, also what
-is written below Python, so that nothing can get between. A job says what it came to with `tell`, whether anybody asked
-for a document or not, and knows nothing else of this.
+Until the document is written, everything else that is written to standard output, also below Python, goes to standard
+error. A job calls `set_json_result` in any case; without ``--json`` this has no effect.
 """
 
 import json
@@ -17,26 +16,26 @@ from typing import Any, TextIO
 
 FLAG = "--json"
 
-_told: ContextVar[dict[str, Any] | None] = ContextVar("told", default=None)
+_result: ContextVar[dict[str, Any] | None] = ContextVar("result", default=None)
 _error: ContextVar[list[str] | None] = ContextVar("error", default=None)
 
 
-def tell(**values: Any) -> None:
-    """Say what the job has come to. A job that is made of others, as a sweep is, tells last: only that is kept.
+def set_json_result(**values: Any) -> None:
+    """Set the result in the JSON document. Only the last call counts, for jobs that run other jobs.
 
     Parameters
     ----------
     values
-        Of plain types, NumPy's, paths, and mappings and iterables of them. What is no number becomes null.
+        Plain values, NumPy's, paths, and mappings and iterables of these. NaN and infinity become null.
     """
-    told = _told.get()
-    if told is not None:
-        told.clear()
-        told.update(values)
+    result = _result.get()
+    if result is not None:
+        result.clear()
+        result.update(values)
 
 
-def tell_error(message: str) -> None:
-    """Say why the program ends before its time. What was told before stays."""
+def set_json_error(message: str) -> None:
+    """Add the error that ends the program to the JSON document. The result stays."""
     errors = _error.get()
     if errors is not None:
         errors.append(message)
@@ -44,30 +43,30 @@ def tell_error(message: str) -> None:
 
 @contextmanager
 def json_document(job: str) -> Generator[None]:
-    """Write a document when the block ends, however it does.
+    """Write the document when the block ends, also after an error.
 
-    It has ``bloodcell`` (the version), ``job`` and what was told; where something went wrong also ``error``.
+    It has ``bloodcell`` (the version), ``job``, the result and, after an error, ``error``.
     """
-    told: dict[str, Any] = {}
+    result: dict[str, Any] = {}
     errors: list[str] = []
-    tokens = _told.set(told), _error.set(errors)
-    with _stdout_aside() as stdout:
+    tokens = _result.set(result), _error.set(errors)
+    with _stdout_to_stderr() as stdout:
         try:
             yield
         except Exception as error:
             errors.append(f"{type(error).__name__}: {' '.join(str(error).split())}")
             raise
         finally:
-            _told.reset(tokens[0])
+            _result.reset(tokens[0])
             _error.reset(tokens[1])
-            document = {"bloodcell": version("bloodcell"), "job": job, **told}
+            document = {"bloodcell": version("bloodcell"), "job": job, **result}
             if errors:
                 document["error"] = errors[0]
             stdout.append(json.dumps(plain(document), indent=2, allow_nan=False))
 
 
 def plain(value: Any) -> Any:
-    """Return a value as JSON knows it; NaN and infinity become null."""
+    """Return a value in the types of JSON; NaN and infinity become null."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if value is None or isinstance(value, (str, bool, int)):
@@ -82,19 +81,19 @@ def plain(value: Any) -> Any:
 
 
 @contextmanager
-def _stdout_aside() -> Iterator[list[str]]:
-    """Turn the standard output into the error stream; at the end write to it what the list holds."""
+def _stdout_to_stderr() -> Iterator[list[str]]:
+    """Redirect standard output to standard error; at the end print the texts of the yielded list."""
     texts: list[str] = []
     stdout: TextIO = sys.stdout
     stdout.flush()
-    kept = os.dup(1)
+    original = os.dup(1)
     os.dup2(2, 1)
     sys.stdout = sys.stderr
     try:
         yield texts
     finally:
         sys.stdout = stdout
-        os.dup2(kept, 1)
-        os.close(kept)
+        os.dup2(original, 1)
+        os.close(original)
         for text in texts:
             print(text, file=stdout, flush=True)

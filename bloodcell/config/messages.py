@@ -1,4 +1,4 @@
-"""What is wrong with a configuration's values, in one line."""
+"""One-line messages for values that a configuration's schema refuses."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
@@ -7,13 +7,14 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
-from bloodcell.config.jobs import in_words
+from bloodcell.config.jobs import command_name
+from bloodcell.wording import counted
 
 
 def in_one_line(problems: Sequence[str]) -> str:
-    """Return the first problem, and how many more there are."""
+    """Return the first message, and the number of others."""
     first, *others = problems
-    return f"{first}; and {len(others)} more" if others else first
+    return f"{first} (and {counted(len(others), 'more error')})" if others else first
 
 
 def settings(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -30,34 +31,33 @@ def settings(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def no_such_setting(key: str, job: str, names: Sequence[str]) -> str:
-    """Say that a job has no such setting, and which of its settings may be meant."""
+    """Return the message that a job has no such setting, with the nearest settings."""
     near = [name for name in names if name.endswith(f".{key}")] or get_close_matches(key, names, n=1)
-    advice = (
-        f"did you mean {' or '.join(near)}?" if near else f"`bloodcell {in_words(job)} --cfg job` lists its settings"
-    )
-    return f"{key} is not a setting of {in_words(job)}; {advice}"
+    job = command_name(job)
+    advice = f"did you mean {' or '.join(near)}?" if near else f"`bloodcell {job} --cfg job` lists its settings"
+    return f"{key} is not a setting of {job}; {advice}"
 
 
-def describe(error: ValidationError, job: str, values: Mapping[str, Any]) -> str:
-    """Say what the schema refuses.
+def validation_message(error: ValidationError, job: str, values: Mapping[str, Any]) -> str:
+    """Return the message for what a schema refuses.
 
     Parameters
     ----------
     error
-        What pydantic raised.
+        The error that pydantic raised.
     job
         The job whose schema it is.
     values
-        The configuration that was refused, as nested dictionaries and lists.
+        The refused configuration, as nested dictionaries and lists.
     """
     details = error.errors(include_url=False)
-    # A list whose items are refused is refused once more, for being too short without them.
+    # pydantic refuses a list with refused items once more, because it is too short without them.
     inner = [
         detail
         for detail in details
         if not any(other["loc"][: len(detail["loc"])] == detail["loc"] for other in details if other is not detail)
     ]
-    # A key that is written wrongly is also missing; what was written says more.
+    # A misspelt key is also missing; its own message is more helpful, so it comes first.
     inner.sort(key=lambda detail: detail["type"] == "missing")
     names = [name for name, _ in settings(values)]
     names += [".".join(_path(detail, values)) for detail in inner if detail["type"] == "missing"]
@@ -72,9 +72,10 @@ def _describe_one(detail: ErrorDetails, job: str, values: Mapping[str, Any], nam
         case "unexpected_keyword_argument":
             return no_such_setting(key, job, [name for name in names if name != key])
         case "missing":
-            return f"{key} is missing: it is needed by {in_words(job)}"
+            return f"{key} is missing; give {key}=VALUE"
         case "union_tag_not_found":
-            return f"{key}.{context['discriminator'].strip(chr(39))} is missing: it is needed by {in_words(job)}"
+            key = f"{key}.{context['discriminator'].strip(chr(39))}"
+            return f"{key} is missing; give {key}=VALUE"
         case "union_tag_invalid":
             key = f"{key}.{context['discriminator'].strip(chr(39))}"
             return f"{key}={context['tag']}: {_one_of(context['tag'], context['expected_tags'])}"
@@ -88,7 +89,7 @@ def _describe_one(detail: ErrorDetails, job: str, values: Mapping[str, Any], nam
             return f"{key}={_shown(detail['input'])}: must be a group of settings, not one value"
         case "value_error":
             reason = str(context["error"])
-            if not path or reason.startswith(f"{key}."):  # of several settings, each is named in the reason
+            if not path or reason.startswith(f"{key}."):  # the reason names its settings itself
                 return reason
         case _:
             reason = detail["msg"].replace("Input should be", "must be").replace("String should have", "must have")
@@ -100,7 +101,7 @@ def _describe_one(detail: ErrorDetails, job: str, values: Mapping[str, Any], nam
 
 
 def _path(detail: ErrorDetails, values: Any) -> list[str]:
-    """Return the place of an error, without the names of union members that pydantic puts between the keys."""
+    """Return the keys of an error, without the names of union members that pydantic puts between them."""
     path = []
     for part in detail["loc"]:
         is_key = part in values if isinstance(values, dict) else isinstance(values, list) and isinstance(part, int)
@@ -113,14 +114,14 @@ def _path(detail: ErrorDetails, values: Any) -> list[str]:
 
 
 def _one_of(value: object, expected: str) -> str:
-    """Name the valid values, which pydantic lists as ``'a', 'b' or 'c'``, and the nearest."""
+    """Return the valid values, which pydantic lists as ``'a', 'b' or 'c'``, and the nearest."""
     names = [name.strip("'") for part in expected.split(", ") for name in part.split(" or ")]
     near = get_close_matches(str(value), names, n=1)
     return f"must be {expected.replace(chr(39), '')}" + (f"; did you mean {near[0]}?" if near else "")
 
 
 def _shown(value: object) -> str:
-    """Write a value as one would on the command line."""
+    """Return a value as it is written on the command line."""
     match value:
         case None:
             return "null"
