@@ -78,7 +78,7 @@ def finished(data, tmp_path_factory) -> dict[str, Done]:
             if name == "cropped"
             else [a for a in small_network(data) if not a.startswith("backbone")]
         )
-        said = run(["train", *arguments, "split.fraction=0.3", *settings], cwd=workplace, drawn=name == "cropped")
+        said = run(["train", *arguments, "split.fraction=0.3", *settings], cwd=workplace)
         assert said.returncode == 0, said.stderr
         newest = runs_in(workplace)[-1]
         done[name] = Done(newest, artifacts_of(newest), said.stdout, said.stderr)

@@ -58,9 +58,7 @@ def made(bccd, tmp_path_factory) -> Made:
     runs = runs_in(folder)
     study, holdout_study = (each for each in runs if each.data.tags.get("study"))
     saids = {
-        method: run(
-            ["ensemble", f"study={study.info.run_id}", f"method={method}", *kept], cwd=folder, drawn=method == "soft"
-        )
+        method: run(["ensemble", f"study={study.info.run_id}", f"method={method}", *kept], cwd=folder)
         for method, *kept in (["soft", "log_model=false"], ["weighted"], ["greedy", "log_model=false"], ["stacking"])
     }
     assert [said.stderr for said in saids.values() if said.returncode] == []

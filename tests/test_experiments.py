@@ -23,7 +23,7 @@ from bloodcell.tracking import study
 def configurations(monkeypatch):
     """The configurations that the train job would have been run with."""
     kept = []
-    monkeypatch.setattr(train, "run", lambda config, *, output_dir: kept.append(config) or 0.0)
+    monkeypatch.setattr(train, "run", lambda config, **_: kept.append(config) or 0.0)
     return kept
 
 

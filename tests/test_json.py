@@ -22,7 +22,7 @@ def train(monkeypatch):
 
     def put(work):
         module = ModuleType("bloodcell.jobs.train")
-        module.run = lambda config, *, output_dir: work()
+        module.run = lambda config, **_: work()
         monkeypatch.setitem(sys.modules, "bloodcell.jobs.train", module)
 
     return put

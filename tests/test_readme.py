@@ -87,7 +87,8 @@ def test_the_commands_of_the_readme_that_compare_and_combine_do_so_with_the_runs
     few = ["backbone=morphology,colour_histogram", "split.folds=2"]
     assert run([*words, *few], cwd=tmp_path, drawn=True).returncode == 0
     for command in OF_A_SWEEP:
-        said = run(shlex.split(command.replace("PARENT_RUN_ID", runs_in(tmp_path)[0].info.run_id)), cwd=tmp_path)
+        words = shlex.split(command.replace("PARENT_RUN_ID", runs_in(tmp_path)[0].info.run_id))
+        said = run(words, cwd=tmp_path, drawn=True)
         assert said.returncode == 0, said.stderr
         assert "majority" in said.stdout
 

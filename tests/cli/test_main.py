@@ -60,7 +60,7 @@ def train(monkeypatch):
     def put(work=lambda config: None):
         calls = []
 
-        def run(config, *, output_dir):
+        def run(config, *, output_dir, **_):
             calls.append((config, output_dir))
             return work(config)
 
