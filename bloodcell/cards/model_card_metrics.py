@@ -103,9 +103,8 @@ def _inconsistent_copies(table: pd.DataFrame, classes: Sequence[str], *, split: 
     if several.empty:
         return []
     count = int((several > 1).sum())
-    return [
-        f"Copies get different classes in {count} of {counted(len(several), PHOTOGRAPH)} with several images on {split}."
-    ]
+    copied = counted(len(several), PHOTOGRAPH)
+    return [f"Copies get different classes in {count} of {copied} with several images on {split}."]
 
 
 def _few_groups(sources: pd.DataFrame, classes: Sequence[str], *, split: str, groups: str) -> list[str]:

@@ -6,7 +6,7 @@ from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.finetune import GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.config.model import HeadConfig
 from bloodcell.config.training import TrainConfig
-from bloodcell.wording import listed
+from bloodcell.wording import counted, listed
 
 UNKNOWN = "unknown"
 MEASURED = {
@@ -89,7 +89,11 @@ def weights_of(training: Training) -> str:
 
 def _head(head: HeadConfig, *, network: bool) -> str:
     hidden = ", ".join(map(str, head.hidden_units))
-    layers = f"{len(head.hidden_units)} hidden layers ({hidden} units) and the output layer" if hidden else "linear"
+    layers = (
+        f"{counted(len(head.hidden_units), 'hidden layer')} ({hidden} units) and the output layer"
+        if hidden
+        else "linear"
+    )
     pooled = [POOLING[head.pooling]] if network else []
     standardised = ["standardised features"] if head.standardise else []
     return "; ".join([layers, *pooled, *standardised])
