@@ -259,8 +259,8 @@ def test_the_card_of_a_registered_ensemble_names_its_members_with_their_weights(
     said = run(["register", f"run={ensemble.info.run_id}", "name=together"], cwd=made.folder)
     assert said.returncode == 0, said.stderr
     card = (artifacts_of(ensemble) / "model_card.md").read_text(encoding="utf-8")
-    assert "2 models together: a weighted mean of their probabilities" in card
+    assert "an ensemble of 2 models: a weighted mean of their probabilities" in card
     for member, weight in zip(made.members, weights(made, "weighted"), strict=True):
         name = member.info.run_name.replace("_", "\\_")
-        assert f"| {name} | {weight:.2f} | a classifier without a network" in card
-    assert "weights are fitted to other photographs than they are measured on" in card
+        assert f"| {name} | {weight:.2f} | a non-neural classifier" in card
+    assert "photographs that they were not fitted to" in card

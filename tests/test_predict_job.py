@@ -170,7 +170,7 @@ def test_the_card_of_a_registered_model_has_the_figures_of_its_run(kept):
     counts = [f"{parameters[f'photographs.{each}']} ({parameters[f'images.{each}']})" for each in SPLITS]
     assert f"| all | {' | '.join(counts)} |" in card
     assert f"temperature {metrics['calibrated/val/temperature']:.2f}" in card
-    assert "a classifier without a network" in card
+    assert "a non-neural classifier" in card
     assert trained.data.tags["data_digest"] in card
 
 

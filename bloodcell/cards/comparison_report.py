@@ -1,4 +1,4 @@
-"""A comparison as one page that works by itself: HTML with its pictures inside, Markdown, and JSON for machines."""
+"""The report of a comparison: a self-contained HTML page, Markdown and JSON."""
 
 import base64
 import json
@@ -26,36 +26,36 @@ from bloodcell.plots.svg import rows
 from bloodcell.templates import render
 from bloodcell.wording import plural
 
-N_PICTURES = 24
-"""How many photographs are shown of a kind; the JSON has all."""
+MAX_PICTURES = 24
+"""Photographs to show of a kind; the JSON has all."""
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "=", INCONCLUSIVE: "·"}
 REVERSED = {BETTER: WORSE, WORSE: BETTER, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
 COSTS = {
     "parameters": "parameters",
-    "flops": "floating-point operations an image",
-    "milliseconds": "milliseconds an image",
+    "flops": "floating-point operations per image",
+    "milliseconds": "milliseconds per image",
 }
-"""What runs may cost, and how it is said."""
-CURVES = "accuracy on validation, in %"
-CLASS_FIGURES = ("recall", "precision", "f1")
+"""The costs of a run, with their labels."""
+CURVES_LABEL = "validation accuracy, %"
+CLASS_METRICS = ("recall", "precision", "f1")
 
 Picture = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True, kw_only=True)
-class About:
-    """What is known of a run besides its predictions.
+class RunFacts:
+    """The facts on a run besides its predictions.
 
     Attributes
     ----------
     configuration
-        Its settings.
+        Its settings by name.
     costs
-        Of `COSTS`, those that are known.
+        Known costs, by the keys of `COSTS`.
     curve
-        Pairs of epoch and accuracy on validation, in 0..1; empty where there are none.
+        Pairs of epoch and validation accuracy, in 0..1; may be empty.
     run_ids
-        Of its trainings, MLflow's.
+        MLflow's ids of its trainings.
     """
 
     configuration: Mapping[str, str] = field(default_factory=dict)
@@ -66,53 +66,54 @@ class About:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A comparison and what is to be said around it.
+    """A comparison with the facts that its report shows.
 
     Attributes
     ----------
     title
-        What was compared.
+        Of the page.
     comparison
-        What came out.
-    about
-        By run, what else is known; runs that are missing are not described.
+        Its results.
+    runs
+        Facts by run; some may be missing.
     warnings
-        What a reader has to know before believing anything, a sentence each.
+        Limitations, a sentence each.
     facts
-        Where it came from, by name.
+        The origin of the comparison, by name.
     picture
-        From an image's path to a small JPEG of it; None where there is none.
+        Returns a small JPEG of the image with a path; None if there is none.
     """
 
     title: str
     comparison: Comparison
-    about: Mapping[str, About] = field(default_factory=dict)
+    runs: Mapping[str, RunFacts] = field(default_factory=dict)
     warnings: Sequence[str] = ()
     facts: Mapping[str, str] = field(default_factory=dict)
-    picture: Picture = lambda path: None  # noqa: ARG005 - there are none
+    picture: Picture = lambda path: None  # noqa: ARG005 - no pictures
 
-    def of(self, run: str) -> About:
-        """Return what is known of a run."""
-        return self.about.get(run, About())
-
-    @cached_property
-    def photographs(self) -> dict[str, pd.DataFrame]:
-        """What each run says of each photograph: ``source, path`` (of one image), ``label, predicted, right``."""
-        return {each.name: _photographs(self.comparison.aligned, each) for each in self.comparison.aligned.candidates}
+    def facts_of(self, run: str) -> RunFacts:
+        """Return the facts on a run."""
+        return self.runs.get(run, RunFacts())
 
     @cached_property
-    def wrong_of_all(self) -> pd.DataFrame:
-        """The photographs that no model tells right, with what most take them for (``taken_for``)."""
-        tables = [self.photographs[run] for run in _models(self.comparison)] or list(self.photographs.values())
-        wrong = ~np.any([table["right"].to_numpy() for table in tables], axis=0)
-        taken_for = pd.concat([table["predicted"] for table in tables], axis=1).mode(axis=1)[0]
-        return pd.DataFrame(tables[0].assign(taken_for=taken_for).loc[wrong])
+    def sources(self) -> dict[str, pd.DataFrame]:
+        """Each run's predictions by source: ``source, path`` (of one image), ``label, predicted, correct``."""
+        aligned = self.comparison.aligned
+        return {each.name: _predicted_sources(aligned, each) for each in aligned.candidates}
+
+    @cached_property
+    def misclassified_by_all(self) -> pd.DataFrame:
+        """The sources that all models misclassify, with the most frequent predicted class."""
+        tables = [self.sources[run] for run in _models(self.comparison)] or list(self.sources.values())
+        wrong = ~np.any([table["correct"].to_numpy() for table in tables], axis=0)
+        predicted = pd.concat([table["predicted"] for table in tables], axis=1).mode(axis=1)[0]
+        return pd.DataFrame(tables[0].assign(predicted=predicted).loc[wrong])
 
     @property
     def summary(self) -> list[str]:
-        """Return three sentences: which can be the best, the verdict that matters most, and what to take."""
+        """Three sentences: the best models, the verdict on the first two, and a recommendation."""
         comparison = self.comparison
-        return [comparison.best, _first_verdict(comparison), _advice(self)]
+        return [comparison.best, _first_verdict(comparison), _recommendation(self)]
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -131,7 +132,7 @@ def write_report(report: Report, folder: Path) -> None:
 
 
 def as_data(report: Report) -> dict[str, Any]:
-    """Return what a machine reads; numbers that are not defined are null."""
+    """Return the content of ``report.json``; undefined numbers are null."""
     comparison = report.comparison
     verdicts = comparison.verdicts.assign(sentence=comparison.sentences)
     return {
@@ -151,10 +152,10 @@ def as_data(report: Report) -> dict[str, Any]:
         "ranking": _records(comparison.ranking),
         "not_worse_than_the_best": comparison.not_worse(),
         "cheapest": {cost: cheapest(comparison, _costs(report, cost)) for cost in COSTS},
-        "wrong_of_all": report.wrong_of_all["source"].tolist(),
+        "wrong_of_all": report.misclassified_by_all["source"].tolist(),
         "runs": {
             run: {"configuration": dict(each.configuration), "costs": dict(each.costs), "run_ids": list(each.run_ids)}
-            for run, each in report.about.items()
+            for run, each in report.runs.items()
         },
     }
 
@@ -170,38 +171,38 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _first_verdict(comparison: Comparison) -> str:
-    """Return the sentence on the two that look the best; of one model alone that on the baseline."""
+    """Return the verdict on the two models with the best score, or on one and the baseline."""
     ranked = _models(comparison)
     names = set(ranked[:2] if len(ranked) > 1 else (*ranked, comparison.aligned.baseline))
     for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True):
         if {row.a, row.b} == names:
             return sentence
-    return "There is nothing to compare it with."
+    return "No other model was compared."
 
 
-def _advice(report: Report) -> str:
+def _recommendation(report: Report) -> str:
     comparison = report.comparison
     by = {cost: cheapest(comparison, _costs(report, cost)) for cost in COSTS}
     known = {cost: run for cost, run in by.items() if run is not None}
     if known:
         cost, run = next(iter(known.items()))
         size = f"{_costs(report, cost)[run]:,.0f} {COSTS[cost]}"
-        return f"The cheapest that is not shown to be worse than the best is {run} ({size})."
+        return f"{run} is the cheapest model that is not significantly worse than the best ({size})."
     several = len(comparison.not_worse())
     if several > 1:
-        return f"{several} are not shown to be worse than the best: choose among them by what they cost."
-    return "Nothing else comes into question."
+        return f"{several} models are not significantly worse than the best: choose the cheapest of them."
+    return "No other model is as good."
 
 
 def _values(report: Report) -> dict[str, Any]:
-    """Return all that the templates show."""
+    """Return the values of the templates."""
     comparison = report.comparison
     numbers = {run: number for number, run in enumerate(comparison.ranking["run"])}
     predictions = {
         candidate.name: comparison.aligned.predictions(candidate)[0] for candidate in comparison.aligned.candidates
     }
     order = list(comparison.ranking["run"])
-    curves = {run: report.of(run).curve for run in order if len(report.of(run).curve) > 1}
+    curves = {run: report.facts_of(run).curve for run in order if len(report.facts_of(run).curve) > 1}
     return {
         "report": report,
         "comparison": comparison,
@@ -211,24 +212,24 @@ def _values(report: Report) -> dict[str, Any]:
         "group": comparison.group_name,
         "swatches": {run: charts.swatch(numbers[run]) for run in order},
         "board": _board(report),
-        "figures": _figures(comparison),
+        "estimates": _estimates(comparison),
         "matrices": [(score, _matrix(comparison, score)) for score in comparison.scores],
         "sentences": _sentences(comparison),
         "signs": SIGNS,
         "cost_charts": [chart for cost in COSTS if (chart := _cost_chart(report, cost, numbers=numbers)) is not None],
-        "curves": charts.curves_chart(curves, numbers=numbers, label=CURVES) if curves else None,
+        "curves": charts.curves_chart(curves, numbers=numbers, label=CURVES_LABEL) if curves else None,
         "curve_runs": list(curves),
         "confusions": _confusions(predictions, order=order, classes=comparison.aligned.classes),
         "calibrations": [_calibration(predictions[run], run=run) for run in order],
-        "class_figures": CLASS_FIGURES,
+        "class_metrics": CLASS_METRICS,
         "per_class": _per_class(predictions, order=order, classes=comparison.aligned.classes),
         "disagreement": _disagreement(report),
         "wrong_of_all": {
-            "n": len(report.wrong_of_all),
-            "pictures": _pictures(report, report.wrong_of_all, each=N_PICTURES),
+            "n": len(report.misclassified_by_all),
+            "pictures": _pictures(report, report.misclassified_by_all, limit=MAX_PICTURES),
         },
         "differences": _differences(report, order),
-        "about": {run: report.of(run) for run in order},
+        "runs": {run: report.facts_of(run) for run in order},
     }
 
 
@@ -236,8 +237,8 @@ def _board(report: Report) -> list[dict[str, Any]]:
     """Return the rows of the leaderboard, the best first."""
     comparison = report.comparison
     score = comparison.scores[0]
-    own = comparison.estimates[comparison.estimates["metric"] == score.name]
-    by = {unit: own[own["unit"] == unit].set_index("run") for unit in comparison.units}
+    estimates = comparison.estimates[comparison.estimates["metric"] == score.name]
+    by = {unit: estimates[estimates["unit"] == unit].set_index("run") for unit in comparison.units}
     trivial = comparison.aligned.trivial
     baseline = float(by["image"]["value"][comparison.aligned.baseline])
     models = by["image"].drop(index=list(trivial))
@@ -262,7 +263,7 @@ def _board(report: Report) -> list[dict[str, Any]]:
                 ),
                 "standing": _standing(each, trivial),
                 "leak": each.leak,
-                "costs": {cost: report.of(each.run).costs.get(cost) for cost in COSTS},
+                "costs": {cost: report.facts_of(each.run).costs.get(cost) for cost in COSTS},
             }
         )
     unit = "%" if score.is_share else score.label
@@ -273,7 +274,7 @@ def _board(report: Report) -> list[dict[str, Any]]:
 def _standing(row: Any, trivial: Sequence[str]) -> str:
     if row.leak:
         return "leaks"
-    return "can be the best" if row.can_be_best else "baseline" if row.run in trivial else "not the best"
+    return "may be the best" if row.can_be_best else "baseline" if row.run in trivial else "not the best"
 
 
 def _scale(table: pd.DataFrame) -> charts.Scale:
@@ -284,8 +285,8 @@ def _scale(table: pd.DataFrame) -> charts.Scale:
     return charts.Scale(low=low - margin, high=high + margin, start=6, end=234)
 
 
-def _figures(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]]:
-    """Return, by run, each score by image with its interval, and what it is sorted by."""
+def _estimates(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]]:
+    """Return each run's scores by image: the value to sort by, and the text with its interval."""
     by_image = comparison.estimates[comparison.estimates["unit"] == "image"].set_index(["run", "metric"])
     return [
         (
@@ -300,19 +301,17 @@ def _figures(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]
 
 
 def _matrix(comparison: Comparison, score: Score) -> list[tuple[str, list[dict[str, str] | None]]]:
-    """Return a row for each run, the best first, with a cell for each other."""
-    own = comparison.verdicts[comparison.verdicts["metric"] == score.name]
-    said = dict(zip(own.index, (comparison.sentences[index] for index in own.index), strict=True))
+    """Return the matrix of verdicts: a row per run with a cell for each other run, the best first."""
+    verdicts = comparison.verdicts[comparison.verdicts["metric"] == score.name]
     cells: dict[tuple[str, str], dict[str, str]] = {}
-    for row in rows(own):
+    for row in rows(verdicts):
         defined = math.isfinite(row.difference)
         for a, b, verdict, sign in ((row.a, row.b, row.verdict, 1), (row.b, row.a, REVERSED[row.verdict], -1)):
             difference = format_score(sign * row.difference, score, signed=True) if defined else ""
             cells[a, b] = {
                 "verdict": verdict,
-                "kind": verdict.replace(" ", "-"),
                 "difference": difference,
-                "sentence": said[row.Index],
+                "sentence": comparison.sentences[row.Index],
             }
     order = list(comparison.ranking["run"])
     return [(a, [cells.get((a, b)) for b in order]) for a in order]
@@ -329,11 +328,11 @@ def _sentences(comparison: Comparison) -> list[str]:
 
 
 def _costs(report: Report, cost: str) -> dict[str, float]:
-    return {run: float(each.costs[cost]) for run, each in report.about.items() if each.costs.get(cost)}
+    return {run: float(each.costs[cost]) for run, each in report.runs.items() if each.costs.get(cost)}
 
 
 def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any:
-    """Return a chart of the first score against a cost; None where less than two runs are known to have it."""
+    """Return a chart of the first score against a cost; None if fewer than two runs have it."""
     comparison = report.comparison
     score = comparison.scores[0]
     table = comparison.ranking[["run", "value", "low", "high"]].replace([np.inf, -np.inf], np.nan).dropna()
@@ -341,9 +340,9 @@ def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any
     if len(table) < 2:
         return None
     better = 1 if score.greater_is_better else -1
-    table = table.assign(good=better * table["value"]).sort_values(["cost", "good"], ascending=[True, False])
-    best_so_far = table["good"].cummax()
-    table["front"] = (table["good"] == best_so_far) & ~best_so_far.duplicated()
+    table = table.assign(goodness=better * table["value"]).sort_values(["cost", "goodness"], ascending=[True, False])
+    best_so_far = table["goodness"].cummax()
+    table["front"] = (table["goodness"] == best_so_far) & ~best_so_far.duplicated()
     name = score.label + (", %" if score.is_share else "")
     return charts.cost_chart(table, cost=COSTS[cost], score=name, times=100 if score.is_share else 1)
 
@@ -351,7 +350,7 @@ def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any
 def _confusions(
     predictions: Mapping[str, Predictions], *, order: Sequence[str], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return each run's confusion, in % of the true class, and its difference to that of the first."""
+    """Return each run's confusion matrix (row %), and its difference from that of the first."""
     counts = {
         run: confusion(labels=predictions[run].labels, probabilities=predictions[run].probabilities, classes=classes)
         for run in order
@@ -362,7 +361,7 @@ def _confusions(
         {
             "run": run,
             "shares": shares[run].round().astype(int).tolist(),
-            "apart": (shares[run] - first).round(1).tolist(),
+            "difference": (shares[run] - first).round(1).tolist(),
         }
         for run in order
     ]
@@ -373,22 +372,22 @@ def _calibration(predictions: Predictions, *, run: str) -> dict[str, Any]:
     errors = calibration_errors(
         labels=predictions.labels, probabilities=predictions.probabilities, groups=predictions.groups
     )
-    said = f"{100 * errors.expected:.1f} ({100 * errors.by_chance:.1f}), {100 * errors.debiased:.1f}"
-    return {"run": run, "chart": charts.calibration_chart(bins, run=run, errors=errors), "errors": said}
+    text = f"{100 * errors.expected:.1f} ({100 * errors.by_chance:.1f}), {100 * errors.debiased:.1f}"
+    return {"run": run, "chart": charts.calibration_chart(bins, run=run, errors=errors), "errors": text}
 
 
 def _per_class(
     predictions: Mapping[str, Predictions], *, order: Sequence[str], classes: Sequence[str]
 ) -> dict[str, list[tuple[str, list[float]]]]:
-    """Return, by figure and run, each class's."""
+    """Return each metric by class: a row per run."""
     tables = {
         run: per_class(labels=predictions[run].labels, probabilities=predictions[run].probabilities, classes=classes)
         for run in order
     }
-    return {figure: [(run, table[figure].tolist()) for run, table in tables.items()] for figure in CLASS_FIGURES}
+    return {metric: [(run, table[metric].tolist()) for run, table in tables.items()] for metric in CLASS_METRICS}
 
 
-def _photographs(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
+def _predicted_sources(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
     predictions = aligned.predictions(candidate)[0]
     each, first = predictions.by_source(), aligned.images.iloc[predictions.source_index[0]]
     classes = np.array(aligned.classes)
@@ -399,45 +398,45 @@ def _photographs(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
             "path": first["path"].to_numpy(),
             "label": classes[each.labels],
             "predicted": classes[predicted],
-            "right": predicted == each.labels,
+            "correct": predicted == each.labels,
         }
     )
 
 
 def _disagreement(report: Report) -> dict[str, Any] | None:
-    """Return the photographs that one of the two best runs classifies correctly, and the other does not.
+    """Return the sources that only one of the two best runs classifies correctly.
 
-    The second is a baseline if there is only one model.
+    With one model, the second is a baseline.
     """
     ranked = [*_models(report.comparison), *report.comparison.aligned.trivial]
     if len(ranked) < 2:
         return None
     a, b = ranked[:2]
-    one, other = report.photographs[a], report.photographs[b]
+    one, other = report.sources[a], report.sources[b]
     sides = []
-    for run, mine, theirs in ((a, one, other), (b, other, one)):
-        only = mine.assign(taken_for=theirs["predicted"])[mine["right"] & ~theirs["right"]]
-        sides.append({"run": run, "n": len(only), "pictures": _pictures(report, only, each=N_PICTURES // 2)})
-    neither = int((~one["right"] & ~other["right"]).sum())
+    for run, this, that in ((a, one, other), (b, other, one)):
+        only = this.assign(predicted=that["predicted"])[this["correct"] & ~that["correct"]]
+        sides.append({"run": run, "n": len(only), "pictures": _pictures(report, only, limit=MAX_PICTURES // 2)})
+    neither = int((~one["correct"] & ~other["correct"]).sum())
     return {
         "a": a,
         "b": b,
         "sides": sides,
         "neither": neither,
-        "both": int((one["right"] & other["right"]).sum()),
+        "both": int((one["correct"] & other["correct"]).sum()),
         "all": len(one),
     }
 
 
-def _pictures(report: Report, photographs: pd.DataFrame, *, each: int) -> list[dict[str, str]]:
+def _pictures(report: Report, sources: pd.DataFrame, *, limit: int) -> list[dict[str, str]]:
     shown = []
-    for row in rows(photographs.head(each)):
+    for row in rows(sources.head(limit)):
         jpeg = report.picture(row.path)
         shown.append(
             {
                 "path": row.path,
                 "label": row.label,
-                "taken_for": row.taken_for,
+                "predicted": row.predicted,
                 "data": base64.b64encode(jpeg).decode("ascii") if jpeg else "",
             }
         )
@@ -446,17 +445,17 @@ def _pictures(report: Report, photographs: pd.DataFrame, *, each: int) -> list[d
 
 def _differences(report: Report, order: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return the settings in which runs differ, with each run's value."""
-    names = dict.fromkeys(name for run in order for name in report.of(run).configuration)
-    described = [run for run in order if report.of(run).configuration]
+    names = dict.fromkeys(name for run in order for name in report.facts_of(run).configuration)
+    described = [run for run in order if report.facts_of(run).configuration]
     differing = []
     for name in names:
-        values = [report.of(run).configuration.get(name, "–") for run in described]
+        values = [report.facts_of(run).configuration.get(name, "–") for run in described]
         if len(set(values)) > 1:
-            differing.append((name, [report.of(run).configuration.get(name, "–") for run in order]))
+            differing.append((name, [report.facts_of(run).configuration.get(name, "–") for run in order]))
     return differing
 
 
 def _models(comparison: Comparison) -> list[str]:
-    """Return the models, the best first, but those that leak last."""
+    """Return the models, the best first and leaking ones last."""
     ranking = comparison.ranking[~comparison.ranking["run"].isin(comparison.aligned.trivial)]
     return [*ranking.loc[ranking["leak"] == "", "run"], *ranking.loc[ranking["leak"] != "", "run"]]

@@ -1,7 +1,7 @@
-"""What has to be said of a model before anybody uses it: its card.
+"""Model cards: what users must know about a model.
 
 The headings are those of Mitchell et al., "Model Cards for Model Reporting", Conference on Fairness, Accountability,
-and Transparency 2019. What is not known is said to be so, and never guessed.
+and Transparency 2019. Unknown facts are reported as unknown.
 """
 
 import re
@@ -15,11 +15,11 @@ import pandas as pd
 from bloodcell.cards.model_card_metrics import (
     HELD_OUT,
     class_rows,
-    failures,
+    error_sentences,
     held_out_tables,
     percent,
 )
-from bloodcell.cards.model_card_training import NOT_KEPT, Training, made_in_short, made_of, weights_of
+from bloodcell.cards.model_card_training import UNKNOWN, Training, training_facts, training_summary, weights_of
 from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.data import BccdData, FolderData
 from bloodcell.data.leaks import SPLIT_NAMES, Leakage
@@ -33,81 +33,80 @@ ACCURACIES = {
     "photograph_accuracy": "by photograph",
     "group_mean_accuracy": "mean of {groups}",
 }
-DROPPED = (
+DISPENSABLE_SECTIONS = (
     *("Metrics", "Factors", "Ethical considerations", "Model details", "Training data", "Evaluation data"),
     *("Intended use", "Quantitative analyses", "Caveats and recommendations"),
 )
-"""The sections in the order in which they are left out where there is no room."""
+"""The sections in the order in which a short card drops them."""
 
 SOURCES = {
     "bccd": "the Kaggle “Blood Cell Images” set",
     "folder": "folders of images, one for each class",
-    "smears": "rendered blood smears: drawn by a program, of no patient",
+    "smears": "rendered blood smears: drawn by a program",
 }
 GROUPS = {
     "recover": (
-        "found in the pixels: images that match as copies of one photograph are one. A copy that was not recognised "
-        "counts as a photograph of its own"
+        "recovered from the pixels: images that match as copies of one photograph are one group. An unrecognised copy "
+        "counts as another group"
     ),
-    "column": "taken from a table that was given",
-    "pattern": "taken from the images' paths, by the pattern that was given",
-    "folder": "every folder was taken for one group",
-    "known": "known from how the images were made",
-    "none": "not looked for: every image counts as a photograph of its own, so that intervals may be far too narrow",
+    "column": "from a table",
+    "pattern": "from the images' paths, by a pattern",
+    "folder": "every folder is one group",
+    "known": "known, as the images are rendered",
+    "none": "unknown: every image counts as a group, so intervals may be far too narrow",
 }
 SPLIT = {
-    "group_holdout": "a share of each class's training {groups}, whole",
-    "group_kfold": "cross-validation: every training {group}, whole, by a model that was not trained on it",
-    "random": "a share of each class's training images, file by file",
-    "notebook": "the first files by name of each class, file by file",
+    "group_holdout": "a share of the training {groups} of each class",
+    "group_kfold": "cross-validation by {group}: a model predicts only training {groups} that it was not trained on",
+    "random": "a random share of each class's training images, ignoring copies",
+    "notebook": "the first files by name of each class, ignoring copies",
 }
 METHODS = {
     "soft": "the mean of their probabilities",
     "weighted": "a weighted mean of their probabilities",
-    "greedy": "a weighted mean of their probabilities, chosen one by one",
-    "stacking": "a logistic regression on top of their probabilities",
+    "greedy": "a weighted mean of their probabilities, by greedy selection",
+    "stacking": "a logistic regression on their log probabilities",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """All that a model's card is written from.
+    """The facts on a model's card.
 
     Attributes
     ----------
     name
         Of the registered model.
     run_id, run_name
-        Of the run that keeps it.
+        Of the run that logged it.
     date
-        When the run started, in UTC, for people; None: not known.
+        When the run started, as text in UTC; None: unknown.
     metrics, tags
         Of the run; metrics by ``<split>/<name>``.
     trainings
-        The training that it came from, or those of an ensemble's members.
+        The model's training, or those of an ensemble's members.
     method
-        How an ensemble combines its members; empty of a single model.
+        How an ensemble combines its members; empty for a single model.
     classes
-        In the order of its outputs.
+        In the order of the outputs.
     predictions
-        The run's table; None: not kept.
+        The run's table; None: not logged.
     manifest
-        The run's images; None: not kept.
+        The run's images; None: not logged.
     leak
-        What can be said of leaks from the manifest; None: not kept.
+        Leakage in the manifest; None: unknown.
     temperature
-        At which the model's probabilities are given out.
+        Of the calibrated probabilities.
     thresholds
-        By the share of errors that is allowed, from what probability on it then answers; None where that cannot be
-        promised.
-    photographs_of_threshold
-        On how many photographs these were found.
+        The threshold for each maximal risk; None: no guarantee.
+    n_threshold_sources
+        The number of sources that chose them.
     siblings, study
-        How many runs it was one of, and of what: ``sweep`` or ``search``; 0 where of none, or where it is not known.
+        The number of runs of its study, and its kind, ``sweep`` or ``search``; 0: none or unknown.
     tested_runs
-        How many runs in the store were measured on the test set of this very split; None: not known.
+        The number of runs in the store that were evaluated on this test set; None: unknown.
     test_readings
-        How often a search has read the test set for its best; None: it is of no search that did, or it is not known.
+        How often its search evaluated its best on the test set; None: never or unknown.
     """
 
     name: str
@@ -124,7 +123,7 @@ class CardFacts:
     leak: Leakage | None
     temperature: float
     thresholds: Mapping[float, Threshold | None]
-    photographs_of_threshold: int
+    n_threshold_sources: int
     siblings: int
     study: str
     tested_runs: int | None
@@ -132,55 +131,55 @@ class CardFacts:
 
     @property
     def group_name(self) -> str:
-        """What a group is called."""
+        """The user's word for a group."""
         return self.tags.group_name
 
 
 def model_card(facts: CardFacts) -> str:
-    """Return a model's card, in Markdown."""
+    """Return a model card in Markdown."""
     name = facts.group_name
     tables = {} if facts.predictions is None else held_out_tables(facts.predictions, classes=facts.classes)
     values = {
         "facts": facts,
-        "short": [*figures_in_short(facts.metrics, group_name=name), *cautions(facts.tags), *_drawn(facts)],
+        "summary": [*metric_lines(facts.metrics, group_name=name), *cautions(facts.tags), *_drawn(facts)],
         "details": _details(facts),
         "trainings": facts.trainings,
-        "made_of": made_in_short,
+        "training_summary": training_summary,
         "weights_of": weights_of,
         "images": _images(facts),
         "data": _data(facts),
         "evaluation": _evaluation(facts),
-        "figures": _figures(facts, accuracies_of(name)),
+        "metrics": _metric_rows(facts, accuracies_of(name)),
         "accuracies": [ACCURACIES[each].format(groups=plural(name)) for each in accuracies_of(name)],
         "groups": plural(name),
         "classes": class_rows(tables, classes=facts.classes),
         "splits": [HELD_OUT[split] for split in tables],
         "confidence": _confidence(facts),
-        "failures": _failures(facts, tables),
+        "errors": _errors(facts, tables),
         "provenance": _provenance(facts),
-        "terms": _terms(facts),
-        "not_kept": NOT_KEPT,
+        "ethics": _ethics(facts),
+        "unknown": UNKNOWN,
     }
     card = render("bloodcell.cards", "model_card.md.jinja", values)
     return re.sub(r"\n{3,}", "\n\n", card).strip() + "\n"
 
 
 def shortened(card: str, *, limit: int, whole: str) -> str:
-    """Return a card that has at most some characters: whole sections are left out, those that matter least first.
+    """Shorten a card to a maximal length by dropping whole sections.
 
     Parameters
     ----------
     card
         As `model_card` returns it.
     limit
-        The characters that there is room for.
+        The maximal number of characters.
     whole
-        Where the whole card is, in Markdown.
+        A Markdown link to the whole card.
     """
     if len(card) <= limit:
         return card
     head, *sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
-    for dropped in DROPPED:
+    for dropped in DISPENSABLE_SECTIONS:
         sections = [section for section in sections if not section.startswith(f"## {dropped}\n")]
         text = f"{head}{''.join(sections)}\n*Shortened. The whole card: {whole}*\n"
         if len(text) <= limit:
@@ -190,19 +189,19 @@ def shortened(card: str, *, limit: int, whole: str) -> str:
 
 
 def accuracies_of(group_name: str) -> list[str]:
-    """Return the accuracies that are shown: the mean of groups only if groups are more than photographs."""
+    """Return the accuracies to show: the mean of groups only if groups are not sources."""
     return [name for name in ACCURACIES if name != "group_mean_accuracy" or group_name != PHOTOGRAPH]
 
 
-def figures_in_short(metrics: Mapping[str, float], *, group_name: str = PHOTOGRAPH) -> list[str]:
-    """Return a line for validation and one for test: accuracy with its interval, beside the majority class."""
+def metric_lines(metrics: Mapping[str, float], *, group_name: str = PHOTOGRAPH) -> list[str]:
+    """Return a line each for validation and test: accuracy, its interval, and the majority class."""
     lines = []
     for split, name in HELD_OUT.items():
         if f"{split}/accuracy" not in metrics:
-            lines.append(f"{name}: not measured")
+            lines.append(f"{name}: not evaluated")
             continue
         shown = ", ".join(
-            f"{_figure(metrics, f'{split}/{each}')} {ACCURACIES[each].format(groups=plural(group_name))}"
+            f"{_metric(metrics, f'{split}/{each}')} {ACCURACIES[each].format(groups=plural(group_name))}"
             for each in accuracies_of(group_name)
         )
         majority = _number(metrics.get(f"baseline/{split}/accuracy"))
@@ -215,47 +214,47 @@ def figures_in_short(metrics: Mapping[str, float], *, group_name: str = PHOTOGRA
 
 def _groups_in(metrics: Mapping[str, float], split: str, group_name: str) -> str:
     number = metrics.get(f"{split}/groups", metrics.get(f"{split}/photographs"))
-    return NOT_KEPT if number is None else counted(number, group_name)
+    return UNKNOWN if number is None else counted(number, group_name)
 
 
 def cautions(tags: RunTags) -> list[str]:
-    """Return what a reader of a run's figures has to know first; nothing where there is no such thing."""
+    """Return warnings on a run's metrics; may be empty."""
     lines = []
     match tags.leaky:
         case "true":
-            lines.append("Careful: its split leaks, so that its figures may say too much.")
+            lines.append("Careful: the split leaks, so metrics may be inflated.")
         case "unknown":
-            lines.append("Careful: groups were not looked for, so that nobody knows if its split leaks.")
+            lines.append("Careful: groups are unknown, so the split may leak and metrics may be inflated.")
     if tags.debug:
-        lines.append("Careful: it was made small on purpose (debug), to try something out.")
+        lines.append("Careful: this is a debug run on little data.")
     return lines
 
 
 def _details(facts: CardFacts) -> list[tuple[str, str]]:
     one = facts.trainings[0] if len(facts.trainings) == 1 and not facts.method else None
-    made = (
-        made_of(one)
+    what = (
+        training_facts(one)
         if one
-        else [("What it is", f"{len(facts.trainings)} models together: {METHODS.get(facts.method, facts.method)}")]
+        else [("Model", f"an ensemble of {len(facts.trainings)} models: {METHODS.get(facts.method, facts.method)}")]
     )
     return [
-        *made,
-        ("Takes", "a photograph with one stained blood cell, as a JPEG or PNG file, or as raw RGB of any size"),
-        ("Does itself", "cropping, resizing, scaling of values, measuring: images are given as they are"),
-        ("Gives", f"a probability for each of {listed(facts.classes)}"),
+        *what,
+        ("Input", "a photograph of one stained blood cell: a JPEG or PNG file, or RGB pixels of any size"),
+        ("Preprocessing", "part of the model: cropping, resizing, scaling and measuring"),
+        ("Output", f"a probability for each of {listed(facts.classes)}"),
     ]
 
 
 def _images(facts: CardFacts) -> tuple[list[str], list[list[str]]] | None:
-    """Return a table of images and photographs by class and side: its headings and rows; None where it is not kept."""
+    """Return headings and rows of groups and images by class and split; None if unknown."""
     if facts.manifest is None:
         return None
-    there = [split for split in SPLITS if (facts.manifest["split"] == split).any()]
+    splits = [split for split in SPLITS if (facts.manifest["split"] == split).any()]
     rows = []
     for label in facts.classes:
-        rows.append([label, *(_amount(_of(facts.manifest, split=split, label=label)) for split in there)])
-    rows.append(["all", *(_amount(_of(facts.manifest, split=split)) for split in there)])
-    return ["class", *(SPLIT_NAMES[split] for split in there)], rows
+        rows.append([label, *(_group_counts(_of(facts.manifest, split=split, label=label)) for split in splits)])
+    rows.append(["all", *(_group_counts(_of(facts.manifest, split=split)) for split in splits)])
+    return ["class", *(SPLIT_NAMES[split] for split in splits)], rows
 
 
 def _of(manifest: pd.DataFrame, *, split: str, label: str | None = None) -> pd.DataFrame:
@@ -263,7 +262,7 @@ def _of(manifest: pd.DataFrame, *, split: str, label: str | None = None) -> pd.D
     return manifest[chosen if label is None else chosen & (manifest["label"] == label)]
 
 
-def _amount(rows: pd.DataFrame) -> str:
+def _group_counts(rows: pd.DataFrame) -> str:
     return f"{rows['group'].nunique()} ({len(rows)})"
 
 
@@ -272,21 +271,21 @@ def _data(facts: CardFacts) -> list[tuple[str, str]]:
     data = training.config.data if training and training.config else None
     match data:
         case BccdData():
-            place = f", from a folder named {Path(data.root).name}"
+            place = f", folder {Path(data.root).name}"
         case FolderData():
-            place = f", from a folder named {Path(data.train_dir).name}"
+            place = f", folder {Path(data.train_dir).name}"
         case _:
             place = ""
-    groups = [GROUPS.get(each, each) for each in facts.tags.groups.split(", ")] if facts.tags.groups else [NOT_KEPT]
+    groups = [GROUPS.get(each, each) for each in facts.tags.groups.split(", ")] if facts.tags.groups else [UNKNOWN]
     rows = [
-        ("Source", f"{SOURCES[data.source]}{place}" if data else NOT_KEPT),
-        ("Digest of images, labels, groups and split", facts.tags.data_digest or NOT_KEPT),
-        ("How groups were found", ", and ".join(groups)),
+        ("Source", f"{SOURCES[data.source]}{place}" if data else UNKNOWN),
+        ("Digest of images, labels, groups and split", facts.tags.data_digest or UNKNOWN),
+        ("Groups", ", and ".join(groups)),
     ]
     unreadable, left_out = (training.n_unreadable, training.n_left_out) if training else (0, 0)
-    reasons = ((unreadable, "cannot be read"), (left_out, "have a copy on another side"))
+    reasons = ((unreadable, "are unreadable"), (left_out, "have a copy in another split"))
     if left := [f"{number} {why}" for number, why in reasons if number]:
-        rows.append(("Images left out", "; ".join(left)))
+        rows.append(("Excluded images", "; ".join(left)))
     return rows
 
 
@@ -296,65 +295,65 @@ def _evaluation(facts: CardFacts) -> list[tuple[str, str]]:
     folder = config is not None and isinstance(config.data, FolderData) and config.data.val_dir is not None
     given = folder and facts.manifest is not None and "val" in set(facts.manifest["split"])
     name = facts.group_name
-    taken = SPLIT.get(split, NOT_KEPT).format(group=name, groups=plural(name))
-    validation = "a folder that was given" if given else taken
+    described = SPLIT.get(split, UNKNOWN).format(group=name, groups=plural(name))
+    validation = "a folder of its own" if given else described
     if facts.tags.fold is not None:
-        validation = f"fold {facts.tags.fold} of a cross-validation by whole {plural(name)}"
+        validation = f"fold {facts.tags.fold} of a cross-validation by {name}"
     elif split == "group_kfold":
-        validation += ". The figures are of models made the same way, not of this one"
+        validation += ". The metrics are of the models of its folds, not of this model"
         if facts.method not in ("", "soft"):
-            validation += f"; weights are fitted to other {plural(name)} than they are measured on"
+            validation += f"; ensemble weights are evaluated on {plural(name)} that they were not fitted to"
     return [
         ("Validation", validation),
-        ("Is a photograph or group on two sides", _leaks(facts)),
-        ("What validation chose", _chosen(facts)),
-        ("How often the test set was looked at", _looked_at(facts)),
+        ("Leakage between splits", _leaks(facts)),
+        ("Chosen on validation", _chosen(facts)),
+        ("Use of the test set", _test_use(facts)),
     ]
 
 
 def _leaks(facts: CardFacts) -> str:
     match facts.tags.leaky:
         case "true":
-            return f"Yes. {(facts.leak and facts.leak.sentence) or 'Figures may say too much.'}"
+            return f"Yes. {(facts.leak and facts.leak.sentence) or 'Metrics may be inflated.'}"
         case "false":
-            return "No: neither a photograph, nor a group, nor the same file"
+            return "None: the splits share no photograph, group or file"
         case "unknown":
-            return "Not known: photographs were not looked for. The figures may say too much."
+            return "Unknown: groups are unknown. Metrics may be inflated."
         case _:
-            return NOT_KEPT
+            return UNKNOWN
 
 
 def _chosen(facts: CardFacts) -> str:
     stopped = any(each.config is not None and each.config.stops_by_validation for each in facts.trainings)
-    chosen = ["when training ended"] if stopped else []
+    chosen = ["the number of epochs"] if stopped else []
     if facts.method not in ("", "soft"):
         chosen.append("the members' weights")
-    chosen += ["the temperature", "the thresholds for not answering"]
-    said = f"{listed(chosen)}. Validation's figures are a little too good for that" if stopped else listed(chosen)
+    chosen += ["the temperature", "the confidence thresholds"]
+    sentence = f"{listed(chosen)}. This makes validation metrics slightly optimistic" if stopped else listed(chosen)
     if facts.siblings > 1:
-        said += (
-            f". The run is one of {facts.siblings} of a {facts.study}; if it was taken because its figures were the "
-            "best, they are too good"
+        sentence += (
+            f". The run is one of {facts.siblings} of a {facts.study}; if it was selected on validation, its "
+            "validation metrics are optimistic"
         )
-    return said
+    return sentence
 
 
-def _looked_at(facts: CardFacts) -> str:
+def _test_use(facts: CardFacts) -> str:
     if "test/accuracy" not in facts.metrics:
-        return "this run did not look at it"
-    said = "once by this run, at its end; it chose nothing there"
+        return "not used by this run"
+    sentence = "once by this run, after training; it chose nothing"
     if facts.tested_runs is not None and facts.tested_runs > 1:
-        said += (
-            f". When this card was written, at least {facts.tested_runs} runs in the store had figures of the same "
-            "test images; who takes the best of them takes figures that are too good"
+        sentence += (
+            f". When this card was written, at least {facts.tested_runs} runs in the store had been evaluated on "
+            "the same test images; the best of them has optimistic test metrics"
         )
     if facts.test_readings is not None:
-        said += f". Its search has read it {_times(facts.test_readings)}"
-    return said
+        sentence += f". Its search evaluated on it {_times(facts.test_readings)}"
+    return sentence
 
 
-def _figures(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]:
-    """Return a row for each held-out split: its figures and what they are of."""
+def _metric_rows(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]:
+    """Return a row for each held-out split: accuracies, those of the majority class, and groups."""
     rows = []
     for split, name in HELD_OUT.items():
         if f"{split}/accuracy" not in facts.metrics:
@@ -363,7 +362,7 @@ def _figures(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]:
         rows.append(
             [
                 f"{name}{mark and f' {mark}'}",
-                *(_figure(facts.metrics, f"{split}/{each}") for each in accuracies),
+                *(_metric(facts.metrics, f"{split}/{each}") for each in accuracies),
                 " / ".join(_number(facts.metrics.get(f"baseline/{split}/{each}")) for each in accuracies),
                 _count(facts.metrics.get(f"{split}/groups", facts.metrics.get(f"{split}/photographs"))),
             ]
@@ -372,79 +371,79 @@ def _figures(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]:
 
 
 def _confidence(facts: CardFacts) -> list[str]:
-    direction = "less" if facts.temperature > 1 else "more"
+    direction = "lowers" if facts.temperature > 1 else "raises"
     said = [
-        f"Calibration. Probabilities are given out at temperature {facts.temperature:.2f}, fitted to validation: "
-        f"{direction} sure than the model itself."
+        f"Probabilities are calibrated with the temperature {facts.temperature:.2f}, fitted to validation; it "
+        f"{direction} the model's confidence."
     ]
-    said.append(f"Expected calibration error: {_before_and_after(facts, 'ece') or NOT_KEPT}.")
+    said.append(f"Expected calibration error: {_before_and_after(facts, 'ece') or UNKNOWN}.")
     if by_chance := _before_and_after(facts, "ece_by_chance"):
-        said.append(f"The same of a perfectly calibrated model, by chance: {by_chance}.")
+        said.append(f"Expected by chance for a perfectly calibrated model: {by_chance}.")
     if debiased := _before_and_after(facts, "calibration_error"):
-        said.append(f"Calibration error, debiased: {debiased}.")
+        said.append(f"Debiased calibration error: {debiased}.")
     if facts.tags.leaky == "false" or (facts.leak and not facts.leak.mark("val")):
         said += [
-            _promise(max_error, threshold, groups=counted(facts.photographs_of_threshold, facts.group_name))
+            _guarantee(max_error, threshold, groups=counted(facts.n_threshold_sources, facts.group_name))
             for max_error, threshold in facts.thresholds.items()
         ]
         said.append(
-            "Each promise holds by itself, for new photographs that are taken as these were, and for no others. "
-            "Without max_error the model always answers."
+            "Each guarantee holds separately, and only for new photographs from the same distribution. Without "
+            "max_error the model always predicts."
         )
     else:
         said.append(
-            "No share of errors is promised: that takes photographs which the model has not seen, and "
-            f"{'its split leaks' if facts.tags.leaky == 'true' else 'nobody knows whether its split leaks'}."
+            "No maximal error is guaranteed, because the split "
+            f"{'leaks' if facts.tags.leaky == 'true' else 'may leak'}."
         )
     return said
 
 
-def _before_and_after(facts: CardFacts, figure: str) -> str:
-    """Say a metric of each held-out split, without and with the temperature; nothing if the run did not keep it."""
+def _before_and_after(facts: CardFacts, metric: str) -> str:
+    """Return a metric of each held-out split before and after calibration; empty if unknown."""
     return "; ".join(
-        f"{name} {_number(facts.metrics[f'{split}/{figure}'])} before, "
-        f"{_number(facts.metrics.get(f'calibrated/{split}/{figure}'))} after"
+        f"{name} {_number(facts.metrics[f'{split}/{metric}'])} before, "
+        f"{_number(facts.metrics.get(f'calibrated/{split}/{metric}'))} after"
         for split, name in HELD_OUT.items()
-        if f"{split}/{figure}" in facts.metrics
+        if f"{split}/{metric}" in facts.metrics
     )
 
 
-def _promise(max_error: float, threshold: Threshold | None, *, groups: str) -> str:
+def _guarantee(max_error: float, threshold: Threshold | None, *, groups: str) -> str:
     if threshold is None:
         return (
-            f"At most {percent(max_error)} of errors (max_error={max_error:g}) cannot be promised: {groups} of "
-            "validation are too few for that, or too many of them were misclassified."
+            f"max_error={max_error:g}: an error of at most {percent(max_error)} cannot be guaranteed, because {groups} "
+            "of validation are too few, or too many of them are misclassified."
         )
     return (
-        f"At most {percent(max_error)} of errors (max_error={max_error:g}) is promised with 95 % confidence, where it "
-        f"answers only from a probability of {threshold.value:.3f} on. On {groups} of validation, one "
-        f"image of each, it then answered {threshold.covered}, {threshold.wrong} of them wrong."
+        f"max_error={max_error:g}: with 95 % confidence the error is at most {percent(max_error)} if the model "
+        f"predicts only from a probability of {threshold.value:.3f} on. Of {groups} of validation, one image each, it "
+        f"then predicts {threshold.covered}, {threshold.wrong} of them wrong."
     )
 
 
-def _failures(facts: CardFacts, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    said = [f"Which classes are confused: {NOT_KEPT}."]
+def _errors(facts: CardFacts, tables: Mapping[str, pd.DataFrame]) -> list[str]:
+    said = [f"Confused classes: {UNKNOWN}."]
     if tables:
-        said = failures(tables, classes=facts.classes, group_name=facts.group_name)
+        said = error_sentences(tables, classes=facts.classes, group_name=facts.group_name)
     if facts.manifest is not None:
         labels = facts.manifest.groupby("source")["label"].nunique()
         if several := int((labels > 1).sum()):
-            said.append(f"Labels at odds: {counted(several, PHOTOGRAPH)} with images under more than one label.")
+            said.append(f"Inconsistent labels: {counted(several, PHOTOGRAPH)} with images of several classes.")
     return said
 
 
 def _provenance(facts: CardFacts) -> list[tuple[str, str]]:
     tags = facts.tags
-    dirty = {True: ", with changes that were not committed", False: ", nothing changed", None: ""}[tags.git_dirty]
+    dirty = {True: ", with uncommitted changes", False: ", no uncommitted changes", None: ""}[tags.git_dirty]
     versions = ", ".join(f"{name} {value}" for name, value in sorted(tags.versions.items()))
-    seed = NOT_KEPT if tags.seed is None else str(tags.seed)
+    seed = UNKNOWN if tags.seed is None else str(tags.seed)
     if len(facts.trainings) == 1 and (config := facts.trainings[0].config) is not None:
-        seed += f"; of the split {getattr(config.split, 'seed', NOT_KEPT)}"
+        seed += f"; of the split {getattr(config.split, 'seed', UNKNOWN)}"
     return [
         ("Run", f"{facts.run_name} ({facts.run_id})"),
-        ("Date", facts.date or NOT_KEPT),
-        ("Code", f"{tags.git_commit or NOT_KEPT}{dirty}"),
-        ("Packages", versions or NOT_KEPT),
+        ("Date", facts.date or UNKNOWN),
+        ("Code", f"{tags.git_commit or UNKNOWN}{dirty}"),
+        ("Packages", versions or UNKNOWN),
         ("Seed", seed),
     ]
 
@@ -452,34 +451,34 @@ def _provenance(facts: CardFacts) -> list[tuple[str, str]]:
 def _drawn(facts: CardFacts) -> list[str]:
     if {each.config.data.source if each.config else "" for each in facts.trainings} != {"smears"}:
         return []
-    return ["Careful: its images are drawn by a program; what it is worth on real cells is not known."]
+    return ["Careful: the images are rendered by a program; the accuracy on real cells is unknown."]
 
 
-def _terms(facts: CardFacts) -> list[str]:
+def _ethics(facts: CardFacts) -> list[str]:
     if drawn := _drawn(facts):
         return drawn
     return [
-        "The terms of the images, and of the weights that it started from, are not kept with the run. See those of "
-        "their sources before the model is passed on.",
-        "Age, sex, origin and illness of the people whose blood is shown are not kept with the images. Whether the "
-        "model is as good for one group of people as for another is not known.",
+        "The licences of the images and of the initial weights are not logged with the run. Check them before you "
+        "share the model.",
+        "Age, sex, origin and disease of the people are unknown, so differences in accuracy between groups of people "
+        "are unknown.",
     ]
 
 
-def _figure(metrics: Mapping[str, float], name: str) -> str:
+def _metric(metrics: Mapping[str, float], name: str) -> str:
     if name not in metrics:
-        return NOT_KEPT
+        return UNKNOWN
     if not {f"{name}_low", f"{name}_high"} <= set(metrics):
-        return f"{metrics[name]:.3f} (interval {NOT_KEPT})"
+        return f"{metrics[name]:.3f} (interval {UNKNOWN})"
     return f"{metrics[name]:.3f} ({metrics[f'{name}_low']:.3f} to {metrics[f'{name}_high']:.3f})"
 
 
 def _number(value: Any) -> str:
-    return NOT_KEPT if value is None else f"{value:.3f}"
+    return UNKNOWN if value is None else f"{value:.3f}"
 
 
 def _count(value: float | None) -> str:
-    return NOT_KEPT if value is None else f"{value:.0f}"
+    return UNKNOWN if value is None else f"{value:.0f}"
 
 
 def _times(count: int) -> str:

@@ -1,4 +1,4 @@
-"""What a card says of each class, and of what a model confuses: sentences and tables of its predictions."""
+"""The section of a model card on classes and errors, from the run's predictions."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -18,20 +18,20 @@ from bloodcell.evaluation.sources import by_source
 from bloodcell.wording import PHOTOGRAPH, counted, listed, plural
 
 HELD_OUT = {"val": "validation", "test": "test"}
-LEAST_DOUBT = 0.1
-"""A class has few photographs where, if all were told right, more than this share could still be wrong (95 %)."""
-MOST_PAIRS = 3
-"""How many confusions of a split are named."""
+MAX_UPPER_BOUND = 0.1
+"""A class has few groups if the upper bound of its error without a single error is larger (95 %)."""
+MAX_PAIRS = 3
+"""The number of confusions to name."""
 
 
 def held_out_tables(predictions: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, pd.DataFrame]:
-    """Return a run's predictions of each held-out split that there are any of, every image once."""
+    """Return a run's predictions of each held-out split, one row per image."""
     by_split = {split: predictions[predictions["split"] == split] for split in HELD_OUT}
     return {split: mean_by_image([table], classes=classes) for split, table in by_split.items() if len(table)}
 
 
 def class_rows(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str]) -> list[list[str]]:
-    """Return a row for each class: for each split its recall by image, and its photographs told right of how many."""
+    """Return a row for each class: recall by image and by photograph, for each split."""
     columns: list[list[str]] = [list(classes)]
     for table in tables.values():
         by_image = per_class(
@@ -40,92 +40,90 @@ def class_rows(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str]) ->
             classes=classes,
         )
         columns.append([f"{recall:.3f}" if math.isfinite(recall) else "–" for recall in by_image["recall"]])
-        told = _told(table, classes)
-        columns.append([_right_of(told[told["label"] == label]) for label in classes])
+        by_photograph = _predicted_sources(table, classes)
+        columns.append([_recall(by_photograph[by_photograph["label"] == label]) for label in classes])
     return [list(row) for row in zip(*columns, strict=True)]
 
 
-def failures(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str], group_name: str = PHOTOGRAPH) -> list[str]:
-    """Return sentences on what is confused, on copies told differently and on what is not known for want of images."""
+def error_sentences(
+    tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str], group_name: str = PHOTOGRAPH
+) -> list[str]:
+    """Return sentences on confused classes, inconsistent copies and classes with few groups."""
     said: list[str] = []
     for split, table in tables.items():
-        told = _told(table, classes)
-        said.append(f"Confused most on {HELD_OUT[split]}: {_confused(told)}.")
-        said.extend(_at_odds(table, classes, split=HELD_OUT[split]))
-        said.extend(_few(told, classes, split=HELD_OUT[split], groups=plural(group_name)))
+        sources = _predicted_sources(table, classes)
+        said.append(f"Most frequent confusions on {HELD_OUT[split]}: {_confusions(sources)}.")
+        said.extend(_inconsistent_copies(table, classes, split=HELD_OUT[split]))
+        said.extend(_few_groups(sources, classes, split=HELD_OUT[split], groups=plural(group_name)))
     return said
 
 
-def _told(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Return a row for each photograph: ``source, label, group, images`` and what it was ``taken_for``."""
-    told = by_source(table, classes)
-    return told.assign(taken_for=np.array(classes)[predicted_classes(probabilities_of(told, classes))])
+def _predicted_sources(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
+    """Return a row for each source: ``source, label, group, images, predicted``."""
+    sources = by_source(table, classes)
+    return sources.assign(predicted=np.array(classes)[predicted_classes(probabilities_of(sources, classes))])
 
 
-def _right_of(told: pd.DataFrame) -> str:
-    if told.empty:
+def _recall(sources: pd.DataFrame) -> str:
+    if sources.empty:
         return "no photograph"
-    wrong = (told["label"] != told["taken_for"]).to_numpy()
-    right, n_groups = int((~wrong).sum()), told["group"].nunique()
-    if n_groups == len(told):
-        ends = binomtest(right, len(told)).proportion_ci(confidence_level=0.95, method="wilson")
+    wrong = (sources["label"] != sources["predicted"]).to_numpy()
+    right, n_groups = int((~wrong).sum()), sources["group"].nunique()
+    if n_groups == len(sources):
+        ends = binomtest(right, len(sources)).proportion_ci(confidence_level=0.95, method="wilson")
         low, high = ends.low, ends.high
     elif n_groups >= FEWEST_GROUPS:
         losses = Losses(values=wrong.astype(np.float64), weights=np.full(wrong.size, 1 / wrong.size))
-        low, high = (1 - end for end in reversed(loss_interval(losses, pd.factorize(told["group"])[0])))
+        low, high = (1 - end for end in reversed(loss_interval(losses, pd.factorize(sources["group"])[0])))
     else:
-        return f"{right} of {len(told)} (too few groups for an interval)"
-    return f"{right} of {len(told)} ({low:.2f} to {high:.2f})"
+        return f"{right} of {len(sources)} (too few groups for an interval)"
+    return f"{right} of {len(sources)} ({low:.2f} to {high:.2f})"
 
 
-def _confused(told: pd.DataFrame) -> str:
-    wrong = told[told["label"] != told["taken_for"]]
+def _confusions(sources: pd.DataFrame) -> str:
+    wrong = sources[sources["label"] != sources["predicted"]]
     if wrong.empty:
-        return f"none of {counted(len(told), PHOTOGRAPH)}"
-    pairs = wrong.groupby(["label", "taken_for"]).size().rename("count").reset_index()
+        return f"none of {counted(len(sources), PHOTOGRAPH)}"
+    pairs = wrong.groupby(["label", "predicted"]).size().rename("count").reset_index()
     pairs = pairs.sort_values("count", ascending=False, kind="stable")
-    of_class = told["label"].value_counts()
+    of_class = sources["label"].value_counts()
     named = [
-        f"{label} taken for {taken_for} ({count} of {counted(of_class[label], PHOTOGRAPH)})"
-        for label, taken_for, count in pairs.head(MOST_PAIRS).itertuples(index=False)
+        f"{label} predicted as {predicted} ({count} of {counted(of_class[label], PHOTOGRAPH)})"
+        for label, predicted, count in pairs.head(MAX_PAIRS).itertuples(index=False)
     ]
-    rest = int(pairs["count"].iloc[MOST_PAIRS:].sum())
-    return "; ".join([*named, *([f"{rest} more of other kinds"] if rest else [])])
+    rest = int(pairs["count"].iloc[MAX_PAIRS:].sum())
+    return "; ".join([*named, *([f"{rest} others"] if rest else [])])
 
 
-def _at_odds(table: pd.DataFrame, classes: Sequence[str], *, split: str) -> list[str]:
-    """Say of how many photographs copies got different answers; nothing where no photograph has several images."""
-    answers = table.assign(answer=predicted_classes(probabilities_of(table, classes))).groupby("source")["answer"]
-    several = answers.nunique()[answers.size() > 1]
+def _inconsistent_copies(table: pd.DataFrame, classes: Sequence[str], *, split: str) -> list[str]:
+    """Return how many sources have copies of different predicted classes; empty if none has copies."""
+    images = table.assign(predicted=predicted_classes(probabilities_of(table, classes)))
+    predicted = images.groupby("source")["predicted"]
+    several = predicted.nunique()[predicted.size() > 1]
     if several.empty:
         return []
     count = int((several > 1).sum())
-    have = "has" if count in (0, 1) else "have"
-    return [
-        f"Of {counted(len(several), PHOTOGRAPH)} with several images on {split}, {count or 'none'} {have} images that "
-        "are classified differently."
-    ]
+    copied = counted(len(several), PHOTOGRAPH)
+    return [f"Copies get different classes in {count} of {copied} with several images on {split}."]
 
 
-def _few(told: pd.DataFrame, classes: Sequence[str], *, split: str, groups: str) -> list[str]:
-    counts = {label: int(told.loc[told["label"] == label, "group"].nunique()) for label in classes}
-    said = [
-        f"Of {label} nothing is known on {split}: it has no photograph there." for label in classes if not counts[label]
-    ]
+def _few_groups(sources: pd.DataFrame, classes: Sequence[str], *, split: str, groups: str) -> list[str]:
+    counts = {label: int(sources.loc[sources["label"] == label, "group"].nunique()) for label in classes}
+    said = [f"Recall of {label} on {split} is unknown: it has no photograph." for label in classes if not counts[label]]
     few = {
         label: share
         for label, count in counts.items()
-        if count and (share := float(upper_bound(errors=0, covered=count, confidence=0.95))) > LEAST_DOUBT
+        if count and (share := float(upper_bound(errors=0, covered=count, confidence=0.95))) > MAX_UPPER_BOUND
     }
     if few:
         named = listed([f"{label} ({counts[label]}, {percent(share)})" for label, share in few.items()])
         said.append(
-            f"Few {groups} on {split}: {named}. In brackets their number, and the share that could still be told "
-            "wrong (95 %) if every one of these had been told right."
+            f"Few {groups} on {split}: {named}. In brackets: their number, and the upper 95 % confidence bound of the "
+            "error even if all of these were classified correctly."
         )
     return said
 
 
 def percent(share: float) -> str:
-    """Return a share in hundredths."""
+    """Format a share in percent."""
     return f"{100 * share:.0f} %"

@@ -24,7 +24,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bloodcell.cards.comparison_report import About, Report, as_data, write_report
+from bloodcell.cards.comparison_report import Report, RunFacts, as_data, write_report
 from bloodcell.comparison.comparing import Comparison, compare
 from bloodcell.comparison.run_tags import TRAIN, common_group_name
 from bloodcell.comparison.sentences import format_interval
@@ -86,7 +86,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     report = Report(
         title=f"Comparison of {len(pooled)} {'runs' if len(pooled) != 1 else 'run'}",
         comparison=comparison,
-        about={name: _about(several) for name, several in pooled.items()},
+        runs={name: _run_facts(several) for name, several in pooled.items()},
         warnings=_warnings(comparison, pooled, times=times_compared(digest)),
         facts=_facts(config, comparison, store, digest),
         picture=_Pictures(pooled),
@@ -163,9 +163,9 @@ def _keep_standings(report: Report, pooled: Mapping[str, Pooled], *, holder: str
             keep_standing(each.id, metrics=finite, tags=tags, sentence=sentence, report=holder)
 
 
-def _about(several: Pooled) -> About:
+def _run_facts(several: Pooled) -> RunFacts:
     if not several.stored:
-        return About()
+        return RunFacts()
     first = several.stored[0]
     speed = first.metrics.get("cost/images_per_second")
     costs = {
@@ -173,7 +173,7 @@ def _about(several: Pooled) -> About:
         "flops": first.metrics.get("cost/flops"),
         "milliseconds": 1000 / speed if speed else None,
     }
-    return About(
+    return RunFacts(
         configuration=several.configuration,
         costs={name: value for name, value in costs.items() if value is not None},
         curve=first.curve,

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bloodcell.cards.model_card import accuracies_of, cautions, figures_in_short, model_card, shortened
+from bloodcell.cards.model_card import accuracies_of, cautions, metric_lines, model_card, shortened
 from bloodcell.config.schemas import RegisterConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.tracking.card_facts import card_facts
@@ -51,7 +51,7 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
         tags=_version_tags(kept),
     )
     log_text(kept, card, CARD)
-    lines = [*figures_in_short(kept.metrics, group_name=kept.tags.group_name), *cautions(kept.tags)]
+    lines = [*metric_lines(kept.metrics, group_name=kept.tags.group_name), *cautions(kept.tags)]
     _show(config, version, lines, run_id=kept.id, store=store)
 
 

@@ -58,7 +58,7 @@ def card_facts(run: StoredRun, *, name: str, answering: Answering) -> CardFacts:
         leak=_leak(run, trainings, manifest, predictions),
         temperature=answering.temperature,
         thresholds={max_error: answering.threshold(max_error) for max_error in MAX_ERRORS},
-        photographs_of_threshold=len(answering.held_out_labels),
+        n_threshold_sources=len(answering.held_out_labels),
         siblings=siblings,
         study=study,
         tested_runs=_tested_runs(run),

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 from browser import needs_browser, opened_page
 
-from bloodcell.cards.comparison_report import About, Report, write_report
+from bloodcell.cards.comparison_report import Report, RunFacts, write_report
 from bloodcell.comparison import compare
 
 N_RUNS = 12
@@ -31,8 +31,8 @@ def report() -> Report:
     rng = np.random.default_rng(1)
     names = [f"<b>run</b> {number} & 'co'" if number == 3 else f"run {number}" for number in range(N_RUNS)]
     tables = {name: predictions(rng, 0.5 + 0.12 * number) for number, name in enumerate(names)}
-    about = {
-        name: About(
+    runs = {
+        name: RunFacts(
             configuration={"backbone.name": f"net {number % 3}", "split.folds": "5"},
             costs={"parameters": 1e6 * (number + 1), "flops": 1e8, "milliseconds": 3.5 + number},
             curve=[(epoch, 0.5 + 0.03 * epoch) for epoch in range(8)],
@@ -43,7 +43,7 @@ def report() -> Report:
     return Report(
         title="Comparison of 12 runs",
         comparison=compare(tables, metrics=["accuracy", "log_loss"], leaky=["run 11"], n_resamples=2000),
-        about=about,
+        runs=runs,
         warnings=["run 11 leaks, and cannot win."],
         facts={"classes": ", ".join(CLASSES)},
     )
@@ -60,8 +60,8 @@ def test_the_summary_is_three_sentences_that_say_which_how_surely_and_what_to_ta
     best, verdict, advice = report.summary
     assert " models may be the best by accuracy " in best
     assert "60 photographs" in verdict
-    cheapest = min(report.comparison.not_worse(), key=lambda run: report.about[run].costs["parameters"])
-    assert advice.startswith(f"The cheapest that is not shown to be worse than the best is {cheapest} (")
+    cheapest = min(report.comparison.not_worse(), key=lambda run: report.runs[run].costs["parameters"])
+    assert advice.startswith(f"{cheapest} is the cheapest model ")
     assert "run 11" not in best
 
 
@@ -101,17 +101,17 @@ def test_the_page_is_sorted_filtered_and_asked_with_mouse_and_keyboard(folder, r
         assert names.all_inner_texts() == report.comparison.ranking["run"].tolist()
         for _ in range(2):
             board.get_by_role("button", name="parameters").press("Enter")  # by keyboard: first the most, then the least
-        ordered = sorted(report.about, key=lambda run: report.about[run].costs["parameters"])
+        ordered = sorted(report.runs, key=lambda run: report.runs[run].costs["parameters"])
         assert names.all_inner_texts()[:N_RUNS] == ordered
         assert board.get_by_role("columnheader", name="parameters").get_attribute("aria-sort") == "ascending"
-        page.get_by_label("Show runs with").fill("run 1")
+        page.get_by_label("Filter runs").fill("run 1")
         assert set(names.all_inner_texts()) == {"run 1", "run 10", "run 11"}
         assert page.locator("#shown").inner_text() == "3 of 13"
-        page.get_by_label("Show runs with").fill("")
-        first = page.locator("#verdicts button[data-said]").last
+        page.get_by_label("Filter runs").fill("")
+        first = page.locator("#verdicts button[data-sentence]").last
         first.click()
-        assert page.locator("#said").inner_text() in report.comparison.sentences
-        cell = page.locator("#confusion table").nth(1).locator("td[data-apart]").first
+        assert page.locator("#sentence").inner_text() in report.comparison.sentences
+        cell = page.locator("#confusion table").nth(1).locator("td[data-difference]").first
         before = cell.inner_text()
         page.get_by_label("show differences").check()
         assert cell.inner_text().startswith(("+", "-"))
@@ -176,13 +176,12 @@ def test_of_one_run_alone_the_report_compares_it_with_the_baseline(tmp_path):
     report = Report(title="Comparison of 1 run", comparison=one)
     write_report(report, tmp_path)
     assert report.summary[1].startswith("alone is better than majority class by ")
-    assert report.summary[2] == "Nothing else comes into question."
     assert "alone" in (tmp_path / "report.html").read_text()
 
 
 def test_of_one_photograph_there_is_a_report_too(tmp_path):
     single = {name: predictions(np.random.default_rng(seed), 1.0).head(10) for seed, name in enumerate("ab")}
-    about = {name: About(costs={"parameters": 1e6 * (number + 1)}) for number, name in enumerate("ab")}
+    runs = {name: RunFacts(costs={"parameters": 1e6 * (number + 1)}) for number, name in enumerate("ab")}
     one = compare(single, metrics=["log_loss", "accuracy"])
-    write_report(Report(title="One photograph", comparison=one, about=about), tmp_path)
+    write_report(Report(title="One photograph", comparison=one, runs=runs), tmp_path)
     assert "inconclusive" in (tmp_path / "report.md").read_text()
