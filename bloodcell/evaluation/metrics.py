@@ -15,15 +15,15 @@ from bloodcell.evaluation.scores import SCORES
 # `keras.config.epsilon()`, to which Keras clips the probabilities that its cross-entropy is given.
 KERAS_EPSILON = 1e-7
 
-LESS_IS_BETTER = ("loss", "ece", "calibration_error")
+LOWER_IS_BETTER = ("loss", "ece", "calibration_error")
 """Metrics besides `bloodcell.evaluation.scores.SCORES` of which a smaller value is better."""
 
 
 def direction(metric: str) -> str:
     """Return ``max`` if a larger value of a metric such as ``val/accuracy`` is better, else ``min``."""
     name = metric.rpartition("/")[2]
-    less_is_better = not SCORES[name].greater_is_better if name in SCORES else name in LESS_IS_BETTER
-    return "min" if less_is_better else "max"
+    lower_is_better = not SCORES[name].greater_is_better if name in SCORES else name in LOWER_IS_BETTER
+    return "min" if lower_is_better else "max"
 
 
 def evaluate(

@@ -74,7 +74,7 @@ def explain_run(recorder: Recorder, model: keras.Model, table: pd.DataFrame, *, 
             )
             for index in shown
         ],
-        title="Where the model looks: photographs of each class of val",
+        title="Evidence for the predicted class: validation photographs of each class",
     )
     return asdict(measure_pointing(pixels, [explanation.heat for explanation in explanations]))
 
@@ -103,7 +103,7 @@ def _draw_errors(recorder: Recorder, model: keras.Model, errors: pd.DataFrame, *
         "explanations_errors",
         explanation_gallery,
         rows,
-        title="Where the model looks: most confident errors on val",
+        title="Evidence for the predicted and the true class: most confident errors (val)",
         nothing="No image was misclassified.",
     )
 

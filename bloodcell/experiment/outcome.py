@@ -84,15 +84,16 @@ def _keep_report(
         classification_report_text(labels=labels, probabilities=probabilities, classes=classes), encoding="utf-8"
     )
     counts = confusion_of(table, classes=classes)
-    recorder.draw(f"confusion_{split}", confusion_matrix, counts, classes=tuple(classes), title=f"Confusion on {split}")
+    title = f"Confusion matrix ({split}): {counts.trace():,} of {counts.sum():,} images classified correctly"
+    recorder.draw(f"confusion_{split}", confusion_matrix, counts, classes=tuple(classes), title=title)
     per_class = per_class_of(table, classes=classes)
-    recorder.draw(f"per_class_{split}", per_class_bars, per_class, title=f"Classes on {split}")
+    recorder.draw(f"per_class_{split}", per_class_bars, per_class, title=f"Precision, recall and F1 by class ({split})")
     if read is None:
         return
     # One copy of each photograph: otherwise the gallery would show the same cell many times.
     errors = most_confident_errors(table, classes, len(table)).drop_duplicates("source").head(N_ERRORS)
     pixels = [read(path) for path in errors["path"]]
-    recorder.draw(f"errors_{split}", error_gallery, pixels, errors=errors, title=f"Most confident errors on {split}")
+    recorder.draw(f"errors_{split}", error_gallery, pixels, errors=errors, title=f"Most confident errors ({split})")
 
 
 def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Sequence[str], split: str) -> None:
@@ -110,7 +111,7 @@ def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Seq
         errors=errors,
         temperature=temperature,
         cross_fitted=fitted_to,
-        title=f"Confidence on {split}",
+        title=f"Calibration before and after temperature scaling ({split})",
     )
     threshold = None
     if fitted_to:
@@ -122,5 +123,5 @@ def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Seq
             max_error=MAX_ERROR,
         )
     curve = risk_coverage(labels=labels, probabilities=with_temperature(raw, temperature), sources=table["source"])
-    title = f"Errors against answers on {split}"
+    title = f"Risk against coverage ({split})"
     recorder.draw(f"risk_coverage_{split}", risk_against_coverage, curve, threshold=threshold, title=title)

@@ -1,4 +1,4 @@
-"""A drawing of a model: its blocks from the image to the probabilities."""
+"""A diagram of a model's blocks, from image to probabilities."""
 
 from collections.abc import Sequence
 
@@ -26,20 +26,20 @@ FROZEN_FILL = "#EDEDED"
 
 
 def architecture(rows: Sequence[Block], *, title: str) -> Figure:
-    """Draw a model as a chain of boxes, the input at the top.
+    """Draw a model as a chain of boxes with the input at the top.
 
     Parameters
     ----------
     rows
         The blocks from the input to the output.
     title
-        What stands over the figure.
+        Of the figure.
 
     Returns
     -------
     matplotlib.figure.Figure
         One box per block: trained ones blue, frozen ones grey with a dashed edge, those without parameters white; the
-        legend has the sums.
+        legend has the numbers of parameters.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def architecture(rows: Sequence[Block], *, title: str) -> Figure:
 
 
 def format_count(count: int) -> str:
-    """Write a count with three significant digits and a unit: ``950``, ``12.3 k``, ``2.26 M``, ``1.02 B``."""
+    """Format a count with three significant digits and a unit: ``950``, ``12.3 k``, ``2.26 M``."""
     for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
         # 999,950 is "1.00 M", not "1000 k".
         if float(f"{count:.3g}") >= size:

@@ -1,4 +1,4 @@
-"""The audit's figures: pairs of images, galleries, counts, and how properties are distributed."""
+"""The audit's plots: aligned pairs, galleries, counts and distributions of properties."""
 
 from collections.abc import Sequence
 
@@ -43,43 +43,43 @@ SHADES = (BLUE, ORANGE)
 
 
 def aligned_pairs(pairs: Sequence[Pair], *, names: Sequence[tuple[str, str]], title: str) -> Figure:
-    """Draw pairs of images, and the second of each laid on the first.
+    """Draw pairs of images and a checkerboard overlay of both.
 
     Parameters
     ----------
     pairs
-        Two images and the second one's pixels where the first shows the same, or None if that is not known; each RGB,
-        shape (height, width, 3), uint8.
+        Two images, and the second one aligned to the first, or None if unknown; each RGB, shape (height, width, 3),
+        uint8.
     names
-        What stands below the two images of each pair.
+        Captions of the two images of each pair.
     title
-        What stands above.
+        Of the figure.
     """
     rows = []
     captions = []
-    for (first, second, laid), (here, there) in zip(pairs, names, strict=True):
-        rows += [first, second, _checkered(first, laid) if laid is not None else None]
-        captions += [here, there, "the second laid on the first, in squares" if laid is not None else ""]
+    for (first, second, aligned), (first_name, second_name) in zip(pairs, names, strict=True):
+        rows += [first, second, _checkerboard(first, aligned) if aligned is not None else None]
+        captions += [first_name, second_name, "checkerboard overlay of both" if aligned is not None else ""]
     return _tiles(rows, captions=captions, title=title, columns=3)
 
 
 def gallery(images: Sequence[Pixels], *, captions: Sequence[str], title: str, columns: int) -> Figure:
-    """Draw images in rows with a caption below each; images are RGB, shape (height, width, 3), uint8."""
+    """Draw RGB images, shape (height, width, 3), uint8, in rows with captions."""
     return _tiles(list(images), captions=captions, title=title, columns=min(columns, max(len(images), 1)))
 
 
 def amounts(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
-    """Draw the groups of each class and split as bars, with their images' number beside them.
+    """Draw the number of groups of each class and split as bars, with the number of images.
 
     Parameters
     ----------
     table
         ``split, class, images`` and the number of groups, one row for each.
     groups
-        What groups are called, and the name of their column.
+        The user's word for groups, which is also their column.
     """
     figure = new_figure(
-        title=f"{groups.capitalize()} of each class, and their files", width=7.5, height=0.5 + 0.3 * len(table)
+        title=f"{groups.capitalize()} and images of each class", width=7.5, height=0.5 + 0.3 * len(table)
     )
     axes = figure.subplots()
     places = np.arange(len(table))[::-1]
@@ -88,7 +88,7 @@ def amounts(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
     axes.set_yticks(places, (table["split"] + "  " + table["class"]).tolist())
     for place, number, images in zip(places, table[groups], table["images"], strict=True):
         axes.annotate(
-            f"{number:,} {groups}, {images:,} files",
+            f"{number:,} {groups}, {images:,} images",
             (number, place),
             xytext=(4, 0),
             textcoords="offset points",
@@ -110,23 +110,23 @@ def drift(
     p_adjusted: NDArray[np.float64],
     sides: tuple[str, str],
 ) -> Figure:
-    """Draw each property's distribution on two sides, one dot for each photograph.
+    """Draw the distribution of each property in two splits, one dot per photograph.
 
     Parameters
     ----------
     values
         Shape (n, k).
     there
-        Which photographs are on the second side, shape (n,).
+        Which photographs are in the second split, shape (n,).
     properties
         The k names.
     p_adjusted
         The k adjusted p-values.
     sides
-        The sides' names.
+        The splits' names.
     """
     rows = -(-len(properties) // 3)
-    title = f"{sides[0].capitalize()} and {sides[1]}, a dot for each photograph"
+    title = f"Properties in {sides[0]} and {sides[1]}; one dot per photograph"
     figure = new_figure(title=title, width=7.5, height=1.15 * rows)
     panels = np.asarray(figure.subplots(rows, 3, squeeze=False)).ravel()
     for axes in panels[len(properties) :]:
@@ -138,19 +138,19 @@ def drift(
         axes.set_ylim(-0.6, 1.6)
         tidy(axes)
         axes.tick_params(labelsize=SMALL_SIZE)
-        remarkable = p <= 0.01
+        significant = p <= 0.01
         axes.set_title(
             f"{name}, p = {p:.2f}" if p >= 0.01 else f"{name}, p = {p:.3f}",
             fontsize=SMALL_SIZE,
             loc="left",
-            color=VERMILION if remarkable else INK,
-            fontweight="bold" if remarkable else "normal",
+            color=VERMILION if significant else INK,
+            fontweight="bold" if significant else "normal",
         )
     return finish(figure)
 
 
 def by_class(values: NDArray[np.float64], labels: NDArray[np.str_], *, names: Sequence[str], title: str) -> Figure:
-    """Draw columns of numbers by class, one dot for each photograph.
+    """Draw the distribution of several numbers by class, one dot per photograph.
 
     Parameters
     ----------
@@ -161,7 +161,7 @@ def by_class(values: NDArray[np.float64], labels: NDArray[np.str_], *, names: Se
     names
         Of the columns.
     title
-        What stands above.
+        Of the figure.
     """
     classes = np.unique(labels)
     figure = new_figure(title=title, width=7.5, height=0.6 + ROW * len(classes))
@@ -181,12 +181,12 @@ def _dots(axes: Axes, values: NDArray[np.float64], place: int, colour: str) -> N
     axes.plot([np.median(values)] * 2, [place - JITTER, place + JITTER], color=INK, linewidth=1.6)
 
 
-def _checkered(first: Pixels, second: Pixels) -> Pixels:
-    """Show two images of one size in alternating squares: edges that go on from square to square are the same."""
+def _checkerboard(first: Pixels, second: Pixels) -> Pixels:
+    """Show two images of the same size in alternating squares: continuous edges show a match."""
     rows, columns = np.mgrid[: first.shape[0], : first.shape[1]]
-    turn = (rows // SQUARE + columns // SQUARE) % 2 == 0
+    from_first = (rows // SQUARE + columns // SQUARE) % 2 == 0
     empty_first, empty_second = (content_mask(image, margin=FILL_MARGIN) == 0 for image in (first, second))
-    chosen = (turn & ~empty_first) | empty_second
+    chosen = (from_first & ~empty_first) | empty_second
     return np.where(chosen[..., None], first, second).astype(np.uint8)
 
 

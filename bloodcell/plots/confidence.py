@@ -1,4 +1,4 @@
-"""Charts of how far a model's confidence can be relied on."""
+"""Plots of calibration and selective prediction."""
 
 import numpy as np
 import pandas as pd
@@ -29,11 +29,11 @@ from bloodcell.plots.style import (
 BIN_COLUMNS = ("lower", "upper", "images", "confidence", "accuracy")
 CURVE_COLUMNS = ("threshold", "image_coverage", "image_risk", "photograph_coverage", "photograph_risk")
 
-SHAKY = 30
-"""Of fewer than so many images the accuracy of a bin says little; such bins are drawn pale."""
+FEW_IMAGES = 30
+"""Bins with fewer images have an uncertain accuracy and are drawn pale."""
 
-STEEPEST = 0.1
-"""The share of answers below which a risk is of so few that the axis need not have room for it."""
+MIN_COVERAGE = 0.1
+"""Risks at a lower coverage are from few cases and may exceed the axis."""
 
 
 def reliability(
@@ -45,27 +45,25 @@ def reliability(
     cross_fitted: bool = False,
     title: str,
 ) -> Figure:
-    """Draw how often a model is right against how sure it is, as it says and at its temperature.
+    """Draw reliability diagrams before and after temperature scaling.
 
     Parameters
     ----------
     before, after
-        The bins of `bloodcell.evaluation.calibration.calibration_bins` of the probabilities as they are and as
-        `bloodcell.evaluation.temperature.with_temperature` makes them.
+        The tables of `bloodcell.evaluation.calibration.calibration_bins`.
     errors
-        The calibration errors of either.
+        The calibration errors before and after.
     temperature
-        What stands over the second panel.
+        In the title of the second panel.
     cross_fitted
-        Whether each photograph was brought to the temperature of the others, which is then about this one.
+        Whether temperatures were fitted to other groups; ``temperature`` is then that of all.
     title
-        What stands over the figure.
+        Of the figure.
 
     Returns
     -------
     matplotlib.figure.Figure
-        For either: accuracy over confidence, the distance between them coloured, the calibration errors, and below it
-        how many images each bin has.
+        Accuracy over confidence with the gaps coloured, calibration errors, and the number of images per bin.
 
     Raises
     ------
@@ -78,34 +76,34 @@ def reliability(
             raise ValueError("the bins have no image to draw")
     figure = new_figure(title=title, width=9.4, height=5.8)
     panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.2, 1))
-    names = ("As the model says", f"At temperature {temperature:.2f}{' of others' if cross_fitted else ''}")
+    names = ("Uncalibrated", f"Temperature {temperature:.2f}{', cross-fitted' if cross_fitted else ''}")
     for column, (bins, error, name) in enumerate(zip((before, after), errors, names, strict=True)):
         upper, lower = panels[:, column]
         _diagram(upper, bins, error=error, name=name)
         _counts(lower, bins)
     panels[0, 0].set_ylabel("Accuracy", fontsize=TEXT_SIZE, color=INK)
     panels[1, 0].set_ylabel("Images", fontsize=TEXT_SIZE, color=INK)
-    _legend(figure, pale=any(bool(bins["images"].between(1, SHAKY - 1).any()) for bins in (before, after)))
+    _legend(figure, pale=any(bool(bins["images"].between(1, FEW_IMAGES - 1).any()) for bins in (before, after)))
     panels[1, 0].set_ylim(0, 1.3 * max(int(before["images"].max()), int(after["images"].max())))
     return finish(figure)
 
 
 def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, title: str) -> Figure:
-    """Draw the share of errors among what is answered against how much is answered.
+    """Draw risk against coverage of selective prediction.
 
     Parameters
     ----------
     curve
         The table of `bloodcell.evaluation.selective_prediction.risk_coverage`.
     threshold
-        The threshold that keeps its promise, to be marked; None if there is none.
+        The threshold to mark; None if there is none.
     title
-        What stands over the figure.
+        Of the figure.
 
     Returns
     -------
     matplotlib.figure.Figure
-        A curve by image and one by photograph with their areas, the error allowed, and the threshold with its bound.
+        Curves by image and by photograph with their areas, the maximal error, and the threshold with its bound.
 
     Raises
     ------
@@ -122,24 +120,24 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
     units: tuple[Unit, ...] = ("image", "photograph")
     for unit, colour in zip(units, (SKY, BLUE), strict=True):
         coverage, risk = curve[f"{unit}_coverage"].to_numpy(np.float64), curve[f"{unit}_risk"].to_numpy(np.float64)
-        answering = coverage > 0
-        # Between two thresholds nothing is answered otherwise: the risk holds down to the next lower coverage.
+        covered, area = coverage > 0, area_under_risk_coverage(curve, unit=unit)
+        # Predictions change at thresholds only: a risk holds down to the next lower coverage.
         axes.step(
-            coverage[answering],
-            risk[answering],
+            coverage[covered],
+            risk[covered],
             where="post",
             color=colour,
             linewidth=2.0 if unit == "photograph" else 1.5,
-            label=f"By {unit}: {risk[0]:.1%} of all wrong, {area_under_risk_coverage(curve, unit=unit):.2%} on average",
+            label=f"By {unit}: error {risk[0]:.1%} at full coverage, area {area:.2%}",
         )
-        highest.append(float(risk[answering & ((coverage >= STEEPEST) | (coverage == coverage[0]))].max()))
+        highest.append(float(risk[covered & ((coverage >= MIN_COVERAGE) | (coverage == coverage[0]))].max()))
     if threshold is not None:
         _mark(axes, threshold)
         highest.append(max(threshold.upper_bound, threshold.max_error))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, min(1.45 * max(highest), 1.02))
-    axes.set_xlabel("Share answered, the most confident first", fontsize=TEXT_SIZE, color=INK)
-    axes.set_ylabel("Errors among what is answered", fontsize=TEXT_SIZE, color=INK)
+    axes.set_xlabel("Coverage (share predicted, most confident first)", fontsize=TEXT_SIZE, color=INK)
+    axes.set_ylabel("Risk (error of predictions)", fontsize=TEXT_SIZE, color=INK)
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0 if max(highest) > 0.05 else 1))
     axes.legend(fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="upper left")
@@ -151,7 +149,7 @@ def _diagram(axes: Axes, bins: pd.DataFrame, *, error: CalibrationErrors, name: 
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=3)
     for row in bins[bins["images"] > 0].to_dict("records"):
         low, high = sorted((row["accuracy"], row["confidence"]))
-        pale = row["images"] < SHAKY
+        pale = row["images"] < FEW_IMAGES
         place = {"x": row["lower"], "width": 0.94 * (row["upper"] - row["lower"]), "align": "edge", "zorder": 2}
         axes.bar(height=low, color=BLUE, alpha=0.35 if pale else 1, **place)
         colour = ORANGE if row["confidence"] > row["accuracy"] else SKY
@@ -162,7 +160,7 @@ def _diagram(axes: Axes, bins: pd.DataFrame, *, error: CalibrationErrors, name: 
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.set_title(
         f"{name}: calibration error {error.expected:.1%}\n"
-        f"({error.by_chance:.1%} by chance; debiased root mean square {error.debiased:.1%})",
+        f"(expected by chance {error.by_chance:.1%}; debiased RMS {error.debiased:.1%})",
         loc="left",
         fontsize=TEXT_SIZE,
         color=INK,
@@ -172,11 +170,11 @@ def _diagram(axes: Axes, bins: pd.DataFrame, *, error: CalibrationErrors, name: 
 
 def _legend(figure: Figure, *, pale: bool) -> None:
     handles = [
-        Patch(facecolor=BLUE, label="Sure and right"),
-        Patch(facecolor=ORANGE, alpha=0.8, label="Sure, but not right"),
-        Patch(facecolor=SKY, alpha=0.8, label="Right, but not sure"),
-        Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="As sure as right"),
-        *([Patch(facecolor=BLUE, alpha=0.35, label=f"Fewer than {SHAKY} images")] if pale else []),
+        Patch(facecolor=BLUE, label="Accuracy"),
+        Patch(facecolor=ORANGE, alpha=0.8, label="Overconfident"),
+        Patch(facecolor=SKY, alpha=0.8, label="Underconfident"),
+        Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="Perfect calibration"),
+        *([Patch(facecolor=BLUE, alpha=0.35, label=f"Fewer than {FEW_IMAGES} images")] if pale else []),
     ]
     figure.legend(
         handles=handles,
@@ -195,8 +193,8 @@ def _counts(axes: Axes, bins: pd.DataFrame) -> None:
     images = int(bins["images"].sum())
     mean = float(np.average(bins["confidence"].fillna(0), weights=bins["images"]))
     right = float(np.average(bins["accuracy"].fillna(0), weights=bins["images"]))
-    said = f"{images:,} images, {mean:.1%} sure and {right:.1%} right on average"
-    axes.set_title(said, loc="left", fontsize=SMALL_SIZE + 0.5, color=MUTED, pad=4)
+    summary = f"{images:,} images, mean confidence {mean:.1%}, accuracy {right:.1%}"
+    axes.set_title(summary, loc="left", fontsize=SMALL_SIZE + 0.5, color=MUTED, pad=4)
     for lower, share, count in zip(bins["lower"], width, bins["images"], strict=True):
         if count:
             axes.annotate(
@@ -233,9 +231,9 @@ def _mark(axes: Axes, threshold: Threshold) -> None:
         linestyle="none",
         zorder=5,
         label=(
-            f"Confidence from {threshold.value:.1%}: {threshold.coverage:.0%} of photographs answered, "
+            f"Threshold {threshold.value:.1%}: coverage {threshold.coverage:.0%} of photographs, "
             f"{threshold.wrong} of {threshold.covered} wrong ({threshold.error:.1%}),\n"
-            f"not above {threshold.upper_bound:.1%} at {threshold.confidence:.0%} confidence; "
-            f"dashed: the {threshold.max_error:.1%} allowed"
+            f"at most {threshold.upper_bound:.1%} with {threshold.confidence:.0%} confidence; "
+            f"dashed: maximal error {threshold.max_error:.1%}"
         ),
     )

@@ -1,4 +1,4 @@
-"""A figure of crops: photographs with what was cut out of them."""
+"""A gallery of photographs and their crops."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from bloodcell.cells.crop import Crop
-from bloodcell.plots.images import LEAST_WIDTH, show_picture
+from bloodcell.plots.images import MIN_WIDTH, show_picture
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
@@ -45,7 +45,7 @@ class Cropped:
     crop
         Of `bloodcell.cells.crop.find_crop`.
     caption
-        What stands below them; may be empty.
+        Below them; may be empty.
     """
 
     photograph: npt.NDArray[np.uint8]
@@ -54,20 +54,19 @@ class Cropped:
 
 
 def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photographs and their crops") -> Figure:
-    """Show photographs with the square that is cut out of each, and beside it the crop.
+    """Show photographs with the cropped square, and each crop.
 
     Parameters
     ----------
     rows
-        By what stands beside a row, such as a class; each of one photograph or more.
+        Photographs by the name of their row, such as a class; no row is empty.
     title
-        What stands over the figure.
+        Of the figure.
 
     Returns
     -------
     matplotlib.figure.Figure
-        As many photographs in a row as the longest has. Where nothing to crop to was found there is no square, and the
-        whole image beside it.
+        A photograph without a found nucleus has no square, and the whole image as its crop.
 
     Raises
     ------
@@ -81,7 +80,7 @@ def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photogr
     row_height = HEIGHT + CAPTION + GAP
     figure = new_figure(
         title=title,
-        width=max(GAP + NAME_WIDTH + GAP + n_columns * column, LEAST_WIDTH),
+        width=max(GAP + NAME_WIDTH + GAP + n_columns * column, MIN_WIDTH),
         height=len(rows) * row_height + GAP,
         layout="none",
     )

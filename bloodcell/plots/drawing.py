@@ -1,4 +1,4 @@
-"""How pictures get into a folder: at once, or by a process of their own beside whatever else is done."""
+"""Writing plots into a folder, at once or in a background process."""
 
 import functools
 import os
@@ -17,9 +17,9 @@ from bloodcell.processes import exit_with_parent
 
 DPI = 120
 COMPRESSION = 4
-"""Of PNG files: they are 2 % smaller at Pillow's own 6, which takes twice as long."""
+"""PNG compression; Pillow's default 6 takes twice as long for 2 % smaller files."""
 IDLE = 120
-"""Seconds after which the process goes when there is nothing to draw; another is started when there is."""
+"""Seconds after which the idle process ends; a new one starts when needed."""
 
 
 def save_figure(figure: Figure, folder: Path, name: str) -> None:
@@ -34,9 +34,9 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 
 
 class Pictures:
-    """Pictures that are drawn into a folder by another process, which all of this process share.
+    """Draws plots into a folder in one shared background process.
 
-    At the end of a ``with`` block all are there, or what kept one from being drawn is raised.
+    The end of a ``with`` block waits for all plots and raises their errors.
 
     Parameters
     ----------
@@ -49,16 +49,16 @@ class Pictures:
         self._waiting: list[tuple[Future[None], Callable[[], None]]] = []
 
     def draw(self, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
-        """Have ``plots/name.png`` drawn.
+        """Draw ``plots/name.png`` in the background.
 
         Parameters
         ----------
         name
-            The picture's.
+            Of the plot.
         make
-            A function of a module, which makes the figure.
+            A module-level function that returns the figure.
         arguments, settings
-            What it is called with; not to be changed until the picture is there.
+            Its arguments; do not change them before the plot is written.
         """
         work = functools.partial(_draw, self._folder, name, make, arguments, settings)
         try:
@@ -68,13 +68,13 @@ class Pictures:
             work()
 
     def __enter__(self) -> "Pictures":
-        """Begin."""
+        """Return itself."""
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Wait for all pictures; not where the program is told to end."""
+        """Wait for all plots, unless the program is ending."""
         if error is None:
             self.wait()
         elif isinstance(error, Exception):
@@ -85,12 +85,12 @@ class Pictures:
                 future.cancel()
 
     def wait(self) -> None:
-        """Wait until all pictures that were asked for are there.
+        """Wait until all plots are written.
 
         Raises
         ------
         Exception
-            What kept a picture from being drawn.
+            The error of a plot.
         """
         waiting, self._waiting = self._waiting, []
         for future, work in waiting:

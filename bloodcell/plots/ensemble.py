@@ -1,4 +1,4 @@
-"""The picture of an ensemble: what each member and all together reach on validation, and what each member counts."""
+"""The plot of an ensemble: validation accuracy of members and ensemble, and weights."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bloodcell.plots.forest import ASIDE, BASELINES, ENDS, MEASURES, Accuracy, accuracy_in, draw_accuracy, frame
+from bloodcell.plots.forest import BASELINES, ENDS, MEASURES, OFFSET, Accuracy, accuracy_in, draw_accuracy, frame
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
@@ -40,7 +40,7 @@ def ensemble_plot(
     *,
     baseline: float,
     photograph_baseline: float,
-    title: str = "Validation accuracy of the members and of all together, with 95 % intervals",
+    title: str = "Validation accuracy of the ensemble and its members, with 95 % intervals",
     notes: Sequence[str] = (),
 ) -> Figure:
     """Draw the accuracies of an ensemble and its members, and their weights.
@@ -52,11 +52,11 @@ def ensemble_plot(
         ensemble; ``accuracy`` and ``photograph_accuracy`` on validation, each also with ``_low`` and ``_high``, the
         ends of its interval; in 0..1.
     baseline, photograph_baseline
-        What always guessing the majority class reaches, by image and by photograph.
+        The accuracy of the majority class, by image and by photograph.
     title
-        What stands over the figure.
+        Of the figure.
     notes
-        What stands under it, a paragraph each.
+        Paragraphs below it.
 
     Returns
     -------
@@ -82,7 +82,7 @@ def ensemble_plot(
     _draw_accuracies(accuracies, rows, baselines={"accuracy": baseline, "photograph_accuracy": photograph_baseline})
     gap.set_axis_off()
     for place, row in enumerate(rows):
-        for side, accuracy in zip((-ASIDE, ASIDE), row, strict=True):
+        for side, accuracy in zip((-OFFSET, OFFSET), row, strict=True):
             gap.text(0, place + 1.15 * side, str(accuracy), va="center", fontsize=SMALL_SIZE, color=INK)
     _draw_weights(weights, table["weight"].to_numpy(dtype=np.float64)[:-1])
     accuracies.set_yticks(range(len(table)), labels)
@@ -99,8 +99,8 @@ def _draw_accuracies(axes: Axes, rows: Sequence[Sequence[Accuracy]], *, baseline
     for place, (by_image, by_source) in enumerate(rows):
         colour = BLUE if place == last else ORANGE
         draw_accuracy(axes, place, by_image=by_image, by_source=by_source, colour=colour)
-    legend = frame(axes, colours={"Members": ORANGE, "All together": BLUE}, with_photographs=True)
-    legend.set_in_layout(False)  # it has the room above the numbers too
+    legend = frame(axes, colours={"Members": ORANGE, "Ensemble": BLUE}, with_photographs=True)
+    legend.set_in_layout(False)  # it may extend over the numbers
 
 
 def _draw_weights(axes: Axes, weights: np.ndarray[Any, np.dtype[np.float64]]) -> None:

@@ -1,4 +1,4 @@
-"""Pictures of where a model looks: photographs, and heat over them."""
+"""Saliency plots: photographs with heat maps."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,27 +14,27 @@ from bloodcell.plots.images import LONGEST_SIDE_RATIO, message, show_picture
 from bloodcell.plots.style import INK, MUTED, PAPER, TEXT_SIZE, VERMILION, finish, fold, new_figure
 
 COLOURS = "inferno"
-"""Even in lightness, so that more heat is brighter to every eye."""
-FAINTEST, STRONGEST = 0.25, 0.85
-"""How much of the photograph the colours cover where there is no heat, and where there is the most."""
+"""A perceptually uniform colour map."""
+MIN_OPACITY, MAX_OPACITY = 0.25, 0.85
+"""Opacity of the colours without heat and with the most."""
 # In inches.
 PICTURE_WIDTH = 1.9
 TEXT_WIDTH = 1.75
 GAP = 0.1
 LINE = 0.175
 KEY = (
-    "Colour: what speaks for the class, none (dark) to most (bright). Line: the nucleus that is found. Cross: the peak."
+    "Colour: evidence for the class, from none (dark) to most (bright). Line: the detected nucleus. Cross: the maximum."
 )
 
 
 @dataclass(frozen=True, kw_only=True)
 class Heat:
-    """What speaks for a class in a photograph.
+    """A heat map: the evidence for a class in a photograph.
 
     Attributes
     ----------
     name
-        What stands over it, such as the class.
+        Its title, such as the class.
     heat
         (height, width) as the photograph, in [0, 1].
     """
@@ -45,20 +45,20 @@ class Heat:
 
 @dataclass(frozen=True, kw_only=True)
 class Explained:
-    """A photograph, and where a model looks in it.
+    """A photograph with its heat maps.
 
     Attributes
     ----------
     pixels
         RGB, (height, width, 3), uint8.
     nucleus
-        Where it is, (height, width), bool; None: none was found.
+        Its mask, (height, width), bool; None: not found.
     heats
-        One or several.
+        At least one.
     label, predicted
-        Its class, None where nobody said it, and what it is taken for.
+        Its class (None: unknown) and the predicted one.
     probability
-        Of what it is taken for, in [0, 1].
+        Of the predicted class, in [0, 1].
     name
         Of its file.
     """
@@ -73,16 +73,16 @@ class Explained:
 
 
 def explanation_gallery(explained: Sequence[Explained], *, title: str, nothing: str = "No image to explain.") -> Figure:
-    """Show photographs, and beside each where a model looks in it.
+    """Show photographs, each with its heat maps.
 
     Parameters
     ----------
     explained
-        The photographs, each with as many heat maps; two stand in a row where they have one.
+        The photographs with the same number of heat maps each.
     title
-        What stands over the figure.
+        Of the figure.
     nothing
-        What stands there instead if there are none.
+        The text if there are none.
 
     Raises
     ------
@@ -140,7 +140,7 @@ def explanation_gallery(explained: Sequence[Explained], *, title: str, nothing: 
 
 
 def heat_over(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Lay heat over a photograph, whose own colours are taken away.
+    """Overlay a heat map on the photograph in grey.
 
     Parameters
     ----------
@@ -154,7 +154,7 @@ def heat_over(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[n
     ndarray of shape (height, width, 3), float64 in [0, 1]
     """
     grey = np.repeat(pixels.mean(axis=2, keepdims=True) / 255, 3, axis=2)
-    cover = (FAINTEST + (STRONGEST - FAINTEST) * heat)[..., np.newaxis]
+    cover = (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * heat)[..., np.newaxis]
     return np.asarray((1 - cover) * grey + cover * matplotlib.colormaps[COLOURS](heat)[..., :3])
 
 
@@ -178,6 +178,6 @@ def _draw(panels: Sequence[Axes], each: Explained) -> None:
 
 
 def _caption(each: Explained) -> str:
-    taken = "told right" if each.label == each.predicted else f"taken for {each.predicted}"
-    lines = (*([] if each.label is None else [each.label]), taken, f"{each.probability:.1%} sure", each.name)
+    prediction = "classified correctly" if each.label == each.predicted else f"predicted as {each.predicted}"
+    lines = (*([] if each.label is None else [each.label]), prediction, f"confidence {each.probability:.1%}", each.name)
     return "\n".join(fold(line, inches=TEXT_WIDTH, size=TEXT_SIZE) for line in lines)

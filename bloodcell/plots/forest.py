@@ -1,4 +1,4 @@
-"""What forest plots of accuracies have in common: an accuracy by image and one by photograph, and their intervals."""
+"""Forest plots of accuracy by image and by photograph, with intervals."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,14 +14,14 @@ from bloodcell.plots.style import MUTED, PAPER, SMALL_SIZE, VERMILION, tidy
 
 MEASURES = ("accuracy", "photograph_accuracy")
 ENDS = ("", "_low", "_high")
-"""What is put to a measure's name for its value and the ends of its interval."""
+"""Suffixes of a metric's columns: its value and the ends of its interval."""
 BASELINES: dict[str, dict[str, Any]] = {
     "accuracy": {"color": VERMILION, "linewidth": 1.4, "linestyle": (0, (4, 2))},
     "photograph_accuracy": {"color": VERMILION, "linewidth": 0.9, "linestyle": (0, (1, 2))},
 }
-"""How the lines are drawn of what always guessing the majority class reaches."""
-ASIDE = 0.17
-"""How far above and below the middle of a line the two dots are, in shares of it."""
+"""Line styles of the majority class."""
+OFFSET = 0.17
+"""Distance of the two dots from the middle of a line, in lines."""
 
 _DOT: dict[str, Any] = {"marker": "o", "markersize": 6.5}
 _DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 4.6, "markerfacecolor": PAPER, "markeredgewidth": 1.3}
@@ -30,7 +30,7 @@ _THICK, _THIN = 2.6, 1.1
 
 @dataclass(frozen=True, kw_only=True)
 class Accuracy:
-    """An accuracy in 0..1, and the ends of its interval, each NaN where it is not known."""
+    """An accuracy in 0..1 and the ends of its interval; NaN if unknown."""
 
     value: float
     low: float
@@ -43,32 +43,32 @@ class Accuracy:
 
 
 def accuracy_in(row: Mapping[Any, Any], name: str) -> Accuracy:
-    """Return the accuracy that a table's row has under a name and, with `ENDS`, its interval."""
+    """Return the accuracy of a table's row with its interval; columns are named with `ENDS`."""
     value, low, high = (float(row[name + end]) for end in ENDS)
     return Accuracy(value=value, low=low, high=high)
 
 
 def draw_accuracy(axes: Axes, middle: float, *, by_image: Accuracy, by_source: Accuracy, colour: str) -> None:
-    """Draw a dot and its interval by image, and below it, if it is known, a diamond and its own by photograph."""
+    """Draw accuracy by image as a dot, and by source as a diamond below, with intervals."""
     both = not np.isnan(by_source.value)
-    place = middle - (ASIDE if both else 0)
+    place = middle - (OFFSET if both else 0)
     axes.hlines(place, by_image.low, by_image.high, color=colour, linewidth=_THICK, zorder=2)
     axes.plot(by_image.value, place, color=colour, markeredgecolor=PAPER, markeredgewidth=0.7, zorder=3, **_DOT)
     if both:
-        place = middle + ASIDE
+        place = middle + OFFSET
         axes.hlines(place, by_source.low, by_source.high, color=colour, linewidth=_THIN, zorder=2)
         axes.plot(by_source.value, place, markeredgecolor=colour, zorder=3, **_DIAMOND)
 
 
 def frame(axes: Axes, *, colours: Mapping[str, str], with_photographs: bool) -> Legend:
-    """Draw what is the same in all: grid, scale and legend; return the legend.
+    """Draw grid, scale and legend; return the legend.
 
     Parameters
     ----------
     axes
         The panel.
     colours
-        What dots by image stand for, with their colours.
+        Of the dots by image, by their label.
     with_photographs
         Whether there are diamonds.
     """

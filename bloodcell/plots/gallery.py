@@ -1,4 +1,4 @@
-"""Figures made of images: what a model got wrong, and what augmentation does."""
+"""Galleries of misclassified images and of augmented views."""
 
 from collections.abc import Sequence
 from pathlib import PurePath
@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from bloodcell.plots.images import LEAST_WIDTH, LONGEST_SIDE_RATIO, message, show_picture
+from bloodcell.plots.images import LONGEST_SIDE_RATIO, MIN_WIDTH, message, show_picture
 from bloodcell.plots.style import (
     FAINT,
     INK,
@@ -33,7 +33,7 @@ NAME_WIDTH = 1.3
 def error_gallery(
     images: Sequence[npt.NDArray[np.uint8]], *, errors: pd.DataFrame, title: str = "Most confident errors"
 ) -> Figure:
-    """Show misclassified images with what they are, what they were taken for and how surely.
+    """Show misclassified images with their class, the predicted one and its probability.
 
     Parameters
     ----------
@@ -43,12 +43,12 @@ def error_gallery(
         One row per image in the same order: ``path, label, predicted`` (str) and ``probability`` (float in 0..1, of
         the predicted class), as `bloodcell.evaluation.predictions.most_confident_errors` returns it.
     title
-        What stands over the figure.
+        Of the figure.
 
     Returns
     -------
     matplotlib.figure.Figure
-        Four images a row; a sentence instead when there is no error.
+        Four images a row; a sentence if there is no error.
 
     Raises
     ------
@@ -65,7 +65,7 @@ def error_gallery(
             fold(line, inches=ERROR_WIDTH, size=TEXT_SIZE)
             for line in (
                 f"{error.label} → {error.predicted}",
-                f"{error.probability:.1%} sure",
+                f"confidence {error.probability:.1%}",
                 PurePath(str(error.path)).name,
             )
         )
@@ -95,7 +95,7 @@ def augmentation_samples(
     names: Sequence[str] | None = None,
     title: str = "Images and their augmented views",
 ) -> Figure:
-    """Show images beside what augmentation makes of them.
+    """Show images with their augmented views.
 
     Parameters
     ----------
@@ -104,9 +104,9 @@ def augmentation_samples(
     views
         For each image its views from view 1 on, arrays like the image's; every image has as many.
     names
-        What stands beside each image, such as its class; nothing when None.
+        Captions of the rows, such as classes; optional.
     title
-        What stands over the figure.
+        Of the figure.
 
     Returns
     -------
@@ -151,7 +151,7 @@ def augmentation_samples(
 
 
 def _side_ratio(images: Sequence[npt.NDArray[np.uint8]]) -> float:
-    """Return the height over the width that every image fits into after checking that they are images."""
+    """Check images, and return the largest ratio of height to width, at most `LONGEST_SIDE_RATIO`."""
     for image in images:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"an image must be uint8 of shape (height, width, 3), got {image.dtype} of {image.shape}")
@@ -171,11 +171,11 @@ def _grid(
 ) -> tuple[Figure, npt.NDArray[np.object_]]:
     """Return a figure and its panels, shape (rows, columns), with room around them; sizes are in inches.
 
-    Pictures keep their shape, which layout engines leave out of their sums, so the places are reckoned here.
+    Layout engines ignore the aspect ratio of pictures, so positions are computed here.
     """
     figure = new_figure(
         title=title,
-        width=max(left + columns * (width + GAP) + GAP, LEAST_WIDTH),
+        width=max(left + columns * (width + GAP) + GAP, MIN_WIDTH),
         height=GAP + above + rows * (height + below + GAP),
         layout="none",
     )

@@ -1,4 +1,4 @@
-"""What figures made of pictures have in common: a panel with a picture, and a sentence where there is none."""
+"""Panels with a picture, and a figure with a sentence instead."""
 
 from typing import Literal
 
@@ -9,17 +9,17 @@ from numpy.typing import NDArray
 
 from bloodcell.plots.style import MUTED, TEXT_SIZE, finish, new_figure
 
-Side = Literal["C", "N", "E", "S", "W"]
-"""The middle, or north, east, south, west."""
+Anchor = Literal["C", "N", "E", "S", "W"]
+"""Centre, north, east, south or west."""
 
-LEAST_WIDTH = 4.8
-"""Of a figure, in inches: room for a title."""
+MIN_WIDTH = 4.8
+"""Minimal width of a figure in inches, for its title."""
 LONGEST_SIDE_RATIO = 1.5
-"""How high a picture's place may be for its width; a longer picture is made smaller to fit."""
+"""Maximal ratio of height to width of a panel; longer pictures are scaled down."""
 
 
-def show_picture(axes: Axes, image: NDArray[np.generic], *, edge: str, anchor: Side) -> None:
-    """Fill a panel with a picture, at the side of its place that the anchor names, and an edge of one colour.
+def show_picture(axes: Axes, image: NDArray[np.generic], *, edge: str, anchor: Anchor) -> None:
+    """Show a picture in a panel.
 
     Parameters
     ----------
@@ -28,9 +28,9 @@ def show_picture(axes: Axes, image: NDArray[np.generic], *, edge: str, anchor: S
     image
         Shape (height, width, 3), uint8 or in [0, 1].
     edge
-        The edge's colour.
+        Colour of the edge.
     anchor
-        Where the picture is when it does not fill its place.
+        Position of the picture if it does not fill the panel.
     """
     axes.imshow(image, interpolation="antialiased")
     axes.set_xticks([])
@@ -41,8 +41,8 @@ def show_picture(axes: Axes, image: NDArray[np.generic], *, edge: str, anchor: S
 
 
 def message(text: str, *, title: str) -> Figure:
-    """Return a figure that says why there is nothing to show."""
-    figure = new_figure(title=title, width=LEAST_WIDTH, height=1.0)
+    """Return a figure with a sentence instead of pictures."""
+    figure = new_figure(title=title, width=MIN_WIDTH, height=1.0)
     axes = figure.subplots()
     axes.set_axis_off()
     axes.text(0.5, 0.5, text, ha="center", va="center", fontsize=TEXT_SIZE + 1, color=MUTED)

@@ -1,4 +1,4 @@
-"""The picture of a study: every run's accuracy on validation and test with its intervals, as a forest plot."""
+"""The plot of a study: a forest plot of all runs' validation and test accuracy."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -43,7 +43,7 @@ COLUMN_GAP = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class _Line:
-    """One split of one run; ``middle`` is where it is drawn, counted in lines from the top."""
+    """One split of one run, drawn at ``middle``, in lines from the top."""
 
     split: str
     middle: float
@@ -54,7 +54,7 @@ class _Line:
 def leaderboard_plot(
     table: pd.DataFrame, *, title: str = "Accuracy of every run, with 95 % intervals", notes: Sequence[str] = ()
 ) -> Figure:
-    """Draw the accuracies of a study's runs beside what always guessing the majority class reaches.
+    """Draw the accuracies of a study's runs and of the majority class.
 
     Parameters
     ----------
@@ -62,11 +62,11 @@ def leaderboard_plot(
         One row per run: ``run`` (str, with any mark it has), ``baseline_accuracy`` and
         ``baseline_photograph_accuracy`` (on test), and for ``val`` and ``test`` ``<split>_accuracy`` and
         ``<split>_photograph_accuracy``, each also with ``_low`` and ``_high``, the ends of its interval; all in 0..1,
-        NaN where not measured.
+        NaN if not evaluated.
     title
-        What stands over the figure.
+        Of the figure.
     notes
-        What stands under it, a paragraph each: what the marks mean.
+        Paragraphs below it: the meaning of marks.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def leaderboard_plot(
     if table.empty:
         raise ValueError("the leaderboard has no run to draw")
     labels = [fold(str(run), inches=LABEL, size=TEXT_SIZE) for run in table["run"]]
-    # Runs are as far apart as their lines and names ask for; here and in all that follows in lines.
+    # All positions are in lines.
     gap = BETWEEN_RUNS / LINE
     heights = [max(len(SPLITS), (label.count("\n") + 1) * 0.17 / LINE) + gap for label in labels]
     tops = np.concatenate([[0.0], np.cumsum(heights)])
@@ -127,7 +127,7 @@ def _draw(axes: Axes, line: _Line) -> None:
         axes.text(
             0,
             line.middle,
-            f"{name.lower()} not measured",
+            f"{name.lower()} not evaluated",
             va="center",
             fontsize=SMALL_SIZE,
             color=MUTED,
@@ -137,12 +137,12 @@ def _draw(axes: Axes, line: _Line) -> None:
 
 
 def _write(axes: Axes, heading: str, texts: Sequence[str], *, lines: Sequence[_Line], right: float) -> None:
-    """Write a column of texts so many inches to the right of the panel, each at its line."""
+    """Write a column of texts ``right`` inches beside the panel, each at its line."""
     # Offsets in points: the layout may give the panel another width than was asked for.
     style: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL_SIZE, "color": INK}
     axes.annotate(
         heading, (1, 1), xycoords="axes fraction", xytext=(72 * right, 3), va="bottom", fontweight="bold", **style
     )
-    beside = axes.get_yaxis_transform()
+    transform = axes.get_yaxis_transform()
     for text, line in zip(texts, lines, strict=True):
-        axes.annotate(text, (1, line.middle), xycoords=beside, xytext=(72 * right, 0), va="center", **style)
+        axes.annotate(text, (1, line.middle), xycoords=transform, xytext=(72 * right, 0), va="center", **style)

@@ -1,4 +1,4 @@
-"""The pictures of a search: how it went, what its trials were, and which hyperparameters mattered."""
+"""The plots of a search: its course, trials, and importance of hyperparameters."""
 
 import numpy as np
 import pandas as pd
@@ -22,26 +22,26 @@ from bloodcell.plots.style import (
     widest,
 )
 
-WIDEST_RATIO = 20
-"""From which ratio of largest to smallest on values are drawn on a logarithmic scale."""
+MAX_LINEAR_RATIO = 20
+"""Values with a larger ratio of maximum to minimum get a logarithmic scale."""
 
 
-def best_so_far(scores: pd.Series, *, objective: str, less_is_better: bool) -> Figure:
-    """Draw the objective of every trial in their order, and the best until then.
+def best_so_far(scores: pd.Series, *, objective: str, lower_is_better: bool) -> Figure:
+    """Draw the objective of every trial and the best so far.
 
     Parameters
     ----------
     scores
-        One for each trial, float64; NaN where it failed.
+        The objective of each trial, float64; NaN if it failed.
     objective
         Its name.
-    less_is_better
-        Which way is better.
+    lower_is_better
+        Whether the objective is minimised.
     """
     figure = new_figure(title=f"{objective} of every trial, and the best so far", width=7.5, height=3.4)
     axes = figure.subplots()
     numbers = np.arange(1, len(scores) + 1)
-    best = scores.cummin() if less_is_better else scores.cummax()
+    best = scores.cummin() if lower_is_better else scores.cummax()
     axes.step(numbers, best.ffill(), where="post", color=ORANGE, linewidth=2, label="best so far")
     axes.plot(numbers, scores, "o", color=BLUE, markersize=4.5, label="trial")
     failed = numbers[scores.isna().to_numpy()]
@@ -61,7 +61,7 @@ def parallel_coordinates(trials: pd.DataFrame, scores: pd.Series, *, objective: 
     Parameters
     ----------
     trials
-        One row for each, one column for each hyperparameter; missing where it was not active.
+        One row per trial, one column per hyperparameter; missing if inactive.
     scores
         The objective of each, float64.
     objective
@@ -69,7 +69,7 @@ def parallel_coordinates(trials: pd.DataFrame, scores: pd.Series, *, objective: 
     """
     names = [str(name) for name in trials]
     width = max(7.5, 1.35 * (len(names) + 1))
-    figure = new_figure(title="What the trials were, coloured by what they came to", width=width, height=4.2)
+    figure = new_figure(title=f"Hyperparameters of the trials, coloured by {objective}", width=width, height=4.2)
     axes = figure.subplots()
     places = np.column_stack([*(_heights(trials[name])[0] for name in names), _heights(scores)[0]])
     low, high = float(scores.min()), float(scores.max())
@@ -100,7 +100,7 @@ def parallel_coordinates(trials: pd.DataFrame, scores: pd.Series, *, objective: 
 
 
 def importance_bars(importance: pd.Series, *, objective: str, n_trials: int) -> Figure:
-    """Draw each hyperparameter's share of what explains the objective.
+    """Draw the importance of each hyperparameter for the objective.
 
     Parameters
     ----------
@@ -109,9 +109,9 @@ def importance_bars(importance: pd.Series, *, objective: str, n_trials: int) -> 
     objective
         Its name.
     n_trials
-        How many trials it is from.
+        The number of trials.
     """
-    title = f"What explains {objective} over {n_trials} trials"
+    title = f"Importance of hyperparameters for {objective}, from {n_trials} trials"
     label = widest(list(importance.index), size=TEXT_SIZE)
     figure = new_figure(title=title, width=label + 4.5, height=0.7 + 0.28 * len(importance))
     axes = figure.subplots()
@@ -135,12 +135,12 @@ def importance_bars(importance: pd.Series, *, objective: str, n_trials: int) -> 
 
 
 def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Return where values are on an axis from 0 to 1, below it where there is none, and its labels."""
+    """Return positions of values on an axis from 0 to 1 (missing ones below it), and its labels."""
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(dtype=np.float64)
         known = numbers[np.isfinite(numbers)]
         if len(known) and known.max() > known.min():
-            logarithmic = known.min() > 0 and known.max() / known.min() > WIDEST_RATIO
+            logarithmic = known.min() > 0 and known.max() / known.min() > MAX_LINEAR_RATIO
             scaled = np.log(numbers) if logarithmic else numbers
             ends = (np.nanmin(scaled), np.nanmax(scaled))
             heights = (scaled - ends[0]) / (ends[1] - ends[0])

@@ -1,4 +1,4 @@
-"""How every figure looks: its colours, its type, and room for names of any length.
+"""The style of all figures: colours, fonts, and room for long names.
 
 Figures are made with matplotlib's object interface and leave its global settings alone.
 """
@@ -15,7 +15,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
-# Okabe and Ito, "Color Universal Design", 2008: told apart with every kind of colour vision.
+# Okabe and Ito, "Color Universal Design", 2008: distinguishable with every kind of colour vision.
 BLUE = "#0072B2"
 SKY = "#56B4E9"
 ORANGE = "#E69F00"
@@ -41,7 +41,7 @@ BREAK_AFTER = frozenset(" _-/\\,;:=.+|")
 
 @lru_cache(maxsize=1)
 def installed_fonts() -> tuple[str, ...]:
-    """Return those of `FONTS` that matplotlib can find on this machine, in their order."""
+    """Return the fonts of `FONTS` that matplotlib finds on this machine, in order."""
     installed = set(font_manager.get_font_names())
     return tuple(name for name in FONTS if name in installed)
 
@@ -54,7 +54,7 @@ def new_figure(
     layout: Literal["constrained", "compressed", "none"] = "constrained",
     notes: Sequence[str] = (),
 ) -> Figure:
-    """Return a white figure with nothing but a title, and notes at its foot.
+    """Return a white figure with a title and notes below.
 
     Parameters
     ----------
@@ -95,7 +95,7 @@ def new_figure(
 
 
 def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Refuse a table that lacks what is to be drawn of it.
+    """Check that a table has the columns to draw.
 
     Raises
     ------
@@ -107,7 +107,7 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
 
 
 def tidy(axes: Axes, *, grid: str | None = None) -> None:
-    """Take away what carries no data from a panel; `grid` is the axis ("x" or "y") that gets faint lines."""
+    """Remove a panel's frame; `grid` ("x" or "y") is the axis with faint lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(labelsize=TEXT_SIZE, labelcolor=INK, color=MUTED, length=3)
@@ -119,7 +119,7 @@ def tidy(axes: Axes, *, grid: str | None = None) -> None:
 
 
 def finish(figure: Figure) -> Figure:
-    """Let every text of a figure show names as they are: dollar signs are no formulas, other scripts have a font."""
+    """Show names in texts literally: no formulas in dollar signs, and fonts for all scripts."""
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_parse_math(False)
@@ -129,7 +129,7 @@ def finish(figure: Figure) -> Figure:
 
 @lru_cache(maxsize=4096)
 def text_width(text: str, *, size: float, bold: bool = False) -> float:
-    """Return how many inches the widest line of a text takes at a font size in points."""
+    """Return the width of a text's widest line in inches, at a font size in points."""
     figure = Figure(dpi=72)
     FigureCanvasAgg(figure)
     artist = figure.text(
@@ -145,12 +145,12 @@ def text_width(text: str, *, size: float, bold: bool = False) -> float:
 
 
 def widest(texts: Iterable[str], *, size: float, bold: bool = False) -> float:
-    """Return how many inches the widest of some texts takes, 0 for none."""
+    """Return the width of the widest text in inches; 0 for none."""
     return max((text_width(text, size=size, bold=bold) for text in texts), default=0.0)
 
 
 def fold(text: str, *, inches: float, size: float, bold: bool = False) -> str:
-    """Break a text into lines that are no wider than some inches, losing nothing but spaces at the breaks.
+    """Break a text into lines of a maximal width in inches.
 
     Lines end after a space where one is in the second half of the line, else after a separator such as ``_`` or ``=``
     there, else anywhere but before a combining character.
@@ -171,7 +171,7 @@ def fold(text: str, *, inches: float, size: float, bold: bool = False) -> str:
 
 
 def _longest_prefix(text: str, *, inches: float, size: float, bold: bool) -> int:
-    """Return how many characters, at least one, fit into the inches; `text` as a whole does not."""
+    """Return how many characters of a text, at least one, fit into a width in inches."""
     low, high = 1, len(text) - 1
     while low < high:
         middle = (low + high + 1) // 2
@@ -185,7 +185,7 @@ def _longest_prefix(text: str, *, inches: float, size: float, bold: bool) -> int
 
 
 def text_colour_on(colour: tuple[float, float, float, float]) -> str:
-    """Return the ink or paper colour, whichever is the more legible on an RGBA colour with channels in 0..1.
+    """Return the more legible text colour on an RGBA colour with channels in 0..1.
 
     By the relative luminance and the contrast ratio of WCAG 2.1: black and white contrast equally at 0.179.
     """

@@ -1,6 +1,6 @@
-"""Charts of a comparison as SVG, for a page: their colours are the page's, so that they follow light and dark.
+"""Charts of the comparison report as SVG, in the page's colours, light or dark.
 
-Every chart says in words what it shows, for those who cannot see it; its marks name themselves when pointed at.
+Every chart has a text alternative, and its marks have tooltips.
 """
 
 import math
@@ -14,22 +14,22 @@ from markupsafe import Markup, escape
 from bloodcell.evaluation.calibration import CalibrationErrors
 
 N_COLOURS = 8
-"""How many colours the page has for runs, ``--run-0`` to ``--run-7``; more runs take them again, dashed."""
+"""The page's colours for runs, ``--run-0`` to ``--run-7``; more runs repeat them, dashed."""
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """From numbers to places on an axis.
+    """Maps numbers to positions on an axis.
 
     Attributes
     ----------
     low, high
         The numbers at its ends.
     start, end
-        The places of its ends, in pixels.
+        The positions of its ends, in pixels.
     log
-        Whether equal steps are equal ratios.
+        Whether the axis is logarithmic.
     """
 
     low: float
@@ -39,12 +39,12 @@ class Scale:
     log: bool = False
 
     def __call__(self, value: float) -> float:
-        """Return the place of a number."""
+        """Return the position of a number."""
         low, high, value = (math.log10(each) if self.log else each for each in (self.low, self.high, value))
         return round(self.start + (self.end - self.start) * (value - low) / ((high - low) or 1.0), 1)
 
     def ticks(self, n: int = 5) -> list[float]:
-        """Return about so many round numbers between the ends."""
+        """Return about ``n`` round numbers between the ends."""
         if self.log:
             powers = range(math.ceil(math.log10(self.low) - 1e-9), math.floor(math.log10(self.high) + 1e-9) + 1)
             return [10.0**power for power in powers]
@@ -55,7 +55,7 @@ class Scale:
 
 
 def interval_bar(value: float, low: float, high: float, *, scale: Scale, baseline: float | None, label: str) -> Markup:
-    """Return a dot with its interval, for a row of a table; a line marks the baseline."""
+    """Return a dot with its interval for a table's row; a line marks the baseline."""
     height = 22
     marks = [
         f'<line class="grid" x1="{scale(tick)}" x2="{scale(tick)}" y1="0" y2="{height}"/>' for tick in scale.ticks()
@@ -70,22 +70,22 @@ def interval_bar(value: float, low: float, high: float, *, scale: Scale, baselin
 
 
 def axis_bar(scale: Scale, *, unit: str, times: float) -> Markup:
-    """Return the numbers below the bars of a column."""
+    """Return the axis below a column of bars."""
     marks = [f'<text x="{scale(tick)}" y="12" text-anchor="middle">{times * tick:g}</text>' for tick in scale.ticks()]
     return _svg(marks, width=scale.start + scale.end, height=16, label=f"Axis in {unit}", kind="bar")
 
 
 def cost_chart(points: pd.DataFrame, *, cost: str, score: str, times: float) -> Markup:
-    """Return a scatter of a score against a cost, with the Pareto front: runs than which none is cheaper and better.
+    """Return a scatter plot of a score against a cost, with the Pareto front.
 
     Parameters
     ----------
     points
-        ``run, number, cost, value, low, high, front``: a row for each run, ``front`` whether it is of the front.
+        ``run, number, cost, value, low, high, front``: a row per run; ``front``: whether it is on the Pareto front.
     cost, score
-        What they are called.
+        Their labels.
     times
-        By what the score is multiplied for its axis.
+        Factor of the score on its axis.
     """
     width, height = 420, 300
     costs = points["cost"]
@@ -101,13 +101,13 @@ def cost_chart(points: pd.DataFrame, *, cost: str, score: str, times: float) -> 
     marks.append(f'<polyline class="front" points="{steps}"/>')
     for row in rows(points):
         value, low, high = (f"{times * each:.4g}" for each in (row.value, row.low, row.high))
-        said = f"{row.run}: {value} ({low} to {high}), {cost} {row.cost:,.4g}"
-        place = x(row.cost)
-        ends = f'x1="{place}" x2="{place}" y1="{y(row.low)}" y2="{y(row.high)}"'
+        text = f"{row.run}: {value} ({low} to {high}), {cost} {row.cost:,.4g}"
+        position = x(row.cost)
+        ends = f'x1="{position}" x2="{position}" y1="{y(row.low)}" y2="{y(row.high)}"'
         marks.append(f'<line class="whisker {_colour(row.number)}" {ends}/>')
         marks.append(
-            f'<circle class="{_colour(row.number)} {"on-front" if row.front else "dot-open"}" cx="{place}" '
-            f'cy="{y(row.value)}" r="5"><title>{escape(said)}</title></circle>'
+            f'<circle class="{_colour(row.number)} {"on-front" if row.front else "dot-open"}" cx="{position}" '
+            f'cy="{y(row.value)}" r="5"><title>{escape(text)}</title></circle>'
         )
     best = ", ".join(front["run"])
     return _svg(marks, width=width, height=height, label=f"{score} against {cost}. On the Pareto front: {best}.")
@@ -116,14 +116,14 @@ def cost_chart(points: pd.DataFrame, *, cost: str, score: str, times: float) -> 
 def curves_chart(
     curves: Mapping[str, Sequence[tuple[float, float]]], *, numbers: Mapping[str, int], label: str
 ) -> Markup:
-    """Return learning curves laid over one another.
+    """Return the learning curves of several runs.
 
     Parameters
     ----------
     curves
         By run, pairs of epoch and value in 0..1.
     numbers
-        Of the runs, which give their colours.
+        Of the runs, for their colours.
     label
         Of the values.
     """
@@ -143,7 +143,7 @@ def curves_chart(
 
 
 def calibration_chart(bins: pd.DataFrame, *, run: str, errors: CalibrationErrors) -> Markup:
-    """Return how often a run is right for how sure it is, the better the nearer to the diagonal.
+    """Return a reliability diagram: accuracy against confidence.
 
     Parameters
     ----------
@@ -161,13 +161,13 @@ def calibration_chart(bins: pd.DataFrame, *, run: str, errors: CalibrationErrors
         f'<line class="baseline" x1="8" y1="{size - 8}" x2="{size - 8}" y2="8"/>',
     ]
     filled = bins[bins["images"] > 0]
-    most = filled["images"].max()
+    largest = filled["images"].max()
     for row in rows(filled):
-        radius = 1.5 + 5 * math.sqrt(row.images / most)
-        said = f"sure of {row.confidence:.0%}, right of {row.accuracy:.0%}, {row.images} images"
+        radius = 1.5 + 5 * math.sqrt(row.images / largest)
+        text = f"confidence {row.confidence:.0%}, accuracy {row.accuracy:.0%}, {row.images} images"
         marks.append(
             f'<circle class="dot" cx="{place(row.confidence)}" cy="{size - place(row.accuracy)}" r="{radius:.1f}">'
-            f"<title>{said}</title></circle>"
+            f"<title>{text}</title></circle>"
         )
     label = (
         f"Calibration of {run}: expected calibration error {100 * errors.expected:.1f} points, "
@@ -182,7 +182,7 @@ def rows(table: pd.DataFrame) -> Iterator[Any]:
 
 
 def swatch(number: int) -> Markup:
-    """Return the line that stands for a run."""
+    """Return a run's line for a legend."""
     line = f'<line class="curve {_colour(number)}" stroke-dasharray="{_dash(number)}" x1="0" x2="26" y1="6" y2="6"/>'
     return Markup(f'<svg class="swatch" viewBox="0 0 26 12" width="26" height="12" aria-hidden="true">{line}</svg>')
 

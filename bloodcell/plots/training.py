@@ -1,4 +1,4 @@
-"""Charts of a run's numbers: learning curves, confusion and classes."""
+"""Plots of a run: learning curves, confusion matrix and metrics by class."""
 
 from collections.abc import Sequence
 from typing import Literal
@@ -33,7 +33,7 @@ from bloodcell.plots.style import (
 )
 
 Monitor = Literal["val_loss", "val_accuracy"]
-"""What tells the best epoch."""
+"""The metric that selects the best epoch."""
 
 HISTORY_COLUMNS = ("epoch", "stage", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
 PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "images")
@@ -53,9 +53,9 @@ def learning_curves(
         One row per epoch with the columns ``epoch`` (int from 0, counted through all stages), ``stage`` (str),
         ``train_loss, train_accuracy, val_loss, val_accuracy`` and ``learning_rate`` (float, NaN where not measured).
     title
-        What stands over the figure.
+        Of the figure.
     monitor
-        Which column says what the best epoch is: the first with the lowest loss or the highest accuracy.
+        The column that selects the best epoch: the first with the lowest loss or the highest accuracy.
 
     Returns
     -------
@@ -84,7 +84,7 @@ def learning_curves(
 
 
 def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix as counts and as shares of each true class.
+    """Draw a confusion matrix as counts and as row percentages.
 
     Parameters
     ----------
@@ -93,7 +93,7 @@ def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str],
     classes
         The k class names.
     title
-        What stands over the figure.
+        Of the figure.
 
     Returns
     -------
@@ -116,9 +116,9 @@ def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str],
     size = TEXT_SIZE if k <= 8 else SMALL_SIZE
     labels = [fold(name, inches=2.2, size=size) for name in classes]
     cell_texts = [f"{count:,}" for count in counts.ravel()] + ["100%"]
-    # The least is what a panel's title takes, so that two classes have room for it.
-    least = max(0.65 if k <= 8 else 0.4, 1.9 / k)
-    cell = max(widest(cell_texts, size=size, bold=True) + 0.1, least)
+    # A panel must be wide enough for its title.
+    min_cell = max(0.65 if k <= 8 else 0.4, 1.9 / k)
+    cell = max(widest(cell_texts, size=size, bold=True) + 0.1, min_cell)
     label_width = widest(labels, size=size)
     upright = label_width > cell - 0.08
     side = cell * k
@@ -145,7 +145,7 @@ def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str],
         labels=labels,
         upright=upright,
         size=size,
-        title="Share of each true class",
+        title="Row %",
     )
     return finish(figure)
 
@@ -159,7 +159,7 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
         One row per class: ``class`` (str), ``precision, recall, f1`` (float in 0..1, NaN where undefined) and
         ``images`` (int), as `bloodcell.evaluation.metrics.per_class` returns it.
     title
-        What stands over the figure.
+        Of the figure.
 
     Returns
     -------
@@ -217,7 +217,7 @@ def _rate_text(rates: npt.NDArray[np.float64]) -> str:
 
 
 def _packed(entries: Sequence[str], *, inches: float, size: float) -> str:
-    """Put as many entries on each line as fit, and fold those that are too long for one."""
+    """Join entries into lines of a maximal width, and fold longer entries."""
     lines: list[str] = []
     for entry in entries:
         longer = f"{lines[-1]}      {entry}" if lines else entry
@@ -267,7 +267,7 @@ def _curves(
         if not np.isnan(validation[best]):
             axes.plot(epochs[best], validation[best], marker="*", markersize=13, color=INK, markeredgecolor=PAPER)
             value = f"{validation[best]:.3f}" if quantity == "loss" else f"{validation[best]:.1%}"
-            headline += f": {value} on validation at epoch {epochs[best]}"
+            headline += f": {value} in validation at epoch {epochs[best]}"
     axes.set_title(headline, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=16)
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
@@ -276,7 +276,7 @@ def _curves(
     if measured:
         axes.legend(fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="best")
     else:
-        axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", fontsize=TEXT_SIZE, color=MUTED)
+        axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", fontsize=TEXT_SIZE, color=MUTED)
 
 
 def _matrix_panel(

@@ -53,16 +53,18 @@ def write_search_report(
         The address of the run that trained the best configuration again; None if there is no such run.
     """
     objective = config.tuner.objective
-    less_is_better = direction(objective) == "min"
+    lower_is_better = direction(objective) == "min"
     finished = trials[trials["status"].str.endswith("COMPLETED")].reset_index(drop=True)
     values = finished[[name for name in trials if name not in OWN]]
     trials.to_csv(folder / "trials.csv", index=False)
     (folder / "space.yaml").write_text(yaml.safe_dump(as_plain(config.tuner.space), sort_keys=False), "utf-8")
-    save_figure(best_so_far(trials["score"], objective=objective, less_is_better=less_is_better), folder, "best_so_far")
+    save_figure(
+        best_so_far(trials["score"], objective=objective, lower_is_better=lower_is_better), folder, "best_so_far"
+    )
     lines, best_score = [f"- {len(finished)} of {len(trials)} trials finished"], None
     if len(finished):
         scores = finished["score"]
-        best = finished.iloc[int((scores if less_is_better else -scores).argmin())]
+        best = finished.iloc[int((scores if lower_is_better else -scores).argmin())]
         best_score, settings = float(best["score"]), best["overrides"]
         others = [override for override in overrides if not override.lstrip("+~").startswith("tuner")]
         command = shlex.join(["bloodcell", "train", *others, *settings])

@@ -41,10 +41,10 @@ def test_a_reliability_diagram_says_the_errors_before_and_after(answers, texts_o
     errors = tuple(calibration_errors(labels=labels, probabilities=each, groups=answers["groups"]) for each in both)
     figure = reliability(before, after, errors=errors, temperature=1.8, cross_fitted=True, title=TITLE)
     texts = texts_of(figure)
-    for name, error in zip(("As the model says", "At temperature 1.80 of others"), errors, strict=True):
+    for name, error in zip(("Uncalibrated", "Temperature 1.80, cross-fitted"), errors, strict=True):
         assert (
             f"{name}: calibration error {error.expected:.1%}"
-            f"({error.by_chance:.1%} by chance; debiased root mean square {error.debiased:.1%})"
+            f"(expected by chance {error.by_chance:.1%}; debiased RMS {error.debiased:.1%})"
         ) in texts
     assert sum("1,662 images" in text for text in texts) == 2
     check_legible(figure)
@@ -69,9 +69,9 @@ def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, tex
     threshold = threshold_for_error(**answers, max_error=0.05)
     assert threshold is not None
     figure = risk_against_coverage(curve, threshold=threshold, title=TITLE)
-    said = next(text for text in texts_of(figure) if text.startswith("Confidence from"))
+    said = next(text for text in texts_of(figure) if text.startswith("Threshold "))
     assert f"{threshold.wrong} of {threshold.covered} wrong" in said
-    assert f"not above {threshold.upper_bound:.1%} at 95% confidence" in said
+    assert f"{threshold.upper_bound:.1%} with 95% confidence" in said
     points = [line.get_xydata() for line in figure.axes[0].get_lines()]
     assert any(
         xy.shape == (1, 2) and np.allclose(xy, [threshold.coverage, threshold.error]) for xy in map(np.asarray, points)
@@ -82,7 +82,7 @@ def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, tex
 def test_without_a_threshold_there_are_the_curves_alone(answers, texts_of, check_legible):
     figure = risk_against_coverage(curve_of(answers), threshold=None, title="t")
     texts = texts_of(figure)
-    assert not any("Confidence from" in text for text in texts)
+    assert not any("Threshold " in text for text in texts)
     assert any(text.startswith("By image:") for text in texts)
     assert any(text.startswith("By photograph:") for text in texts)
     check_legible(figure)

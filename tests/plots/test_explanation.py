@@ -33,11 +33,11 @@ def test_a_photograph_stands_beside_its_heat_with_the_peak_marked():
     assert crosses(photograph) == []
     assert crosses(heat) == [(25, 10)]
     said = texts(figure)
-    assert all(part in said for part in ("Title", "A\ntaken for B\n87.6% sure\ncell.jpeg", "for 0"))
+    assert all(part in said for part in ("Title", "A\npredicted as B\nconfidence 87.6%\ncell.jpeg", "for 0"))
 
 
 def test_what_is_right_is_said_to_be():
-    assert "told right" in texts(explanation_gallery([explained(predicted="A")], title="Title"))
+    assert "classified correctly" in texts(explanation_gallery([explained(predicted="A")], title="Title"))
 
 
 def test_several_heats_stand_beside_one_photograph():

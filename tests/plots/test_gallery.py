@@ -25,7 +25,7 @@ def test_every_error_is_shown_with_truth_prediction_confidence_and_file_name(n, 
     for axes, image in zip(figure.axes, images, strict=True):
         np.testing.assert_array_equal(axes.images[0].get_array(), image)
     assert texts_of(figure).count("Errors") == 1
-    assert "EOSINOPHIL → NEUTROPHIL99.9% sure_0_5239.jpeg" in texts_of(figure)
+    assert "EOSINOPHIL → NEUTROPHILconfidence 99.9%_0_5239.jpeg" in texts_of(figure)
     check_legible(figure)
 
 

@@ -62,7 +62,7 @@ def test_the_numbers_are_beside_the_dots(texts_of, check_legible):
     texts = texts_of(figure)
     assert {"A study", NOTE, "By image", "93.0% (88% to 98%)", "95.0% (85% to 100%)"} <= set(texts)
     assert "50.0%" in texts  # a run without an interval
-    assert "test not measured" in texts
+    assert "test not evaluated" in texts
     check_legible(figure)
 
 

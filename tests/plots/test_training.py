@@ -30,8 +30,8 @@ def test_learning_curves_name_the_stages_and_the_best_epoch(texts_of, check_legi
     assert len(figure.axes) == 2
     texts = texts_of(figure)
     assert "Curves of a run" in texts
-    assert "Loss: 0.500 on validation at epoch 4" in texts
-    assert "Accuracy: 76.0% on validation at epoch 4" in texts
+    assert "Loss: 0.500 in validation at epoch 4" in texts
+    assert "Accuracy: 76.0% in validation at epoch 4" in texts
     assert any("1  head (learning rate 0.001)" in text and "2  block_13_expand" in text for text in texts)
     check_legible(figure)
 
@@ -47,7 +47,7 @@ def test_learning_curves_draw_what_the_history_holds():
 
 def test_the_best_epoch_follows_the_monitored_column(texts_of):
     texts = texts_of(learning_curves(history_of(("head", 9, 1e-3)), monitor="val_accuracy"))
-    assert "Accuracy: 80.0% on validation at epoch 6" in texts
+    assert "Accuracy: 80.0% in validation at epoch 6" in texts
 
 
 def test_a_history_without_validation_has_no_best_epoch(texts_of, check_legible):
@@ -62,7 +62,7 @@ def test_a_history_without_validation_has_no_best_epoch(texts_of, check_legible)
 def test_a_quantity_that_was_never_measured_is_said_to_be_missing(texts_of):
     history = history_of(("head", 3, 1e-3)).assign(train_accuracy=np.nan, val_accuracy=np.nan, learning_rate=np.nan)
     texts = texts_of(learning_curves(history))
-    assert "not measured" in texts
+    assert "not recorded" in texts
     assert "1  head" in texts
 
 
