@@ -1,4 +1,4 @@
-"""Pages that are made of a template beside the code: HTML that escapes what it is given, and Markdown."""
+"""Rendering of templates that are stored beside the code: escaped HTML, and Markdown."""
 
 import re
 from collections.abc import Mapping
@@ -10,17 +10,16 @@ MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
 
 
 def render(package: str, template: str, values: Mapping[str, Any]) -> str:
-    """Return a page.
+    """Render a template.
 
     Parameters
     ----------
     package
-        Where the template is.
+        The package with the template.
     template
-        Its file: ``….html.jinja``, in which all values are escaped, or ``….md.jinja``, in which the filter ``plain``
-        does that.
+        Its file: ``….html.jinja``, which escapes all values, or ``….md.jinja``, in which the filter ``plain`` does.
     values
-        What it is filled with; one that is missing is an error.
+        The values by name; a missing one is an error.
     """
     environment = Environment(
         loader=PackageLoader(package, "."),

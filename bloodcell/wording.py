@@ -1,25 +1,22 @@
-"""Words with numbers, as output says them."""
+"""Nouns, plurals and numbers in output."""
 
 import re
 from collections.abc import Iterable
 
 PHOTOGRAPH = "photograph"
-"""What a group is called where nobody gave groups."""
+"""The default word for a group."""
 
 
 def plural(noun: str) -> str:
-    """Return the plural of an English noun by its regular rule, the last word's: ``patient``, ``biopsy``, ``batch``."""
+    """Return the regular plural of an English noun: ``patients``, ``biopsies``, ``batches``."""
     if re.search(r"[^aeiou]y$", noun):
         return f"{noun[:-1]}ies"
     return f"{noun}es" if re.search(r"(s|x|z|ch|sh)$", noun) else f"{noun}s"
 
 
 def intervals_note(group_name: str) -> str:
-    """Return what the 95 % intervals of tables and pictures count."""
-    return (
-        f"95 % intervals count {plural(group_name)}, not images: images of one {group_name} are classified correctly "
-        "or wrongly together."
-    )
+    """Return the note on 95 % intervals in tables and plots."""
+    return f"95 % intervals count {plural(group_name)}, not images, because images of one {group_name} are correlated."
 
 
 def counted(number: float, noun: str) -> str:
@@ -28,6 +25,6 @@ def counted(number: float, noun: str) -> str:
 
 
 def listed(words: Iterable[str]) -> str:
-    """Return words as a sentence lists them: ``a, b and c``."""
+    """Join words into a list: ``a, b and c``."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last

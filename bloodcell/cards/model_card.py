@@ -372,30 +372,30 @@ def _metric_rows(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]
 
 def _confidence(facts: CardFacts) -> list[str]:
     direction = "lowers" if facts.temperature > 1 else "raises"
-    said = [
+    sentences = [
         f"Probabilities are calibrated with the temperature {facts.temperature:.2f}, fitted to validation; it "
         f"{direction} the model's confidence."
     ]
-    said.append(f"Expected calibration error: {_before_and_after(facts, 'ece') or UNKNOWN}.")
+    sentences.append(f"Expected calibration error: {_before_and_after(facts, 'ece') or UNKNOWN}.")
     if by_chance := _before_and_after(facts, "ece_by_chance"):
-        said.append(f"Expected by chance for a perfectly calibrated model: {by_chance}.")
+        sentences.append(f"Expected by chance for a perfectly calibrated model: {by_chance}.")
     if debiased := _before_and_after(facts, "calibration_error"):
-        said.append(f"Debiased calibration error: {debiased}.")
+        sentences.append(f"Debiased calibration error: {debiased}.")
     if facts.tags.leaky == "false" or (facts.leak and not facts.leak.mark("val")):
-        said += [
+        sentences += [
             _guarantee(max_error, threshold, groups=counted(facts.n_threshold_sources, facts.group_name))
             for max_error, threshold in facts.thresholds.items()
         ]
-        said.append(
+        sentences.append(
             "Each guarantee holds separately, and only for new photographs from the same distribution. Without "
             "max_error the model always predicts."
         )
     else:
-        said.append(
+        sentences.append(
             "No maximal error is guaranteed, because the split "
             f"{'leaks' if facts.tags.leaky == 'true' else 'may leak'}."
         )
-    return said
+    return sentences
 
 
 def _before_and_after(facts: CardFacts, metric: str) -> str:
@@ -422,14 +422,14 @@ def _guarantee(max_error: float, threshold: Threshold | None, *, groups: str) ->
 
 
 def _errors(facts: CardFacts, tables: Mapping[str, pd.DataFrame]) -> list[str]:
-    said = [f"Confused classes: {UNKNOWN}."]
+    sentences = [f"Confused classes: {UNKNOWN}."]
     if tables:
-        said = error_sentences(tables, classes=facts.classes, group_name=facts.group_name)
+        sentences = error_sentences(tables, classes=facts.classes, group_name=facts.group_name)
     if facts.manifest is not None:
         labels = facts.manifest.groupby("source")["label"].nunique()
         if several := int((labels > 1).sum()):
-            said.append(f"Inconsistent labels: {counted(several, PHOTOGRAPH)} with images of several classes.")
-    return said
+            sentences.append(f"Inconsistent labels: {counted(several, PHOTOGRAPH)} with images of several classes.")
+    return sentences
 
 
 def _provenance(facts: CardFacts) -> list[tuple[str, str]]:

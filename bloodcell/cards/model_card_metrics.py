@@ -49,13 +49,13 @@ def error_sentences(
     tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str], group_name: str = PHOTOGRAPH
 ) -> list[str]:
     """Return sentences on confused classes, inconsistent copies and classes with few groups."""
-    said: list[str] = []
+    sentences: list[str] = []
     for split, table in tables.items():
         sources = _predicted_sources(table, classes)
-        said.append(f"Most frequent confusions on {HELD_OUT[split]}: {_confusions(sources)}.")
-        said.extend(_inconsistent_copies(table, classes, split=HELD_OUT[split]))
-        said.extend(_few_groups(sources, classes, split=HELD_OUT[split], groups=plural(group_name)))
-    return said
+        sentences.append(f"Most frequent confusions on {HELD_OUT[split]}: {_confusions(sources)}.")
+        sentences.extend(_inconsistent_copies(table, classes, split=HELD_OUT[split]))
+        sentences.extend(_few_groups(sources, classes, split=HELD_OUT[split], groups=plural(group_name)))
+    return sentences
 
 
 def _predicted_sources(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
@@ -109,7 +109,9 @@ def _inconsistent_copies(table: pd.DataFrame, classes: Sequence[str], *, split: 
 
 def _few_groups(sources: pd.DataFrame, classes: Sequence[str], *, split: str, groups: str) -> list[str]:
     counts = {label: int(sources.loc[sources["label"] == label, "group"].nunique()) for label in classes}
-    said = [f"Recall of {label} on {split} is unknown: it has no photograph." for label in classes if not counts[label]]
+    sentences = [
+        f"Recall of {label} on {split} is unknown: it has no photograph." for label in classes if not counts[label]
+    ]
     few = {
         label: share
         for label, count in counts.items()
@@ -117,11 +119,11 @@ def _few_groups(sources: pd.DataFrame, classes: Sequence[str], *, split: str, gr
     }
     if few:
         named = listed([f"{label} ({counts[label]}, {percent(share)})" for label, share in few.items()])
-        said.append(
+        sentences.append(
             f"Few {groups} on {split}: {named}. In brackets: their number, and the upper 95 % confidence bound of the "
             "error even if all of these were classified correctly."
         )
-    return said
+    return sentences
 
 
 def percent(share: float) -> str:

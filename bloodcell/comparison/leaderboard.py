@@ -1,4 +1,4 @@
-"""The leaderboard: the runs of a study, the best on validation first."""
+"""The leaderboard: the runs of a study, ranked by validation."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,12 +10,12 @@ from bloodcell.comparison.run_tags import RunTags
 from bloodcell.evaluation.metrics import direction
 
 MARKS = {
-    "*": "A photograph or group can be on two sides of its split: its metrics may be inflated by leakage.",
-    "?": "Groups were not looked for (data.groups=none): whether its split leaks is not known.",
+    "*": "Copies of a photograph, or a group, can be in both splits: metrics may be inflated by leakage.",
+    "?": "Groups are unknown (data.groups=none): the split may leak.",
 }
-"""What stands behind a run's name wherever it is shown, and what that means."""
+"""Marks behind a run's name, with their meaning."""
 
-FIGURES = {
+METRICS = {
     "val_accuracy": "val/accuracy",
     "val_log_loss": "val/log_loss",
     "test_accuracy": "test/accuracy",
@@ -33,7 +33,7 @@ FIGURES = {
         )
     },
 }
-"""The columns of a leaderboard that are metrics of its runs."""
+"""The metrics of runs by the leaderboard's columns."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,9 +49,9 @@ class Entry:
     status
         FINISHED, FAILED or KILLED.
     reason
-        Why it did not finish; empty where it did.
+        Why it did not finish; empty if it did.
     metrics
-        Its final figures by their names, such as ``val/accuracy``.
+        Its final columns by their names, such as ``val/accuracy``.
     tags
         Facts about it.
     """
@@ -65,11 +65,11 @@ class Entry:
 
 
 OBJECTIVE = "objective"
-"""The metric that holds what a search went by, and its column."""
+"""The metric that a search optimised, and its column."""
 
 
 def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd.DataFrame:
-    """Rank the finished runs, the best on validation first; the test set chooses nothing.
+    """Rank the finished runs by validation; the test set is not used.
 
     Parameters
     ----------
@@ -82,15 +82,15 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
     Returns
     -------
     DataFrame
-        One row for each finished run: ``run``, the columns of `FIGURES` (float64, NaN where the run has no such
+        One row for each finished run: ``run``, the columns of `METRICS` (float64, NaN where the run has no such
         metric; the ``baseline_…`` are of the majority class on test), ``leaky, groups, run_id``; with an
         objective also ``objective``, after ``run``.
     """
-    figures = FIGURES if objective is None else {OBJECTIVE: OBJECTIVE} | FIGURES
+    columns = METRICS if objective is None else {OBJECTIVE: OBJECTIVE} | METRICS
     rows = [
         {
             "run": entry.run,
-            **{column: entry.metrics.get(metric, np.nan) for column, metric in figures.items()},
+            **{column: entry.metrics.get(metric, np.nan) for column, metric in columns.items()},
             "leaky": entry.tags.leaky == "true",
             "groups": entry.tags.groups or "",
             "run_id": entry.run_id,
@@ -98,7 +98,7 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
         for entry in entries
         if entry.status == "FINISHED"
     ]
-    table = pd.DataFrame(rows, columns=["run", *figures, "leaky", "groups", "run_id"])
+    table = pd.DataFrame(rows, columns=["run", *columns, "leaky", "groups", "run_id"])
     order = {"val_accuracy": False, "val_log_loss": True, "run": True}
     if objective is not None:
         order = {OBJECTIVE: direction(objective) == "min"} | order
@@ -119,5 +119,5 @@ def marked_runs(table: pd.DataFrame) -> list[str]:
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Return what the marks of a leaderboard mean, each with its mark before it."""
+    """Return the meaning of a leaderboard's marks, each after its mark."""
     return [f"{mark} {MARKS[mark]}" for mark in sorted(set(marks(table)) & MARKS.keys())]

@@ -220,9 +220,9 @@ def evaluate_calibrated(
 ) -> dict[str, float]:
     """Return the metrics of a predictions table that a temperature changes; see `calibrated_probabilities`."""
     labels = label_indices(table, classes)
-    figures = evaluate(labels=labels, probabilities=calibrated, classes=classes)
+    metrics = evaluate(labels=labels, probabilities=calibrated, classes=classes)
     errors = calibration_errors(labels=labels, probabilities=calibrated, groups=table["group"])
-    return {name: figures[name] for name in CALIBRATED} | calibration_metrics(errors)
+    return {name: metrics[name] for name in CALIBRATED} | calibration_metrics(errors)
 
 
 def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:

@@ -27,7 +27,7 @@ from bloodcell.plots.style import (
 
 # In inches.
 GAP = 0.12
-BESIDE = 0.04
+CROP_GAP = 0.04
 NAME_WIDTH = 1.3
 WIDTH = 1.7
 HEIGHT = 1.28
@@ -76,7 +76,7 @@ def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photogr
     if not rows or not all(rows.values()):
         raise ValueError("each row needs a photograph")
     n_columns = max(map(len, rows.values()))
-    column = WIDTH + BESIDE + HEIGHT + GAP
+    column = WIDTH + CROP_GAP + HEIGHT + GAP
     row_height = HEIGHT + CAPTION + GAP
     figure = new_figure(
         title=title,
@@ -99,7 +99,7 @@ def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photogr
         )
         for place, pair in enumerate(pairs):
             left = GAP + NAME_WIDTH + GAP + place * column
-            sizes = (left, WIDTH), (left + WIDTH + BESIDE, HEIGHT)
+            sizes = (left, WIDTH), (left + WIDTH + CROP_GAP, HEIGHT)
             whole, cut = (
                 figure.add_axes((x / width, bottom / height, across / width, HEIGHT / height)) for x, across in sizes
             )

@@ -34,7 +34,7 @@ TRAINING = Training(
 
 
 def table(*, monocytes: int, neutrophils: int, wrong: int) -> pd.DataFrame:
-    """Two images of each photograph on test; of some monocytes the first is told right and both together are not."""
+    """Two test images of each photograph; of some monocytes the first is classified correctly, but not their mean."""
     labels = ["MONOCYTE"] * monocytes + ["NEUTROPHIL"] * neutrophils
     manifest = pd.DataFrame(
         [

@@ -21,8 +21,8 @@ def answers(rng: np.random.Generator, sizes: np.ndarray, labels: np.ndarray, *, 
     groups = np.repeat(np.arange(sizes.size), sizes)
     right = np.where(whole[groups], all_right[groups], rng.random(groups.size) < accuracy)
     k = labels.max() + 2
-    told = np.where(right, labels[groups], (labels[groups] + 1) % k)
-    return Predictions(labels=labels[groups], probabilities=np.eye(k)[told], groups=groups)
+    predicted = np.where(right, labels[groups], (labels[groups] + 1) % k)
+    return Predictions(labels=labels[groups], probabilities=np.eye(k)[predicted], groups=groups)
 
 
 def answers_of(right: list[int], sizes: list[int], labels: list[int] | None = None) -> Predictions:

@@ -179,9 +179,9 @@ def test_a_certain_and_wrong_member_costs_no_infinity():
 
 def test_logarithms_stand_side_by_side_member_by_member():
     probabilities = members(skills=(1.0, 2.0))["probabilities"]
-    beside = logarithms(probabilities)
-    np.testing.assert_allclose(beside[:, :K], np.log(probabilities[0]))
-    np.testing.assert_allclose(beside[:, K:], np.log(probabilities[1]))
+    features = logarithms(probabilities)
+    np.testing.assert_allclose(features[:, :K], np.log(probabilities[0]))
+    np.testing.assert_allclose(features[:, K:], np.log(probabilities[1]))
     assert np.isfinite(logarithms(np.zeros((2, 1, K)))).all()
 
 

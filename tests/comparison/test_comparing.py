@@ -32,9 +32,9 @@ def table(
     photograph = np.repeat(np.arange(share.size), copies)
     copy = np.tile(np.arange(copies), share.size)
     label = photograph % len(classes)
-    told = np.where(copy < np.round(share[photograph] * copies), label, (label + 1) % len(classes))
+    predicted = np.where(copy < np.round(share[photograph] * copies), label, (label + 1) % len(classes))
     probabilities = np.full((label.size, len(classes)), (1 - sure) / (len(classes) - 1))
-    probabilities[np.arange(label.size), told] = sure
+    probabilities[np.arange(label.size), predicted] = sure
     images = pd.DataFrame(
         {
             "path": [f"{photo:03}-{number}" for photo, number in zip(photograph, copy, strict=True)],
@@ -87,7 +87,7 @@ def test_a_better_model_is_called_better_and_an_equal_one_is_not(three):
     for metric in ("accuracy", "log_loss"):
         assert row(result.verdicts, "good", "poor", metric)["verdict"] == "better"
         assert row(result.verdicts, "good", "as good", metric)["verdict"] == "inconclusive"
-    assert row(result.verdicts, "good", "poor", "log_loss")["difference"] < 0  # of which less is better
+    assert row(result.verdicts, "good", "poor", "log_loss")["difference"] < 0  # lower is better
     backwards = compare({"poor": three["poor"], "good": three["good"]})
     assert row(backwards.verdicts, "poor", "good")["verdict"] == "worse"
     assert result.ranking["can_be_best"].tolist() == [True, True, False, False]
@@ -390,7 +390,7 @@ def test_the_same_arguments_give_the_same_to_the_last_digit_and_the_order_of_row
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         (lambda t: t.head(10), "a and b differ: images 290 only in the first (such as 002-0)"),
         (lambda t: pd.concat([t, t.head(1)]), "b: has 2 predictions of 000-0"),
@@ -410,15 +410,15 @@ def test_the_same_arguments_give_the_same_to_the_last_digit_and_the_order_of_row
         (lambda t: None, "NoneType"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_compared_is_refused_in_one_line(three, change, told):
+def test_what_cannot_be_compared_is_refused_in_one_line(three, change, message):
     with pytest.raises(UserError) as refused:
         compare({"a": three["good"], "b": change(three["poor"])})
-    assert told in str(refused.value)
+    assert message in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "message"),
     [
         ({"metrics": []}, "metrics=[]"),
         ({"metrics": "accuracy"}, "metrics='accuracy'"),
@@ -433,8 +433,8 @@ def test_what_cannot_be_compared_is_refused_in_one_line(three, change, told):
         ({"split": "val"}, "good: .*val.*test"),
     ],
 )
-def test_what_makes_no_sense_is_refused_in_one_line(three, arguments, told):
-    with pytest.raises(UserError, match=told.replace("[", r"\[").replace("]", r"\]")):
+def test_what_makes_no_sense_is_refused_in_one_line(three, arguments, message):
+    with pytest.raises(UserError, match=message.replace("[", r"\[").replace("]", r"\]")):
         compare({name: each.assign(split="test") for name, each in three.items()}, **arguments)
 
 
@@ -488,9 +488,9 @@ def test_equal_models_are_seldom_called_different_and_intervals_hold_the_truth(p
             each = table(share, copies=20)
             relabelled = each.assign(label=np.array(CLASSES)[label[order]].repeat(20))
             right = np.concatenate([np.arange(20) < round(20 * one) for one in share])
-            told = np.where(right, relabelled["label"], relabelled["label"].map({"A": "B", "B": "C", "C": "A"}))
+            predicted = np.where(right, relabelled["label"], relabelled["label"].map({"A": "B", "B": "C", "C": "A"}))
             for column in CLASSES:
-                relabelled[f"p_{column}"] = np.where(told == column, 0.8, 0.1)
+                relabelled[f"p_{column}"] = np.where(predicted == column, 0.8, 0.1)
             tables[name] = relabelled
         result = compare(tables, n_resamples=500)
         first = result.estimates.iloc[0]

@@ -89,7 +89,7 @@ def changed(column: str, value: str) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize(
-    ("other", "told"),
+    ("other", "expected"),
     [
         (table(classes=(*CLASSES, "BASOPHIL")), "different classes: 1 only in the second (such as BASOPHIL)"),
         (table().query("group != '3'"), "differ in validation: images 2 only in the first (such as 3-a)"),
@@ -98,16 +98,16 @@ def changed(column: str, value: str) -> pd.DataFrame:
         (changed("group", "77"), "the group of 3-a is 3 in one and 77 in the other"),
     ],
 )
-def test_runs_that_differ_are_named_with_the_difference(other, told):
-    said = refused(pair(other))
-    assert told in said
-    assert "id-one (one)" in said
-    assert "id-other (other)" in said
+def test_runs_that_differ_are_named_with_the_difference(other, expected):
+    message = refused(pair(other))
+    assert expected in message
+    assert "id-one (one)" in message
+    assert "id-other (other)" in message
 
 
 def test_a_split_without_predictions_is_refused():
-    said = refused(pair(table(n_test=0).query("split == 'val'")))
-    assert "id-other (other) has no predictions of test; use evaluate_test=false" in said
+    message = refused(pair(table(n_test=0).query("split == 'val'")))
+    assert "id-other (other) has no predictions of test; use evaluate_test=false" in message
 
 
 def test_nothing_is_fitted_to_a_holdout():

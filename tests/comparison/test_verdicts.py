@@ -223,15 +223,15 @@ def test_degrees_of_freedom_of_groups_and_of_trainings_are_satterthwaites_each()
     }
     assert (found.first[[1, 5]].tolist(), found.second[[1, 5]].tolist()) == ([0, 2], [2, 3])
     for number, (one, other) in ((1, (a, c)), (5, (c, d))):
-        apart = one.mean(axis=0) - other.mean(axis=0)
-        group_share = apart.var(ddof=1) / 10
-        unseen = 0.5 * (2 / 11 + 9 / 11 * np.abs(apart).max() ** 2) / 11**2
+        difference = one.mean(axis=0) - other.mean(axis=0)
+        group_share = difference.var(ddof=1) / 10
+        undrawn = 0.5 * (2 / 11 + 9 / 11 * np.abs(difference).max() ** 2) / 11**2
         added = sum(variance for variance, _ in terms[number])
         assert added == pytest.approx(own["a"] / 2 + others if number == 1 else 2 * others)
-        total = group_share + unseen + added
+        total = group_share + undrawn + added
         assert found.error[number] ** 2 == pytest.approx(total)
         assert found.group_share[number] == pytest.approx((total - added) / total)
-        assert found.degrees[number] == pytest.approx((group_share + unseen) ** 2 / (group_share**2 / 9))
+        assert found.degrees[number] == pytest.approx((group_share + undrawn) ** 2 / (group_share**2 / 9))
         squares = sum(variance**2 / degrees for variance, degrees in terms[number])
         assert found.training_degrees[number] == pytest.approx(added**2 / squares)
 

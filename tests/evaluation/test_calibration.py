@@ -178,9 +178,9 @@ def test_a_table_is_measured_by_its_groups_as_it_is_and_calibrated():
     table = pd.DataFrame({"path": list("1234"), "label": list("xyxy"), "group": list("aabc"), "split": "test"})
     table = predictions_table(manifest=table, probabilities=probabilities, classes=("x", "y"))
     errors = calibration_errors(labels=labels, probabilities=probabilities, groups=list("aabc"))
-    figures = evaluate_table(table, classes=("x", "y"), label_smoothing=0.0)
+    metrics = evaluate_table(table, classes=("x", "y"), label_smoothing=0.0)
     calibrated = evaluate_calibrated(table, classes=("x", "y"), calibrated=probabilities)
-    for found in (figures, calibrated):
+    for found in (metrics, calibrated):
         assert found["ece"] == pytest.approx(errors.expected)
         assert (found["ece_by_chance"], found["calibration_error"]) == pytest.approx(
             (errors.by_chance, errors.debiased)

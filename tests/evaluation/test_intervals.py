@@ -100,8 +100,8 @@ def test_groups_of_one_image_have_jeffreys_interval():
 def test_groups_that_are_right_or_wrong_as_a_whole_count_as_one_answer_each():
     whole, single = interval_of([9] * 50 + [0] * 10, [9] * 60), interval_of([1] * 50 + [0] * 10, [1] * 60)
     assert (whole.low, whole.high) == pytest.approx((single.low, single.high), abs=0.001)
-    apart = interval_of([8] * 30 + [7] * 30, [9] * 60)
-    assert apart.high - apart.low < 0.7 * (whole.high - whole.low)
+    separate = interval_of([8] * 30 + [7] * 30, [9] * 60)
+    assert separate.high - separate.low < 0.7 * (whole.high - whole.low)
 
 
 @pytest.mark.parametrize("images", [1, 100])
@@ -249,7 +249,7 @@ def test_a_loss_that_two_images_share_counts_for_a_quarter():
 
 
 def test_images_of_groups_that_all_lose_the_same_count_one_by_one():
-    """The correlation within them is negative, and taken for 0."""
+    """The correlation within them is negative, and set to 0."""
     each, groups = np.tile([0.1, 0.5, 0.9], 20), np.repeat(np.arange(20), 3)
     low, high = loss_interval(Losses(values=each, weights=np.full(60, 1 / 60), maximum=np.inf), groups)
     wider = (stats.t.ppf(0.975, 19) / stats.norm.ppf(0.975)) ** 2
@@ -320,8 +320,8 @@ def test_differences_of_sums_over_groups_add_by_strata():
     parts = np.array([[0.1, 0.2, -0.3, 0.4, 0.0], [0.0, -0.1, -0.1, 0.2, 0.3]])
     strata, weights = np.array([0, 0, 1, 1, 1]), np.array([0.1, 0.2, 0.2, 0.3, 0.2])
     variance, squares = difference_variances(parts, np.array([0]), np.array([1]), strata=strata, weights=weights)
-    apart = parts[0] - parts[1]
-    own = [2 * apart[:2].var(ddof=1), 3 * apart[2:].var(ddof=1)]
+    difference = parts[0] - parts[1]
+    own = [2 * difference[:2].var(ddof=1), 3 * difference[2:].var(ddof=1)]
     # Bell and McCaffrey's degrees of freedom: (0.01 + 0.04)^2 / (0.0001 + 0.0016) - 1 is less than 1.
     degrees = [1, 0.17**2 / (0.0016 + 0.0081 + 0.0016) - 1]
     assert variance == pytest.approx([sum(own)])

@@ -152,12 +152,12 @@ def test_a_model_that_guesses_gets_no_threshold():
 def test_one_image_of_each_photograph_is_less_sure_than_their_mean():
     # Every fifth image of a photograph is wrong and unsure: seen together no photograph is, one image may be.
     groups = np.repeat(np.arange(277), 5)
-    said = np.tile([0.99, 0.99, 0.99, 0.99, 0.4], 277)
+    confidence = np.tile([0.99, 0.99, 0.99, 0.99, 0.4], 277)
     one_of_each = np.arange(277) * 5 + np.random.default_rng(0).integers(0, 5, 277)
     together, alone = (
         threshold_for_error(
             labels=np.zeros(chosen.size, int),
-            probabilities=two_classes(said[chosen]),
+            probabilities=two_classes(confidence[chosen]),
             groups=groups[chosen],
             max_error=0.05,
         )

@@ -69,9 +69,9 @@ def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, tex
     threshold = threshold_for_error(**answers, max_error=0.05)
     assert threshold is not None
     figure = risk_against_coverage(curve, threshold=threshold, title=TITLE)
-    said = next(text for text in texts_of(figure) if text.startswith("Threshold "))
-    assert f"{threshold.wrong} of {threshold.covered} wrong" in said
-    assert f"{threshold.upper_bound:.1%} with 95% confidence" in said
+    text = next(text for text in texts_of(figure) if text.startswith("Threshold "))
+    assert f"{threshold.wrong} of {threshold.covered} wrong" in text
+    assert f"{threshold.upper_bound:.1%} with 95% confidence" in text
     points = [line.get_xydata() for line in figure.axes[0].get_lines()]
     assert any(
         xy.shape == (1, 2) and np.allclose(xy, [threshold.coverage, threshold.error]) for xy in map(np.asarray, points)
