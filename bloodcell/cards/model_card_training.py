@@ -6,15 +6,10 @@ from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.finetune import GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.config.model import HeadConfig
 from bloodcell.config.training import TrainConfig
+from bloodcell.models.feature_sets import FEATURE_SETS
 from bloodcell.wording import counted, listed
 
 UNKNOWN = "unknown"
-MEASURED = {
-    "majority": "none: the class frequencies in training",
-    "colour_histogram": "a colour histogram of the square around the nucleus",
-    "morphology": "measurements of nucleus and cytoplasm",
-}
-"""Features that replace or extend those of a network."""
 POOLING = {
     "average": "averages over the image",
     "max": "maxima over the image",
@@ -56,9 +51,9 @@ def training_facts(training: Training) -> list[tuple[str, str]]:
     if config is None:
         return [("Model", UNKNOWN)]
     name = config.backbone.name
-    extra = [MEASURED[each] for each in config.head.extra_features]
-    if name in MEASURED:
-        facts = [("Model", "a non-neural classifier"), ("Features", MEASURED[name])]
+    extra = [FEATURE_SETS[each].description for each in config.head.extra_features]
+    if not config.backbone.is_network:
+        facts = [("Model", "a non-neural classifier"), ("Features", FEATURE_SETS[name].description)]
     else:
         crop = {"none": "the whole image", "nucleus": "a square around the nucleus"}
         region = crop.get(config.crop.name, f"crop {config.crop.name}")
@@ -71,7 +66,7 @@ def training_facts(training: Training) -> list[tuple[str, str]]:
         ]
     if extra:
         facts.append(("Extra features", "; ".join(extra)))
-    return [*facts, ("Head", _head(config.head, network=name not in MEASURED)), ("Training", _trained(config))]
+    return [*facts, ("Head", _head(config.head, network=config.backbone.is_network)), ("Training", _trained(config))]
 
 
 def training_summary(training: Training) -> str:
@@ -102,7 +97,7 @@ def _head(head: HeadConfig, *, network: bool) -> str:
 def _trained(config: TrainConfig) -> str:
     solver = f"L-BFGS (L2 {config.head.l2})" if config.head.solver == "lbfgs" else "gradient descent"
     head = f"the head by {solver}"
-    if config.backbone.name in MEASURED:
+    if not config.backbone.is_network:
         return head
     if config.stays_frozen:
         return f"{head}; the network is frozen"

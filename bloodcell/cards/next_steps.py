@@ -6,7 +6,6 @@ from itertools import islice
 
 from bloodcell.config.command import Command
 from bloodcell.config.data import FolderData
-from bloodcell.config.model import MEASURED
 from bloodcell.config.quoting import for_shell
 from bloodcell.config.split import GroupKfoldSplit
 from bloodcell.config.training import TrainConfig
@@ -41,7 +40,7 @@ def suggestions(config: TrainConfig, *, leak: Leakage, weights: str, given: Comm
     changes = islice(_changes(config, leak=leak, weights=weights), N_CHANGES)
     suggested = [Suggestion(why=why, command=_command(given, change)) for why, change in changes]
     one = given.choices.get("backbone", "mobilenetv2")
-    one = one if one not in ("application", *MEASURED) else "mobilenetv2"
+    one = one if config.backbone.is_network and one != "application" else "mobilenetv2"
     # If ImageNet weights are unavailable, they are for every backbone.
     second = "mobilenetv2_inner" if weights == "smears" else "xception"
     other = second if one == "mobilenetv2" else "mobilenetv2"
@@ -54,7 +53,6 @@ def suggestions(config: TrainConfig, *, leak: Leakage, weights: str, given: Comm
 
 def _changes(config: TrainConfig, *, leak: Leakage, weights: str) -> Iterator[tuple[str, str]]:
     """Yield a reason and a change, the most useful first."""
-    has_network = config.backbone.name not in MEASURED
     if leak.split_by_file:
         yield "Split by photograph: no leakage", "split=group_holdout"
     elif leak.shared:
@@ -63,11 +61,11 @@ def _changes(config: TrainConfig, *, leak: Leakage, weights: str) -> Iterator[tu
         yield "Find copies of photographs", "data.groups=recover"
     if any(value is not None for value in vars(config.debug).values()):
         yield "Use all images: this was a debug run", "debug=none"
-    if has_network and weights == "random":
+    if weights == "random":
         yield "Start from ImageNet weights (a download)", "backbone.weights=imagenet"
-    if has_network and config.crop.name == "none":
+    if config.backbone.is_network and config.crop.name == "none":
         yield "Crop to the cell", "crop=nucleus"
-    if has_network and config.finetune.name == "none" and config.head.solver == "gradient":
+    if config.backbone.is_network and config.finetune.name == "none" and config.head.solver == "gradient":
         yield "Also train the top block of the backbone", "finetune=top"
     own_validation = isinstance(config.data, FolderData) and config.data.val_dir is not None
     if not isinstance(config.split, GroupKfoldSplit) and not own_validation and config.debug.overfit_images is None:

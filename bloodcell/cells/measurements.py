@@ -82,17 +82,21 @@ class Measurements:
 
 
 def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measurements:
-    """Measure images that were never measured before, and recall the others.
+    """Measure images that were never measured before, and read the others from the cache; see `measure_files`."""
+    return as_measurements(measure_files(files, sha256s))
+
+
+def measure_files(files: Sequence[Path], sha256s: Sequence[str]) -> NDArray[np.float32]:
+    """Return a row of `measure` for each image, cached.
 
     Parameters
     ----------
     files, sha256s
         As for `bloodcell.images.feature_cache.cached_features`.
     """
-    rows = cached_features(
+    return cached_features(
         files, sha256s, measure=measure, name=f"measures-{MEASUREMENTS_VERSION}", description="measuring images"
     )
-    return as_measurements(rows)
 
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:

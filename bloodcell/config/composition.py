@@ -17,7 +17,6 @@ from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.jobs import register_help_resolvers, require_job
-from bloodcell.config.keywords import spelled
 from bloodcell.config.messages import in_one_line, no_such_setting, settings, validation_message
 from bloodcell.config.schemas import SCHEMAS
 from bloodcell.config.tracking import TrackingConfig
@@ -112,7 +111,7 @@ def parse_config(job: str, config: DictConfig) -> Any:
         parsed: Any = TypeAdapter(SCHEMAS[job]).validate_python(values)
     except ValidationError as error:
         raise UserError(validation_message(error, job, values)) from error
-    return spelled(parsed)
+    return parsed
 
 
 def parse_tracking(config: DictConfig) -> TrackingConfig:

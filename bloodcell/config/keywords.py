@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from dataclasses import fields, is_dataclass
 from difflib import get_close_matches
 from typing import Any
 
@@ -10,11 +10,10 @@ from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.config.conf_files import choices_of, read_choice
 from bloodcell.config.messages import no_such_setting, validation_message
-from bloodcell.config.model import MEASURED
 from bloodcell.config.parameters import as_plain
 from bloodcell.config.training import HyperparametersConfig, TrainConfig
 from bloodcell.errors import UserError
-from bloodcell.models.applications import application_name, applications
+from bloodcell.models.applications import applications
 
 SETTINGS = tuple(entry.name for entry in fields(TrainConfig))
 HYPERPARAMETERS = tuple(entry.name for entry in fields(HyperparametersConfig))
@@ -62,25 +61,10 @@ def train_config(**settings: Any) -> TrainConfig:
         if isinstance(values.get(group), Mapping):
             values[group] = {tag: getattr(_default(group), tag)} | values[group]
     try:
-        config = TypeAdapter(TrainConfig).validate_python(values)
+        config: TrainConfig = TypeAdapter(TrainConfig).validate_python(values)
     except ValidationError as error:
         raise UserError(validation_message(error, "train", _merge(as_plain(TrainConfig()), values))) from error
-    checked: TrainConfig = spelled(config)
-    return checked
-
-
-def spelled(config: Any) -> Any:
-    """Return a configuration with the backbone's name as Keras spells it; any other configuration as it is.
-
-    Raises
-    ------
-    UserError
-        If there is no such backbone.
-    """
-    backbone = getattr(config, "backbone", None)
-    if backbone is None or backbone.name in MEASURED:
-        return config
-    return replace(config, backbone=replace(backbone, name=application_name(backbone.name)))
+    return config
 
 
 def _default(group: str) -> Any:

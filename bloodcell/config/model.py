@@ -2,14 +2,11 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, one_of
-
-Measured = Literal["majority", "colour_histogram", "morphology"]
-MEASURED: tuple[Measured, ...] = ("majority", "colour_histogram", "morphology")
-"""Non-neural backbones, see `bloodcell.models.measured`."""
+from bloodcell.models.applications import application_name
 
 
 # What registers names imports OpenCV, so only the jobs that need them wait for it.
@@ -19,15 +16,35 @@ def _crops() -> list[str]:
     return ["none", *CROPS]
 
 
+def feature_sets() -> list[str]:
+    """Return the names of all hand-made features."""
+    from bloodcell.models.feature_sets import FEATURE_SETS
+
+    return list(FEATURE_SETS)
+
+
+def _extra_features() -> list[str]:
+    return [name for name in feature_sets() if name != "majority"]
+
+
+def _backbone_name(name: str) -> str:
+    return name if name in feature_sets() else application_name(name)
+
+
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BackboneConfig:
-    """A class of ``keras.applications`` without its top, or a non-neural backbone."""
+    """A class of ``keras.applications`` without its top, in any case of letters; or a set of hand-made features."""
 
-    name: NonEmpty = "MobileNetV2"
+    name: Annotated[NonEmpty, AfterValidator(_backbone_name)] = "MobileNetV2"
     input_size: Annotated[int, Field(ge=16, le=2048)] = 224
     weights: NonEmpty | None = "auto"
     interpolation: Literal["nearest", "bilinear", "bicubic"] = "bilinear"
     taps: tuple[NonEmpty, ...] = ()
+
+    @property
+    def is_network(self) -> bool:
+        """Whether it takes images and can be fine-tuned; hand-made features do not."""
+        return self.name not in feature_sets()
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -42,7 +59,7 @@ class HeadConfig:
     """The classifier on top of the backbone."""
 
     pooling: Literal["average", "max", "both", "cell"] = "average"
-    extra_features: tuple[Literal["colour_histogram", "morphology"], ...] = ()
+    extra_features: tuple[Annotated[str, one_of(_extra_features)], ...] = ()
     standardise: bool = False
     hidden_units: tuple[PositiveInt, ...] = ()
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2

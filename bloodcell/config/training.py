@@ -7,10 +7,10 @@ from pydantic.dataclasses import dataclass
 
 from bloodcell.config.data import DataConfig, FolderData, SmearsData
 from bloodcell.config.finetune import FinetuneConfig, FrozenPlan, TopPlan
-from bloodcell.config.model import MEASURED, BackboneConfig, CropConfig, HeadConfig, Measured
+from bloodcell.config.model import BackboneConfig, CropConfig, HeadConfig, feature_sets
 from bloodcell.config.split import GroupHoldoutSplit, GroupKfoldSplit, SplitConfig
 from bloodcell.config.tracking import TrackingConfig
-from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Rate, Seed, Share
+from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Rate, Seed, Share, one_of
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -111,7 +111,7 @@ class TrainConfig:
     views_at_test: Literal["none", "flips", "flips_and_rotations"] = "none"
     evaluate_test: bool = True
     log_model: bool = True
-    baselines: tuple[Measured, ...] = MEASURED
+    baselines: tuple[Annotated[str, one_of(feature_sets)], ...] = ("majority", "colour_histogram", "morphology")
     ensemble: Literal["none", "soft", "weighted", "greedy", "stacking"] = "none"
     explain: Literal["none", "single", "every"] = "single"
 
@@ -119,7 +119,7 @@ class TrainConfig:
     def stays_frozen(self) -> bool:
         """Whether the backbone is not trained, by its plan or because the plan has nothing to train."""
         if isinstance(self.finetune, TopPlan):
-            return self.backbone.name in MEASURED or self.head.solver == "lbfgs"
+            return not self.backbone.is_network or self.head.solver == "lbfgs"
         return isinstance(self.finetune, FrozenPlan)
 
     @property
@@ -183,7 +183,7 @@ class TrainConfig:
 
     @model_validator(mode="after")
     def _fits_the_backbone(self) -> "TrainConfig":
-        if self.backbone.name not in MEASURED:
+        if self.backbone.is_network:
             return self
         if self.hyperparameters.cutmix:
             raise ValueError(

@@ -50,8 +50,7 @@ class Samples:
     crop
         ``none``, or what `bloodcell.cells.crop.crop` does before.
     extra_features
-        Hand-made features that a model takes besides the image (`bloodcell.models.measured`), shape (n, k), float32;
-        None: the model takes the image only.
+        Hand-made features of each image, shape (n, k), float32; None: the model takes the image only.
     sources
         The photograph that each image was made from, as a number, shape (n,), int64; None: not known.
     """

@@ -15,7 +15,6 @@ from bloodcell.data.manifest import ImageSet
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.images.reading import read_image
-from bloodcell.models.measured import is_kind
 from bloodcell.plots.crops import Cropped, crop_gallery
 
 log = logging.getLogger(__name__)
@@ -32,7 +31,7 @@ def keep_crops(recorder: Recorder, config: TrainConfig, prepared: Prepared, *, r
     """Draw some crops; count and list those that do not show exactly one whole cell.
 
     The list is ``crops.csv``. A cell is measured once and the measurements are cached. Nothing is done if images are
-    not cropped, or there is no network.
+    not cropped, or the backbone is no network.
 
     Parameters
     ----------
@@ -43,7 +42,7 @@ def keep_crops(recorder: Recorder, config: TrainConfig, prepared: Prepared, *, r
     reporting
         Images without a cell are reported unless it is quiet.
     """
-    if config.crop.name == "none" or is_kind(config.backbone.name):
+    if config.crop.name == "none" or not config.backbone.is_network:
         return
     images = prepared.images
     rows = images.manifest if config.evaluate_test else images.manifest.query("split != 'test'")

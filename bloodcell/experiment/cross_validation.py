@@ -11,12 +11,13 @@ from bloodcell.console.progress import SHOW_ALL, Reporting
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.outcome import FOLD_MEAN, FOLD_STD, Outcome, evaluate_outcome
 from bloodcell.experiment.countdown import Countdown
-from bloodcell.experiment.fold import FoldResult, Learner, Predicted, build_learner, train_fold
+from bloodcell.experiment.fold import FoldResult, Predicted, build_learner, train_fold
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.inputs import keep_images, tags_of
 from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import Refit
+from bloodcell.training.learner import Learner
 
 
 def fold_configs(config: TrainConfig, *, n_folds: int) -> list[TrainConfig]:

@@ -27,7 +27,7 @@ SHOWN_PER_CLASS = 4
 
 def is_explained(config: TrainConfig, classifier: Classifier, *, fold: int | None, quiet: bool) -> bool:
     """Return whether a model is explained: only networks, and in a cross-validation only the first fold's."""
-    if classifier.backbone.application is None or fold not in (None, 1):
+    if not classifier.backbone.takes_images or fold not in (None, 1):
         return False
     alone = config.tracking.sweep_job is None and not quiet
     return config.explain == "every" or (config.explain == "single" and alone)

@@ -2,9 +2,8 @@
 
 import functools
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from pathlib import Path
 
 import keras
 import pandas as pd
@@ -28,24 +27,16 @@ from bloodcell.files import require_writable
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.cost import measure_cost
-from bloodcell.models.measured import Kind, is_kind, measured_images
+from bloodcell.models.feature_sets import compute_features
+from bloodcell.models.heads import build_head
 from bloodcell.models.precision import precision
 from bloodcell.plots.training import Monitor, learning_curves
 from bloodcell.training.determinism import make_deterministic
 from bloodcell.training.feature_store import FeatureStore, features_dir
-from bloodcell.training.features import FeatureSource
-from bloodcell.training.stages import Stage, lowest_boundary, plan_stages
-from bloodcell.training.trainer import EpochListener, Trained, predict_orientations, train
-
-
-@dataclass(frozen=True, kw_only=True)
-class Learner:
-    """An untrained classifier and how it is to be trained."""
-
-    classifier: Classifier
-    stages: list[Stage]
-    augmentation: Augmentation
-    source: FeatureSource | None
+from bloodcell.training.features import FeatureCache
+from bloodcell.training.learner import Learner
+from bloodcell.training.stages import plan_stages
+from bloodcell.training.trainer import predict_orientations, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,9 +101,9 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
     UserError
         If the weights cannot be used, a stage names no part of the backbone, or features cannot be kept.
     """
-    settings = config.hyperparameters
+    settings, head = config.hyperparameters, config.head
     make_deterministic(backbone_seed)
-    keras.utils.disable_interactive_logging()  # only now: making Keras start over turns it on again
+    keras.utils.disable_interactive_logging()  # only now: clearing Keras's session turns it on again
     with precision(mixed=settings.mixed_precision):
         backbone = build_backbone(
             name=config.backbone.name,
@@ -123,19 +114,21 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
         if settings.seed != backbone_seed:
             keras.utils.set_random_seed(settings.seed)
         classifier = build_classifier(
-            backbone=backbone,
-            pooling=config.head.pooling,
-            hidden_units=config.head.hidden_units,
-            dropout=config.head.dropout,
-            n_classes=n_classes,
+            backbone,
+            build_head(
+                pooling=head.pooling,
+                hidden_units=head.hidden_units,
+                dropout=head.dropout,
+                n_classes=n_classes,
+                standardise=head.standardise,
+                l2=head.l2,
+            ),
             interpolation=config.backbone.interpolation,
-            standardise=config.head.standardise,
-            l2=config.head.l2,
             crop=config.crop.name,
-            measured=kinds_of(config),
+            extra_features=head.extra_features,
         )
     stages = plan_stages(
-        backbone.application,
+        backbone,
         finetune=FrozenPlan() if config.stays_frozen else config.finetune,
         epochs=settings.epochs,
         learning_rate=settings.learning_rate,
@@ -144,31 +137,30 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
     return Learner(
         classifier=classifier,
         stages=stages,
+        settings=settings,
         augmentation=Augmentation(**asdict(config.augmentation)),
-        source=_source(config.features, classifier),
+        cache=_cache(config.features, classifier),
+        n_views=config.features.views if isinstance(config.features, StoredFeatures) else 1,
+        solver=head.solver,
+        l2=head.l2,
+        steps_per_epoch=config.debug.steps_per_epoch,
     )
 
 
-def kinds_of(config: TrainConfig) -> tuple[Kind, ...]:
-    """Return what is measured in an image for a configuration's head."""
-    own = (config.backbone.name,) if is_kind(config.backbone.name) else ()
-    return tuple(dict.fromkeys((*own, *config.head.extra_features)))
-
-
-def samples_for(config: TrainConfig, images: ImageSet, split: str) -> Samples:
-    """Return a split's images as a configuration's model takes them."""
-    rows, kinds = images.part(split), kinds_of(config)
+def samples_for(learner: Learner, config: TrainConfig, images: ImageSet, split: str) -> Samples:
+    """Return a split's images as a learner's classifier takes them."""
+    rows, names = images.part(split), learner.classifier.feature_sets
     return samples_of(
         images,
         rows,
         input_size=config.backbone.input_size,
         interpolation=config.backbone.interpolation,
         crop=config.crop.name,
-        extra_features=measured_images(images.files(rows), rows["sha256"].tolist(), kinds) if kinds else None,
+        extra_features=compute_features(images.files(rows), rows["sha256"].tolist(), names) if names else None,
     )
 
 
-def _source(features: FeaturesConfig, classifier: Classifier) -> FeatureSource | None:
+def _cache(features: FeaturesConfig, classifier: Classifier) -> FeatureCache | None:
     if isinstance(features, OnTheFly):
         return None
     folder = features_dir(features.dir)
@@ -179,7 +171,7 @@ def _source(features: FeaturesConfig, classifier: Classifier) -> FeatureSource |
             f"features.dir={folder}: cannot be written ({error.strerror}); give another, or use features=on_the_fly"
         ) from error
     store = FeatureStore(folder, max_bytes=features.max_gigabytes * 1e9)
-    return FeatureSource(classifier, store=store, engine=features.engine, dtype=features.dtype)
+    return FeatureCache(classifier, store=store, engine=features.engine, dtype=features.dtype)
 
 
 def train_fold(
@@ -213,11 +205,10 @@ def train_fold(
     images, settings = prepared.images, config.hyperparameters
     recorder.artifacts.mkdir(parents=True, exist_ok=True)
     evaluated = ("val", "test") if config.evaluate_test else ("val",)
-    samples = {split: samples_for(config, images, split) for split in ("train", *evaluated)}
+    samples = {split: samples_for(learner, config, images, split) for split in ("train", *evaluated)}
     started = time.perf_counter()
-    trained = fit(
+    trained = train(
         learner,
-        config=config,
         train_samples=samples["train"],
         val_samples=samples["val"],
         folder=recorder.folder / "checkpoints",
@@ -239,9 +230,8 @@ def train_fold(
         views={split: each.views for split, each in held_out.items() if each.views is not None},
     )
     keep_outcome(recorder, outcome, images=images)
-    features = "; ".join(f"{stage}: {text}" for stage, text in trained.feeds.items())
     cost = cost_of(learner, seconds=seconds)
-    recorder.tag("features", features)
+    recorder.tag("features", trained.features)
     recorder.log_metrics(cost, prefix="cost")
     model_uri = ""
     if config.log_model:
@@ -255,38 +245,9 @@ def train_fold(
         cost=cost,
         history=trained.history,
         best_epoch=trained.best_epoch,
-        features=features,
+        features=trained.features,
         run_id=recorder.run_id,
         model_uri=model_uri,
-    )
-
-
-def fit(
-    learner: Learner,
-    *,
-    config: TrainConfig,
-    train_samples: Samples,
-    val_samples: Samples,
-    folder: Path,
-    listeners: Sequence[EpochListener],
-    reporting: Reporting,
-) -> Trained:
-    """Train a learner as its configuration says; for the rest see `bloodcell.training.trainer.train`."""
-    return train(
-        learner.classifier,
-        train_samples=train_samples,
-        val_samples=val_samples,
-        augmentation=learner.augmentation,
-        stages=learner.stages,
-        settings=config.hyperparameters,
-        folder=folder,
-        source=learner.source,
-        n_views=config.features.views if isinstance(config.features, StoredFeatures) else 1,
-        solver=config.head.solver,
-        l2=config.head.l2,
-        steps_per_epoch=config.debug.steps_per_epoch,
-        listeners=listeners,
-        reporting=reporting,
     )
 
 
@@ -301,20 +262,16 @@ def predicted(
     label: str = "",
 ) -> Predicted:
     """Return the predictions of a split's images, those that ``samples`` are of."""
-    has_network = learner.classifier.backbone.application is not None
-    by_turn = predict_orientations(
-        learner.classifier,
+    by_orientation = predict_orientations(
+        learner,
         samples,
-        n_orientations=N_ORIENTATIONS[config.views_at_test] if has_network else 1,
-        boundary=lowest_boundary(learner.stages),
-        source=learner.source,
-        batch_size=config.hyperparameters.batch_size,
+        n_orientations=N_ORIENTATIONS[config.views_at_test],
         description=f"{label}predicting {split}",
     )
     table = functools.partial(predictions_table, manifest=images.part(split), classes=images.classes, fold=fold)
     return Predicted(
-        single=table(probabilities=by_turn[0]),
-        views=table(probabilities=by_turn.mean(axis=0)) if len(by_turn) > 1 else None,
+        single=table(probabilities=by_orientation[0]),
+        views=table(probabilities=by_orientation.mean(axis=0)) if len(by_orientation) > 1 else None,
     )
 
 
@@ -330,6 +287,6 @@ def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:
 
 
 def _feature_cost(learner: Learner) -> dict[str, float]:
-    if learner.source is None:
+    if learner.cache is None:
         return {}
-    return {"features_computed": float(learner.source.n_computed), "feature_seconds": learner.source.seconds}
+    return {"features_computed": float(learner.cache.n_computed), "feature_seconds": learner.cache.seconds}

@@ -1,6 +1,7 @@
 """Inputs of a run, recorded: configuration, images, model and augmentation."""
 
 import logging
+from collections.abc import Sequence
 
 import numpy as np
 import yaml
@@ -11,13 +12,14 @@ from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet, write_manifest
 from bloodcell.data.pipeline import Samples, views
 from bloodcell.experiment.environment import environment_tags
-from bloodcell.experiment.fold import Learner, samples_for
+from bloodcell.experiment.fold import samples_for
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.models.classifier import Classifier
 from bloodcell.models.summary import summarise
 from bloodcell.plots.architecture import architecture
 from bloodcell.plots.gallery import augmentation_samples
+from bloodcell.training.learner import Learner
 from bloodcell.training.stages import Stage, lowest_boundary
 
 log = logging.getLogger(__name__)
@@ -52,9 +54,9 @@ def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, lea
     if images.other_files:
         log.warning("left out, not images by their names: %s", ", ".join(images.other_files))
     _draw_model(recorder, learner.classifier, learner.stages)
-    if learner.classifier.backbone.application is None:
+    if not learner.classifier.backbone.takes_images:
         return
-    samples = samples_for(config, images, "train")
+    samples = samples_for(learner, config, images, "train")
     _draw_augmentation(recorder, images, samples, learner.augmentation, config.hyperparameters.seed)
 
 
@@ -76,7 +78,7 @@ def keep_images(recorder: Recorder, config: TrainConfig, prepared: Prepared) -> 
     recorder.log_dataset(images.manifest, name=config.data.source, source=str(images.root), digest=prepared.digest)
 
 
-def _draw_model(recorder: Recorder, classifier: Classifier, stages: list[Stage]) -> None:
+def _draw_model(recorder: Recorder, classifier: Classifier, stages: Sequence[Stage]) -> None:
     blocks = summarise(classifier, boundary=lowest_boundary(stages))
     recorder.draw("architecture", architecture, blocks, title=f"{classifier.backbone.name} and its head")
 

@@ -13,11 +13,9 @@ from bloodcell.console.progress import SHOW_ALL, Reporting
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.experiment.fold import (
     FoldResult,
-    Learner,
     Predicted,
     build_learner,
     cost_of,
-    fit,
     keep_history,
     predicted,
     samples_for,
@@ -25,8 +23,9 @@ from bloodcell.experiment.fold import (
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.recorder import Recorder
+from bloodcell.training.learner import Learner
 from bloodcell.training.stages import Stage
-from bloodcell.training.trainer import Epoch
+from bloodcell.training.trainer import Epoch, train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -81,14 +80,13 @@ def refit(
     learner = build_learner(config, n_classes=len(images.classes), backbone_seed=settings.seed)
     restored = settings.early_stopping.restore_best
     stages = as_long_as_was_best(learner.stages, [result.history for result in results], restored=restored)
-    learner = replace(learner, stages=stages)
-    samples = samples_for(config, images, "train")
     # No images are left to choose an epoch by: the last one is used.
     stopping = replace(settings.early_stopping, patience=None, restore_best=False)
+    learner = replace(learner, stages=stages, settings=replace(settings, early_stopping=stopping))
+    samples = samples_for(learner, config, images, "train")
     started = time.perf_counter()
-    trained = fit(
+    trained = train(
         learner,
-        config=replace(config, hyperparameters=replace(settings, early_stopping=stopping)),
         train_samples=samples,
         val_samples=samples,
         folder=recorder.folder / "checkpoints",
@@ -138,7 +136,7 @@ def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFram
 
 
 def _test(learner: Learner, prepared: Prepared, config: TrainConfig, label: str) -> Predicted:
-    samples = samples_for(config, prepared.images, "test")
+    samples = samples_for(learner, config, prepared.images, "test")
     return predicted(learner, samples, prepared.images, "test", config=config, label=label)
 
 

@@ -18,12 +18,13 @@ from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.errors import UserError
 from bloodcell.experiment.crops import keep_crops
 from bloodcell.experiment.cross_validation import fold_configs, keep_cross_validation, train_folds
-from bloodcell.experiment.fold import Learner, build_learner, train_fold
+from bloodcell.experiment.fold import build_learner, train_fold
 from bloodcell.experiment.images import Prepared, prepare_images
 from bloodcell.experiment.inputs import keep_inputs, tags_of
 from bloodcell.experiment.recorder import FolderRecorder, Recorder
 from bloodcell.experiment.refit import refit
 from bloodcell.experiment.result import Result
+from bloodcell.training.learner import Learner
 
 log = logging.getLogger(__name__)
 
@@ -64,11 +65,11 @@ class Experiment:
     def weights_note(self) -> str:
         """Why ``backbone.weights=auto`` is not ImageNet's weights; empty if it is, or was not asked for."""
         backbone = self.learner.classifier.backbone
-        if not backbone.instead_of:
+        if not backbone.fallback_reason:
             return ""
         note = (
             f"backbone.weights=auto: uses the weights that come with bloodcell, as ImageNet's are unavailable "
-            f"({backbone.instead_of})"
+            f"({backbone.fallback_reason})"
         )
         if self.config.data.source == "smears":
             note += "; scores are optimistic: these weights and the images come from the same generator"

@@ -1,4 +1,4 @@
-"""Backbones: any class of ``keras.applications`` without its top, with its own preprocessing; or no network at all."""
+"""Backbones: any class of ``keras.applications`` without its top, or a set of hand-made features."""
 
 import contextlib
 import importlib
@@ -9,110 +9,153 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from http.client import HTTPException
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import keras
 
+from bloodcell.cells.crop import CropName
 from bloodcell.errors import UserError
 from bloodcell.models.applications import application_name, applications
 from bloodcell.models.blocks import boundary_at_layer
-from bloodcell.models.measured import is_kind
+from bloodcell.models.cut import Cut, Inference, cut_at
+from bloodcell.models.extractors import FeatureExtractor
+from bloodcell.models.feature_sets import FEATURE_SETS
+from bloodcell.models.preparing import CropImages
+from bloodcell.models.summary import Block
 from bloodcell.models.weights import digest_of, load_weights_file
 
 OWN_WEIGHTS = {"MobileNetV2": (Path(__file__).with_name("mobilenetv2_smears.weights.h5"), 0.35)}
-"""Weights that come with bloodcell, trained on rendered smears: their file and the width of the network, of 1.0."""
+"""Weights that come with bloodcell, trained on rendered smears: their file, and the network's width multiplier."""
 
-PATIENCE = 10.0
-"""Seconds that a download host is waited for where there is something to do without it."""
+DOWNLOAD_TIMEOUT = 10.0
+"""Seconds that ``auto`` waits for a download host before it uses our own weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Backbone:
-    """A Keras application and what has to be done to an image before it; or none, where a head takes measures only.
+class Network(FeatureExtractor):
+    """A Keras application and its own preprocessing.
 
     Attributes
     ----------
-    name
-        The class in ``keras.applications``, or the kind of `bloodcell.models.measured`.
+    name, weights, digest, fallback_reason
+        As of `FeatureExtractor`.
     application
         The model without its top, from preprocessed images to feature maps: those of its last layer, or of inner
-        layers. None: there is no network.
+        layers.
     preprocess
         From images in [0, 255] (batch, size, size, 3) to what ``application`` was trained on.
     input_size
         Height and width in pixels.
-    weights
-        ``imagenet``, ``smears``, ``random`` or the name of the file that they came from; ``none`` without a network.
-    digest
-        Of the weights before any training: see `bloodcell.models.weights.digest_of`.
-    instead_of
-        Why ImageNet's weights, which ``auto`` asks for first, could not be had; empty where they could, or were not
-        asked for.
     """
 
+    takes_images: ClassVar[bool] = True
+
     name: str
-    application: keras.Model | None
+    application: keras.Model
     preprocess: Callable[[Any], Any]
     input_size: int
     weights: str
     digest: str
-    instead_of: str = ""
+    fallback_reason: str = ""
 
     @property
-    def outputs(self) -> list[Any]:
-        """The feature maps that a head takes, symbolic; none without a network."""
-        return [] if self.application is None else list(self.application.outputs)
+    def outputs(self) -> list[Any]:  # type: ignore[override]
+        """The feature maps that a head takes, symbolic."""
+        return list(self.application.outputs)
+
+    @property
+    def layers(self) -> list[Any]:  # type: ignore[override]
+        """The application's layers, from the input up."""
+        return list(self.application.layers)
+
+    def inputs(self) -> list[Any]:
+        """Return one new input of images (batch, size, size, 3), float32."""
+        return [keras.Input((self.input_size, self.input_size, 3), dtype="float32", name="resized_image")]
+
+    def prepare(self, raw: Any, *, interpolation: str, crop: CropName) -> list[Any]:
+        """Return raw images cropped and resized."""
+        size = self.input_size
+        if crop != "none":
+            return [CropImages(crop=crop, size=size, interpolation=interpolation, name="crop")(raw)]
+        resize = keras.layers.Resizing(size, size, interpolation=interpolation, dtype="float32", name="resize")
+        # Resizing's own default, training=True, would reach the layers after it if the model is called as a function.
+        return [keras.ops.clip(resize(keras.ops.cast(raw, "float32")), 0.0, 255.0)]
+
+    def maps(self, images: Sequence[Any], *, trained: bool = False, train_statistics: bool = False) -> list[Any]:
+        """Return the application's feature maps of images."""
+        preprocessed = self.preprocess(images[0])
+        if not trained:
+            maps = self.application(preprocessed, training=False)
+        elif train_statistics:
+            maps = self.application(preprocessed)
+        else:
+            maps = Inference(self.application)(preprocessed)
+        return list(keras.tree.flatten(maps))
+
+    def cut(self, boundary: int) -> Cut:
+        """Return the application cut below the layer with this index."""
+        return cut_at(self.application, boundary, preprocess=self.preprocess)
+
+    def summary(self, boundary: int | None) -> list[Block]:
+        """Return its blocks: resizing, preprocessing, the frozen layers, the trained layers."""
+        size = f"{self.input_size} x {self.input_size} x 3"
+        frozen, trained = (self.layers, []) if boundary is None else (self.layers[:boundary], self.layers[boundary:])
+        blocks = [
+            Block("resize", "Resizing", size, 0, False),
+            Block("preprocess", f"as {self.name} was trained", size, 0, False),
+        ]
+        if frozen:
+            name = "backbone, below the boundary" if trained else "backbone"
+            blocks.append(Block.of_layers(name, self.name, frozen, trainable=False))
+        if trained:
+            blocks.append(Block.of_layers(f"backbone from {trained[0].name}", self.name, trained, trainable=True))
+        return blocks
 
 
-def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Sequence[str] = ()) -> Backbone:
-    """Build a backbone.
+def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Sequence[str] = ()) -> FeatureExtractor:
+    """Build a feature extractor; for hand-made features only the name counts.
 
     Parameters
     ----------
     name
-        A class of ``keras.applications``, in any case of letters, or a kind of `bloodcell.models.measured`: then there
-        is no network.
+        Of `bloodcell.models.feature_sets.FEATURE_SETS`, or a class of ``keras.applications`` in any case of letters.
     input_size
         Height and width in pixels.
     weights
         ``imagenet`` (Keras downloads them once), ``smears`` (our own, of a narrow MobileNetV2), ``auto`` (ImageNet's,
-        or our own where those cannot be had), a weights file of the application without its top, or None for random
+        or our own if those are unavailable), a weights file of the application without its top, or None for random
         weights.
     taps
-        The layers whose outputs are the feature maps, from the input up; none: the last one's. What lies above all of
-        them is left out.
+        The layers whose outputs are the feature maps, from the input up; none: the last one's. Layers above all of
+        them are left out.
 
     Raises
     ------
     UserError
-        If there is no such application, it cannot work at this size, the weights cannot be had, or a tap is no layer
-        whose output is a feature map.
+        If there is no such application, it cannot work at this size, the weights are unavailable, or a tap is not a
+        layer whose output is a feature map.
     """
-    if is_kind(name):
-        return Backbone(
-            name=name,
-            application=None,
-            preprocess=lambda images: images,
-            input_size=input_size,
-            weights="none",
-            digest=digest_of([]),
-        )
+    return FEATURE_SETS.get(name) or build_network(name=name, input_size=input_size, weights=weights, taps=taps)
+
+
+def build_network(*, name: str, input_size: int, weights: str | None, taps: Sequence[str] = ()) -> Network:
+    """Build a class of ``keras.applications`` without its top; see `build_backbone`."""
     name = application_name(name)
-    application, came_from, instead_of = _weighted(name, input_size=input_size, weights=weights)
+    application, source, fallback_reason = _with_weights(name, input_size=input_size, weights=weights)
     digest = digest_of(application.get_weights())
-    return Backbone(
+    return Network(
         name=name,
         application=_tapped(application, taps) if taps else application,
         preprocess=importlib.import_module(applications()[name]).preprocess_input,
         input_size=input_size,
-        weights=came_from,
+        weights=source,
         digest=digest,
-        instead_of=instead_of,
+        fallback_reason=fallback_reason,
     )
 
 
-def _weighted(name: str, *, input_size: int, weights: str | None) -> tuple[keras.Model, str, str]:
-    """Return an application with its weights, where they came from, and why not from where they were asked for."""
+def _with_weights(name: str, *, input_size: int, weights: str | None) -> tuple[keras.Model, str, str]:
+    """Return an application with its weights, where they came from, and why ``auto`` could not use ImageNet's."""
     match weights:
         case None:
             return _make(name, input_size=input_size), "random", ""
@@ -134,16 +177,16 @@ def _weighted(name: str, *, input_size: int, weights: str | None) -> tuple[keras
 
 
 def _imagenet_or_own(name: str, *, input_size: int) -> tuple[keras.Model, str, str]:
-    patience = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(PATIENCE)
+    timeout = socket.getdefaulttimeout()
+    socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
         return _make(name, input_size=input_size, weights="imagenet"), "imagenet", ""
-    except _NotHadError as error:
+    except _UnavailableError as error:
         if name not in OWN_WEIGHTS:
             raise
         return _own(name, input_size=input_size), "smears", error.reason
     finally:
-        socket.setdefaulttimeout(patience)
+        socket.setdefaulttimeout(timeout)
 
 
 def _own(name: str, *, input_size: int) -> keras.Model:
@@ -157,7 +200,7 @@ def _own(name: str, *, input_size: int) -> keras.Model:
     try:
         load_weights_file(application, file)
     except ValueError as error:
-        raise UserError(f"backbone.weights=smears: {file}: {error}; install bloodcell anew") from error
+        raise UserError(f"backbone.weights=smears: {file}: {error}; reinstall bloodcell") from error
     return application
 
 
@@ -166,7 +209,9 @@ def _tapped(application: keras.Model, taps: Sequence[str]) -> keras.Model:
     layers = [application.layers[boundary_at_layer(application, name, setting="backbone.taps")] for name in taps]
     for layer in layers:
         if len(layer.output.shape) != 4 or isinstance(layer, keras.layers.InputLayer):
-            raise UserError(f"backbone.taps: {layer.name} of {application.name} puts out no feature maps; name another")
+            raise UserError(
+                f"backbone.taps: {layer.name} of {application.name} does not output feature maps; name another layer"
+            )
     return keras.Model(application.input, [layer.output for layer in layers], name=application.name)
 
 
@@ -180,26 +225,26 @@ def _make(name: str, *, input_size: int, weights: str | None = None, **settings:
         raise UserError(f"backbone.input_size={input_size}: {chosen} cannot take it ({_first_line(error)})") from error
     except (OSError, HTTPException) as error:
         reason = f"damaged, or its download broke off ({str(error) or type(error).__name__}); delete it and try again"
-        raise _not_had(name, reason=reason, file=f"in {_downloads()}") from error
+        raise _unavailable(name, reason=reason, file=f"in {_downloads()}") from error
     except Exception as error:  # Keras raises a bare Exception where a download fails
         if type(error) is not Exception:
             raise
         address, _, reason = str(error).partition(": ")
         reason = f"cannot be downloaded: {reason.removeprefix('None -- ')}"
-        raise _not_had(name, reason=reason, file=address.rpartition("/")[2]) from error
+        raise _unavailable(name, reason=reason, file=address.rpartition("/")[2]) from error
 
 
-class _NotHadError(UserError):
-    """ImageNet's weights cannot be had."""
+class _UnavailableError(UserError):
+    """ImageNet's weights are unavailable."""
 
     def __init__(self, message: str, reason: str = "") -> None:
         super().__init__(message)
         self.reason = reason
 
 
-def _not_had(name: str, *, reason: str, file: str) -> _NotHadError:
+def _unavailable(name: str, *, reason: str, file: str) -> _UnavailableError:
     message = _weights_message(name, "imagenet", reason, file)
-    return _NotHadError(message, f"{name}'s weights file {file}: {_first_line(reason)}")
+    return _UnavailableError(message, f"{name}'s weights file {file}: {_first_line(reason)}")
 
 
 def _weights_message(name: str, setting: str, reason: str, file: str) -> str:

@@ -1,10 +1,9 @@
-"""Where a backbone can be cut: its layers, its blocks, and shares of it."""
+"""Where a network can be cut: at layers, blocks and fractions. A plain Keras model works, too."""
 
 import re
 
-import keras
-
 from bloodcell.errors import UserError
+from bloodcell.models.extractors import FeatureExtractor
 
 _BLOCK = re.compile(
     r"((?:.*_)?stage_?\d+_block_?\d+"  # ConvNeXt
@@ -12,31 +11,44 @@ _BLOCK = re.compile(
     r"|expanded_conv(?:_\d+)?"  # MobileNetV3, the first block of MobileNetV2
     r"|(?:conv_)?block_?\d+[a-z]?)(?=_|$)"  # MobileNetV2, Xception, EfficientNet, VGG
 )
-"""How keras.applications name the layers of one block: they begin alike."""
+"""How keras.applications name the layers of one block: with the same beginning."""
 
 
-def blocks(application: keras.Model) -> list[str]:
+def blocks(network: FeatureExtractor) -> list[str]:
     """Return the names of the blocks, from the input up; empty where its layers' names show none."""
-    found = (_BLOCK.match(layer.name) for layer in application.layers)
+    found = (_BLOCK.match(layer.name) for layer in network.layers)
     return list(dict.fromkeys(match.group(1) for match in found if match))
 
 
-def depths(application: keras.Model) -> list[int]:
-    """Return how many blocks lie above each layer's own, shape of ``application.layers``; 0 for the top block's.
+def depths(network: FeatureExtractor) -> list[int]:
+    """Return how many blocks lie above each layer's own, shape of ``network.layers``; 0 for the top block's.
 
     A layer of no block is counted with the block that comes next on the way up, or with the top one.
     """
-    names = blocks(application)
+    names = blocks(network)
     found: list[int] = []
     depth = 0
-    for layer in reversed(application.layers):
+    for layer in reversed(network.layers):
         if match := _BLOCK.match(layer.name):
             depth = len(names) - 1 - names.index(match.group(1))
         found.append(depth)
     return found[::-1]
 
 
-def boundary_at_layer(application: keras.Model, name: str, *, setting: str = "finetune") -> int:
+def rate_factors(network: FeatureExtractor, decay: float) -> dict[str, float]:
+    """Return ``decay`` to the number of blocks above a weight's own, by the weight's path.
+
+    Layer-wise rates are those of Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification"
+    (2018), section 3.2, by blocks.
+    """
+    return {
+        weight.path: decay**depth
+        for layer, depth in zip(network.layers, depths(network), strict=True)
+        for weight in layer.weights
+    }
+
+
+def boundary_at_layer(network: FeatureExtractor, name: str, *, setting: str = "finetune") -> int:
     """Return the index of a layer that a setting names.
 
     Raises
@@ -44,13 +56,13 @@ def boundary_at_layer(application: keras.Model, name: str, *, setting: str = "fi
     UserError
         If there is none of this name.
     """
-    names = [layer.name for layer in application.layers]
+    names = [layer.name for layer in network.layers]
     if name not in names:
-        raise UserError(f"{setting}: {application.name} has no layer {name}; its last ones are {', '.join(names[-5:])}")
+        raise UserError(f"{setting}: {network.name} has no layer {name}; its last ones are {', '.join(names[-5:])}")
     return names.index(name)
 
 
-def boundary_at_block(application: keras.Model, block: str) -> int:
+def boundary_at_block(network: FeatureExtractor, block: str) -> int:
     """Return the index of the first layer of a block: the first whose name is ``block`` or begins with it and ``_``.
 
     Raises
@@ -58,14 +70,14 @@ def boundary_at_block(application: keras.Model, block: str) -> int:
     UserError
         If there is none.
     """
-    for index, layer in enumerate(application.layers):
+    for index, layer in enumerate(network.layers):
         if layer.name == block or layer.name.startswith(f"{block}_"):
             return index
-    known = ", ".join(blocks(application)[-6:]) or "none with a name; use fraction or layer"
-    raise UserError(f"finetune: {application.name} has no block {block}; its last ones are {known}")
+    known = ", ".join(blocks(network)[-6:]) or "none with a name; use fraction or layer"
+    raise UserError(f"finetune: {network.name} has no block {block}; its last ones are {known}")
 
 
-def boundary_at_fraction(application: keras.Model, fraction: float) -> int:
+def boundary_at_fraction(network: FeatureExtractor, fraction: float) -> int:
     """Return the index of the layer above which lies ``fraction`` of the layers that have weights, at least one."""
-    weighted = [index for index, layer in enumerate(application.layers) if layer.weights]
+    weighted = [index for index, layer in enumerate(network.layers) if layer.weights]
     return weighted[-max(1, round(fraction * len(weighted)))]

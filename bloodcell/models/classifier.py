@@ -1,6 +1,5 @@
 """A classifier: backbone and head joined, from raw images to class probabilities."""
 
-import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -9,23 +8,20 @@ import keras
 import numpy as np
 
 from bloodcell.cells.crop import CropName
-from bloodcell.models.attention import POOLED_SIDE, where_the_cell_is
-from bloodcell.models.backbones import Backbone
-from bloodcell.models.blocks import depths
-from bloodcell.models.cut import cut_at
-from bloodcell.models.heads import Head, build_head
-from bloodcell.models.measured import Kind, n_columns
-from bloodcell.models.preparing import CropImages, MeasureImages
+from bloodcell.models.attention import MASKS_SHAPE, cell_masks
+from bloodcell.models.cut import Inference
+from bloodcell.models.extractors import FeatureExtractor
+from bloodcell.models.feature_sets import count_features
+from bloodcell.models.heads import Head
+from bloodcell.models.preparing import MeasureImages
 from bloodcell.models.weights import digest_of
-
-_WHERE = (POOLED_SIDE, POOLED_SIDE, 2)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Classifier:
     """A backbone with a head.
 
-    A boundary is the index of the first layer of the application that is trained; with None all of it is frozen.
+    A boundary is the index of the backbone's first layer that is trained; None: all layers are frozen.
 
     Attributes
     ----------
@@ -33,51 +29,53 @@ class Classifier:
         What is frozen at first.
     head
         What is trained on top of it.
-    n_measured
-        How many numbers the head takes beside the backbone's features.
+    feature_sets
+        The hand-made features that the head takes, names of `bloodcell.models.feature_sets.FEATURE_SETS`.
     core
         The model that predicts while it is trained: images of the input size (batch, size, size, 3), float32 in
-        [0, 255], and beside them what was measured (batch, n_measured), float32, if anything is, to probabilities
-        (batch, n_classes), float32. Without a network there are no images.
+        [0, 255], if the backbone takes images, and the hand-made features (batch, n_extra), float32, if there are any,
+        to probabilities (batch, n_classes), float32.
     whole
         The model that is kept: raw RGB of any size (batch, height, width, 3), uint8, to probabilities. It shares all
         its weights with ``core``.
     """
 
-    backbone: Backbone
+    backbone: FeatureExtractor
     head: Head
-    n_measured: int
+    feature_sets: tuple[str, ...]
     core: keras.Model
     whole: keras.Model
 
     @property
+    def n_extra(self) -> int:
+        """How many hand-made features the head takes."""
+        return count_features(self.feature_sets)
+
+    @property
     def channels(self) -> int:
-        """How many channels the feature maps have that the head takes, all together."""
+        """How many channels all feature maps have together."""
         return sum(output.shape[-1] for output in self.backbone.outputs)
 
     def frozen_part(self, boundary: int | None) -> keras.Model:
         """Return the model from images, as ``core`` takes them, to the features that cross the boundary.
 
-        Features are rows (batch, width), float32: everything that layers above the boundary take from below it, or
-        with the whole backbone frozen its feature maps pooled in two ways, whichever the head uses. What is measured
-        is not among them.
+        Features are rows (batch, width), float32: everything that layers above the boundary take from below it, or, if
+        all layers are frozen, the feature maps pooled in both ways of the head. Hand-made features are not among them.
         """
-        images = self._images()
-        preprocessed = self.backbone.preprocess(images)
-        where = where_the_cell_is(images) if self.head.attends else None
+        (images,) = self.backbone.inputs()
+        masks = cell_masks(images) if self.head.needs_masks else None
         if boundary is None:
-            maps = keras.tree.flatten(self._application()(preprocessed, training=False))
-            features = keras.ops.cast(self.head.pooled(maps, where=where), "float32")
+            features = keras.ops.cast(self.head.pool_both(self.backbone.maps([images]), masks), "float32")
         else:
-            features = cut_at(self._application(), boundary).below(preprocessed)
-            if where is not None:
-                features = self.head.concatenate([features, keras.layers.Flatten()(where)])
+            features = self.backbone.cut(boundary).below(images)
+            if masks is not None:
+                features = self.head.concatenate([features, keras.layers.Flatten()(masks)])
         return keras.Model(images, features, name="frozen_part")
 
     def trained_part(self, boundary: int | None, *, train_statistics: bool = False) -> keras.Model:
         """Freeze the backbone up to a boundary and return the model from features to probabilities.
 
-        Features are the columns `used` of those of `frozen_part`, and behind them what was measured.
+        Features are the columns `used_columns` of those of `frozen_part`, followed by the hand-made features.
 
         Parameters
         ----------
@@ -87,82 +85,55 @@ class Classifier:
             Whether batch normalisation above the boundary learns its statistics (and dropout inside the backbone
             acts), rather than working as in inference.
         """
-        self._freeze(boundary)
-        width = len(range(self.feature_width(boundary))[self.used(boundary)])
-        features = keras.Input((width + self.n_measured,), dtype="float32", name="features")
+        self.backbone.freeze(boundary)
+        width = len(range(self.feature_width(boundary))[self.used_columns(boundary)])
+        features = keras.Input((width + self.n_extra,), dtype="float32", name="features")
         if boundary is None:
-            return self._model(features, self.head.stacked(features))
-        crossing, above = cut_at(self._application(), boundary).above()
-        trained = above if train_statistics else _Inference(above)
-        size = int(np.prod(_WHERE)) if self.head.attends else 0
-        rows, where = features[:, : width - size], features[:, width - size : width]
+            return self._model(features, self.head.classify(features))
+        crossing, above = self.backbone.cut(boundary).above()
+        trained = above if train_statistics else Inference(above)
+        n_crossing = width - self._masks_width
+        masks = features[:, n_crossing:width]
         probabilities = self.head(
-            keras.tree.flatten(trained(crossing(rows))),
-            where=keras.layers.Reshape(_WHERE)(where) if size else None,
-            measured=features[:, width:] if self.n_measured else None,
+            keras.tree.flatten(trained(crossing(features[:, :n_crossing]))),
+            masks=keras.layers.Reshape(MASKS_SHAPE)(masks) if self.head.needs_masks else None,
+            extra_features=features[:, width:] if self.n_extra else None,
         )
         return self._model(features, probabilities)
 
     def trainable_core(self, *, boundary: int | None, train_statistics: bool) -> keras.Model:
         """Freeze the backbone up to a boundary and return the model that takes what ``core`` takes, to train it."""
-        self._freeze(boundary)
-        inputs = self._inputs()
-        trained = self._application() if train_statistics else _Inference(self._application())
-        return self._model(_single(inputs), _join(self.backbone, self.head, trained, inputs))
-
-    def rate_factors(self, decay: float) -> dict[str, float]:
-        """Return by the path of each weight of the backbone ``decay`` to the number of blocks above its own.
-
-        The head's are not among them. Layer-wise rates are those of Howard and Ruder, "Universal Language Model
-        Fine-tuning for Text Classification" (2018), section 3.2, by blocks.
-        """
-        application = self._application()
-        return {
-            weight.path: decay**depth
-            for layer, depth in zip(application.layers, depths(application), strict=True)
-            for weight in layer.weights
-        }
+        self.backbone.freeze(boundary)
+        return self._model(*_join(self.backbone, self.head, self.n_extra, trained=True, statistics=train_statistics))
 
     def feature_width(self, boundary: int | None) -> int:
-        """Return how many numbers `frozen_part` makes of an image."""
+        """Return how many numbers `frozen_part` gives for an image."""
         if boundary is None:
             return 2 * self.channels
-        where = int(np.prod(_WHERE)) if self.head.attends else 0
-        return cut_at(self._application(), boundary).width + where
+        return self.backbone.cut(boundary).width + self._masks_width
 
     def name_of(self, boundary: int | None) -> str:
-        """Name what `frozen_part` puts out at a boundary: other names, other numbers."""
-        how = "pooled over nucleus and surroundings" if self.head.attends else "pooled"
+        """Return a name for the output of `frozen_part` at a boundary; other features have another name."""
         if boundary is None:
-            return how
-        layer = str(self._application().layers[boundary].name)
-        return f"{layer}, with where the cell is" if self.head.attends else layer
+            return "pooled over nucleus and surroundings" if self.head.needs_masks else "pooled"
+        layer = str(self.backbone.layers[boundary].name)
+        return f"{layer}, with where the cell is" if self.head.needs_masks else layer
 
-    def used(self, boundary: int | None) -> slice:
+    def used_columns(self, boundary: int | None) -> slice:
         """Return which columns of `frozen_part`'s features `trained_part` takes."""
-        return slice(None) if boundary is not None else self.head.used(self.channels)
+        return slice(None) if boundary is not None else self.head.used_columns(self.channels)
 
     def frozen_digest(self, boundary: int | None) -> str:
         """Return 16 hexadecimal digits that change with any weight below the boundary."""
-        if boundary is None:
-            return digest_of(self._application().get_weights())
-        return digest_of(cut_at(self._application(), boundary).weights)
+        return digest_of(self.backbone.frozen_weights(boundary))
 
     def has_frozen_part(self, boundary: int | None) -> bool:
-        """Say whether anything below the boundary has weights, so that there is something to save."""
-        if self.backbone.application is None:
-            return False
-        return boundary is None or any(layer.weights for layer in self.backbone.application.layers[:boundary])
+        """Return whether anything below the boundary has weights, so that storing its output saves time."""
+        return any(layer.weights for layer in self.backbone.layers[:boundary])
 
-    def _application(self) -> keras.Model:
-        assert self.backbone.application is not None  # nothing is asked of a network where there is none
-        return self.backbone.application
-
-    def _images(self) -> Any:
-        return self._inputs()[0]
-
-    def _inputs(self) -> list[Any]:
-        return _inputs(self.backbone, n_measured=self.n_measured)
+    @property
+    def _masks_width(self) -> int:
+        return int(np.prod(MASKS_SHAPE)) if self.head.needs_masks else 0
 
     def _model(self, inputs: Any, outputs: Any) -> keras.Model:
         model = keras.Model(inputs, outputs, name="core")
@@ -170,26 +141,14 @@ class Classifier:
         model.dtype_policy = self.core.dtype_policy
         return model
 
-    def _freeze(self, boundary: int | None) -> None:
-        if self.backbone.application is None:
-            return
-        self.backbone.application.trainable = True
-        for index, layer in enumerate(self.backbone.application.layers):
-            layer.trainable = boundary is not None and index >= boundary
-
 
 def build_classifier(
+    backbone: FeatureExtractor,
+    head: Head,
     *,
-    backbone: Backbone,
-    pooling: str,
-    hidden_units: Sequence[int],
-    dropout: float,
-    n_classes: int,
-    interpolation: str,
-    standardise: bool = False,
-    l2: float = 0.0,
+    interpolation: str = "bilinear",
     crop: CropName = "none",
-    measured: Sequence[Kind] = (),
+    extra_features: Sequence[str] = (),
 ) -> Classifier:
     """Join a backbone and a new head.
 
@@ -197,80 +156,41 @@ def build_classifier(
     ----------
     backbone
         As `bloodcell.models.backbones.build_backbone` returns it.
-    pooling, hidden_units, dropout, n_classes, standardise, l2
-        As for `bloodcell.models.heads.build_head`.
+    head
+        As `bloodcell.models.heads.build_head` returns it.
     interpolation
         How ``whole`` resizes images: ``nearest``, ``bilinear`` or ``bicubic``.
     crop
         How ``whole`` crops images before.
-    measured
-        What the head takes beside the backbone's features: kinds of `bloodcell.models.measured`.
+    extra_features
+        The feature sets that the head takes in addition to the backbone's features, names of
+        `bloodcell.models.feature_sets.FEATURE_SETS`.
     """
-    head = build_head(
-        pooling=pooling,
-        hidden_units=hidden_units,
-        dropout=dropout,
-        n_classes=n_classes,
-        standardise=standardise,
-        l2=l2,
-    )
-    kinds = tuple(measured)
-    inputs = _inputs(backbone, n_measured=n_columns(kinds))
-    application = backbone.application and functools.partial(backbone.application, training=False)
-    core = keras.Model(_single(inputs), _join(backbone, head, application, inputs), name="core")
+    feature_sets = tuple(dict.fromkeys((*backbone.feature_sets, *extra_features)))
+    inputs, probabilities = _join(backbone, head, count_features(feature_sets))
+    core = keras.Model(inputs, probabilities, name="core")
     raw = keras.Input((None, None, 3), dtype="uint8", name="image")
-    prepared = []
-    if backbone.application is not None:
-        prepared.append(_resized(raw, size=backbone.input_size, interpolation=interpolation, crop=crop))
-    if kinds:
-        prepared.append(MeasureImages(kinds=kinds, name="measure")(raw))
+    prepared = backbone.prepare(raw, interpolation=interpolation, crop=crop)
+    if feature_sets:
+        prepared.append(MeasureImages(kinds=feature_sets, name="measure")(raw))
     whole = keras.Model(raw, core(_single(prepared), training=False), name="classifier")
-    return Classifier(backbone=backbone, head=head, n_measured=n_columns(kinds), core=core, whole=whole)
+    return Classifier(backbone=backbone, head=head, feature_sets=feature_sets, core=core, whole=whole)
 
 
-def _inputs(backbone: Backbone, *, n_measured: int) -> list[Any]:
-    """Return new inputs of a core: images where there is a network, and what was measured where anything is."""
-    size = backbone.input_size
-    inputs = []
-    if backbone.application is not None:
-        inputs.append(keras.Input((size, size, 3), dtype="float32", name="resized_image"))
-    if n_measured:
-        inputs.append(keras.Input((n_measured,), dtype="float32", name="measured"))
-    return inputs
-
-
-def _join(backbone: Backbone, head: Head, application: Any, inputs: Sequence[Any]) -> Any:
-    """Return a core's probabilities; ``application`` is the backbone's, or one that works as in inference."""
-    if backbone.application is None:
-        return head([], measured=inputs[0])
-    images = inputs[0]
-    return head(
-        keras.tree.flatten(application(backbone.preprocess(images))),
-        where=where_the_cell_is(images) if head.attends else None,
-        measured=inputs[1] if len(inputs) > 1 else None,
+def _join(
+    backbone: FeatureExtractor, head: Head, n_extra: int, *, trained: bool = False, statistics: bool = False
+) -> tuple[Any, Any]:
+    """Return new inputs of a core and its probabilities; see `FeatureExtractor.maps`."""
+    images = backbone.inputs()
+    extra = [keras.Input((n_extra,), dtype="float32", name="extra_features")] if n_extra else []
+    probabilities = head(
+        backbone.maps(images, trained=trained, train_statistics=statistics),
+        masks=cell_masks(images[0]) if head.needs_masks and images else None,
+        extra_features=extra[0] if extra else None,
     )
+    return _single([*images, *extra]), probabilities
 
 
 def _single(tensors: Sequence[Any]) -> Any:
-    """Return tensors as Keras takes them: one by itself."""
+    """Return tensors as Keras takes them: a single one not in a list."""
     return tensors[0] if len(tensors) == 1 else list(tensors)
-
-
-def _resized(raw: Any, *, size: int, interpolation: str, crop: CropName) -> Any:
-    """Return raw images as ``core`` takes them."""
-    if crop != "none":
-        return CropImages(crop=crop, size=size, interpolation=interpolation, name="crop")(raw)
-    resize = keras.layers.Resizing(size, size, interpolation=interpolation, dtype="float32", name="resize")
-    # Resizing's own default, training=True, would reach the layers after it where the model is called as a function.
-    return keras.ops.clip(resize(keras.ops.cast(raw, "float32")), 0.0, 255.0)
-
-
-class _Inference(keras.Layer):
-    """A model that works as in inference while the model around it trains; ``training=False`` alone is overruled."""
-
-    def __init__(self, model: keras.Model) -> None:
-        super().__init__(name=model.name)
-        self._model = model
-
-    def call(self, inputs: Any) -> Any:
-        return self._model(inputs, training=False)

@@ -1,13 +1,12 @@
 """A backbone cut in two: what is frozen, and what is trained on top of it."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import keras
 import numpy as np
-from numpy.typing import NDArray
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,30 +17,26 @@ class Cut:
     ----------
     application
         The application.
-    boundary
-        Index of the first layer above the cut.
     tensors
-        What crosses the cut, symbolic: what layers above it take from layers below it. More than one where it goes
+        What crosses the cut, symbolic: what layers above it take from layers below it. More than one if it goes
         through a residual or an inception block.
+    preprocess
+        From images in [0, 255] to what the application takes.
     """
 
     application: keras.Model
-    boundary: int
     tensors: Sequence[Any]
+    preprocess: Callable[[Any], Any]
 
     @property
     def width(self) -> int:
         """How many numbers cross the cut for one image."""
         return sum(self._sizes)
 
-    @property
-    def weights(self) -> list[NDArray[np.generic]]:
-        """The weights below the cut, in order."""
-        return [np.asarray(weight) for layer in self.application.layers[: self.boundary] for weight in layer.weights]
-
     def below(self, images: Any) -> Any:
-        """Return what crosses the cut as one row for each image, (batch, width), float32, from preprocessed images."""
-        crossing = keras.Model(self.application.input, list(self.tensors))(images, training=False)
+        """Return what crosses the cut as one row for each image, (batch, width), float32, from images in [0, 255]."""
+        model = keras.Model(self.application.input, list(self.tensors))
+        crossing = model(self.preprocess(images), training=False)
         # A model of one output returns it by itself.
         rows = [keras.layers.Flatten(dtype="float32")(tensor) for tensor in keras.tree.flatten(crossing)]
         return keras.layers.Concatenate(dtype="float32")(rows) if len(rows) > 1 else rows[0]
@@ -69,7 +64,19 @@ class Cut:
         return [math.prod(tensor.shape[1:]) for tensor in self.tensors]
 
 
-def cut_at(application: keras.Model, boundary: int) -> Cut:
+class Inference(keras.Layer):
+    """A model that works as in inference while the model around it trains; ``training=False`` alone is overruled."""
+
+    def __init__(self, model: keras.Model) -> None:
+        super().__init__(name=model.name)
+        self._model = model
+
+    def call(self, inputs: Any) -> Any:
+        """Return the model's outputs."""
+        return self._model(inputs, training=False)
+
+
+def cut_at(application: keras.Model, boundary: int, *, preprocess: Callable[[Any], Any]) -> Cut:
     """Cut an application below the layer with this index."""
     operations = application.operations
     position = operations.index(application.layers[boundary])
@@ -78,4 +85,4 @@ def cut_at(application: keras.Model, boundary: int) -> Cut:
     # What comes out below the cut crosses it too, to those who take it.
     taken += application.outputs
     crossing = {id(tensor): tensor for tensor in taken if id(tensor._keras_history.operation) in below}
-    return Cut(application=application, boundary=boundary, tensors=list(crossing.values()))
+    return Cut(application=application, tensors=list(crossing.values()), preprocess=preprocess)

@@ -1,4 +1,4 @@
-"""Heads: from feature maps, and what was measured beside them, to class probabilities."""
+"""Heads: from feature maps and extra features to class probabilities."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,25 +7,25 @@ from typing import Any
 import keras
 from keras import layers
 
-from bloodcell.models.attention import pooled_where
+from bloodcell.models.attention import masked_averages
 
 
 @dataclass(frozen=True, kw_only=True)
 class Head:
     """A head: pooling, and the layers that follow it.
 
-    It takes feature maps, or the same pooled in two ways, which is all that a head needs of a frozen backbone and does
-    not depend on the layers that follow.
+    It takes feature maps, or the same maps pooled in both ways: what is stored of a frozen backbone, whatever pooling
+    and layers follow.
 
     Attributes
     ----------
     pooling
-        ``average``, ``max``, ``both`` side by side, or ``cell``: the averages over the nucleus and over what is around
-        it.
+        ``average``, ``max``, ``both`` concatenated, or ``cell``: the averages over the nucleus and over its
+        surroundings.
     average, maximum, join
-        The two ways of pooling, from (batch, h, w, c) to (batch, c), and what puts features side by side.
+        The two ways of pooling, from (batch, h, w, c) to (batch, c), and the layer that concatenates features.
     standardise
-        Brings each feature to mean 0 and variance 1 over the training images, as they were told to it; None: not done.
+        Scales each feature to mean 0 and variance 1, by statistics of the training images; None: not done.
     stack
         The layers from there to probabilities.
     """
@@ -38,58 +38,58 @@ class Head:
     stack: Sequence[keras.Layer]
 
     @property
-    def attends(self) -> bool:
-        """Whether pooling needs to know where the cell is."""
+    def needs_masks(self) -> bool:
+        """Whether pooling needs masks of the cell."""
         return self.pooling == "cell"
 
-    def __call__(self, maps: Sequence[Any], *, where: Any = None, measured: Any = None) -> Any:
+    def __call__(self, maps: Sequence[Any], *, masks: Any = None, extra_features: Any = None) -> Any:
         """Return probabilities (batch, n_classes).
 
         Parameters
         ----------
         maps
-            Feature maps, each (batch, h, w, c); none where there is no network.
-        where
-            Where nucleus and surroundings are, as of `bloodcell.models.attention.where_the_cell_is`; needed by
-            ``cell``.
-        measured
-            What was measured of the images, (batch, k); None: nothing.
+            Feature maps, each (batch, h, w, c); none if the backbone has none.
+        masks
+            As of `bloodcell.models.attention.cell_masks`; needed by ``cell``.
+        extra_features
+            Hand-made features (batch, k); None: there are none.
         """
-        pooled = [self.pool(maps, where=where)] if maps else []
-        return self.stacked(self.concatenate([*pooled, *([] if measured is None else [measured])]))
+        pooled = [self.pool(maps, masks=masks)] if maps else []
+        return self.classify(self.concatenate([*pooled, *([] if extra_features is None else [extra_features])]))
 
-    def pool(self, maps: Sequence[Any], *, where: Any = None) -> Any:
-        """Return the features that the stack takes of feature maps, (batch, c) or (batch, 2 c)."""
+    def pool(self, maps: Sequence[Any], *, masks: Any = None) -> Any:
+        """Return the pooled features that `classify` takes, (batch, c) or (batch, 2 c)."""
         match self.pooling:
             case "average":
                 return self.concatenate([self.average(each) for each in maps])
             case "max":
                 return self.concatenate([self.maximum(each) for each in maps])
             case _:
-                return self.pooled(maps, where=where)
+                return self.pool_both(maps, masks)
 
-    def pooled(self, maps: Sequence[Any], *, where: Any = None) -> Any:
-        """Return maps pooled in two ways, (batch, 2 c), c the channels of all of them.
+    def pool_both(self, maps: Sequence[Any], masks: Any = None) -> Any:
+        """Return maps pooled in both ways, (batch, 2 c), c the channels of all of them.
 
-        First all averages and then all maxima, or with ``cell`` all averages over the nucleus and then over what is
-        around it.
+        First all averages and then all maxima; with ``cell`` first all averages over the nucleus and then over its
+        surroundings.
         """
-        if self.attends:
-            parts = [pooled_where(each, where) for each in maps]
-            return self.concatenate([nucleus for nucleus, _ in parts] + [around for _, around in parts])
-        return self.concatenate([self.average(each) for each in maps] + [self.maximum(each) for each in maps])
+        if self.needs_masks:
+            pairs = [masked_averages(each, masks) for each in maps]
+        else:
+            pairs = [(self.average(each), self.maximum(each)) for each in maps]
+        return self.concatenate([first for first, _ in pairs] + [second for _, second in pairs])
 
-    def used(self, channels: int) -> slice:
-        """Return which of the 2 c columns of `pooled` the stack takes."""
+    def used_columns(self, channels: int) -> slice:
+        """Return which of the 2 c columns of `pool_both` the head uses."""
         columns = {"average": slice(channels), "max": slice(channels, None)}
         return columns.get(self.pooling, slice(None))
 
     def concatenate(self, features: Sequence[Any]) -> Any:
-        """Put rows of features side by side."""
+        """Concatenate rows of features."""
         return self.join(list(features)) if len(features) > 1 else features[0]
 
-    def stacked(self, features: Any) -> Any:
-        """Return probabilities (batch, n_classes) from pooled features, those that are `used`."""
+    def classify(self, features: Any) -> Any:
+        """Return probabilities (batch, n_classes) from pooled features, the `used_columns`, and extra features."""
         if self.standardise is not None:
             features = self.standardise(features)
         for layer in self.stack:
@@ -99,10 +99,10 @@ class Head:
 
 def build_head(
     *,
-    pooling: str,
-    hidden_units: Sequence[int],
-    dropout: float,
     n_classes: int,
+    pooling: str = "average",
+    hidden_units: Sequence[int] = (),
+    dropout: float = 0.0,
     standardise: bool = False,
     l2: float = 0.0,
 ) -> Head:
@@ -110,18 +110,18 @@ def build_head(
 
     Parameters
     ----------
+    n_classes
+        How many classes there are.
     pooling
-        ``average``, ``max``, ``both`` side by side, or ``cell``.
+        ``average``, ``max``, ``both`` concatenated, or ``cell``.
     hidden_units
         Widths of the hidden layers, ReLU each; empty for a linear classifier.
     dropout
         Before each dense layer, in [0, 1).
-    n_classes
-        How many probabilities come out.
     standardise
-        Whether features are brought to mean 0 and variance 1, as `bloodcell.training.heads` tells it.
+        Whether features are scaled to mean 0 and variance 1; `bloodcell.training.heads` sets the statistics.
     l2
-        What the sum of the squared weights of all dense layers counts in the loss, at least 0.
+        Factor of the sum of the squared weights of all dense layers in the loss, at least 0.
     """
     penalty = keras.regularizers.L2(l2) if l2 else None
     stack: list[keras.Layer] = []
@@ -140,7 +140,7 @@ def build_head(
         average=layers.GlobalAveragePooling2D(name="average_pooling"),
         maximum=layers.GlobalMaxPooling2D(name="max_pooling"),
         join=layers.Concatenate(name="pooling"),
-        # Frozen, so that it works by the statistics that it was told, in training too.
+        # Frozen, so that it uses the statistics that were set, in training too.
         standardise=layers.BatchNormalization(
             center=False, scale=False, epsilon=1e-6, trainable=False, dtype="float32", name="standardise"
         )

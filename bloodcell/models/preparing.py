@@ -1,7 +1,7 @@
-"""Layers that do to raw images, inside the model that is kept, what the input pipeline does outside of it.
+"""Layers that prepare raw images inside the kept model as the input pipeline does outside of it.
 
-They call OpenCV from within TensorFlow, so that a model that holds one needs bloodcell to be loaded, and XLA does not
-compile it. Models that only resize hold none.
+They call OpenCV from within TensorFlow, so a model that has one needs bloodcell to be loaded, and XLA cannot compile
+it. Models that only resize have none.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from bloodcell.cells.crop import CropName, crop
 from bloodcell.data.pipeline import resize
-from bloodcell.models.measured import Kind, measured_in, n_columns
+from bloodcell.models.feature_sets import count_features, image_features
 
 
 @keras.saving.register_keras_serializable(package="bloodcell")
@@ -53,41 +53,42 @@ class CropImages(keras.Layer):
         return (input_shape[0], self._size, self._size, 3)
 
     def get_config(self) -> dict[str, Any]:
-        """Return what the layer is made from."""
+        """Return the layer's parameters."""
         own = {"crop": self._crop, "size": self._size, "interpolation": self._interpolation}
         return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable(package="bloodcell")
 class MeasureImages(keras.Layer):
-    """Measurements raw images.
+    """Computes hand-made features of raw images.
 
     Parameters
     ----------
     kinds
-        Of `bloodcell.models.measured`.
+        Feature sets, names of `bloodcell.models.feature_sets.FEATURE_SETS`. Kept models have the parameter by this
+        name.
     """
 
-    def __init__(self, *, kinds: Sequence[Kind], **settings: Any) -> None:
+    def __init__(self, *, kinds: Sequence[str], **settings: Any) -> None:
         super().__init__(**{"dtype": "float32"} | settings)
         self._kinds = tuple(kinds)
         self.supports_jit = False
 
     def call(self, images: Any) -> Any:
-        """Return numbers (batch, k), float32, of raw RGB (batch, height, width, 3), uint8."""
-        shape = (n_columns(self._kinds),)
+        """Return features (batch, k), float32, of raw RGB (batch, height, width, 3), uint8."""
+        shape = (count_features(self._kinds),)
 
-        def measured(image: Any) -> Any:
-            return _in_python(lambda pixels: measured_in(pixels, self._kinds), image, dtype=tf.float32, shape=shape)
+        def computed(image: Any) -> Any:
+            return _in_python(lambda pixels: image_features(pixels, self._kinds), image, dtype=tf.float32, shape=shape)
 
-        return _each(measured, images, shape=shape)
+        return _each(computed, images, shape=shape)
 
     def compute_output_shape(self, input_shape: Sequence[int | None]) -> tuple[int | None, ...]:
         """Return (batch, k)."""
-        return (input_shape[0], n_columns(self._kinds))
+        return (input_shape[0], count_features(self._kinds))
 
     def get_config(self) -> dict[str, Any]:
-        """Return what the layer is made from."""
+        """Return the layer's parameters."""
         return {**super().get_config(), "kinds": list(self._kinds)}
 
 

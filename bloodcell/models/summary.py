@@ -1,6 +1,6 @@
-"""What a classifier is made of, block by block."""
+"""Summary of a classifier, block by block, as its picture shows it."""
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -27,11 +27,11 @@ class Block:
     kind
         What it is, such as ``Dense`` or ``MobileNetV2``.
     output_shape
-        What it puts out, such as ``7 x 7 x 1280``.
+        The shape of its output, such as ``7 x 7 x 1280``.
     parameters
         How many weights it has, at least 0.
     trainable
-        Whether they are trained; without a meaning when there are none.
+        Whether they are trained; no meaning if there are none.
     """
 
     name: str
@@ -39,6 +39,13 @@ class Block:
     output_shape: str
     parameters: int
     trainable: bool
+
+    @classmethod
+    def of_layers(cls, name: str, kind: str, layers: Sequence[Any], *, trainable: bool) -> "Block":
+        """Return a block of layers, the last of which gives its output."""
+        parameters = sum(layer.count_params() for layer in layers)
+        shape = " x ".join(str(side) for side in layers[-1].output.shape[1:])
+        return cls(name, kind, shape, parameters, trainable)
 
 
 def summarise(classifier: "Classifier", *, boundary: int | None) -> list[Block]:
@@ -51,42 +58,12 @@ def summarise(classifier: "Classifier", *, boundary: int | None) -> list[Block]:
     boundary
         The lowest layer of the backbone that any stage trains; None: all of it is frozen. The backbone is cut there.
     """
-    rows = [Block("image", "RGB, 8 bits", "any size x 3", 0, False)]
-    if classifier.backbone.application is not None:
-        rows += _network(classifier, boundary)
-        width = len(range(2 * classifier.channels)[classifier.used(None)])
-        rows.append(Block("pooling", POOLING[classifier.head.pooling], str(width), 0, False))
-    if classifier.n_measured:
-        rows.append(Block("measure", "numbers of the image", str(classifier.n_measured), 0, False))
     head = classifier.head
-    for layer in (*([] if head.standardise is None else [head.standardise]), *head.stack):
-        rows.append(
-            Block(layer.name, type(layer).__name__, _shape(layer.output.shape), layer.count_params(), layer.trainable)
-        )
-    return rows
-
-
-def _network(classifier: "Classifier", boundary: int | None) -> list[Block]:
-    backbone = classifier.backbone
-    layers = backbone.application.layers if backbone.application is not None else []
-    size = f"{backbone.input_size} x {backbone.input_size} x 3"
-    cut = len(layers) if boundary is None else boundary
-    rows = [
-        Block("resize", "Resizing", size, 0, False),
-        Block("preprocess", f"as {backbone.name} was trained", size, 0, False),
-    ]
-    if cut:
-        name = "backbone" if boundary is None else "backbone, below the boundary"
-        rows.append(Block(name, backbone.name, _shape(layers[cut - 1].output.shape), _parameters(layers[:cut]), False))
-    if boundary is not None:
-        name = f"backbone from {layers[cut].name}"
-        rows.append(Block(name, backbone.name, _shape(layers[-1].output.shape), _parameters(layers[cut:]), True))
-    return rows
-
-
-def _shape(shape: tuple[int | None, ...]) -> str:
-    return " x ".join(str(side) for side in shape[1:])
-
-
-def _parameters(layers: Iterable[Any]) -> int:
-    return sum(layer.count_params() for layer in layers)
+    blocks = [Block("image", "RGB, 8 bits", "any size x 3", 0, False), *classifier.backbone.summary(boundary)]
+    if width := len(range(2 * classifier.channels)[classifier.used_columns(None)]):
+        blocks.append(Block("pooling", POOLING[head.pooling], str(width), 0, False))
+    if classifier.n_extra:
+        blocks.append(Block("measure", "numbers of the image", str(classifier.n_extra), 0, False))
+    layers = [*([] if head.standardise is None else [head.standardise]), *head.stack]
+    blocks += [Block.of_layers(each.name, type(each).__name__, [each], trainable=each.trainable) for each in layers]
+    return blocks

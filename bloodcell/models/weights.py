@@ -4,19 +4,22 @@ import hashlib
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
 from numpy.typing import NDArray
 
+if TYPE_CHECKING:
+    import keras
 
-def load_weights_file(model: keras.Model, path: Path) -> None:
+
+def load_weights_file(model: "keras.Model", path: Path) -> None:
     """Load a model's weights from a file that Keras wrote.
 
     Raises
     ------
     ValueError
-        If the file is no weights file, or one of another model.
+        If it is not a weights file, or one of another model.
     """
     try:
         with warnings.catch_warnings(action="ignore"):  # one for each layer that is not in the file

@@ -48,8 +48,8 @@ Key = tuple[bytes, int]
 """The SHA-256 of an image's content, and the number of its view."""
 
 
-class NoRoom(Exception):  # noqa: N818 - named for what it is
-    """The store cannot take so much; the message says why."""
+class StoreFullError(Exception):
+    """The store has no room for the features; the message says why."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -123,7 +123,7 @@ class FeatureStore:
 
         Raises
         ------
-        NoRoom
+        StoreFullError
             If they cannot, however many others are taken away; then none is.
         """
         free = shutil.disk_usage(self._folder).free - SPARE
@@ -132,12 +132,14 @@ class FeatureStore:
         others = [use for use in uses if use.name != for_shelf.name]
         total = sum(use.n_bytes for use in others)
         if own + n_bytes > self._max_bytes:
-            raise NoRoom(
+            raise StoreFullError(
                 f"they would take {(own + n_bytes) / 1e9:.1f} GB of {self._max_bytes / 1e9:.1f} GB allowed; "
                 "`bloodcell cache` shows what can go"
             )
         if n_bytes > free + total:
-            raise NoRoom(f"they would take {n_bytes / 1e9:.1f} GB, and the disk has {max(free, 0) / 1e9:.1f} GB left")
+            raise StoreFullError(
+                f"they would take {n_bytes / 1e9:.1f} GB, and the disk has {max(free, 0) / 1e9:.1f} GB left"
+            )
         for use in sorted(others, key=lambda use: use.used):
             if own + total + n_bytes <= self._max_bytes and n_bytes <= free:
                 return
@@ -146,7 +148,9 @@ class FeatureStore:
                 print_status(f"features {use.name} of {use.recipe.get('backbone', 'another')} removed to make room")
                 total, free = total - use.n_bytes, free + use.n_bytes
         if own + total + n_bytes > self._max_bytes or n_bytes > free:
-            raise NoRoom(f"they would take {n_bytes / 1e9:.1f} GB, and other processes add to what would have to go")
+            raise StoreFullError(
+                f"they would take {n_bytes / 1e9:.1f} GB, and other processes add to what would have to go"
+            )
 
     def uses(self) -> list[Use]:
         """Return what every shelf takes, the one used last first; other folders and files are nobody's business."""
@@ -236,7 +240,7 @@ class Shelf:
             self._lock.acquire()
         try:
             self.label()  # whoever held the lock may have removed the shelf
-            self._mend()
+            self._repair()
             yield waited
         finally:
             self._lock.release()
@@ -259,7 +263,7 @@ class Shelf:
             with (self._folder / part).open("ab") as file:
                 file.write(content.tobytes())
 
-    def _mend(self) -> None:
+    def _repair(self) -> None:
         """Cut off what a crash tore, and make the two files as long as each other.
 
         No whole row goes, as other processes may have it mapped: one without a record gets a record of nothing.

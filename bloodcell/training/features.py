@@ -1,4 +1,4 @@
-"""Features: what a classifier's frozen layers make of images, from the store where they are in it."""
+"""Features: the output of a classifier's frozen layers, from the store or computed."""
 
 import errno
 import logging
@@ -30,7 +30,7 @@ from bloodcell.training.engines import (
     choose_engine,
     engine_version,
 )
-from bloodcell.training.feature_store import FeatureStore, Key, NoRoom, Shelf
+from bloodcell.training.feature_store import FeatureStore, Key, Shelf, StoreFullError
 
 log = logging.getLogger(__name__)
 
@@ -59,8 +59,8 @@ class Features:
     places: NDArray[np.int64]
 
 
-class FeatureSource:
-    """Looks features up in the store, and computes those that are not there.
+class FeatureCache:
+    """Reads features from the store, and computes those that are missing.
 
     Parameters
     ----------
@@ -125,7 +125,7 @@ class FeatureSource:
 
         Raises
         ------
-        NoRoom
+        StoreFullError
             If the store cannot take them.
         UserError
             If the store cannot be written, an image was changed or lost meanwhile, or the engine computes something
@@ -173,11 +173,11 @@ class FeatureSource:
                 missing = {key: number for number, key in enumerate(keys) if places[number] < 0}
                 self._compute(shelf, missing, samples, boundary, digest, augmentation or NO_AUGMENTATION, len(numbers))
                 rows, places = shelf.find(keys)
-            with suppress(NoRoom):  # another process may have added as much at the same time
+            with suppress(StoreFullError):  # another process may have added as much at the same time
                 self._store.make_room(0, for_shelf=shelf)
             if (places < 0).any():
                 raise UserError("features.dir: the disk does not give back what was written to it; give another folder")
-        used = self._classifier.used(boundary)
+        used = self._classifier.used_columns(boundary)
         return Features(rows=rows[:, used], places=places.reshape(len(samples), len(numbers)))
 
     def _compute(

@@ -1,25 +1,21 @@
-"""What is done to a head at once rather than in epochs: it is told its features' statistics, or solved."""
-
-from typing import Literal
+"""What is computed for a head at once, not in epochs: its features' statistics, or its weights."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.config.training import HyperparametersConfig
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import Sampling, source_weights
 from bloodcell.models.classifier import Classifier
 from bloodcell.training.features import Features
-from bloodcell.training.feeds import StageFeatures, head_rows
+from bloodcell.training.learner import Learner
 from bloodcell.training.solver import moments, solve_linear
-
-Solver = Literal["gradient", "lbfgs"]
+from bloodcell.training.stage_data import StageFeatures, head_rows
 
 
 def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images") -> dict[int, float] | None:
-    """Weigh classes inversely to their number of images, so that the weights of all images sum to their number.
+    """Return weights of classes, inverse to their number of images; those of all images sum to their number.
 
-    Where photographs are sampled there is nothing to weigh: as many images are drawn of one class as of another.
+    None if photographs are sampled: then every class has as many images.
     """
     if kind == "none" or sampling == "photographs":
         return None
@@ -29,7 +25,7 @@ def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images")
 
 
 def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray[np.float64] | None:
-    """Return what each image counts in the loss, on average over epochs, shape (n,); None: all the same.
+    """Return each image's mean weight in the loss over epochs, shape (n,); None: all the same.
 
     Parameters
     ----------
@@ -54,16 +50,16 @@ def fit_standardising(
     batch_size: int,
     sampling: Sampling = "images",
 ) -> None:
-    """Tell a head that standardises its features their means and variances over the training images.
+    """Set the means and variances that a head standardises its features with, of the training images.
 
     Parameters
     ----------
     classifier
-        Whose head; nothing is done where it does not standardise.
+        Whose head; nothing is done if it does not standardise.
     features, samples, batch_size
-        As for `bloodcell.training.feeds.head_rows`.
+        As for `bloodcell.training.stage_data.head_rows`.
     sampling
-        What counts the same among them.
+        Of `image_weights`.
     """
     layer = classifier.head.standardise
     if layer is None:
@@ -76,37 +72,32 @@ def fit_standardising(
 
 
 def solve_head(
-    classifier: Classifier,
+    learner: Learner,
     features: StageFeatures,
     train_samples: Samples,
     val_samples: Samples,
     *,
-    settings: HyperparametersConfig,
-    l2: float,
     val_weights: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
-    """Give a linear head the weights that minimise its loss on the training images.
+    """Set the weights of a linear head that minimise its loss on the training images.
 
     Parameters
     ----------
-    classifier
-        Its head is one dense layer; what it standardises by is known.
+    learner
+        The head of its classifier is one dense layer, after `fit_standardising`.
     features
         Of the head's stage.
     train_samples, val_samples
         The images.
-    settings
-        Batch size, class weights and sampling.
-    l2
-        As for `bloodcell.training.solver.solve_linear`.
     val_weights
-        What each image of validation counts in the figures, shape (n,); None: all the same.
+        The weight of each validation image in the metrics, shape (n,); None: all the same.
 
     Returns
     -------
     dict
         ``loss, accuracy, val_loss, val_accuracy``; losses with the penalty, as Keras has it.
     """
+    classifier, settings, l2 = learner.classifier, learner.settings, learner.l2
     size = settings.batch_size
     (dense,) = classifier.head.stack
     rows, chosen = head_rows(classifier, features.training, train_samples, batch_size=size)
@@ -121,11 +112,11 @@ def solve_head(
     )
     dense.set_weights([kernel, bias])
     penalty = l2 * float(np.square(kernel).sum())
-    loss, accuracy = _figures(rows @ kernel + bias, labels)
+    loss, accuracy = _loss_and_accuracy(rows @ kernel + bias, labels)
     val_rows, val_chosen = head_rows(classifier, features.validation, val_samples, batch_size=size)
     val_logits = _standardised(classifier, val_rows) @ kernel + bias
     val_counts = None if val_weights is None else val_weights[val_chosen]
-    val_loss, val_accuracy = _figures(val_logits, val_samples.labels[val_chosen], weights=val_counts)
+    val_loss, val_accuracy = _loss_and_accuracy(val_logits, val_samples.labels[val_chosen], weights=val_counts)
     return {
         "loss": loss + penalty,
         "accuracy": accuracy,
@@ -142,13 +133,13 @@ def _standardised(classifier: Classifier, rows: NDArray[np.float32]) -> NDArray[
     return np.asarray((rows - mean) / np.sqrt(variance + layer.epsilon), np.float32)
 
 
-def _figures(
+def _loss_and_accuracy(
     logits: NDArray[np.float32], labels: NDArray[np.int64], *, weights: NDArray[np.float64] | None = None
 ) -> tuple[float, float]:
-    """Return the mean cross-entropy and the accuracy, of images that count by their weights."""
+    """Return the weighted mean cross-entropy and accuracy."""
     shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
     log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    losses, right = -log_probabilities[np.arange(len(labels)), labels], logits.argmax(axis=1) == labels
+    losses, correct = -log_probabilities[np.arange(len(labels)), labels], logits.argmax(axis=1) == labels
     if weights is None:
-        return float(losses.mean()), float(right.mean())
-    return float(np.average(losses, weights=weights)), float(np.average(right, weights=weights))
+        return float(losses.mean()), float(correct.mean())
+    return float(np.average(losses, weights=weights)), float(np.average(correct, weights=weights))

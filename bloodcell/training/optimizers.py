@@ -5,54 +5,44 @@ from typing import Any
 
 import keras
 
+from bloodcell.config.training import HyperparametersConfig
+
 
 def build_optimizer(
+    settings: HyperparametersConfig,
     *,
-    name: str,
     learning_rate: float,
-    schedule: str,
-    warmup: float,
-    momentum: float,
-    weight_decay: float,
     total_steps: int,
-    averaging: float = 0.0,
     factors: Mapping[str, float] | None = None,
 ) -> keras.optimizers.Optimizer:
     """Build an optimizer for one stage.
 
+    Weight decay is decoupled for every optimizer (Loshchilov and Hutter 2019), and not applied to biases and
+    normalisation. A moving average of the weights (``weight_averaging``) begins with the weights after the first step.
+
     Parameters
     ----------
-    name
-        ``adam``, ``adamw`` or ``sgd``.
+    settings
+        Its ``optimizer``, ``schedule`` (``cosine`` to zero: Loshchilov and Hutter 2017, without restarts), ``warmup``,
+        ``momentum``, ``weight_decay`` and ``weight_averaging``.
     learning_rate
-        At its highest.
-    schedule
-        ``constant``, or ``cosine`` down to zero after the last step (Loshchilov and Hutter 2017, without restarts).
-    warmup
-        Share of the steps in which the learning rate rises from zero linearly, in [0, 1].
-    momentum
-        Of ``sgd``.
-    weight_decay
-        Decoupled (Loshchilov and Hutter 2019), not applied to biases and normalisation; the same for every optimizer.
+        The highest.
     total_steps
         Steps of the stage, at least 1.
-    averaging
-        Momentum of the moving average of the weights that it keeps, in [0, 1); 0: none is kept. The average begins with
-        the weights after the first step.
     factors
-        By the path of a variable, what its learning rate is multiplied with; 1 where it is not among them. Steps are
-        scaled, and weight decay with them; what Adam knows of gradients is not.
+        Factors of the learning rate by the path of a variable; 1 for all others. Steps and weight decay are scaled,
+        Adam's moments are not.
     """
-    rate = _schedule(learning_rate, schedule, round(warmup * total_steps), total_steps)
-    decay = weight_decay or None
-    of_its_own: dict[str, Any] = {
+    decay, averaging = settings.weight_decay or None, settings.weight_averaging
+    rate = _schedule(learning_rate, settings.schedule, round(settings.warmup * total_steps), total_steps)
+    own: dict[str, Any] = {
         "adam": {"weight_decay": decay},
-        "adamw": {"weight_decay": weight_decay},
-        "sgd": {"weight_decay": decay, "momentum": momentum},
+        "adamw": {"weight_decay": settings.weight_decay},
+        "sgd": {"weight_decay": decay, "momentum": settings.momentum},
     }
     average: dict[str, Any] = {"use_ema": True, "ema_momentum": averaging} if averaging else {}
-    kind = (_SCALED if factors else _OPTIMIZERS)[name]
-    optimizer: keras.optimizers.Optimizer = kind(rate, **of_its_own[name], **average)
+    kind = (_SCALED if factors else _OPTIMIZERS)[settings.optimizer]
+    optimizer: keras.optimizers.Optimizer = kind(rate, **own[settings.optimizer], **average)
     if factors:
         optimizer.factors = dict(factors)
     if decay:
@@ -61,17 +51,17 @@ def build_optimizer(
 
 
 class _Scaled:
-    """What makes an optimizer's learning rate differ by variable: comes before one of Keras's among a class's bases."""
+    """Mixin that scales the learning rate of each variable; it comes before Keras's class among the bases."""
 
     factors: Mapping[str, float]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Take one variable's step; Keras hands over the learning rate that all have."""
+        """Take one variable's step with its own learning rate."""
         factor = self.factors.get(self._trainable_variables[self._get_variable_index(variable)].path, 1.0)  # type: ignore[attr-defined]
         super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Any) -> None:
-        """Decay by the learning rate of each variable, where Keras's own takes the one that all have."""
+        """Decay each variable by its own learning rate; Keras uses one for all."""
         for variable in variables if self.weight_decay else ():  # type: ignore[attr-defined]
             if self._use_weight_decay(variable):  # type: ignore[attr-defined]
                 share = self.weight_decay * self.learning_rate * self.factors.get(variable.path, 1.0)  # type: ignore[attr-defined]
@@ -99,7 +89,7 @@ _SCALED: dict[str, Any] = {"adam": ScaledAdam, "adamw": ScaledAdamW, "sgd": Scal
 
 
 def last_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:
-    """Return the learning rate of the step that was taken last; the optimizer itself tells that of the next."""
+    """Return the learning rate of the last step; the optimizer itself has that of the next."""
     rate = optimizer._learning_rate
     if isinstance(rate, keras.optimizers.schedules.LearningRateSchedule):
         rate = rate(optimizer.iterations - 1)

@@ -3,11 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import keras
-
 from bloodcell.config.finetune import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.errors import UserError
 from bloodcell.models.blocks import blocks, boundary_at_block, boundary_at_fraction, boundary_at_layer
+from bloodcell.models.extractors import FeatureExtractor
 
 UNNAMED_TOP = 0.1
 """The share of the layers with weights that is the top of a backbone whose blocks have no names."""
@@ -45,7 +44,7 @@ class Stage:
 
 
 def plan_stages(
-    application: keras.Model | None,
+    backbone: FeatureExtractor,
     *,
     finetune: FinetuneConfig,
     epochs: int,
@@ -54,25 +53,21 @@ def plan_stages(
 ) -> list[Stage]:
     """Return the head's stage and those of the fine-tuning, which have at most ``max_finetune_epochs`` each.
 
-    Without an application there is nothing to tune.
-
     Raises
     ------
     UserError
-        If the plan names a layer or block that the application has not.
+        If the plan names a layer or block that the backbone does not have.
     """
     head = Stage(name="head", boundary=None, epochs=epochs, learning_rate=learning_rate)
-    if application is None:
-        return [head]
     match finetune:
         case FrozenPlan():
             tuning: Sequence[Stage] = []
         case TopPlan():
-            tuning = [_top(application, finetune)]
+            tuning = [_top(backbone, finetune)]
         case GradualPlan():
-            tuning = _gradual(application, finetune)
+            tuning = _gradual(backbone, finetune)
         case StagedPlan():
-            tuning = [_staged(application, stage) for stage in finetune.stages]
+            tuning = [_staged(backbone, stage) for stage in finetune.stages]
     return [head, *(replace(stage, epochs=min(stage.epochs, max_finetune_epochs or stage.epochs)) for stage in tuning)]
 
 
@@ -81,43 +76,43 @@ def lowest_boundary(stages: Sequence[Stage]) -> int | None:
     return min((stage.boundary for stage in stages if stage.boundary is not None), default=None)
 
 
-def _top(application: keras.Model, plan: TopPlan) -> Stage:
-    names = blocks(application)
+def _top(backbone: FeatureExtractor, plan: TopPlan) -> Stage:
+    names = blocks(backbone)
     if names:
-        name, boundary = names[-1], boundary_at_block(application, names[-1])
+        name, boundary = names[-1], boundary_at_block(backbone, names[-1])
     else:
-        name, boundary = f"top {UNNAMED_TOP:.0%}", boundary_at_fraction(application, UNNAMED_TOP)
+        name, boundary = f"top {UNNAMED_TOP:.0%}", boundary_at_fraction(backbone, UNNAMED_TOP)
     return _tuning(name, boundary, plan.epochs, plan.learning_rate, plan.batch_norm)
 
 
-def _staged(application: keras.Model, stage: StageConfig) -> Stage:
+def _staged(backbone: FeatureExtractor, stage: StageConfig) -> Stage:
     if stage.layer is not None:
-        name, boundary = stage.layer, boundary_at_layer(application, stage.layer)
+        name, boundary = stage.layer, boundary_at_layer(backbone, stage.layer)
     elif stage.block is not None:
-        name, boundary = stage.block, boundary_at_block(application, stage.block)
+        name, boundary = stage.block, boundary_at_block(backbone, stage.block)
     else:
         assert stage.fraction is not None  # the schema lets one of the three through
-        name, boundary = f"top {stage.fraction:.0%}", boundary_at_fraction(application, stage.fraction)
-    if stage.learning_rate_decay != 1 and not blocks(application):
+        name, boundary = f"top {stage.fraction:.0%}", boundary_at_fraction(backbone, stage.fraction)
+    if stage.learning_rate_decay != 1 and not blocks(backbone):
         raise UserError(
             f"finetune.stages: learning_rate_decay={stage.learning_rate_decay:g} goes from block to block, and "
-            f"{application.name} has none with names; leave it out"
+            f"{backbone.name} has none with names; leave it out"
         )
     tuning = _tuning(name, boundary, stage.epochs, stage.learning_rate, stage.batch_norm)
     return replace(tuning, learning_rate_decay=stage.learning_rate_decay)
 
 
-def _gradual(application: keras.Model, plan: GradualPlan) -> Sequence[Stage]:
-    names = blocks(application)
+def _gradual(backbone: FeatureExtractor, plan: GradualPlan) -> Sequence[Stage]:
+    names = blocks(backbone)
     if len(names) < plan.blocks:
         raise UserError(
-            f"finetune.blocks={plan.blocks}: {application.name} has {len(names)} blocks with names; "
+            f"finetune.blocks={plan.blocks}: {backbone.name} has {len(names)} blocks with names; "
             "unfreeze fewer, or use finetune=staged with fractions"
         )
     return [
         _tuning(
             name,
-            boundary_at_block(application, name),
+            boundary_at_block(backbone, name),
             plan.epochs,
             plan.learning_rate * plan.learning_rate_decay**step,
             plan.batch_norm,

@@ -14,18 +14,17 @@ from numpy.typing import NDArray
 
 from bloodcell.config.training import HyperparametersConfig
 from bloodcell.console.progress import SHOW_ALL, Reporting, track
-from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import equal_source_weights
 from bloodcell.errors import UserError
-from bloodcell.models.classifier import Classifier
+from bloodcell.models.blocks import rate_factors
 from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.checkpoints import Checkpoints
-from bloodcell.training.features import FeatureSource
-from bloodcell.training.feeds import evaluation_feed, stage_features, stage_feed
-from bloodcell.training.heads import Solver, class_weights, fit_standardising, solve_head
+from bloodcell.training.heads import class_weights, fit_standardising, solve_head
+from bloodcell.training.learner import Learner
 from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
+from bloodcell.training.stage_data import evaluation_data, stage_data, stage_features
 from bloodcell.training.stages import Stage, lowest_boundary
 
 log = logging.getLogger(__name__)
@@ -33,7 +32,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Epoch:
-    """What one epoch came to.
+    """Metrics of one epoch.
 
     Attributes
     ----------
@@ -63,7 +62,7 @@ class Epoch:
 
 @dataclass(frozen=True, kw_only=True)
 class Trained:
-    """What a training came to.
+    """The result of a training.
 
     Attributes
     ----------
@@ -71,36 +70,33 @@ class Trained:
         One row for each epoch, the columns those of `Epoch`.
     best_epoch
         The epoch with the best monitored metric.
-    feeds
-        Where the input of each stage's model came from, by the stage's name.
+    inputs
+        Where the input of each stage's model comes from, by the stage's name.
     """
 
     history: pd.DataFrame
     best_epoch: int
-    feeds: Mapping[str, str]
+    inputs: Mapping[str, str]
+
+    @property
+    def features(self) -> str:
+        """Where the features of all stages come from, in one line."""
+        return "; ".join(f"{stage}: {description}" for stage, description in self.inputs.items())
 
 
 class EpochListener(Protocol):
-    """Something that wants to know of every epoch as it ends."""
+    """Something that is called after every epoch."""
 
     def __call__(self, epoch: Epoch, /) -> None:
-        """Take note of the epoch."""
+        """Handle the epoch's metrics."""
 
 
 def train(
-    classifier: Classifier,
+    learner: Learner,
     *,
     train_samples: Samples,
     val_samples: Samples,
-    augmentation: Augmentation,
-    stages: Sequence[Stage],
-    settings: HyperparametersConfig,
     folder: Path,
-    source: FeatureSource | None = None,
-    n_views: int = 1,
-    solver: Solver = "gradient",
-    l2: float = 0.0,
-    steps_per_epoch: int | None = None,
     listeners: Sequence[EpochListener] = (),
     reporting: Reporting = SHOW_ALL,
 ) -> Trained:
@@ -108,27 +104,13 @@ def train(
 
     Parameters
     ----------
-    classifier
-        Trained in place; ends with the weights of the best epoch if ``settings.early_stopping.restore_best``.
+    learner
+        Its classifier is trained in place, and ends with the weights of the best epoch if
+        ``early_stopping.restore_best``.
     train_samples, val_samples
         Validation images decide when a stage stops and which epoch is the best.
-    augmentation
-        Of the training images.
-    stages
-        As of `bloodcell.training.stages.plan_stages`.
-    settings
-        Batch size, optimizer, loss, early stopping, seed.
     folder
         Where the checkpoints are kept, of everything that any stage trains.
-    source, n_views
-        As for `bloodcell.training.feeds.stage_features`.
-    solver
-        How the first stage, the head's, is trained: in epochs by ``gradient``, or by ``lbfgs`` until it is solved, for
-        which it must be linear; one epoch stands for it.
-    l2
-        The head's, for ``lbfgs``.
-    steps_per_epoch
-        Stop an epoch after so many batches; None: after all images.
     listeners
         Called after each epoch.
     reporting
@@ -137,29 +119,22 @@ def train(
     Raises
     ------
     UserError
-        If the loss is no number any more.
+        If the loss is not finite.
     """
-    checkpoints = Checkpoints(
-        model=classifier.trained_part(lowest_boundary(stages)), folder=folder, monitor=settings.early_stopping.monitor
-    )
+    classifier, settings = learner.classifier, learner.settings
+    trained_part = classifier.trained_part(lowest_boundary(learner.stages))
+    checkpoints = Checkpoints(model=trained_part, folder=folder, monitor=settings.early_stopping.monitor)
     steps = -(-len(train_samples) // settings.batch_size)
-    steps = min(steps, steps_per_epoch or steps)
+    steps = min(steps, learner.steps_per_epoch or steps)
     val_weights = None
     if settings.early_stopping.counts == "photographs":
         val_weights = equal_source_weights(val_samples.photographs)
-        val_weights /= val_weights.mean()  # since Keras divides what it has weighed by the number of images
+        val_weights /= val_weights.mean()  # since Keras divides the weighted sum by the number of images
     epochs: list[Epoch] = []
-    feeds: dict[str, str] = {}
-    for number, stage in enumerate(stages):
-        features = stage_features(
-            classifier,
-            stage,
-            source=source,
-            n_views=n_views,
-            train_samples=train_samples,
-            val_samples=val_samples,
-            augmentation=augmentation,
-        )
+    inputs: dict[str, str] = {}
+    for number, stage in enumerate(learner.stages):
+        features = stage_features(learner, stage, train_samples=train_samples, val_samples=val_samples)
+        inputs[stage.name] = features.description
         if number == 0:
             fit_standardising(
                 classifier,
@@ -168,58 +143,44 @@ def train(
                 batch_size=settings.batch_size,
                 sampling=settings.sampling,
             )
-        if number == 0 and solver == "lbfgs":
-            feeds[stage.name] = features.said
-            metrics = solve_head(
-                classifier, features, train_samples, val_samples, settings=settings, l2=l2, val_weights=val_weights
-            )
+        if number == 0 and learner.solver == "lbfgs":
+            metrics = solve_head(learner, features, train_samples, val_samples, val_weights=val_weights)
             epochs.append(_solved(stage, metrics, checkpoints.save(0, metrics)))
             for listener in listeners:
                 listener(epochs[-1])
             continue
-        feed = stage_feed(
-            classifier,
+        data = stage_data(
+            learner,
             stage,
             features=features,
             train_samples=train_samples,
             val_samples=val_samples,
-            augmentation=augmentation,
-            batch_size=settings.batch_size,
-            seed=settings.seed,
             first_epoch=len(epochs),
             steps_per_epoch=steps,
-            sampling=settings.sampling,
-            mixup=settings.mixup,
-            cutmix=settings.cutmix,
             val_weights=val_weights,
         )
-        feeds[stage.name] = feed.said
-        feed.model.compile(
+        decay = stage.learning_rate_decay
+        data.model.compile(
             optimizer=build_optimizer(
-                name=settings.optimizer,
+                settings,
                 learning_rate=stage.learning_rate,
-                schedule=settings.schedule,
-                warmup=settings.warmup,
-                momentum=settings.momentum,
-                weight_decay=settings.weight_decay,
                 total_steps=steps * stage.epochs,
-                averaging=settings.weight_averaging,
-                factors=classifier.rate_factors(stage.learning_rate_decay) if stage.learning_rate_decay != 1 else None,
+                factors=rate_factors(classifier.backbone, decay) if decay != 1 else None,
             ),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
             **_metrics(weighted=val_weights is not None),
             jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
-            steps_per_execution=feed.steps_per_execution,
+            steps_per_execution=data.steps_per_execution,
         )
-        # Last of all, since the others' model at the end of an epoch is the averaged one.
+        # The last one: at the end of an epoch the callbacks before it see the averaged weights.
         averaging = [AveragedWeights()] if settings.weight_averaging else []
         record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
         with closing(EpochProgress(stage=f"{reporting.label}{stage.name}", quiet=reporting.quiet)) as progress:
-            feed.model.fit(
-                feed.training,
+            data.model.fit(
+                data.training,
                 steps_per_epoch=steps,
                 epochs=stage.stop_after or stage.epochs,
-                validation_data=feed.validation,
+                validation_data=data.validation,
                 class_weight=class_weights(train_samples, settings.class_weights, sampling=settings.sampling),
                 callbacks=[record, progress, *_early_stopping(settings), *averaging],
                 verbose=0,
@@ -228,7 +189,7 @@ def train(
         if settings.early_stopping.restore_best:
             checkpoints.restore_best()
     history = pd.DataFrame([asdict(epoch) for epoch in epochs])
-    return Trained(history=history, best_epoch=checkpoints.best_epoch, feeds=feeds)
+    return Trained(history=history, best_epoch=checkpoints.best_epoch, inputs=inputs)
 
 
 def _solved(stage: Stage, metrics: Mapping[str, float], best: bool) -> Epoch:
@@ -244,33 +205,22 @@ def _solved(stage: Stage, metrics: Mapping[str, float], best: bool) -> Epoch:
     )
 
 
-def predict(
-    classifier: Classifier,
-    samples: Samples,
-    *,
-    boundary: int | None,
-    source: FeatureSource | None = None,
-    batch_size: int,
-    description: str,
-    orientation: int = 0,
-) -> NDArray[np.float32]:
-    """Return a classifier's probabilities for every image, in order, shape (n, n_classes).
+def predict(learner: Learner, samples: Samples, *, description: str, orientation: int = 0) -> NDArray[np.float32]:
+    """Return a trained classifier's probabilities for every image, in order, shape (n, n_classes).
 
     Parameters
     ----------
-    classifier
-        Trained from ``boundary`` on.
+    learner
+        Trained.
     samples
         The images.
-    boundary, source, batch_size, orientation
-        As for `bloodcell.training.feeds.evaluation_feed`.
     description
-        What is shown while it works.
+        What progress shows.
+    orientation
+        As for `bloodcell.training.stage_data.evaluation_data`.
     """
-    model, batches, total = evaluation_feed(
-        classifier, samples, boundary=boundary, source=source, batch_size=batch_size, orientation=orientation
-    )
-    # Not batch by batch: Keras would compile the model anew for the last, smaller one.
+    model, batches, total = evaluation_data(learner, samples, orientation=orientation)
+    # Not batch by batch: Keras would compile the model again for the last, smaller one.
     with closing(track(range(total), description, total=total)) as progress:
         step = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: next(progress, None))
         probabilities: NDArray[np.float32] = model.predict(batches, verbose=0, callbacks=[step])
@@ -278,39 +228,25 @@ def predict(
 
 
 def predict_orientations(
-    classifier: Classifier,
-    samples: Samples,
-    *,
-    n_orientations: int,
-    boundary: int | None,
-    source: FeatureSource | None = None,
-    batch_size: int,
-    description: str,
+    learner: Learner, samples: Samples, *, n_orientations: int, description: str
 ) -> NDArray[np.float32]:
-    """Return probabilities for every image in several orientations, shape (n_orientations, n, n_classes).
+    """Return probabilities for several orientations of every image, shape (n_orientations, n, n_classes).
 
     Parameters
     ----------
-    classifier, samples, boundary, source, batch_size, description
+    learner, samples, description
         As for `predict`.
     n_orientations
-        1..8: the first turns of `bloodcell.data.orientations.turn`, the first of which is the image as it is.
+        1..8: how many of `bloodcell.data.orientations.orient`; the first is the image as it is. If the backbone takes
+        no images, it is the only one.
     """
-    known = {"boundary": boundary, "source": source, "batch_size": batch_size}
-    names = [
-        description,
-        *(f"{description}, view {number + 1} of {n_orientations}" for number in range(1, n_orientations)),
-    ]
-    return np.stack(
-        [
-            predict(classifier, samples, description=name, orientation=number, **known)  # type: ignore[arg-type]
-            for number, name in enumerate(names)
-        ]
-    )
+    n = n_orientations if learner.classifier.backbone.takes_images else 1
+    names = [description, *(f"{description}, view {number} of {n}" for number in range(2, n + 1))]
+    return np.stack([predict(learner, samples, description=name, orientation=i) for i, name in enumerate(names)])
 
 
 class _Recorder(keras.callbacks.Callback):
-    """Turn Keras's epochs of one stage into ours: checkpoint first, then tell the listeners."""
+    """Records the epochs of one stage: saves the checkpoint first, then calls the listeners."""
 
     def __init__(
         self,
@@ -325,14 +261,14 @@ class _Recorder(keras.callbacks.Callback):
         self._stepped = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Say once that training goes."""
+        """Log once that training has started."""
         if not self._stepped:
             log.info("stage %s: first steps taken", self._stage.name)
             self._stepped = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         metrics = {name: float(value) for name, value in (logs or {}).items()}
-        # Weights that the last step ruined show in the validation loss only.
+        # If the last step made the weights infinite, only the validation loss shows it.
         loss = next((metrics[name] for name in ("loss", "val_loss") if not np.isfinite(metrics[name])), None)
         if loss is not None:
             raise UserError(
@@ -356,7 +292,7 @@ class _Recorder(keras.callbacks.Callback):
 
 
 def _metrics(*, weighted: bool) -> dict[str, list[keras.metrics.Metric]]:
-    """Return what the model is compiled with; weighted, training's accuracy too counts by class weights, if any."""
+    """Return the metrics to compile with; weighted metrics count class weights in training, too."""
     return {"weighted_metrics" if weighted else "metrics": [keras.metrics.CategoricalAccuracy(name="accuracy")]}
 
 

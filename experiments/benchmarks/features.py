@@ -28,6 +28,7 @@ from bloodcell.data.pipeline import Samples, view_batches
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.cost import measure_cost
+from bloodcell.models.heads import build_head
 from bloodcell.training.engines import EngineName, build_engine
 
 SIZE, BATCH, MATRIX = 224, 32, 2048
@@ -100,14 +101,7 @@ def batches(samples: Samples) -> Any:
 
 def build(name: str) -> Classifier:
     """Build a backbone under a head."""
-    return build_classifier(
-        backbone=build_backbone(name=name, input_size=SIZE, weights=None),
-        pooling="average",
-        hidden_units=(),
-        dropout=0.0,
-        n_classes=4,
-        interpolation="bilinear",
-    )
+    return build_classifier(build_backbone(name=name, input_size=SIZE, weights=None), build_head(n_classes=4))
 
 
 def peak_flops() -> float:

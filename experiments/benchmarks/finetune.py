@@ -14,6 +14,7 @@ import os
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,15 +22,20 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import keras
 import numpy as np
+from pydantic import TypeAdapter
 
+from bloodcell.config.composition import read_choice
+from bloodcell.config.training import HyperparametersConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.blocks import boundary_at_block
 from bloodcell.models.classifier import build_classifier
+from bloodcell.models.heads import build_head
 from bloodcell.training.feature_store import FeatureStore
-from bloodcell.training.features import FeatureSource
-from bloodcell.training.feeds import stage_feed
+from bloodcell.training.features import FeatureCache
+from bloodcell.training.learner import Learner
+from bloodcell.training.stage_data import stage_data, stage_features
 from bloodcell.training.stages import Stage
 
 BLOCK, SIZE, BATCH, CLASSES = "block_16", 224, 32, ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
@@ -83,18 +89,9 @@ def by_keras(folder: Path, weights: Path) -> float:
 def by_bloodcell(files: list[Path], weights: Path, folder: Path) -> tuple[float, float]:
     """Return the seconds of an epoch on stored features, and of computing them."""
     backbone = build_backbone(name="MobileNetV2", input_size=SIZE, weights=str(weights))
-    classifier = build_classifier(
-        backbone=backbone,
-        pooling="average",
-        hidden_units=(),
-        dropout=0.0,
-        n_classes=len(CLASSES),
-        interpolation="bilinear",
-    )
-    source = FeatureSource(classifier, store=FeatureStore(folder, max_bytes=1e11), engine="auto", dtype="float32")
-    stage = Stage(
-        name="last block", boundary=boundary_at_block(backbone.application, BLOCK), epochs=2, learning_rate=1e-4
-    )
+    classifier = build_classifier(backbone, build_head(n_classes=len(CLASSES)))
+    cache = FeatureCache(classifier, store=FeatureStore(folder, max_bytes=1e11), engine="auto", dtype="float32")
+    stage = Stage(name="last block", boundary=boundary_at_block(backbone, BLOCK), epochs=2, learning_rate=1e-4)
     samples = Samples(
         files=files,
         digests=[hashlib.sha256(file.read_bytes()).hexdigest() for file in files],
@@ -104,20 +101,25 @@ def by_bloodcell(files: list[Path], weights: Path, folder: Path) -> tuple[float,
         interpolation="bilinear",
     )
     steps = -(-len(samples) // BATCH)
-    feed = stage_feed(
-        classifier,
+    settings = TypeAdapter(HyperparametersConfig).validate_python(read_choice("hyperparameters", "default"))
+    learner = Learner(
+        classifier=classifier,
+        stages=[stage],
+        settings=replace(settings, batch_size=BATCH),
+        augmentation=Augmentation(),
+        cache=cache,
+    )
+    features = stage_features(learner, stage, train_samples=samples, val_samples=samples)
+    data = stage_data(
+        learner,
         stage,
-        source=source,
-        n_views=1,
+        features=features,
         train_samples=samples,
         val_samples=samples,
-        augmentation=Augmentation(),
-        batch_size=BATCH,
-        seed=0,
         first_epoch=0,
         steps_per_epoch=steps,
     )
-    return second_epoch(feed.model, feed.training, steps_per_epoch=steps), source.seconds
+    return second_epoch(data.model, data.training, steps_per_epoch=steps), cache.seconds
 
 
 def second_epoch(model: keras.Model, batches: Any, **settings: Any) -> float:

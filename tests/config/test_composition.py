@@ -9,11 +9,11 @@ from bloodcell.config.composition import compose_config, parse_config
 from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.data import FolderData
 from bloodcell.config.finetune import StagedPlan
-from bloodcell.config.model import MEASURED
 from bloodcell.config.schemas import UiConfig
 from bloodcell.config.split import GroupHoldoutSplit
 from bloodcell.config.training import TrainConfig
 from bloodcell.errors import UserError
+from bloodcell.models.feature_sets import FEATURE_SETS
 
 ROOT = ("data=bccd", "data.root=/cells")
 
@@ -80,7 +80,7 @@ def test_a_backbone_is_spelt_as_keras_does():
 @pytest.mark.parametrize("turn", range(max(map(len, GROUPS.values()))))
 def test_every_choice_in_the_configuration_is_valid(turn):
     chosen = {group: choices[turn % len(choices)] for group, choices in GROUPS.items()}
-    if chosen["backbone"] in MEASURED:
+    if chosen["backbone"] in FEATURE_SETS:
         chosen["finetune"] = "none"
     named = ["backbone.name=VGG16"] if chosen["backbone"] == "application" else []
     overrides = [f"{group}={choice}" for group, choice in chosen.items()]

@@ -2,7 +2,6 @@ import pytest
 
 from bloodcell.config.composition import compose_config
 from bloodcell.errors import UserError
-from bloodcell.experiment.fold import kinds_of
 
 ROOT = ("data=bccd", "data.root=/cells")
 
@@ -47,13 +46,6 @@ def test_what_needs_no_tuning_is_not_tuned_unless_asked():
 def test_only_rendered_smears_know_their_photographs():
     assert "data=smears" in refusal("data.groups=known")
     assert compose_config("train", ["data=smears", "data.groups=recover"]).data.groups == "recover"
-
-
-def test_extra_features_that_the_backbone_has_are_not_repeated():
-    config = compose_config(
-        "train", [*ROOT, "backbone=morphology", "head.extra_features=[colour_histogram,morphology]"]
-    )
-    assert kinds_of(config) == ("morphology", "colour_histogram")
 
 
 def test_extra_features_go_with_other_features_and_with_a_network():

@@ -5,7 +5,7 @@ from bloodcell.cells.crop import crop_to_nucleus
 from bloodcell.cells.segmentation import find_cell
 from bloodcell.data.pipeline import resize
 from bloodcell.images.reading import read_image
-from bloodcell.models.attention import POOLED_SIDE, pooled_where, where_the_cell_is
+from bloodcell.models.attention import MASKS_SHAPE, cell_masks, masked_averages
 
 SIZE = 224
 
@@ -18,35 +18,36 @@ def crops(cells) -> np.ndarray:
 
 
 def test_the_nucleus_is_where_the_cell_finder_has_it(crops):
-    for image, where in zip(crops, np.asarray(where_the_cell_is(crops)), strict=True):
+    for image, masks in zip(crops, np.asarray(cell_masks(crops)), strict=True):
         nucleus = find_cell(image.astype(np.uint8)).nucleus > 0
-        side = nucleus.shape[0] // POOLED_SIDE * POOLED_SIDE
-        share = nucleus[:side, :side].reshape(POOLED_SIDE, side // POOLED_SIDE, POOLED_SIDE, -1).mean(axis=(1, 3))
-        overlap = np.minimum(where[..., 0], share).sum() / np.maximum(where[..., 0], share).sum()
+        cells = MASKS_SHAPE[0]
+        side = nucleus.shape[0] // cells * cells
+        share = nucleus[:side, :side].reshape(cells, side // cells, cells, -1).mean(axis=(1, 3))
+        overlap = np.minimum(masks[..., 0], share).sum() / np.maximum(masks[..., 0], share).sum()
         assert overlap > 0.6
 
 
 def test_the_surroundings_are_near_the_nucleus_and_no_part_of_it(crops):
-    nucleus, around = np.moveaxis(np.asarray(where_the_cell_is(crops)), -1, 0)
+    nucleus, around = np.moveaxis(np.asarray(cell_masks(crops)), -1, 0)
     assert (np.minimum(nucleus, around) > 0.5).mean() < 0.01
     assert (around.sum(axis=(1, 2)) > 0.3 * nucleus.sum(axis=(1, 2))).all()
     assert (around[:, 0, 0] == 0).all()
 
 
 @pytest.mark.parametrize("side", [7, 10, 14, 28, 56])
-def test_feature_maps_of_any_size_are_averaged_where_the_cell_is(side):
+def test_feature_maps_of_any_size_are_averaged_cell_masks(side):
     image = np.full((1, SIZE, SIZE, 3), 230, np.float32)
     image[:, : SIZE // 2, :, 1] = 60  # violet above, clear ground below
     feature_map = np.zeros((1, side, side, 2), np.float32)
     feature_map[:, : side // 2, :, 0] = 1.0
     feature_map[:, side // 2 :, :, 1] = 1.0
-    nucleus, around = (np.asarray(part) for part in pooled_where(feature_map, where_the_cell_is(image)))
+    nucleus, around = (np.asarray(part) for part in masked_averages(feature_map, cell_masks(image)))
     np.testing.assert_allclose(nucleus, [[1.0, 0.0]], atol=0.15)
     assert around[0, 1] > 0.8
 
 
 def test_where_nothing_is_violet_nothing_is_pooled():
     image = np.full((1, SIZE, SIZE, 3), 230, np.float32)
-    nucleus, around = pooled_where(np.ones((1, 7, 7, 2), np.float32), where_the_cell_is(image))
+    nucleus, around = masked_averages(np.ones((1, 7, 7, 2), np.float32), cell_masks(image))
     assert not np.asarray(nucleus).any()
     assert not np.asarray(around).any()

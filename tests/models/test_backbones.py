@@ -18,6 +18,7 @@ from bloodcell.models import backbones
 from bloodcell.models.applications import applications
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.heads import build_head
 
 SMALLEST = {
     "MobileNetV2": 32,
@@ -89,9 +90,7 @@ def probabilities(raw, folder):
         size = SMALLEST[name]
         keras.utils.set_random_seed(0)
         backbone = build_backbone(name=name, input_size=size, weights=None)
-        classifier = build_classifier(
-            backbone=backbone, pooling="average", hidden_units=(), dropout=0, n_classes=4, interpolation="bilinear"
-        )
+        classifier = build_classifier(backbone, build_head(n_classes=4))
         resized = resize(raw, input_size=size, interpolation="bilinear").numpy()
 
         def features(images: np.ndarray) -> np.ndarray:
@@ -207,15 +206,15 @@ def test_auto_is_imagenet_where_that_is_to_be_had(downloads):
     source = build_backbone(name="MobileNetV2", input_size=96, weights=None)
     source.application.save(downloads / WANTED)
     backbone = build_backbone(name="MobileNetV2", input_size=96, weights="auto")
-    assert (backbone.weights, backbone.digest, backbone.instead_of) == ("imagenet", source.digest, "")
+    assert (backbone.weights, backbone.digest, backbone.fallback_reason) == ("imagenet", source.digest, "")
 
 
 def test_auto_is_our_own_weights_where_imagenet_is_out_of_reach_and_says_why(downloads):
     backbone = build_backbone(name="MobileNetV2", input_size=96, weights="auto", taps=["block_6_expand_relu"])
     own = build_backbone(name="MobileNetV2", input_size=96, weights="smears")
     assert (backbone.weights, backbone.digest) == ("smears", own.digest)
-    assert f"{WANTED}: cannot be downloaded: [Errno" in backbone.instead_of
-    assert own.instead_of == ""
+    assert f"{WANTED}: cannot be downloaded: [Errno" in backbone.fallback_reason
+    assert own.fallback_reason == ""
     assert backbone.outputs[0].shape == (None, 12, 12, 96)
 
 
@@ -223,7 +222,7 @@ def test_auto_does_not_wait_for_a_host_that_never_answers(downloads, monkeypatch
     with socket.create_server(("127.0.0.1", 0)) as mute:
         for setting in ("https_proxy", "HTTPS_PROXY"):
             monkeypatch.setenv(setting, f"http://127.0.0.1:{mute.getsockname()[1]}")
-        monkeypatch.setattr(backbones, "PATIENCE", 0.2)
+        monkeypatch.setattr(backbones, "DOWNLOAD_TIMEOUT", 0.2)
         assert build_backbone(name="MobileNetV2", input_size=96, weights="auto").weights == "smears"
     assert socket.getdefaulttimeout() is None
 

@@ -6,14 +6,15 @@ from bloodcell.cells.crop import crop
 from bloodcell.data.pipeline import resize
 from bloodcell.errors import UserError
 from bloodcell.images.reading import read_image
-from bloodcell.models.backbones import Backbone, build_backbone
+from bloodcell.models.backbones import Network, build_backbone, build_network
 from bloodcell.models.classifier import Classifier, build_classifier
-from bloodcell.models.measured import measured_in
+from bloodcell.models.feature_sets import image_features
+from bloodcell.models.heads import build_head
 
 
 @pytest.fixture(scope="module")
-def backbone() -> Backbone:
-    return build_backbone(name="MobileNetV2", input_size=32, weights=None)
+def backbone() -> Network:
+    return build_network(name="MobileNetV2", input_size=32, weights=None)
 
 
 def tell_apart(classifier: Classifier, resized: np.ndarray) -> None:
@@ -25,9 +26,8 @@ def tell_apart(classifier: Classifier, resized: np.ndarray) -> None:
     classifier.head.stack[-1].set_weights([kernel, -features.mean(axis=0) @ kernel])
 
 
-def classify(backbone: Backbone, **changes) -> Classifier:
-    chosen = {"pooling": "max", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "bilinear"}
-    return build_classifier(backbone=backbone, **chosen | changes)
+def classify(backbone, *, pooling="max", standardise=False, **changes) -> Classifier:
+    return build_classifier(backbone, build_head(n_classes=4, pooling=pooling, standardise=standardise), **changes)
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,7 @@ def resized(raw) -> np.ndarray:
     return resize(raw, input_size=32, interpolation="bilinear").numpy()
 
 
-def statistics(backbone: Backbone) -> list[np.ndarray]:
+def statistics(backbone: Network) -> list[np.ndarray]:
     return [weight.numpy() for weight in backbone.application.weights if weight.name.startswith("moving_")]
 
 
@@ -140,14 +140,16 @@ def test_a_tap_must_be_a_layer_with_feature_maps():
 @pytest.mark.parametrize("boundary", [None, "block_3_expand", "block_10_expand"])
 def test_stored_features_of_several_layers_and_measures_give_what_the_whole_gives(raw, pooling, boundary):
     backbone = build_backbone(name="MobileNetV2", input_size=64, weights=None, taps=TAPS)
-    classifier = classify(backbone, pooling=pooling, crop="nucleus", measured=("colour_histogram",), standardise=True)
+    classifier = classify(
+        backbone, pooling=pooling, crop="nucleus", extra_features=("colour_histogram",), standardise=True
+    )
     names = [layer.name for layer in backbone.application.layers]
     index = None if boundary is None else names.index(boundary)
     cropped = np.stack([resize(crop(image, "nucleus"), input_size=64, interpolation="bilinear") for image in raw])
-    measured = np.stack([measured_in(image, ("colour_histogram",)) for image in raw])
+    measured = np.stack([image_features(image, ("colour_histogram",)) for image in raw])
     rows = np.asarray(classifier.frozen_part(index)(cropped))
     assert rows.shape == (2, classifier.feature_width(index))
-    features = np.hstack([rows[:, classifier.used(index)], measured])
+    features = np.hstack([rows[:, classifier.used_columns(index)], measured])
     expected = np.asarray(classifier.whole(raw))
     np.testing.assert_allclose(classifier.trained_part(index)(features), expected, atol=1e-5)
     np.testing.assert_allclose(classifier.core([cropped, measured]), expected, atol=1e-5)
@@ -156,15 +158,21 @@ def test_stored_features_of_several_layers_and_measures_give_what_the_whole_give
 
 def test_without_a_network_the_kept_model_measures_raw_images(raw):
     backbone = build_backbone(name="morphology", input_size=224, weights=None)
-    classifier = classify(backbone, measured=("morphology",))
-    measured = np.stack([measured_in(image, ("morphology",)) for image in raw])
+    classifier = classify(backbone)
+    measured = np.stack([image_features(image, ("morphology",)) for image in raw])
     np.testing.assert_allclose(classifier.whole(raw), classifier.core(measured), atol=1e-5)
     np.testing.assert_allclose(classifier.trained_part(None)(measured), classifier.core(measured), atol=1e-5)
 
 
+def test_extra_features_that_the_backbone_has_are_not_repeated():
+    backbone = build_backbone(name="morphology", input_size=224, weights=None)
+    classifier = classify(backbone, extra_features=("colour_histogram", "morphology"))
+    assert classifier.feature_sets == ("morphology", "colour_histogram")
+
+
 def test_a_model_that_crops_and_measures_is_loaded_as_it_was_saved(raw, tmp_path):
     backbone = build_backbone(name="MobileNetV2", input_size=32, weights=None, taps=TAPS)
-    classifier = classify(backbone, pooling="cell", crop="nucleus", measured=("colour_histogram",))
+    classifier = classify(backbone, pooling="cell", crop="nucleus", extra_features=("colour_histogram",))
     classifier.whole.save(tmp_path / "model.keras")
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_allclose(loaded(raw), classifier.whole(raw), atol=1e-6)

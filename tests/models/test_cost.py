@@ -4,6 +4,7 @@ import pytest
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import build_classifier
 from bloodcell.models.cost import count_flops, measure_cost
+from bloodcell.models.heads import build_head
 
 MOBILENET_PARAMETERS = 2_257_984  # without the top, as Keras's documentation counts them
 
@@ -11,9 +12,7 @@ MOBILENET_PARAMETERS = 2_257_984  # without the top, as Keras's documentation co
 @pytest.fixture(scope="module")
 def core() -> keras.Model:
     backbone = build_backbone(name="MobileNetV2", input_size=224, weights=None)
-    return build_classifier(
-        backbone=backbone, pooling="average", hidden_units=(), dropout=0.2, n_classes=4, interpolation="bilinear"
-    ).core
+    return build_classifier(backbone, build_head(n_classes=4, dropout=0.2)).core
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ from bloodcell.images.reading import read_image
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import build_classifier
 from bloodcell.models.ensemble import join_models
+from bloodcell.models.heads import build_head
 from bloodcell.models.preparing import CropImages
 
 K = 4
@@ -95,15 +96,7 @@ def test_members_that_count_nothing_are_left_out(members, images):
 def test_layers_of_bloodcells_own_are_found_and_loaded_in_an_ensemble(images, tmp_path):
     cropped = network(1, crop=True)
     measured = build_backbone(name="colour_histogram", input_size=32, weights=None)
-    histogram = build_classifier(
-        backbone=measured,
-        measured=("colour_histogram",),
-        pooling="both",
-        hidden_units=(),
-        dropout=0.0,
-        n_classes=K,
-        interpolation="bilinear",
-    ).whole
+    histogram = build_classifier(measured, build_head(n_classes=K)).whole
     joined = join_models([[cropped], [histogram]], weights=np.array([0.5, 0.5]))
     joined.save(tmp_path / "ensemble.keras")
     loaded = keras.models.load_model(tmp_path / "ensemble.keras", compile=False)

@@ -7,6 +7,7 @@ from bloodcell.errors import UserError
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.explanation import METHODS, explain, explain_each
+from bloodcell.models.heads import build_head
 from bloodcell.models.inside import networks_in
 
 SIDE = 64
@@ -19,7 +20,7 @@ KINDS = {
         "pooling": "cell",
         "taps": ("block_6_expand_relu", "block_13_expand_relu"),
         "crop": "nucleus",
-        "measured": ("colour_histogram",),
+        "extra_features": ("colour_histogram",),
         "standardise": True,
     },
 }
@@ -37,16 +38,14 @@ def smear(*, x: int, y: int, height: int = 120, width: int = 160) -> np.ndarray:
 
 
 def classifier(
-    *, name: str = "MobileNetV2", taps: tuple[str, ...] = (), hidden_units: tuple[int, ...] = (), **settings
+    *, name: str = "MobileNetV2", taps: tuple[str, ...] = (), crop="none", extra_features=(), **head
 ) -> Classifier:
     keras.utils.set_random_seed(3)
     return build_classifier(
-        backbone=build_backbone(name=name, input_size=SIDE, weights=None, taps=taps),
-        hidden_units=hidden_units,
-        dropout=0.0,
-        n_classes=3,
-        interpolation="bilinear",
-        **settings,
+        build_backbone(name=name, input_size=SIDE, weights=None, taps=taps),
+        build_head(n_classes=3, **head),
+        crop=crop,
+        extra_features=extra_features,
     )
 
 
@@ -164,9 +163,9 @@ def test_a_layer_that_is_none_is_refused(plain, layer):
 def test_an_ensemble_is_explained_by_the_mean_of_its_members():
     members = [
         classifier(**KINDS["whole photograph"]).whole,
-        classifier(pooling="average", measured=["morphology"]).whole,
+        classifier(extra_features=["morphology"]).whole,
     ]
-    members.append(classifier(name="colour_histogram", pooling="average", measured=["colour_histogram"]).whole)
+    members.append(classifier(name="colour_histogram").whole)
     raw = keras.Input((None, None, 3), dtype="uint8")
     named = [keras.Model(each.input, each.output, name=f"classifier_{n}") for n, each in enumerate(members)]
     mean = keras.Model(raw, keras.layers.Average()([each(raw) for each in named]))
@@ -179,7 +178,7 @@ def test_an_ensemble_is_explained_by_the_mean_of_its_members():
 
 
 def test_a_model_without_a_network_is_explained_by_hiding_parts_of_the_photograph():
-    model = classifier(name="colour_histogram", pooling="average", measured=["colour_histogram"]).whole
+    model = classifier(name="colour_histogram").whole
     explanation = explain(model, smear(x=60, y=70))
     assert explanation.method == "occlusion"
     assert explanation.heat.shape == (120, 160)
@@ -188,7 +187,7 @@ def test_a_model_without_a_network_is_explained_by_hiding_parts_of_the_photograp
 
 
 def test_a_model_that_looks_nowhere_has_no_heat():
-    model = classifier(name="majority", pooling="average", measured=["majority"]).whole
+    model = classifier(name="majority").whole
     explanation = explain(model, smear(x=60, y=70))
     assert not explanation.heat.any()
     assert explanation.peak is None

@@ -27,23 +27,23 @@ def test_pooling_takes_the_average_the_maximum_or_both(pooling, expected):
 @pytest.mark.parametrize("pooling", ["average", "max", "both"])
 def test_what_is_pooled_both_ways_serves_every_pooling(pooling):
     made = head(pooling=pooling, hidden_units=(8,))
-    used = np.asarray(made.pooled([FEATURE_MAPS]))[:, made.used(FEATURE_MAPS.shape[-1])]
-    np.testing.assert_allclose(made.stacked(used), made([FEATURE_MAPS]), atol=1e-6)
+    used = np.asarray(made.pool_both([FEATURE_MAPS]))[:, made.used_columns(FEATURE_MAPS.shape[-1])]
+    np.testing.assert_allclose(made.classify(used), made([FEATURE_MAPS]), atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("pooling", "expected"), [("average", [0.0, 1.0]), ("max", [0.0, 1.0]), ("both", [0.0, 1.0, 0.0, 1.0])]
 )
-def test_several_maps_are_pooled_side_by_side_each_at_its_own_size(pooling, expected):
+def test_several_maps_are_pooled_each_at_its_own_size(pooling, expected):
     maps = [np.zeros((1, 4, 4, 1), np.float32), np.ones((1, 2, 2, 1), np.float32)]
     made = head(pooling=pooling)
     np.testing.assert_allclose(made.pool(maps), [expected])
-    np.testing.assert_allclose(np.asarray(made.pooled(maps))[:, made.used(2)], [expected])
+    np.testing.assert_allclose(np.asarray(made.pool_both(maps))[:, made.used_columns(2)], [expected])
 
 
-def test_what_was_measured_follows_the_pooled_features():
+def test_extra_features_follow_the_pooled_features():
     made = head()
-    probabilities = made([FEATURE_MAPS], measured=np.ones((3, 2), np.float32))
+    probabilities = made([FEATURE_MAPS], extra_features=np.ones((3, 2), np.float32))
     kernel, bias = made.stack[-1].get_weights()
     features = np.hstack([FEATURE_MAPS.mean(axis=(1, 2)), np.ones((3, 2))])
     logits = features @ kernel + bias

@@ -5,7 +5,7 @@ import pytest
 from bloodcell.cells.crop import crop
 from bloodcell.data.pipeline import resize
 from bloodcell.images.reading import read_image
-from bloodcell.models.measured import measured_in
+from bloodcell.models.feature_sets import image_features
 from bloodcell.models.preparing import CropImages, MeasureImages
 
 
@@ -33,7 +33,7 @@ def test_images_are_cropped_and_resized_as_the_input_pipeline_does_it(raw, inter
 
 def test_images_are_measured_one_by_one(raw):
     made = model(MeasureImages(kinds=["morphology", "colour_histogram"]))
-    expected = np.stack([measured_in(image, ("morphology", "colour_histogram")) for image in raw])
+    expected = np.stack([image_features(image, ("morphology", "colour_histogram")) for image in raw])
     assert made.output_shape == (None, expected.shape[1])
     np.testing.assert_array_equal(made(raw), expected)
 

@@ -3,15 +3,14 @@ import pytest
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.blocks import boundary_at_block
 from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.heads import build_head
 from bloodcell.models.summary import summarise
 
 
 @pytest.fixture(scope="module")
 def classifier() -> Classifier:
     backbone = build_backbone(name="MobileNetV2", input_size=64, weights=None)
-    return build_classifier(
-        backbone=backbone, pooling="both", hidden_units=(16,), dropout=0.2, n_classes=4, interpolation="bilinear"
-    )
+    return build_classifier(backbone, build_head(n_classes=4, pooling="both", hidden_units=(16,), dropout=0.2))
 
 
 def test_a_frozen_backbone_is_one_block_and_the_head_follows_layer_by_layer(classifier):

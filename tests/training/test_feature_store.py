@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bloodcell.training.feature_store import RECORD, FeatureStore, NoRoom, Shelf
+from bloodcell.training.feature_store import RECORD, FeatureStore, Shelf, StoreFullError
 
 WIDTH = 6
 RECIPE = {"backbone": "Tiny", "boundary": "pooled"}
@@ -178,7 +178,7 @@ def test_what_was_not_used_for_longest_makes_room(store):
 def test_what_can_never_fit_takes_nothing_away(store):
     fill(shelf_of(store), 1)
     store._max_bytes = 1000
-    with pytest.raises(NoRoom, match=r"0\.0 GB allowed"):
+    with pytest.raises(StoreFullError, match=r"0\.0 GB allowed"):
         store.make_room(2000, for_shelf=shelf_of(store, boundary="new"))
     assert held(shelf_of(store), 1) == [True]
 

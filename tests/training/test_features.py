@@ -15,9 +15,10 @@ from bloodcell.data.pipeline import Samples, view_batches
 from bloodcell.errors import UserError
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import build_classifier
+from bloodcell.models.heads import build_head
 from bloodcell.models.precision import precision
 from bloodcell.training import engines, features
-from bloodcell.training.feature_store import FeatureStore, NoRoom
+from bloodcell.training.feature_store import FeatureStore, StoreFullError
 from bloodcell.training.trainer import predict, train
 
 FLIPS = Augmentation(horizontal_flip=True, rotation=90)
@@ -39,11 +40,11 @@ def first(samples: Samples, count: int) -> Samples:
 
 
 def test_features_are_what_the_frozen_layers_make_of_images_and_of_their_views(classifier, data, tmp_path):
-    source = tiny.source(classifier, tmp_path)
+    cache = tiny.cache(classifier, tmp_path)
     for boundary in (None, 6):
         frozen = classifier.frozen_part(boundary)
         for augmentation, views in ((None, [0]), (FLIPS, [1, 2])):
-            found = source.features(data.val, boundary=boundary, augmentation=augmentation, n_views=len(views))
+            found = cache.features(data.val, boundary=boundary, augmentation=augmentation, n_views=len(views))
             for number, view in enumerate(views):
                 n = len(data.val)
                 (images,) = view_batches(
@@ -54,25 +55,25 @@ def test_features_are_what_the_frozen_layers_make_of_images_and_of_their_views(c
                     seed=features.VIEWS_SEED,
                     batch_size=n,
                 ).as_numpy_iterator()
-                expected = np.asarray(frozen(images))[:, classifier.used(boundary)]
+                expected = np.asarray(frozen(images))[:, classifier.used_columns(boundary)]
                 np.testing.assert_allclose(found.rows[found.places[:, number]], expected, atol=1e-5)
 
 
 def test_nothing_is_computed_twice(classifier, data, tmp_path):
-    source = tiny.source(classifier, tmp_path)
-    source.features(first(data.val, 5), boundary=None)
-    source.features(data.val, boundary=None)
-    again = tiny.source(classifier, tmp_path)
+    cache = tiny.cache(classifier, tmp_path)
+    cache.features(first(data.val, 5), boundary=None)
+    cache.features(data.val, boundary=None)
+    again = tiny.cache(classifier, tmp_path)
     again.features(data.val, boundary=None)
     again.features(first(data.val, 3), boundary=None)
-    assert (source.n_computed, again.n_computed) == (len(data.val), 0)
+    assert (cache.n_computed, again.n_computed) == (len(data.val), 0)
 
 
 def test_more_views_leave_those_that_there_are(classifier, data, tmp_path):
-    source = tiny.source(classifier, tmp_path)
-    two = source.features(data.val, boundary=None, augmentation=FLIPS, n_views=2)
-    three = source.features(data.val, boundary=None, augmentation=FLIPS, n_views=3)
-    assert source.n_computed == 3 * len(data.val)
+    cache = tiny.cache(classifier, tmp_path)
+    two = cache.features(data.val, boundary=None, augmentation=FLIPS, n_views=2)
+    three = cache.features(data.val, boundary=None, augmentation=FLIPS, n_views=3)
+    assert cache.n_computed == 3 * len(data.val)
     np.testing.assert_array_equal(three.places[:, :2], two.places)
 
 
@@ -83,9 +84,9 @@ def test_copies_of_a_file_are_one_image(classifier, data, tmp_path):
         digests=[*data.val.digests] * 2,
         labels=np.concatenate([data.val.labels] * 2),
     )
-    source = tiny.source(classifier, tmp_path)
-    source.features(twice, boundary=None)
-    assert source.n_computed == len(data.val)
+    cache = tiny.cache(classifier, tmp_path)
+    cache.features(twice, boundary=None)
+    assert cache.n_computed == len(data.val)
 
 
 def test_everything_that_goes_in_is_in_the_key(data, tmp_path, monkeypatch):
@@ -96,13 +97,12 @@ def test_everything_that_goes_in_is_in_the_key(data, tmp_path, monkeypatch):
 
     def computed(model=None, on=samples, **changes) -> int:
         ours = {name: changes.pop(name) for name in list(changes) if name in ("engine", "dtype")}
-        source = tiny.source(model or classify(), tmp_path, **ours)
-        source.features(on, **asked | changes)
-        return source.n_computed
+        cache = tiny.cache(model or classify(), tmp_path, **ours)
+        cache.features(on, **asked | changes)
+        return cache.n_computed
 
-    def classify(**changes):
-        chosen = {"pooling": "average", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "nearest"}
-        return build_classifier(backbone=backbone, **chosen | changes)
+    def classify(**head):
+        return build_classifier(backbone, build_head(n_classes=4, **head))
 
     assert computed() == 2
     # What is above the boundary, and how the head is made, changes nothing.
@@ -148,44 +148,41 @@ def test_which_layer_features_are_taken_from_is_in_the_key_also_where_weights_ar
     for name in ("block_3_bn", "block_3_relu"):
         output = whole.application.get_layer(name).output
         tapped = replace(whole, application=keras.Model(whole.application.input, output, name="tiny"))
-        head = {"pooling": "average", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "bilinear"}
-        source = tiny.source(build_classifier(backbone=tapped, **head), tmp_path)
-        source.features(first(data.val, 2), boundary=None)
-        computed.append(source.n_computed)
+        cache = tiny.cache(build_classifier(tapped, build_head(n_classes=4)), tmp_path)
+        cache.features(first(data.val, 2), boundary=None)
+        computed.append(cache.n_computed)
     assert computed == [2, 2]
 
 
 def test_another_backbone_or_size_is_another_key(data, tmp_path):
     names = set()
     for name, size in (("MobileNetV2", 32), ("MobileNetV2", 48), ("MobileNet", 32)):
-        model = build_classifier(
-            backbone=build_backbone(name=name, input_size=size, weights=None),
-            **{"pooling": "average", "hidden_units": (), "dropout": 0.0, "n_classes": 4, "interpolation": "nearest"},
-        )
-        source = tiny.source(model, tmp_path)
-        source.features(replace(first(data.val, 1), input_size=size), boundary=None)
-        assert source.n_computed == 1
-        names |= {use.name for use in source._store.uses()}
+        backbone = build_backbone(name=name, input_size=size, weights=None)
+        model = build_classifier(backbone, build_head(n_classes=4))
+        cache = tiny.cache(model, tmp_path)
+        cache.features(replace(first(data.val, 1), input_size=size), boundary=None)
+        assert cache.n_computed == 1
+        names |= {use.name for use in cache._store.uses()}
     assert len(names) == 3
 
 
 def test_damaged_features_are_made_again(classifier, data, tmp_path):
-    tiny.source(classifier, tmp_path).features(data.val, boundary=None)
+    tiny.cache(classifier, tmp_path).features(data.val, boundary=None)
     (rows,) = tmp_path.glob("*/rows")
     content = bytearray(rows.read_bytes())
     content[5] ^= 1
     rows.write_bytes(content[:-3])
-    source = tiny.source(classifier, tmp_path)
-    found = source.features(data.val, boundary=None)
-    assert source.n_computed == 2
-    fresh = tiny.source(classifier, tmp_path / "fresh").features(data.val, boundary=None)
+    cache = tiny.cache(classifier, tmp_path)
+    found = cache.features(data.val, boundary=None)
+    assert cache.n_computed == 2
+    fresh = tiny.cache(classifier, tmp_path / "fresh").features(data.val, boundary=None)
     np.testing.assert_allclose(found.rows[found.places[:, 0]], fresh.rows[fresh.places[:, 0]], atol=1e-6)
 
 
 @pytest.mark.parametrize("boundary", [None, 6])
 def test_openvino_computes_what_keras_computes(classifier, data, tmp_path, boundary):
     found = [
-        tiny.source(classifier, tmp_path, engine=engine).features(data.val, boundary=boundary)
+        tiny.cache(classifier, tmp_path, engine=engine).features(data.val, boundary=boundary)
         for engine in ("tensorflow", "openvino")
     ]
     np.testing.assert_allclose(*(one.rows[one.places[:, 0]] for one in found), atol=1e-4)
@@ -200,10 +197,10 @@ def test_an_engine_that_computes_something_else_is_refused_with_the_figures(
 ):
     monkeypatch.setattr(engines._OpenVino, "__call__", wrong)
     with pytest.raises(UserError, match=r"features\.engine=openvino: openvino \S+ differs from Keras by \d.*0\.01"):
-        tiny.source(classifier, tmp_path, engine="openvino").features(data.val, boundary=None)
-    source = tiny.source(classifier, tmp_path, engine="auto")
-    source.features(data.val, boundary=None)
-    assert source.engine.startswith("tensorflow")
+        tiny.cache(classifier, tmp_path, engine="openvino").features(data.val, boundary=None)
+    cache = tiny.cache(classifier, tmp_path, engine="auto")
+    cache.features(data.val, boundary=None)
+    assert cache.engine.startswith("tensorflow")
     assert "as features.engine=auto now does" in capsys.readouterr().err
 
 
@@ -211,28 +208,18 @@ def test_features_that_half_precision_cannot_hold_are_refused(classifier, data, 
     layer = classifier.backbone.application.get_layer("block_3_bn")
     layer.gamma.assign(1e8 * np.ones(16))
     with pytest.raises(UserError, match=r"features\.dtype=float16: .* too large"):
-        tiny.source(classifier, tmp_path, dtype="float16").features(data.val, boundary=None)
+        tiny.cache(classifier, tmp_path, dtype="float16").features(data.val, boundary=None)
 
 
 def test_without_room_training_goes_on_the_fly_and_says_so(classifier, data, tmp_path, capsys):
-    source = tiny.source(classifier, tmp_path / "features", max_bytes=1000)
-    with pytest.raises(NoRoom):
-        source.features(data.val, boundary=None)
-    trained = train(
-        classifier,
-        train_samples=data.train,
-        val_samples=data.val,
-        augmentation=Augmentation(),
-        stages=[tiny.head()],
-        settings=tiny.settings(),
-        folder=tmp_path,
-        source=source,
-    )
+    cache = tiny.cache(classifier, tmp_path / "features", max_bytes=1000)
+    with pytest.raises(StoreFullError):
+        cache.features(data.val, boundary=None)
+    learner = tiny.learner(classifier, cache=cache)
+    trained = train(learner, train_samples=data.train, val_samples=data.val, folder=tmp_path)
     assert "head: features are not stored" in capsys.readouterr().err
-    assert trained.feeds["head"].startswith("on the fly (they would take 0.0 GB of 0.0 GB")
-    assert predict(
-        classifier, data.val, boundary=None, source=source, batch_size=16, description="predicting"
-    ).shape == (20, 4)
+    assert trained.inputs["head"].startswith("on the fly (they would take 0.0 GB of 0.0 GB")
+    assert predict(learner, data.val, description="predicting").shape == (20, 4)
 
 
 class Busy(FeatureStore):
@@ -245,38 +232,27 @@ class Busy(FeatureStore):
 
 
 def test_two_processes_that_add_at_once_do_not_stay_above_the_limit(classifier, data, tmp_path):
-    tiny.source(classifier, tmp_path / "one").features(data.val, boundary=None)
+    tiny.cache(classifier, tmp_path / "one").features(data.val, boundary=None)
     (one,) = FeatureStore(tmp_path / "one").uses()
     limit = 1.5 * one.n_bytes
-    source = tiny.source(classifier, tmp_path / "both")
-    source._store = Busy(tmp_path / "both", max_bytes=limit)
-    other = tiny.source(classifier, tmp_path / "both", dtype="float16", max_bytes=limit)
-    source._store.other = lambda: other.features(data.val, boundary=None)
-    assert len(source.features(data.val, boundary=None).places) == len(data.val)
-    assert other.n_computed == source.n_computed == len(data.val)
-    assert sum(use.n_bytes for use in source._store.uses()) <= limit
+    cache = tiny.cache(classifier, tmp_path / "both")
+    cache._store = Busy(tmp_path / "both", max_bytes=limit)
+    other = tiny.cache(classifier, tmp_path / "both", dtype="float16", max_bytes=limit)
+    cache._store.other = lambda: other.features(data.val, boundary=None)
+    assert len(cache.features(data.val, boundary=None).places) == len(data.val)
+    assert other.n_computed == cache.n_computed == len(data.val)
+    assert sum(use.n_bytes for use in cache._store.uses()) <= limit
 
 
 def test_a_stage_that_trains_everything_is_on_the_fly(classifier, data, tmp_path):
-    source = tiny.source(classifier, tmp_path / "features")
-    trained = train(
-        classifier,
-        train_samples=data.train,
-        val_samples=data.val,
-        augmentation=FLIPS,
-        stages=[tiny.head(), tiny.tuning(classifier, "block_2"), tiny.tuning(classifier, "block_1")],
-        settings=tiny.settings(),
-        folder=tmp_path,
-        source=source,
-        n_views=2,
-    )
-    stored = f"stored ({source.engine}, 2 views of each image)"
-    assert trained.feeds == {"head": stored, "from block_2": stored, "from block_1": "on the fly"}
+    cache = tiny.cache(classifier, tmp_path / "features")
+    stages = [tiny.head(), tiny.tuning(classifier, "block_2"), tiny.tuning(classifier, "block_1")]
+    learner = tiny.learner(classifier, *stages, augmentation=FLIPS, cache=cache, n_views=2)
+    trained = train(learner, train_samples=data.train, val_samples=data.val, folder=tmp_path)
+    stored = f"stored ({cache.engine}, 2 views of each image)"
+    assert trained.inputs == {"head": stored, "from block_2": stored, "from block_1": "on the fly"}
     shutil.rmtree(tmp_path / "features")
-    assert predict(classifier, data.val, boundary=1, source=source, batch_size=16, description="predicting").shape == (
-        20,
-        4,
-    )
+    assert predict(learner, data.val, description="predicting").shape == (20, 4)
 
 
 def test_stored_and_on_the_fly_come_to_the_same_without_augmentation(data, tmp_path):
@@ -284,18 +260,15 @@ def test_stored_and_on_the_fly_come_to_the_same_without_augmentation(data, tmp_p
     for kind in ("stored", "on the fly"):
         keras.utils.set_random_seed(0)
         model = tiny.classifier()
-        source = tiny.source(model, tmp_path / "features") if kind == "stored" else None
-        train(
+        learner = tiny.learner(
             model,
-            train_samples=data.train,
-            val_samples=data.val,
-            augmentation=Augmentation(),
-            stages=[tiny.head(3), tiny.tuning(model, "block_2", epochs=2)],
+            tiny.head(3),
+            tiny.tuning(model, "block_2", epochs=2),
             settings=tiny.settings(batch_size=40, restore_best=False),  # one batch, so that order plays no part
-            folder=tmp_path,
-            source=source,
+            cache=tiny.cache(model, tmp_path / "features") if kind == "stored" else None,
         )
-        found.append(predict(model, data.val, boundary=None, batch_size=16, description="predicting"))
+        train(learner, train_samples=data.train, val_samples=data.val, folder=tmp_path)
+        found.append(predict(learner, data.val, description="predicting"))
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
@@ -303,7 +276,7 @@ def test_an_image_that_was_changed_since_its_digest_was_taken_is_not_stored_unde
     changed = tmp_path / "changed.png"
     Image.open(data.val.files[0]).transpose(Image.Transpose.ROTATE_90).save(changed)
     samples = replace(first(data.val, 2), files=[changed, data.val.files[1]])
-    source = tiny.source(classifier, tmp_path)
+    cache = tiny.cache(classifier, tmp_path)
     with pytest.raises(UserError, match=r"changed\.png: it was changed while it was used; start again$"):
-        source.features(samples, boundary=None)
-    assert source.n_computed == 0
+        cache.features(samples, boundary=None)
+    assert cache.n_computed == 0

@@ -3,6 +3,7 @@ import math
 import keras
 import numpy as np
 import pytest
+from training import tiny
 
 from bloodcell.training.optimizers import build_optimizer
 
@@ -10,8 +11,8 @@ RATE, STEPS = 0.2, 100
 
 
 def build(**changes) -> keras.optimizers.Optimizer:
-    chosen = {"name": "adam", "learning_rate": RATE, "schedule": "constant", "warmup": 0.0}
-    return build_optimizer(**chosen | {"momentum": 0.0, "weight_decay": 0.0, "total_steps": STEPS} | changes)
+    steps, factors = changes.pop("total_steps", STEPS), changes.pop("factors", None)
+    return build_optimizer(tiny.settings(**changes), learning_rate=RATE, total_steps=steps, factors=factors)
 
 
 def rates(steps: list[int], **changes) -> list[float]:
@@ -56,7 +57,7 @@ def test_the_shortest_stage_has_a_finite_learning_rate(schedule, warmup, total_s
     [("adam", keras.optimizers.Adam), ("adamw", keras.optimizers.AdamW), ("sgd", keras.optimizers.SGD)],
 )
 def test_weight_decay_shrinks_kernels_and_neither_biases_nor_normalisation(name, kind):
-    optimizer = build(name=name, weight_decay=0.1)
+    optimizer = build(optimizer=name, weight_decay=0.1)
     assert type(optimizer) is kind
     model = keras.Sequential(
         [keras.Input((8, 8, 3)), keras.layers.DepthwiseConv2D(3), keras.layers.Conv2D(2, 3), keras.layers.Flatten()]
@@ -74,14 +75,14 @@ def test_weight_decay_shrinks_kernels_and_neither_biases_nor_normalisation(name,
 
 @pytest.mark.parametrize("name", ["adam", "adamw", "sgd"])
 def test_without_weight_decay_nothing_shrinks(name):
-    optimizer = build(name=name)
+    optimizer = build(optimizer=name)
     weight = keras.Variable(np.ones(3), name="kernel")
     optimizer.apply([keras.ops.zeros_like(weight)], [weight])
     np.testing.assert_array_equal(weight.numpy(), 1)
 
 
 def test_momentum_is_that_of_sgd():
-    assert build(name="sgd", momentum=0.7).momentum == 0.7
+    assert build(optimizer="sgd", momentum=0.7).momentum == 0.7
 
 
 @pytest.mark.parametrize("weight_decay", [0.0, 0.1])
@@ -90,7 +91,7 @@ def test_a_factor_scales_a_variables_steps_and_its_weight_decay(name, weight_dec
     def moved(factors):
         weights = [keras.Variable(np.ones(3), name=f"kernel_{number}") for number in (1, 2)]
         optimizer = build(
-            name=name,
+            optimizer=name,
             weight_decay=weight_decay,
             momentum=0.9,
             schedule="cosine",
@@ -111,6 +112,6 @@ def test_a_factor_scales_a_variables_steps_and_its_weight_decay(name, weight_dec
 
 
 def test_factors_go_with_averages_of_the_weights():
-    optimizer = build(name="adamw", averaging=0.9, factors={"kernel": 0.5})
+    optimizer = build(optimizer="adamw", weight_averaging=0.9, factors={"kernel": 0.5})
     assert optimizer.use_ema
     assert optimizer.ema_momentum == 0.9

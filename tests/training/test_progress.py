@@ -10,7 +10,6 @@ from training import tiny
 
 import bloodcell.training.progress
 from bloodcell.console.progress import Reporting
-from bloodcell.data.augmentation import Augmentation
 from bloodcell.training.progress import EpochProgress
 from bloodcell.training.trainer import train
 
@@ -98,12 +97,9 @@ def test_a_terminal_is_given_back_when_training_breaks_off(terminal, bccd, tmp_p
     data = tiny.data(bccd)
     with pytest.raises(KeyboardInterrupt):
         train(
-            tiny.classifier(),
+            tiny.learner(tiny.classifier()),
             train_samples=data.train,
             val_samples=data.val,
-            augmentation=Augmentation(),
-            stages=[tiny.head()],
-            settings=tiny.settings(),
             folder=tmp_path,
             listeners=[listener],
             reporting=Reporting(label="3: "),

@@ -6,7 +6,6 @@ import pandas as pd
 import pytest
 from training import tiny
 
-from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.pipeline import Samples, evaluation_batches
 from bloodcell.data.sampling import source_weights
 from bloodcell.errors import UserError
@@ -50,26 +49,22 @@ def fit(data, tmp_path, request):
         l2=0.0,
         **settings,
     ) -> Trained:
-        return train(
+        learner = tiny.learner(
             classifier,
-            train_samples=on.train,
-            val_samples=on.val,
-            augmentation=Augmentation(),
-            stages=stages,
+            *stages,
             settings=tiny.settings(**settings),
-            folder=tmp_path,
-            source=tiny.source(classifier, tmp_path / "features") if request.param == "stored" else None,
+            cache=tiny.cache(classifier, tmp_path / "features") if request.param == "stored" else None,
             solver=solver,
             l2=l2,
             steps_per_epoch=steps,
-            listeners=listeners,
         )
+        return train(learner, train_samples=on.train, val_samples=on.val, folder=tmp_path, listeners=listeners)
 
     return run
 
 
 def probabilities(classifier: Classifier, samples: Samples) -> np.ndarray:
-    return predict(classifier, samples, boundary=None, batch_size=16, description="predicting").astype(np.float64)
+    return predict(tiny.learner(classifier), samples, description="predicting").astype(np.float64)
 
 
 def cross_entropy(predicted: np.ndarray, samples: Samples, smoothing: float = 0.0) -> np.ndarray:
@@ -240,14 +235,16 @@ def test_mixed_precision_trains_and_its_probabilities_are_in_single_precision(fi
     losses = fit(classifier, tiny.head(2), tuned).history["train_loss"]
     assert losses.iloc[-1] < losses.iloc[0]
     assert {weight.dtype for weight in classifier.core.trainable_weights} == {"float32"}
-    predicted = predict(classifier, data.val, boundary=None, batch_size=16, description="predicting")
+    predicted = predict(tiny.learner(classifier), data.val, description="predicting")
     assert predicted.dtype == np.float32
     np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-6)
 
 
 def test_predictions_are_in_the_order_of_the_images_and_skip_none(data):
     classifier = tiny.classifier()
-    predicted = predict(classifier, data.val, boundary=None, batch_size=7, description="predicting")
+    predicted = predict(
+        tiny.learner(classifier, settings=tiny.settings(batch_size=7)), data.val, description="predicting"
+    )
     one_by_one = [np.asarray(classifier.core(images)) for images, _ in evaluation_batches(data.val, batch_size=1)]
     np.testing.assert_allclose(predicted, np.concatenate(one_by_one), atol=1e-5)
     assert predicted.shape == (20, 4)
@@ -292,18 +289,14 @@ def test_a_solved_head_weighs_photographs_as_sampling_would(copied, tmp_path):
     for number, (samples, sampling) in enumerate([(copied.train, "photographs"), (repeated, "images")]):
         keras.utils.set_random_seed(0)
         classifier = tiny.classifier(standardise=True)
-        train(
+        learner = tiny.learner(
             classifier,
-            train_samples=samples,
-            val_samples=copied.val,
-            augmentation=Augmentation(),
-            stages=[tiny.head()],
             settings=tiny.settings(sampling=sampling),
-            folder=tmp_path / str(number),
-            source=tiny.source(classifier, tmp_path / "features"),
+            cache=tiny.cache(classifier, tmp_path / "features"),
             solver="lbfgs",
             l2=0.01,
         )
+        train(learner, train_samples=samples, val_samples=copied.val, folder=tmp_path / str(number))
         found.append(probabilities(classifier, copied.val))
     np.testing.assert_allclose(found[0], found[1], atol=2e-3)
 
@@ -319,15 +312,8 @@ def test_mixed_training_is_the_same_again_and_another_than_unmixed(fit):
 
 
 def test_images_can_be_mixed_by_rectangles_on_the_fly(data, tmp_path):
-    trained = train(
-        tiny.classifier(),
-        train_samples=data.train,
-        val_samples=data.val,
-        augmentation=Augmentation(),
-        stages=[tiny.head(2)],
-        settings=tiny.settings(cutmix=1.0),
-        folder=tmp_path,
-    )
+    learner = tiny.learner(tiny.classifier(), tiny.head(2), settings=tiny.settings(cutmix=1.0))
+    trained = train(learner, train_samples=data.train, val_samples=data.val, folder=tmp_path)
     assert trained.history["train_loss"].notna().all()
 
 
@@ -370,19 +356,12 @@ def test_blocks_learn_the_slower_the_lower_they_are(fit):
 @pytest.mark.parametrize("boundary", ["head", "block_2"])
 def test_turned_images_are_predicted_alike_from_the_store_and_on_the_fly(data, tmp_path, boundary):
     classifier = tiny.classifier()
-    where = None if boundary == "head" else tiny.tuning(classifier, boundary).boundary
-    kinds = [None, tiny.source(classifier, tmp_path)]
+    stage = tiny.head() if boundary == "head" else tiny.tuning(classifier, boundary)
     stored, flown = (
         predict_orientations(
-            classifier,
-            data.val,
-            n_orientations=8,
-            boundary=where,
-            source=source,
-            batch_size=16,
-            description="predicting",
+            tiny.learner(classifier, stage, cache=cache), data.val, n_orientations=8, description="predicting"
         )
-        for source in reversed(kinds)
+        for cache in (tiny.cache(classifier, tmp_path), None)
     )
     assert stored.shape == (8, 20, 4)
     np.testing.assert_allclose(stored, flown, atol=1e-5)

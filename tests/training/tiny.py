@@ -16,12 +16,14 @@ from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.loading import load_bccd
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.pipeline import Samples, samples_of
-from bloodcell.models.backbones import Backbone
+from bloodcell.models.backbones import Network
 from bloodcell.models.classifier import Classifier, build_classifier
+from bloodcell.models.heads import build_head
 from bloodcell.training.determinism import make_deterministic
 from bloodcell.training.feature_store import FeatureStore
-from bloodcell.training.features import FeatureSource
-from bloodcell.training.stages import Stage, lowest_boundary
+from bloodcell.training.features import FeatureCache
+from bloodcell.training.learner import Learner
+from bloodcell.training.stages import Stage
 from bloodcell.training.trainer import Trained, predict, train
 
 SIZE = 32
@@ -45,7 +47,7 @@ def data(root: Path) -> Data:
     return Data(samples(images, "train"), samples(images, "test"))
 
 
-def backbone() -> Backbone:
+def backbone() -> Network:
     """Three blocks of a convolution, its normalisation and dropout."""
     image = tensor = keras.Input((SIZE, SIZE, 3))
     for number, filters in enumerate((8, 12, 16), start=1):
@@ -53,7 +55,7 @@ def backbone() -> Backbone:
         tensor = keras.layers.BatchNormalization(name=f"block_{number}_bn")(tensor)
         tensor = keras.layers.ReLU(name=f"block_{number}_relu")(tensor)
         tensor = keras.layers.Dropout(0.2, name=f"block_{number}_dropout")(tensor)
-    return Backbone(
+    return Network(
         name="Tiny",
         application=keras.Model(image, tensor, name="tiny"),
         preprocess=keras.applications.mobilenet_v2.preprocess_input,
@@ -64,20 +66,12 @@ def backbone() -> Backbone:
 
 
 def classifier(*, dropout: float = 0.0, standardise: bool = False) -> Classifier:
-    return build_classifier(
-        backbone=backbone(),
-        pooling="average",
-        hidden_units=(),
-        dropout=dropout,
-        n_classes=4,
-        interpolation="bilinear",
-        standardise=standardise,
-    )
+    return build_classifier(backbone(), build_head(n_classes=4, dropout=dropout, standardise=standardise))
 
 
-def source(model: Classifier, folder: Path, **changes: Any) -> FeatureSource:
+def cache(model: Classifier, folder: Path, **changes: Any) -> FeatureCache:
     store = FeatureStore(folder, max_bytes=changes.pop("max_bytes", 1e9))
-    return FeatureSource(model, store=store, **{"engine": "tensorflow", "dtype": "float32"} | changes)
+    return FeatureCache(model, store=store, **{"engine": "tensorflow", "dtype": "float32"} | changes)
 
 
 def settings(**changes: Any) -> HyperparametersConfig:
@@ -128,26 +122,29 @@ def tuning(
     )
 
 
+def learner(model: Classifier, *stages: Stage, **changes: Any) -> Learner:
+    """How a classifier is trained, by default its head alone, without augmentation, on the fly."""
+    return Learner(
+        **{"classifier": model, "stages": stages or (head(),), "settings": settings(), "augmentation": Augmentation()}
+        | changes
+    )
+
+
 def repeatable(data: Data, folder: Path, *, seed: int) -> tuple[Trained, np.ndarray]:
     """Train with everything that is random: weights, order, augmentation, dropout."""
     make_deterministic(seed)
     model = classifier(dropout=0.3)
-    stages = [head(2), tuning(model, "block_2", train_statistics=True)]
-    trained = train(
+    made = learner(
         model,
-        train_samples=data.train,
-        val_samples=data.val,
+        head(2),
+        tuning(model, "block_2", train_statistics=True),
         augmentation=Augmentation(horizontal_flip=True, rotation=90, brightness=0.1),
-        stages=stages,
         settings=settings(seed=seed),
-        folder=folder,
-        source=(features := source(model, folder / "features")),
+        cache=cache(model, folder / "features"),
         n_views=2,
     )
-    boundary = lowest_boundary(stages)
-    return trained, predict(
-        model, data.val, boundary=boundary, source=features, batch_size=16, description="predicting"
-    )
+    trained = train(made, train_samples=data.train, val_samples=data.val, folder=folder)
+    return trained, predict(made, data.val, description="predicting")
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
-"""Feeds: what a stage's model is, and the batches that it is trained and evaluated on.
+"""Data of a stage: its model, and the batches that the model is trained and validated on.
 
-What is frozen in a stage is computed once and stored, and the model begins where it ends; or images are read and
+The output of frozen layers is computed once and stored, and the model begins after them; or images are read and
 augmented on the fly, and the model begins with them.
 """
 
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import keras
 import numpy as np
@@ -14,7 +15,6 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.console.progress import print_status
-from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.mixup import mix_batches
 from bloodcell.data.orientations import Orientations
 from bloodcell.data.pipeline import (
@@ -28,22 +28,21 @@ from bloodcell.data.pipeline import (
 )
 from bloodcell.data.sampling import Sampling
 from bloodcell.models.classifier import Classifier
-from bloodcell.training.feature_store import NoRoom
-from bloodcell.training.features import Features, FeatureSource
-from bloodcell.training.stages import Stage
+from bloodcell.training.feature_store import StoreFullError
+from bloodcell.training.features import Features
+from bloodcell.training.learner import Learner
+from bloodcell.training.stages import Stage, lowest_boundary
 
 log = logging.getLogger(__name__)
 
-ON_THE_FLY = "on the fly"
-MEASURED = "measured in the images, no network"
 EVALUATION_BATCH_SIZE = 256
-"""Rows of features that are evaluated at a time, or as many as `HANDED_OVER` allows."""
-HANDED_OVER = 2**24
-"""Bytes of features that are handed to TensorFlow at a time, or a batch where that is more."""
+"""Rows of features that are evaluated at a time, or as many as `MAX_BYTES` allows."""
+MAX_BYTES = 2**24
+"""Bytes of features that are given to TensorFlow at a time, or a batch if that is more."""
 
 
 @dataclass(frozen=True, kw_only=True)
-class Feed:
+class StageData:
     """A stage's model and its batches.
 
     Attributes
@@ -53,9 +52,7 @@ class Feed:
     training
         Batches of all epochs, and one-hot labels (batch, n_classes), float32.
     validation
-        The same, every image once, in order, and where images count differently what each counts (batch,), float32.
-    said
-        Where the model's input comes from, for people.
+        The same, every image once, in order, and with weights of images (batch,), float32, if they differ.
     steps_per_execution
         How many steps TensorFlow may take at once.
     """
@@ -63,219 +60,165 @@ class Feed:
     model: keras.Model
     training: Dataset
     validation: Dataset
-    said: str
     steps_per_execution: int
 
 
 @dataclass(frozen=True, kw_only=True)
 class StageFeatures:
-    """Features that a stage is trained on and validated with; None where everything is on the fly.
+    """Features that a stage is trained on and validated with; None: images are read on the fly.
 
     Attributes
     ----------
     training, validation
         Of its images.
-    said
-        Where they come from, for people.
+    description
+        Where they come from.
     """
 
     training: Features | None
     validation: Features | None
-    said: str
+    description: str
 
 
-def stage_features(
-    classifier: Classifier,
-    stage: Stage,
-    *,
-    source: FeatureSource | None,
-    n_views: int,
-    train_samples: Samples,
-    val_samples: Samples,
-    augmentation: Augmentation,
-) -> StageFeatures:
-    """Return what lies below a stage's boundary, where there is a frozen part and room for it.
-
-    Without a network there is nothing below: then features have no columns but those that were measured.
-
-    Parameters
-    ----------
-    classifier
-        Frozen up to the stage's boundary.
-    stage
-        The stage.
-    source
-        Where stored features come from; None: everything on the fly.
-    n_views
-        How many views of an augmented image are stored; each epoch draws one.
-    train_samples, val_samples, augmentation
-        As for `stage_feed`.
-    """
-    if classifier.backbone.application is None:
-        training, validation = no_features(train_samples), no_features(val_samples)
-        return StageFeatures(training=training, validation=validation, said=MEASURED)
+def stage_features(learner: Learner, stage: Stage, *, train_samples: Samples, val_samples: Samples) -> StageFeatures:
+    """Return the output of the layers below a stage's boundary, if they have weights and the store has room."""
+    classifier, cache, boundary = learner.classifier, learner.cache, stage.boundary
+    if not classifier.backbone.takes_images:
+        return StageFeatures(
+            training=no_features(train_samples),
+            validation=no_features(val_samples),
+            description="hand-made, no network",
+        )
     why = ""
-    if source is not None and classifier.has_frozen_part(stage.boundary):
-        augmented = augmentation if augmentation.changes else None
-        n_views = n_views if augmented else 1
+    if cache is not None and classifier.has_frozen_part(boundary):
+        augmentation = learner.augmentation if learner.augmentation.changes else None
+        n_views = learner.n_views if augmentation else 1
         try:
-            training = source.features(train_samples, boundary=stage.boundary, augmentation=augmented, n_views=n_views)
-            validation = source.features(val_samples, boundary=stage.boundary)
-        except NoRoom as error:
+            return StageFeatures(
+                training=cache.features(train_samples, boundary=boundary, augmentation=augmentation, n_views=n_views),
+                validation=cache.features(val_samples, boundary=boundary),
+                description=f"stored ({cache.engine}{f', {n_views} views of each image' if augmentation else ''})",
+            )
+        except StoreFullError as error:
             why = f" ({error})"
             log.warning("%s: features are not stored: %s", stage.name, error)
             print_status(f"{stage.name}: features are not stored, each epoch computes them: {error}")
-        else:
-            said = f"stored ({source.engine}" + (f", {n_views} views of each image)" if augmented else ")")
-            return StageFeatures(training=training, validation=validation, said=said)
-    return StageFeatures(training=None, validation=None, said=f"{ON_THE_FLY}{why}")
+    return StageFeatures(training=None, validation=None, description=f"on the fly{why}")
 
 
-def stage_feed(
-    classifier: Classifier,
+def stage_data(
+    learner: Learner,
     stage: Stage,
     *,
     features: StageFeatures,
     train_samples: Samples,
     val_samples: Samples,
-    augmentation: Augmentation,
-    batch_size: int,
-    seed: int,
     first_epoch: int,
     steps_per_epoch: int,
-    sampling: Sampling = "images",
-    mixup: float = 0.0,
-    cutmix: float = 0.0,
     val_weights: NDArray[np.float64] | None = None,
-) -> Feed:
-    """Return what a stage is trained on: its features where there are any, else images on the fly.
+) -> StageData:
+    """Return a stage's model and batches: of features if there are any, else of images.
 
     Parameters
     ----------
-    classifier
-        Frozen up to the stage's boundary.
+    learner
+        Its classifier is frozen up to the stage's boundary.
     stage
         The stage.
     features
         As of `stage_features`.
-    train_samples, val_samples, augmentation, batch_size, seed, first_epoch, steps_per_epoch, sampling, mixup, cutmix
-        As for `bloodcell.data.pipeline.training_batches`; features are not cut.
+    train_samples, val_samples, first_epoch, steps_per_epoch
+        As for `bloodcell.data.pipeline.training_batches`.
     val_weights
-        What each image of validation counts, shape (n,); None: all the same.
+        The weight of each validation image, shape (n,); None: all the same.
     """
+    classifier, settings = learner.classifier, learner.settings
+    batch_size = settings.batch_size
+    drawn: dict[str, Any] = {
+        "batch_size": batch_size,
+        "seed": settings.seed,
+        "first_epoch": first_epoch,
+        "epochs": stage.epochs,
+        "steps_per_epoch": steps_per_epoch,
+        "sampling": settings.sampling,
+        "mixup": settings.mixup,
+    }
     if features.training is not None and features.validation is not None:
-        return Feed(
+        validation = _in_order(features.validation, val_samples)
+        return StageData(
             model=classifier.trained_part(stage.boundary, train_statistics=stage.train_statistics),
-            training=feature_batches(
-                features.training,
-                train_samples,
-                batch_size=batch_size,
-                seed=seed,
-                first_epoch=first_epoch,
-                epochs=stage.epochs,
-                steps_per_epoch=steps_per_epoch,
-                sampling=sampling,
-                mixup=mixup,
-            ),
-            validation=with_weights(
-                _in_order(features.validation, val_samples),
-                val_weights,
-                batch_size=_evaluated_at_once(features.validation),
-            ),
-            said=features.said,
+            training=feature_batches(features.training, train_samples, **drawn),
+            validation=with_weights(validation, val_weights, batch_size=_evaluation_batch_size(features.validation)),
             steps_per_execution=_divisor(steps_per_epoch),
         )
-    return Feed(
+    images = evaluation_batches(val_samples, batch_size=batch_size)
+    return StageData(
         model=classifier.trainable_core(boundary=stage.boundary, train_statistics=stage.train_statistics),
-        training=training_batches(
-            train_samples,
-            batch_size=batch_size,
-            augmentation=augmentation,
-            seed=seed,
-            first_epoch=first_epoch,
-            epochs=stage.epochs,
-            steps_per_epoch=steps_per_epoch,
-            sampling=sampling,
-            mixup=mixup,
-            cutmix=cutmix,
-        ),
-        validation=with_weights(
-            evaluation_batches(val_samples, batch_size=batch_size), val_weights, batch_size=batch_size
-        ),
-        said=features.said,
+        training=training_batches(train_samples, augmentation=learner.augmentation, cutmix=settings.cutmix, **drawn),
+        validation=with_weights(images, val_weights, batch_size=batch_size),
         steps_per_execution=1,
     )
 
 
 def no_features(samples: Samples) -> Features:
-    """Return features without a column, where a head takes nothing but what was measured."""
+    """Return features without a column, for a head that takes extra features only."""
     return Features(rows=np.zeros((len(samples), 0), np.float32), places=np.arange(len(samples))[:, None])
 
 
 def head_rows(
     classifier: Classifier, features: Features | None, samples: Samples, *, batch_size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return all that a head takes of samples while the whole backbone is frozen.
+    """Return the rows that a head takes of samples while the whole backbone is frozen.
 
     Parameters
     ----------
     classifier
         Whose head.
     features
-        As of `stage_features`: every view is taken. None: images as they are, through the network now.
+        As of `stage_features`: every view is taken. None: they are computed now, of images that are not augmented.
     samples, batch_size
         The images, and how many go through the network at a time.
 
     Returns
     -------
     tuple
-        Rows (n, width), float32, and which sample each is of, (n,).
+        Rows (n, width), float32, and the index of each row's sample, (n,).
     """
     if features is None:
         model = classifier.frozen_part(None)
         images = evaluation_batches(replace(samples, extra_features=None), batch_size=batch_size)
-        rows = model.predict(images, verbose=0)[:, classifier.used(None)]
+        rows = model.predict(images, verbose=0)[:, classifier.used_columns(None)]
         features = Features(rows=rows, places=np.arange(len(samples))[:, None])
     n_views = features.places.shape[1]
     chosen = np.repeat(np.arange(len(samples)), n_views)
     return _rows(features, samples, chosen, features.places.ravel()), chosen
 
 
-def evaluation_feed(
-    classifier: Classifier,
-    samples: Samples,
-    *,
-    boundary: int | None,
-    source: FeatureSource | None,
-    batch_size: int,
-    orientation: int = 0,
-) -> tuple[keras.Model, Dataset, int]:
-    """Return a model, batches of images in order, and how many there are, to predict with.
+def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0) -> tuple[keras.Model, Dataset, int]:
+    """Return a model, batches of its inputs in the order of the images, and the number of batches, to predict with.
 
     Parameters
     ----------
-    classifier
-        Whose weights above the boundary may have been trained.
+    learner
+        Trained.
     samples
         The images.
-    boundary
-        The lowest of its training.
-    source
-        As for `stage_feed`.
-    batch_size
-        Of images; features come in larger ones.
     orientation
-        How the images are laid down, see `bloodcell.data.orientations.turn`.
+        How the images are flipped and rotated: see `bloodcell.data.orientations.orient`.
     """
-    features = no_features(samples) if classifier.backbone.application is None else None
-    if source is not None and classifier.has_frozen_part(boundary):
+    classifier, batch_size = learner.classifier, learner.settings.batch_size
+    boundary = lowest_boundary(learner.stages)
+    features = None if classifier.backbone.takes_images else no_features(samples)
+    if learner.cache is not None and classifier.has_frozen_part(boundary):
         try:
-            turns = Orientations() if orientation else None
-            features = source.features(samples, boundary=boundary, augmentation=turns, n_views=max(orientation, 1))
-        except NoRoom as error:
+            flips = Orientations() if orientation else None
+            features = learner.cache.features(
+                samples, boundary=boundary, augmentation=flips, n_views=max(orientation, 1)
+            )
+        except StoreFullError as error:
             log.warning("features are not stored: %s", error)
     if features is not None:
-        n_batches = -(-len(samples) // _evaluated_at_once(features))
+        n_batches = -(-len(samples) // _evaluation_batch_size(features))
         return classifier.trained_part(boundary), _in_order(features, samples, view=-1), n_batches
     images = evaluation_batches(samples, batch_size=batch_size, orientation=orientation)
     return classifier.core, images, -(-len(samples) // batch_size)
@@ -293,10 +236,10 @@ def feature_batches(
     sampling: Sampling = "images",
     mixup: float = 0.0,
 ) -> Dataset:
-    """Return epoch after epoch, each one view of every image, drawn at random and shuffled.
+    """Return batches of all epochs, each epoch a random view of every image, shuffled.
 
-    Or of as many images drawn by photograph. Which view and in which order depends on ``seed`` and the number of the
-    epoch only. ``mixup`` is that of `bloodcell.data.mixup.mix_batches`.
+    With ``sampling=photographs``, of as many images drawn by photograph. Views and order depend on ``seed`` and the
+    number of the epoch only. ``mixup`` is that of `bloodcell.data.mixing.mixed`.
 
     Returns
     -------
@@ -325,14 +268,14 @@ def feature_batches(
 
 def _in_order(features: Features, samples: Samples, *, view: int = 0) -> Dataset:
     everything = np.stack([np.arange(len(samples)), features.places[:, view]])
-    batch_size = _evaluated_at_once(features)
+    batch_size = _evaluation_batch_size(features)
     batches = _batches([everything], features, samples, batch_size=batch_size)
     return _finished(batches, n_batches=-(-len(samples) // batch_size))
 
 
-def _evaluated_at_once(features: Features) -> int:
+def _evaluation_batch_size(features: Features) -> int:
     row_bytes = 4 * max(int(features.rows.shape[1]), 1)
-    return min(EVALUATION_BATCH_SIZE, max(1, HANDED_OVER // row_bytes))
+    return min(EVALUATION_BATCH_SIZE, max(1, MAX_BYTES // row_bytes))
 
 
 def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int) -> Dataset:
@@ -349,10 +292,10 @@ def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: S
     """
     one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
     width = features.rows.shape[1] + samples.extra_columns.shape[1]
-    # Several batches are handed over at a time: one by one, handing over takes longer than training.
-    at_once = max(1, HANDED_OVER // (batch_size * width * 4))
+    # Several batches at a time: one by one, passing them to TensorFlow takes longer than training.
+    at_once = max(1, MAX_BYTES // (batch_size * width * 4))
 
-    def handed_over() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+    def blocks() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
         for chosen, places in epochs:
             n_full = len(chosen) // batch_size
             for start in range(0, n_full, at_once):
@@ -367,23 +310,23 @@ def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: S
                 yield _rows(features, samples, chosen[part], places[part])[None], one_hot[chosen[part]][None]
 
     signature = tuple(tf.TensorSpec((None, None, size), tf.float32) for size in (width, one_hot.shape[1]))
-    made = tf.data.Dataset.from_generator(handed_over, output_signature=signature)
+    made = tf.data.Dataset.from_generator(blocks, output_signature=signature)
     return made.flat_map(lambda *several: tf.data.Dataset.from_tensor_slices(several))
 
 
 def _finished(batches: Dataset, *, n_batches: int) -> Dataset:
-    """Say how many batches there will be, or Keras would look for the end, and complain of having found it."""
+    """Set the number of batches, or Keras would search for the end and warn that it found it."""
     return without_autotune(batches.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
 
 
 def _rows(
     features: Features, samples: Samples, chosen: NDArray[np.int64], places: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return features and behind them what was measured, shape (n, width), of chosen samples, rows at given places."""
+    """Return features followed by extra features, shape (n, width), of chosen samples, rows at given places."""
     rows = features.rows[places].astype(np.float32, copy=False)
     return rows if samples.extra_features is None else np.hstack([rows, samples.extra_features[chosen]])
 
 
 def _divisor(steps: int) -> int:
-    """Return the largest divisor up to 100: the steps of an epoch must come out even."""
+    """Return the largest divisor of the steps up to 100: an epoch must be a whole number of executions."""
     return max(divisor for divisor in range(1, min(steps, 100) + 1) if steps % divisor == 0)

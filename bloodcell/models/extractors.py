@@ -1,0 +1,127 @@
+"""Feature extractors: what turns an image into the features that a head classifies."""
+# ruff: noqa: ARG002 - what the base class does by default needs no arguments
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from bloodcell.models.weights import digest_of
+
+if TYPE_CHECKING:
+    from bloodcell.models.cut import Cut
+    from bloodcell.models.summary import Block
+
+
+class FeatureExtractor:
+    """What turns an image into features: a network, or a set of hand-made features.
+
+    The defaults here are those of an extractor that takes no images and has no layers; a network overrides them.
+    A boundary is the index of the first layer that is trained; None: all layers are frozen.
+
+    Attributes
+    ----------
+    name
+        As a setting names it, a class of ``keras.applications`` as Keras spells it.
+    weights
+        ``imagenet``, ``smears``, ``random`` or the name of the file that they came from; ``none`` without weights.
+    digest
+        Of the weights before any training: see `bloodcell.models.weights.digest_of`.
+    fallback_reason
+        Why ``auto`` could not use ImageNet's weights; empty if it could, or they were not asked for.
+    takes_images
+        Whether the trained model takes images, cropped, resized and augmented; else it takes only numbers that are
+        computed once from each file.
+    feature_sets
+        The hand-made features that it consists of, names of `bloodcell.models.feature_sets.FEATURE_SETS`.
+    outputs
+        The feature maps that a head takes, symbolic, each (batch, h, w, c).
+    layers
+        What can be fine-tuned, from the input up.
+    """
+
+    name: str
+    weights: str = "none"
+    digest: str = digest_of([])
+    fallback_reason: str = ""
+    takes_images: ClassVar[bool] = False
+    feature_sets: tuple[str, ...] = ()
+    outputs: Sequence[Any] = ()
+    layers: Sequence[Any] = ()
+
+    def inputs(self) -> list[Any]:
+        """Return new symbolic inputs of the trained model: one of images, or none."""
+        return []
+
+    def prepare(self, raw: Any, *, interpolation: str, crop: str) -> list[Any]:
+        """Return what `inputs` take, from raw images (batch, height, width, 3), uint8, inside the kept model."""
+        return []
+
+    def maps(self, images: Sequence[Any], *, trained: bool = False, train_statistics: bool = False) -> list[Any]:
+        """Return feature maps, each (batch, h, w, c), of what `inputs` take.
+
+        Parameters
+        ----------
+        images
+            As of `inputs`: (batch, size, size, 3), float32 in [0, 255].
+        trained
+            Whether the model around it is trained.
+        train_statistics
+            Whether batch normalisation learns its statistics then, and dropout acts.
+        """
+        return []
+
+    def cut(self, boundary: int) -> "Cut":
+        """Return the network cut below the layer with this index."""
+        raise IndexError(f"{self.name} has no layer {boundary}")
+
+    def summary(self, boundary: int | None) -> list["Block"]:
+        """Return the blocks that the model's picture shows of it, cut at a boundary."""
+        return []
+
+    def freeze(self, boundary: int | None) -> None:
+        """Make the layers from a boundary on trainable, and no others."""
+        for index, layer in enumerate(self.layers):
+            layer.trainable = boundary is not None and index >= boundary
+
+    def frozen_weights(self, boundary: int | None) -> list[NDArray[np.generic]]:
+        """Return the weights of the layers below the boundary, in order."""
+        return [np.asarray(weight) for layer in self.layers[:boundary] for weight in layer.weights]
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureSet(FeatureExtractor):
+    """Hand-made features: numbers that code computes from an image.
+
+    Attributes
+    ----------
+    name
+        In settings, as ``backbone=NAME`` and in ``head.extra_features``.
+    description
+        In a model card.
+    n_features
+        How many numbers it gives.
+    compute
+        From an image, RGB, shape (height, width, 3), uint8, to a row, shape (k,), float32. It is called once for all
+        sets that have the same function.
+    compute_files
+        The same from n files and the SHA-256 of their contents, to shape (n, k); it may cache what it computes, as
+        `bloodcell.images.feature_cache.cached_features` does.
+    select
+        From rows (n, k) to the features, shape (n, n_features).
+    """
+
+    name: str
+    description: str
+    n_features: int
+    compute: Callable[[NDArray[np.uint8]], NDArray[np.float32]]
+    compute_files: Callable[[Sequence[Path], Sequence[str]], NDArray[np.float32]]
+    select: Callable[[NDArray[np.float32]], NDArray[np.float32]] = lambda rows: rows
+
+    @property
+    def feature_sets(self) -> tuple[str, ...]:  # type: ignore[override]
+        """Its own name."""
+        return (self.name,)
