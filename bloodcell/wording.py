@@ -8,7 +8,7 @@ PHOTOGRAPH = "photograph"
 
 
 def plural(noun: str) -> str:
-    """Return the regular plural of an English noun: ``patients``, ``biopsies``, ``batches``."""
+    """Return the regular plural of a noun: ``patients``, ``biopsies``, ``batches``."""
     if re.search(r"[^aeiou]y$", noun):
         return f"{noun[:-1]}ies"
     return f"{noun}es" if re.search(r"(s|x|z|ch|sh)$", noun) else f"{noun}s"

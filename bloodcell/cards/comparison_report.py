@@ -97,7 +97,7 @@ class Report:
 
     @cached_property
     def sources(self) -> dict[str, pd.DataFrame]:
-        """Each run's predictions by source: ``source, path`` (of one image), ``label, predicted, correct``."""
+        """Each run's predictions by source: ``source, path, label, predicted, correct``."""
         aligned = self.comparison.aligned
         return {each.name: _predicted_sources(aligned, each) for each in aligned.candidates}
 
@@ -111,13 +111,13 @@ class Report:
 
     @property
     def summary(self) -> list[str]:
-        """Three sentences: the best models, the verdict on the first two, and a recommendation."""
+        """Three sentences: best models, verdict on the first two, recommendation."""
         comparison = self.comparison
         return [comparison.best, _first_verdict(comparison), _recommendation(self)]
 
 
 def write_report(report: Report, folder: Path) -> None:
-    """Write ``report.html``, ``report.md``, ``report.json``, ``estimates.csv`` and ``verdicts.csv`` into a folder."""
+    """Write the report as HTML, Markdown, JSON and CSV tables into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     values = _values(report)
     for name, text in (
@@ -171,7 +171,7 @@ def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _first_verdict(comparison: Comparison) -> str:
-    """Return the verdict on the two models with the best score, or on one and the baseline."""
+    """Return the verdict on the two best models, or on one and the baseline."""
     ranked = _models(comparison)
     names = set(ranked[:2] if len(ranked) > 1 else (*ranked, comparison.aligned.baseline))
     for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True):
@@ -286,7 +286,7 @@ def _scale(table: pd.DataFrame) -> charts.Scale:
 
 
 def _estimates(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]]:
-    """Return each run's scores by image: the value to sort by, and the text with its interval."""
+    """Return each run's scores by image: the value, and the text with its interval."""
     by_image = comparison.estimates[comparison.estimates["unit"] == "image"].set_index(["run", "metric"])
     return [
         (
@@ -301,7 +301,7 @@ def _estimates(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]
 
 
 def _matrix(comparison: Comparison, score: Score) -> list[tuple[str, list[dict[str, str] | None]]]:
-    """Return the matrix of verdicts: a row per run with a cell for each other run, the best first."""
+    """Return the matrix of verdicts: a row and a column per run, the best first."""
     verdicts = comparison.verdicts[comparison.verdicts["metric"] == score.name]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows(verdicts):
@@ -332,7 +332,7 @@ def _costs(report: Report, cost: str) -> dict[str, float]:
 
 
 def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any:
-    """Return a chart of the first score against a cost; None if fewer than two runs have it."""
+    """Return a chart of the first score against a cost; None for fewer than two runs."""
     comparison = report.comparison
     score = comparison.scores[0]
     table = comparison.ranking[["run", "value", "low", "high"]].replace([np.inf, -np.inf], np.nan).dropna()
@@ -350,7 +350,7 @@ def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any
 def _confusions(
     predictions: Mapping[str, Predictions], *, order: Sequence[str], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return each run's confusion matrix (row %), and its difference from that of the first."""
+    """Return each run's confusion matrix (row %), and its difference from the first."""
     counts = {
         run: confusion(labels=predictions[run].labels, probabilities=predictions[run].probabilities, classes=classes)
         for run in order

@@ -189,12 +189,12 @@ def shortened(card: str, *, limit: int, whole: str) -> str:
 
 
 def accuracies_of(group_name: str) -> list[str]:
-    """Return the accuracies to show: the mean of groups only if groups are not sources."""
+    """Return the accuracies to show; the mean of groups if groups are not sources."""
     return [name for name in ACCURACIES if name != "group_mean_accuracy" or group_name != PHOTOGRAPH]
 
 
 def metric_lines(metrics: Mapping[str, float], *, group_name: str = PHOTOGRAPH) -> list[str]:
-    """Return a line each for validation and test: accuracy, its interval, and the majority class."""
+    """Return accuracy, interval and majority class for validation and test."""
     lines = []
     for split, name in HELD_OUT.items():
         if f"{split}/accuracy" not in metrics:
@@ -246,7 +246,7 @@ def _details(facts: CardFacts) -> list[tuple[str, str]]:
 
 
 def _images(facts: CardFacts) -> tuple[list[str], list[list[str]]] | None:
-    """Return headings and rows of groups and images by class and split; None if unknown."""
+    """Return a table of groups and images by class and split; None if unknown."""
     if facts.manifest is None:
         return None
     splits = [split for split in SPLITS if (facts.manifest["split"] == split).any()]
@@ -353,7 +353,7 @@ def _test_use(facts: CardFacts) -> str:
 
 
 def _metric_rows(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]:
-    """Return a row for each held-out split: accuracies, those of the majority class, and groups."""
+    """Return accuracies, those of the majority class, and groups for each split."""
     rows = []
     for split, name in HELD_OUT.items():
         if f"{split}/accuracy" not in facts.metrics:
@@ -399,7 +399,7 @@ def _confidence(facts: CardFacts) -> list[str]:
 
 
 def _before_and_after(facts: CardFacts, metric: str) -> str:
-    """Return a metric of each held-out split before and after calibration; empty if unknown."""
+    """Return a metric before and after calibration by split; empty if unknown."""
     return "; ".join(
         f"{name} {_number(facts.metrics[f'{split}/{metric}'])} before, "
         f"{_number(facts.metrics.get(f'calibrated/{split}/{metric}'))} after"

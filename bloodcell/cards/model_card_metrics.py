@@ -48,7 +48,7 @@ def class_rows(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str]) ->
 def error_sentences(
     tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str], group_name: str = PHOTOGRAPH
 ) -> list[str]:
-    """Return sentences on confused classes, inconsistent copies and classes with few groups."""
+    """Return sentences on confusions, inconsistent copies and small classes."""
     sentences: list[str] = []
     for split, table in tables.items():
         sources = _predicted_sources(table, classes)
@@ -96,7 +96,7 @@ def _confusions(sources: pd.DataFrame) -> str:
 
 
 def _inconsistent_copies(table: pd.DataFrame, classes: Sequence[str], *, split: str) -> list[str]:
-    """Return how many sources have copies of different predicted classes; empty if none has copies."""
+    """Return the number of sources whose copies get different classes, as a sentence."""
     images = table.assign(predicted=predicted_classes(probabilities_of(table, classes)))
     predicted = images.groupby("source")["predicted"]
     several = predicted.nunique()[predicted.size() > 1]

@@ -29,7 +29,7 @@ SHOWN_OF_VIEWS = ("accuracy", "photograph_accuracy", "log_loss")
 
 
 def metrics_table(outcome: Outcome, *, title: str) -> Table:
-    """Return the metrics of each split with their intervals, and those of the majority class."""
+    """Return the metrics of each split with intervals, and of the majority class."""
     leak, evaluations = outcome.leak, list(outcome.splits.values())
     table = Table(title=title, title_justify="left")
     table.add_column("")
@@ -63,7 +63,7 @@ def _add_interval(table: Table, name: str, columns: Sequence[Mapping[str, float]
 
 
 def interval_text(metrics: Mapping[Any, Any], name: str) -> str:
-    """Return the ends of a metric's interval as text, or that there are too few groups for one."""
+    """Return the ends of a metric's interval as text, or "too few groups"."""
     low, high = metrics[f"{name}_low"], metrics[f"{name}_high"]
     return f"{low:.2f} to {high:.2f}" if low == low else "too few groups"
 

@@ -221,14 +221,14 @@ def _checked(name: str, table: Any) -> pd.DataFrame:
 
 
 def _texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
-    """Return names as strings; integers that pandas made floats, because one is missing, as integers."""
+    """Return names as strings; floats that are whole numbers as integers."""
     if pd.api.types.is_float_dtype(column) and (column == column.round()).all():
         column = column.astype("int64")
     return np.asarray(column.astype(str), dtype=object)
 
 
 def _rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correct rounding from few digits: rows that sum to nearly 1, and slightly negative zeros.
+    """Correct rounding: rows that sum to nearly 1, and slightly negative zeros.
 
     Rows that sum to 1 within the precision of their type stay unchanged: division would break ties.
     """
@@ -325,7 +325,7 @@ def _of_split(name: str, table: pd.DataFrame, split: str) -> pd.DataFrame:
 
 
 def _trainings(name: str, table: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return one table per repeat of a cross-validation, each with every image once, by path."""
+    """Return one table per repeat of a cross-validation, sorted by path."""
     order = ["path", "fold"] if table["fold"].notna().all() else ["path"]
     table = table.sort_values(order, ignore_index=True, kind="stable")
     again = table.duplicated(order)

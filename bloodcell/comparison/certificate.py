@@ -113,7 +113,7 @@ def certify(predictions: Sequence[Predictions], *, n_simulated: int = N_SIMULATE
 
 
 def _correlation(predictions: Predictions) -> tuple[float, float]:
-    """Return the accuracy, and the correlation of errors within groups (Fleiss and Cuzick 1979)."""
+    """Return accuracy and correlation within groups (Fleiss and Cuzick 1979)."""
     right = predicted_classes(predictions.probabilities) == predictions.labels
     sizes, mean = predictions.images, float(right.mean())
     shares = np.bincount(predictions.groups, weights=right) / sizes
@@ -167,7 +167,7 @@ def _simulate(
 
 
 def _latent_correlation(accuracy: float, correlation: float) -> float:
-    """Return the correlation of latent normal variables that gives errors this correlation."""
+    """Return the correlation of latent normal variables for a correlation of errors."""
     level, variance = stats.norm.ppf(accuracy), accuracy * (1 - accuracy)
 
     def excess(latent: float) -> float:

@@ -74,7 +74,7 @@ class Mixture:
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
-    """A multinomial logistic regression on the logarithms of the members' probabilities.
+    """A multinomial logistic regression on the members' log probabilities.
 
     Attributes
     ----------
@@ -94,7 +94,7 @@ class Stack:
 
     @property
     def shares(self) -> Floats:
-        """The mean effect of each member's log probability of a class on that class, shape (m,).
+        """The mean coefficient of each member's log probability, shape (m,).
 
         1 / m each for the members' geometric mean; may be negative.
         """
@@ -202,7 +202,7 @@ def group_log_loss(probabilities: Floats, *, labels: NDArray[np.int64], groups: 
 
 
 def logarithms(probabilities: Floats) -> Floats:
-    """Return the log probabilities of m members, shape (m, n, k), as features, shape (n, m k)."""
+    """Return log probabilities of shape (m, n, k) as features of shape (n, m k)."""
     m, n, k = probabilities.shape
     return np.log(np.clip(probabilities, FLOOR, 1.0)).transpose(1, 0, 2).reshape(n, m * k)
 
@@ -246,7 +246,7 @@ def _greedy(true_class: Floats, weight: Floats, settings: Settings) -> Floats:
 
 
 def _greedy_selection(true_class: Floats, weight: Floats, *, rounds: int) -> Floats:
-    """Select members with the lowest joint log loss one by one, and return their weights at the best step."""
+    """Select members one by one by joint log loss; return the best weights."""
     counts = np.zeros(len(true_class))
     total = np.zeros(true_class.shape[1])
     best, best_loss = counts, np.inf

@@ -84,7 +84,7 @@ class Comparison:
 
     @cached_property
     def certificate(self) -> Certificate:
-        """How often intervals and verdicts on such data are right, by simulation; takes seconds."""
+        """How often intervals and verdicts on such data are right, by simulation."""
         certificate = _certified(self.aligned, n_simulated=self.n_resamples, seed=self.seed)
         return replace(certificate, group_name=self.group_name)
 
@@ -111,7 +111,7 @@ class Comparison:
         return int(self.aligned.images["group"].nunique())
 
     def not_worse(self) -> list[str]:
-        """Return the runs that may be the best, or are equivalent to the first without a leak."""
+        """Return the runs that may be the best, or are equivalent to the first."""
         ranked = self.ranking[self.ranking["p_best"].notna()]
         if ranked.empty:
             return []
@@ -267,7 +267,7 @@ def _score_by_group(score: Score, predictions: Predictions) -> ScoreByGroup:
 
 
 def _majority_of(predictions: Predictions, *, groups: bool = False) -> Predictions:
-    """Return the class frequencies as predictions; with ``groups``, each group counts once."""
+    """Return class frequencies as predictions; ``groups``: each group counts once."""
     labels = predictions.labels
     if groups:
         labels = np.unique(np.column_stack([predictions.groups, labels]), axis=0)[:, 1]
@@ -277,7 +277,7 @@ def _majority_of(predictions: Predictions, *, groups: bool = False) -> Predictio
 
 
 def _max_difference(score: Score, by_group: Sequence[Sequence[ScoreByGroup]]) -> float:
-    """Return how much two models can differ in one group: the score's range, or else the observed maximum."""
+    """Return how much two models can differ in one group: the range or maximum."""
     if np.isfinite(score.highest - score.lowest):
         return score.highest - score.lowest
     means = np.array([each.value + each.contributions / each.weights for several in by_group for each in several])

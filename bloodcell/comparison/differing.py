@@ -9,7 +9,7 @@ from bloodcell.data.leaks import same_partition
 
 
 def describe_difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
-    """Return how images, labels, sources or groups of two tables differ; empty if they agree.
+    """Return how two tables differ in images or their labels; empty if they agree.
 
     Parameters
     ----------
@@ -30,7 +30,7 @@ def describe_difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
 
 
 def split_between_folds(val: pd.DataFrame, column: str) -> list[str]:
-    """Return the sources or groups whose images are in several folds of a cross-validation.
+    """Return the sources or groups with images in several folds.
 
     Parameters
     ----------

@@ -17,7 +17,7 @@ from bloodcell.wording import PHOTOGRAPH
 
 
 @dataclass(frozen=True, kw_only=True)
-class Member:
+class EnsembleMember:
     """A run of an ensemble.
 
     Attributes
@@ -72,12 +72,12 @@ class SplitPredictions:
 class Joint:
     """Members and their aligned predictions, by split."""
 
-    members: tuple[Member, ...]
+    members: tuple[EnsembleMember, ...]
     classes: tuple[str, ...]
     splits: dict[str, SplitPredictions]
 
 
-def join(members: Sequence[Member], *, splits: Sequence[str], fits: bool) -> Joint:
+def join(members: Sequence[EnsembleMember], *, splits: Sequence[str], fits: bool) -> Joint:
     """Align the predictions of several runs.
 
     Parameters
@@ -114,13 +114,13 @@ def join(members: Sequence[Member], *, splits: Sequence[str], fits: bool) -> Joi
     )
 
 
-def _require_different(members: Sequence[Member]) -> None:
+def _require_different(members: Sequence[EnsembleMember]) -> None:
     for one, other in pairwise(sorted(members, key=lambda member: member.run_id)):
         if one.run_id == other.run_id:
             raise UserError(f"runs: {one} is given twice; give every run once")
 
 
-def _require_out_of_fold(members: Sequence[Member]) -> None:
+def _require_out_of_fold(members: Sequence[EnsembleMember]) -> None:
     for member in members:
         if not member.cross_validated:
             raise UserError(
@@ -136,7 +136,7 @@ def _require_out_of_fold(members: Sequence[Member]) -> None:
                 )
 
 
-def _predictions(members: Sequence[Member], split: str) -> SplitPredictions:
+def _predictions(members: Sequence[EnsembleMember], split: str) -> SplitPredictions:
     classes = classes_of(members[0].predictions)
     tables = [_every_image_once(member, split) for member in members]
     for member, table in zip(members[1:], tables[1:], strict=True):
@@ -153,7 +153,7 @@ def _predictions(members: Sequence[Member], split: str) -> SplitPredictions:
     )
 
 
-def _every_image_once(member: Member, split: str) -> pd.DataFrame:
+def _every_image_once(member: EnsembleMember, split: str) -> pd.DataFrame:
     table = member.predictions[member.predictions["split"] == split]
     if table.empty:
         advice = "use evaluate_test=false, or runs with evaluate_test=true" if split == "test" else "give other runs"

@@ -90,7 +90,7 @@ class Pairs:
     undetected: float
 
     def half_width(self, *, n_pairs: int = 1) -> Floats:
-        """Return half the width of each 95 % interval, Bonferroni-corrected for ``n_pairs``; NaN if unknown."""
+        """Return half the width of each 95 % interval, Bonferroni-corrected; may be NaN."""
         error = np.where(np.isfinite(self.error), self.error, np.nan)
         return self._quantile(SIGNIFICANCE / n_pairs / 2) * error
 
@@ -105,13 +105,13 @@ class Pairs:
         return np.asarray(np.maximum(p, np.minimum(2 * 0.5**self.n_differing, 1.0)))
 
     def p_equivalence(self, margin: float) -> Floats:
-        """Return p-values of a difference of at least ``margin``: two one-sided tests (Schuirmann 1987)."""
+        """Return p-values of two one-sided tests of equivalence (Schuirmann 1987)."""
         if self.undetected > margin:
             return np.ones(self.difference.size)
         return np.asarray(np.nan_to_num(self.upper_tail(self.t(margin - np.abs(self.difference))), nan=1.0))
 
     def t(self, difference: Floats) -> Floats:
-        """Return differences over their standard errors, shape (p,); NaN if the error is unknown."""
+        """Return differences over standard errors, shape (p,); NaN if unknown."""
         with np.errstate(divide="ignore", invalid="ignore"):  # a constant score has no error
             return np.where(np.isfinite(self.error), difference / self.error, np.nan)
 
@@ -128,7 +128,7 @@ class Pairs:
         return np.asarray(high)
 
     def _quantile(self, tail: float | Floats) -> Floats:
-        """Return the t with an upper tail: quantiles of groups and trainings, averaged by their variances."""
+        """Return t of an upper tail: averaged quantiles of groups and trainings."""
         group, training = (stats.t.isf(tail, degrees) for degrees in (self.degrees, self.training_degrees))
         return np.asarray(training + self.group_share * (group - training))
 
@@ -179,7 +179,7 @@ def compare_pairs(scores: Sequence[Sequence[ScoreByGroup]], *, strata: Integers,
 def _undrawn_group(
     group_scores: Floats, *, strata: Integers, weights: Floats, max_difference: float
 ) -> tuple[Integers, Floats]:
-    """Return the number of groups that differ, and the mean squared difference of one more group, for each pair.
+    """Return each pair's number of differing groups, and square for one more group.
 
     Parameters
     ----------
@@ -204,7 +204,7 @@ def _undrawn_group(
 
 
 def _variance_between_trainings(training: TrainingVariance, first: Integers, second: Integers) -> tuple[Floats, Floats]:
-    """Return the variance that trainings add to each difference, and its degrees of freedom, Satterthwaite's.
+    """Return the variance between trainings, and Satterthwaite's degrees of freedom.
 
     A configuration that was trained once has the pooled variance of the others, each in its own part of it.
     """
@@ -219,7 +219,7 @@ def _variance_between_trainings(training: TrainingVariance, first: Integers, sec
 
 
 def undetected_share(weights: Floats) -> float:
-    """Return the largest share of the images that a sample may miss, as it contains no group like theirs.
+    """Return the largest share of images whose kind of group a sample may miss.
 
     If each of the k largest groups, with the share W of all weight, differs as a whole with probability q, none does
     with probability (1 - q)^k, which is 0.05 for q = 1 - 0.05^(1/k) (Clopper and Pearson, Biometrika 26, 1934; about

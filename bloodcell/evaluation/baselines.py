@@ -7,7 +7,7 @@ from bloodcell.evaluation.probabilities import checked_labels
 
 
 def majority_probabilities(*, training_labels: npt.ArrayLike, n_classes: int, n_images: int) -> npt.NDArray[np.float64]:
-    """Return the class frequencies of the training images as the probabilities of every image.
+    """Return the class frequencies of training as probabilities of every image.
 
     The predicted class is the most frequent one, of equally frequent ones the first.
 

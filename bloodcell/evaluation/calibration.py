@@ -67,7 +67,7 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: pd.DataFrame) -> float:
-    """Return the mean distance between accuracy and confidence over bins, weighted by images.
+    """Return the mean distance of accuracy and confidence, weighted by images.
 
     Equation 3 of Guo et al. 2017, on the bins of `calibration_bins`. It is biased upwards, the more the fewer groups
     there are: see `CalibrationErrors`.
@@ -164,7 +164,7 @@ def calibration_errors(
 
 
 def _debiased(gaps: npt.NDArray[np.float64], images: npt.NDArray[np.float64]) -> float:
-    """Return the debiased error from sums of gaps and numbers of images, shape (g, bins) each."""
+    """Return the debiased error from gaps and images by group and bin, (g, bins)."""
     products = gaps.sum(axis=0) ** 2 - (gaps**2).sum(axis=0)
     pairs = images.sum(axis=0) ** 2 - (images**2).sum(axis=0)
     known = pairs > 0
@@ -194,7 +194,7 @@ def _equal_widths(confidence: npt.NDArray[np.float64], edges: npt.NDArray[np.flo
 
 
 def _equal_counts(confidence: npt.NDArray[np.float64], n_bins: int) -> npt.NDArray[np.int64]:
-    """Return the bin of each confidence, in bins of about equal counts; ties share a bin."""
+    """Return the bin of each confidence, with about equal counts; ties share one."""
     lower = rankdata(confidence, method="min").astype(np.int64) - 1
     return np.asarray(lower * n_bins // confidence.size)
 
@@ -202,7 +202,7 @@ def _equal_counts(confidence: npt.NDArray[np.float64], n_bins: int) -> npt.NDArr
 def _confidence(
     labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating]
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return each image's confidence, and whether it is classified correctly; shape (n,) each."""
+    """Return confidence, and whether the class is correct; shape (n,) each."""
     array = np.asarray(probabilities)
     truth = checked_labels(labels, n_classes=array.shape[-1])
     checked = checked_probabilities(array, n_images=truth.size, n_classes=array.shape[-1])

@@ -72,7 +72,7 @@ class TrainingVariance:
 
 
 def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
-    """Return 95 % intervals of accuracy: by image, by source, and as the mean of groups.
+    """Return 95 % intervals of accuracy by image, by source and as mean of groups.
 
     Parameters
     ----------
@@ -183,7 +183,7 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
     pseudo_errors = PSEUDO_ERRORS[binary] * if_independent * losses.if_wrong
 
     def quantile(level: float, mean: Floats, square: Floats, square_of_groups: Floats) -> Floats:
-        """Return Jeffreys' quantile, given means of losses, of their squares and of the groups' means' squares."""
+        """Return Jeffreys' quantile from the moments of losses and group means."""
         total, between = square - mean**2, square_of_groups - mean**2
         extra = pseudo_errors * losses.if_wrong
         correlation = np.maximum(1 - (total - between) / ((1 - within_share) * total + extra), 0)
@@ -242,7 +242,7 @@ def training_variance(values: Sequence[Sequence[float]]) -> TrainingVariance:
 
 
 def training_half_widths(training: TrainingVariance) -> Floats:
-    """Return half the width of each mean score's 95 % interval from trainings alone, shape (c,)."""
+    """Return half the width of 95 % intervals from trainings alone, shape (c,)."""
     error = np.sqrt(training.variance / training.trainings)
     return np.asarray(stats.t.ppf(LEVEL, training.degrees) * error)
 
@@ -260,7 +260,7 @@ def _student_interval(score: ScoreByGroup, strata: Integers) -> tuple[float, flo
 def difference_variances(
     contributions: Floats, first: Integers, second: Integers, *, strata: Integers, weights: Floats
 ) -> tuple[Floats, Floats]:
-    """Return the variances of differences between scores, and what their degrees of freedom need.
+    """Return variances of differences, and terms of their degrees of freedom.
 
     The variance is that of a stratified sample; the degrees of freedom, variance^2 over the second array, are
     Satterthwaite's over strata ("An approximate distribution of estimates of variance components", Biometrics Bulletin
@@ -302,7 +302,7 @@ def effective_number(weights: Floats) -> float:
 
 
 def collapse_strata(strata: Integers) -> Integers:
-    """Collapse strata of one group, which have no variance, with each other or the smallest stratum.
+    """Collapse strata of one group with each other or the smallest stratum.
 
     Intervals become wider rather than narrower (Cochran, "Sampling Techniques", 1977, 5A.12).
     """

@@ -20,7 +20,7 @@ LOWER_IS_BETTER = ("loss", "ece", "calibration_error")
 
 
 def direction(metric: str) -> str:
-    """Return ``max`` if a larger value of a metric such as ``val/accuracy`` is better, else ``min``."""
+    """Return ``max`` if larger values of a metric are better, else ``min``."""
     name = metric.rpartition("/")[2]
     lower_is_better = not SCORES[name].greater_is_better if name in SCORES else name in LOWER_IS_BETTER
     return "min" if lower_is_better else "max"
@@ -174,7 +174,7 @@ def per_class(
 def classification_report_text(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], classes: Sequence[str]
 ) -> str:
-    """Return scikit-learn's classification report: precision, recall and F1 by class and their means.
+    """Return scikit-learn's classification report.
 
     Undefined values are nan and left out of the means, so the macro averages of recall and F1 are the
     ``balanced_accuracy`` and ``macro_f1`` of `evaluate`.

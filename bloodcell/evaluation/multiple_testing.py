@@ -5,7 +5,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
-    """Adjust p-values for their number (Holm, Scandinavian Journal of Statistics 6, 1979).
+    """Adjust p-values for their number (Holm, Scand. J. Statistics 6, 1979).
 
     Parameters
     ----------

@@ -84,7 +84,7 @@ class Outcome:
 
     @property
     def metrics(self) -> dict[str, Mapping[str, float]]:
-        """All metrics by the prefix of their names, as in ``metrics.json`` and MLflow: ``val/accuracy``."""
+        """All metrics by their prefix, as in ``metrics.json`` and MLflow."""
         views = {f"{split}_views": each.views for split, each in self.splits.items() if each.views is not None}
         return {
             **{split: each.metrics for split, each in self.splits.items()},
@@ -103,7 +103,7 @@ def evaluate_outcome(
     label_smoothing: float = 0.0,
     views: Mapping[str, pd.DataFrame] | None = None,
 ) -> Outcome:
-    """Evaluate the predictions of held-out splits, and the majority class of training on the same images.
+    """Evaluate held-out predictions, and the majority class on the same images.
 
     Parameters
     ----------
@@ -147,7 +147,7 @@ def evaluate_outcome(
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:
-    """Return all metrics of a predictions table: by image, by photograph and as the mean of groups.
+    """Return all metrics of a table: by image, by photograph and by group.
 
     See `bloodcell.evaluation.metrics.evaluate`, `calibration_metrics`, and `source_metrics` and `group_metrics` of
     `bloodcell.evaluation.sources`.
@@ -167,7 +167,7 @@ def calibration_metrics(errors: CalibrationErrors) -> dict[str, float]:
 def evaluate_majority(
     table: pd.DataFrame, *, training: pd.DataFrame, classes: Sequence[str], label_smoothing: float
 ) -> dict[str, float]:
-    """Return the metrics of predicting the class frequencies of training on the same images.
+    """Return the metrics of the class frequencies of training on the same images.
 
     Frequencies are counted among images, among photographs or among groups, as the metric counts.
     """
@@ -187,7 +187,7 @@ def evaluate_majority(
 
 
 def temperature_of(table: pd.DataFrame, *, classes: Sequence[str]) -> float:
-    """Return the temperature that is fitted to a table; see `bloodcell.evaluation.temperature`."""
+    """Fit a temperature to a predictions table."""
     labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
     return fit_temperature(labels=labels, probabilities=probabilities, groups=table["group"])
 
@@ -218,7 +218,7 @@ def calibrated_probabilities(
 def evaluate_calibrated(
     table: pd.DataFrame, *, classes: Sequence[str], calibrated: NDArray[np.float64]
 ) -> dict[str, float]:
-    """Return the metrics of a predictions table that a temperature changes; see `calibrated_probabilities`."""
+    """Return the metrics of a predictions table that a temperature changes."""
     labels = label_indices(table, classes)
     metrics = evaluate(labels=labels, probabilities=calibrated, classes=classes)
     errors = calibration_errors(labels=labels, probabilities=calibrated, groups=table["group"])
@@ -226,12 +226,12 @@ def evaluate_calibrated(
 
 
 def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the per-class report of a predictions table; see `bloodcell.evaluation.metrics.per_class`."""
+    """Return the metrics by class of a predictions table."""
     labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
     return per_class(labels=labels, probabilities=probabilities, classes=classes)
 
 
 def confusion_of(table: pd.DataFrame, *, classes: Sequence[str]) -> NDArray[np.int64]:
-    """Return the confusion matrix of a predictions table; see `bloodcell.evaluation.metrics.confusion`."""
+    """Return the confusion matrix of a predictions table."""
     labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
     return confusion(labels=labels, probabilities=probabilities, classes=classes)

@@ -44,7 +44,7 @@ class Pointing:
 
 
 def nucleus_in(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
-    """Return the mask of the nucleus, shape (height, width), bool; None if none is found.
+    """Return the mask of the nucleus, (height, width), bool; None if not found.
 
     Parameters
     ----------

@@ -67,7 +67,7 @@ def predictions_table(
 
 
 def with_sources(table: pd.DataFrame) -> pd.DataFrame:
-    """Return a table with a column ``source``; if it has none, every group is one source."""
+    """Return a table with a column ``source``; by default groups are sources."""
     if "source" in table.columns or "group" not in table.columns:
         return table
     position = list(table.columns).index("group")
@@ -77,7 +77,7 @@ def with_sources(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def classes_of(table: pd.DataFrame) -> tuple[str, ...]:
-    """Return the class names of a predictions table, in the order of its probability columns."""
+    """Return the class names of a predictions table, in the order of columns."""
     return tuple(
         str(column).removeprefix(PROBABILITY_PREFIX)
         for column in table.columns

@@ -78,7 +78,7 @@ def checked_labels(labels: npt.ArrayLike, *, n_classes: int) -> npt.NDArray[np.i
 
 
 def predicted_classes(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the most probable class of each image; of equally probable classes, the first.
+    """Return the most probable class of each image, the first of equal ones.
 
     Parameters
     ----------

@@ -6,7 +6,7 @@ from scipy.stats import rankdata
 
 
 def auroc_by_column(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the AUROC of each column: how often a positive scores above a negative; ties count half.
+    """Return the AUROC of each column; ties count half.
 
     From the rank sum (Hanley and McNeil, Radiology 143, 1982).
 

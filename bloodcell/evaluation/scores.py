@@ -77,7 +77,7 @@ class Predictions:
 
     @cached_property
     def source_index(self) -> tuple[Integers, Integers]:
-        """The first image of each of s sources, shape (s,), and the source of each image, shape (n,)."""
+        """The first image of each source, shape (s,), and each image's source, (n,)."""
         sources = self.groups if self.sources is None else self.sources
         _, first, numbers = np.unique(
             np.column_stack([self.groups, sources]), axis=0, return_index=True, return_inverse=True
@@ -249,7 +249,7 @@ def _errors(labels: Integers, probabilities: Floats) -> Floats:
 
 
 def _f1_losses(labels: Integers, probabilities: Floats) -> Losses:
-    """1 - F1 = (missed + mistaken) / (labels + predictions), in each class: an error counts in two of them."""
+    """1 - F1 = (missed + mistaken) / (labels + predictions) in each class."""
     predicted = predicted_classes(probabilities)
     either = np.bincount(labels, minlength=probabilities.shape[1]).astype(np.float64)
     either += np.bincount(predicted, minlength=probabilities.shape[1])
@@ -258,7 +258,7 @@ def _f1_losses(labels: Integers, probabilities: Floats) -> Losses:
 
 
 def _auroc_losses(labels: Integers, probabilities: Floats) -> Losses:
-    """The placements of each image among those of the other side (DeLong et al., Biometrics 44, 1988)."""
+    """Losses from placements (DeLong et al., Biometrics 44, 1988)."""
     lost, weights = np.zeros((2, labels.size))
     for sides, placed in _placements(labels, probabilities):
         for side in (sides, ~sides):
@@ -325,13 +325,13 @@ def log_loss(labels: Integers, probabilities: Floats) -> float:
 
 @register_score(greater_is_better=False, lowest=0, highest=2, losses=_mean_losses(_briers, 2.0))
 def brier(labels: Integers, probabilities: Floats) -> float:
-    """Return the mean over images of the sum over classes of squared differences, in 0..2 (Brier 1950)."""
+    """Return the mean squared error of probabilities, in 0..2 (Brier 1950)."""
     return float(_briers(labels, probabilities).mean())
 
 
 @register_score(lowest=0, highest=1, losses=_auroc_losses)
 def auroc(labels: Integers, probabilities: Floats) -> float:
-    """Return the area under the ROC curve of one class against the rest, the mean over classes that have both."""
+    """Return the mean one-vs-rest area under the ROC curve over classes."""
     areas = auroc_by_column(probabilities, labels[:, None] == np.arange(probabilities.shape[1]))
     return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")
 
@@ -354,7 +354,7 @@ def find_score(metric: "str | Score | Function") -> Score:
 
 
 def _placements(labels: Integers, probabilities: Floats) -> Sequence[tuple[NDArray[np.bool_], Floats]]:
-    """Return the members, shape (n,), and the placements, shape (n,), for each class with positives and negatives.
+    """Return each class's members and all placements, shape (n,) each.
 
     A placement is the share of the other side's images that the image is ranked correctly against; ties count half.
     """
@@ -386,7 +386,7 @@ def _recall_contributions(labels: Integers, probabilities: Floats) -> Floats:
 
 
 def _f1_contributions(labels: Integers, probabilities: Floats) -> Floats:
-    """The derivative of 2 right / (labels + predictions) by each image's share of the three counts."""
+    """Contributions from the derivative of 2 right / (labels + predictions)."""
     k = probabilities.shape[1]
     predicted = predicted_classes(probabilities)
     right = labels == predicted
@@ -397,7 +397,7 @@ def _f1_contributions(labels: Integers, probabilities: Floats) -> Floats:
 
 
 def _auroc_contributions(labels: Integers, probabilities: Floats) -> Floats:
-    """Hoeffding's projection: each image's placement less the area, over the number of images of its side."""
+    """Hoeffding's projection: placements less the area, over the side's images."""
     total, found = np.zeros(labels.size), _placements(labels, probabilities)
     for side, placed in found:
         for images in (side, ~side):

@@ -201,7 +201,7 @@ def threshold_for_error(
 
 
 def upper_bound(*, errors: npt.ArrayLike, covered: npt.ArrayLike, confidence: float) -> npt.NDArray[np.float64]:
-    """Return the exact upper confidence bound of an error rate (Clopper and Pearson 1934).
+    """Return the upper confidence bound of an error (Clopper and Pearson 1934).
 
     Parameters
     ----------
@@ -232,7 +232,7 @@ def _start(covered: npt.NDArray[np.int64], *, max_error: float, confidence: floa
 def _confidence_and_errors(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return the confidence of each row and whether it is misclassified, shape (n,) each."""
+    """Return each row's confidence and whether it is wrong, shape (n,) each."""
     n_classes = np.asarray(probabilities).shape[-1]
     truth = checked_labels(labels, n_classes=n_classes)
     checked = checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes)
@@ -242,7 +242,7 @@ def _confidence_and_errors(
 def _by_source(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, sources: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return the confidence of each source and whether it is misclassified, shape (s,) each."""
+    """Return each source's confidence and whether it is wrong, shape (s,) each."""
     averages = average_by_source(labels=labels, probabilities=probabilities, sources=sources)
     return _confidence_and_errors(averages.labels, averages.probabilities)
 
@@ -250,7 +250,7 @@ def _by_source(
 def _covered(
     thresholds: npt.NDArray[np.float64], *, confidence: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Return the number covered at each threshold, and the number of errors among them."""
+    """Return the number covered at each threshold, and of errors among them."""
     order = np.argsort(confidence, kind="stable")
     below = np.searchsorted(confidence[order], thresholds, side="left")
     errors_below = np.concatenate([[0], np.cumsum(wrong[order])])[below]

@@ -107,7 +107,7 @@ def cross_calibrated(
 
 
 def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
-    """Return probabilities at a temperature: p to the power of 1 / T, scaled to sum to 1.
+    """Return probabilities at a temperature: p to the power of 1 / T, normalised.
 
     Parameters
     ----------

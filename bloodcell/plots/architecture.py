@@ -96,7 +96,7 @@ def architecture(rows: Sequence[Block], *, title: str) -> Figure:
 
 
 def format_count(count: int) -> str:
-    """Format a count with three significant digits and a unit: ``950``, ``12.3 k``, ``2.26 M``."""
+    """Format a count with three significant digits: ``950``, ``12.3 k``, ``2.26 M``."""
     for unit, size in (("B", 10**9), ("M", 10**6), ("k", 10**3)):
         # 999,950 is "1.00 M", not "1000 k".
         if float(f"{count:.3g}") >= size:

@@ -69,7 +69,7 @@ def gallery(images: Sequence[Pixels], *, captions: Sequence[str], title: str, co
 
 
 def amounts(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
-    """Draw the number of groups of each class and split as bars, with the number of images.
+    """Draw the numbers of groups and images of each class and split as bars.
 
     Parameters
     ----------
@@ -182,7 +182,7 @@ def _dots(axes: Axes, values: NDArray[np.float64], place: int, colour: str) -> N
 
 
 def _checkerboard(first: Pixels, second: Pixels) -> Pixels:
-    """Show two images of the same size in alternating squares: continuous edges show a match."""
+    """Show two images in alternating squares: continuous edges show a match."""
     rows, columns = np.mgrid[: first.shape[0], : first.shape[1]]
     from_first = (rows // SQUARE + columns // SQUARE) % 2 == 0
     empty_first, empty_second = (content_mask(image, margin=FILL_MARGIN) == 0 for image in (first, second))

@@ -43,13 +43,13 @@ class Accuracy:
 
 
 def accuracy_in(row: Mapping[Any, Any], name: str) -> Accuracy:
-    """Return the accuracy of a table's row with its interval; columns are named with `ENDS`."""
+    """Return the accuracy of a table's row with its interval."""
     value, low, high = (float(row[name + end]) for end in ENDS)
     return Accuracy(value=value, low=low, high=high)
 
 
 def draw_accuracy(axes: Axes, middle: float, *, by_image: Accuracy, by_source: Accuracy, colour: str) -> None:
-    """Draw accuracy by image as a dot, and by source as a diamond below, with intervals."""
+    """Draw accuracy by image (dot) and by source (diamond) with intervals."""
     both = not np.isnan(by_source.value)
     place = middle - (OFFSET if both else 0)
     axes.hlines(place, by_image.low, by_image.high, color=colour, linewidth=_THICK, zorder=2)

@@ -33,7 +33,7 @@ NAME_WIDTH = 1.3
 def error_gallery(
     images: Sequence[npt.NDArray[np.uint8]], *, errors: pd.DataFrame, title: str = "Most confident errors"
 ) -> Figure:
-    """Show misclassified images with their class, the predicted one and its probability.
+    """Show misclassified images with true class, predicted class and confidence.
 
     Parameters
     ----------
@@ -151,7 +151,7 @@ def augmentation_samples(
 
 
 def _side_ratio(images: Sequence[npt.NDArray[np.uint8]]) -> float:
-    """Check images, and return the largest ratio of height to width, at most `LONGEST_SIDE_RATIO`."""
+    """Check images, and return their largest ratio of height to width, limited."""
     for image in images:
         if image.dtype != np.uint8 or image.ndim != 3 or image.shape[2] != 3:
             raise ValueError(f"an image must be uint8 of shape (height, width, 3), got {image.dtype} of {image.shape}")
@@ -169,7 +169,7 @@ def _grid(
     above: float = 0.0,
     below: float = 0.0,
 ) -> tuple[Figure, npt.NDArray[np.object_]]:
-    """Return a figure and its panels, shape (rows, columns), with room around them; sizes are in inches.
+    """Return a figure and its panels, shape (rows, columns); sizes in inches.
 
     Layout engines ignore the aspect ratio of pictures, so positions are computed here.
     """

@@ -56,7 +56,7 @@ def best_so_far(scores: pd.Series, *, objective: str, lower_is_better: bool) -> 
 
 
 def parallel_coordinates(trials: pd.DataFrame, scores: pd.Series, *, objective: str) -> Figure:
-    """Draw each finished trial as a line through its hyperparameters' values, coloured by its objective.
+    """Draw each trial as a line through its hyperparameters, coloured by objective.
 
     Parameters
     ----------
@@ -135,7 +135,7 @@ def importance_bars(importance: pd.Series, *, objective: str, n_trials: int) -> 
 
 
 def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
-    """Return positions of values on an axis from 0 to 1 (missing ones below it), and its labels."""
+    """Return positions on an axis from 0 to 1 (missing: below), and its labels."""
     if pd.api.types.is_numeric_dtype(values):
         numbers = values.to_numpy(dtype=np.float64)
         known = numbers[np.isfinite(numbers)]

@@ -119,7 +119,7 @@ def tidy(axes: Axes, *, grid: str | None = None) -> None:
 
 
 def finish(figure: Figure) -> Figure:
-    """Show names in texts literally: no formulas in dollar signs, and fonts for all scripts."""
+    """Show names literally: no formulas in dollar signs, fonts for all scripts."""
     for text in figure.findobj(Text):
         if isinstance(text, Text):
             text.set_parse_math(False)

@@ -196,7 +196,7 @@ def _best_row(history: pd.DataFrame, *, monitor: Monitor) -> int | None:
 
 
 def _stage_spans(history: pd.DataFrame) -> list[tuple[str, int, int]]:
-    """Return each stage's description with its first and last epoch, in the order of the epochs."""
+    """Return each stage's description with its first and last epoch."""
     starts = history["stage"].ne(history["stage"].shift()).cumsum()
     return [
         (
@@ -328,7 +328,7 @@ def _grouped_bars(
     title: str,
     absent: str,
 ) -> Figure:
-    """Draw a group of horizontal bars from 0 to 1 per label; `values` has shape (labels, names)."""
+    """Draw a group of bars from 0 to 1 per label; values: (labels, names)."""
     n_groups, n_bars = values.shape
     lines = max(label.count("\n") + 1 for label in labels)
     group_height = max(0.2 * n_bars, 0.17 * lines) + 0.16

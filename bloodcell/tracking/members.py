@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from bloodcell.comparison.members import Joint, Member
+from bloodcell.comparison.members import EnsembleMember, Joint
 from bloodcell.comparison.run_tags import ENSEMBLE, common_group_name
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds
@@ -68,9 +68,9 @@ def _is_member(run: StoredRun) -> bool:
     return not (run.tags.excluded or run.tags.job == ENSEMBLE or run.name.startswith(BASELINE))
 
 
-def member_of(run: StoredRun) -> Member:
+def member_of(run: StoredRun) -> EnsembleMember:
     """Return a run as a member of an ensemble."""
-    return Member(name=run.name, run_id=run.id, predictions=run.predictions)
+    return EnsembleMember(name=run.name, run_id=run.id, predictions=run.predictions)
 
 
 def prepared_of(runs: Sequence[StoredRun], joint: Joint, *, fits: bool) -> Prepared:

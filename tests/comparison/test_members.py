@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from bloodcell.comparison.members import Member, join
+from bloodcell.comparison.members import EnsembleMember, join
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import predictions_table
 
@@ -31,15 +31,15 @@ def table(*, seed: int = 0, classes=CLASSES, folds=(1, 2), n_test: int = 6) -> p
     return pd.concat(parts, ignore_index=True)
 
 
-def member(name: str, predictions: pd.DataFrame) -> Member:
-    return Member(name=name, run_id=f"id-{name}", predictions=predictions)
+def member(name: str, predictions: pd.DataFrame) -> EnsembleMember:
+    return EnsembleMember(name=name, run_id=f"id-{name}", predictions=predictions)
 
 
-def pair(other: pd.DataFrame) -> list[Member]:
+def pair(other: pd.DataFrame) -> list[EnsembleMember]:
     return [member("one", table()), member("other", other)]
 
 
-def refused(members: list[Member], *, splits=BOTH, fits: bool = False) -> str:
+def refused(members: list[EnsembleMember], *, splits=BOTH, fits: bool = False) -> str:
     with pytest.raises(UserError) as caught:
         join(members, splits=splits, fits=fits)
     assert "\n" not in str(caught.value)
