@@ -14,7 +14,7 @@ from hypothesis import settings
 from pictures import DATA, Photographs, real, real_folder, rendered, rendered_folder
 from sqlalchemy import Engine
 
-LONGEST = ("test_walkthrough", "test_contributing", "test_your_own_images")
+LONGEST = ("test_pythons", "test_walkthrough", "test_contributing", "test_your_own_images")
 
 # TensorFlow's Python logger keeps the error stream that it first finds, and pytest's would be closed by then.
 absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)

@@ -213,8 +213,8 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
 
 
 def test_the_test_set_is_read_once_for_a_best_and_a_second_best_is_said(tmp_path, bccd):
-    chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [1.0, 1e-9]}}")
-    command = ["search", *small(bccd), *chosen, "tuner.final_test=true", "tuner.objective=train/loss"]
+    chosen = conf(tmp_path, "{head.l2: {choice: [1000.0, 0.06]}}")
+    command = ["search", *small(bccd), "head=probe", *chosen, "tuner.final_test=true", "tuner.objective=train/loss"]
     assert run(command, cwd=tmp_path).returncode == 2  # nothing but validation chooses
     command[-1] = "tuner.objective=val/log_loss"
     said = run([*command, "tuner.max_trials=1"], cwd=tmp_path)
@@ -233,20 +233,20 @@ def test_the_test_set_is_read_once_for_a_best_and_a_second_best_is_said(tmp_path
 
 
 def test_a_search_that_is_made_longer_tries_what_it_would_have_tried(tmp_path, bccd):
-    space = "{hyperparameters.learning_rate: {float: [1e-4, 1e-1], log: true}}"
-    command = ["search", *small(bccd), *conf(tmp_path, space), "tuner=bayesian", "tuner.final=false"]
+    space = "{head.l2: {float: [1e-4, 1e-1], log: true}}"
+    command = ["search", *small(bccd), "head=probe", *conf(tmp_path, space), "tuner=bayesian", "tuner.final=false"]
     command.append("tuner.name=longer")
     for n_trials in (2, 3):
         said = run([*command, f"tuner.max_trials={n_trials}"], cwd=tmp_path)
         assert said.returncode == 0, said.stderr
     in_one = run([*command, "tuner.max_trials=3", "tuner.name=in_one"], cwd=tmp_path)
     assert in_one.returncode == 0, in_one.stderr
-    rates = {}
+    penalties = {}
     for parent in runs_in(tmp_path):
         if parent.data.tags.get("study") == "search":
             (file,) = artifacts_of(parent).rglob("trials.csv")
-            rates[parent.info.run_id] = list(pd.read_csv(file)["hyperparameters.learning_rate"])
-    longer, whole = rates.values()
+            penalties[parent.info.run_id] = list(pd.read_csv(file)["head.l2"])
+    longer, whole = penalties.values()
     assert longer == whole
     assert len(set(whole)) == 3
 

@@ -35,9 +35,18 @@ def unbalanced(data) -> tiny.Data:
     return data._replace(train=replace(data.train, files=files, digests=digests, labels=data.train.labels[chosen]))
 
 
-@pytest.fixture(params=["stored", "on the fly"])
-def fit(data, tmp_path, request):
-    """Train a classifier on the images, in place, with stored features and without."""
+BOTH = pytest.mark.parametrize("way", ["stored", "on the fly"])
+"""For what depends on whether batches are of stored features or of images."""
+
+
+@pytest.fixture
+def way() -> str:
+    return "stored"
+
+
+@pytest.fixture
+def fit(data, tmp_path, way):
+    """Train a classifier on the images, in place, with stored features or without."""
 
     def run(
         classifier: Classifier,
@@ -53,7 +62,7 @@ def fit(data, tmp_path, request):
             classifier,
             *stages,
             settings=tiny.settings(**settings),
-            cache=tiny.cache(classifier, tmp_path / "features") if request.param == "stored" else None,
+            cache=tiny.cache(classifier, tmp_path / "features") if way == "stored" else None,
             solver=solver,
             l2=l2,
             steps_per_epoch=steps,
@@ -87,6 +96,7 @@ def changed(before: dict[str, np.ndarray], layers) -> set[str]:
     return {"/".join(path.split("/")[-2:]) for path in before if not np.array_equal(before[path], now[path])}
 
 
+@BOTH
 def test_the_head_alone_is_trained_while_the_backbone_is_frozen(fit):
     classifier = tiny.classifier()
     layers = classifier.backbone.application.layers
@@ -96,6 +106,7 @@ def test_the_head_alone_is_trained_while_the_backbone_is_frozen(fit):
     assert changed(head, classifier.head.stack) == {"probabilities/kernel", "probabilities/bias"}
 
 
+@BOTH
 @pytest.mark.parametrize("train_statistics", [False, True])
 def test_a_stage_changes_only_what_lies_above_its_boundary(fit, train_statistics):
     classifier = tiny.classifier()
@@ -174,6 +185,7 @@ def test_label_smoothing_smooths_the_targets(fit, data):
         assert loss == pytest.approx(cross_entropy(predicted, samples, smoothing=0.2).mean(), rel=1e-4)
 
 
+@BOTH
 def test_balanced_classes_count_the_same_whatever_their_number_of_images(fit, unbalanced):
     classifier = tiny.classifier()
     row = fit(
@@ -185,6 +197,7 @@ def test_balanced_classes_count_the_same_whatever_their_number_of_images(fit, un
     assert row["val_loss"] == pytest.approx(val_loss(classifier, unbalanced), rel=1e-4)
 
 
+@BOTH
 def test_an_epoch_can_be_cut_to_a_number_of_steps(fit):
     # A cosine halves the learning rate in the middle of the steps: after one of two, and after three of six.
     cut = fit(tiny.classifier(), tiny.head(2), steps=1, schedule="cosine").history["learning_rate"]
@@ -227,6 +240,7 @@ def test_a_checkpoint_is_written_before_listeners_are_told(fit, tmp_path):
     assert there == [True]
 
 
+@BOTH
 def test_mixed_precision_trains_and_its_probabilities_are_in_single_precision(fit, data):
     with precision(mixed=True):
         classifier = tiny.classifier(dropout=0.1)
@@ -262,6 +276,7 @@ def copied(data) -> tiny.Data:
     return data._replace(train=replace(data.train, files=files, digests=digests, labels=labels, sources=groups))
 
 
+@BOTH
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
 def test_sampled_by_photographs_all_classes_count_the_same(fit, copied, class_weights):
     classifier = tiny.classifier()
@@ -301,6 +316,7 @@ def test_a_solved_head_weighs_photographs_as_sampling_would(copied, tmp_path):
     np.testing.assert_allclose(found[0], found[1], atol=2e-3)
 
 
+@BOTH
 def test_mixed_training_is_the_same_again_and_another_than_unmixed(fit):
     def loss(**settings) -> float:
         keras.utils.set_random_seed(0)
