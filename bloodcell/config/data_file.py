@@ -20,7 +20,7 @@ class Groups:
     pattern
         As ``data.groups_pattern``.
     reason
-        In a few words.
+        A few words.
     """
 
     source: Literal["recover", "pattern"]
@@ -46,31 +46,37 @@ def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_u
     """
     base = "bccd" if layout.kind == "bccd" else "folder"
     unreadable = (
-        ("skip", f"{n_unreadable} cannot be read: left out and listed in every run; error: refused")
+        ("skip", f"{n_unreadable} images are unreadable: every run skips and lists them; error: refuse them")
         if n_unreadable
-        else ("error", "all can be read; an image that cannot is refused (skip: left out and listed)")
+        else ("error", "an unreadable image is an error (now all are readable); skip: leave it out and list it")
     )
     settings = {
         **_places(layout),
         "on_bad_image": unreadable,
-        "groups": (groups.source, f"which photograph an image was made from: {groups.reason}"),
-        "groups_pattern": (_text(groups.pattern), "searched for in each path; what is in its parentheses names it"),
-        "group_name": ("photograph", "what a group is, in tables and sentences"),
-        "on_shared_groups": ("error", "a photograph on two sides: error, drop (from training), allow"),
-        "rare_classes": ("error", "a class in too few groups for the split: error, train_only (its groups stay there)"),
+        "groups": (groups.source, f"the photograph that an image was made from: {groups.reason}"),
+        "groups_pattern": (
+            _text(groups.pattern),
+            "regular expression, searched in each path; the part in parentheses is the photograph",
+        ),
+        "group_name": ("photograph", "what output calls a group"),
+        "on_shared_groups": ("error", "a photograph in two splits: error, drop (from training), allow"),
+        "rare_classes": (
+            "error",
+            "a class in too few groups for the split: error, train_only (all its groups stay in training)",
+        ),
     }
     if groups.pattern is None:
         del settings["groups_pattern"], settings["group_name"]
     lines = [
-        "# Written by `bloodcell init`, which saw:",
+        "# Written by `bloodcell init`, which found:",
         *(f"#   {fact}" for fact in facts),
-        f"# Used by  {usage}",
+        f"# Use it with  {usage}",
         "defaults:",
-        f"  - {base}    # what is not set below is as in data={base}",
+        f"  - {base}    # all other settings are as in data={base}",
         "  - _self_",
         "",
         *(line for name, (value, meaning) in settings.items() for line in (f"# {meaning}", f"{name}: {value}")),
-        "# Photographs of one patient or slide are not independent. If you know which belong together, use for groups:",
+        "# Photographs of one patient or slide are not independent. If you know the patients or slides, set",
         "#   groups: column, groups_file: TABLE.csv (with columns path and patient), groups_column: patient,",
         "#   group_name: patient; or groups: pattern, groups_pattern: 'patient(\\d+)'",
     ]
@@ -86,14 +92,14 @@ def _places(layout: FolderLayout) -> Mapping[str, tuple[str, str]]:
         text = _text(None if folder is None else str(folder.resolve()))
         match split, folder:
             case "val", None:
-                places["val_dir"] = text, "null: validation images are taken from train_dir, as the group split says"
+                places["val_dir"] = text, "null: the split takes validation images from train_dir"
             case "test", None:
                 places["test_dir"] = (
                     text,
-                    "null: test images are taken from train_dir, by whole photographs, first of all",
+                    "null: hold out test images of train_dir, by photograph, before the split",
                 )
                 places["test_fraction"] = "0.2", "the share of each class's photographs that is held out for the test"
-                places["test_seed"] = "0", "which ones; no other seed moves an image into or out of the test set"
+                places["test_seed"] = "0", "seed of this choice; no other seed changes the test set"
             case _:
                 places[f"{split}_dir"] = text, f"one folder of {SPLIT_NAMES[split]} images for each class"
     return places
