@@ -5,6 +5,7 @@ right for most sources, not for all: an expert has to check what it contradicts.
 """
 
 import warnings
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -136,12 +137,12 @@ def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bo
             "with confidence.",
             numbers=numbers,
         )
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "path": str(sources.examples[i]),
             "photograph": str(sources.sources[i]),
             "images": int(sources.n_images[i]),
-            "split": _split_name(sources, i),
+            "split": _split_name(str(sources.splits[i])),
             "label": str(sources.labels[i]),
             "looks_like": str(predicted[i]),
             "probability_of_label": round(float(of_label[i]), 4),
@@ -163,7 +164,7 @@ def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bo
             Picture(
                 name="suspicious_labels",
                 figure=gallery(
-                    [read(str(row["path"])) for row in shown],
+                    [read(row["path"]) for row in shown],
                     captions=[
                         f"label {row['label']}\npredicted {row['looks_like']} "
                         f"({100 * row['probability_of_other']:.0f} %)\n{row['split']}, {row['path']}"
@@ -243,7 +244,11 @@ def several_cells(sources: SourceTable, *, read: ReadImage, n_permutations: int,
             f"(one-sided p = {p:.3f} for more in {name})"
         )
     rows = [
-        {"path": str(sources.examples[i]), "label": str(sources.labels[i]), "split": _split_name(sources, i)}
+        {
+            "path": str(sources.examples[i]),
+            "label": str(sources.labels[i]),
+            "split": _split_name(str(sources.splits[i])),
+        }
         for i in np.flatnonzero(several)
     ]
     title = "Photographs that may show more than one white cell"
@@ -269,5 +274,5 @@ def several_cells(sources: SourceTable, *, read: ReadImage, n_permutations: int,
     )
 
 
-def _split_name(sources: SourceTable, index: int) -> str:
-    return SPLIT_NAMES.get(str(sources.splits[index]), "several")
+def _split_name(split: str) -> str:
+    return SPLIT_NAMES.get(split, "several")

@@ -37,8 +37,8 @@ def sample_size(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) -> list
         what=f"{counted(len(manifest), 'image')} {'comes' if len(manifest) == 1 else 'come'} from "
         f"{counted(n_sources, PHOTOGRAPH)}{of_groups}. {name.capitalize()} has {counted(n_evaluated, group_name)}: "
         f"the 95 % interval of an accuracy of {100 * TYPICAL_ACCURACY:.0f} % is ±{100 * half_width(n_evaluated):.1f} "
-        f"points, not ±{100 * half_width(len(evaluated)):.1f} as its {len(evaluated):,} files suggest. The smallest class is "
-        f"{smallest['class']}, with {counted(smallest[groups], group_name)} in {name}.",
+        f"points, not ±{100 * half_width(len(evaluated)):.1f} as its {len(evaluated):,} files suggest. The smallest "
+        f"class is {smallest['class']}, with {counted(smallest[groups], group_name)} in {name}.",
         numbers=numbers,
         advice=f"To narrow the interval, add {groups}, first of the rarest class. More images of the same {groups} do "
         "not help.",

@@ -1,7 +1,7 @@
 """Leakage: sources and groups that have images in more than one split.
 
-Two images are copies if they have the same source or the same content. Both sources and groups are checked, wherever the
-groups came from: groups that a user gives can separate copies of one photograph.
+Two images are copies if they have the same source or the same content. Both sources and groups are always checked:
+groups that a user gives can separate copies of one photograph.
 """
 
 from collections.abc import Mapping, Sequence
