@@ -120,9 +120,9 @@ def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) ->
     ("words", "told"),
     [
         ([], "folder "),
-        (["nowhere"], "folder=nowhere: no such folder; give one that holds a folder of images for each class"),
-        (["one"], "folder=one: holds one class only (lobed); two or more are needed"),
-        (["flat"], "folder=flat: 1 images lie side by side; "),
+        (["nowhere"], "folder=nowhere: no such folder"),
+        (["one"], "folder=one: has only one class (lobed)"),
+        (["flat"], "folder=flat: 1 images are not in class folders"),
         (["mixed", "output=mine.yaml"], "output=mine.yaml: must be DIR/data/NAME.yaml, "),
         (["mixed", "output=conf/data/folder.yaml"], "data=folder is one of bloodcell's own choices"),
         (["mixed", "output=/proc/x/data/a.yaml"], "output=/proc/x/data/a.yaml: cannot be written ("),
