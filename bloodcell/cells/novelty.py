@@ -30,7 +30,7 @@ MAX_IMAGES = 2000
 """Images that are used in all."""
 FRAMINGS = 2
 """Feature vectors of each image: of the image itself, and of its crop."""
-ROWS_PER_SOURCE = IMAGES_PER_SOURCE * FRAMINGS
+ROWS_PER_GROUP = IMAGES_PER_SOURCE * FRAMINGS
 NEIGHBOURS = 20
 """Number k of the nearest neighbour: images of several sources, so a single outlier does not count."""
 NEIGHBOUR_SHARE = 0.1
@@ -119,7 +119,7 @@ class Novelty:
             np.savez(partial, allow_pickle=False, versions=np.array(_versions()), **arrays)
 
 
-def learn_novelty(files: Sequence[Path], sha256s: Sequence[str], sources: NDArray[np.generic]) -> Novelty:
+def learn_novelty(files: Sequence[Path], sha256s: Sequence[str], groups: NDArray[np.generic]) -> Novelty:
     """Fit novelty on image files: each as it is, and cropped closely as in other laboratories.
 
     A close crop lacks background, so its illumination normalisation and features differ a little.
@@ -131,17 +131,17 @@ def learn_novelty(files: Sequence[Path], sha256s: Sequence[str], sources: NDArra
         read.
     sha256s
         The digest of each file's content.
-    sources
-        The source of each, shape (n,), strings or integers.
+    groups
+        The group of each, shape (n,), strings or integers.
 
     Raises
     ------
     ValueError
         As `fit_novelty`.
     """
-    names = np.asarray(sources)
+    names = np.asarray(groups)
     if names.shape != (len(files),):
-        raise ValueError(f"each file needs a source, got {len(files)} files and shape {names.shape}")
+        raise ValueError(f"each file needs a group, got {len(files)} files and shape {names.shape}")
     rows = cached_features(
         files[:MAX_IMAGES],
         sha256s[:MAX_IMAGES],
@@ -153,21 +153,21 @@ def learn_novelty(files: Sequence[Path], sha256s: Sequence[str], sources: NDArra
 
 
 def fit_novelty(
-    measured: NDArray[np.floating], sources: NDArray[np.generic], *, found: NDArray[np.bool_] | None = None
+    measured: NDArray[np.floating], groups: NDArray[np.generic], *, found: NDArray[np.bool_] | None = None
 ) -> Novelty:
     """Fit the coordinates and the threshold of novelty.
 
     Features are standardised and rotated to their principal directions, each divided by the square root of its standard
     deviation: halfway to whitening, so that neither large nor small variances dominate a distance. The threshold is
-    `MARGIN` times the quantile 1 - `FLAGGED` of the distances of held-out images in a cross-validation by source; each
-    source counts once.
+    `MARGIN` times the quantile 1 - `FLAGGED` of the distances of held-out images in a cross-validation by group; each
+    group counts once.
 
     Parameters
     ----------
     measured
         Features of the training images, shape (n, k): `NucleusFeatures.numbers`, or others.
-    sources
-        The source of each image, shape (n,), strings or integers.
+    groups
+        The group of each image, shape (n,), strings or integers.
     found
         Whether each image has a nucleus, shape (n,); None: unknown. If all but a share `FLAGGED` have one, an image
         without a nucleus counts as novel.
@@ -175,22 +175,22 @@ def fit_novelty(
     Raises
     ------
     ValueError
-        If there are fewer than two sources, not one source per image, or features that are not finite.
+        If there are fewer than two groups, not one group per image, or features that are not finite.
     """
-    rows, names = np.asarray(measured, np.float64), np.asarray(sources)
+    rows, names = np.asarray(measured, np.float64), np.asarray(groups)
     if rows.ndim != 2 or names.shape != rows.shape[:1]:
-        raise ValueError(f"each image needs a row and a source, got shapes {rows.shape} and {names.shape}")
+        raise ValueError(f"each image needs a row and a group, got shapes {rows.shape} and {names.shape}")
     if not np.isfinite(rows).all():
         raise ValueError("features must be finite")
     index = np.unique(names, return_inverse=True)[1]
     kept = _few_of_each(index)
     rows, index = rows[kept], index[kept]
-    n_sources = index.max(initial=-1) + 1
-    if n_sources < 2:
-        raise ValueError(f"needs at least two sources, got {n_sources}")
+    n_groups = index.max(initial=-1) + 1
+    if n_groups < 2:
+        raise ValueError(f"needs at least two groups, got {n_groups}")
     needs_nucleus = found is not None and bool(np.mean(~np.asarray(found, np.bool_)) <= FLAGGED)
     distances = np.zeros(len(rows))
-    for others, held_out in GroupKFold(min(FOLDS, n_sources)).split(rows, groups=index):
+    for others, held_out in GroupKFold(min(FOLDS, n_groups)).split(rows, groups=index):
         distances[held_out] = _fitted(rows[others]).distance(rows[held_out])
     farthest = np.quantile(distances, 1 - FLAGGED, weights=1 / np.bincount(index)[index], method="inverted_cdf")
     return replace(_fitted(rows), threshold=MARGIN * float(farthest), needs_nucleus=needs_nucleus)
@@ -247,11 +247,11 @@ def _framings(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def _few_of_each(index: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the rows to keep: at most `ROWS_PER_SOURCE` of a source, equally spaced."""
+    """Return the rows to keep: at most `ROWS_PER_GROUP` of a group, equally spaced."""
     kept = []
-    for source in range(index.max(initial=-1) + 1):
-        rows = np.flatnonzero(index == source)
-        spread = np.linspace(0, rows.size - 1, min(ROWS_PER_SOURCE, rows.size))
+    for group in range(index.max(initial=-1) + 1):
+        rows = np.flatnonzero(index == group)
+        spread = np.linspace(0, rows.size - 1, min(ROWS_PER_GROUP, rows.size))
         kept.append(rows[spread.round().astype(np.int64)])
     return np.concatenate([np.zeros(0, np.int64), *kept])
 

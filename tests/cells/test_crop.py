@@ -5,8 +5,8 @@ from data.photographs import copy
 
 from bloodcell.cells.crop import (
     CROPS,
-    MIN_AT_BORDER,
     LIMITS,
+    MIN_AT_BORDER,
     RADII,
     Crop,
     crop,

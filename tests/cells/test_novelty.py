@@ -180,14 +180,14 @@ def test_distances_do_not_depend_on_units():
     measured, groups = cloud(60, 2)
     units = np.array([1, 10, 100, 0.1, 5, 1], np.float32)
     fresh, _ = cloud(20, 1, seed=1)
-    plain, other = fit_novelty(measured, sources), fit_novelty(measured * units + 3, groups)
+    plain, other = fit_novelty(measured, groups), fit_novelty(measured * units + 3, groups)
     np.testing.assert_allclose(other.distance(fresh * units + 3), plain.distance(fresh), rtol=1e-3)
 
 
 def test_a_number_that_never_varies_and_one_that_is_not_finite_make_no_error():
     measured, groups = cloud(60, 2)
     measured[:, 2] = 1
-    novelty = fit_novelty(measured, sources)
+    novelty = fit_novelty(measured, groups)
     distances = novelty.distance(np.vstack([measured[:1], np.full((1, 6), np.nan)]))
     assert distances[0] < novelty.threshold
     assert distances[1] == np.inf
@@ -204,17 +204,17 @@ def test_an_image_without_a_nucleus_is_no_cell_where_those_trained_on_have_one()
 
 
 @pytest.mark.parametrize(
-    ("measured", "sources", "why"),
+    ("measured", "groups", "why"),
     [
-        (np.zeros((5, 2)), np.zeros(5), "two sources"),
-        (np.zeros((0, 2)), np.zeros(0), "two sources"),
-        (np.zeros((5, 2)), np.arange(4), "source"),
+        (np.zeros((5, 2)), np.zeros(5), "two groups"),
+        (np.zeros((0, 2)), np.zeros(0), "two groups"),
+        (np.zeros((5, 2)), np.arange(4), "group"),
         (np.full((5, 2), np.nan), np.arange(5), "finite"),
     ],
 )
-def test_what_cannot_be_learnt_from_is_refused(measured, sources, why):
+def test_what_cannot_be_learnt_from_is_refused(measured, groups, why):
     with pytest.raises(ValueError, match=why):
-        fit_novelty(measured, sources)
+        fit_novelty(measured, groups)
 
 
 def test_images_are_looked_at_once_for_all_that_is_learnt_from_them(tmp_path, monkeypatch, photographs):
@@ -233,9 +233,9 @@ def test_images_are_looked_at_once_for_all_that_is_learnt_from_them(tmp_path, mo
 
 
 def test_files_without_groups_and_no_files_are_refused(tmp_path):
-    with pytest.raises(ValueError, match="a source"):
+    with pytest.raises(ValueError, match="a group"):
         learn_novelty([tmp_path / "a.png"], ["0" * 64], np.arange(2))
-    with pytest.raises(ValueError, match="two sources"):
+    with pytest.raises(ValueError, match="two groups"):
         learn_novelty([], [], np.zeros(0))
 
 
