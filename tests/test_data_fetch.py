@@ -134,7 +134,7 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(server: Kaggle, tmp_
     said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
     assert said.returncode == 2
     line = said.stderr.splitlines()[-1]
-    assert line.startswith("bloodcell: the download broke off (")
+    assert line.startswith("bloodcell: the download was interrupted (")
     assert line.endswith("the same command goes on where it stopped")
     server.starts.clear()
     said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
@@ -147,7 +147,7 @@ def test_a_set_that_is_another_one_is_said_in_one_line(server: Kaggle, tmp_path:
     server.archive = server.archive.replace(b"TRAIN/MONOCYTE", b"TRAIN/MONOZYTE")
     said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
     assert said.returncode == 2
-    assert "images/TRAIN/MONOCYTE: holds 0 images where Kaggle's set has 10; " in said.stderr.splitlines()[-1]
+    assert "images/TRAIN/MONOCYTE: has 0 images, Kaggle's set has 10; " in said.stderr.splitlines()[-1]
 
 
 def test_without_a_way_out_one_line_says_how_to_put_the_folder_in_place(
@@ -166,7 +166,7 @@ def test_without_a_way_out_one_line_says_how_to_put_the_folder_in_place(
 
 
 def test_a_server_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(kaggle, "PATIENCE_S", 1.0)
+    monkeypatch.setattr(kaggle, "TIMEOUT_S", 1.0)
     with socket.create_server(("localhost", 0)) as silent:
         at(f"http://localhost:{silent.getsockname()[1]}", monkeypatch)
         said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
@@ -194,11 +194,11 @@ def test_a_folder_that_was_put_in_place_by_hand_is_checked(tiny: Path, tmp_path:
     [
         (
             lambda file: file.write_bytes(file.read_bytes()[:-7]),
-            "but other ones in TEST/MONOCYTE; ",
+            "differs from Kaggle's set in the images of TEST/MONOCYTE; ",
         ),
-        (lambda file: file.unlink(), "TEST/MONOCYTE: holds 4 images where Kaggle's set has 5"),
+        (lambda file: file.unlink(), "TEST/MONOCYTE: has 4 images, Kaggle's set has 5"),
         (lambda file: shutil.rmtree(file.parents[2]), "no such folder; download https://"),
-        (lambda file: shutil.rmtree(file.parents[1]), "holds no folders TRAIN and TEST"),
+        (lambda file: shutil.rmtree(file.parents[1]), "has no folders TRAIN and TEST"),
     ],
 )
 def test_a_torn_folder_is_said_in_one_line(

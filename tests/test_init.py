@@ -1,4 +1,4 @@
-"""``bloodcell init`` as a user would run it: what it says, and that what it writes can be used as it is."""
+"""``bloodcell init`` as a user would run it: its output, and that the file it writes can be used."""
 
 import shutil
 from pathlib import Path
@@ -40,41 +40,41 @@ def test_one_folder_per_class_becomes_a_configuration_that_takes_its_test_from_i
     assert "test_dir: null\n" in shown
 
 
-def test_names_that_say_the_photograph_are_used_and_every_photograph_is_found(copies: Path, tmp_path: Path) -> None:
+def test_file_names_that_give_the_photograph_are_used(copies: Path, tmp_path: Path) -> None:
     said = run(["init", str(copies)], cwd=tmp_path)
-    assert "Photographs 8, named by its file" in said.stdout
+    assert "Photographs 8, by file name" in said.stdout
     assert sorted(groups_of(tmp_path)["group"].unique()) == [f"slide{number}" for number in range(8)]
 
 
-def test_names_that_pixels_speak_against_are_not_believed(copies: Path, tmp_path: Path) -> None:
+def test_file_names_that_disagree_with_the_pixels_are_not_used(copies: Path, tmp_path: Path) -> None:
     shutil.copytree(copies, tmp_path / "mixed")
     (tmp_path / "mixed" / "lobed" / "slide0_aug1.jpeg").rename(tmp_path / "mixed" / "lobed" / "slide99_aug1.jpeg")
     said = run(["init", "mixed"], cwd=tmp_path)
-    assert "Photographs 8, found in the pixels, which show copies under other names" in said.stdout
+    assert "Photographs 8, by comparing pixels; file names disagree" in said.stdout
     assert groups_of(tmp_path)["group"].nunique() == 8
 
 
-def test_of_many_images_a_sample_is_looked_at(copies: Path, tmp_path: Path) -> None:
+def test_a_sample_of_many_images_is_compared(copies: Path, tmp_path: Path) -> None:
     renamed = tmp_path / "many"
     for number, file in enumerate(sorted(copies.rglob("*.jpeg"))):
         (renamed / file.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(file, renamed / file.parent.name / f"{number}.jpeg")
     said = run(["init", "many", "look_at=5"], cwd=tmp_path)
-    assert " of a sample of 5 images, found in the pixels" in said.stdout
+    assert " of a sample of 5 images, by comparing pixels" in said.stdout
     assert "groups: recover\n" in (tmp_path / "conf" / "data" / "mine.yaml").read_text(encoding="utf-8")
 
 
-def test_kaggles_layout_is_told_by_its_name(bccd: Path, tmp_path: Path) -> None:
+def test_kaggles_layout_is_detected(bccd: Path, tmp_path: Path) -> None:
     said = run(["init", str(bccd), "output=own/data/cells.yaml", "look_at=8"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "Kaggle's Blood Cell Images: one folder per class in train and test" in said.stdout
-    assert "few photographs for the test" in said.stdout
+    assert "few photographs in test" in said.stdout
     said = run(["groups", "-cd", "own", "data=cells", "data.groups=none"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert len(pd.read_csv(tmp_path / "groups.csv")) == 60
 
 
-def test_what_cannot_be_used_is_said_and_left_out(bccd: Path, tmp_path: Path) -> None:
+def test_files_that_cannot_be_used_are_reported_and_left_out(bccd: Path, tmp_path: Path) -> None:
     root = tmp_path / "a, b's (c) [d]"  # as text, whatever Hydra would make of it
     shutil.copytree(bccd / "TRAIN", root / "Training", ignore=lambda _, names: [n for n in names if "MONO" in n])
     shutil.copytree(bccd / "TEST", root / "valid", ignore=lambda _, names: [n for n in names if "MONO" in n])
@@ -85,31 +85,32 @@ def test_what_cannot_be_used_is_said_and_left_out(bccd: Path, tmp_path: Path) ->
         file.unlink()
     said = run(["init", root.name, "look_at=8"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert "Unreadable  1, left out: valid/NEUTROPHIL/torn.jpeg (" in said.stdout
-    assert "Other files 1, not used: Training/notes.txt" in said.stdout
+    assert "Unreadable  1, left out, for example valid/NEUTROPHIL/torn.jpeg (" in said.stdout
+    assert "Other files 1, not used, for example Training/notes.txt" in said.stdout
     assert "Not used    extra" in said.stdout
-    assert "Careful: too few photographs of NEUTROPHIL (1) for 2 sides: training will refuse that" in said.stdout
-    assert "as many as NEUTROPHIL: read balanced accuracy" in said.stdout
+    assert "Careful: too few photographs of NEUTROPHIL (1) for 2 splits" in said.stdout
+    assert "as many photographs as NEUTROPHIL; use balanced accuracy" in said.stdout
     shown = run(["train", "-cd", "conf", "data=mine", "--cfg", "job", "-p", "data"], cwd=tmp_path).stdout
     assert "on_bad_image: skip\n" in shown
 
 
-def test_a_photograph_on_both_sides_is_said(copies: Path, tmp_path: Path) -> None:
+def test_a_photograph_in_two_splits_is_reported(copies: Path, tmp_path: Path) -> None:
     for side in ("train", "test"):
         shutil.copytree(copies, tmp_path / "set" / side)
     for number, file in enumerate(sorted((tmp_path / "set" / "test").rglob("*.jpeg"))):
         file.rename(file.with_name(f"{number}.jpeg"))
     said = run(["init", "set"], cwd=tmp_path)
-    assert "Careful: 8 photographs have images on two sides, which training refuses; `bloodcell audit`" in said.stdout
+    assert "Careful: 8 photographs have images in more than one split" in said.stdout
 
 
-def test_no_file_is_overwritten_unless_told(copies: Path, tmp_path: Path) -> None:
+def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) -> None:
     file = tmp_path / "conf" / "data" / "mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("kept\n")
     said = run(["init", str(copies)], cwd=tmp_path)
     assert said.returncode == 2
-    assert said.stderr == "bloodcell: output=conf/data/mine.yaml: is there already; give another, or overwrite=true\n"
+    assert said.stderr.startswith("bloodcell: output=conf/data/mine.yaml: exists")
+    assert "overwrite=true" in said.stderr
     assert file.read_text() == "kept\n"
     assert run(["init", str(copies), "overwrite=true"], cwd=tmp_path).returncode == 0
     assert file.read_text(encoding="utf-8").startswith("# Written by `bloodcell init`")
@@ -119,11 +120,11 @@ def test_no_file_is_overwritten_unless_told(copies: Path, tmp_path: Path) -> Non
     ("words", "told"),
     [
         ([], "folder "),
-        (["nowhere"], "folder=nowhere: no such folder; give one that holds a folder of images for each class"),
-        (["one"], "folder=one: holds one class only (lobed); two or more are needed"),
-        (["flat"], "folder=flat: 1 images lie side by side; "),
+        (["nowhere"], "folder=nowhere: no such folder"),
+        (["one"], "folder=one: has only one class (lobed)"),
+        (["flat"], "folder=flat: 1 images are not in class folders"),
         (["mixed", "output=mine.yaml"], "output=mine.yaml: must be DIR/data/NAME.yaml, "),
-        (["mixed", "output=conf/data/folder.yaml"], "bloodcell has a choice data=folder of its own; take another name"),
+        (["mixed", "output=conf/data/folder.yaml"], "data=folder is one of bloodcell's own choices"),
         (["mixed", "output=/proc/x/data/a.yaml"], "output=/proc/x/data/a.yaml: cannot be written ("),
         (["mixed", "look_att=5"], "look_att is not a setting of init; did you mean look_at?"),
     ],

@@ -1,53 +1,49 @@
-"""Copies that contradict each other, and files that are there twice."""
+"""Copies with different labels, and files with the same content."""
 
 import pandas as pd
 
-from bloodcell.audit.finding import Finding, Picture
-from bloodcell.audit.leakage import Read
+from bloodcell.audit.finding import Finding, Picture, ReadImage
 from bloodcell.data.leaks import connected_components
 from bloodcell.plots.audit import gallery
-from bloodcell.wording import counted
+from bloodcell.wording import PHOTOGRAPH, counted
 
-N_SHOWN = 8
+N_PAIRS = 4
 
 
-def conflicting_labels(manifest: pd.DataFrame, *, read: Read) -> Finding:
-    """Find photographs whose images are of more than one class: at least one label of each is wrong."""
-    numbered = manifest.assign(photograph=connected_components(manifest, "source", "sha256"))
-    kinds = numbered.groupby("photograph")["label"].transform("nunique")
-    torn = numbered[kinds > 1]
-    if torn.empty:
+def conflicting_labels(manifest: pd.DataFrame, *, read: ReadImage) -> Finding:
+    """Find sources whose images have different labels: at least one label of each source is wrong."""
+    table = manifest.assign(source=connected_components(manifest, "source", "sha256"))
+    conflicting = table[table.groupby("source")["label"].transform("nunique") > 1]
+    if conflicting.empty:
         return Finding(
-            code="conflicting-labels", severity="clear", what="All images of one photograph are of one class."
+            code="conflicting-labels", severity="clear", what="All images of a photograph have the same label."
         )
-    majority = torn.groupby("photograph")["label"].transform(lambda labels: labels.mode().iloc[0])
-    against = torn.assign(others=majority)[torn["label"] != majority].sort_values(["photograph", "path"])
-    rows = [{"path": row.path, "label": row.label, "other_copies": row.others} for row in against.itertuples()]
-    shown = against.drop_duplicates("photograph").head(N_SHOWN // 2)
+    majority = conflicting.groupby("source")["label"].transform(lambda labels: labels.mode().iloc[0])
+    minority = conflicting.assign(others=majority)[conflicting["label"] != majority].sort_values(["source", "path"])
     pairs = []
-    for row in shown.itertuples():
-        other = torn[(torn["photograph"] == row.photograph) & (torn["label"] == row.others)].iloc[0]
+    for row in minority.drop_duplicates("source").head(N_PAIRS).itertuples():
+        other = conflicting[(conflicting["source"] == row.source) & (conflicting["label"] == row.others)].iloc[0]
         pairs += [(row.path, str(row.label)), (other["path"], str(row.others))]
-    n_photographs = torn["photograph"].nunique()
+    n_sources = conflicting["source"].nunique()
+    title = "Copies of one photograph with different labels"
     return Finding(
         code="conflicting-labels",
         severity="error",
-        what=f"{counted(n_photographs, 'photograph')} {'has' if n_photographs == 1 else 'have'} images of more than "
-        f"one class: {counted(len(against), 'image')} {'is' if len(against) == 1 else 'are'} of another class than "
-        "other copies.",
-        numbers={"photographs": n_photographs, "images": len(against)},
-        advice="Look at each, and move its images to the class that is right.",
-        rows=rows,
+        what=f"{counted(n_sources, PHOTOGRAPH)} {'has' if n_sources == 1 else 'have'} images with different labels: "
+        f"{counted(len(minority), 'image')} {'has' if len(minority) == 1 else 'have'} another label than most copies.",
+        numbers={"photographs": n_sources, "images": len(minority)},
+        advice="Look at each photograph and move its images to the correct class.",
+        rows=[{"path": row.path, "label": row.label, "other_copies": row.others} for row in minority.itertuples()],
         pictures=[
             Picture(
                 name="conflicting_labels",
                 figure=gallery(
                     [read(path) for path, _ in pairs],
                     captions=[f"{label}\n{path}" for path, label in pairs],
-                    title="Copies of one photograph, side by side, with different labels",
+                    title=title,
                     columns=4,
                 ),
-                shows="Pairs of copies of one photograph that have different labels",
+                caption=f"{title}, in pairs",
             )
         ],
     )
@@ -55,16 +51,16 @@ def conflicting_labels(manifest: pd.DataFrame, *, read: Read) -> Finding:
 
 def exact_duplicates(manifest: pd.DataFrame) -> Finding:
     """Find files with the same content."""
-    twice = manifest[manifest["sha256"].duplicated(keep=False)].sort_values(["sha256", "path"])
-    if twice.empty:
+    duplicates = manifest[manifest["sha256"].duplicated(keep=False)].sort_values(["sha256", "path"])
+    if duplicates.empty:
         return Finding(code="exact-duplicates", severity="clear", what="No two files have the same content.")
-    contents = twice.groupby("sha256", sort=False)["path"].agg(list)
-    surplus = len(twice) - len(contents)
+    contents = duplicates.groupby("sha256", sort=False)["path"].agg(list)
+    surplus = len(duplicates) - len(contents)
     return Finding(
         code="exact-duplicates",
         severity="note",
-        what=f"{counted(surplus, 'file')} {'repeats' if surplus == 1 else 'repeat'} the content of another.",
+        what=f"{counted(surplus, 'file')} {'has' if surplus == 1 else 'have'} the same content as another file.",
         numbers={"contents": len(contents), "surplus_files": surplus},
-        advice="They count as one photograph here; remove the surplus if they were not meant.",
+        advice="They count as one photograph. Remove them if they are not intended.",
         rows=[{"path": paths[0], "same_as": ", ".join(paths[1:])} for paths in contents],
     )

@@ -1,4 +1,4 @@
-"""Files that are not like the others: unreadable, of another size, of another kind of pixels, or no images at all."""
+"""Unreadable files, files that are not images, and images of an unusual size or mode."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -7,19 +7,18 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from bloodcell.audit.finding import Finding
+from bloodcell.audit.finding import Finding, Numbers
 from bloodcell.data.manifest import ImageSet
 from bloodcell.wording import counted
 
-ODD_SHARE = 0.1
-"""Files of another size or mode than most are odd if they are fewer than this share; else the set is simply mixed."""
+MAX_ODD_SHARE = 0.1
+"""Above this share, images of another size or mode than most are a mixed set, not a warning."""
 
 
 def odd_files(images: ImageSet) -> list[Finding]:
-    """Look at what was left out, and at every image's size and mode as its file says."""
-    files = images.files(images.manifest)
+    """Check the files that were left out, and the size and mode of every image as its header gives them."""
     with ThreadPoolExecutor() as pool:
-        headers = list(pool.map(_header, files))
+        headers = list(pool.map(_header, images.files(images.manifest)))
     table = pd.DataFrame(headers, columns=["size", "mode"]).assign(path=images.manifest["path"].tolist())
     return [
         _unreadable(images.unreadable),
@@ -36,28 +35,28 @@ def _header(file: Path) -> tuple[str, str]:
 
 def _unreadable(unreadable: pd.DataFrame) -> Finding:
     if unreadable.empty:
-        return Finding(code="unreadable-images", severity="clear", what="Every image can be read.")
+        return Finding(code="unreadable-images", severity="clear", what="All images can be read.")
+    first = unreadable.iloc[0]
     return Finding(
         code="unreadable-images",
         severity="error",
-        what=f"{counted(len(unreadable), 'file')} named like an image cannot be read, "
-        f"{unreadable['path'].iloc[0]} ({unreadable['reason'].iloc[0]}) for one.",
+        what=f"{counted(len(unreadable), 'image')} cannot be read, for example {first['path']} ({first['reason']}).",
         numbers={"files": len(unreadable)},
-        advice="Mend or remove them, or leave them out of training with data.on_bad_image=skip.",
+        advice="Fix or remove them, or set data.on_bad_image=skip to train without them.",
         rows=[{"path": row.path, "reason": row.reason} for row in unreadable.itertuples()],
     )
 
 
 def _others(others: Sequence[str]) -> Finding:
     if not others:
-        return Finding(code="other-files", severity="clear", what="There is nothing but images among the images.")
+        return Finding(code="other-files", severity="clear", what="The folders contain only images.")
     return Finding(
         code="other-files",
         severity="warning",
-        what=f"{counted(len(others), 'file')} among the images {'is' if len(others) == 1 else 'are'} none by the name, "
-        f"{others[0]} for one; nothing reads {'it' if len(others) == 1 else 'them'}.",
+        what=f"{counted(len(others), 'file')} in the image folders {'has' if len(others) == 1 else 'have'} no image "
+        f"suffix and {'is' if len(others) == 1 else 'are'} ignored, for example {others[0]}.",
         numbers={"files": len(others)},
-        advice="Move them away, or name them as the images that they are.",
+        advice="Move them out of the folders, or rename them if they are images.",
         rows=[{"path": path} for path in others],
     )
 
@@ -66,18 +65,22 @@ def _odd(table: pd.DataFrame, column: str, plural: str) -> Finding:
     counts = table[column].value_counts()
     usual = counts.index[0]
     odd = table[table[column] != usual]
-    numbers: dict[str, float | int | str] = {"usual": str(usual), "images": int(counts.iloc[0]), "others": len(odd)}
+    numbers: Numbers = {"usual": str(usual), "images": int(counts.iloc[0]), "others": len(odd)}
     if odd.empty:
         return Finding(
-            code=f"odd-{plural}", severity="clear", what=f"All images have one {column}: {usual}.", numbers=numbers
+            code=f"odd-{plural}",
+            severity="clear",
+            what=f"All images have the same {column}: {usual}.",
+            numbers=numbers,
         )
-    mixed = len(odd) > ODD_SHARE * len(table)
+    others = f"{', '.join(counts.index[1:4])}{' and others' if len(counts) > 4 else ''}"
     return Finding(
         code=f"odd-{plural}",
-        severity="note" if mixed else "warning",
+        severity="note" if len(odd) > MAX_ODD_SHARE * len(table) else "warning",
         what=f"{counted(len(odd), 'image')} of {len(table):,} {'has' if len(odd) == 1 else 'have'} another {column} "
-        f"than the usual {usual}: {', '.join(counts.index[1:4])}{' and others' if len(counts) > 4 else ''}.",
+        f"({others}) than the usual {usual}.",
         numbers=numbers,
-        advice="All are brought to one size of 8-bit RGB; see that what differs is not one class or one source.",
+        advice="Training converts all images to 8-bit RGB of one size. Check that the unusual ones are not all of one "
+        "class or split.",
         rows=[{"path": row.path, column: getattr(row, column)} for row in odd.itertuples()],
     )

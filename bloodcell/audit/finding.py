@@ -1,49 +1,57 @@
-"""What an audit says: findings, each with its evidence and what to do about it."""
+"""Findings: the results of an audit's checks."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from numpy.typing import NDArray
 
 Severity = Literal["error", "warning", "note", "clear"]
+Numbers = dict[str, float | int | str]
 
 SEVERITIES: tuple[Severity, ...] = ("error", "warning", "note", "clear")
-"""The worst first. What was looked for and not found is ``clear``."""
+"""The worst first. A check that passed is ``clear``."""
+
+SIGNIFICANCE = 0.01
+"""Largest p-value that a finding reports as a difference."""
+
+ReadImage = Callable[[str], NDArray[np.uint8]]
+"""Return the pixels of an image by its path in the manifest: RGB, shape (height, width, 3), uint8."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Picture:
-    """A figure, and what it shows for those who cannot see it."""
+    """A figure and its caption, which is also its alternative text."""
 
     name: str
     figure: Figure
-    shows: str
+    caption: str
 
 
 @dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One thing that was looked for.
+    """The result of one check.
 
     Attributes
     ----------
     code
         Stable, for machines: ``shared-photographs``.
     severity
-        ``error`` makes every figure on this set wrong, ``warning`` may, a ``note`` is good to know, and ``clear``
-        says that nothing was found.
+        ``error``: every metric on this set is wrong; ``warning``: metrics may be wrong; ``note``: information;
+        ``clear``: the check passed.
     what
-        One sentence.
+        What was found, in one or two sentences.
     numbers
-        What the sentence rests on, by name.
+        The numbers behind ``what``, by name.
     advice
-        What to do, in one sentence; empty where there is nothing to do.
+        What to do; empty if nothing.
     rows
-        What it is about, one by one, such as an image's path and why it is named: each with the same names of numbers
-        and texts; empty where that says nothing.
+        The images concerned, one row each; all rows have the same keys.
     pictures
-        What there is to see.
+        Figures that show the finding.
     """
 
     code: str
@@ -56,5 +64,5 @@ class Finding:
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    """Return a table's rows one by one."""
+    """Return the rows of a table as dictionaries."""
     return [{str(name): value for name, value in row.items()} for row in table.to_dict("records")]

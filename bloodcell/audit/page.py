@@ -1,4 +1,4 @@
-"""An audit as one page: HTML with its pictures inside, Markdown, and JSON for machines."""
+"""The audit page: HTML with embedded pictures, Markdown, and JSON for machines."""
 
 import base64
 import io
@@ -18,28 +18,28 @@ from bloodcell.templates import render
 DPI = 110
 PICTURES = "audit_pictures"
 N_ROWS = 50
-"""How many rows of a finding the pages show; audit.json has all."""
+"""Rows of a finding that the pages show; audit.json has all."""
 
 TITLES = {
-    "error": "Wrong, and to be mended first",
-    "warning": "To be looked at",
-    "note": "Good to know",
-    "clear": "Looked for and not found",
+    "error": "Errors: fix these first",
+    "warning": "Warnings: check these",
+    "note": "Notes",
+    "clear": "Passed checks",
 }
 
 
 @dataclass(frozen=True, kw_only=True)
 class Audit:
-    """What was found out about a set of images.
+    """The findings on a set of images, in the order of the checks.
 
     Attributes
     ----------
     title
-        What the set is.
+        The name of the set.
     facts
-        What the page is about, by name: where the images are, their digest, which version looked at them.
+        What identifies the set and the audit, by name: folder, digest, version.
     findings
-        All of them, in the order in which they were looked for.
+        The results of all checks.
     """
 
     title: str
@@ -52,12 +52,12 @@ class Audit:
 
     @property
     def summary(self) -> str:
-        """One sentence on how it went."""
+        """The number of findings of each severity."""
         counts = Counter(finding.severity for finding in self.findings)
         parts = [
             f"{counts[severity]} {severity}{'s' * (counts[severity] != 1)}" for severity in ("error", "warning", "note")
         ]
-        return f"{', '.join(parts)}; {counts['clear']} checks found nothing."
+        return f"{', '.join(parts)}; {counts['clear']} {'check' if counts['clear'] == 1 else 'checks'} passed."
 
 
 def write_page(audit: Audit, folder: Path) -> None:
@@ -79,7 +79,7 @@ def write_page(audit: Audit, folder: Path) -> None:
 
 
 def as_data(audit: Audit) -> dict[str, Any]:
-    """Return what a machine reads: facts, ``findings`` (errors, warnings, notes) and ``clear``, the worst first."""
+    """Return the content of audit.json: facts, ``findings`` (the worst first) and the passed checks, ``clear``."""
     return {
         "title": audit.title,
         "facts": dict(audit.facts),

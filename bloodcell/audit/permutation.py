@@ -1,7 +1,6 @@
-"""Permutation tests of groups, never of images: copies of a photograph, or photographs of a slide, are one observation.
+"""Permutation tests of groups, not images: copies of a photograph, or photographs of a slide, are one observation.
 
-A p-value is the share of shuffles, the real one counted in, that look at least as remarkable: (b + 1) / (m + 1) of
-Phipson and Smyth (2010), which never says zero.
+A p-value is (b + 1) / (m + 1) for b of m permutations at least as extreme as the data (Phipson and Smyth, 2010).
 """
 
 from collections.abc import Iterator
@@ -16,26 +15,26 @@ from bloodcell.evaluation.ranks import auroc_by_column
 Array = NDArray[np.float64]
 
 RIDGE = 1.0
-"""Penalty of the linear scores, per observation and standardised feature: many features, few photographs."""
+"""Penalty of the ridge regression, per observation and standardised feature: many features, few sources."""
 
 
 def shuffles(
     strata: NDArray[np.generic], *, groups: NDArray[np.int64], values: NDArray[np.generic], n: int, seed: int
 ) -> Iterator[NDArray[np.intp]]:
-    """Yield n random orders of the rows that leave each in its stratum, shape (rows,).
+    """Yield n random permutations of the rows within their strata, shape (rows,).
 
-    Rows of a group keep together: all of them take the value of another group. Where groups have several values, as
-    patients with cells of several classes, rows change places within their group.
+    The rows of a group stay together: all of them take the value of another group. If groups have several values (as
+    patients with cells of several classes), rows are permuted within their group.
 
     Parameters
     ----------
     strata, groups, values
-        Shape (rows,): what is to be kept, which rows belong together, and what is shuffled. Groups of several strata
-        are shuffled among each other.
+        Shape (rows,): each row's stratum, its group, and the value that is permuted. Groups in several strata form a
+        stratum of their own.
     n
-        How many orders.
+        Number of permutations.
     seed
-        Of the orders.
+        Seed of the permutations.
     """
     rng = np.random.default_rng(seed)
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
@@ -57,17 +56,17 @@ def shuffles(
 
 
 def p_value(observed: float, shuffled: Array) -> float:
-    """Return the share of values, the observed one counted in, that are at least as large."""
+    """Return the share of values, including the observed one, that are at least as large."""
     return float((1 + (shuffled >= observed - 1e-12).sum()) / (1 + len(shuffled)))
 
 
 def out_of_fold(
     features: Array, *, groups: NDArray[np.int64], folds: int, seed: int, strata: NDArray[np.generic] | None = None
 ) -> Array:
-    """Return the matrix that turns targets into the scores that ridge regression gives to rows it was not fitted on.
+    """Return the matrix of out-of-fold ridge regression: scores = matrix @ targets, for any targets.
 
-    Linear in the targets, so that shuffled ones cost a product: scores = matrix @ targets. The folds know nothing of
-    targets: were they balanced by what is shuffled, shuffles would look worse than they are.
+    A permutation then costs one product. Folds do not depend on the targets: folds that are balanced in the observed
+    targets would favour them over permuted ones.
 
     Parameters
     ----------
@@ -76,19 +75,19 @@ def out_of_fold(
     groups
         Shape (n,); a group is never in two folds.
     folds
-        How many.
+        Number of folds.
     seed
-        Of the folds.
+        Seed of the folds.
     strata
-        Shape (n,); if given, what differs between strata is taken away, as the fitted rows have it, and scores are to
-        be compared within strata only.
+        Shape (n,); if given, the strata's means in the fitted rows are subtracted, and scores are comparable only
+        within strata.
 
     Returns
     -------
     ndarray of shape (n, n)
     """
-    spread = features.std(axis=0)
-    standard = (features - features.mean(axis=0)) / np.where(spread > 1e-9, spread, 1.0)
+    deviation = features.std(axis=0)
+    standard = (features - features.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1.0)
     of = np.zeros(len(features)) if strata is None else np.unique(strata, return_inverse=True)[1]
     matrix = np.zeros((len(features), len(features)))
     names, group = np.unique(groups, return_inverse=True)
@@ -111,7 +110,7 @@ def out_of_fold(
 
 
 def auroc_within(scores: Array, targets: NDArray[np.bool_], strata: NDArray[np.generic]) -> float:
-    """Return how often a positive row's score is above that of a negative one of the same stratum, ties counted half.
+    """Return the share of positive-negative pairs within strata in the right order, ties counted half.
 
     Parameters
     ----------
@@ -121,13 +120,13 @@ def auroc_within(scores: Array, targets: NDArray[np.bool_], strata: NDArray[np.g
     Returns
     -------
     float
-        NaN if no stratum has both.
+        NaN if no stratum has both positive and negative rows.
     """
-    won = pairs = 0.0
+    concordant = pairs = 0.0
     for stratum in np.unique(strata):
         inside = strata == stratum
         weight = float(targets[inside].sum() * (~targets[inside]).sum())
         if weight:
-            won += weight * float(auroc_by_column(scores[inside][:, None], targets[inside][:, None])[0])
+            concordant += weight * float(auroc_by_column(scores[inside][:, None], targets[inside][:, None])[0])
             pairs += weight
-    return won / pairs if pairs else float("nan")
+    return concordant / pairs if pairs else float("nan")

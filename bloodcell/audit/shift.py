@@ -1,194 +1,207 @@
-"""Whether two sides of a split differ in kind, so that a model meets other images than it was trained on.
+"""Shift between splits: whether two splits show different images of the same classes.
 
-Both tests compare photographs within classes, so that other shares of the classes are no difference in kind.
+Both tests compare sources within classes, so different class frequencies do not count as a shift.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.audit.finding import Finding, Picture, records
+from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, Picture, records
 from bloodcell.audit.permutation import Array, auroc_within, out_of_fold, p_value, shuffles
-from bloodcell.audit.sources import Photographs
+from bloodcell.audit.sources import SourceTable
 from bloodcell.cells.measurements import PROPERTIES
 from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.evaluation.multiple_testing import holm
-from bloodcell.plots.audit import drift as drift_picture
+from bloodcell.plots.audit import drift as drift_figure
 
-SIGNIFICANT = 0.01
-LEAST_EFFECT = 0.3
-"""Standard deviations between photographs that a property must differ by to matter, small after Cohen (1988)."""
+MIN_EFFECT = 0.3
+"""Smallest difference that is reported, in standard deviations between sources: small after Cohen (1988)."""
 
-LEAST_AUROC = 0.6
-FEWEST = 10
-"""Photographs that a side needs for its kind to be compared."""
+MIN_AUROC = 0.6
+MIN_GROUPS = 10
+"""Groups that each split needs for the comparison."""
 
 FOLDS = 5
 
 
-def differences(photographs: Photographs, *, sides: Sequence[str], n_permutations: int, seed: int) -> list[Finding]:
-    """Compare each two sides by single properties and by a classifier that tries to tell them apart.
+@dataclass(frozen=True, kw_only=True)
+class _Comparison:
+    """The sources of two splits, in classes that both have; ``in_second`` is of shape (n,), bool."""
 
-    ``sides`` are those of the set, of ``train``, ``val`` and ``test``; photographs on both of two are left out. The
-    classifier two-sample test is that of Lopez-Paz and Oquab (2017), with AUROC as its statistic.
+    sources: SourceTable
+    in_second: NDArray[np.bool_]
+    splits: tuple[str, str]
+    n_permutations: int
+    seed: int
+
+    @property
+    def names(self) -> tuple[str, str]:
+        return SPLIT_NAMES[self.splits[0]], SPLIT_NAMES[self.splits[1]]
+
+    @property
+    def numbers(self) -> Numbers:
+        return {"sides": ", ".join(self.names), "photographs": len(self.sources)}
+
+
+def shift(sources: SourceTable, *, splits: Sequence[str], n_permutations: int, seed: int) -> list[Finding]:
+    """Compare each two splits by a classifier that predicts the split, and by single properties.
+
+    Sources in both splits are left out. The classifier two-sample test is that of Lopez-Paz and Oquab (2017), with
+    AUROC as its statistic.
     """
     found = []
-    for one, other in combinations(sides, 2):
-        both = _comparable(photographs.part(np.isin(photographs.splits, [one, other])))
-        there = both.splits == other
-        if min(np.unique(both.groups[side]).size for side in (there, ~there)) < FEWEST:
-            found.append(_too_few(one, other, both))
-            continue
-        found.append(_told_apart(both, there, one, other, n_permutations=n_permutations, seed=seed))
-        found.append(_drift(both, there, one, other, n_permutations=n_permutations, seed=seed))
+    for one, other in combinations(splits, 2):
+        both = _common_classes(sources.where(np.isin(sources.splits, [one, other])))
+        comparison = _Comparison(
+            sources=both,
+            in_second=both.splits == other,
+            splits=(one, other),
+            n_permutations=n_permutations,
+            seed=seed,
+        )
+        if min(np.unique(both.groups[both.splits == split]).size for split in (one, other)) < MIN_GROUPS:
+            found.append(_not_compared(comparison))
+        else:
+            found += [_classifier_test(comparison), _drift(comparison)]
     return found
 
 
-def _comparable(photographs: Photographs) -> Photographs:
-    """Leave out classes that are on one side only."""
-    sides = np.unique(photographs.splits)
-    common = set(photographs.labels).intersection(*(photographs.labels[photographs.splits == side] for side in sides))
-    return photographs.part(np.isin(photographs.labels, sorted(common)))
+def _common_classes(sources: SourceTable) -> SourceTable:
+    splits = np.unique(sources.splits)
+    common = set(sources.labels).intersection(*(sources.labels[sources.splits == split] for split in splits))
+    return sources.where(np.isin(sources.labels, sorted(common)))
 
 
-def _too_few(one: str, other: str, both: Photographs) -> Finding:
+def _not_compared(comparison: _Comparison) -> Finding:
+    one, other = comparison.names
     return Finding(
         code="splits-not-compared",
         severity="note",
-        what=f"{SPLIT_NAMES[one].capitalize()} and {SPLIT_NAMES[other]} have too few photographs apart from each "
-        "other to say whether they differ in kind.",
-        numbers={f"{side}_photographs": int((both.splits == side).sum()) for side in (one, other)},
+        what=f"{one.capitalize()} and {other} are not compared: each needs at least {MIN_GROUPS} independent "
+        "photographs that the other does not have.",
+        numbers={
+            f"{split}_photographs": int((comparison.sources.splits == split).sum()) for split in comparison.splits
+        },
     )
 
 
-def _told_apart(
-    both: Photographs, there: NDArray[np.bool_], one: str, other: str, *, n_permutations: int, seed: int
-) -> Finding:
-    features = np.hstack([both.properties, both.cells])
-    matrix = out_of_fold(features, groups=both.groups, folds=FOLDS, seed=seed, strata=both.labels)
+def _classifier_test(comparison: _Comparison) -> Finding:
+    sources, in_second, seed = comparison.sources, comparison.in_second, comparison.seed
+    features = np.hstack([sources.properties, sources.cells])
+    matrix = out_of_fold(features, groups=sources.groups, folds=FOLDS, seed=seed, strata=sources.labels)
 
-    def measure(sides: NDArray[np.bool_]) -> float:
-        return auroc_within(matrix @ sides.astype(np.float64), sides, both.labels)
+    def statistic(targets: NDArray[np.bool_]) -> float:
+        return auroc_within(matrix @ targets.astype(np.float64), targets, sources.labels)
 
-    observed = measure(there)
-    orders = shuffles(both.labels, groups=both.groups, values=there, n=n_permutations, seed=seed)
-    shuffled = np.array([measure(there[order]) for order in orders])
-    p = p_value(observed, shuffled)
-    differ = p <= SIGNIFICANT and observed >= LEAST_AUROC
-    names = f"{SPLIT_NAMES[one]} and {SPLIT_NAMES[other]}"
-    said = f"AUROC {observed:.2f}, p = {p:.3f}, {len(both)} photographs"
+    observed = statistic(in_second)
+    n = comparison.n_permutations
+    orders = shuffles(sources.labels, groups=sources.groups, values=in_second, n=n, seed=seed)
+    p = p_value(observed, np.array([statistic(in_second[order]) for order in orders]))
+    differ = p <= SIGNIFICANCE and observed >= MIN_AUROC
+    one, other = comparison.names
     return Finding(
         code="splits-differ",
         severity="warning" if differ else "clear",
-        what=f"A classifier tells photographs of {names} apart within their classes ({said}): they differ in kind."
-        if differ
-        else f"A classifier cannot tell photographs of {names} apart within their classes ({said}).",
-        numbers={
-            "sides": f"{SPLIT_NAMES[one]}, {SPLIT_NAMES[other]}",
-            "auroc": round(observed, 4),
-            "p_value": round(p, 4),
-            "photographs": len(both),
-            "n_permutations": n_permutations,
-        },
-        advice=f"See below in which property; figures on {SPLIT_NAMES[other]} are for another kind of image than was "
-        "trained on."
+        what=f"A classifier {'can' if differ else 'cannot'} separate photographs of {one} and {other} within classes "
+        f"(AUROC {observed:.2f}, p = {p:.3f}, {len(sources)} photographs).",
+        numbers=comparison.numbers
+        | {"auroc": round(observed, 4), "p_value": round(p, 4), "n_permutations": comparison.n_permutations},
+        advice=f"See the finding drift for the properties that differ. Metrics on {other} are for images unlike the "
+        f"{one} images."
         if differ
         else "",
     )
 
 
-def _drift(
-    both: Photographs, there: NDArray[np.bool_], one: str, other: str, *, n_permutations: int, seed: int
-) -> Finding:
-    values = _within_classes(both.properties, both.labels)
+def _drift(comparison: _Comparison) -> Finding:
+    sources, in_second = comparison.sources, comparison.in_second
+    values = _within_classes(sources.properties, sources.labels)
     spread = values.std(axis=0)
     standard = values / np.where(spread > 1e-9, spread, 1.0)
-    weights = _contrast(there, both.labels)
-    observed = weights @ standard
-    orders = shuffles(both.labels, groups=both.groups, values=there, n=n_permutations, seed=seed + 1)
-    shuffled = np.array([_contrast(there[order], both.labels) @ standard for order in orders])
+    observed = _contrast(in_second, sources.labels) @ standard
+    n, seed = comparison.n_permutations, comparison.seed + 1
+    orders = shuffles(sources.labels, groups=sources.groups, values=in_second, n=n, seed=seed)
+    shuffled = np.array([_contrast(in_second[order], sources.labels) @ standard for order in orders])
     p_values = np.array([p_value(abs(value), abs(column)) for value, column in zip(observed, shuffled.T, strict=True)])
     adjusted = holm(p_values)
+    one, other = comparison.splits
     table = pd.DataFrame(
         {
             "property": PROPERTIES,
-            f"mean_{one}": [_mean(column, ~there, both.labels) for column in both.properties.T],
-            f"mean_{other}": [_mean(column, there, both.labels) for column in both.properties.T],
+            f"mean_{one}": [_mean(column, ~in_second, sources.labels) for column in sources.properties.T],
+            f"mean_{other}": [_mean(column, in_second, sources.labels) for column in sources.properties.T],
             "difference_in_sd": observed,
             "p_value": p_values,
             "p_adjusted": adjusted,
         }
     )
-    drifted = table[(adjusted <= SIGNIFICANT) & (abs(observed) >= LEAST_EFFECT)]
-    names = f"{SPLIT_NAMES[one]} and {SPLIT_NAMES[other]}"
-    rows = records(table.round(4))
-    picture = Picture(
-        name=f"drift_{one}_{other}",
-        figure=drift_picture(
-            both.properties,
-            there,
-            properties=PROPERTIES,
-            p_adjusted=adjusted,
-            sides=(SPLIT_NAMES[one], SPLIT_NAMES[other]),
-        ),
-        shows=f"How {names} are distributed in each property, one value per photograph",
-    )
-    numbers: dict[str, float | int | str] = {
-        "sides": f"{SPLIT_NAMES[one]}, {SPLIT_NAMES[other]}",
-        "photographs": len(both),
-        "smallest_p_adjusted": round(float(adjusted.min()), 4),
-        "largest_difference_in_sd": round(float(abs(observed).max()), 3),
-    }
-    if drifted.empty:
-        return Finding(
-            code="drift",
-            severity="clear",
-            what=f"In none of {len(PROPERTIES)} properties do photographs of {names} differ "
-            f"(smallest adjusted p = {adjusted.min():.3f}).",
-            numbers=numbers,
-            rows=rows,
-            pictures=[picture],
-        )
+    drifted = table[(adjusted <= SIGNIFICANCE) & (abs(observed) >= MIN_EFFECT)]
+    first, second = comparison.names
     listed = ", ".join(
-        f"{row.property} ({row.difference_in_sd:+.1f} sd, p = {row.p_adjusted:.3f})" for row in drifted.itertuples()
+        f"{row.property} ({row.difference_in_sd:+.1f} SD, adjusted p = {row.p_adjusted:.3f})"
+        for row in drifted.itertuples()
     )
     return Finding(
         code="drift",
-        severity="warning",
-        what=f"Photographs of {SPLIT_NAMES[other]} differ from those of {SPLIT_NAMES[one]} in {listed}.",
-        numbers=numbers | {"properties": ", ".join(drifted["property"])},
-        advice=f"Find out how the images of {SPLIT_NAMES[other]} were made; augment training over the difference, or "
-        "take both from one source.",
-        rows=rows,
-        pictures=[picture],
+        severity="clear" if drifted.empty else "warning",
+        what=f"Photographs of {first} and {second} differ in none of {len(PROPERTIES)} properties (smallest adjusted "
+        f"p = {adjusted.min():.3f})."
+        if drifted.empty
+        else f"Photographs of {second} differ from those of {first} in {listed}.",
+        numbers=comparison.numbers
+        | {
+            "smallest_p_adjusted": round(float(adjusted.min()), 4),
+            "largest_difference_in_sd": round(float(abs(observed).max()), 3),
+        }
+        | ({} if drifted.empty else {"properties": ", ".join(drifted["property"])}),
+        advice=""
+        if drifted.empty
+        else f"Find out how the {second} images were made. Augment training to cover the difference, or take both "
+        "splits from one collection.",
+        rows=records(table.round(4)),
+        pictures=[
+            Picture(
+                name=f"drift_{one}_{other}",
+                figure=drift_figure(
+                    sources.properties,
+                    in_second,
+                    properties=PROPERTIES,
+                    p_adjusted=adjusted,
+                    splits=comparison.names,
+                ),
+                caption=f"Each property in {first} and {second}: one dot for each photograph, a line at the median",
+            )
+        ],
     )
 
 
 def _within_classes(values: Array, labels: NDArray[np.str_]) -> Array:
-    """Take each class's mean away."""
+    """Subtract each class's mean."""
     return np.asarray(values - pd.DataFrame(values).groupby(labels).transform("mean").to_numpy())
 
 
-def _contrast(there: NDArray[np.bool_], labels: NDArray[np.str_]) -> Array:
-    """Return weights whose product with values is the difference of the sides' means within classes.
+def _contrast(in_second: NDArray[np.bool_], labels: NDArray[np.str_]) -> Array:
+    """Return weights whose product with values is the difference of the splits' means within classes, shape (n,).
 
-    Classes count by how much they say: n m / (n + m) of n and m photographs, the weights of a two-way layout.
+    A class with n and m sources has the weight n m / (n + m), as in a two-way layout.
     """
-    weights = np.zeros(len(there))
+    weights = np.zeros(len(in_second))
     total = 0.0
     for label in np.unique(labels):
         inside = labels == label
-        n_there, n_here = int((inside & there).sum()), int((inside & ~there).sum())
-        share = n_there * n_here / (n_there + n_here)
-        weights[inside & there] = share / n_there
-        weights[inside & ~there] = -share / n_here
+        n_second, n_first = int((inside & in_second).sum()), int((inside & ~in_second).sum())
+        share = n_second * n_first / (n_second + n_first)
+        weights[inside & in_second] = share / n_second
+        weights[inside & ~in_second] = -share / n_first
         total += share
     return weights / total
 
 
-def _mean(values: Array, side: NDArray[np.bool_], labels: NDArray[np.str_]) -> float:
-    """Return a side's mean with every class counting the same."""
-    return float(np.mean([values[side & (labels == label)].mean() for label in np.unique(labels)]))
+def _mean(values: Array, chosen: NDArray[np.bool_], labels: NDArray[np.str_]) -> float:
+    """Return the mean of the classes' means."""
+    return float(np.mean([values[chosen & (labels == label)].mean() for label in np.unique(labels)]))

@@ -1,111 +1,106 @@
-"""Whether something that is not the cell gives the class away: a model would learn that instead."""
+"""Shortcuts: whether something other than the cell predicts the class."""
 
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.audit.finding import Finding, Picture
+from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, Picture
 from bloodcell.audit.permutation import Array, out_of_fold, p_value, shuffles
-from bloodcell.audit.sources import Photographs
+from bloodcell.audit.sources import SourceTable
 from bloodcell.evaluation.ranks import auroc_by_column
 from bloodcell.plots.audit import by_class
 
-SIGNIFICANT = 0.01
-LEAST_AUROC, LARGE_AUROC = 0.75, 0.9
-FEWEST = 5
-"""Photographs that a class needs to be looked at."""
+MIN_AUROC, LARGE_AUROC = 0.75, 0.9
+MIN_SOURCES = 5
+"""Sources that a class needs to be checked."""
 
 FOLDS = 5
-LEAST_SPREAD = 1e-3
-N_GROUND_COLOURS = 3
+MIN_RANGE = 1e-3
 COLOURS = ("red", "green", "blue")
+"""The first columns of `SourceTable.background`: the means of these channels."""
 
 
-def shortcuts(photographs: Photographs, *, n_permutations: int, seed: int) -> list[Finding]:
-    """Try to tell each class from the others by what surrounds the cell, and by the black border.
+def shortcuts(sources: SourceTable, *, n_permutations: int, seed: int) -> list[Finding]:
+    """Try to predict each class from the background, and from the black border.
 
-    The statistic is the largest AUROC of any class against the rest, out of fold; labels are shuffled among the
-    photographs of a side.
+    The statistic is the largest out-of-fold AUROC of a class against the others; labels are shuffled within splits.
     """
-    names, counts = np.unique(photographs.labels, return_counts=True)
-    enough = names[counts >= FEWEST]
-    chosen = photographs.part(np.isin(photographs.labels, enough))
-    if len(enough) < 2 or np.unique(chosen.groups).size < FEWEST:
+    names, counts = np.unique(sources.labels, return_counts=True)
+    classes = names[counts >= MIN_SOURCES]
+    checked = sources.where(np.isin(sources.labels, classes))
+    if len(classes) < 2 or np.unique(checked.groups).size < MIN_SOURCES:
         return [
             Finding(
                 code="shortcuts-not-looked-for",
                 severity="note",
-                what=f"Fewer than two classes have {FEWEST} photographs: too few to look for shortcuts.",
+                what=f"Shortcuts are not checked: fewer than two classes have {MIN_SOURCES} photographs.",
             )
         ]
+    border = checked.border[:, None]
     return [
-        _shortcut("background", "background", chosen.one_ground, chosen, n_permutations, seed),
-        _shortcut("border", "size of the black border", chosen.one_border[:, None], chosen, n_permutations, seed),
+        _shortcut("background", "background", checked.background, checked, n_permutations, seed),
+        _shortcut("border", "size of the black border", border, checked, n_permutations, seed),
     ]
 
 
-def _shortcut(
-    code: str, what: str, features: Array, photographs: Photographs, n_permutations: int, seed: int
-) -> Finding:
-    labels, classes = photographs.labels, np.unique(photographs.labels)
-    if np.ptp(features, axis=0).max() < LEAST_SPREAD:
-        return Finding(code=f"{code}-shortcut", severity="clear", what=f"The {what} is the same everywhere.")
-    # Both ends of a property may give a class away.
+def _shortcut(code: str, what: str, features: Array, sources: SourceTable, n_permutations: int, seed: int) -> Finding:
+    labels, classes = sources.labels, np.unique(sources.labels)
+    if np.ptp(features, axis=0).max() < MIN_RANGE:
+        return Finding(code=f"{code}-shortcut", severity="clear", what=f"The {what} is the same in all photographs.")
+    # Squares, because a class may have the middle values.
     standard = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
-    matrix = out_of_fold(np.hstack([standard, standard**2]), groups=photographs.groups, folds=FOLDS, seed=seed)
+    matrix = out_of_fold(np.hstack([standard, standard**2]), groups=sources.groups, folds=FOLDS, seed=seed)
 
-    def measure(of: NDArray[np.str_]) -> Array:
-        targets = of[:, None] == classes
+    def statistics(shuffled: NDArray[np.str_]) -> Array:
+        targets = shuffled[:, None] == classes
         return auroc_by_column(matrix @ targets.astype(np.float64), targets)
 
-    observed = measure(labels)
-    orders = shuffles(photographs.splits, groups=photographs.groups, values=labels, n=n_permutations, seed=seed)
-    shuffled = np.array([measure(labels[order]).max() for order in orders])
+    observed = statistics(labels)
+    orders = shuffles(sources.splits, groups=sources.groups, values=labels, n=n_permutations, seed=seed)
     best = int(observed.argmax())
-    p = p_value(float(observed[best]), shuffled)
-    significant = p <= SIGNIFICANT and observed[best] >= LEAST_AUROC
-    numbers: dict[str, float | int | str] = {
+    p = p_value(float(observed[best]), np.array([statistics(labels[order]).max() for order in orders]))
+    numbers: Numbers = {
         "p_value": round(p, 4),
-        "photographs": len(photographs),
+        "photographs": len(sources),
         "n_permutations": n_permutations,
         "class": str(classes[best]),
     }
     numbers |= {f"auroc_{name}": round(float(value), 4) for name, value in zip(classes, observed, strict=True)}
-    said = f"AUROC {observed[best]:.2f} at the most, for {classes[best]}, p = {p:.3f}"
-    if not significant:
+    if p > SIGNIFICANCE or observed[best] < MIN_AUROC:
         return Finding(
             code=f"{code}-shortcut",
             severity="clear",
-            what=f"The {what} alone does not give the class away ({said}).",
+            what=f"The {what} alone does not predict the class (largest AUROC {observed[best]:.2f}, for "
+            f"{classes[best]}, p = {p:.3f}).",
             numbers=numbers,
         )
+    of_background = code == "background"
     return Finding(
         code=f"{code}-shortcut",
         severity="error" if observed[best] >= LARGE_AUROC else "warning",
-        what=f"The {what} alone tells {classes[best]} from the other classes (AUROC {observed[best]:.2f}, "
-        f"p = {p:.3f}){_seen(features, photographs, str(classes[best])) if code == 'background' else ''}.",
+        what=f"The {what} alone predicts {classes[best]} (AUROC {observed[best]:.2f} against the other classes, "
+        f"p = {p:.3f}){_brightness(features, sources, str(classes[best])) if of_background else ''}.",
         numbers=numbers,
-        advice="A model can learn this instead of the cell: find out how these photographs were made, crop to the "
-        "cell, or augment over the difference.",
+        advice="A model can learn this instead of the cell. Find out how these photographs were made, crop to the cell "
+        "(crop=nucleus), or augment training to cover the difference.",
         pictures=[
             Picture(
                 name=f"{code}_shortcut",
                 figure=by_class(
-                    features[:, :N_GROUND_COLOURS],
+                    features[:, : len(COLOURS)],
                     labels,
-                    names=[f"background, mean {colour}" for colour in COLOURS] if code == "background" else [what],
-                    title=f"By class: {what}",
+                    names=[f"background, mean {colour}" for colour in COLOURS] if of_background else [what],
+                    title=f"{what.capitalize()} by class",
                 ),
-                shows=f"The {what} of every photograph, by class",
+                caption=f"{what.capitalize()} by class: one dot for each photograph, a line at the median",
             )
         ],
     )
 
 
-def _seen(ground: Array, photographs: Photographs, label: str) -> str:
-    inside = photographs.labels == label
-    brightness = ground[:, :N_GROUND_COLOURS].mean(axis=1)
-    here, there = float(np.median(brightness[inside])), float(np.median(brightness[~inside]))
-    if abs(here - there) < brightness.std():
+def _brightness(background: Array, sources: SourceTable, label: str) -> str:
+    inside = sources.labels == label
+    brightness = background[:, : len(COLOURS)].mean(axis=1)
+    own, others = float(np.median(brightness[inside])), float(np.median(brightness[~inside]))
+    if abs(own - others) < brightness.std():
         return ""
-    word = "darker" if here < there else "brighter"
-    return f"; {label} is {word}, {here:.0f} grey levels against {there:.0f}"
+    return f"; {label} is {'darker' if own < others else 'brighter'}: {own:.0f} grey levels, the others {others:.0f}"

@@ -1,4 +1,4 @@
-"""A set by photograph: one row for each, whatever the number of its copies."""
+"""The measurements of a set with one row per source, however many copies it has."""
 
 from dataclasses import dataclass
 
@@ -10,27 +10,27 @@ from bloodcell.cells.measurements import PROPERTIES, Measurements
 
 
 @dataclass(frozen=True, kw_only=True)
-class Photographs:
-    """n photographs and what they look like: the mean over their images.
+class SourceTable:
+    """n sources and the means of their images' measurements.
 
     Attributes
     ----------
     sources
-        Their names, sorted.
+        Names, sorted.
     groups
-        Numbers of the groups that they belong to, shape (n,), int64, sorted by the groups' names.
+        The number of each source's group, shape (n,), int64, in the order of the groups' names.
     labels
-        The class of most of each one's images; of equally many the first by name.
+        The most frequent label of each source's images; of ties the first by name.
     splits
-        The split that each is in; empty where it is in several.
+        The split of each source; empty if it is in several.
     examples
-        The path of one image of each.
+        The path of one image of each source.
     n_images
-        How many images were made from each, shape (n,), int64.
+        The number of images of each source, shape (n,), int64.
     properties, cells, counts
-        As in `bloodcell.cells.measurements.Measurements`: means over the images, and the most frequent count.
-    one_border, one_ground
-        The black border and the ground of the example alone: a mean over copies would tell how many there are.
+        As in `Measurements`: means over the images, and the most frequent count.
+    border, background
+        Black border and background of the example image only: a mean over copies would depend on their number.
     """
 
     sources: NDArray[np.str_]
@@ -41,36 +41,37 @@ class Photographs:
     n_images: NDArray[np.int64]
     properties: NDArray[np.float64]
     cells: NDArray[np.float64]
-    one_border: NDArray[np.float64]
-    one_ground: NDArray[np.float64]
+    border: NDArray[np.float64]
+    background: NDArray[np.float64]
     counts: NDArray[np.int64]
 
     def __len__(self) -> int:
         return len(self.sources)
 
-    def part(self, chosen: NDArray[np.bool_]) -> "Photographs":
-        """Return some of the photographs, shape (n,)."""
-        return Photographs(**{name: values[chosen] for name, values in vars(self).items()})
+    def where(self, mask: NDArray[np.bool_]) -> "SourceTable":
+        """Return the sources of a mask, shape (n,)."""
+        return SourceTable(**{name: values[mask] for name, values in vars(self).items()})
 
 
-def by_photograph(manifest: pd.DataFrame, measures: Measurements) -> Photographs:
-    """Put the images of each photograph of a manifest together; the measures are in its rows' order."""
+def source_table(manifest: pd.DataFrame, measurements: Measurements) -> SourceTable:
+    """Aggregate the measurements of a manifest's images, in its order, by source."""
     numbers, sources = pd.factorize(manifest["source"], sort=True)
     by_source = manifest.reset_index(drop=True).groupby(numbers)
     first = np.unique(numbers, return_index=True)[1]
     splits = by_source["split"].agg(lambda values: values.iloc[0] if values.nunique() == 1 else "")
-    return Photographs(
+    counts = pd.Series(measurements.counts).groupby(numbers).agg(lambda values: values.mode().iloc[0])
+    return SourceTable(
         sources=sources.to_numpy(dtype=str),
         groups=pd.factorize(manifest["group"], sort=True)[0][first].astype(np.int64),
         labels=by_source["label"].agg(lambda values: values.mode().iloc[0]).to_numpy(dtype=str),
         splits=splits.to_numpy(dtype=str),
         examples=manifest["path"].to_numpy(dtype=str)[first],
         n_images=np.bincount(numbers),
-        properties=_means(measures.properties, numbers),
-        cells=_means(measures.cells, numbers),
-        one_border=measures.properties[first, PROPERTIES.index("black border")].astype(np.float64),
-        one_ground=measures.ground[first].astype(np.float64),
-        counts=pd.Series(measures.counts).groupby(numbers).agg(lambda values: values.mode().iloc[0]).to_numpy(np.int64),
+        properties=_means(measurements.properties, numbers),
+        cells=_means(measurements.cells, numbers),
+        border=measurements.properties[first, PROPERTIES.index("black border")].astype(np.float64),
+        background=measurements.ground[first].astype(np.float64),
+        counts=counts.to_numpy(np.int64),
     )
 
 

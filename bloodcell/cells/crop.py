@@ -1,8 +1,7 @@
-"""Crops images: squares of an image's own pixels, which a model sees instead of the image.
+"""Crops: squares of an image that a model sees instead of the image.
 
-Every way to crop is in `CROPS`, by the name that the configuration knows it by. ``nucleus`` is the one around the white
-blood cell, by its nucleus's size, as under one light; the nucleus is found at the size that images are looked at
-(`bloodcell.images.normalisation`).
+`CROPS` has the methods by their name in the configuration. ``nucleus`` crops to the white blood cell, with a side in
+proportion to its nucleus, after illumination normalisation.
 """
 
 from collections.abc import Callable
@@ -19,32 +18,32 @@ CropName = str
 """``none``, the whole image, or a name in `CROPS`."""
 
 CROP_VERSION = 4
-"""Counted up when the same image would be cropped to its nucleus otherwise."""
+"""Increased when the nucleus crop of the same image changes."""
 
 RADII = 1.9
-"""Half a crop's side over the radius of a disc of the nucleus's area: the cytoplasm, and little around the cell."""
+"""Half the side of a crop, in radii of a disc with the nucleus's area: includes the cytoplasm and little else."""
 LIMITS = (16.0, 160.0)
-"""Half a crop's side in pixels at the working size: fields of many small cells, and images that one cell fills."""
-LEAST_AT_BORDER = 30.0
-"""The same where a part of the nucleus is missing, and the cell is larger than it seems: what a lymphocyte takes."""
+"""Smallest and largest half side of a crop, in pixels at the working size."""
+MIN_AT_BORDER = 30.0
+"""Smallest half side if part of the nucleus is missing: that of a lymphocyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Crop:
-    """A crop and what is known of it.
+    """A crop and its position.
 
     Attributes
     ----------
     pixels
-        RGB, shape (side, side, 3), uint8; the whole image, of any shape, where nothing to crop to was found.
+        RGB, shape (side, side, 3), uint8; the whole image, of any shape, if nothing was found.
     left, top, side
-        Where the crop lies in the image, in its pixels; it may reach beyond. The whole image's where none was found.
+        Position in the image, in its pixels; a crop can extend beyond the image.
     found
-        Whether what is cropped to, such as a cell, was found.
+        Whether an object to crop to, such as a cell, was found.
     count
-        How many white cells there seem to be; the crop is of the one with the largest nucleus.
+        Number of white cells; the crop is of the one with the largest nucleus.
     at_border
-        Whether the nucleus touches the image's border or its black fill, so that a part of it is missing.
+        Whether the nucleus touches the image's border or black fill, so part of it is missing.
     """
 
     pixels: NDArray[np.uint8]
@@ -57,19 +56,19 @@ class Crop:
 
 
 CropFunction = Callable[[NDArray[np.uint8]], Crop]
-"""From an image, RGB, shape (height, width, 3), uint8, to its crop: the same for the same pixels."""
+"""Return the crop of an image, RGB, shape (height, width, 3), uint8; deterministic."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cropping:
-    """A way to crop.
+    """A crop method.
 
     Attributes
     ----------
     function
-        What crops an image.
+        The crop of an image.
     version
-        Counted up when the same image would be cropped otherwise; caches of anything made of crops are keyed by it.
+        Increased when the crop of the same image changes; caches of features of crops are keyed by it.
     finds_cells
         Whether it crops to a white cell; then images without one are counted.
     """
@@ -80,16 +79,16 @@ class Cropping:
 
 
 CROPS: dict[str, Cropping] = {}
-"""The ways to crop, by name; ``conf/crop`` has a file for each. `register_crop` adds to them."""
+"""Crop methods by name; ``conf/crop`` has a file for each."""
 
 
 def register_crop(name: str, *, version: int, finds_cells: bool = False) -> Callable[[CropFunction], CropFunction]:
-    """Make a function a way to crop that the configuration can name.
+    """Register a crop method for the configuration.
 
     Parameters
     ----------
     name
-        What ``crop.name`` calls it.
+        Its value of ``crop.name``.
     version, finds_cells
         See `Cropping`.
     """
@@ -102,18 +101,18 @@ def register_crop(name: str, *, version: int, finds_cells: bool = False) -> Call
 
 
 def find_crop(pixels: NDArray[np.uint8], name: CropName) -> Crop | None:
-    """Crop an image and say what is known of the crop; None where the name is ``none``."""
+    """Return the crop of an image; None if the name is ``none``."""
     return None if name == "none" else CROPS[name].function(pixels)
 
 
 def crop(pixels: NDArray[np.uint8], name: CropName) -> NDArray[np.uint8]:
-    """Return what a model sees of an image: all of it, or its crop."""
+    """Return the image that a model sees: the whole one, or its crop."""
     found = find_crop(pixels, name)
     return pixels if found is None else found.pixels
 
 
 def crop_recipe(name: CropName) -> dict[str, str] | None:
-    """Return all that a crop's pixels depend on, but the image; None where there is no crop."""
+    """Return what a crop's pixels depend on besides the image; None if there is no crop."""
     if name == "none":
         return None
     return {"name": name, "version": str(CROPS[name].version), "opencv": cv2.__version__}
@@ -141,7 +140,7 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
         side = max(height, width)
         return Crop(pixels=lit, found=False, count=0, at_border=False, left=0, top=0, side=side)
     scale = width / small.shape[1]
-    least = LEAST_AT_BORDER if cell.at_border else LIMITS[0]
+    least = MIN_AT_BORDER if cell.at_border else LIMITS[0]
     half = round(scale * float(np.clip(RADII * (cell.area / np.pi) ** 0.5, least, LIMITS[1])))
     left, top = (round(scale * centre) - half for centre in cell.centre)
     side = 2 * half + 1
@@ -159,7 +158,7 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
 def window(
     pixels: NDArray[np.uint8], *, left: int, top: int, side: int, beyond: int = BACKGROUND_LEVEL
 ) -> NDArray[np.uint8]:
-    """Cut a square out of an image, of any number of channels; beyond its border everything has one level."""
+    """Cut a square out of an image with any number of channels; pixels beyond its border get one level."""
     square = np.full((side, side, *pixels.shape[2:]), beyond, np.uint8)
     height, width = pixels.shape[:2]
     rows, columns = slice(max(top, 0), min(top + side, height)), slice(max(left, 0), min(left + side, width))

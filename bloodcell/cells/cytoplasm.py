@@ -1,7 +1,7 @@
-"""Numbers that say what the cytoplasm of a white cell looks like, beside the red cells of the same image.
+"""Features of a white cell's cytoplasm, relative to the red cells of the same image.
 
-Eosin stains the granules of eosinophils and all red cells alike, so that the red cells are the scale to read a
-cytoplasm's colour on: it takes away what differs between slides.
+Eosin stains the granules of eosinophils and red cells alike, so the colour of the red cells corrects for differences
+between slides.
 """
 
 import cv2
@@ -11,24 +11,24 @@ from numpy.typing import NDArray
 from bloodcell.cells.segmentation import Cell
 
 CYTOPLASM = (2.0, 14.0)
-"""Pixels from the nucleus in which cytoplasm is looked for."""
+"""Distance of cytoplasm from the nucleus, in pixels."""
 BODY = (1.0, 30.0)
-"""Pixels from the nucleus in which the cell's body is looked for: what is neither ground nor coloured as red cells."""
+"""Distance of the cell's body from the nucleus, in pixels: neither background nor coloured as red cells."""
 FAR = 25.0
-"""Pixels from the nucleus beyond which red cells are looked for."""
-GROUND = 200
-"""The level in every channel above which a pixel is clear ground, once under one light."""
-UNLIKE = 14.0
-"""Units of CIE L*a*b* (8-bit) in which a pixel differs from red cells that is not coloured as they are."""
+"""Distance from the nucleus beyond which red cells are used, in pixels."""
+BACKGROUND = 200
+"""Level in every channel above which a pixel is background, after illumination normalisation."""
+MIN_DIFFERENCE = 14.0
+"""Difference from red cells above which a pixel is not one, in units of CIE L*a*b* (8-bit)."""
 BINS = 12
 A_RANGE, B_RANGE = (-15.0, 45.0), (-60.0, 20.0)
-"""Where a* and b* (8-bit) of cytoplasm lie, less those of red cells."""
+"""Ranges of a* and b* (8-bit) of cytoplasm minus those of red cells."""
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 BLUR = 0.8
 RADII = (1, 2)
-"""Pixels between a pixel and those that it is compared with."""
+"""Radii of the local binary patterns, in pixels."""
 PATTERNS = 10
-LEAST_PIXELS = 10
+MIN_PIXELS = 10
 
 N_NUMBERS = BINS * BINS + 2 * PATTERNS * len(RADII) + 3 + 6 + 3 * len(QUANTILES)
 
@@ -45,7 +45,7 @@ def measure_cytoplasm(pixels: NDArray[np.uint8], cell: Cell, distance: NDArray[n
     cell
         The white cell in it.
     distance
-        Of each pixel from the nucleus, in pixels, shape (height, width), float32.
+        Distance of each pixel from the nucleus, in pixels, shape (height, width), float32.
 
     Returns
     -------
@@ -58,9 +58,9 @@ def measure_cytoplasm(pixels: NDArray[np.uint8], cell: Cell, distance: NDArray[n
     inside = cell.content_mask > 0
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB).astype(np.float32)
     lab -= _red_cells(pixels, lab, far=inside & (distance > FAR))
-    coloured = inside & (pixels.min(axis=2) <= GROUND)
+    coloured = inside & (pixels.min(axis=2) <= BACKGROUND)
     cytoplasm = coloured & (distance > CYTOPLASM[0]) & (distance <= CYTOPLASM[1])
-    body = coloured & (distance > BODY[0]) & (distance < BODY[1]) & (np.abs(lab).max(axis=2) >= UNLIKE)
+    body = coloured & (distance > BODY[0]) & (distance < BODY[1]) & (np.abs(lab).max(axis=2) >= MIN_DIFFERENCE)
     return np.concatenate(
         [
             _histogram(lab[cytoplasm]),
@@ -72,7 +72,7 @@ def measure_cytoplasm(pixels: NDArray[np.uint8], cell: Cell, distance: NDArray[n
 
 
 def _red_cells(pixels: NDArray[np.uint8], lab: NDArray[np.float32], *, far: NDArray[np.bool_]) -> NDArray[np.float32]:
-    """Return the median colour of what is darker in green than the ground, far from the white cell, shape (3,)."""
+    """Return the median colour of red cells, which are darker in green than the background, shape (3,)."""
     green = pixels[..., 1]
     if not far.any():
         return np.zeros(3, np.float32)
@@ -82,7 +82,7 @@ def _red_cells(pixels: NDArray[np.uint8], lab: NDArray[np.float32], *, far: NDAr
 
 
 def _histogram(colours: NDArray[np.float32]) -> NDArray[np.float64]:
-    if len(colours) < LEAST_PIXELS:
+    if len(colours) < MIN_PIXELS:
         return np.zeros(BINS * BINS)
     counts, _, _ = np.histogram2d(colours[:, 1], colours[:, 2], bins=BINS, range=(A_RANGE, B_RANGE))
     return np.asarray(np.sqrt(counts.ravel() / len(colours)))
@@ -91,12 +91,12 @@ def _histogram(colours: NDArray[np.float32]) -> NDArray[np.float64]:
 def _patterns(
     green: NDArray[np.uint8], nucleus: NDArray[np.bool_], cytoplasm: NDArray[np.bool_]
 ) -> NDArray[np.float64]:
-    """Count by how many of its eight neighbours a pixel is outshone, or not, where that changes twice at most."""
-    looked_at = nucleus | cytoplasm
-    if not looked_at.any():
+    """Return the shares of uniform local binary patterns in nucleus and cytoplasm."""
+    measured = nucleus | cytoplasm
+    if not measured.any():
         return np.zeros(2 * PATTERNS * len(RADII))
     margin = max(RADII)
-    rows, columns = (np.flatnonzero(looked_at.any(axis=axis)) for axis in (1, 0))
+    rows, columns = (np.flatnonzero(measured.any(axis=axis)) for axis in (1, 0))
     window = slice(rows[0], rows[-1] + 1), slice(columns[0], columns[-1] + 1)
     framed = cv2.GaussianBlur(np.pad(green, margin, mode="reflect"), (0, 0), BLUR).astype(np.int16)
     framed = framed[window[0].start : window[0].stop + 2 * margin, window[1].start : window[1].stop + 2 * margin]
@@ -114,7 +114,7 @@ def _patterns(
 
 
 def _colours(colours: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Return means, standard deviations and quantiles of three channels, zeros where nothing is."""
-    if len(colours) < LEAST_PIXELS:
+    """Return means, standard deviations and quantiles of three channels; zeros if there are too few pixels."""
+    if len(colours) < MIN_PIXELS:
         return np.zeros(6 + 3 * len(QUANTILES))
     return np.concatenate([colours.mean(axis=0), colours.std(axis=0), np.quantile(colours, QUANTILES, axis=0).ravel()])

@@ -1,7 +1,4 @@
-"""Numbers that say what an image looks like: as a whole, its white cell, and all that is not the cell.
-
-They are measured once for every content of a file and kept.
-"""
+"""Measurements of an image, of its white cell and of its background; cached by the content of the file."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,13 +15,13 @@ from bloodcell.images.feature_cache import cached_features
 from bloodcell.images.normalisation import at_working_size, normalise_illumination, quantiles
 
 MEASUREMENTS_VERSION = 4
-"""Counted up when the same image would be measured otherwise."""
+"""Increased when the measurements of the same image change."""
 
 PROPERTIES = (
     *("brightness", "contrast", "sharpness", "red-green", "yellow-blue"),
     *("black border", "cell off centre, across", "cell off centre, down", "cell area"),
 )
-"""What `Measurements.properties` holds.
+"""Names of the columns of `Measurements.properties`.
 
 Brightness and contrast are the median and the standard deviation of the grey level; sharpness is the logarithm of the
 mean absolute Laplacian; the colours are means of CIE L*a*b*'s a* and b* (8-bit); border and area are shares of the
@@ -32,19 +29,19 @@ image; the distances from its centre are shares of its width and height.
 """
 
 GROUND_DISTANCE = 45
-"""Pixels from the nucleus where the cell has surely ended."""
+"""Distance from the nucleus beyond which there is no cell, in pixels."""
 
 RING = 10
-"""Pixels around the nucleus that are mostly cytoplasm."""
+"""Width of the ring around the nucleus that is mostly cytoplasm, in pixels."""
 
 BINS = 12
 N_CHROMATICITY = BINS * BINS
 RED_RANGE, GREEN_RANGE = (0.20, 0.50), (0.15, 0.40)
-"""Where the chromaticities r = R / (R + G + B) and g = G / (R + G + B) of stained cells lie."""
+"""Ranges of the chromaticities r = R / (R + G + B) and g = G / (R + G + B) of stained cells."""
 
 CROP_RADII = 1.9
 CROP_LIMITS = (30, 80)
-"""The square around a nucleus whose colours are counted: half its side over the nucleus's radius, and in pixels."""
+"""Half the side of the square whose colours are counted: in radii of the nucleus, and its limits in pixels."""
 
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 N_CELLS = N_CHROMATICITY + 7 + 2 * (6 + 3 * len(QUANTILES))
@@ -52,7 +49,7 @@ N_CELLS = N_CHROMATICITY + 7 + 2 * (6 + 3 * len(QUANTILES))
 
 @dataclass(frozen=True)
 class Measurements:
-    """What n images look like.
+    """Measurements of n images.
 
     Attributes
     ----------
@@ -60,16 +57,15 @@ class Measurements:
         By `PROPERTIES`, shape (n, 9), float32.
     cells
         The cell's chromaticity (a histogram around the nucleus, square roots), the nucleus's size, outline, lobes and
-        colours, and the colours around it, as under one light, shape (n, 193), float32.
+        colours, and the colours around it, after illumination normalisation, shape (n, 193), float32.
     cytoplasm
         By `bloodcell.cells.cytoplasm.measure_cytoplasm`, shape (n, 208), float32.
     ground
-        Everything further than 45 pixels from the nucleus: colours and sharpness, shape (n, 22), float32.
+        Colours and sharpness further than 45 pixels from the nucleus, shape (n, 22), float32.
     counts
-        How many white cells there seem to be, shape (n,), int64.
+        Number of white cells, shape (n,), int64.
     found, at_border
-        Whether there is a white cell at all, and whether a part of its nucleus is beyond the border or the black fill,
-        shape (n,), bool.
+        Whether there is a white cell, and whether its nucleus touches the border or black fill, shape (n,), bool.
     """
 
     properties: NDArray[np.float32]
@@ -82,7 +78,7 @@ class Measurements:
 
 
 def measure_images(files: Sequence[Path], sha256s: Sequence[str]) -> Measurements:
-    """Measure images that were never measured before, and read the others from the cache; see `measure_files`."""
+    """Return measurements of images; compute those that are not cached."""
     return as_measurements(measure_files(files, sha256s))
 
 
@@ -92,7 +88,7 @@ def measure_files(files: Sequence[Path], sha256s: Sequence[str]) -> NDArray[np.f
     Parameters
     ----------
     files, sha256s
-        As for `bloodcell.images.feature_cache.cached_features`.
+        As of `bloodcell.images.feature_cache.cached_features`.
     """
     return cached_features(
         files, sha256s, measure=measure, name=f"measures-{MEASUREMENTS_VERSION}", description="measuring images"
@@ -100,7 +96,7 @@ def measure_files(files: Sequence[Path], sha256s: Sequence[str]) -> NDArray[np.f
 
 
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
-    """Measure one image, RGB, shape (height, width, 3), uint8; the result is one row of all of `Measurements`."""
+    """Return the measurements of an image, RGB, shape (height, width, 3), uint8, as one row."""
     pixels = at_working_size(pixels)
     cell = find_cell(pixels)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
@@ -108,11 +104,11 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 3)
     ground = cv2.bitwise_and(np.asarray((distance > GROUND_DISTANCE).astype(np.uint8) * 255), cell.content_mask)
     ring = cv2.bitwise_and(cv2.inRange(distance, 1.5, RING), cell.content_mask)
-    lit = normalise_illumination(pixels, cell.background)
+    normalised = normalise_illumination(pixels, cell.background)
     row = [
         *_properties(pixels, grey, detail, cell),
-        *_cell(lit, cell, ring),
-        *measure_cytoplasm(lit, cell, distance),
+        *_cell(normalised, cell, ring),
+        *measure_cytoplasm(normalised, cell, distance),
         *colours_of(pixels, ground),
         _log_mean(detail, ground),
         cell.count,
@@ -123,7 +119,7 @@ def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
 
 
 def as_measurements(rows: NDArray[np.float32]) -> Measurements:
-    """Put names to rows of `measure`, shape (n, columns)."""
+    """Split rows of `measure`, shape (n, columns), into `Measurements`."""
     widths = [len(PROPERTIES), N_CELLS, N_CYTOPLASM, 6 + 3 * len(QUANTILES) + 1, 1, 1]
     properties, cells, cytoplasm, ground, counts, found, at_border = np.split(rows, np.cumsum(widths), axis=1)
     return Measurements(
@@ -167,7 +163,7 @@ def _cell(pixels: NDArray[np.uint8], cell: Cell, ring: NDArray[np.uint8]) -> lis
 
 
 def _chromaticity(pixels: NDArray[np.uint8], cell: Cell) -> NDArray[np.float64]:
-    """Count the colours in a square around the nucleus; square roots, so that rare colours count (Hellinger)."""
+    """Return the square roots of the colour histogram around the nucleus (Hellinger distance)."""
     radius = round(float(np.clip(CROP_RADII * (cell.area / np.pi) ** 0.5, *CROP_LIMITS)))
     x, y = round(cell.centre[0]), round(cell.centre[1])
     window = slice(max(y - radius, 0), y + radius + 1), slice(max(x - radius, 0), x + radius + 1)
@@ -182,7 +178,7 @@ def _chromaticity(pixels: NDArray[np.uint8], cell: Cell) -> NDArray[np.float64]:
 def outline_of(cell: Cell) -> list[float]:
     """Return the nucleus's size, raggedness, solidity, lobes, thickness, elongation, and how many nuclei there are.
 
-    Size is the root of its area, in pixels; raggedness and thickness are in parts of it; zeros where nothing is.
+    Size is the root of its area, in pixels; raggedness and thickness are relative to it; zeros if there is no nucleus.
     """
     outlines, _ = cv2.findContours(cell.nucleus, cv2.RETR_EXTERNAL, cv2.CHAIN_APPROX_NONE)
     if not outlines:
@@ -202,7 +198,7 @@ def outline_of(cell: Cell) -> list[float]:
 
 
 def colours_of(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
-    """Return three channels' means, standard deviations and `QUANTILES`, 21 numbers, zeros where nothing is."""
+    """Return three channels' means, standard deviations and `QUANTILES`, 21 numbers, zeros if the mask is empty."""
     if not cv2.countNonZero(mask):
         return [0.0] * (6 + 3 * len(QUANTILES))
     mean, spread = cv2.meanStdDev(pixels, mask=mask)

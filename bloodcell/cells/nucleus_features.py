@@ -1,8 +1,7 @@
-"""What a white cell looks like close up: at one size, whatever the magnification and however much lies around it.
+"""Features of a white cell in a crop of fixed size, whatever the magnification and framing of the image.
 
-One laboratory's images are fields with a small cell in them, another's show one cell that fills them. Cropped around
-the nucleus and brought to one size they are alike, so that what is measured there tells of the cell and little of how
-it was framed.
+Images of one laboratory are fields with a small cell, those of another show one cell only. Crops around the nucleus
+that are scaled to one size are comparable.
 """
 
 from collections.abc import Iterable
@@ -18,11 +17,11 @@ from bloodcell.cells.segmentation import Cell, find_cell
 from bloodcell.images.normalisation import BACKGROUND_LEVEL, at_working_size, normalise_illumination
 
 SIDE = 120
-"""Pixels that a crop's side is brought to: about as many as are cut out of an image of the Kaggle set."""
-LEAST = 8
-"""Half the side of the smallest crop, in pixels at the working size: less shows nothing."""
+"""Side of the scaled crop in pixels: about that of a crop of the Kaggle set."""
+MIN_HALF_SIDE = 8
+"""Smallest half side of a crop, in pixels at the working size."""
 RING = (1.5, 10.0)
-"""Pixels from the nucleus, at this size, that are mostly cytoplasm."""
+"""Distance from the nucleus that is mostly cytoplasm, in pixels of the scaled crop."""
 
 N_MOMENTS = 6
 N_NUMBERS = 5 + 2 * N_MOMENTS + 2
@@ -30,18 +29,17 @@ N_NUMBERS = 5 + 2 * N_MOMENTS + 2
 
 @dataclass(frozen=True, kw_only=True)
 class NucleusFeatures:
-    """What n images look like around their nucleus.
+    """Features of n images.
 
     Attributes
     ----------
     numbers
-        Of each close-up, shape (n, 19), float32: the nucleus's size, raggedness, solidity, thickness and elongation as
-        found again in the close-up (5); means and standard deviations of L*a*b* of the nucleus (6) and of what is
-        around it (6), as under one light; by how many grey levels blue stands further above green in the nucleus than
-        around it; and which share of the variance of that lies between the two, 0 to 1 (Otsu, 1979). Lobes and nuclei
-        are not counted: most cells have one, so that a few in one cell would be all there is to a distance.
+        Shape (n, 19), float32: the nucleus's size, raggedness, solidity, thickness and elongation (5); means and
+        standard deviations of L*a*b* of the nucleus (6) and around it (6), after illumination normalisation; its
+        `Cell.excess`; and the share of the variance of blue minus green between nucleus and surroundings, 0 to 1 (Otsu,
+        1979). Lobes and nuclei are not counted: most cells have one, so others would dominate a distance.
     found
-        Whether there is a nucleus in the image, shape (n,), bool.
+        Whether the image has a nucleus, shape (n,), bool.
     """
 
     numbers: NDArray[np.float32]
@@ -49,28 +47,27 @@ class NucleusFeatures:
 
 
 def nucleus_features(images: Iterable[NDArray[np.uint8]]) -> NucleusFeatures:
-    """Measure what images look like around their nucleus.
+    """Compute the features of images.
 
     Parameters
     ----------
     images
-        RGB, each of shape (height, width, 3), uint8, of any sizes.
+        RGB, each of shape (height, width, 3), uint8; sizes can differ.
     """
     rows, found = [], []
     for pixels in images:
         small = at_working_size(pixels)
         cell = find_cell(small)
-        rows.append(_numbers(*_cut_out(small, cell)))
+        rows.append(_numbers(*_scaled_crop(small, cell)))
         found.append(cell.found)
     numbers = np.array(rows, np.float32).reshape(-1, N_NUMBERS)
     return NucleusFeatures(numbers=numbers, found=np.array(found, np.bool_))
 
 
 def crop_to_fixed_size(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Crop an image to its most violet spot, as under one light, and bring the crop to one size.
+    """Crop an image to its most violet spot, normalise illumination, and scale the crop.
 
-    Otherwise than `bloodcell.cells.crop.crop_to_nucleus`, whose crops are neither very small nor very large, this keeps
-    to the nucleus's size.
+    Unlike those of `bloodcell.cells.crop.crop_to_nucleus`, its side is always in proportion to the nucleus.
 
     Parameters
     ----------
@@ -82,28 +79,30 @@ def crop_to_fixed_size(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     ndarray of shape (120, 120, 3), uint8
     """
     small = at_working_size(pixels)
-    return _cut_out(small, find_cell(small))[0]
+    return _scaled_crop(small, find_cell(small))[0]
 
 
-def _cut_out(pixels: NDArray[np.uint8], cell: Cell) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """Return a close-up, and 255 where it shows image content."""
-    lit = normalise_illumination(pixels, cell.background)
-    lit[cell.content_mask == 0] = BACKGROUND_LEVEL
-    half = max(round(RADII * (cell.area / np.pi) ** 0.5), LEAST)
+def _scaled_crop(pixels: NDArray[np.uint8], cell: Cell) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """Return the scaled crop, and the mask of its image content."""
+    normalised = normalise_illumination(pixels, cell.background)
+    normalised[cell.content_mask == 0] = BACKGROUND_LEVEL
+    half = max(round(RADII * (cell.area / np.pi) ** 0.5), MIN_HALF_SIDE)
     left, top = (round(centre) - half for centre in cell.centre)
     side = 2 * half + 1
-    shown = window(cell.content_mask, left=left, top=top, side=side, beyond=0)
+    content = window(cell.content_mask, left=left, top=top, side=side, beyond=0)
     interpolation = cv2.INTER_AREA if side > SIDE else cv2.INTER_LINEAR
     return (
-        np.asarray(cv2.resize(window(lit, left=left, top=top, side=side), (SIDE, SIDE), interpolation=interpolation)),
-        np.asarray(cv2.resize(shown, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)),
+        np.asarray(
+            cv2.resize(window(normalised, left=left, top=top, side=side), (SIDE, SIDE), interpolation=interpolation)
+        ),
+        np.asarray(cv2.resize(content, (SIDE, SIDE), interpolation=cv2.INTER_NEAREST)),
     )
 
 
-def _numbers(pixels: NDArray[np.uint8], shown: NDArray[np.uint8]) -> list[float]:
+def _numbers(pixels: NDArray[np.uint8], content: NDArray[np.uint8]) -> list[float]:
     cell = find_cell(pixels)
     distance = cv2.distanceTransform(cv2.bitwise_not(cell.nucleus), cv2.DIST_L2, 3)
-    ring = cv2.bitwise_and(cv2.inRange(distance, *RING), shown)
+    ring = cv2.bitwise_and(cv2.inRange(distance, *RING), content)
     lab = cv2.cvtColor(pixels, cv2.COLOR_RGB2LAB)
     size, raggedness, solidity, _, thickness, elongation, _ = outline_of(cell)
     return [

@@ -1,7 +1,7 @@
-"""Finds the white blood cell in an image of a stained smear.
+"""Find the white blood cell in an image of a stained smear.
 
-Nuclei take up the stain's violet, so that blue stands far above green in them and nowhere else: red cells are pink, the
-ground is grey, once it is taken for the colour of the light.
+Only nuclei take up the violet stain: blue is far above green in them, red cells are pink, and the background is grey
+after illumination normalisation.
 """
 
 from collections.abc import Sequence
@@ -14,44 +14,43 @@ from numpy.typing import NDArray
 from bloodcell.images.normalisation import background_level, content_mask, normalise_illumination
 
 SMOOTHING = 2.0
-"""Standard deviation of the blur that takes grain away, in pixels."""
+"""Standard deviation of the blur that removes noise, in pixels."""
 
 FILL_MARGIN = 2
 GAP = 17
-"""Parts of a nucleus that are nearer to each other than this many pixels are lobes of one."""
+"""Distance in pixels below which two parts are lobes of one nucleus."""
 
-ANOTHER = 0.35
-"""A second nucleus has at least this share of the first one's area; platelets and stain have less."""
+MIN_RELATIVE_AREA = 0.35
+"""Smallest area of a second nucleus, relative to the first; platelets and stain are smaller."""
 
-LEAST_EXCESS = 24.0
-"""Grey levels by which blue stands further above green in a nucleus than around it, as under one light.
+MIN_EXCESS = 24.0
+"""Smallest `Cell.excess` of a nucleus, in grey levels.
 
-In photographs of the Kaggle set 57 and more; 20 where next to nothing of a nucleus is in view, and red cells are the
-most violet.
+Photographs of the Kaggle set have 57 or more, and 20 if almost no nucleus is in view.
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cell:
-    """What is known of the white cell in an image.
+    """The white cell in an image.
 
     Attributes
     ----------
     nucleus
-        Its nucleus, with all lobes: 255 there, else 0, shape (height, width), uint8.
+        Mask of the nucleus with all lobes: 255 inside, else 0, shape (height, width), uint8.
     content_mask
-        255 where the image is no black fill, else 0, shape (height, width), uint8.
+        Mask of the image without black fill: 255 or 0, shape (height, width), uint8.
     centre
         x and y of the nucleus's centre of mass, in pixels.
     area
-        Of the nucleus, in pixels.
+        Area of the nucleus, in pixels.
     count
-        How many nuclei of about that size there are.
+        Number of nuclei of similar size.
     excess
         Mean of blue minus green in the nucleus, less the mean around it, in grey levels after illumination
         normalisation.
     background
-        The clear ground's level in each channel, as of `bloodcell.images.normalisation.background_level`.
+        Level of the background in each channel, see `bloodcell.images.normalisation.background_level`.
     """
 
     nucleus: NDArray[np.uint8]
@@ -64,14 +63,14 @@ class Cell:
 
     @property
     def found(self) -> bool:
-        """Whether there is a nucleus at all; where there is none, what is given is the most violet spot."""
-        return self.excess >= LEAST_EXCESS
+        """Whether there is a nucleus; if not, ``nucleus`` is the most violet spot."""
+        return self.excess >= MIN_EXCESS
 
     @property
     def at_border(self) -> bool:
-        """Whether the nucleus touches the image's border or its black fill, so that a part of it is missing."""
+        """Whether the nucleus touches the image's border or black fill, so part of it is missing."""
         inside = np.pad(self.content_mask, 1)
-        # Fill's margin is taken for fill as well, so that to touch it is enough.
+        # The margin of fill is in the mask, so touching it is enough.
         touching = cv2.erode(inside, np.ones((3, 3), np.uint8))[1:-1, 1:-1] == 0
         return bool((touching & (self.nucleus > 0)).any())
 
@@ -79,14 +78,14 @@ class Cell:
 def find_cell(pixels: NDArray[np.uint8]) -> Cell:
     """Find the largest nucleus.
 
-    A pixel is nucleus where blue stands above green by more than Otsu's threshold (1979), and by more than half of
-    what the nucleus itself reaches: there a blurred edge lies. Otsu's threshold alone may fall among violet red cells,
-    and which of them it takes along then changes with the white balance.
+    A pixel is nucleus if blue minus green exceeds Otsu's threshold (1979) and half of the nucleus's own height above
+    the background, where its blurred edge is. Otsu's threshold alone can include violet red cells, depending on the
+    white balance.
 
     Parameters
     ----------
     pixels
-        RGB at the size of `bloodcell.images.normalisation.at_working_size`, shape (height, width, 3), uint8.
+        RGB at the size of `at_working_size`, shape (height, width, 3), uint8.
     """
     inside = content_mask(pixels, margin=FILL_MARGIN)
     background = background_level(pixels, inside)
@@ -109,7 +108,7 @@ def find_cell(pixels: NDArray[np.uint8]) -> Cell:
         content_mask=inside,
         centre=(moments["m10"] / moments["m00"], moments["m01"] / moments["m00"]),
         area=int(areas.max()),
-        count=int((areas > ANOTHER * areas.max()).sum()),
+        count=int((areas > MIN_RELATIVE_AREA * areas.max()).sum()),
         excess=float(cv2.mean(violet, mask=nucleus)[0] - around),
         background=background,
     )
@@ -118,7 +117,7 @@ def find_cell(pixels: NDArray[np.uint8]) -> Cell:
 def _largest(
     violet: NDArray[np.uint8], threshold: float
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8], NDArray[np.intp]]:
-    """Return what is above a threshold, the largest part of it (255 there, else 0) and the area of every part."""
+    """Return the mask above a threshold, the mask of its largest part, and the area of every part."""
     stained = np.asarray((violet > threshold).astype(np.uint8) * 255)
     joined = cv2.morphologyEx(stained, cv2.MORPH_CLOSE, np.ones((GAP, GAP), np.uint8))
     n_parts, parts = cv2.connectedComponents(joined)

@@ -38,7 +38,7 @@ def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_u
     facts
         What was found in the folder, line by line.
     groups
-        How photographs are found.
+        How sources are found.
     n_unreadable
         The number of unreadable images; if there are any, they are skipped instead of refused.
     usage

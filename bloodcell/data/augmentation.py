@@ -1,7 +1,7 @@
-"""Augmentation: random changes of an image that leave its diagnosis as it is.
+"""Augmentation: random changes of an image that keep its label.
 
-A view of an image is made by its number: the same image, seed and view give the same pixels, in whatever order and on
-however many threads they are asked for. View 0 is the image itself.
+Views are numbered: the same image, seed and view give the same pixels, in any order and with any number of threads.
+View 0 is the image itself.
 """
 
 from dataclasses import dataclass
@@ -12,7 +12,7 @@ import tensorflow as tf
 Tensor = Any  # TensorFlow ships no types
 
 AUGMENTATION_VERSION = 1
-"""Counted up when the same view would have other pixels; caches of anything made of views are keyed by it."""
+"""Increased when a view's pixels change; caches of features of views are keyed by it."""
 
 _N_DRAWS = 9
 _FILL_MODES = {"constant": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST"}
@@ -20,26 +20,26 @@ _FILL_MODES = {"constant": "CONSTANT", "reflect": "REFLECT", "nearest": "NEAREST
 
 @dataclass(frozen=True, kw_only=True)
 class Augmentation:
-    """How far an image may be changed; the defaults change nothing.
+    """Ranges of the random changes; the defaults change nothing.
 
     Attributes
     ----------
     horizontal_flip, vertical_flip
-        Mirror it, one time in two.
+        Whether to flip, with probability 1/2.
     rotation
-        Degrees, uniformly up to this to either side.
+        Largest rotation in degrees, uniform in both directions.
     shift
-        Share of the width and height, uniformly up to this to either side.
+        Largest shift as a fraction of width and height, uniform in both directions.
     zoom
-        Scale by a factor between ``1 - zoom`` and ``1 + zoom``, uniformly.
+        The scale is uniform between ``1 - zoom`` and ``1 + zoom``.
     brightness
-        Share of the full range that is added, uniformly up to this to either side.
+        Largest change as a fraction of the full range, uniform in both directions.
     contrast
-        Scale of the differences from the mean, between ``1 - contrast`` and ``1 + contrast``, uniformly.
+        The contrast factor is uniform between ``1 - contrast`` and ``1 + contrast``.
     hue
-        Share of the colour circle, uniformly up to this to either side.
+        Largest rotation as a fraction of the colour circle, uniform in both directions.
     fill
-        What lies beyond the border: black (``constant``), the image mirrored (``reflect``) or its border (``nearest``).
+        Pixels beyond the border: black (``constant``), mirrored (``reflect``) or the border's (``nearest``).
     """
 
     horizontal_flip: bool = False
@@ -54,7 +54,7 @@ class Augmentation:
 
     @property
     def moves(self) -> bool:
-        """Whether pixels change place."""
+        """Whether pixels move."""
         return any((self.horizontal_flip, self.vertical_flip, self.rotation, self.shift, self.zoom))
 
     @property
@@ -71,9 +71,9 @@ def augment(image: Tensor, *, augmentation: Augmentation, seed: Tensor) -> Tenso
     image
         Tensor of shape (height, width, 3), float32 in [0, 255].
     augmentation
-        How far.
+        Ranges of the changes.
     seed
-        Tensor of shape (2,), int32 or int64: same seed, same change.
+        Tensor of shape (2,), int32 or int64.
 
     Returns
     -------
@@ -100,7 +100,7 @@ def _move(image: Tensor, augmentation: Augmentation, draws: Tensor) -> Tensor:
     scale = 1.0 / (1.0 + augmentation.zoom * draws[1])
     flip_x = tf.where(draws[2] < 0, -1.0, 1.0) if augmentation.horizontal_flip else 1.0
     flip_y = tf.where(draws[3] < 0, -1.0, 1.0) if augmentation.vertical_flip else 1.0
-    # The rows of the matrix that takes a pixel of the result to where it comes from, about the centre.
+    # Rows of the matrix from output to input pixels, about the centre.
     a, b = flip_x * scale * tf.cos(angle), -flip_x * scale * tf.sin(angle)
     c, d = flip_y * scale * tf.sin(angle), flip_y * scale * tf.cos(angle)
     centre_x, centre_y = (width - 1.0) / 2.0, (height - 1.0) / 2.0

@@ -1,4 +1,4 @@
-"""Whether names say which photograph an image was made from: ``slide12_cell3_aug4.jpg`` is of ``slide12_cell3``."""
+"""Sources from file names: ``slide12_cell3_aug4.jpg`` is a copy of ``slide12_cell3``."""
 
 import re
 from collections import Counter
@@ -10,35 +10,34 @@ MARKS = (
     *("aug", "augmented", "copy", "orig", "original", "flip", "flipped", "hflip", "vflip", "mirror", "rot", "rotated"),
     *("crop", "cropped", "shift", "shifted", "zoom", "shear", "blur", "noise", "bright", "brightness", "contrast"),
 )
-"""What tools and people put behind a photograph's name when they make images of it."""
+"""Suffixes that tools and people add to the name of a copy."""
 
 PATTERN = rf"(?i)([^/]+?)(?:[ _-](?:{'|'.join(MARKS)})[ _-]?\d*|\.rf\.[0-9a-f]+)*\.[^./]+$"
-"""For ``data.groups_pattern``: captures a file's name without what stands in `MARKS`, or Roboflow's digest, there."""
+"""For ``data.groups_pattern``: captures a file's name without suffixes in `MARKS` and without Roboflow's digest."""
 
 
 def sources_from_names(paths: Sequence[str]) -> list[str] | None:
-    """Return the photograph that each image's name names, if names do so.
+    """Return each image's source by its file name; None if file names do not give sources.
 
-    They do if some names differ in nothing but a mark of how the image was made.
+    They do if some names differ only in such a suffix.
 
     Parameters
     ----------
     paths
         Paths of images, with forward slashes.
     """
-    matches = [re.search(PATTERN, path) for path in paths]
-    names = [match[1] if match else path for match, path in zip(matches, paths, strict=True)]
+    names = [match[1] if (match := re.search(PATTERN, path)) else path for path in paths]
     marked = any(PurePosixPath(path).stem != name for name, path in zip(names, paths, strict=True))
     return names if marked and max(Counter(names).values()) > 1 else None
 
 
-def agrees_with_pixels(names: Sequence[str], seen: Sequence[str]) -> bool:
-    """Say whether images are seen to be of one photograph where their names say so, and nowhere else.
+def agrees_with_pixels(names: Sequence[str], recovered: Sequence[str]) -> bool:
+    """Return whether sources by file name agree with those recovered from the pixels.
 
-    Of a photograph's copies one may show another part of it, so that names may put together a few that nobody sees
-    to be of one: as many as there are photographs.
+    Images of one recovered source must have one name. Copies of one name may be recovered as two sources, because they
+    can show different parts of the photograph.
     """
-    together = sorted(zip(seen, names, strict=True))
-    if any(name != other for (one, name), (two, other) in pairwise(together) if one == two):
+    rows = sorted(zip(recovered, names, strict=True))
+    if any(name != other for (source, name), (next_source, other) in pairwise(rows) if source == next_source):
         return False
-    return len(set(seen)) <= 2 * len(set(names))
+    return len(set(recovered)) <= 2 * len(set(names))

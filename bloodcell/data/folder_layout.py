@@ -1,4 +1,4 @@
-"""How a folder of images is laid out: a folder per class, and perhaps one per split above them."""
+"""The layout of a folder of images: a folder per class, perhaps inside a folder per split."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -15,25 +15,25 @@ SPELLINGS = {
     "val": ("val", "valid", "validation"),
     "test": ("test", "testing"),
 }
-"""What the folders of splits are called, in capitals too."""
+"""Names of the folders of splits, in lower case; other cases count, too."""
 
 BCCD_CLASSES = frozenset({"EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"})
 
 
 @dataclass(frozen=True)
 class FolderLayout:
-    """What a folder of images holds.
+    """The layout of a folder of images.
 
     Attributes
     ----------
     kind
-        ``classes``: a folder per class; ``splits``: those in a folder per split; ``bccd``: Kaggle's set.
+        ``classes``: a folder per class; ``splits``: these inside a folder per split; ``bccd``: Kaggle's set.
     top
-        The folder that these lie in: the one that was given, or one below.
+        The folder that contains them: the one that was given, or a subfolder.
     folders
         The folder of each split: ``train`` and perhaps ``val`` and ``test``.
     unused
-        The names of folders beside those of the splits.
+        Names of other folders in ``top``.
     """
 
     kind: Literal["classes", "splits", "bccd"]
@@ -43,53 +43,57 @@ class FolderLayout:
 
 
 def detect_layout(folder: Path) -> FolderLayout:
-    """Find out how a folder of images is laid out.
+    """Detect the layout of a folder of images.
 
-    A folder that holds nothing but one folder of folders, as archives unpack, is looked through.
+    While a folder contains only one folder of folders, as in unpacked archives, that one is used.
 
     Raises
     ------
     UserError
-        If there is no such folder, or nothing in it looks like classes.
+        If there is no such folder, or it has no classes.
     """
     if not folder.is_dir():
-        raise UserError(f"folder={folder}: no such folder; give one that holds a folder of images for each class")
+        raise UserError(f"folder={folder}: no such folder; give one with a folder of images for each class")
     with folder_errors():
         if (bccd := find_bccd(folder)) is not None and _names(bccd / "TRAIN") == BCCD_CLASSES:
             folders = {"train": bccd / "TRAIN", "test": bccd / "TEST"}
-            return FolderLayout("bccd", bccd, folders, _beside(bccd, folders))
+            return FolderLayout("bccd", bccd, folders, _unused(bccd, folders))
         top = _unwrapped(folder)
         splits = _splits(top)
         if splits:
-            return FolderLayout("splits", top, splits, _beside(top, splits))
-        if not _below(top):
+            return FolderLayout("splits", top, splits, _unused(top, splits))
+        if not _subfolders(top):
             raise UserError(_no_classes(top))
         return FolderLayout("classes", top, {"train": top}, ())
 
 
-def _below(folder: Path) -> list[Path]:
+def _subfolders(folder: Path) -> list[Path]:
     return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
 
 
 def _names(folder: Path) -> set[str]:
-    return {path.name for path in _below(folder)}
+    return {path.name for path in _subfolders(folder)}
 
 
-def _beside(top: Path, splits: Mapping[str, Path]) -> tuple[str, ...]:
+def _unused(top: Path, splits: Mapping[str, Path]) -> tuple[str, ...]:
     return tuple(sorted(_names(top) - {path.name for path in splits.values()}))
 
 
 def _unwrapped(folder: Path) -> Path:
-    """Return the first folder below that holds more than one folder of folders."""
-    while len(below := _below(folder)) == 1 and _below(below[0]) and below[0].name.lower() not in SPELLINGS["train"]:
-        folder = below[0]
+    """Return the first folder that contains more than one folder of folders."""
+    while (
+        len(inner := _subfolders(folder)) == 1
+        and _subfolders(inner[0])
+        and inner[0].name.lower() not in SPELLINGS["train"]
+    ):
+        folder = inner[0]
     return folder
 
 
 def _splits(top: Path) -> dict[str, Path]:
-    """Return the folder of each split, if there are such."""
+    """Return the folder of each split; empty if there are none."""
     found = {
-        split: [path for path in _below(top) if path.name.lower() in spellings]
+        split: [path for path in _subfolders(top) if path.name.lower() in spellings]
         for split, spellings in SPELLINGS.items()
     }
     if not any(found.values()):
@@ -97,15 +101,15 @@ def _splits(top: Path) -> dict[str, Path]:
     for split, paths in found.items():
         if len(paths) > 1:
             both = " and ".join(path.name for path in paths)
-            raise UserError(f"folder={top}: holds {both}, which are both {split}; put them together, or rename one")
+            raise UserError(f"folder={top}: has {both}, which are both {split}; merge them, or rename one")
     if not found["train"]:
-        there = " and ".join(path.name for paths in found.values() for path in paths)
-        raise UserError(f"folder={top}: holds {there}, but no folder train; add it, or rename the one of training")
+        names = " and ".join(path.name for paths in found.values() for path in paths)
+        raise UserError(f"folder={top}: has {names} but no folder train; add it, or rename the training folder")
     return {split: paths[0] for split, paths in found.items() if paths}
 
 
 def _no_classes(top: Path) -> str:
     n_images = sum(file.suffix.lower() in SUFFIXES for file in files_below(top))
     if n_images:
-        return f"folder={top}: {n_images:,} images lie side by side; put those of each class in a folder of its own"
-    return f"folder={top}: holds no images; give a folder that holds a folder of images for each class"
+        return f"folder={top}: {n_images:,} images are not in class folders; put the images of each class into a folder"
+    return f"folder={top}: has no images; give one with a folder of images for each class"

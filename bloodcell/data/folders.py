@@ -1,4 +1,4 @@
-"""What lies in a folder and in those below it."""
+"""Files in a folder and its subfolders."""
 
 import os
 from collections.abc import Iterator
@@ -10,23 +10,23 @@ from bloodcell.errors import UserError
 
 
 def files_below(folder: Path) -> list[Path]:
-    """Return the files in a folder and in those below it, but for hidden ones; links are followed, once.
+    """Return the files in a folder and its subfolders, without hidden ones; links are followed once.
 
-    Folder by folder, each one's files sorted: the order in which Keras's ImageDataGenerator takes them.
+    Sorted by folder, then by name, which is the order of Keras's ImageDataGenerator.
 
     Raises
     ------
     OSError
-        If a folder cannot be looked into.
+        If a folder cannot be listed.
     """
     directories, seen = [], set()
     for directory, below, names in os.walk(folder, onerror=_raise, followlinks=True):
         below[:] = sorted(name for name in below if not is_hidden(name))
-        place = os.path.realpath(directory)
-        if place in seen:  # a link that leads back: these files were listed
+        real = os.path.realpath(directory)
+        if real in seen:  # reached through a link before
             below.clear()
         else:
-            seen.add(place)
+            seen.add(real)
             directories.append((directory, names))
     return [
         Path(directory, name)
@@ -38,26 +38,26 @@ def files_below(folder: Path) -> list[Path]:
 
 @contextmanager
 def folder_errors() -> Iterator[None]:
-    """Turn the system's refusal to list a folder into what a user can mend.
+    """Turn an ``OSError`` of listing a folder into a `UserError`.
 
     Raises
     ------
     UserError
-        If a folder cannot be looked into.
+        If a folder cannot be listed.
     """
     try:
         yield
     except OSError as error:
-        raise UserError(f"{error.filename}: cannot be looked into ({error.strerror}); make it readable") from error
+        raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from error
 
 
 def is_hidden(name: str) -> bool:
-    """Say whether a file or folder of this name is hidden, or litter that an archive left."""
+    """Return whether a name is that of a hidden file or folder, or of an archive's metadata."""
     return name.startswith(".") or name == "__MACOSX"
 
 
 def printable(path: str | Path) -> str:
-    """Return a path that can be printed and written: bytes that are not valid Unicode are shown escaped."""
+    """Return a path with bytes that are not valid Unicode escaped."""
     return os.fsencode(path).decode(errors="backslashreplace")
 
 

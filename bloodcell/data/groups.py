@@ -1,7 +1,7 @@
-"""Which photograph each image was made from (its source), and what it is independent of (its group).
+"""The source of each image (the photograph that it was made from) and its group (what is independent).
 
-A group is a photograph, or what photographs belong to: a patient, slide or day. Every function here takes an `ImageSet`
-and returns it with a column of its manifest filled: ``source``, ``group`` or both.
+A group is a source, or what sources belong to: a patient, slide or day. The functions return an `ImageSet` with the
+column ``source``, ``group`` or both of its manifest filled.
 """
 
 import re
@@ -18,20 +18,20 @@ from bloodcell.errors import UserError
 Level = Literal["source", "group"]
 
 SETTINGS: dict[Level, str] = {"source": "photographs", "group": "groups"}
-"""What the settings of each level are called in ``data``."""
+"""The setting of each level in ``data``."""
 
-NAMED = 3
-"""How many images an error names before it counts the rest."""
+N_LISTED = 3
+"""Images that an error lists before it counts the others."""
 
 
 def recovered_groups(images: ImageSet) -> ImageSet:
-    """Find the photographs in the pixels; each is a group."""
+    """Recover the sources from the pixels; each is a group."""
     found = recovered_sources(images)
     return _with(found, found.manifest["source"].tolist(), "group")
 
 
 def recovered_sources(images: ImageSet) -> ImageSet:
-    """Find in the pixels which images were made from one photograph; exact copies always are."""
+    """Recover the sources from the pixels; exact copies always have one source."""
     from bloodcell.provenance.recovery import recover_sources
 
     rows = images.manifest
@@ -46,17 +46,17 @@ def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Lev
     images
         The images.
     file
-        A CSV with a column ``path``, relative to the images' root, and one that names the group. Images that are not
-        in the set may be listed too.
+        A CSV with a column ``path``, relative to the images' root, and a column of groups. It may list other images,
+        too.
     column
-        The name of that column.
+        The name of the column of groups.
     level
-        What to fill.
+        The column to fill.
 
     Raises
     ------
     UserError
-        If the file cannot be read, lacks a column, names two groups for an image, or none for one of the set.
+        If the file cannot be read, lacks a column, or has two groups for an image or none for an image of the set.
     """
     listed = _read_csv(file, column, level)
     listed["path"] = listed["path"].map(lambda path: PurePosixPath(path).as_posix())  # ./a.png is a.png
@@ -64,15 +64,15 @@ def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Lev
     twice = table[table["path"].duplicated(keep=False)]
     if len(twice):
         path = twice["path"].iloc[0]
-        both = " and ".join(twice.loc[twice["path"] == path, column])
-        raise UserError(f"data.groups_file={file}: puts {path} into the {level}s {both}; an image has one")
-    names = images.manifest["path"].map(dict(zip(table["path"], table[column], strict=True)))
-    if names.isna().any():
+        names = " and ".join(twice.loc[twice["path"] == path, column])
+        raise UserError(f"data.groups_file={file}: has several {level}s for {path} ({names}); keep one")
+    found = images.manifest["path"].map(dict(zip(table["path"], table[column], strict=True)))
+    if found.isna().any():
         raise UserError(
-            f"data.groups_file={file}: names no {level} for {_some(images, names.isna())}; list every image, "
-            f"its path relative to {images.root}"
+            f"data.groups_file={file}: has no {level} for {_some(images, found.isna())}; list every image, with its "
+            f"path relative to {images.root}"
         )
-    return _with(images, names.tolist(), level)
+    return _with(images, found.tolist(), level)
 
 
 def matched_groups(images: ImageSet, *, pattern: str, level: Level = "group") -> ImageSet:
@@ -83,15 +83,15 @@ def matched_groups(images: ImageSet, *, pattern: str, level: Level = "group") ->
     images
         The images.
     pattern
-        A regular expression that is searched for in each path relative to the images' root. The capture group that is
-        named like the level, or else the first one, is the image's group.
+        A regular expression that is searched for in each path relative to the images' root. The image's group is the
+        capture group with the name of the level, or else the first one.
     level
-        What to fill.
+        The column to fill.
 
     Raises
     ------
     UserError
-        If it finds no group in a path.
+        If the pattern does not match a path.
     """
     regex = re.compile(pattern)
     captured = level if level in regex.groupindex else 1
@@ -101,13 +101,13 @@ def matched_groups(images: ImageSet, *, pattern: str, level: Level = "group") ->
     if unmatched.any():
         raise UserError(
             f"data.{SETTINGS[level]}_pattern={pattern}: finds no {level} in the path of {_some(images, unmatched)}; "
-            "it has to in every"
+            "change the pattern so that it matches every path"
         )
     return _with(images, [str(name) for name in names], level)
 
 
 def folder_groups(images: ImageSet) -> ImageSet:
-    """Make a group of every folder: of the images that lie in it, not in folders below."""
+    """Make the images of each folder a group, without those of its subfolders."""
     return _with(images, [PurePosixPath(path).parent.as_posix() for path in images.manifest["path"]], "group")
 
 
@@ -117,12 +117,12 @@ def single_groups(images: ImageSet) -> ImageSet:
 
 
 def groups_as_sources(images: ImageSet) -> ImageSet:
-    """Take every group for one photograph."""
+    """Make every group one source."""
     return _with(images, images.manifest["group"].tolist(), "source")
 
 
 def sources_in_several_groups(manifest: pd.DataFrame) -> dict[str, list[str]]:
-    """Return the photographs whose images lie in more than one group, and the names of those groups."""
+    """Return the sources with images in more than one group, and the names of those groups."""
     pairs = manifest[["source", "group"]].drop_duplicates().sort_values(["source", "group"])
     several = pairs[pairs["source"].duplicated(keep=False)]
     return {str(source): list(names) for source, names in several.groupby("source")["group"]}
@@ -139,17 +139,17 @@ def _read_csv(file: str | Path, column: str, level: Level) -> pd.DataFrame:
     except OSError as error:
         raise UserError(f"data.groups_file={file}: cannot be read ({error.strerror}); give a CSV file") from error
     except (ValueError, pd.errors.ParserError) as error:  # no UTF-8, no columns, rows of unequal length
-        raise UserError(f"data.groups_file={file}: is not CSV ({' '.join(str(error).split())})") from error
-    ways_out = {"path": "name the one with the images' paths so", column: f"choose data.{SETTINGS[level]}_column"}
-    for name, way_out in ways_out.items():
+        raise UserError(f"data.groups_file={file}: is not a CSV file ({' '.join(str(error).split())})") from error
+    remedies = {"path": "rename the column of the images' paths", column: f"set data.{SETTINGS[level]}_column"}
+    for name, remedy in remedies.items():
         if name not in listed.columns:
-            there = ", ".join(map(str, listed.columns))
-            raise UserError(f"data.groups_file={file}: has no column {name}, but {there}; {way_out}")
+            columns = ", ".join(map(str, listed.columns))
+            raise UserError(f"data.groups_file={file}: has no column {name}; its columns are {columns}; {remedy}")
     return listed
 
 
 def _some(images: ImageSet, chosen: "pd.Series[bool]") -> str:
-    """Name the first few of some images, and count them."""
+    """Return the number of the chosen images and their first paths."""
     paths = images.manifest.loc[chosen, "path"].tolist()
-    more = f" and {len(paths) - NAMED} more" if len(paths) > NAMED else ""
-    return f"{len(paths)} of {len(chosen)} images ({', '.join(paths[:NAMED])}{more})"
+    more = f" and {len(paths) - N_LISTED} more" if len(paths) > N_LISTED else ""
+    return f"{len(paths)} of {len(chosen)} images ({', '.join(paths[:N_LISTED])}{more})"

@@ -1,7 +1,6 @@
-"""The Kaggle "Blood Cell Images" set: getting it, and seeing that it is whole.
+"""Download and verify the Kaggle "Blood Cell Images" set.
 
-kagglehub downloads it; an account is not needed. It keeps the archive until all of it has come, so that a download
-which broke off goes on where it stopped.
+kagglehub downloads it without an account, and resumes an interrupted download.
 """
 
 import hashlib
@@ -25,19 +24,19 @@ from bloodcell.errors import UserError
 HANDLE = "paultimothymooney/blood-cells"
 PAGE = f"https://www.kaggle.com/datasets/{HANDLE}"
 IMAGES_BYTES = 104_326_737
-"""What the files of TRAIN and TEST come to."""
+"""Size of the files of TRAIN and TEST."""
 
-PATIENCE_S = 20.0
-"""How long Kaggle may take to say how large the set is: kagglehub itself would wait for as long as the system does."""
+TIMEOUT_S = 20.0
+"""Time that Kaggle has to answer with the size of the set: kagglehub itself has no timeout."""
 
 CHUNK_BYTES = 16 * 1024
-"""How much kagglehub reads at a time. What it has not read to the end when a connection breaks is lost, and it reads
-1 MiB at a time: on a line that breaks more often than that, a download would never end."""
+"""Chunk size of kagglehub. A chunk that is interrupted is lost; with its default of 1 MiB, a download over a bad
+connection would never end."""
 
 
 @dataclass(frozen=True)
 class Content:
-    """What a class of one side holds: how many images, and the first digits of `digest_of` them."""
+    """The images of a class in a split: their number, and `digest_of` them."""
 
     n_images: int
     digest: str
@@ -53,25 +52,25 @@ CONTENTS = {
     "TEST/MONOCYTE": Content(620, "841253d82de4acdd"),
     "TEST/NEUTROPHIL": Content(624, "162ff335f129c0c3"),
 }
-"""The set that every figure of bloodcell's pages was measured on."""
+"""The set on which the results in bloodcell's documentation were measured."""
 
 
 def by_hand(folder: Path) -> str:
-    """Say in a sentence how to put the set into a folder without this machine's network."""
+    """Return instructions to put the set into a folder without this machine's network."""
     return (
-        f"download {PAGE} in a browser on any machine, unpack it here as {folder}, and go on with "
+        f"download {PAGE} in a browser on any machine, unpack it here as {folder}, and use "
         f"data=bccd data.root={folder} (`bloodcell data fetch root={folder}` checks it)"
     )
 
 
 def cache_folder(folder: str | Path | None) -> Path:
-    """Return where kagglehub keeps what it downloads: the folder that is given, else its own."""
+    """Return the folder of kagglehub's downloads: the given one, or its default."""
     named = folder or os.environ.get("KAGGLEHUB_CACHE") or Path.home() / ".cache" / "kagglehub"
     return Path(named).expanduser()
 
 
 def find_downloaded(cache: Path) -> Path | None:
-    """Return the newest whole copy of the set in kagglehub's cache, if there is one."""
+    """Return the newest complete copy of the set in kagglehub's cache, or None."""
     versions = cache.joinpath("datasets", *HANDLE.split("/"), "versions")
     numbered = sorted((path for path in versions.glob("*") if path.name.isdecimal()), key=lambda path: int(path.name))
     for path in reversed(numbered):
@@ -82,17 +81,17 @@ def find_downloaded(cache: Path) -> Path | None:
 
 
 def ask_size() -> int | None:
-    """Ask Kaggle how large the archive is.
+    """Ask Kaggle for the size of the archive.
 
     Returns
     -------
     int or None
-        In bytes; None where Kaggle does not say.
+        In bytes; None if Kaggle does not give it.
 
     Raises
     ------
     UserError
-        If kagglehub is not installed, or Kaggle does not answer within `PATIENCE_S`.
+        If kagglehub is not installed, or Kaggle does not answer within `TIMEOUT_S`.
     """
     _kagglehub()
     from kagglehub.clients import build_kaggle_client
@@ -105,47 +104,45 @@ def ask_size() -> int | None:
         with build_kaggle_client() as client:
             return int(client.datasets.dataset_api_client.get_dataset(request).total_bytes)
 
-    return _in_time(ask) or None
+    return _with_timeout(ask) or None
 
 
 def download(cache: Path, *, again: bool) -> Path:
-    """Download and unpack the set, going on where an earlier download broke off.
+    """Download and unpack the set, or resume an interrupted download.
 
     Parameters
     ----------
     cache
-        Where kagglehub is to keep it, see `cache_folder`.
+        Folder of kagglehub's downloads, see `cache_folder`.
     again
-        Whether to download what is there already.
+        Whether to download it again if it is there.
 
     Returns
     -------
     Path
-        The folder that the archive was unpacked in.
+        The folder of the unpacked archive.
 
     Raises
     ------
     UserError
-        If kagglehub is not installed, the download breaks off, or what came is no archive.
+        If kagglehub is not installed, the download is interrupted, or the file is not an archive.
     """
     os.environ["KAGGLEHUB_CACHE"] = str(cache)
     try:
         return Path(_kagglehub().dataset_download(HANDLE, force_download=again))
     except Exception as error:
-        if _is_of_network(error):
-            raise UserError(
-                f"the download broke off ({_short(error)}); the same command goes on where it stopped"
-            ) from error
+        if _is_network_error(error):
+            raise UserError(f"the download was interrupted ({_short(error)}); the same command resumes it") from error
         if isinstance(error, zipfile.BadZipFile | ValueError):
             archives = cache.joinpath("datasets", *HANDLE.split("/"))
             raise UserError(
-                f"what Kaggle sent is no archive ({_short(error)}); remove {archives} and start again"
+                f"the downloaded file is not an archive ({_short(error)}); remove {archives} and start again"
             ) from error
         raise
 
 
 def verify(root: str | Path) -> Path:
-    """See that a folder holds the set, whole and unchanged.
+    """Check that a folder contains the set, complete and unchanged.
 
     Parameters
     ----------
@@ -155,33 +152,33 @@ def verify(root: str | Path) -> Path:
     Returns
     -------
     Path
-        The folder that holds ``TRAIN`` and ``TEST``.
+        The folder of ``TRAIN`` and ``TEST``.
 
     Raises
     ------
     UserError
-        If there is no such folder, or it holds other images.
+        If there is no such folder, or it contains other images.
     """
     top = Path(root).expanduser()
     if not top.is_dir():
         raise UserError(f"root={root}: no such folder; {by_hand(top)}")
     folder = find_bccd(top)
     if folder is None:
-        raise UserError(f"root={root}: holds no folders TRAIN and TEST; give the folder that holds them")
+        raise UserError(f"root={root}: has no folders TRAIN and TEST; give the folder that has them")
     with folder_errors(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, content in CONTENTS.items():
             if (n_images := _count(folder / name)) != content.n_images:
                 raise UserError(
-                    f"{folder / name}: holds {n_images:,} images where Kaggle's set has {content.n_images:,}; "
-                    "get it anew: `bloodcell data fetch force=true`, or unpack the archive again"
+                    f"{folder / name}: has {n_images:,} images, Kaggle's set has {content.n_images:,}; "
+                    "download it again with `bloodcell data fetch force=true`, or unpack the archive again"
                 )
         digests = pool.map(digest_of, (folder / name for name in CONTENTS))
         checked = track(zip(CONTENTS, digests, strict=True), "checking images", total=len(CONTENTS))
         changed = [name for name, digest in checked if digest != CONTENTS[name].digest]
     if changed:
         raise UserError(
-            f"{folder}: as many images as Kaggle's set has, but other ones in {', '.join(changed)}; get it anew: "
-            "`bloodcell data fetch force=true`, or train on it as it is, knowing that figures will differ"
+            f"{folder}: differs from Kaggle's set in the images of {', '.join(changed)}; download it again with "
+            "`bloodcell data fetch force=true`, or use it as it is and expect other results"
         )
     return folder
 
@@ -203,7 +200,7 @@ def _count(folder: Path) -> int:
 
 
 def _kagglehub() -> ModuleType:
-    os.environ.setdefault("KAGGLEHUB_VERBOSITY", "warning")  # it shows its bar, and says nothing
+    os.environ.setdefault("KAGGLEHUB_VERBOSITY", "warning")  # only its progress bar
     try:
         kagglehub = importlib.import_module("kagglehub")
         importlib.import_module("kagglehub.clients").CHUNK_SIZE = CHUNK_BYTES  # type: ignore[attr-defined]
@@ -215,8 +212,8 @@ def _kagglehub() -> ModuleType:
     return kagglehub
 
 
-def _in_time(ask: Callable[[], int]) -> int:
-    """Return the answer, or raise where none comes: a thread that waits for ever must not keep the program."""
+def _with_timeout(ask: Callable[[], int]) -> int:
+    """Return the answer, or raise after a timeout; the waiting thread does not keep the program alive."""
     answer: Future[int] = Future()
 
     def work() -> None:
@@ -227,22 +224,22 @@ def _in_time(ask: Callable[[], int]) -> int:
 
     threading.Thread(target=work, daemon=True).start()
     try:
-        return answer.result(timeout=PATIENCE_S)
+        return answer.result(timeout=TIMEOUT_S)
     except NoAnswer as error:
-        raise UserError(_no_way_out(f"no answer in {PATIENCE_S:.0f} s")) from error
+        raise UserError(_unreachable(f"no answer in {TIMEOUT_S:.0f} s")) from error
     except Exception as error:
-        if _is_of_network(error):
-            raise UserError(_no_way_out(_short(error))) from error
+        if _is_network_error(error):
+            raise UserError(_unreachable(_short(error))) from error
         if isinstance(error, ValueError):  # of a file with an account's key
-            raise UserError(f"{_short(error)}; mend or remove it") from error
+            raise UserError(f"{_short(error)}; fix or remove it") from error
         raise
 
 
-def _no_way_out(reason: str) -> str:
+def _unreachable(reason: str) -> str:
     return f"Kaggle cannot be reached ({reason}); {by_hand(Path('blood-cells'))}"
 
 
-def _is_of_network(error: BaseException) -> bool:
+def _is_network_error(error: BaseException) -> bool:
     from kagglehub.exceptions import DataCorruptionError
     from requests import RequestException
 
@@ -250,7 +247,7 @@ def _is_of_network(error: BaseException) -> bool:
 
 
 def _short(error: BaseException) -> str:
-    """Say the innermost reason of an error in a few words."""
+    """Return the innermost message of an error, shortened."""
     while (inner := error.__cause__ or error.__context__) is not None:
         error = inner
     return " ".join(str(error).split())[:120] or type(error).__name__

@@ -1,7 +1,7 @@
-"""Whether copies of one photograph, or images of one group, are on two sides of a split, and what becomes of them.
+"""Leakage: sources and groups that have images in more than one split.
 
-Images are copies of one photograph if they have one source or are the same file. Both levels are checked, whatever the
-groups came from: groups that a user gives may part copies of one photograph.
+Two images are copies if they have the same source or the same content. Both sources and groups are always checked:
+groups that a user gives can separate copies of one photograph.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,27 +21,27 @@ SPLIT_NAMES = {"train": "training", "val": "validation", "test": "test"}
 
 @dataclass(frozen=True, kw_only=True)
 class SharedGroups:
-    """What two sides of a split have in common.
+    """The sources, or groups, that two splits share.
 
     Attributes
     ----------
-    sides
+    splits
         Two of ``train``, ``val`` and ``test``, in this order.
     noun
-        What they share: ``photograph``, or what a group is called.
+        ``photograph``, or people's word for a group.
     number
-        How many have images on both.
+        How many of them have images in both splits.
     images
-        How many images of each side have a copy, or another of their group, on the other.
+        How many images of each split are concerned.
     totals
-        How many images each side has.
+        How many images each split has.
     example
-        The paths of an image of each side that are of one photograph, or group.
+        The paths of an image of each split with the same source, or group.
     exact
-        Whether those two are the same file though their groups differ.
+        Whether those two have the same content but different groups.
     """
 
-    sides: tuple[str, str]
+    splits: tuple[str, str]
     noun: str
     number: int
     images: tuple[int, int]
@@ -50,151 +50,147 @@ class SharedGroups:
     exact: bool
 
     def __str__(self) -> str:
-        """Say it of the side that is evaluated."""
-        known, evaluated = (SPLIT_NAMES[side] for side in self.sides)
-        count, total = self.images[1], self.totals[1]
-        if self.noun == PHOTOGRAPH:
-            return f"{count} of {total} {evaluated} images have a copy of their photograph in {known}"
-        return f"{count} of {total} {evaluated} images are of a {self.noun} that has images in {known}"
+        """Return a clause about the images of the second split."""
+        first, second = (SPLIT_NAMES[split] for split in self.splits)
+        of_source = self.noun == PHOTOGRAPH
+        relation = f"have a copy in {first}" if of_source else f"are of a {self.noun} with images in {first}"
+        return f"{self.images[1]} of {self.totals[1]} {second} images {relation}"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Leakage:
-    """What is known of leaks in a split.
+    """The known leakage of a split.
 
     Attributes
     ----------
     shared
-        What its sides have in common.
+        What its splits share.
     split_by_file
-        Whether validation was taken file by file, so that nothing keeps copies of one photograph together.
+        Whether validation was taken by file, which separates copies.
     groups_known
-        Whether groups are known; where they are not, only exact copies are.
-    torn
-        The photographs whose images lie in more than one group, with the names of those groups.
+        Whether groups are known; if not, only exact copies are found.
+    sources_in_groups
+        The sources with images in more than one group, and the names of those groups.
     group_name
-        What a group is called.
+        People's word for a group.
     """
 
     shared: Sequence[SharedGroups]
     split_by_file: bool
     groups_known: bool
-    torn: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    sources_in_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     group_name: str = PHOTOGRAPH
 
     @property
     def leaky(self) -> str:
-        """``true``, ``false``, or ``unknown`` where nobody looked for groups."""
+        """``true``, ``false``, or ``unknown`` if groups are unknown."""
         if self.shared or self.split_by_file:
             return "true"
         return "false" if self.groups_known else "unknown"
 
     def mark(self, split: str) -> str:
-        """Return what stands behind a split's figures: `` *`` where they may say too much, `` ?`` where none knows."""
-        if (self.split_by_file and split == "val") or any(shared.sides[1] == split for shared in self.shared):
+        """Return the mark of a split's metrics: `` *`` if leakage may inflate them, `` ?`` if that is unknown."""
+        if (self.split_by_file and split == "val") or any(shared.splits[1] == split for shared in self.shared):
             return " *"
         return "" if self.groups_known else " ?"
 
     @property
     def sentence(self) -> str:
-        """What a reader of the run's figures has to know; empty where nothing leaks."""
-        parts = [f"{'; '.join(map(str, self.shared))}: figures say too much"] if self.shared else []
-        if self.split_by_file and not any(shared.sides == ("train", "val") for shared in self.shared):
-            parts.append("the split goes by file, so nothing keeps copies of one photograph on one side")
+        """A warning for readers of the run's metrics; empty if there is no leakage."""
+        parts = [f"{'; '.join(map(str, self.shared))}: metrics are inflated by leakage"] if self.shared else []
+        if self.split_by_file and not any(shared.splits == ("train", "val") for shared in self.shared):
+            parts.append("the split is by file: copies of one photograph can be in both training and validation")
         if not self.groups_known:
+            parts.append("groups are unknown (data.groups=none): copies in more than one split are not detected")
+        if self.sources_in_groups:
+            names = [f"{self.group_name} {name}" for name in next(iter(self.sources_in_groups.values()))]
+            n = len(self.sources_in_groups)
             parts.append(
-                "groups were not looked for (data.groups=none), so it is not known how many images have a copy of "
-                "their photograph on another side"
-            )
-        if self.torn:
-            names = [f"{self.group_name} {name}" for name in next(iter(self.torn.values()))]
-            parts.append(
-                f"{counted(len(self.torn), PHOTOGRAPH)} lie{'s' * (len(self.torn) == 1)} in several "
-                f"{plural(self.group_name)}, one in {' and '.join(names)}: they are not independent; give them one name"
+                f"{counted(n, PHOTOGRAPH)} {'has' if n == 1 else 'have'} images in several {plural(self.group_name)}, "
+                f"for example {' and '.join(names)}: these are not independent; give them one name"
             )
         text = ". ".join(part[0].upper() + part[1:] for part in parts)
         return f"{text}." if text else ""
 
 
 def find_shared_groups(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) -> list[SharedGroups]:
-    """Return what the sides of a split have in common, for each two that have anything: photographs, then groups."""
+    """Return what each two splits share: sources, then groups if they differ from sources."""
     levels = [(PHOTOGRAPH, connected_components(manifest, "source", "sha256"))]
     if not same_partition(manifest["source"], manifest["group"]):
         levels.append((group_name, connected_components(manifest, "group")))
     return [
         shared
         for noun, numbers in levels
-        for sides in combinations(SPLITS, 2)
-        if (shared := _shared(manifest, numbers, sides=(sides[0], sides[1]), noun=noun)) is not None
+        for splits in combinations(SPLITS, 2)
+        if (shared := _shared(manifest, numbers, splits=(splits[0], splits[1]), noun=noun)) is not None
     ]
 
 
 def _shared(
-    manifest: pd.DataFrame, numbers: NDArray[np.int64], *, sides: tuple[str, str], noun: str
+    manifest: pd.DataFrame, numbers: NDArray[np.int64], *, splits: tuple[str, str], noun: str
 ) -> SharedGroups | None:
-    one, other = (manifest["split"].to_numpy() == side for side in sides)
-    both = np.intersect1d(numbers[one], numbers[other])
+    first, second = (manifest["split"].to_numpy() == split for split in splits)
+    both = np.intersect1d(numbers[first], numbers[second])
     if not both.size:
         return None
-    copies = np.isin(numbers, both)
-    first = numbers == both[0]
-    rows = [manifest[first & side].iloc[0] for side in (one, other)]
+    concerned, example = np.isin(numbers, both), numbers == both[0]
+    rows = [manifest[example & inside].iloc[0] for inside in (first, second)]
     return SharedGroups(
-        sides=sides,
+        splits=splits,
         noun=noun,
         number=int(both.size),
-        images=(int((copies & one).sum()), int((copies & other).sum())),
-        totals=(int(one.sum()), int(other.sum())),
+        images=(int((concerned & first).sum()), int((concerned & second).sum())),
+        totals=(int(first.sum()), int(second.sum())),
         example=(rows[0]["path"], rows[1]["path"]),
         exact=bool(rows[0]["sha256"] == rows[1]["sha256"] and rows[0]["group"] != rows[1]["group"]),
     )
 
 
 def shared_groups_in_folds(folds: Sequence[pd.DataFrame], *, group_name: str = PHOTOGRAPH) -> list[SharedGroups]:
-    """Add up what training and validation have in common in each fold of a cross-validation; empty if nothing."""
+    """Return what training and validation share, summed over the folds of a cross-validation."""
     found = [
         shared
         for fold in folds
         for shared in find_shared_groups(fold, group_name=group_name)
-        if shared.sides == ("train", "val")
+        if shared.splits == ("train", "val")
     ]
-    totals = tuple(sum(int((fold["split"] == side).sum()) for fold in folds) for side in ("train", "val"))
-    added = []
+    n_train, n_val = (sum(int((fold["split"] == split).sum()) for fold in folds) for split in ("train", "val"))
+    summed = []
     for noun in dict.fromkeys(shared.noun for shared in found):
-        alike = [shared for shared in found if shared.noun == noun]
-        images = tuple(sum(shared.images[side] for shared in alike) for side in (0, 1))
-        number = sum(shared.number for shared in alike)
-        added.append(replace(alike[0], number=number, images=(images[0], images[1]), totals=(totals[0], totals[1])))
-    return added
+        same = [shared for shared in found if shared.noun == noun]
+        train, val = (sum(shared.images[side] for shared in same) for side in (0, 1))
+        number = sum(shared.number for shared in same)
+        summed.append(replace(same[0], number=number, images=(train, val), totals=(n_train, n_val)))
+    return summed
 
 
 def resolve_leaks(
     manifest: pd.DataFrame, *, on_shared_groups: str, group_name: str = PHOTOGRAPH
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Refuse images whose photograph or group is on two sides, leave them out, or let them be.
+    """Refuse, drop or allow images whose source or group is in more than one split.
 
     Parameters
     ----------
     manifest
         As in `bloodcell.data.manifest.ImageSet`.
     on_shared_groups
-        ``error``; ``drop``, which leaves out training images whose photograph or group is in validation or test too,
-        and validation images whose photograph or group is in test; or ``allow``.
+        ``error``; ``drop``, which leaves out training images whose source or group is also in validation or test, and
+        validation images whose source or group is in test; or ``allow``.
     group_name
-        What a group is called.
+        People's word for a group.
 
     Returns
     -------
     manifest
-        The images that stay.
+        The images that are kept.
     left_out
-        The rows of those that do not.
+        The rows of the others.
 
     Raises
     ------
     UserError
         If there are such images and ``on_shared_groups`` is ``error``, or if dropping them leaves a class without
-        images on a side.
+        images in a split.
     """
     shared = find_shared_groups(manifest, group_name=group_name)
     dropped = np.zeros(len(manifest), dtype=bool)
@@ -202,12 +198,19 @@ def resolve_leaks(
         raise UserError(_refusal(shared, given=not same_partition(manifest["source"], manifest["group"])))
     if shared and on_shared_groups == "drop":
         dropped = _dropped(manifest)
-        _check_no_class_is_lost(manifest, dropped)
+        _require_every_class(manifest, dropped)
     return manifest[~dropped].reset_index(drop=True), manifest[dropped].reset_index(drop=True)
 
 
 def connected_components(manifest: pd.DataFrame, *columns: str) -> NDArray[np.int64]:
-    """Number images so that those with one value in any of some columns have one number, directly or by others.
+    """Number the images so that images that share a value, directly or through others, have one number.
+
+    Parameters
+    ----------
+    manifest
+        n images.
+    columns
+        The columns whose values connect images.
 
     Returns
     -------
@@ -215,7 +218,7 @@ def connected_components(manifest: pd.DataFrame, *columns: str) -> NDArray[np.in
     """
     numbers = pd.Series(manifest.groupby(columns[0]).ngroup().to_numpy())
     while True:
-        # The smallest number travels along shared values until it has reached every image.
+        # The smallest number spreads along shared values until nothing changes.
         joined = numbers
         for column in columns:
             joined = joined.groupby(manifest[column].to_numpy()).transform("min")
@@ -225,41 +228,42 @@ def connected_components(manifest: pd.DataFrame, *columns: str) -> NDArray[np.in
 
 
 def same_partition(one: "pd.Series[str]", other: "pd.Series[str]") -> bool:
-    """Say whether two columns put images together alike, whatever their values are."""
+    """Return whether two columns partition the images in the same way, whatever their values."""
     return bool(np.array_equal(pd.factorize(one)[0], pd.factorize(other)[0]))
 
 
 def _dropped(manifest: pd.DataFrame) -> NDArray[np.bool_]:
     numbers = connected_components(manifest, "group", "source", "sha256")
-    train, val, test = (manifest["split"].to_numpy() == side for side in SPLITS)
+    train, val, test = (manifest["split"].to_numpy() == split for split in SPLITS)
     in_test = np.isin(numbers, numbers[test])
     in_val = np.isin(numbers, numbers[val])
     return np.asarray((train & (in_val | in_test)) | (val & in_test))
 
 
-def _check_no_class_is_lost(manifest: pd.DataFrame, dropped: NDArray[np.bool_]) -> None:
-    for split, side in manifest.assign(dropped=dropped).groupby("split"):
-        for label, rows in side.groupby("label"):
-            if rows["dropped"].all():
-                raise UserError(
-                    f"data.on_shared_groups=drop: leaves no {SPLIT_NAMES[str(split)]} images of class {label}, as all "
-                    f"{len(rows)} have a copy on another side; put every photograph on one side only"
-                )
+def _require_every_class(manifest: pd.DataFrame, dropped: NDArray[np.bool_]) -> None:
+    for (split, label), rows in manifest.assign(dropped=dropped).groupby(["split", "label"]):
+        if rows["dropped"].all():
+            raise UserError(
+                f"data.on_shared_groups=drop: leaves no {SPLIT_NAMES[str(split)]} images of class {label}, because all "
+                f"{len(rows)} have a copy in another split; put all images of a photograph into one split"
+            )
 
 
 def _refusal(shared: Sequence[SharedGroups], *, given: bool) -> str:
     found = "; ".join(
-        f"{SPLIT_NAMES[one]} and {SPLIT_NAMES[other]} share {counted(part.number, part.noun)} ({part.images[0]} of "
-        f"{part.totals[0]} and {part.images[1]} of {part.totals[1]} images, for example {part.example[0]} and "
+        f"{first} and {second} share {counted(part.number, part.noun)} ({part.images[0]} of {part.totals[0]} {first} "
+        f"images and {part.images[1]} of {part.totals[1]} {second} images, for example {part.example[0]} and "
         f"{part.example[1]}{', the same file' * part.exact})"
         for part in shared
-        for one, other in [part.sides]
+        for first, second in [[SPLIT_NAMES[split] for split in part.splits]]
     )
-    joined = "data.groups=recover joins exact copies, " * (any(part.exact for part in shared) and not given)
+    hint = ""
     if given and any(part.noun == PHOTOGRAPH for part in shared):
-        joined = "name one group for all images of a photograph (data.photographs=groups if they were not of one), "
+        hint = " (give all its images one group, or set data.photographs=groups if they are not of one photograph)"
+    elif not given and any(part.exact for part in shared):
+        hint = " (data.groups=recover does it for exact copies)"
     nouns = " and ".join(dict.fromkeys(part.noun for part in shared))
     return (
-        f"data.on_shared_groups=error: {found}; put every {nouns} on one side only: {joined}"
-        "data.on_shared_groups=drop leaves such images out of training, =allow goes on and marks the run as leaky"
+        f"data.on_shared_groups=error: {found}; put all images of a {nouns} into one split{hint}, leave them out of "
+        "training with data.on_shared_groups=drop, or mark the run as leaky with data.on_shared_groups=allow"
     )

@@ -1,4 +1,4 @@
-"""Where images come from: folders with one folder per class."""
+"""Load images from folders with one folder per class."""
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ from bloodcell.images.inspection import inspect
 from bloodcell.images.reading import SUFFIXES
 
 KAGGLE_FOLDERS = ("", "images", "dataset2-master/images", "dataset2-master/dataset2-master/images")
-"""Where TRAIN and TEST lie below the folder that Kaggle's archive was unpacked in."""
+"""Folders of TRAIN and TEST below the folder in which Kaggle's archive was unpacked."""
 
-NAMED = 3
-"""How many files an error names before it counts the rest."""
+N_LISTED = 3
+"""Files that an error lists before it counts the others."""
 
 
 @dataclass(frozen=True)
@@ -31,12 +31,12 @@ class _Listing:
 
 
 def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
-    """Read the Kaggle "Blood Cell Images" set: ``TRAIN/<class>`` and ``TEST/<class>``.
+    """Load the Kaggle "Blood Cell Images" set: ``TRAIN/<class>`` and ``TEST/<class>``.
 
     Parameters
     ----------
     root
-        The folder that holds ``TRAIN`` and ``TEST``, or one above it as Kaggle's archive unpacks.
+        The folder of ``TRAIN`` and ``TEST``, or the one in which Kaggle's archive was unpacked.
     on_bad_image
         As for `load_folders`.
 
@@ -47,10 +47,10 @@ def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
     """
     top = Path(root).expanduser()
     if not top.is_dir():
-        raise UserError(f"data.root={root}: no such folder; give the folder that holds TRAIN and TEST")
+        raise UserError(f"data.root={root}: no such folder; give the folder of TRAIN and TEST")
     folder = find_bccd(top)
     if folder is None:
-        raise UserError(f"data.root={root}: holds no folders TRAIN and TEST; give the folder that holds them")
+        raise UserError(f"data.root={root}: has no folders TRAIN and TEST; give the folder that has them")
     return load_folders(
         folders={"train": folder / "TRAIN", "test": folder / "TEST"},
         settings={"train": "data.root", "test": "data.root"},
@@ -59,7 +59,7 @@ def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
 
 
 def find_bccd(root: Path) -> Path | None:
-    """Return the folder with ``TRAIN`` and ``TEST`` at or below a folder, as Kaggle's archive unpacks."""
+    """Return the folder of ``TRAIN`` and ``TEST`` in an unpacked Kaggle archive, or None."""
     folders = (root / below for below in KAGGLE_FOLDERS)
     return next((folder for folder in folders if (folder / "TRAIN").is_dir() and (folder / "TEST").is_dir()), None)
 
@@ -70,22 +70,22 @@ def load_folders(
     on_bad_image: str,
     settings: Mapping[str, str] | None = None,
 ) -> ImageSet:
-    """Read images from folders with one folder per class.
+    """Load images from folders with one folder per class.
 
     Parameters
     ----------
     folders
-        The folder of each split: ``train``, ``test`` and perhaps ``val``. The classes are the names of the folders in
-        them and must be the same in each.
+        The folder of each split: ``train``, ``test`` and perhaps ``val``. Their subfolders are the classes, the same in
+        each.
     on_bad_image
-        ``error`` refuses a set with an unreadable image; ``skip`` leaves those out and lists them in the result.
+        For unreadable images: ``error``, or ``skip``, which leaves them out and lists them in the result.
     settings
-        The setting that each folder came from, for messages.
+        The setting of each folder, for messages.
 
     Returns
     -------
     ImageSet
-        ``source`` and ``group`` are the file's content: exact copies are one group, until something better is known.
+        ``source`` and ``group`` are the digest of the file's content: only exact copies have one source.
 
     Raises
     ------
@@ -96,7 +96,7 @@ def load_folders(
     names = settings or {split: f"data.{split}_dir" for split in folders}
     with folder_errors():
         listings = {split: _list(names[split], Path(folder).expanduser()) for split, folder in folders.items()}
-    _check_apart(listings.values())
+    _require_disjoint(listings.values())
     classes = _common_classes(listings)
     root = Path(os.path.commonpath([listing.folder.resolve() for listing in listings.values()]))
 
@@ -111,7 +111,7 @@ def load_folders(
     bad = table["reason"] != ""
     if bad.any() and on_bad_image == "error":
         raise UserError(_bad_images(table[bad]))
-    _refuse_emptied(table, classes, names)
+    _require_readable(table, classes, names)
     content = table["sha256"].str[:16]
     readable = table[~bad].assign(source=content, group=content)
     return ImageSet(
@@ -125,11 +125,11 @@ def load_folders(
 
 def _list(setting: str, folder: Path) -> _Listing:
     if not folder.is_dir():
-        raise UserError(f"{setting}={folder}: no such folder; give one that holds a folder of images for each class")
+        raise UserError(f"{setting}={folder}: no such folder; give one with a folder of images for each class")
     entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
     class_folders = [entry for entry in entries if entry.is_dir()]
     if not class_folders:
-        raise UserError(f"{setting}={folder}: holds no folders; put the images of each class in a folder of their own")
+        raise UserError(f"{setting}={folder}: has no folders; put the images of each class into a folder")
     images: dict[str, list[Path]] = {}
     others = [entry for entry in entries if not entry.is_dir()]
     for class_folder in class_folders:
@@ -155,15 +155,15 @@ def _relative(files: Iterable[Path], listing: _Listing, root: Path) -> list[str]
     return [printable(path.as_posix()) for path in paths]
 
 
-def _check_apart(listings: Iterable[_Listing]) -> None:
+def _require_disjoint(listings: Iterable[_Listing]) -> None:
     seen: list[_Listing] = []
     for listing in listings:
         for other in seen:
-            here, there = listing.folder.resolve(), other.folder.resolve()
-            if here.is_relative_to(there) or there.is_relative_to(here):
+            one, another = listing.folder.resolve(), other.folder.resolve()
+            if one.is_relative_to(another) or another.is_relative_to(one):
                 raise UserError(
-                    f"{listing.setting}={listing.folder}: lies in the same folder as {other.setting}={other.folder}; "
-                    "each image may be on one side only, so give folders apart from each other"
+                    f"{listing.setting}={listing.folder}: overlaps with {other.setting}={other.folder}; give a "
+                    "separate folder for each split"
                 )
         seen.append(listing)
 
@@ -172,22 +172,20 @@ def _common_classes(listings: Mapping[str, _Listing]) -> tuple[str, ...]:
     train = listings["train"]
     classes = set(train.images)
     if len(classes) == 1:
-        raise UserError(
-            f"{train.setting}={train.folder}: holds one class only ({classes.pop()}); two or more are needed"
-        )
+        raise UserError(f"{train.setting}={train.folder}: has only one class ({classes.pop()}); add at least one more")
     for listing in listings.values():
         missing, unknown = sorted(classes - set(listing.images)), sorted(set(listing.images) - classes)
         if missing or unknown:
             differences = [f"no folder {', '.join(missing)}"] * bool(missing)
-            differences += [f"a folder {', '.join(unknown)} that {train.folder} has not"] * bool(unknown)
+            differences += [f"a folder {', '.join(unknown)} that {train.folder} does not have"] * bool(unknown)
             raise UserError(
                 f"{listing.setting}={listing.folder}: has {' and '.join(differences)}; "
-                "every split must have the same classes"
+                "give every split the same classes"
             )
         empty = sorted(label for label, files in listing.images.items() if not files)
         if empty:
             raise UserError(
-                f"{listing.setting}={listing.folder}: the class folder {', '.join(empty)} holds no images "
+                f"{listing.setting}={listing.folder}: the class folder {', '.join(empty)} has no images "
                 f"({', '.join(sorted(SUFFIXES))}); add some, or remove the class from every split"
             )
     return tuple(sorted(classes))
@@ -195,20 +193,20 @@ def _common_classes(listings: Mapping[str, _Listing]) -> tuple[str, ...]:
 
 def _bad_images(bad: pd.DataFrame) -> str:
     count = "1 image cannot be read" if len(bad) == 1 else f"{len(bad)} images cannot be read"
-    return f"{count}: {_named(bad)}; mend or remove, or leave out with data.on_bad_image=skip"
+    return f"{count}: {_listed(bad)}; fix or remove them, or leave them out with data.on_bad_image=skip"
 
 
-def _named(bad: pd.DataFrame) -> str:
-    shown = "; ".join(f"{row.file} ({row.reason})" for row in bad.head(NAMED).itertuples())
-    return f"{shown}; and {len(bad) - NAMED} more" if len(bad) > NAMED else shown
+def _listed(bad: pd.DataFrame) -> str:
+    shown = "; ".join(f"{row.file} ({row.reason})" for row in bad.head(N_LISTED).itertuples())
+    return f"{shown}; and {len(bad) - N_LISTED} more" if len(bad) > N_LISTED else shown
 
 
-def _refuse_emptied(table: pd.DataFrame, classes: Sequence[str], names: Mapping[str, str]) -> None:
+def _require_readable(table: pd.DataFrame, classes: Sequence[str], names: Mapping[str, str]) -> None:
     for split, setting in names.items():
         for label in classes:
             rows = table[(table["split"] == split) & (table["label"] == label)]
             if (rows["reason"] != "").all():
                 raise UserError(
-                    f"{setting}: no image of class {label} can be read: {_named(rows)}; "
-                    "mend them, or remove the class from every split"
+                    f"{setting}: no image of class {label} can be read: {_listed(rows)}; "
+                    "fix them, or remove the class from every split"
                 )

@@ -21,17 +21,17 @@ class ImageSet:
     Attributes
     ----------
     root
-        The folder that the manifest's paths are relative to.
+        The folder of the manifest's relative paths.
     classes
         The class names in the order of the model's outputs: sorted.
     manifest
         One row for each readable image: ``path`` (relative to ``root``, with forward slashes), ``label``, ``source``
-        (the photograph that it was made from), ``group`` (what is independent of what: the source, or the patient,
-        slide or day that it belongs to), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
+        (the photograph that it was made from), ``group`` (what is independent: the source, or its patient, slide or
+        day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
     unreadable
         One row for each image that was left out: ``path`` and ``reason``.
     other_files
-        Files that are no images by their names, which nothing else mentions.
+        Files without an image suffix.
     """
 
     root: Path
@@ -54,11 +54,8 @@ class ImageSet:
 
 
 def digest(manifest: pd.DataFrame) -> str:
-    """Return 16 hexadecimal digits that change with any image's content, name, label, source, group or split.
-
-    The order of the rows does not matter.
-    """
-    # No file name holds a NUL, so no two tables give the same text.
+    """Return a digest of all images' content, path, label, source, group and split, independent of their order."""
+    # File names have no NUL, so different tables give different texts.
     rows = map("\0".join, zip(*(manifest[column].astype(str) for column in COLUMNS), strict=True))
     return hashlib.sha256("\0".join(sorted(rows)).encode()).hexdigest()[:16]
 

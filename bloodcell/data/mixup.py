@@ -1,4 +1,4 @@
-"""Mixing: batches of examples between examples, as mixup and CutMix make them."""
+"""Mixup and CutMix: batches of convex combinations of examples."""
 
 from typing import Any
 
@@ -10,25 +10,24 @@ Dataset = Any  # TensorFlow ships no types
 
 
 def mix_batches(batches: Dataset, *, mixup: float, cutmix: float, seed: int, first_batch: int) -> Dataset:
-    """Mix each example of a batch with the one before it, and their labels by the same shares.
+    """Mix each example of a batch, and its label, with the one before it.
 
-    With ``mixup`` an example becomes the mean of the two by a share that is drawn for it from Beta(mixup, mixup) (Zhang
-    et al., "mixup: Beyond Empirical Risk Minimization", ICLR 2018). With ``cutmix`` a rectangle of an image is that of
-    the other, its share of the area drawn from Beta(cutmix, cutmix) (Yun et al., "CutMix", ICCV 2019). With both, each
-    batch has one of the two, as often the one as the other. What is drawn depends on ``seed`` and the batch's number
-    only.
+    Mixup takes a weighted mean of two examples, with a weight from Beta(mixup, mixup) (Zhang et al., "mixup: Beyond
+    Empirical Risk Minimization", ICLR 2018). CutMix replaces a rectangle of an image by that of the other; the share of
+    the area that remains is from Beta(cutmix, cutmix) (Yun et al., "CutMix", ICCV 2019). With both, each batch uses one
+    of them with equal probability. Random numbers depend only on ``seed`` and the batch's number.
 
     Parameters
     ----------
     batches
         Pairs of inputs and labels (batch, n_classes), float32; inputs are a tensor (batch, ...), or several.
     mixup
-        At least 0; 0: not done.
+        At least 0; 0: no mixup.
     cutmix
-        At least 0; 0: not done. Needs images (batch, height, width, channels) among the inputs; all other inputs are
-        mix_batches by the same share.
+        At least 0; 0: no CutMix. Inputs need to include images (batch, height, width, channels); others are mixed with
+        the same weight.
     seed
-        Of what is drawn.
+        Seed of the random numbers.
     first_batch
         The number of the first batch.
     """
@@ -67,7 +66,7 @@ def _cutmix(inputs: Any, labels: Tensor, *, alpha: float, seed: Tensor) -> tuple
     in_rows = _within(height, centre=centres[0], side=side)
     in_columns = _within(width, centre=centres[1], side=side)
     cut = (in_rows[:, :, None] & in_columns[:, None, :])[..., None]
-    # What reaches beyond the border is not cut out, so the share is that of what was.
+    # The weight is the area that remains: a rectangle can extend beyond the border.
     share = 1.0 - tf.reduce_mean(tf.cast(cut, tf.float32), axis=(1, 2, 3))
 
     def paste(each: Tensor) -> Tensor:
@@ -77,14 +76,14 @@ def _cutmix(inputs: Any, labels: Tensor, *, alpha: float, seed: Tensor) -> tuple
 
 
 def _within(length: int, *, centre: Tensor, side: Tensor) -> Tensor:
-    """Return which of so many pixels lie within half a side of a centre, (batch, length), bool; all in shares."""
+    """Return which pixels are within half a side of a centre, shape (batch, length), bool; sides are fractions."""
     pixels = (tf.range(length, dtype=tf.float32) + 0.5) / length
     return tf.abs(pixels[None, :] - centre[:, None]) < side[:, None] / 2
 
 
 def _beta(alpha: float, *, n: Tensor, seed: Tensor) -> Tensor:
-    """Return shares from Beta(alpha, alpha), (n,), float32."""
-    # Of two gammas; in single precision both can be nought where alpha is small.
+    """Return samples of Beta(alpha, alpha), shape (n,), float32."""
+    # A ratio of gammas; in single precision both can be 0 if alpha is small.
     one, other = (
         tf.random.stateless_gamma(
             (n,), seed=_fold_in(seed, part), alpha=tf.constant(alpha, tf.float64), dtype=tf.float64
@@ -100,7 +99,7 @@ def _fold_in(seed: Tensor, number: int) -> Tensor:
 
 
 def _mean(tensor: Tensor, share: Tensor) -> Tensor:
-    """Return each row by its share and the row before it by the rest."""
+    """Return the weighted mean of each row and the row before it."""
     shares = tf.reshape(share, tf.concat([[-1], tf.ones(tf.rank(tensor) - 1, tf.int32)], axis=0))
     return tf.ensure_shape(shares * tensor + (1.0 - shares) * _others(tensor), tensor.shape)
 

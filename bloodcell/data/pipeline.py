@@ -25,8 +25,8 @@ Dataset = Any  # TensorFlow ships no types
 
 N_READERS = os.cpu_count() or 1
 """How many images are read at a time."""
-_COPIES_APART = 2**32
-"""By so much the numbers of the views differ that an image is shown in where an epoch has it several times."""
+_REPEAT_STRIDE = 2**32
+"""Difference between the view numbers of an image that an epoch has several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,11 @@ class Samples:
     interpolation
         ``nearest``, ``bilinear`` or ``bicubic``.
     crop
-        ``none``, or what `bloodcell.cells.crop.crop` does before.
+        How images are cropped before resizing, see `bloodcell.cells.crop`; or ``none``.
     extra_features
         Hand-made features of each image, shape (n, k), float32; None: the model takes the image only.
     sources
-        The photograph that each image was made from, as a number, shape (n,), int64; None: not known.
+        The source of each image, as a number, shape (n,), int64; None: unknown.
     """
 
     files: Sequence[Path]
@@ -66,8 +66,8 @@ class Samples:
     sources: NDArray[np.int64] | None = None
 
     @property
-    def photographs(self) -> NDArray[np.int64]:
-        """The photograph that each image was made from, shape (n,), int64; each its own where that is not known."""
+    def source_ids(self) -> NDArray[np.int64]:
+        """The source of each image, shape (n,), int64; if sources are unknown, each image is one."""
         return np.arange(len(self)) if self.sources is None else self.sources
 
     @property
@@ -136,11 +136,11 @@ def training_batches(
     mixup: float = 0.0,
     cutmix: float = 0.0,
 ) -> Dataset:
-    """Return epoch after epoch, each every image once, shuffled and augmented, or as many drawn by photograph.
+    """Return the batches of several epochs: augmented images, shuffled or sampled by source.
 
-    Order and pixels depend on the images, ``seed`` and the number of the epoch only: epoch e shows view e + 1 of every
-    image. Sampled by ``photographs``, an image that it shows again is shown in another view. ``mixup`` and ``cutmix``
-    are those of `bloodcell.data.mixup.mix_batches`.
+    Order and pixels depend only on images, ``seed`` and the number of the epoch: epoch e has view e + 1 of an image.
+    If an epoch has an image several times, its views differ. ``mixup`` and ``cutmix`` are those of
+    `bloodcell.data.mixup.mix_batches`.
 
     Returns
     -------
@@ -151,26 +151,24 @@ def training_batches(
     files = tf.constant([os.fspath(file) for file in samples.files])
     labels, extra = tf.one_hot(samples.labels, samples.n_classes), tf.constant(samples.extra_columns)
     keys = _keys(samples)
-    by_photograph = None
+    source_orders = None
     if sampling == "photographs":
-        orders = [
-            source_sampled_order(samples, seed=seed, epoch=epoch) for epoch in range(first_epoch, first_epoch + epochs)
-        ]
-        by_photograph = tf.constant(np.array([(order, _occurrence(order)) for order in orders]))
+        orders = [source_order(samples, seed=seed, epoch=epoch) for epoch in range(first_epoch, first_epoch + epochs)]
+        source_orders = tf.constant(np.array([(order, _occurrence(order)) for order in orders]))
 
     def one_epoch(epoch: Tensor) -> Dataset:
-        if by_photograph is None:
+        if source_orders is None:
             order = tf.random.experimental.stateless_shuffle(
                 tf.range(len(samples)), seed=tf.stack([tf.cast(seed, tf.int64), epoch])
             )
             drawn = (order, tf.zeros(len(samples), tf.int64))
         else:
-            drawn = tuple(tf.unstack(by_photograph[epoch - first_epoch]))
+            drawn = tuple(tf.unstack(source_orders[epoch - first_epoch]))
 
         def view(index: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
             image = _load(files[index], samples)
             if augmentation.changes:
-                view_seed = _view_seed(seed, key=keys[index], view=epoch + 1 + again * _COPIES_APART)
+                view_seed = _view_seed(seed, key=keys[index], view=epoch + 1 + again * _REPEAT_STRIDE)
                 image = augment(image, augmentation=augmentation, seed=view_seed)
             return _inputs(image, extra[index]), labels[index]
 
@@ -185,9 +183,9 @@ def training_batches(
     return without_autotune(made.prefetch(2))
 
 
-def source_sampled_order(samples: Samples, *, seed: int, epoch: int) -> NDArray[np.int64]:
-    """Return the images of an epoch that is sampled by photographs, shape (n,); the same for the same arguments."""
-    return sample_sources(samples.labels, samples.photographs, np.random.default_rng([seed, epoch, 1]))
+def source_order(samples: Samples, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return the indices of an epoch that is sampled by source, shape (n,)."""
+    return sample_sources(samples.labels, samples.source_ids, np.random.default_rng([seed, epoch, 1]))
 
 
 def view_batches(
@@ -199,16 +197,16 @@ def view_batches(
     seed: int,
     batch_size: int,
 ) -> Dataset:
-    """Return chosen views of chosen images, in order; an image that is not any more what its digest says is refused.
+    """Return chosen views of chosen images, in order; refuse an image whose digest has changed.
 
     Parameters
     ----------
     samples
         The images.
     indices, views
-        Which of them and which view of each, shape (n,).
+        Indices of images and numbers of their views, shape (n,).
     augmentation, seed
-        What views are made by; where it changes nothing, every view is the image itself.
+        The augmentation of the views; if it changes nothing, every view is the image itself.
     batch_size
         Images a batch.
 
@@ -253,20 +251,20 @@ def views(
 
 
 def unreadable(error: tf.errors.OpError) -> str | None:
-    """Return which image could not be read and why, where that is what TensorFlow tells of; else None."""
+    """Return which image cannot be read and why, if that is the error; else None."""
     _, found, rest = str(error).partition(f"{UnreadableImage.__name__}: ")
     return rest.splitlines()[0] if found else None
 
 
 def with_weights(batches: Dataset, weights: NDArray[np.float64] | None, *, batch_size: int) -> Dataset:
-    """Put to examples what each counts, as Keras takes it.
+    """Add sample weights to batches, as Keras expects them.
 
     Parameters
     ----------
     batches
         Pairs of inputs and labels.
     weights
-        Shape (n,), in the order of the examples; None: nothing is done.
+        Shape (n,), in the order of the examples; None: no weights.
     batch_size
         Examples a batch; the last may have fewer.
     """
@@ -277,10 +275,10 @@ def with_weights(batches: Dataset, weights: NDArray[np.float64] | None, *, batch
 
 
 def without_autotune(dataset: Dataset) -> Dataset:
-    """Keep TensorFlow from looking for better settings of a pipeline while it runs.
+    """Turn off TensorFlow's autotuning of a pipeline.
 
-    Whoever is done with a pipeline before its end would wait until that search takes its next look: ten seconds and
-    more after a training of a minute.
+    With autotuning, a pipeline that stops before its end waits for the next tuning step: ten seconds or more after a
+    training of one minute.
     """
     options = tf.data.Options()
     options.autotune.enabled = False
@@ -288,19 +286,19 @@ def without_autotune(dataset: Dataset) -> Dataset:
 
 
 def resize(image: Tensor, *, input_size: int, interpolation: str) -> Tensor:
-    """Bring images to a square, as a saved model does it: float32 in [0, 255], not rounded."""
+    """Resize images to a square, as a saved model does: float32 in [0, 255], not rounded."""
     resized = tf.image.resize(image, (input_size, input_size), method=interpolation)
     return tf.clip_by_value(tf.cast(resized, tf.float32), 0.0, 255.0)
 
 
 def _keys(samples: Samples) -> Tensor:
-    """Return a number for the content of each image, shape (n,), int64."""
+    """Return a hash of each image's content, shape (n,), int64."""
     numbers = [int.from_bytes(bytes.fromhex(digest[:16]), "big", signed=True) for digest in samples.digests]
     return tf.constant(numbers, tf.int64)
 
 
 def _view_seed(seed: int, *, key: Tensor, view: Tensor) -> Tensor:
-    """Make the pair of numbers that TensorFlow wants out of the three that a view is made from."""
+    """Return TensorFlow's pair of seeds for the seed, key and number of a view."""
     pair = tf.stack([tf.cast(seed, tf.int64), tf.cast(view, tf.int64)])
     return tf.random.experimental.stateless_fold_in(pair, key)
 
@@ -310,7 +308,7 @@ def _turned(image: Tensor, number: int) -> Tensor:
 
 
 def _occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return how often each entry came before."""
+    """Return the number of earlier occurrences of each entry."""
     return np.asarray(pd.Series(order).groupby(order).cumcount(), np.int64)
 
 
@@ -320,7 +318,7 @@ def _inputs(image: Tensor, extra: Tensor) -> Tensor | tuple[Tensor, Tensor]:
 
 
 def _load(file: Tensor, samples: Samples, *, digest: Tensor | str = "") -> Tensor:
-    # stateful=False: the same file gives the same pixels, so TensorFlow may read several at a time.
+    # stateful=False: a file always gives the same pixels, so TensorFlow can read files in parallel.
     read = functools.partial(_read, name=samples.crop)
     image = tf.numpy_function(read, [file, digest], tf.uint8, stateful=False)
     image.set_shape((None, None, 3))
@@ -329,7 +327,7 @@ def _load(file: Tensor, samples: Samples, *, digest: Tensor | str = "") -> Tenso
 
 def _check(data: bytes, digest: bytes) -> None:
     if digest and hashlib.sha256(data).hexdigest().encode() != digest:
-        raise UnreadableImage("it was changed while it was used; start again")
+        raise UnreadableImage("the file was changed during the run; start again")
 
 
 def _read(file: bytes, digest: bytes, *, name: CropName) -> NDArray[np.uint8]:

@@ -1,4 +1,4 @@
-"""Sampling: which images an epoch is made of, so that what counts is photographs and not the copies of them."""
+"""Sample and weight images by source, so that a source with many copies counts no more than others."""
 
 from typing import Literal
 
@@ -6,57 +6,57 @@ import numpy as np
 from numpy.typing import NDArray
 
 Sampling = Literal["images", "photographs"]
-"""``images``: every image once. ``photographs``: every class as often as every other, and within it every
-photograph."""
+"""``images``: every image once. ``photographs``: classes equally often, and sources equally often within a class."""
 
 
-def source_weights(labels: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.float64]:
-    """Weigh images so that classes weigh the same, within a class its photographs, and within a photograph its images.
+def source_weights(labels: NDArray[np.int64], sources: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return weights that are equal for classes, for sources in a class, and for images of a source.
 
     Parameters
     ----------
     labels
         Class indices, shape (n,).
-    groups
-        The photograph that each image was made from, as a number, shape (n,). Images of one photograph with different
-        labels count as of one in each of their classes.
+    sources
+        The source of each image, as a number, shape (n,). A source with several labels counts once in each class.
 
     Returns
     -------
     ndarray of shape (n,), float64
         Above 0; their sum is n.
     """
-    pairs, photograph, copies = np.unique(
-        np.column_stack([labels, groups]), axis=0, return_inverse=True, return_counts=True
+    pairs, source, copies = np.unique(
+        np.column_stack([labels, sources]), axis=0, return_inverse=True, return_counts=True
     )
-    classes, class_of_pair, photographs = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
-    share = 1.0 / (len(classes) * photographs[class_of_pair] * copies)
-    return np.asarray(len(labels) * share[photograph.ravel()], np.float64)
+    classes, class_of_pair, n_sources = np.unique(pairs[:, 0], return_inverse=True, return_counts=True)
+    share = 1.0 / (len(classes) * n_sources[class_of_pair] * copies)
+    return np.asarray(len(labels) * share[source.ravel()], np.float64)
 
 
-def equal_source_weights(groups: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Weigh images so that every photograph weighs 1, whatever its class, and its images the same.
+def equal_source_weights(sources: NDArray[np.generic]) -> NDArray[np.float64]:
+    """Return weights that sum to 1 for each source and are equal for its images.
 
     Parameters
     ----------
-    groups
-        The photograph that each image was made from, a number or a name, shape (n,).
+    sources
+        The source of each image, a number or a name, shape (n,).
 
     Returns
     -------
     ndarray of shape (n,), float64
     """
-    _, photograph, copies = np.unique(groups, return_inverse=True, return_counts=True)
-    return np.asarray(1 / copies[photograph.ravel()])
+    _, source, copies = np.unique(sources, return_inverse=True, return_counts=True)
+    return np.asarray(1 / copies[source.ravel()])
 
 
-def sample_sources(labels: NDArray[np.int64], groups: NDArray[np.int64], rng: np.random.Generator) -> NDArray[np.int64]:
-    """Draw as many images as there are, each as often as `source_weights` says on average, and shuffle them.
+def sample_sources(
+    labels: NDArray[np.int64], sources: NDArray[np.int64], rng: np.random.Generator
+) -> NDArray[np.int64]:
+    """Draw n of n images with expected counts as of `source_weights`, and shuffle them.
 
-    Drawn systematically (Madow, "On the theory of systematic sampling, II", Annals of Mathematical Statistics 20,
-    1949): images stand in a row, classes and in them photographs side by side, each as wide as its weight, and at equal
-    distances one is taken. So every class comes as often as every other but for one image, and likewise every
-    photograph of a class; where drawing one by one would leave out a third of all photographs with few images.
+    Systematic sampling (Madow, "On the theory of systematic sampling, II", Annals of Mathematical Statistics 20, 1949):
+    images are ordered by class and source, each as wide as its weight, and one is taken at equal distances. Counts of
+    classes, and of sources in a class, differ by at most one image; independent draws would miss a third of the sources
+    with few images.
 
     Returns
     -------
@@ -64,9 +64,9 @@ def sample_sources(labels: NDArray[np.int64], groups: NDArray[np.int64], rng: np
         Indices of images, some of them several times.
     """
     n = len(labels)
-    _, numbered = np.unique(groups, return_inverse=True)
+    _, numbered = np.unique(sources, return_inverse=True)
     rank = rng.permutation(n)[numbered.ravel()]
     row = np.lexsort([rng.random(n), rank, labels])
-    ends = np.cumsum(source_weights(labels, groups)[row])
+    ends = np.cumsum(source_weights(labels, sources)[row])
     places = np.searchsorted(ends, np.arange(n) + rng.random(), side="right")
     return np.asarray(rng.permutation(row[np.minimum(places, n - 1)]), np.int64)

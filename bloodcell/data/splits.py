@@ -20,33 +20,32 @@ from bloodcell.errors import UserError
 RareClasses = Literal["error", "train_only"]
 
 ATTEMPTS = 200
-"""Random divisions that are tried where a stratified one of groups with several classes loses a class."""
+"""Random splits that are tried if the stratified split of groups with several classes loses a class."""
 
 
 def group_holdout(
     manifest: pd.DataFrame, *, fraction: float, seed: int, rare_classes: RareClasses = "error"
 ) -> pd.DataFrame:
-    """Make a random fraction of the groups validation, stratified by class.
+    """Move a random fraction of the groups to validation, stratified by class.
 
-    Where every group has one class, that fraction of each class's groups is taken; else one part of a stratified
-    partition of the groups, see `group_kfold`.
+    If every group has one class, the fraction is taken of each class's groups; else validation is one fold of a
+    stratified partition of the groups, see `group_kfold`.
 
     Parameters
     ----------
     manifest
         As in `bloodcell.data.manifest.ImageSet`.
     fraction
-        Share of the groups, between 0 and 1; rounded, but at least one of each class is taken and one left.
+        Fraction of the groups, between 0 and 1; at least one group of each class is taken and one is left.
     seed
-        Same seed and images, same split, whatever the order of the rows.
+        Seed of the split, which does not depend on the order of the rows.
     rare_classes
-        What to do with a class that is in fewer than two groups: ``error``, or ``train_only``, which keeps all groups
-        that have it in training.
+        For a class in fewer than two groups: ``error``, or ``train_only``, which keeps all its groups in training.
 
     Raises
     ------
     UserError
-        If a class is in fewer than two groups and ``rare_classes`` is ``error``, or nothing is left to take.
+        If a class is in fewer than two groups and ``rare_classes`` is ``error``, or no group can be taken.
     """
     taken = _some_groups(
         manifest, fraction=fraction, seed=seed, rare_classes=rare_classes, setting="split=group_holdout"
@@ -57,10 +56,7 @@ def group_holdout(
 def group_test(
     manifest: pd.DataFrame, *, fraction: float, seed: int, rare_classes: RareClasses = "error"
 ) -> pd.DataFrame:
-    """Make a random fraction of the groups the test set, for a set that has no test images of its own.
-
-    Parameters and errors are those of `group_holdout`.
-    """
+    """Move a random fraction of the groups to test, for a set without test images; see `group_holdout`."""
     taken = _some_groups(
         manifest, fraction=fraction, seed=seed, rare_classes=rare_classes, setting="data.test_dir=null"
     )
@@ -72,62 +68,62 @@ def group_kfold(
 ) -> list[pd.DataFrame]:
     """Make folds of whole groups, stratified by class.
 
-    Where every group has one class, each class's groups are spread evenly over the folds. Groups of several classes are
-    put into folds with about the same share of each class's images (`sklearn.model_selection.StratifiedGroupKFold`).
+    If every group has one class, each class's groups are spread evenly over the folds. Groups of several classes are
+    assigned so that folds have similar class frequencies (`sklearn.model_selection.StratifiedGroupKFold`).
 
     Parameters
     ----------
     manifest
         As in `bloodcell.data.manifest.ImageSet`.
     folds
-        How many, at least 2.
+        Number of folds, at least 2.
     repeats
-        How many times, each with folds of its own.
+        Number of repeats, each with other folds.
     seed
-        Same seed and images, same folds, whatever the order of the rows.
+        Seed of the folds, which do not depend on the order of the rows.
     rare_classes
-        What to do with a class that is in fewer groups than there are folds: ``error``, or ``train_only``, which keeps
-        all groups that have it in training, in every fold.
+        For a class in fewer groups than folds: ``error``, or ``train_only``, which keeps all its groups in training, in
+        every fold.
 
     Returns
     -------
     list of DataFrame
-        ``folds * repeats`` manifests, repeat after repeat; in each repeat every group, but those kept in training, is
-        in validation once.
+        ``folds * repeats`` manifests, repeat after repeat. In each repeat every group is in validation once, except
+        those kept in training.
 
     Raises
     ------
     UserError
-        If a class is in fewer groups than there are folds and ``rare_classes`` is ``error``, or nothing is left.
+        If a class is in fewer groups than folds and ``rare_classes`` is ``error``, or no group can be taken.
     """
-    train = _divisible(
-        manifest, least=folds, rare_classes=rare_classes, setting=f"split.folds={folds}", way_out="lower split.folds"
+    train = _splittable(
+        manifest, least=folds, rare_classes=rare_classes, setting=f"split.folds={folds}", remedy="lower split.folds"
     )
     return [_groups_as(manifest, taken, split="val") for taken in _partition(train, folds, repeats=repeats, seed=seed)]
 
 
 def groups_per_class(manifest: pd.DataFrame) -> pd.Series:
-    """Return in how many groups of the training images each class is, by class."""
+    """Return the number of training groups of each class."""
     train = manifest[manifest["split"] == "train"]
     return train.groupby("label")["group"].nunique()
 
 
 def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
-    """Take a random fraction of each class's training images.
+    """Move a random fraction of each class's training images to validation.
 
     Parameters
     ----------
     manifest
         As in `bloodcell.data.manifest.ImageSet`.
     fraction
-        Share of the training images, between 0 and 1.
+        Fraction of the training images, between 0 and 1.
     seed
-        Same seed and manifest, same split.
+        Seed of the split.
 
     Raises
     ------
     UserError
-        If the images are too few to put one of each class on both sides.
+        If there are too few images to have each class in both splits.
     """
     labels = manifest.loc[manifest["split"] == "train", "label"]
     try:
@@ -136,29 +132,29 @@ def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.Da
         )
     except ValueError as error:
         raise UserError(
-            f"split.fraction={fraction}: too few training images for it ({error}); add images or change the fraction"
+            f"split.fraction={fraction}: too few training images ({error}); add images or change the fraction"
         ) from error
-    # Stratifying rounds, so all images of a small class can come to lie on one side.
+    # Stratification rounds, so all images of a small class can be in one split.
     for label, count in labels.value_counts(sort=False).items():
         if label not in set(labels[kept]) & set(labels[taken]):
             raise UserError(
-                f"split.fraction={fraction}: puts the {count} training images of class {label} on one side; "
+                f"split.fraction={fraction}: puts all {count} images of class {label} into one split; "
                 "add images or change the fraction"
             )
     return _as_validation(manifest, taken)
 
 
 def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
-    """Take the first fraction of each class's sorted file names.
+    """Move the first fraction of each class's sorted files to validation.
 
-    As ``keras.preprocessing.image.ImageDataGenerator(validation_split=fraction)`` does it in ``flow_from_directory``:
-    files sorted by folder and name, the first ``int(fraction * n)`` of each class. (Keras takes hidden files for
-    images too, and GIF and WebP for none; of such a folder its images are others.)
+    As ``keras.preprocessing.image.ImageDataGenerator(validation_split=fraction).flow_from_directory`` does: files are
+    sorted by folder and name, and the first ``int(fraction * n)`` of each class are taken. (Unlike here, Keras includes
+    hidden files and excludes GIF and WebP.)
 
     Raises
     ------
     UserError
-        If a class has too few images for its fraction to hold one.
+        If a class has too few images to have one in each split.
     """
     train = manifest[manifest["split"] == "train"]
     taken: list[int] = []
@@ -177,26 +173,28 @@ def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
 def limit_per_class(manifest: pd.DataFrame, *, limit: int) -> pd.DataFrame:
     """Keep at most ``limit`` images of each class in each split.
 
-    Chosen by their digests: without pattern, but the same on every machine.
+    They are chosen by digest: at random, but the same on every machine.
     """
     ranks = manifest.sort_values(["sha256", "path"]).groupby(["split", "label"]).cumcount()
     return manifest[ranks.reindex(manifest.index) < limit].reset_index(drop=True)
 
 
 def same_images(manifest: pd.DataFrame, *, n_images: int) -> pd.DataFrame:
-    """Make training, validation and test of the same few training images, equally many of each class.
+    """Return the same few training images as training, validation and test, equally many of each class.
 
-    For overfitting on purpose, to see whether a model can learn at all.
+    A model that can learn overfits them.
 
     Raises
     ------
     UserError
-        If ``n_images`` cannot hold one of each class.
+        If ``n_images`` is less than the number of classes.
     """
     train = manifest[manifest["split"] == "train"]
     n_classes = train["label"].nunique()
     if n_images < n_classes:
-        raise UserError(f"debug.overfit_images={n_images}: give at least one image for each of the {n_classes} classes")
+        raise UserError(
+            f"debug.overfit_images={n_images}: is less than the {n_classes} classes; set {n_classes} or more"
+        )
     few = limit_per_class(train, limit=n_images // n_classes)
     return pd.concat([few.assign(split=split) for split in ("train", "val", "test")], ignore_index=True)
 
@@ -205,20 +203,20 @@ def _folder_and_name(path: str) -> tuple[str, str]:
     return str(PurePosixPath(path).parent), PurePosixPath(path).name
 
 
-def _divisible(
-    manifest: pd.DataFrame, *, least: int, rare_classes: RareClasses, setting: str, way_out: str
+def _splittable(
+    manifest: pd.DataFrame, *, least: int, rare_classes: RareClasses, setting: str, remedy: str
 ) -> pd.DataFrame:
-    """Return the training rows whose groups may leave training, sorted by path."""
+    """Return the training rows whose groups can leave training, sorted by path."""
     train = manifest[manifest["split"] == "train"].sort_values("path")
     counts = groups_per_class(manifest)
     rare = counts[counts < least]
     if rare.empty:
         return train
     if rare_classes == "error":
-        each = ", ".join(f"{label} {count}" for label, count in counts.items())
+        listed = ", ".join(f"{label} {count}" for label, count in counts.items())
         raise UserError(
             f"{setting}: each class must be in at least {least} groups, but class {rare.index[0]} is in {rare.iloc[0]} "
-            f"(groups by class: {each}); {way_out}, add images of other groups, or keep such classes in training only "
+            f"(groups by class: {listed}); {remedy}, add images of other groups, or keep rare classes in training "
             "with data.rare_classes=train_only"
         )
     kept = set(train.loc[train["label"].isin(rare.index), "group"])
@@ -226,9 +224,9 @@ def _divisible(
     left = train.groupby("label")["group"].nunique()
     if left.size < 2 or left.min() < least:
         raise UserError(
-            f"data.rare_classes=train_only: without the {len(kept)} groups of {', '.join(rare.index)} "
-            f"{'no class is' if left.empty else f'class {left.idxmin()} is'} in {least} groups any more ({setting}); "
-            f"{way_out}, or leave the rare classes out"
+            f"data.rare_classes=train_only: keeps the {len(kept)} groups of {', '.join(rare.index)} in training, and "
+            f"{'no class is' if left.empty else f'class {left.idxmin()} is not'} in {least} other groups ({setting}); "
+            f"{remedy}, or remove the rare classes"
         )
     return train
 
@@ -243,7 +241,7 @@ def _partition(train: pd.DataFrame, folds: int, *, repeats: int, seed: int) -> l
 
 
 def _mixed_folds(train: pd.DataFrame, folds: int, *, seed: int) -> list[list[str]]:
-    """Return the groups of each fold, where groups hold several classes: no fold has all groups of a class."""
+    """Return the groups of each fold if groups have several classes; no fold has all groups of a class."""
     stratified = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = [
         train["group"].iloc[taken].unique().tolist()
@@ -255,8 +253,8 @@ def _mixed_folds(train: pd.DataFrame, folds: int, *, seed: int) -> list[list[str
             return parts
         parts = [part.tolist() for part in np.array_split(random.permutation(names), folds)]
     raise UserError(
-        f"split.folds={folds}: no such folds of the {names.size} groups were found that leave every class in training; "
-        "lower split.folds, or keep rare classes in training only with data.rare_classes=train_only"
+        f"split.folds={folds}: no folds of the {names.size} groups leave every class in training; lower split.folds, "
+        "or keep rare classes in training with data.rare_classes=train_only"
     )
 
 
@@ -267,9 +265,9 @@ def _has_every_class(train: pd.DataFrame, groups: Iterable[str]) -> bool:
 def _some_groups(
     manifest: pd.DataFrame, *, fraction: float, seed: int, rare_classes: RareClasses, setting: str
 ) -> list[str]:
-    """Draw a fraction of the groups, leaving one of each class at least."""
-    train = _divisible(
-        manifest, least=2, rare_classes=rare_classes, setting=setting, way_out="use another split or test folder"
+    """Draw a fraction of the groups; at least one of each class is left."""
+    train = _splittable(
+        manifest, least=2, rare_classes=rare_classes, setting=setting, remedy="use another split or test folder"
     )
     if (train.groupby("group")["label"].nunique() == 1).all():
         labels = train.drop_duplicates("group").set_index("group")["label"].sort_index()
@@ -289,22 +287,20 @@ def _some_groups(
         if _has_every_class(train, part) and _has_every_class(train, others):
             return part if fraction <= 0.5 else others
     raise UserError(
-        f"{setting}: no division of the {len(names)} groups was found that puts every class on both sides; add groups, "
-        "or keep rare classes in training only with data.rare_classes=train_only"
+        f"{setting}: no split of the {len(names)} groups has every class in both parts; add groups, or keep rare "
+        "classes in training with data.rare_classes=train_only"
     )
 
 
 def _groups_as(manifest: pd.DataFrame, groups: Iterable[str], *, split: str) -> pd.DataFrame:
-    return _taken_as(manifest, manifest["group"].isin(list(groups)) & (manifest["split"] == "train"), split=split)
+    return _move(manifest, manifest["group"].isin(list(groups)) & (manifest["split"] == "train"), split=split)
 
 
 def _as_validation(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int]") -> pd.DataFrame:
-    return _taken_as(manifest, taken, split="val")
+    return _move(manifest, taken, split="val")
 
 
-def _taken_as(
-    manifest: pd.DataFrame, taken: "pd.Index[int] | list[int] | pd.Series[bool]", *, split: str
-) -> pd.DataFrame:
+def _move(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int] | pd.Series[bool]", *, split: str) -> pd.DataFrame:
     changed = manifest.copy()
     changed.loc[taken, "split"] = split
     return changed

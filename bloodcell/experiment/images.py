@@ -205,7 +205,7 @@ def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_gr
         shared=find_shared_groups(manifest, group_name=name),
         split_by_file=split_by_file,
         groups_known=config.data.groups != "none",
-        torn=sources_in_several_groups(manifest),
+        sources_in_groups=sources_in_several_groups(manifest),
         group_name=name,
     )
     return Prepared(images=replace(images, manifest=manifest), split=split, leak=leak, left_out=left_out)

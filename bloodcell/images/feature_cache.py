@@ -1,4 +1,4 @@
-"""What is measured in an image once, and then known wherever a file with the same content lies."""
+"""A cache of images' features, by the content of their files."""
 
 import logging
 import os
@@ -25,7 +25,7 @@ def cached_features(
     name: str,
     description: str,
 ) -> NDArray[np.float32]:
-    """Measure images that were never measured before, and recall the others.
+    """Return features of images; compute those that are not cached.
 
     Parameters
     ----------
@@ -34,45 +34,45 @@ def cached_features(
     sha256s
         The digest of each file's content.
     measure
-        Returns k numbers of an image, RGB, shape (height, width, 3), uint8; called by several threads.
+        Returns k features of an image, RGB, shape (height, width, 3), uint8; called by several threads.
     name
-        Of what is measured, with the version of how.
+        Name and version of the features.
     description
-        What is shown meanwhile.
+        Label of the progress bar.
 
     Returns
     -------
     ndarray of shape (n, k), float32
-        Of shape (0, 0) where there is no file.
+        Of shape (0, 0) if there are no files.
     """
-    memory = cache_dir() / f"{name}-{DECODER_VERSION}-opencv-{cv2.__version__}.npz"
-    known = _recalled(memory)
-    new = {sha256: file for sha256, file in zip(sha256s, files, strict=True) if sha256 not in known}
+    path = cache_dir() / f"{name}-{DECODER_VERSION}-opencv-{cv2.__version__}.npz"
+    cached = _load(path)
+    new = {sha256: file for sha256, file in zip(sha256s, files, strict=True) if sha256 not in cached}
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         rows = track(pool.map(lambda file: measure(read_image(file)), new.values()), description, total=len(new))
         try:
             for sha256, row in zip(new, rows, strict=True):
-                known[sha256] = row
-        finally:  # what was measured before an interruption need not be measured again
+                cached[sha256] = row
+        finally:  # also after an interruption
             if new:
-                _remember(memory, known)
-    return np.stack([known[sha256] for sha256 in sha256s]) if len(sha256s) else np.zeros((0, 0), np.float32)
+                _save(path, cached)
+    return np.stack([cached[sha256] for sha256 in sha256s]) if len(sha256s) else np.zeros((0, 0), np.float32)
 
 
-def _recalled(memory: Path) -> dict[str, NDArray[np.float32]]:
+def _load(path: Path) -> dict[str, NDArray[np.float32]]:
     try:
-        with memory.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
+        with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             return dict(zip(arrays["sha256s"].astype(str).tolist(), arrays["rows"], strict=True))
     except FileNotFoundError:
         return {}
-    except Exception as error:  # whatever a torn file makes the reader raise
-        log.warning("%s cannot be read (%s); made again", memory, error)
+    except Exception as error:  # any error of reading a damaged file
+        log.warning("%s cannot be read (%s); features will be computed again", path, error)
         return {}
 
 
-def _remember(memory: Path, known: dict[str, NDArray[np.float32]]) -> None:
+def _save(path: Path, cached: dict[str, NDArray[np.float32]]) -> None:
     try:
-        with atomic_write(memory) as partial:
-            np.savez(partial, sha256s=np.array(list(known), dtype="S64"), rows=np.array(list(known.values())))
+        with atomic_write(path) as partial:
+            np.savez(partial, sha256s=np.array(list(cached), dtype="S64"), rows=np.array(list(cached.values())))
     except OSError as error:
-        log.warning("%s cannot be written (%s); the images will be measured again next time", memory, error)
+        log.warning("%s cannot be written (%s); the features will be computed again next time", path, error)

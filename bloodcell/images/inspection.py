@@ -1,4 +1,4 @@
-"""Looks at every file once: its digest, and whether it can be read as an image."""
+"""Digest and readability of image files, with a cache."""
 
 import hashlib
 import logging
@@ -18,11 +18,11 @@ from bloodcell.images.reading import DECODER_VERSION, UnreadableImage, decode_im
 log = logging.getLogger(__name__)
 
 BATCH = 16
-"""How many files a thread takes at a time: to hand over each by itself takes longer than to read it."""
+"""Files per task of a thread: single files take longer to schedule than to read."""
 
 
 def inspect(files: Sequence[Path]) -> pd.DataFrame:
-    """Read every file, and decode those whose content was never decoded before.
+    """Read every file, and decode those whose content is not in the cache.
 
     Parameters
     ----------
@@ -32,20 +32,19 @@ def inspect(files: Sequence[Path]) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        One row for each file, in order: ``sha256`` of its content, ``reason`` why it cannot be read (empty where it
-        can).
+        One row for each file, in order: ``sha256`` of its content, ``reason`` why it cannot be read (empty if it can).
     """
-    known = _known()
+    known = _load()
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        looked = pool.map(lambda batch: [_look(file, known) for file in batch], batches)
-        found = list(track(chain.from_iterable(looked), "reading images", total=len(files)))
+        results = pool.map(lambda batch: [_inspect_file(file, known) for file in batch], batches)
+        found = list(track(chain.from_iterable(results), "reading images", total=len(files)))
     table = pd.DataFrame(found, columns=["sha256", "reason"])
-    _remember(known, table)
+    _save(known, table)
     return table
 
 
-def _look(file: Path, known: dict[str, str]) -> tuple[str, str]:
+def _inspect_file(file: Path, known: dict[str, str]) -> tuple[str, str]:
     try:
         data = read_file(file)
         os.fspath(file).encode()
@@ -63,28 +62,28 @@ def _look(file: Path, known: dict[str, str]) -> tuple[str, str]:
     return sha256, ""
 
 
-def _memory() -> Path:
-    # A new Pillow, or a new way of ours to read files, looks at everything again.
+def _cache_file() -> Path:
+    # A new version of Pillow or of our decoder inspects all files again.
     return cache_dir() / f"inspected-{DECODER_VERSION}-pillow-{PIL.__version__}.parquet"
 
 
-def _known() -> dict[str, str]:
+def _load() -> dict[str, str]:
     try:
-        table = pd.read_parquet(_memory())
+        table = pd.read_parquet(_cache_file())
         return dict(zip(table["sha256"], table["reason"], strict=True))
     except FileNotFoundError:
         return {}
-    except Exception as error:  # whatever a torn file makes the reader raise
-        log.warning("%s cannot be read (%s); made again", _memory(), error)
+    except Exception as error:  # any error of reading a damaged file
+        log.warning("%s cannot be read (%s); images will be inspected again", _cache_file(), error)
         return {}
 
 
-def _remember(known: dict[str, str], table: pd.DataFrame) -> None:
+def _save(known: dict[str, str], table: pd.DataFrame) -> None:
     found = {sha256: reason for sha256, reason in zip(table["sha256"], table["reason"], strict=True) if sha256}
     if found.keys() <= known.keys():
         return
     try:
-        with atomic_write(_memory()) as partial:
+        with atomic_write(_cache_file()) as partial:
             pd.DataFrame(list((known | found).items()), columns=["sha256", "reason"]).to_parquet(partial, index=False)
     except OSError as error:
-        log.warning("%s cannot be written (%s); the images will be looked at again next time", _memory(), error)
+        log.warning("%s cannot be written (%s); images will be inspected again next time", _cache_file(), error)

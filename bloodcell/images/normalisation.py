@@ -7,18 +7,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORKING_AREA = 320 * 240
-"""Pixels that every image is brought to: more cost time and show no more of what is looked for."""
+"""Number of pixels to which images are scaled: more cost time without any use."""
 
 FILL = 24
-"""The brightest that black fill is after JPEG, of 255."""
+"""Largest grey level of black fill after JPEG, of 255."""
 
 BACKGROUND_LEVEL = 230
+"""Grey level of the background after illumination normalisation."""
+
 BACKGROUND_QUANTILE = 0.9
-"""The clear ground's grey level once light and exposure are evened out, and which quantile is taken for it."""
+"""Quantile of a channel that is taken as its background."""
 
 
 def at_working_size(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Scale an image to `WORKING_AREA` pixels, its shape kept.
+    """Scale an image to `WORKING_AREA` pixels, with its aspect ratio.
 
     Parameters
     ----------
@@ -59,26 +61,26 @@ def content_mask(pixels: NDArray[np.uint8], *, margin: int) -> NDArray[np.uint8]
 
 
 def background_level(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> list[float]:
-    """Return the clear ground's level in each channel.
+    """Return the level of the background in each channel.
 
     Parameters
     ----------
     pixels
         RGB, shape (height, width, 3), uint8.
     mask
-        255 where it is looked for, else 0, shape (height, width), uint8.
+        255 for pixels to use, else 0, shape (height, width), uint8.
     """
     return [quantiles(channel, mask, (BACKGROUND_QUANTILE,))[0] for channel in cv2.split(pixels)]
 
 
-def normalise_illumination(pixels: NDArray[np.uint8], light: Sequence[float]) -> NDArray[np.uint8]:
-    """Scale each channel so that ground of this colour becomes `BACKGROUND_LEVEL`."""
-    scale = np.arange(256)[:, None] * (BACKGROUND_LEVEL / np.maximum(light, 1.0))
+def normalise_illumination(pixels: NDArray[np.uint8], background: Sequence[float]) -> NDArray[np.uint8]:
+    """Scale each channel so that the background becomes `BACKGROUND_LEVEL`."""
+    scale = np.arange(256)[:, None] * (BACKGROUND_LEVEL / np.maximum(background, 1.0))
     return np.asarray(cv2.LUT(pixels, np.clip(scale, 0, 255).astype(np.uint8)[None]))
 
 
 def quantiles(channel: NDArray[np.uint8], mask: NDArray[np.uint8], shares: Sequence[float]) -> list[float]:
-    """Return grey levels below which a share of the masked pixels lies, interpolated within a level."""
+    """Return quantiles of the masked pixels, interpolated within a grey level."""
     below = np.cumsum(cv2.calcHist([channel], [0], mask, [256], [0, 256]).ravel())
     if not below[-1]:
         return [0.0] * len(shares)

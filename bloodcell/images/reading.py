@@ -1,4 +1,4 @@
-"""From an image file to pixels: every file is read as 8-bit RGB, the way a viewer shows it."""
+"""Read image files as 8-bit RGB, as an image viewer shows them."""
 
 import io
 import os
@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
-"""What a file's name must end with to be taken for an image."""
+"""Suffixes of image files."""
 
 DECODER_VERSION = 2
-"""Counted up when the same file would be read to other pixels; caches of anything decoded are keyed by it."""
+"""Increased when the same file is decoded to other pixels; caches of decoded images are keyed by it."""
 
 
-class UnreadableImage(Exception):  # noqa: N818 - named for what it is
+class UnreadableImage(Exception):  # noqa: N818
     """A file that cannot be read as an image; the message says why."""
 
 
@@ -29,12 +29,12 @@ def read_image(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
     Returns
     -------
     ndarray of shape (height, width, 3), uint8
-        Red, green, blue. See `decode_image` for how other modes are brought to it.
+        Red, green, blue. See `decode_image` for the conversion of other modes.
 
     Raises
     ------
     UnreadableImage
-        If the file is missing, empty, truncated or no image.
+        If the file is missing, empty, truncated or not an image.
     """
     return decode_image(read_file(path))
 
@@ -45,7 +45,7 @@ def read_file(path: str | bytes | os.PathLike[str]) -> bytes:
     Raises
     ------
     UnreadableImage
-        If the system does not give it.
+        If the file cannot be read.
     """
     try:
         with open(path, "rb") as file:  # noqa: PTH123 - also takes the bytes that TensorFlow hands over
@@ -57,8 +57,8 @@ def read_file(path: str | bytes | os.PathLike[str]) -> bytes:
 def decode_image(data: bytes) -> NDArray[np.uint8]:
     """Decode the content of an image file to RGB.
 
-    Rotated upright as its EXIF orientation says. Greyscale and palette images become RGB; CMYK is converted;
-    transparent pixels are shown on white; of 16 bits a channel the upper 8 are kept; of an animation the first frame.
+    The EXIF orientation is applied. Greyscale, palette and CMYK images become RGB; transparent pixels become white; of
+    16 bits a channel, the upper 8 are kept; of an animation, the first frame.
 
     Parameters
     ----------
@@ -81,11 +81,11 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
             image.load()
             upright = ImageOps.exif_transpose(image)
         return np.asarray(_to_rgb(upright))
-    except (UnreadableImage, MemoryError):  # too little memory says nothing of the image
+    except (UnreadableImage, MemoryError):  # too little memory is not a fault of the image
         raise
     except UnidentifiedImageError as error:
         raise UnreadableImage("not an image") from error
-    except Exception as error:  # Pillow's plugins raise whatever their format's parser does
+    except Exception as error:  # Pillow's plugins raise any error of their parsers
         raise UnreadableImage(str(error) or type(error).__name__) from error
 
 

@@ -24,12 +24,12 @@ from bloodcell.audit.duplicates import conflicting_labels, exact_duplicates
 from bloodcell.audit.files import odd_files
 from bloodcell.audit.finding import SEVERITIES, Finding
 from bloodcell.audit.labels import several_cells, suspicious_labels
-from bloodcell.audit.leakage import overlapping, random_split, shared_between_sides
+from bloodcell.audit.leakage import overlapping, random_split, shared_between_splits
 from bloodcell.audit.page import Audit, as_data, write_page
-from bloodcell.audit.sample_size import amounts
-from bloodcell.audit.shift import differences
+from bloodcell.audit.sample_size import sample_size
+from bloodcell.audit.shift import shift
 from bloodcell.audit.shortcuts import shortcuts
-from bloodcell.audit.sources import by_photograph
+from bloodcell.audit.sources import source_table
 from bloodcell.cells.measurements import measure_images
 from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData
 from bloodcell.config.parameters import parameters_of
@@ -47,11 +47,11 @@ from bloodcell.tracking.run import tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.where import run_data
 
-TAKEN = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
+FAILING = {"error": ("error",), "warning": ("error", "warning"), "never": ()}
 
 
 def run(config: AuditConfig, *, output_dir: Path) -> None:
-    """Look at the images, write the page into a folder, keep it as an MLflow run, and show the findings.
+    """Check the images, write the page, track it as an MLflow run and print the findings.
 
     The folder is written first, MLflow second, so a lost store loses nothing.
 
@@ -60,7 +60,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
     UserError
         If the images or the store cannot be used, or the folder cannot be written.
     FindingsError
-        If there is a finding as bad as ``fail_on`` says, after all is written.
+        If there is a finding of the severity ``fail_on`` or worse; all is written before.
     """
     find_store(config.tracking)  # a store that is not named is refused before anything is read
     folder = output_dir / "artifacts"
@@ -69,7 +69,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
     images = load_images(replace(config.data, on_bad_image="skip"))  # an audit reports them
     data_digest = digest(images.manifest)
     audit = Audit(
-        title=f"Audit of {_called(config.data)}",
+        title=f"Audit of {_name_of(config.data)}",
         facts=_facts(images, config),
         findings=list(_findings(images, config)),
     )
@@ -94,7 +94,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         page=(output / "audit.html").absolute(),
         **as_data(audit),
     )
-    failing = [finding for severity in TAKEN[config.fail_on] for finding in audit.of(severity)]
+    failing = [finding for severity in FAILING[config.fail_on] for finding in audit.of(severity)]
     if failing:
         raise FindingsError(
             f"fail_on={config.fail_on}: {', '.join(dict.fromkeys(finding.code for finding in failing))}; "
@@ -103,38 +103,35 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
 
 
 def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
-    """Look for one kind of trouble after the other."""
-    manifest, seed, n_permutations = images.manifest, config.seed, config.n_permutations
+    manifest, name = images.manifest, config.data.called
+    random = {"n_permutations": config.n_permutations, "seed": config.seed}
 
     def read(path: str) -> NDArray[np.uint8]:
         return read_image(images.root / path)
 
     yield from odd_files(images)
-    name = config.data.called
-    yield from shared_between_sides(manifest, read=read, groups_known=config.data.groups != "none", group_name=name)
+    yield from shared_between_splits(manifest, read=read, groups_known=config.data.groups != "none", group_name=name)
     if config.data.finds_photographs:
         pairs = overlapping_sources(images.files(manifest), manifest["sha256"].tolist())
         yield overlapping(manifest, pairs=pairs, read=read)
     if config.data.groups != "none":
         yield random_split(manifest)
-    yield from amounts(manifest, group_name=name)
+    yield from sample_size(manifest, group_name=name)
     yield conflicting_labels(manifest, read=read)
     yield exact_duplicates(manifest)
-    measures = measure_images(images.files(manifest), manifest["sha256"].tolist())
-    photographs = by_photograph(manifest, measures)
-    yield from suspicious_labels(photographs, read=read, n_permutations=n_permutations, seed=seed)
-    yield several_cells(photographs, read=read, n_permutations=n_permutations, seed=seed)
-    sides = [side for side in SPLITS if (manifest["split"] == side).any()]
-    yield from differences(photographs, sides=sides, n_permutations=n_permutations, seed=seed)
-    yield from shortcuts(photographs, n_permutations=n_permutations, seed=seed)
+    sources = source_table(manifest, measure_images(images.files(manifest), manifest["sha256"].tolist()))
+    yield from suspicious_labels(sources, read=read, **random)
+    yield several_cells(sources, read=read, **random)
+    yield from shift(sources, splits=[split for split in SPLITS if (manifest["split"] == split).any()], **random)
+    yield from shortcuts(sources, **random)
 
 
 def _facts(images: ImageSet, config: AuditConfig) -> dict[str, str]:
     return {
-        "images": str(images.root),
+        "folder": str(images.root),
         "classes": ", ".join(images.classes),
-        "groups from": f"data.groups={config.data.groups}",
-        "digest of images, labels, groups and sides": digest(images.manifest),
+        "groups": f"data.groups={config.data.groups}",
+        "data digest": digest(images.manifest),
         "bloodcell": version("bloodcell"),
     }
 
@@ -150,11 +147,11 @@ def _show(audit: Audit, folder: Path) -> None:
             table.add_row(Text(severity, style=SHADES[severity]), finding.code, escape(finding.what))
     console.print(table)
     console.print(audit.summary, markup=False)
-    console.print(f"Read it     {folder / 'audit.html'}", markup=False, soft_wrap=True)
+    console.print(f"Page        {folder / 'audit.html'}", markup=False, soft_wrap=True)
 
 
-def _called(data: DataConfig) -> str:
-    """Name a set of images after its folder."""
+def _name_of(data: DataConfig) -> str:
+    """Return the name of a set of images: that of its folder."""
     match data:
         case SmearsData():
             return "rendered smears"

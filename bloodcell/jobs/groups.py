@@ -27,9 +27,9 @@ from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 
 def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is the table
-    """Write the group of every image to a CSV and show how many there are.
+    """Write the group of every image to a CSV and print the numbers.
 
-    Its columns are ``path``, ``group`` and, if groups are more than photographs, ``photograph``.
+    The columns are ``path``, ``group`` and, if groups are not the sources, ``photograph``.
 
     Raises
     ------
@@ -48,9 +48,9 @@ def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - al
 
 
 def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: Path) -> None:
-    """Show the numbers of photographs and of groups, by the columns of the manifest and what these are called."""
+    """Print the numbers of sources and groups; ``names`` maps columns of the manifest to people's words."""
     manifest = images.manifest
-    table = Table(title="Photographs, and the images made from them", title_justify="left")
+    table = Table(title="Photographs and their images", title_justify="left")
     levels = {column: plural(name) for column, name in names.items()}
     for heading in ("split", "class", *reversed(levels.values()), "images", "alone"):
         table.add_column(heading, justify="left" if heading in ("split", "class") else "right")
@@ -73,10 +73,10 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
     table.add_row("all", "", *map(str, counts.values()), str(len(manifest)), str(n_alone))
     console.print(table)
     if n_alone:
-        console.print(f"{n_alone} images match no other: each is a photograph of its own.")
+        console.print(f"{n_alone} images have no copy: each is counted as a photograph.")
     for column, where in (
-        ("split", "on both sides of a split"),
-        ("label", "of more than one class"),
+        ("split", "in more than one split"),
+        ("label", "with different labels"),
         ("group", f"in several {plural(names.get('group', PHOTOGRAPH))}"),
     ):
         if several := _with_several(manifest, column):
@@ -101,6 +101,6 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
 
 
 def _with_several(manifest: pd.DataFrame, column: str) -> list[str]:
-    """Return the photographs whose images have several values in a column."""
+    """Return the sources whose images have several values in a column."""
     counts = manifest.groupby("source")[column].nunique()
     return counts[counts > 1].index.tolist()

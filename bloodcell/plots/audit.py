@@ -1,4 +1,4 @@
-"""The audit's plots: aligned pairs, galleries, counts and distributions of properties."""
+"""The audit's figures: aligned pairs, galleries, sample sizes, and distributions of properties."""
 
 from collections.abc import Sequence
 
@@ -43,23 +43,23 @@ SHADES = (BLUE, ORANGE)
 
 
 def aligned_pairs(pairs: Sequence[Pair], *, names: Sequence[tuple[str, str]], title: str) -> Figure:
-    """Draw pairs of images and a checkerboard overlay of both.
+    """Draw pairs of images, and a checkerboard of the first and the aligned second.
 
     Parameters
     ----------
     pairs
-        Two images, and the second one aligned to the first, or None if unknown; each RGB, shape (height, width, 3),
-        uint8.
+        The first image, the second, and the second aligned with the first (None if unknown); each RGB, shape (height,
+        width, 3), uint8.
     names
         Captions of the two images of each pair.
     title
-        Of the figure.
+        Title of the figure.
     """
     rows = []
     captions = []
-    for (first, second, aligned), (first_name, second_name) in zip(pairs, names, strict=True):
-        rows += [first, second, _checkerboard(first, aligned) if aligned is not None else None]
-        captions += [first_name, second_name, "checkerboard overlay of both" if aligned is not None else ""]
+    for (first, second, aligned), paths in zip(pairs, names, strict=True):
+        rows += [first, second, None if aligned is None else _checkerboard(first, aligned)]
+        captions += [*paths, "" if aligned is None else "checkerboard of the two, aligned"]
     return _tiles(rows, captions=captions, title=title, columns=3)
 
 
@@ -68,18 +68,18 @@ def gallery(images: Sequence[Pixels], *, captions: Sequence[str], title: str, co
     return _tiles(list(images), captions=captions, title=title, columns=min(columns, max(len(images), 1)))
 
 
-def amounts(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
-    """Draw the numbers of groups and images of each class and split as bars.
+def sample_sizes(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
+    """Draw the number of groups of each class and split as bars, annotated with the number of images.
 
     Parameters
     ----------
     table
-        ``split, class, images`` and the number of groups, one row for each.
+        ``split, class, images`` and the number of groups, one row for each class and split.
     groups
-        The user's word for groups, which is also their column.
+        People's word for groups, and the name of their column.
     """
     figure = new_figure(
-        title=f"{groups.capitalize()} and images of each class", width=7.5, height=0.5 + 0.3 * len(table)
+        title=f"{groups.capitalize()} and images of each class and split", width=7.5, height=0.5 + 0.3 * len(table)
     )
     axes = figure.subplots()
     places = np.arange(len(table))[::-1]
@@ -104,43 +104,43 @@ def amounts(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
 
 def drift(
     values: NDArray[np.float64],
-    there: NDArray[np.bool_],
+    in_second: NDArray[np.bool_],
     *,
     properties: Sequence[str],
     p_adjusted: NDArray[np.float64],
-    sides: tuple[str, str],
+    splits: tuple[str, str],
 ) -> Figure:
-    """Draw the distribution of each property in two splits, one dot per photograph.
+    """Draw each property's distribution in two splits, one dot for each photograph.
 
     Parameters
     ----------
     values
         Shape (n, k).
-    there
-        Which photographs are in the second split, shape (n,).
+    in_second
+        Whether each photograph is in the second split, shape (n,).
     properties
-        The k names.
+        Names of the properties, k of them.
     p_adjusted
-        The k adjusted p-values.
-    sides
-        The splits' names.
+        Adjusted p-values, shape (k,).
+    splits
+        Names of the splits.
     """
     rows = -(-len(properties) // 3)
-    title = f"Properties in {sides[0]} and {sides[1]}; one dot per photograph"
+    title = f"Properties of {splits[0]} and {splits[1]} photographs"
     figure = new_figure(title=title, width=7.5, height=1.15 * rows)
     panels = np.asarray(figure.subplots(rows, 3, squeeze=False)).ravel()
     for axes in panels[len(properties) :]:
         axes.set_visible(False)
     for axes, name, column, p in zip(panels, properties, values.T, p_adjusted, strict=False):
-        for place, (side, colour) in enumerate(zip((~there, there), SHADES, strict=True)):
-            _dots(axes, column[side], 1 - place, colour)
-        axes.set_yticks([1, 0], sides)
+        for place, (chosen, colour) in enumerate(zip((~in_second, in_second), SHADES, strict=True)):
+            _dots(axes, column[chosen], 1 - place, colour)
+        axes.set_yticks([1, 0], splits)
         axes.set_ylim(-0.6, 1.6)
         tidy(axes)
         axes.tick_params(labelsize=SMALL_SIZE)
         significant = p <= 0.01
         axes.set_title(
-            f"{name}, p = {p:.2f}" if p >= 0.01 else f"{name}, p = {p:.3f}",
+            f"{name}, adjusted p = {p:.2f}" if p >= 0.01 else f"{name}, adjusted p = {p:.3f}",
             fontsize=SMALL_SIZE,
             loc="left",
             color=VERMILION if significant else INK,
@@ -159,9 +159,9 @@ def by_class(values: NDArray[np.float64], labels: NDArray[np.str_], *, names: Se
     labels
         Shape (n,).
     names
-        Of the columns.
+        Names of the columns.
     title
-        Of the figure.
+        Title of the figure.
     """
     classes = np.unique(labels)
     figure = new_figure(title=title, width=7.5, height=0.6 + ROW * len(classes))

@@ -1,8 +1,8 @@
-"""Whether two images were made from one photograph: how one lies on the other, and whether they agree there.
+"""Alignment of two images, and their difference after alignment.
 
-Copies of one photograph agree wherever their frames overlap, fill included: where one shows the fill beyond the
-photograph's edge, the other cannot show cells. Two photographs of neighbouring places on a slide have cells in common
-and can be laid on one another as well, but each shows something where the other ends.
+Copies of one photograph agree wherever their frames overlap, including fill: where one has fill beyond the
+photograph's edge, the other cannot have cells. Photographs of neighbouring places on a slide share cells and can be
+aligned, too, but one shows cells beyond the other's edge.
 """
 
 from dataclasses import dataclass
@@ -15,31 +15,31 @@ from bloodcell.images.normalisation import FILL
 from bloodcell.provenance.keypoints import MIRRORED, SCALED, Keypoints
 
 MIN_INLIERS = 15
-"""Keypoints that must agree on a transformation; chance brings 9 at the most on blood smears."""
+"""Fewest keypoints that agree on a transformation; unrelated smears have up to 9."""
 
 TOLERANCE = 5.0
-"""Pixels that a keypoint may lie off."""
+"""Largest error of an inlier, in pixels."""
 
 MAX_STRETCH = 2.2
 MAX_SHEAR = 1.8
 MAX_SHIFT = 0.5
-"""What two augmentations can make together: the greatest scale, the greatest ratio of the scales along two axes, and
-the furthest that the centre moves, as a share of the width or height."""
+"""Limits of two augmentations combined: scale, ratio of the scales along two axes, and shift of the centre as a share
+of width or height."""
 
 PROJECTIVE_COST = 0.8
-"""A change of perspective is believed if it leaves at most this share of an affine transformation's cost."""
+"""A projective transformation is used if its cost is at most this share of the affine one's."""
 
 GREY_LEVELS = 40.0
-"""How far two aligned thumbnails may differ at a place, of 255, before they disagree there."""
+"""Difference of two aligned thumbnails, of 255, above which they contradict each other."""
 
 BLUR = 9
-"""Thumbnail pixels, of each side, that a difference is averaged over."""
+"""Side of the square over which a difference is averaged, in thumbnail pixels."""
 
 TOLERATED = 0.02
-"""The share of the overlap that may contradict: alignment is never exact, and edges are steep."""
+"""Share of the overlap that contradicts in copies: alignment is inexact, and edges are steep."""
 
 MIN_OVERLAP = 1600
-"""Thumbnail pixels that both must show before anything is said about their difference."""
+"""Smallest overlap for a difference, in thumbnail pixels."""
 
 EDGE = np.ones((3, 3), np.uint8)
 
@@ -50,7 +50,7 @@ Matrix = NDArray[np.float64]
 
 @dataclass(frozen=True)
 class Alignment:
-    """How one image lies on another.
+    """The alignment of one image with another.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Alignment:
 
 
 def align(moving: Keypoints, fixed: Keypoints, *, mirrored: bool) -> Alignment | None:
-    """Find the transformation that lays one image on another, if an augmentation could have made it.
+    """Find the transformation from one image to another, if augmentation can produce it.
 
     Mutual nearest descriptors, an affine transformation by RANSAC (Fischler and Bolles 1981), and a projective one
     if it fits clearly better by MSAC's cost (Torr and Zisserman 2000).
@@ -110,11 +110,11 @@ def apply(matrix: Matrix, positions: NDArray[np.floating]) -> NDArray[np.float64
 
 
 def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix) -> float:
-    """Say how much two aligned images differ: 0 for the same picture; NaN where they hardly overlap.
+    """Return the difference of two aligned images: 0 for equal ones; NaN if the overlap is too small.
 
-    Two things are added up: one minus the correlation of what both show, which brightness and contrast leave alone and
-    another focus does not; and the share of the overlap where they contradict each other, as fill and cells do, beyond
-    what the edges of fill and cells come to by themselves.
+    It is the sum of two terms: one minus the correlation in the overlap, which depends on focus but not on brightness
+    and contrast; and the share of the overlap in which they contradict each other, as fill and cells do, above
+    `TOLERATED`.
 
     Parameters
     ----------
@@ -158,7 +158,7 @@ def _cost(matrix: Matrix, source: NDArray[np.float32], target: NDArray[np.float3
 
 
 def _plausible(matrix: Matrix, size: tuple[int, int]) -> bool:
-    """Whether an augmentation of a copy that was augmented itself could have made this transformation."""
+    """Return whether two augmentations combined can produce this transformation."""
     centre = np.array([[size[0] / 2, size[1] / 2]])
     around = apply(matrix, centre + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     linear = (around[1:] - around[0]).T

@@ -1,4 +1,4 @@
-"""An index of keypoint descriptors that says whose resemble an image's."""
+"""A nearest-neighbour index of keypoint descriptors."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,29 +10,29 @@ from numpy.typing import NDArray
 from bloodcell.provenance.keypoints import DESCRIPTOR_NORM, MIRRORED, Keypoints
 
 N_QUERIED = 100
-"""The strongest keypoints of an image that are looked up."""
+"""Number of an image's keypoints that are searched, the strongest first."""
 
 N_NEIGHBOURS = 4
 MAX_DISTANCE = 0.36 * DESCRIPTOR_NORM
-"""Descriptors further apart than this are of different things more often than not."""
+"""Largest distance of matching descriptors; beyond it, most matches are wrong."""
 
 MIN_VOTES = 5
 MAX_CANDIDATES = 3
 MIN_SHARE = 0.3
-"""A candidate has at least this share of the first one's votes."""
+"""Smallest share of the first candidate's votes."""
 
 EXHAUSTIVE = 10_000
-"""Up to this many descriptors are searched one by one."""
+"""Number of descriptors up to which the search is exhaustive."""
 
 GROWTH = 4
-"""An index is trained anew when it has grown by this factor."""
+"""Growth after which the index is trained again."""
 
 N_PROBES = 8
 
 
 @dataclass(frozen=True)
 class Vote:
-    """How many of an image's keypoints resemble one of an owner's, as it is or mirrored."""
+    """The number of an image's keypoints, perhaps mirrored, that match an owner's."""
 
     owner: int
     mirrored: bool
@@ -40,7 +40,7 @@ class Vote:
 
 
 class DescriptorIndex:
-    """Descriptors and whose they are: exhaustive while few, in inverted lists (Jégou et al. 2011) when many."""
+    """Descriptors and their owners: an exhaustive index, or inverted lists (Jégou et al. 2011) if there are many."""
 
     def __init__(self) -> None:
         self._descriptors: list[NDArray[np.uint8]] = []
@@ -57,14 +57,14 @@ class DescriptorIndex:
             self._train()
 
     def votes(self, images: Sequence[Keypoints], *, thorough: bool = False) -> list[list[Vote]]:
-        """Return the owners that most of each image's keypoints resemble, the most first.
+        """Return the owners that match most of each image's keypoints, most votes first.
 
         Parameters
         ----------
         images
-            What to look up.
+            The keypoints to search.
         thorough
-            Look up every keypoint, believe less and name more candidates.
+            Whether to search all keypoints, and return more candidates with fewer votes.
         """
         if not images or not self._index.ntotal:
             return [[] for _ in images]
@@ -98,8 +98,8 @@ def _count(owners: NDArray[np.int64], near: NDArray[np.bool_], *, thorough: bool
     votes = []
     for mirrored, part in enumerate((slice(0, half), slice(half, None))):
         rows, columns = np.nonzero(near[part])
-        resembling = np.unique(np.column_stack([rows, owners[part][rows, columns]]), axis=0)[:, 1]
-        for owner, count in zip(*np.unique(resembling, return_counts=True), strict=True):
+        matched = np.unique(np.column_stack([rows, owners[part][rows, columns]]), axis=0)[:, 1]
+        for owner, count in zip(*np.unique(matched, return_counts=True), strict=True):
             votes.append(Vote(int(owner), bool(mirrored), int(count)))
     votes.sort(key=lambda vote: (-vote.count, vote.owner))
     if thorough:

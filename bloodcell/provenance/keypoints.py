@@ -1,4 +1,4 @@
-"""Keypoints of an image, and a thumbnail of it: what is needed to see whether two images show one photograph."""
+"""Keypoints and a thumbnail of an image, by which copies are recognised."""
 
 import threading
 from dataclasses import dataclass
@@ -11,33 +11,33 @@ from bloodcell.images.normalisation import at_working_size, content_mask
 
 N_KEYPOINTS = 250
 THUMBNAIL_SCALE = 0.5
-"""Large enough to see that two photographs of one place are in focus at different depths."""
+"""Large enough to distinguish two photographs of one place with different focus."""
 
 CONTRAST_THRESHOLD = 0.02
 EDGE_THRESHOLD = 12
-"""As in Lowe (2004), a little more generous: smears are pale and out of focus."""
+"""Lower contrast and higher edge ratio than in Lowe (2004): smears are pale and out of focus."""
 
 DESCRIPTOR_NORM = 512
-"""The length of a descriptor, so that nearly all of its entries fit into 8 bits."""
+"""Length of a descriptor; nearly all entries then fit into 8 bits."""
 
 FILL_MARGIN = 6
-"""Keypoints nearer to fill than this many pixels describe its edge more than the photograph."""
+"""Distance from fill in pixels below which keypoints are ignored: they describe its edge."""
 
 SCALED = np.array(
     [[THUMBNAIL_SCALE, 0, (THUMBNAIL_SCALE - 1) / 2], [0, THUMBNAIL_SCALE, (THUMBNAIL_SCALE - 1) / 2], [0, 0, 1]]
 )
-"""From an image's pixels to its thumbnail's; both count from the centre of the first."""
+"""Matrix from an image's pixels to its thumbnail's; the origin is the centre of the first pixel."""
 
 _row, _column, _direction = np.meshgrid(range(4), range(4), range(8), indexing="ij")
 MIRRORED = (((3 - _row) * 4 + _column) * 8 + (-_direction) % 8).ravel()
-"""Where each entry of a SIFT descriptor comes from when the picture is mirrored."""
+"""Permutation of a SIFT descriptor's entries when the image is mirrored."""
 
 _sift = threading.local()
 
 
 @dataclass(frozen=True)
 class Keypoints:
-    """What is kept of an image of ``height`` x ``width`` pixels, scaled to `WORKING_AREA`.
+    """Keypoints and thumbnail of an image, scaled to `WORKING_AREA`.
 
     Attributes
     ----------
@@ -65,7 +65,7 @@ class Keypoints:
 
 
 def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
-    """Find the strongest keypoints of an image; its black fill has none.
+    """Find the strongest keypoints of an image outside black fill.
 
     Parameters
     ----------

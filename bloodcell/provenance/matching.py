@@ -1,11 +1,11 @@
-"""Sorts images by the photograph that they were made from, as they come.
+"""Cluster images incrementally by their source, the photograph that they were made from.
 
-Every photograph has a few representatives, whose keypoints are in one index. An image is compared with the
-representatives that most of its keypoints resemble; where it can be laid on one of them and looks the same there, it is
-a copy of that photograph, and where it fits none, it is the first of a photograph of its own.
+Every source has a few representative images, whose keypoints are in one index. An image is aligned with the
+representatives that most of its keypoints match. If it looks the same as one of them, it joins that source; otherwise
+it becomes a new source.
 
-That is right for nearly all. The rest is settled at the end, with all images of a photograph as evidence: some are two
-photographs of one place, or of neighbouring places, and are parted; some are parts of one, and are joined.
+That is right for nearly all images. A refinement at the end compares all images of a source: it splits sources that are
+two photographs of one place or of neighbouring places, and merges sources that are parts of one photograph.
 """
 
 from collections import defaultdict
@@ -23,42 +23,42 @@ from bloodcell.provenance.descriptor_index import DescriptorIndex, Vote
 from bloodcell.provenance.keypoints import Keypoints
 
 MAX_DIFFERENCE = 0.08
-"""How much an image may differ from a photograph's others to be laid beside them for now."""
+"""Largest mean difference between an image and a source that it joins, before refinement."""
 
 SAME = 0.025
-"""Mean difference that two parts of one photograph may always have: copies come to 0.01, another focus to 0.033."""
+"""Mean difference up to which two sets of images are one source: copies have 0.01, another focus 0.033."""
 
 SAME_RATIO = 3.5
-"""Mean difference between two parts of one photograph, over that within them; where copies are rougher, both grow."""
+"""The same, over the mean difference within the sets: rough copies increase both."""
 
 MAX_OVERLAP_DIFFERENCE = 0.4
-"""Difference of photographs that show one place in part: 0.3 at the most; more where only a caption is alike."""
+"""Largest difference of overlapping sources: they have up to 0.3; sources with the same caption have more."""
 
 MAX_REPRESENTATIVES = 6
 FEW_INLIERS = 60
-"""An image that fits with fewer keypoints than this becomes one more representative of its photograph."""
+"""An image that joins with fewer inliers than this becomes a representative of its source."""
 
-N_WITNESSES = 3
-"""Images of a photograph that a new one is compared with."""
+N_COMPARED = 3
+"""Images of a source that a new image is compared with."""
 
 N_SAMPLED = 24
-"""Images of a photograph that are compared each with each to see whether they are of one photograph."""
+"""Images of a source that are compared with each other to decide whether to split it."""
 
 N_ACROSS = 8
-"""Images of each of two photographs that are compared to see whether they are one."""
+"""Images of each of two sources that are compared to decide whether to merge them."""
 
 
 @dataclass(frozen=True)
-class Member:
-    """An image's place: its photograph, and the matrix from its pixels to that photograph's, shape (3, 3)."""
+class Assignment:
+    """An image's source, and the matrix from the image's pixels to the source's, shape (3, 3)."""
 
-    photograph: int
+    source: int
     matrix: Matrix
 
 
 @dataclass(frozen=True)
 class Fit:
-    """How an image can be laid on a representative, and whether it looks the same there."""
+    """The alignment of an image with a representative, and whether both look the same."""
 
     representative: int
     matrix: Matrix
@@ -66,104 +66,105 @@ class Fit:
     same: bool
 
 
-class Photographs:
-    """The photographs found so far; images are numbered in the order in which they were added.
+class SourceClusters:
+    """The sources found so far; images are numbered in the order in which they were added.
 
     Attributes
     ----------
-    members
-        Each image's place.
+    assignments
+        The source of each image.
     thumbnails
-        Each image's thumbnail.
+        The thumbnail of each image.
     representatives
-        The keypoints of those images that stand for their photographs.
+        The keypoints of the representative images, by number.
     """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
-        self.members: list[Member] = []
+        self.assignments: list[Assignment] = []
         self.thumbnails: list[NDArray[np.uint8]] = []
         self.representatives: dict[int, Keypoints] = {}
         self._images: dict[int, list[int]] = defaultdict(list)
-        self._bridges: dict[tuple[int, int], Matrix] = {}
-        self._unsettled: set[int] = set()
+        self._links: dict[tuple[int, int], Matrix] = {}
+        self._unrefined: set[int] = set()
         self._index = DescriptorIndex()
         self._next = 0
         self._pool = pool
 
     def restore(
         self,
-        members: Iterable[Member],
+        assignments: Iterable[Assignment],
         thumbnails: Iterable[NDArray[np.uint8]],
         representatives: Mapping[int, Keypoints],
         *,
-        settled: bool,
+        refined: bool,
     ) -> None:
-        """Go on from what was found before."""
-        self.members = list(members)
+        """Continue from an earlier search."""
+        self.assignments = list(assignments)
         self.thumbnails = list(thumbnails)
-        for image, member in enumerate(self.members):
-            self._images[member.photograph].append(image)
+        for image, own in enumerate(self.assignments):
+            self._images[own.source].append(image)
         self._next = max(self._images, default=-1) + 1
-        if not settled:
-            self._unsettled = set(self._images)
+        if not refined:
+            self._unrefined = set(self._images)
         for image, keypoints in representatives.items():
             self._represent(image, keypoints)
 
     def add(self, batch: Sequence[Keypoints]) -> None:
-        """Find the photograph of each image of a batch."""
+        """Assign each image of a batch to a source."""
         known = list(self._pool.map(self._fits, batch, self._index.votes(batch)))
-        strangers = [place for place, fits in enumerate(known) if not any(fit.same for fit in fits)]
-        among = DescriptorIndex()
-        for place in strangers:
-            among.add(place, batch[place].descriptors)
-        votes = among.votes([batch[place] for place in strangers])
-        newcomers = dict(
+        unmatched = [place for place, fits in enumerate(known) if not any(fit.same for fit in fits)]
+        index = DescriptorIndex()
+        for place in unmatched:
+            index.add(place, batch[place].descriptors)
+        votes = index.votes([batch[place] for place in unmatched])
+        within_batch = dict(
             zip(
-                strangers,
-                self._pool.map(lambda place, found: _fits_earlier(place, batch, found), strangers, votes),
+                unmatched,
+                self._pool.map(lambda place, found: _fits_earlier(place, batch, found), unmatched, votes),
                 strict=True,
             )
         )
-        first = len(self.members)
+        first = len(self.assignments)
         for place, keypoints in enumerate(batch):
-            among_batch = [
-                Fit(first + fit.representative, fit.matrix, fit.inliers, fit.same) for fit in newcomers.get(place, [])
+            batch_fits = [
+                Fit(first + fit.representative, fit.matrix, fit.inliers, fit.same)
+                for fit in within_batch.get(place, [])
             ]
-            self._place(keypoints, known[place] + among_batch)
+            self._place(keypoints, known[place] + batch_fits)
 
     @property
-    def n_unsettled(self) -> int:
-        """How many photographs `settle` has to look at."""
-        return len(self._unsettled)
+    def n_unrefined(self) -> int:
+        """Number of sources that `refine` checks."""
+        return len(self._unrefined)
 
-    def settle(self) -> Iterator[None]:
-        """Part what is two photographs, join what is one, and try lone images once more.
+    def refine(self) -> Iterator[None]:
+        """Split and merge sources, and match single images again.
 
         Yields
         ------
         None
-            Whenever one more photograph was looked at; all has to be drawn.
+            After each source; the iterator must be exhausted.
         """
-        self._retry_lone()
-        for photograph in sorted(self._unsettled):
-            self._part(photograph)
+        self._retry_single()
+        for source in sorted(self._unrefined):
+            self._split(source)
             yield
-        self._join()
-        self._unsettled.clear()
+        self._merge()
+        self._unrefined.clear()
 
     def overlapping(self) -> list[tuple[int, int]]:
-        """Return pairs of photographs that show the same place in part: neighbouring fields, or another focus."""
+        """Return pairs of sources that show overlapping places: neighbouring fields, or another focus."""
         images = sorted(self.representatives)
         batch = [self.representatives[image] for image in images]
         votes = self._index.votes(batch, thorough=True)
-        own = [self.members[image].photograph for image in images]
+        own = [self.assignments[image].source for image in images]
         others = [
-            [vote for vote in found if self.members[vote.owner].photograph != photograph]
-            for photograph, found in zip(own, votes, strict=True)
+            [vote for vote in found if self.assignments[vote.owner].source != source]
+            for source, found in zip(own, votes, strict=True)
         ]
         pairs = {
-            (photograph, self.members[fit.representative].photograph)
-            for image, photograph, fits in zip(images, own, self._pool.map(self._fits, batch, others), strict=True)
+            (source, self.assignments[fit.representative].source)
+            for image, source, fits in zip(images, own, self._pool.map(self._fits, batch, others), strict=True)
             for fit in fits
             if difference(self.thumbnails[image], self.thumbnails[fit.representative], fit.matrix)
             <= MAX_OVERLAP_DIFFERENCE
@@ -172,134 +173,132 @@ class Photographs:
 
     def _fits(self, keypoints: Keypoints, votes: Sequence[Vote]) -> list[Fit]:
         best: dict[int, Vote] = {}
-        for vote in votes:  # the most first
-            best.setdefault(self.members[vote.owner].photograph, vote)
+        for vote in votes:  # most votes first
+            best.setdefault(self.assignments[vote.owner].source, vote)
         fits = []
         for vote in best.values():
             alignment = align(keypoints, self.representatives[vote.owner], mirrored=vote.mirrored)
             if alignment is not None:
-                there = self.members[vote.owner]
-                witnesses = _spread(self._images[there.photograph], N_WITNESSES)
+                there = self.assignments[vote.owner]
+                compared = _equally_spaced(self._images[there.source], N_COMPARED)
                 matrix = there.matrix @ alignment.matrix
                 differences = [
                     difference(keypoints.thumbnail, self.thumbnails[image], self._into(image) @ matrix)
-                    for image in witnesses
+                    for image in compared
                 ]
                 same = _mean(differences) <= MAX_DIFFERENCE
                 fits.append(Fit(vote.owner, alignment.matrix, alignment.inliers, same))
         return fits
 
     def _place(self, keypoints: Keypoints, fits: Sequence[Fit]) -> None:
-        image = len(self.members)
+        image = len(self.assignments)
         best_first = sorted(fits, key=lambda fit: (not fit.same, -fit.inliers))
-        places = [self._laid(fit) for fit in best_first]
+        places = [self._assignment(fit) for fit in best_first]
         if best_first and best_first[0].same:
-            member = places[0]
+            own = places[0]
         else:
-            member = Member(self._next, np.eye(3))
+            own = Assignment(self._next, np.eye(3))
             self._next += 1
-        self.members.append(member)
+        self.assignments.append(own)
         self.thumbnails.append(keypoints.thumbnail)
-        self._images[member.photograph].append(image)
-        self._unsettled.add(member.photograph)
+        self._images[own.source].append(image)
+        self._unrefined.add(own.source)
         for other in places:
-            self._bridge(member, other)
-        of_photograph = [of for of in self._images[member.photograph] if of in self.representatives]
-        new = not of_photograph
-        if new or (best_first[0].inliers < FEW_INLIERS and len(of_photograph) < MAX_REPRESENTATIVES):
+            self._link(own, other)
+        n_representatives = sum(other in self.representatives for other in self._images[own.source])
+        weak = bool(fits) and best_first[0].inliers < FEW_INLIERS
+        if not n_representatives or (weak and n_representatives < MAX_REPRESENTATIVES):
             self._represent(image, keypoints)
 
-    def _laid(self, fit: Fit) -> Member:
-        there = self.members[fit.representative]
-        return Member(there.photograph, there.matrix @ fit.matrix)
+    def _assignment(self, fit: Fit) -> Assignment:
+        there = self.assignments[fit.representative]
+        return Assignment(there.source, there.matrix @ fit.matrix)
 
     def _represent(self, image: int, keypoints: Keypoints) -> None:
         self.representatives[image] = keypoints
         self._index.add(image, keypoints.descriptors)
 
-    def _bridge(self, here: Member, there: Member) -> None:
-        """Note how two photographs that show one place lie on each other, known from an image that fits both."""
-        if here.photograph != there.photograph:
-            self._bridges[here.photograph, there.photograph] = there.matrix @ np.linalg.inv(here.matrix)
+    def _link(self, here: Assignment, there: Assignment) -> None:
+        """Store the alignment of two sources that one image fits."""
+        if here.source != there.source:
+            self._links[here.source, there.source] = there.matrix @ np.linalg.inv(here.matrix)
 
     def _into(self, image: int) -> Matrix:
-        """Return the matrix from a photograph's pixels to those of an image of it."""
-        return np.asarray(np.linalg.inv(self.members[image].matrix), np.float64)
+        """Return the matrix from a source's pixels to those of one of its images."""
+        return np.asarray(np.linalg.inv(self.assignments[image].matrix), np.float64)
 
     def _differences(self, pairs: Iterable[tuple[int, int]], across: Matrix | None = None) -> NDArray[np.float64]:
-        """Compare images; ``across`` leads from the first ones' photograph to the second ones', if they differ."""
+        """Compare pairs of images; ``across`` is the matrix between their sources, if these differ."""
         between = np.eye(3) if across is None else across
 
         def of(pair: tuple[int, int]) -> float:
             moving, fixed = pair
-            matrix = self._into(fixed) @ between @ self.members[moving].matrix
+            matrix = self._into(fixed) @ between @ self.assignments[moving].matrix
             return difference(self.thumbnails[moving], self.thumbnails[fixed], matrix)
 
         return np.array(list(self._pool.map(of, pairs)))
 
-    def _retry_lone(self) -> None:
-        """Look up images that are alone so far more thoroughly, among all representatives there are now."""
-        lone = [
-            images[0]
-            for photograph, images in self._images.items()
-            if len(images) == 1 and photograph in self._unsettled
+    def _retry_single(self) -> None:
+        """Match images without copies again, thoroughly and with all representatives."""
+        single = [
+            images[0] for source, images in self._images.items() if len(images) == 1 and source in self._unrefined
         ]
-        batch = [self.representatives[image] for image in lone]
+        batch = [self.representatives[image] for image in single]
         votes = self._index.votes(batch, thorough=True)
-        others = [[vote for vote in found if vote.owner != image] for image, found in zip(lone, votes, strict=True)]
-        for image, fits in zip(lone, list(self._pool.map(self._fits, batch, others)), strict=True):
+        others = [[vote for vote in found if vote.owner != image] for image, found in zip(single, votes, strict=True)]
+        for image, fits in zip(single, list(self._pool.map(self._fits, batch, others)), strict=True):
             for fit in fits:
-                self._bridge(self.members[image], self._laid(fit))
+                self._link(self.assignments[image], self._assignment(fit))
 
-    def _part(self, photograph: int) -> None:
-        images = self._images[photograph]
+    def _split(self, source: int) -> None:
+        images = self._images[source]
         if len(images) < 4:
             return
-        sampled = _spread(images, N_SAMPLED)
+        sampled = _equally_spaced(images, N_SAMPLED)
         distances = self._differences(combinations(sampled, 2))
         if np.isnan(distances).all():
             return
         distances = np.where(np.isnan(distances), np.nanmean(distances), distances)
         clusters = fcluster(linkage(distances, "average"), 2, "maxclust")
         here, there = ([image for image, of in zip(sampled, clusters, strict=True) if of == part] for part in (1, 2))
-        if min(len(here), len(there)) < 2 or self._one_photograph(here, there, np.eye(3)):
+        if min(len(here), len(there)) < 2 or self._same_source(here, there, np.eye(3)):
             return
         for image in sorted(set(images) - set(sampled)):
             to_here, to_there = (
-                _mean(self._differences(product([image], _spread(part, N_ACROSS)))) for part in (here, there)
+                _mean(self._differences(product([image], _equally_spaced(part, N_ACROSS)))) for part in (here, there)
             )
             (here if to_here <= to_there else there).append(image)
         smaller = min(here, there, key=len)
         new, self._next = self._next, self._next + 1
-        self._move(smaller, photograph, new, np.eye(3))
-        for (one, other), matrix in list(self._bridges.items()):
-            if photograph in (one, other):
-                self._bridges[new if one == photograph else one, new if other == photograph else other] = matrix
-        self._unsettled.add(new)
-        self._part(photograph)
-        self._part(new)
+        self._move(smaller, source, new, np.eye(3))
+        for (one, other), matrix in list(self._links.items()):
+            if source in (one, other):
+                self._links[new if one == source else one, new if other == source else other] = matrix
+        self._unrefined.add(new)
+        self._split(source)
+        self._split(new)
 
-    def _join(self) -> None:
-        """Join photographs that fit each other, the closest first."""
-        waiting = sorted(self._bridges.items(), key=lambda bridge: bridge[0])
+    def _merge(self) -> None:
+        """Merge linked sources that look the same, until none is left."""
+        waiting = sorted(self._links.items(), key=lambda link: link[0])
         moved: dict[int, tuple[int, Matrix]] = {}
-        joined = True
-        while joined:
-            joined = False
+        merged = True
+        while merged:
+            merged = False
             for (first, second), matrix in waiting:
-                here, to_here = _follow(moved, first)
-                there, to_there = _follow(moved, second)
+                here, to_here = _merged_into(moved, first)
+                there, to_there = _merged_into(moved, second)
                 across = to_there @ matrix @ np.linalg.inv(to_here)
-                if here == there or not self._one_photograph(self._images[here], self._images[there], across):
+                if here == there or not self._same_source(self._images[here], self._images[there], across):
                     continue
                 self._move(list(self._images[here]), here, there, across)
                 moved[here] = there, across
-                joined = True
-        self._bridges.clear()
+                merged = True
+        self._links.clear()
 
-    def _one_photograph(self, here: Sequence[int], there: Sequence[int], across: Matrix) -> bool:
-        """Whether two sets of images differ no more from each other than each within itself."""
-        here, there = _spread(here, N_ACROSS), _spread(there, N_ACROSS)
+    def _same_source(self, here: Sequence[int], there: Sequence[int], across: Matrix) -> bool:
+        """Return whether two sets of images differ no more from each other than within themselves."""
+        here, there = _equally_spaced(here, N_ACROSS), _equally_spaced(there, N_ACROSS)
         between = _mean(self._differences(product(here, there), across))
         within = [self._differences(combinations(part, 2)) for part in (here, there)]
         inside = _mean(np.concatenate(within))
@@ -309,11 +308,11 @@ class Photographs:
         for image in sorted(images):
             self._images[old].remove(image)
             self._images[new].append(image)
-            self.members[image] = Member(new, matrix @ self.members[image].matrix)
+            self.assignments[image] = Assignment(new, matrix @ self.assignments[image].matrix)
 
 
 def _fits_earlier(place: int, batch: Sequence[Keypoints], votes: Sequence[Vote]) -> list[Fit]:
-    """Lay an image of a batch on earlier ones of it."""
+    """Align an image of a batch with earlier ones."""
     fits = []
     for vote in votes:
         if vote.owner < place:
@@ -325,23 +324,23 @@ def _fits_earlier(place: int, batch: Sequence[Keypoints], votes: Sequence[Vote])
 
 
 def _mean(differences: Sequence[float] | NDArray[np.float64]) -> float:
-    """Return the mean of what is known, infinity where nothing is."""
+    """Return the mean without NaN, or infinity if all are NaN."""
     values = np.asarray(differences)
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("inf")
 
 
-def _spread(images: Sequence[int], count: int) -> list[int]:
-    """Return up to ``count`` images from all over a list."""
+def _equally_spaced(images: Sequence[int], count: int) -> list[int]:
+    """Return up to ``count`` equally spaced images of a list."""
     if len(images) <= count:
         return list(images)
     return [images[place] for place in np.linspace(0, len(images) - 1, count).astype(int)]
 
 
-def _follow(moved: Mapping[int, tuple[int, Matrix]], photograph: int) -> tuple[int, Matrix]:
-    """Return the photograph that one was joined to, and the matrix to its pixels."""
+def _merged_into(moved: Mapping[int, tuple[int, Matrix]], source: int) -> tuple[int, Matrix]:
+    """Return the source into which one was merged, and the matrix to its pixels."""
     matrix = np.eye(3)
-    while photograph in moved:
-        photograph, step = moved[photograph]
+    while source in moved:
+        source, step = moved[source]
         matrix = step @ matrix
-    return photograph, matrix
+    return source, matrix

@@ -1,7 +1,7 @@
-"""Finds out from the pixels alone which images were made from one photograph, and remembers it.
+"""Recover the source of each image from its pixels, with a cache.
 
-Labels, folders and file names play no part. Images are taken in the order of their digests, so the answer does not
-depend on how they lie on the disk.
+Labels, folders and file names are not used. Images are processed in the order of their digests, so the result does not
+depend on their paths.
 """
 
 import os
@@ -13,128 +13,124 @@ from pathlib import Path
 from bloodcell.console.progress import track
 from bloodcell.images.reading import read_image
 from bloodcell.provenance.keypoints import find_keypoints
-from bloodcell.provenance.matching import Photographs
-from bloodcell.provenance.store import Found, recall, recall_photographs, remember
+from bloodcell.provenance.matching import SourceClusters
+from bloodcell.provenance.store import CachedSources, load, load_sources, save
 
 BATCH = 64
 SAVE_EVERY_S = 60.0
-"""How often what was found is kept, so that little is lost if the search is cut off."""
+"""Interval at which intermediate results are saved."""
 
 DIGITS = 16
-"""A group is named after the digest of one of its images."""
+"""Length of a source's name: the first digits of the digest of one of its images."""
 
 
 def recover_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
-    """Find the group of every image: images of one group were made from one photograph.
+    """Return the name of each image's source.
 
-    Seen through rotation, shift, shear, scale, perspective, either flip, black or reflected fill, JPEG, and mild
-    changes of brightness and contrast. An image that matches no other is a group of its own. Images that were looked at
-    before, in this set or in one that had most of it, are not looked at again.
+    Copies are recognised after rotation, shift, shear, scale, perspective, flips, black or reflected fill, JPEG, and
+    mild changes of brightness and contrast. An image that matches no other is a source of its own. Cached results of
+    this set, or of one that shares most of it, are used.
 
     Parameters
     ----------
     files
         Readable image files.
     sha256s
-        The digest of each file's content; exact copies are always of one group.
+        The digest of each file's content; exact copies always have one source.
 
     Returns
     -------
     list of str
-        The name of each image's group: 16 hexadecimal digits.
+        16 hexadecimal digits for each image.
     """
-    photographs = recall_photographs(sha256s)
-    if photographs is None:
-        photographs = _numbers(_find(files, sha256s))
-    names = _named(photographs, sha256s)
-    return [names[photographs[sha256]] for sha256 in sha256s]
+    sources = load_sources(sha256s)
+    if sources is None:
+        sources = _numbers(_find(files, sha256s))
+    names = _named(sources, sha256s)
+    return [names[sources[sha256]] for sha256 in sha256s]
 
 
 def overlapping_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[tuple[str, str]]:
-    """Find pairs of photographs that show the same place in part: they may show the same cell.
+    """Return pairs of sources that show overlapping places, and perhaps the same cell.
 
     Parameters
     ----------
     files, sha256s
-        As for `recover_sources`.
+        As of `recover_sources`.
 
     Returns
     -------
     list of (str, str)
-        Names of groups.
+        Names of sources.
     """
     found = _find(files, sha256s)
     names = _named(_numbers(found), sha256s)
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        photographs = Photographs(pool)
-        photographs.restore(found.members, found.thumbnails, found.representatives, settled=True)
-        pairs = photographs.overlapping()
+        clusters = SourceClusters(pool)
+        clusters.restore(found.assignments, found.thumbnails, found.representatives, refined=True)
+        pairs = clusters.overlapping()
     both = [(names[one], names[other]) for one, other in pairs if one in names and other in names]
     return sorted((min(pair), max(pair)) for pair in both)
 
 
-def _find(files: Sequence[Path], sha256s: Sequence[str]) -> Found:
+def _find(files: Sequence[Path], sha256s: Sequence[str]) -> CachedSources:
     content = dict(zip(sha256s, files, strict=True))
-    known = recall(content)
-    if known is None or not known.settled or not content.keys() <= set(known.sha256s):
-        known = _look_at_rest(content, known)
+    known = load(content)
+    if known is None or not known.complete or not content.keys() <= set(known.sha256s):
+        known = _cluster_rest(content, known)
     return known
 
 
-def _numbers(found: Found) -> dict[str, int]:
-    """Return the number of each image's photograph."""
-    return {sha256: member.photograph for sha256, member in zip(found.sha256s, found.members, strict=True)}
+def _numbers(found: CachedSources) -> dict[str, int]:
+    """Return the number of each image's source."""
+    return {sha256: assignment.source for sha256, assignment in zip(found.sha256s, found.assignments, strict=True)}
 
 
-def _named(photographs: Mapping[str, int], sha256s: Sequence[str]) -> dict[int, str]:
-    """Return the names of the photographs of some images.
-
-    A photograph is named after the smallest digest of the images asked for, so that what else was looked at before does
-    not show.
-    """
+def _named(sources: Mapping[str, int], sha256s: Sequence[str]) -> dict[int, str]:
+    """Return the names of sources by number: the smallest digest of their images among ``sha256s``."""
     names: dict[int, str] = {}
     for sha256 in sorted(sha256s):
-        names.setdefault(photographs[sha256], sha256[:DIGITS])
+        names.setdefault(sources[sha256], sha256[:DIGITS])
     return names
 
 
-def _look_at_rest(content: dict[str, Path], known: Found | None) -> Found:
-    """Sort the images that are not known yet, keeping now and then what was found."""
+def _cluster_rest(content: dict[str, Path], known: CachedSources | None) -> CachedSources:
+    """Cluster the images that are not in the cache, and save intermediate results."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        photographs = Photographs(pool)
+        clusters = SourceClusters(pool)
         sha256s: list[str] = []
         if known is not None:
-            photographs.restore(known.members, known.thumbnails, known.representatives, settled=known.settled)
+            clusters.restore(known.assignments, known.thumbnails, known.representatives, refined=known.complete)
             sha256s = list(known.sha256s)
         rest = sorted(content.keys() - set(sha256s))
         kept, saved = list(sha256s), time.monotonic()
-        for sha256 in track(_sorted(rest, content, photographs, pool), "finding photographs", total=len(rest)):
+        for sha256 in track(_cluster(rest, content, clusters, pool), "finding photographs", total=len(rest)):
             sha256s.append(sha256)
-            if len(sha256s) == len(photographs.members) and time.monotonic() - saved > SAVE_EVERY_S:
-                remember(_found(sha256s, photographs, settled=False), instead_of=kept)
+            if len(sha256s) == len(clusters.assignments) and time.monotonic() - saved > SAVE_EVERY_S:
+                save(_result(sha256s, clusters, complete=False), replaces=kept)
                 kept, saved = list(sha256s), time.monotonic()
-        for _ in track(photographs.settle(), "telling photographs apart", total=photographs.n_unsettled):
+        for _ in track(clusters.refine(), "refining photographs", total=clusters.n_unrefined):
             pass
-        result = _found(sha256s, photographs, settled=True)
-    remember(result, instead_of=kept)
+        result = _result(sha256s, clusters, complete=True)
+    save(result, replaces=kept)
     return result
 
 
-def _sorted(
-    sha256s: Sequence[str], content: dict[str, Path], photographs: Photographs, pool: ThreadPoolExecutor
+def _cluster(
+    sha256s: Sequence[str], content: dict[str, Path], clusters: SourceClusters, pool: ThreadPoolExecutor
 ) -> Iterator[str]:
-    """Add images to the photographs, batch by batch; yield each when its batch is done."""
+    """Add images to the clusters in batches; yield each image after its batch."""
     for start in range(0, len(sha256s), BATCH):
         batch = sha256s[start : start + BATCH]
-        photographs.add(list(pool.map(lambda sha256: find_keypoints(read_image(content[sha256])), batch)))
+        clusters.add(list(pool.map(lambda sha256: find_keypoints(read_image(content[sha256])), batch)))
         yield from batch
 
 
-def _found(sha256s: Sequence[str], photographs: Photographs, *, settled: bool) -> Found:
-    return Found(
+def _result(sha256s: Sequence[str], clusters: SourceClusters, *, complete: bool) -> CachedSources:
+    return CachedSources(
         sha256s=list(sha256s),
-        members=list(photographs.members),
-        thumbnails=list(photographs.thumbnails),
-        representatives=dict(photographs.representatives),
-        settled=settled,
+        assignments=list(clusters.assignments),
+        thumbnails=list(clusters.thumbnails),
+        representatives=dict(clusters.representatives),
+        complete=complete,
     )

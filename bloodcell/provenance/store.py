@@ -1,4 +1,4 @@
-"""What was found out about images' photographs, kept by the images' content."""
+"""A cache of images' sources, by the images' content."""
 
 import contextlib
 import hashlib
@@ -18,50 +18,50 @@ from numpy.typing import NDArray
 from bloodcell.files import atomic_write, cache_dir
 from bloodcell.images.reading import DECODER_VERSION
 from bloodcell.provenance.keypoints import Keypoints
-from bloodcell.provenance.matching import Member
+from bloodcell.provenance.matching import Assignment
 
 METHOD_VERSION = 2
-"""Counted up when the same images would be sorted otherwise."""
+"""Increased when the sources of the same images change."""
 
 MIN_SHARED = 0.5
-"""What is remembered is built upon if it has at least this share of the images asked for, or they of it."""
+"""A cached result is extended if it has at least this share of the requested images, or they of it."""
 
-TORN = (zipfile.BadZipFile, ValueError, KeyError, EOFError, IndexError, zlib.error)
-"""What a damaged file makes NumPy raise."""
+CORRUPT = (zipfile.BadZipFile, ValueError, KeyError, EOFError, IndexError, zlib.error)
+"""Errors of NumPy on a damaged file."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Found:
-    """The photographs of a set of images.
+class CachedSources:
+    """The sources of a set of images.
 
     Attributes
     ----------
     sha256s
-        Each image's digest.
-    members
-        Each image's place.
+        The digest of each image.
+    assignments
+        The source of each image.
     thumbnails
-        Each image's thumbnail.
+        The thumbnail of each image.
     representatives
-        Keypoints of the images, by their numbers, that stand for their photographs.
-    settled
-        Whether the search came to its end.
+        The keypoints of the representative images, by number.
+    complete
+        Whether the search was completed.
     """
 
     sha256s: Sequence[str]
-    members: Sequence[Member]
+    assignments: Sequence[Assignment]
     thumbnails: Sequence[NDArray[np.uint8]]
     representatives: dict[int, Keypoints]
-    settled: bool
+    complete: bool
 
 
-def recall(sha256s: Collection[str]) -> Found | None:
-    """Return what is remembered of most of these images, if anything is."""
+def load(sha256s: Collection[str]) -> CachedSources | None:
+    """Return the cached result that shares most of these images, or None."""
     wanted = set(sha256s)
     best: tuple[int, Path] | None = None
-    for path, (digests,) in _remembered("sha256s"):
+    for path, (digests,) in _cached("sha256s"):
         known = set(digests.astype(str))
         shared = len(wanted & known)
         if shared >= MIN_SHARED * min(len(wanted), len(known)) and shared > 0 and (best is None or shared > best[0]):
@@ -69,28 +69,28 @@ def recall(sha256s: Collection[str]) -> Found | None:
     return None if best is None else _read(best[1])
 
 
-def recall_photographs(sha256s: Collection[str]) -> dict[str, int] | None:
-    """Return the number of each image's photograph, if a search that came to its end had all of these images.
+def load_sources(sha256s: Collection[str]) -> dict[str, int] | None:
+    """Return the number of each image's source, if a complete result has all of these images.
 
-    They are read at once, where what `recall` returns, to go on searching, is twenty kilobytes an image.
+    This is fast; `load` reads twenty kilobytes an image.
     """
-    for _, (settled, digests, numbers) in _remembered("settled", "sha256s", "photographs"):
-        photographs = dict(zip(digests.astype(str).tolist(), numbers.tolist(), strict=True))
-        if settled and photographs.keys() >= set(sha256s):
-            return photographs
+    for _, (complete, digests, numbers) in _cached("settled", "sha256s", "photographs"):
+        sources = dict(zip(digests.astype(str).tolist(), numbers.tolist(), strict=True))
+        if complete and sources.keys() >= set(sha256s):
+            return sources
     return None
 
 
-def remember(found: Found, *, instead_of: Sequence[str] = ()) -> None:
-    """Keep what was found; ``instead_of`` names the images of what it was built upon, which is then not needed."""
+def save(found: CachedSources, *, replaces: Sequence[str] = ()) -> None:
+    """Save a result; ``replaces`` are the digests of the earlier result that it extends, which is removed."""
     path = _path(found.sha256s)
     try:
         with atomic_write(path) as partial:
             np.savez(partial, allow_pickle=False, **_arrays(found))
-        if instead_of and _path(instead_of) != path:
-            _path(instead_of).unlink(missing_ok=True)
+        if replaces and _path(replaces) != path:
+            _path(replaces).unlink(missing_ok=True)
     except OSError as error:
-        log.warning("%s cannot be written (%s); photographs will be looked for again next time", path, error)
+        log.warning("%s cannot be written (%s); the sources will be computed again next time", path, error)
 
 
 def _folder() -> Path:
@@ -98,13 +98,13 @@ def _folder() -> Path:
     return cache_dir() / "photographs" / versions
 
 
-def _remembered(*names: str) -> Iterator[tuple[Path, list[NDArray[Any]]]]:
-    """Yield some arrays of everything that is remembered; what is torn is thrown away."""
-    for path in sorted(_folder().glob("[!.]*.npz")):  # not what another process is writing
+def _cached(*names: str) -> Iterator[tuple[Path, list[NDArray[Any]]]]:
+    """Yield some arrays of every cached result; remove damaged files."""
+    for path in sorted(_folder().glob("[!.]*.npz")):  # not files that another process is writing
         try:
             with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
                 found = [arrays[name] for name in names]
-        except TORN as error:
+        except CORRUPT as error:
             _discard(path, error)
         except OSError as error:
             log.warning("%s cannot be read (%s)", path, error)
@@ -116,13 +116,13 @@ def _path(sha256s: Sequence[str]) -> Path:
     return _folder() / f"{hashlib.sha256(' '.join(sorted(sha256s)).encode()).hexdigest()[:16]}.npz"
 
 
-def _arrays(found: Found) -> dict[str, NDArray[Any]]:
+def _arrays(found: CachedSources) -> dict[str, NDArray[Any]]:
     keypoints = list(found.representatives.values())
     return {
-        "settled": np.array(found.settled),
+        "settled": np.array(found.complete),
         "sha256s": np.array(found.sha256s, dtype="S64"),
-        "photographs": np.array([member.photograph for member in found.members], np.int64),
-        "matrices": np.array([member.matrix for member in found.members]).reshape(-1, 3, 3),
+        "photographs": np.array([assignment.source for assignment in found.assignments], np.int64),
+        "matrices": np.array([assignment.matrix for assignment in found.assignments]).reshape(-1, 3, 3),
         "thumbnail_shapes": np.array([thumbnail.shape for thumbnail in found.thumbnails]).reshape(-1, 2),
         "thumbnails": _joined([thumbnail.ravel() for thumbnail in found.thumbnails], np.uint8),
         "representatives": np.array(list(found.representatives), np.int64),
@@ -137,7 +137,7 @@ def _joined(parts: Sequence[NDArray[Any]], dtype: type) -> NDArray[Any]:
     return np.concatenate([np.zeros(0, dtype), *parts])
 
 
-def _read(path: Path) -> Found | None:
+def _read(path: Path) -> CachedSources | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             shapes = arrays["thumbnail_shapes"]
@@ -147,12 +147,12 @@ def _read(path: Path) -> Found | None:
             positions = np.split(arrays["positions"].reshape(-1, 2), ends)
             descriptors = np.split(arrays["descriptors"].reshape(-1, 128), ends)
             images = arrays["representatives"].tolist()
-            return Found(
-                settled=bool(arrays["settled"]),
+            return CachedSources(
+                complete=bool(arrays["settled"]),
                 sha256s=arrays["sha256s"].astype(str).tolist(),
-                members=[
-                    Member(photograph, matrix)
-                    for photograph, matrix in zip(arrays["photographs"].tolist(), arrays["matrices"], strict=True)
+                assignments=[
+                    Assignment(source, matrix)
+                    for source, matrix in zip(arrays["photographs"].tolist(), arrays["matrices"], strict=True)
                 ],
                 thumbnails=thumbnails,
                 representatives={
@@ -164,12 +164,12 @@ def _read(path: Path) -> Found | None:
                     )
                 },
             )
-    except TORN as error:
+    except CORRUPT as error:
         _discard(path, error)
         return None
 
 
 def _discard(path: Path, error: Exception) -> None:
-    log.warning("%s cannot be read (%s); made again", path, error)
+    log.warning("%s cannot be read (%s); it will be computed again", path, error)
     with contextlib.suppress(OSError):
         path.unlink()

@@ -123,7 +123,7 @@ def _leak(
         shared=shared,
         split_by_file=any(each.config is not None and each.config.split.name in BY_FILE for each in trainings),
         groups_known=tags.groups != "none",
-        torn=sources_in_several_groups(manifest),
+        sources_in_groups=sources_in_several_groups(manifest),
         group_name=tags.group_name,
     )
 

@@ -37,7 +37,7 @@ def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray
         As of `bloodcell.data.sampling`.
     """
     if sampling == "photographs":
-        return source_weights(samples.labels, samples.photographs)
+        return source_weights(samples.labels, samples.source_ids)
     weights = class_weights(samples, kind)
     return None if weights is None else np.array([weights[label] for label in samples.labels.tolist()])
 

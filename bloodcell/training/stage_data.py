@@ -21,7 +21,7 @@ from bloodcell.data.pipeline import (
     Dataset,
     Samples,
     evaluation_batches,
-    source_sampled_order,
+    source_order,
     training_batches,
     with_weights,
     without_autotune,
@@ -252,7 +252,7 @@ def feature_batches(
         n_samples, n_views = features.places.shape
         rng = np.random.default_rng([seed, number])
         if sampling == "photographs":
-            order = source_sampled_order(samples, seed=seed, epoch=number)
+            order = source_order(samples, seed=seed, epoch=number)
         else:
             order = rng.permutation(n_samples)
         order = order[: steps_per_epoch * batch_size]

@@ -128,7 +128,7 @@ def train(
     steps = min(steps, learner.steps_per_epoch or steps)
     val_weights = None
     if settings.early_stopping.counts == "photographs":
-        val_weights = equal_source_weights(val_samples.photographs)
+        val_weights = equal_source_weights(val_samples.source_ids)
         val_weights /= val_weights.mean()  # since Keras divides the weighted sum by the number of images
     epochs: list[Epoch] = []
     inputs: dict[str, str] = {}

@@ -1,7 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
-from audit.some import some
+from audit.sources import some
 
 from bloodcell.audit.labels import several_cells, suspicious_labels
 
@@ -15,7 +15,7 @@ def found(photographs):
 
 
 def test_swapped_labels_are_named_and_no_others():
-    photographs = some(300, seed=0, apart=7.0)
+    photographs = some(300, seed=0, separation=7.0)
     labels = photographs.labels.copy()
     swapped = np.flatnonzero(labels == "a")[:6]
     labels[swapped] = "b"
@@ -28,13 +28,15 @@ def test_swapped_labels_are_named_and_no_others():
     assert finding.pictures
 
 
-def test_right_labels_are_not_accused_even_where_classes_overlap():
-    accused = [found(some(200, seed=seed, apart=2.0))["suspicious-labels"].numbers["suspicious"] for seed in range(5)]
-    assert sum(accused) <= 0.01 * 5 * 200
+def test_correct_labels_are_not_suspicious_even_if_classes_overlap():
+    n_suspicious = [
+        found(some(200, seed=seed, separation=2.0))["suspicious-labels"].numbers["suspicious"] for seed in range(5)
+    ]
+    assert sum(n_suspicious) <= 0.01 * 5 * 200
 
 
-def test_wrong_labels_of_one_side_are_told_from_those_of_both():
-    photographs = some(300, seed=1, apart=4.0)
+def test_wrong_test_labels_are_a_finding_of_their_own():
+    photographs = some(300, seed=1, separation=4.0)
     labels = photographs.labels.copy()
     test = np.flatnonzero(photographs.splits == "test")[::4]
     labels[test] = np.where(labels[test] == "a", "b", "a")
@@ -42,7 +44,7 @@ def test_wrong_labels_of_one_side_are_told_from_those_of_both():
     assert found(replace(photographs, labels=labels))["test-labels"].severity == "warning"
 
 
-def test_too_few_photographs_are_not_judged():
+def test_labels_of_too_few_photographs_are_not_checked():
     assert list(found(some(9, seed=0))) == ["labels-not-judged"]
 
 
@@ -55,7 +57,7 @@ def test_photographs_with_more_than_one_cell_are_counted():
     assert several_cells(photographs, read=read, n_permutations=999, seed=0).severity == "clear"
 
 
-def test_cells_are_counted_where_every_photograph_is_on_two_sides():
+def test_cells_are_counted_if_every_photograph_is_in_two_splits():
     photographs = replace(some(60, seed=0), splits=np.full(60, ""), counts=np.full(60, 2))
     finding = several_cells(photographs, read=read, n_permutations=999, seed=0)
     assert finding.numbers == {"photographs": 60, "of": 60}

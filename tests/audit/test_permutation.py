@@ -16,9 +16,9 @@ def test_shuffles_stay_within_strata_and_are_the_same_for_a_seed():
 
 
 def test_shuffles_keep_groups_together():
-    groups, sides = np.repeat(np.arange(6), [1, 2, 3, 4, 5, 6]), np.repeat([0, 1, 0, 1, 0, 1], [1, 2, 3, 4, 5, 6])
-    for order in shuffles(np.zeros(21), groups=groups, values=sides, n=20, seed=0):
-        shuffled = sides[order]
+    groups, splits = np.repeat(np.arange(6), [1, 2, 3, 4, 5, 6]), np.repeat([0, 1, 0, 1, 0, 1], [1, 2, 3, 4, 5, 6])
+    for order in shuffles(np.zeros(21), groups=groups, values=splits, n=20, seed=0):
+        shuffled = splits[order]
         assert all(len(set(shuffled[groups == group])) == 1 for group in range(6))
         assert shuffled[np.unique(groups, return_index=True)[1]].sum() == 3
 
@@ -51,21 +51,21 @@ def test_scores_are_those_of_ridge_regression_fitted_on_other_folds():
     assert scores == pytest.approx(cross_val_predict(Ridge(alpha=30.0), standard, target, cv=folds))
 
 
-def test_what_differs_between_strata_tells_nothing_within_them():
+def test_differences_between_strata_predict_nothing_within_them():
     rng = np.random.default_rng(0)
     strata = rng.integers(0, 3, 120)
     target = rng.random(120) < np.array([0.1, 0.5, 0.9])[strata]
     features = np.column_stack([10.0 * strata, rng.normal(size=(120, 5))])
-    told = np.column_stack([10.0 * strata, target + rng.normal(size=120)])
+    shifted = np.column_stack([10.0 * strata, target + rng.normal(size=120)])
     scores = [
         out_of_fold(each, groups=np.arange(120), folds=5, seed=0, strata=strata) @ target.astype(float)
-        for each in (features, told)
+        for each in (features, shifted)
     ]
     assert auroc_within(scores[0], target, strata) == pytest.approx(0.5, abs=0.15)
     assert auroc_within(scores[1], target, strata) > 0.7
 
 
-def test_p_values_of_noise_are_as_small_as_often_as_they_say():
+def test_p_values_of_noise_are_uniform():
     p_values = []
     for seed in range(120):
         rng = np.random.default_rng(seed)

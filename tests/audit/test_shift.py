@@ -1,21 +1,20 @@
 from dataclasses import replace
 
 import numpy as np
-from audit.some import some
+from audit.sources import some
 
 from bloodcell.audit.permutation import shuffles
-from bloodcell.audit.shift import differences
+from bloodcell.audit.shift import shift
 from bloodcell.cells.measurements import PROPERTIES
 
 
 def found(photographs):
     return {
-        finding.code: finding
-        for finding in differences(photographs, sides=["train", "test"], n_permutations=999, seed=0)
+        finding.code: finding for finding in shift(photographs, splits=["train", "test"], n_permutations=999, seed=0)
     }
 
 
-def test_a_side_that_was_made_differently_is_found_with_the_property():
+def test_a_shifted_split_is_found_with_its_property():
     photographs = some(200, seed=0)
     properties = photographs.properties.copy()
     properties[photographs.splits == "test", PROPERTIES.index("sharpness")] += 1.5
@@ -24,8 +23,8 @@ def test_a_side_that_was_made_differently_is_found_with_the_property():
     assert codes["drift"].numbers["properties"] == "sharpness"
 
 
-def test_other_shares_of_the_classes_are_no_difference_in_kind():
-    photographs = some(300, seed=0, apart=6.0)
+def test_other_class_frequencies_are_no_shift():
+    photographs = some(300, seed=0, separation=6.0)
     rare = photographs.labels == "c"
     splits = np.where(rare, "test", photographs.splits)
     splits[np.flatnonzero(rare)[:12]] = "train"
@@ -33,7 +32,7 @@ def test_other_shares_of_the_classes_are_no_difference_in_kind():
     assert codes["drift"].severity == codes["splits-differ"].severity == "clear"
 
 
-def test_sides_of_one_kind_are_called_different_as_rarely_as_said():
+def test_false_alarms_are_as_rare_as_the_significance_level():
     warned = 0
     for order in shuffles(np.zeros(90), groups=np.arange(90), values=np.arange(90), n=15, seed=0):
         photographs = some(90, seed=7)
@@ -42,7 +41,7 @@ def test_sides_of_one_kind_are_called_different_as_rarely_as_said():
     assert warned <= 1  # two tests at 1 % each
 
 
-def test_slides_that_differ_are_no_difference_of_the_sides():
+def test_slides_that_differ_are_no_shift_between_splits():
     """30 slides of 20 photographs, each slide with its own sharpness: shuffling photographs warned of all."""
     warned = 0
     for seed in range(8):
@@ -60,6 +59,6 @@ def test_too_few_photographs_are_not_compared():
     assert list(found(some(20, seed=0, test_share=0.1))) == ["splits-not-compared"]
 
 
-def test_sides_that_share_every_photograph_are_not_compared_and_that_is_said():
+def test_splits_that_share_every_photograph_are_not_compared():
     photographs = some(60, seed=0)
     assert list(found(replace(photographs, splits=np.full(60, "")))) == ["splits-not-compared"]

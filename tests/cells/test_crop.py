@@ -5,8 +5,8 @@ from data.photographs import copy
 
 from bloodcell.cells.crop import (
     CROPS,
-    LEAST_AT_BORDER,
     LIMITS,
+    MIN_AT_BORDER,
     RADII,
     Crop,
     crop,
@@ -67,7 +67,7 @@ def test_a_square_is_neither_smaller_nor_larger_than_its_limits(radius, limit):
 def test_of_a_cell_that_is_cut_more_is_kept_than_what_is_left_of_it_asks_for():
     made = crop_to_nucleus(smear((0, 120, 9)))
     assert made.at_border
-    assert made.side == 2 * round(LEAST_AT_BORDER) + 1
+    assert made.side == 2 * round(MIN_AT_BORDER) + 1
 
 
 def test_of_two_cells_the_larger_is_taken_and_both_are_counted():

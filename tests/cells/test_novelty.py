@@ -206,8 +206,8 @@ def test_an_image_without_a_nucleus_is_no_cell_where_those_trained_on_have_one()
 @pytest.mark.parametrize(
     ("measured", "groups", "why"),
     [
-        (np.zeros((5, 2)), np.zeros(5), "two photographs"),
-        (np.zeros((0, 2)), np.zeros(0), "two photographs"),
+        (np.zeros((5, 2)), np.zeros(5), "two groups"),
+        (np.zeros((0, 2)), np.zeros(0), "two groups"),
         (np.zeros((5, 2)), np.arange(4), "group"),
         (np.full((5, 2), np.nan), np.arange(5), "finite"),
     ],
@@ -235,7 +235,7 @@ def test_images_are_looked_at_once_for_all_that_is_learnt_from_them(tmp_path, mo
 def test_files_without_groups_and_no_files_are_refused(tmp_path):
     with pytest.raises(ValueError, match="a group"):
         learn_novelty([tmp_path / "a.png"], ["0" * 64], np.arange(2))
-    with pytest.raises(ValueError, match="two photographs"):
+    with pytest.raises(ValueError, match="two groups"):
         learn_novelty([], [], np.zeros(0))
 
 

@@ -48,11 +48,11 @@ def test_a_layout_is_recognised(tmp_path: Path, files: Sequence[str], kind: str,
 @pytest.mark.parametrize(
     ("files", "told"),
     [
-        ([], "holds no images; give a folder that holds"),
-        (["1.png", "2.png"], "2 images lie side by side; put those of each class in a folder of its own"),
+        ([], "has no images"),
+        (["1.png", "2.png"], "2 images are not in class folders"),
         (["a/1.png"], None),
-        (["test/a/1.png", "val/a/1.png"], "holds val and test, but no folder train"),
-        (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "holds val and valid, which are both val"),
+        (["test/a/1.png", "val/a/1.png"], "has val and test but no folder train"),
+        (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "has val and valid, which are both val"),
     ],
 )
 def test_what_is_no_layout_is_refused_in_one_line(tmp_path: Path, files: Sequence[str], told: str | None) -> None:

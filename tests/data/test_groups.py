@@ -60,14 +60,14 @@ def test_a_table_names_the_groups_in_any_order_and_may_list_more_than_there_is(i
     [
         (
             f"path,group\n{PATHS[0]},1\n{PATHS[1]},\n",
-            f"names no group for 3 of 4 images ({', '.join(PATHS[1:])}); list every image, its path relative to ",
+            f"has no group for 3 of 4 images ({', '.join(PATHS[1:])})",
         ),
-        ("path,group\n", f"names no group for 4 of 4 images ({', '.join(PATHS[:3])} and 1 more)"),
-        (f"path,group\n{PATHS[0]},1\n{PATHS[0]},2\n", f"puts {PATHS[0]} into the groups 1 and 2; an image has one"),
-        ("path,slide\n", "has no column group, but path, slide; choose data.groups_column"),
-        ("file,group\n", "has no column path, but file, group; name the one with the images' paths so"),
-        ("", "is not CSV (No columns to parse from file)"),
-        ("path,group\na,b,c,d\ne\nf,g,h,i,j,k\n", "is not CSV"),
+        ("path,group\n", f"has no group for 4 of 4 images ({', '.join(PATHS[:3])} and 1 more)"),
+        (f"path,group\n{PATHS[0]},1\n{PATHS[0]},2\n", f"has several groups for {PATHS[0]} (1 and 2)"),
+        ("path,slide\n", "has no column group; its columns are path, slide; set data.groups_column"),
+        ("file,group\n", "has no column path; its columns are file, group"),
+        ("", "is not a CSV file (No columns to parse from file)"),
+        ("path,group\na,b,c,d\ne\nf,g,h,i,j,k\n", "is not a CSV file"),
     ],
 )
 def test_a_table_that_cannot_be_used_is_refused_in_one_line(images, tmp_path, text, told):
@@ -82,7 +82,7 @@ def test_a_table_that_is_not_there_or_no_text_is_refused(images, tmp_path):
     with pytest.raises(UserError, match=r"nowhere.csv: cannot be read \(No such file or directory\); give a CSV file$"):
         listed_groups(images, file="nowhere.csv", column="group")
     (tmp_path / "binary.csv").write_bytes(b"\xff\xfe\x00,\x01")
-    with pytest.raises(UserError, match=r"binary.csv: is not CSV"):
+    with pytest.raises(UserError, match=r"binary.csv: is not a CSV file"):
         listed_groups(images, file=tmp_path / "binary.csv", column="group")
 
 
@@ -94,9 +94,8 @@ def test_a_pattern_takes_what_its_first_group_or_the_group_named_group_captures(
 def test_an_image_that_a_pattern_does_not_match_is_named(images):
     with pytest.raises(UserError) as refused:
         matched_groups(images, pattern=r"_(\d)_")
-    assert str(refused.value) == (
+    assert str(refused.value).startswith(
         f"data.groups_pattern=_(\\d)_: finds no group in the path of 2 of 4 images ({PATHS[2]}, {PATHS[3]}); "
-        "it has to in every"
     )
 
 

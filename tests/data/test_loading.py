@@ -138,7 +138,7 @@ def test_files_that_are_no_images_by_their_names_are_listed(cells: Path) -> None
 def test_a_folder_that_is_not_there_is_refused(cells: Path) -> None:
     shutil.rmtree(cells / "test")
     assert refusal(cells) == (
-        f"data.test_dir={cells / 'test'}: no such folder; give one that holds a folder of images for each class"
+        f"data.test_dir={cells / 'test'}: no such folder; give one with a folder of images for each class"
     )
     (cells / "test").write_text("a file")
     assert "no such folder" in refusal(cells)
@@ -148,7 +148,7 @@ def test_a_folder_without_classes_is_refused(cells: Path) -> None:
     for folder in (cells / "train").iterdir():
         shutil.rmtree(folder)
     message = refusal(cells)
-    assert message.startswith(f"data.train_dir={cells / 'train'}: holds no folders; put the images")
+    assert message.startswith(f"data.train_dir={cells / 'train'}: has no folders; put the images")
 
 
 def test_a_single_class_is_refused(cells: Path) -> None:
@@ -156,7 +156,7 @@ def test_a_single_class_is_refused(cells: Path) -> None:
         for label in CLASSES[1:]:
             shutil.rmtree(cells / split / label)
     message = refusal(cells)
-    assert message.startswith(f"data.train_dir={cells / 'train'}: holds one class only (EOSINOPHIL)")
+    assert message.startswith(f"data.train_dir={cells / 'train'}: has only one class (EOSINOPHIL)")
     assert message.endswith("two or more are needed")
 
 
@@ -165,7 +165,7 @@ def test_an_empty_class_is_refused(cells: Path, split: str) -> None:
     for file in (cells / split / "MONOCYTE").iterdir():
         file.rename(file.with_suffix(".jpeg_original"))
     message = refusal(cells)
-    assert message.startswith(f"data.{split}_dir={cells / split}: the class folder MONOCYTE holds no images (.bmp, ")
+    assert message.startswith(f"data.{split}_dir={cells / split}: the class folder MONOCYTE has no images (.bmp, ")
     assert message.endswith("add some, or remove the class from every split")
 
 
@@ -182,7 +182,9 @@ def test_a_class_of_validation_that_training_has_not_is_refused(cells: Path) -> 
     shutil.copytree(cells / "test", cells / "val")
     shutil.copytree(cells / "val" / "MONOCYTE", cells / "val" / "BASOPHIL")
     message = refusal(cells, splits=("train", "test", "val"))
-    assert message.startswith(f"data.val_dir={cells / 'val'}: has a folder BASOPHIL that {cells / 'train'} has not")
+    assert message.startswith(
+        f"data.val_dir={cells / 'val'}: has a folder BASOPHIL that {cells / 'train'} does not have"
+    )
 
 
 @pytest.mark.parametrize("below", ["", "test"])
@@ -193,16 +195,13 @@ def test_one_folder_for_training_and_testing_is_refused(cells: Path, below: str)
     for folders in ({"train": cells / "train", "test": inner}, {"train": inner, "test": cells / "train"}):
         with pytest.raises(UserError) as refused:
             load_folders(folders=folders, on_bad_image="error")
-        assert str(refused.value) == (
-            f"data.test_dir={folders['test']}: lies in the same folder as data.train_dir={folders['train']}; "
-            "each image may be on one side only, so give folders apart from each other"
-        )
+        assert str(refused.value).startswith(f"data.test_dir={folders['test']}: overlaps with data.train_dir=")
 
 
 def test_two_names_of_one_folder_are_refused(cells: Path) -> None:
     shutil.rmtree(cells / "test")
     (cells / "test").symlink_to(cells / "train")
-    assert "each image may be on one side only" in refusal(cells)
+    assert "overlaps with" in refusal(cells)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +214,7 @@ def test_a_bad_image_is_named_or_left_out_and_listed(cells: Path, content: bytes
     bad.write_bytes(bad.read_bytes()[:2000] if content is None else content)
     message = refusal(cells)
     assert message.startswith(f"1 image cannot be read: {bad} ({reason}")
-    assert message.endswith("; mend or remove, or leave out with data.on_bad_image=skip")
+    assert "data.on_bad_image=skip" in message
 
     images = load(cells, on_bad_image="skip")
     path = f"train/MONOCYTE/{bad.name}"
@@ -240,7 +239,7 @@ def test_of_many_bad_images_three_are_named_and_the_rest_counted(cells: Path) ->
     message = refusal(cells)
     assert message.startswith("5 images cannot be read: ")
     assert message.count("(the file is empty)") == 3
-    assert "; and 2 more; mend" in message
+    assert "; and 2 more; " in message
 
 
 def test_a_class_without_one_readable_image_is_refused_even_when_skipping(cells: Path) -> None:
@@ -249,7 +248,6 @@ def test_a_class_without_one_readable_image_is_refused_even_when_skipping(cells:
     message = refusal(cells, on_bad_image="skip")
     assert message.startswith("data.test_dir: no image of class MONOCYTE can be read: ")
     assert str(file_of(cells, split="test")) in message
-    assert message.endswith("mend them, or remove the class from every split")
 
 
 def test_a_name_that_is_no_unicode_is_listed_in_printable_form(cells: Path) -> None:
@@ -277,7 +275,7 @@ def test_a_folder_that_may_not_be_looked_into_is_refused(
         return scandir(path)
 
     monkeypatch.setattr(os, "scandir", refuse)
-    assert refusal(cells) == f"{closed}: cannot be looked into (Permission denied); make it readable"
+    assert refusal(cells) == f"{closed}: cannot be listed (Permission denied); make it readable"
 
 
 @pytest.mark.parametrize("below", KAGGLE_FOLDERS)
@@ -293,10 +291,10 @@ def test_the_kaggle_set_is_found_as_its_archive_unpacks(bccd: Path, tmp_path: Pa
 
 
 def test_a_folder_without_the_kaggle_set_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"^data.root=.*nowhere: no such folder; give the folder that holds TRAIN"):
+    with pytest.raises(UserError, match=r"^data.root=.*nowhere: no such folder"):
         load_bccd(root=tmp_path / "nowhere", on_bad_image="error")
     (tmp_path / "TRAIN").mkdir()
-    with pytest.raises(UserError, match=r"^data.root=.*: holds no folders TRAIN and TEST; give the folder that"):
+    with pytest.raises(UserError, match=r"^data.root=.*: has no folders TRAIN and TEST"):
         load_bccd(root=tmp_path, on_bad_image="error")
 
 

@@ -74,7 +74,7 @@ def test_what_was_lost_is_said_with_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     images = load()
     (images.root / images.manifest["path"].iloc[0]).unlink()
-    with pytest.raises(UserError, match=r"^data=smears: .* has lost some of its .* images; remove it"):
+    with pytest.raises(UserError, match=r"^data=smears: .* lacks some of its .* images; remove it"):
         load()
 
 
@@ -83,7 +83,7 @@ def test_a_disk_that_takes_nothing_is_named_and_nothing_is_left(tmp_path, monkey
     folder = smears_folder(*FEW.values())
     folder.parent.parent.mkdir(parents=True)
     folder.parent.write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"^data=smears: cannot be kept in .*; make room there"):
+    with pytest.raises(UserError, match=r"^data=smears: cannot be written to .*; make room there"):
         load()
     folder.parent.unlink()
     shutil.rmtree(tmp_path)

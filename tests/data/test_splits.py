@@ -207,7 +207,7 @@ def test_overfitting_uses_the_same_few_training_images_everywhere() -> None:
 
 
 def test_overfitting_refuses_fewer_images_than_classes() -> None:
-    with pytest.raises(UserError, match=r"^debug.overfit_images=2: give at least one image for each of the 3 classes$"):
+    with pytest.raises(UserError, match=r"^debug.overfit_images=2: .* 3 classes"):
         same_images(manifest_of({"A": 9, "B": 7, "C": 5}), n_images=2)
 
 

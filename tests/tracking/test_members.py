@@ -116,7 +116,7 @@ def test_a_leak_of_the_members_is_one_of_the_ensemble():
     prepared = prepare(*(trained(name, shared, folds=0, tags=leaky) for name in ("one", "two")))
     assert prepared.leak.leaky == "true"
     assert prepared.leak.mark("val") == " *"
-    assert "validation images have a copy of their photograph in training" in prepared.leak.sentence
+    assert "validation images have a copy in training" in prepared.leak.sentence
 
 
 def test_a_split_by_file_leaks_also_where_it_shares_nothing():
