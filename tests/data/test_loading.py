@@ -157,7 +157,6 @@ def test_a_single_class_is_refused(cells: Path) -> None:
             shutil.rmtree(cells / split / label)
     message = refusal(cells)
     assert message.startswith(f"data.train_dir={cells / 'train'}: has only one class (EOSINOPHIL)")
-    assert message.endswith("two or more are needed")
 
 
 @pytest.mark.parametrize("split", ["train", "test"])
@@ -173,9 +172,8 @@ def test_classes_that_differ_between_the_splits_are_refused(cells: Path) -> None
     (cells / "test" / "MONOCYTE").rename(cells / "test" / "Monocyte")
     message = refusal(cells)
     assert message.startswith(f"data.test_dir={cells / 'test'}: has no folder MONOCYTE and a folder Monocyte that ")
-    assert message.endswith("every split must have the same classes")
     shutil.rmtree(cells / "test" / "Monocyte")
-    assert "has no folder MONOCYTE; every split" in refusal(cells)
+    assert "has no folder MONOCYTE;" in refusal(cells)
 
 
 def test_a_class_of_validation_that_training_has_not_is_refused(cells: Path) -> None:

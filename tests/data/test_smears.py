@@ -1,4 +1,4 @@
-"""Rendered blood smears as a set of images."""
+"""The set of rendered blood smears."""
 
 import shutil
 
