@@ -13,6 +13,7 @@ import pytest
 from hypothesis import settings
 from pictures import DATA, Photographs, real, real_folder, rendered, rendered_folder
 from sqlalchemy import Engine
+from threadpoolctl import threadpool_limits
 
 LONGEST = ("test_pythons", "test_walkthrough", "test_contributing", "test_your_own_images")
 
@@ -22,6 +23,10 @@ absl.logging.get_absl_handler().python_handler.setStream(sys.__stderr__)
 # The tests start many processes; where Python may keep nothing that it compiles, each would compile TensorFlow again.
 sys.dont_write_bytecode = False
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+# There is a worker for each core: more threads would only wait for one another, and OpenBLAS waits at full speed.
+for library in ("OPENBLAS", "OMP"):
+    os.environ.setdefault(f"{library}_NUM_THREADS", "1")
+threadpool_limits(1)  # of what is loaded already
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("KERAS_BACKEND", "tensorflow")
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
