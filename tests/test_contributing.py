@@ -56,9 +56,7 @@ def test_a_crop_a_backbone_and_a_metric_are_added_as_it_says(checkout, bccd):
         if commands and step.language == "python":
             _run(commands, checkout, bccd)
             commands = []
-        file = checkout / step.title
-        before = f"{file.read_text(encoding='utf-8')}\n\n" if file.is_file() else ""
-        file.write_text(before + step.text, encoding="utf-8")
+        _write(checkout / step.title, step)
     _run(commands, checkout, bccd)
     (report,) = checkout.glob("outputs/**/report.json")
     assert "matthews" in report.read_text(encoding="utf-8")
@@ -66,6 +64,18 @@ def test_a_crop_a_backbone_and_a_metric_are_added_as_it_says(checkout, bccd):
     lint = [sys.executable, "-m", "ruff", "check", "--no-cache", "bloodcell"]
     linted = subprocess.run(lint, cwd=checkout, capture_output=True, text=True, check=False)
     assert linted.returncode == 0, linted.stdout
+
+
+def _write(file, step):
+    """Make a file, append to Python that exists, or apply a change."""
+    before = file.read_text(encoding="utf-8") if file.is_file() else ""
+    if step.language == "diff":
+        old, new = ("".join(line[1:] for line in step.text.splitlines(True) if line[0] in (" ", kind)) for kind in "-+")
+        assert before.count(old) == 1, f"{step.title}: {old}"
+        after = before.replace(old, new)
+    else:
+        after = f"{before}\n\n{step.text}" if before else step.text
+    file.write_text(after, encoding="utf-8")
 
 
 def _run(commands, checkout, bccd):
