@@ -136,7 +136,7 @@ REFUSED = {
     "hyperparameters.learning_rate: {float: [0, 1], log: true}": "log: true",
     "hyperparameters.epochs: {int: [1, 9], step: 0.5}": "step: 0.5",
     "hyperparameters.learning_rate: {choice: [1], int: [1, 2]}": "choice, int and float",
-    "hyperparameters.momentum: {float: [0, 0.9], when: {hyperparameters.optimizer: [sgd]}}": "hyperparameters.optimizer",
+    "hyperparameters.momentum: {float: [0, 0.9], when: {hyperparameters.optimizer: [sgd]}}": "depends on",
 }
 
 
