@@ -25,14 +25,21 @@ def choices_of(group: str) -> list[str]:
 
 
 def read_choice(group: str, name: str) -> dict[str, Any]:
-    """Return the settings of a choice by group: ``{group: {setting: value}}``.
+    """Return the settings of a choice by group: ``{group: {setting: value}}``."""
+    values, is_global = _read(f"{group}/{name}")
+    return values if is_global else {group: values}
 
-    What its file takes from another choice by ``defaults`` is not in it; the schema has the same defaults.
-    """
-    text = (conf_dir() / group / f"{name}.yaml").read_text(encoding="utf-8")
-    values: dict[str, Any] = yaml.safe_load(text) or {}
-    values.pop("defaults", None)
-    return values if text.startswith(PACKAGE_GLOBAL) else {group: values}
+
+def _read(name: str) -> tuple[dict[str, Any], bool]:
+    """Return the values of a file, with those of its ``defaults``, and whether they are of several groups."""
+    text = (conf_dir() / f"{name}.yaml").read_text(encoding="utf-8")
+    own: dict[str, Any] = yaml.safe_load(text) or {}
+    values: dict[str, Any] = {}
+    for entry in own.pop("defaults", []):
+        base = entry.removesuffix("@_here_")
+        if base != "_self_":
+            values |= _read(base[1:] if base.startswith("/") else f"{name.rpartition('/')[0]}/{base}")[0]
+    return values | own, text.startswith(PACKAGE_GLOBAL)
 
 
 def _find(name: str) -> Path:

@@ -51,6 +51,8 @@ def test_a_search_has_the_defaults_of_its_files(tuner):
     [
         ({}, []),
         ({"backbone": "Xception", "head": "dense"}, ["backbone=xception", "head=dense"]),
+        ({"data": "smears"}, ["data=smears"]),
+        ({"head": "probe", "augmentation": "flips"}, ["head=probe", "augmentation=flips"]),
         ({"backbone": "InceptionV3"}, ["backbone=application", "backbone.name=InceptionV3"]),
         ({"epochs": 3, "seed": 7}, ["hyperparameters.epochs=3", "hyperparameters.seed=7"]),
         ({"split": {"fraction": 0.3}}, ["split.fraction=0.3"]),

@@ -1,6 +1,7 @@
 import keras
 import numpy as np
 import pytest
+from training import tiny
 
 from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.optimizers import build_optimizer
@@ -33,14 +34,7 @@ def fitted():
     def fit(*callbacks):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
         optimizer = build_optimizer(
-            name="sgd",
-            learning_rate=0.1,
-            schedule="constant",
-            warmup=0.0,
-            momentum=0.0,
-            weight_decay=0.0,
-            total_steps=STEPS * EPOCHS,
-            averaging=MOMENTUM,
+            tiny.settings(optimizer="sgd", weight_averaging=MOMENTUM), learning_rate=0.1, total_steps=STEPS * EPOCHS
         )
         model.compile(optimizer=optimizer, loss="mse")
         watch, one = Watch(), np.ones((4, 1), np.float32)
