@@ -88,7 +88,7 @@ def test_files_that_cannot_be_used_are_reported_and_left_out(bccd: Path, tmp_pat
     assert "Unreadable  1, left out, for example valid/NEUTROPHIL/torn.jpeg (" in said.stdout
     assert "Other files 1, not used, for example Training/notes.txt" in said.stdout
     assert "Not used    extra" in said.stdout
-    assert "Careful: too few photographs of NEUTROPHIL (1) for 2 splits" in said.stdout
+    assert "Warning: too few photographs of NEUTROPHIL (1) for 2 splits" in said.stdout
     assert "as many photographs as NEUTROPHIL; use balanced accuracy" in said.stdout
     shown = run(["train", "-cd", "conf", "data=mine", "--cfg", "job", "-p", "data"], cwd=tmp_path).stdout
     assert "on_bad_image: skip\n" in shown
@@ -100,7 +100,7 @@ def test_a_photograph_in_two_splits_is_reported(copies: Path, tmp_path: Path) ->
     for number, file in enumerate(sorted((tmp_path / "set" / "test").rglob("*.jpeg"))):
         file.rename(file.with_name(f"{number}.jpeg"))
     said = run(["init", "set"], cwd=tmp_path)
-    assert "Careful: 8 photographs have images in more than one split" in said.stdout
+    assert "Warning: 8 photographs have images in more than one split" in said.stdout
 
 
 def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_a_run_ends_with_a_table_that_has_the_trivial_baseline_and_says_where_to
 
 
 def test_a_run_on_whole_photographs_is_not_leaky_and_says_where_its_groups_came_from(first):
-    assert "Careful" not in first.stdout
+    assert "Warning" not in first.stdout
     assert "validation *" not in first.stdout
     assert first.run.data.tags["leaky"] == "false"
     assert first.run.data.tags["groups"] == "pattern"
@@ -338,8 +338,8 @@ def test_a_split_by_file_goes_on_marked_with_how_many_images_have_a_copy(copies,
         "4 of 12 test images have a copy in training; "
         "4 of 12 test images have a copy in validation: metrics are inflated by leakage."
     )
-    assert said.stderr.splitlines()[0] == f"bloodcell: careful: {sentence}"
-    assert f"Careful: {sentence}" in said.stdout
+    assert said.stderr.splitlines()[0] == f"bloodcell: warning: {sentence}"
+    assert f"Warning: {sentence}" in said.stdout
     assert "validation *" in said.stdout
     assert "test *" in said.stdout
     (kept,) = runs_in(tmp_path)

@@ -222,11 +222,11 @@ def cautions(tags: RunTags) -> list[str]:
     lines = []
     match tags.leaky:
         case "true":
-            lines.append("Careful: the split leaks, so metrics may be inflated.")
+            lines.append("Warning: the split leaks, so metrics may be inflated.")
         case "unknown":
-            lines.append("Careful: groups are unknown, so the split may leak and metrics may be inflated.")
+            lines.append("Warning: groups are unknown, so the split may leak and metrics may be inflated.")
     if tags.debug:
-        lines.append("Careful: this is a debug run on little data.")
+        lines.append("Warning: this is a debug run on little data.")
     return lines
 
 
@@ -451,7 +451,7 @@ def _provenance(facts: CardFacts) -> list[tuple[str, str]]:
 def _drawn(facts: CardFacts) -> list[str]:
     if {each.config.data.source if each.config else "" for each in facts.trainings} != {"smears"}:
         return []
-    return ["Careful: the images are rendered by a program; the accuracy on real cells is unknown."]
+    return ["Warning: the images are rendered by a program; the accuracy on real cells is unknown."]
 
 
 def _ethics(facts: CardFacts) -> list[str]:

@@ -83,7 +83,7 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
         "classes": outcome.classes,
         "images": {split: len(each.table) for split, each in outcome.splits.items()},
         "leaky": outcome.leak.leaky,
-        "careful": outcome.leak.sentence or None,
+        "warning": outcome.leak.sentence or None,
         "metrics": outcome.metrics,
         "confusion": {
             split: confusion_of(each.table, classes=outcome.classes) for split, each in outcome.splits.items()
@@ -112,7 +112,7 @@ def description(outcome: Outcome) -> str:
             )
     lines.append(f"- In brackets: 95 % intervals, which count {plural(leak.group_name)}, not images")
     if leak.sentence:
-        lines.append(f"- **Careful:** {leak.sentence}")
+        lines.append(f"- **Warning:** {leak.sentence}")
     lines.append("- Artifacts: `plots/`, `report/`, `predictions.parquet`, `manifest.parquet`, `config.yaml`")
     return "\n".join(lines)
 

@@ -1,4 +1,4 @@
-"""From a configuration to the images that a job works on: found, grouped, split and checked for leaks."""
+"""The images of a configuration: read, grouped, split and checked for leaks."""
 
 import hashlib
 import os
@@ -36,7 +36,7 @@ from bloodcell.data.splits import (
 )
 
 BY_FILE = ("random", "notebook")
-"""The splits that nothing keeps copies of one photograph together in."""
+"""Splits that may put copies of one photograph in both training and validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ class Prepared:
     split
         How validation was taken: the split's name, or ``given``.
     leak
-        What is known of leaks.
+        The leaks of the split.
     left_out
-        The manifest's rows of images that were left out because their photograph is on another side too.
+        The manifest's rows of images that were left out because their photograph is in another split, too.
     folds
         The same for each fold of a cross-validation, in order; empty where there is only one split.
     """
@@ -77,7 +77,7 @@ def prepare_images(config: TrainConfig) -> Prepared:
     Raises
     ------
     UserError
-        If they cannot be used, or copies of one photograph are on two sides that nobody allowed.
+        If they cannot be used, or the split leaks and ``data.on_shared_groups`` does not allow it.
     """
     images = _with_test(_load(config.data), config.data)
     if config.debug.limit_per_class is not None:
@@ -193,9 +193,9 @@ def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClas
 
 
 def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_groups: str | None = None) -> Prepared:
-    """Settle what is on two sides, and say what is known of leaks.
+    """Resolve leaks and describe those that are left.
 
-    A split by file that was asked for by name may have copies on both sides of training and validation.
+    A split by file that the user chose may put copies in both training and validation.
     """
     split_by_file = split in BY_FILE and "val" in set(images.manifest["split"])
     policy = on_shared_groups or ("allow" if split_by_file else config.data.on_shared_groups)

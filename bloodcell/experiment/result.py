@@ -99,7 +99,7 @@ class Result:
             for name, path in self.figures.items()
             if name in [f"confusion_{split}" for split in evaluations]
         )
-        leak = f"<p><b>Careful:</b> {escape(self.outcome.leak.sentence)}</p>" if self.outcome.leak.sentence else ""
+        leak = f"<p><b>Warning:</b> {escape(self.outcome.leak.sentence)}</p>" if self.outcome.leak.sentence else ""
         return (
             f"<h4>{escape(self.name)}</h4>{leak}<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>"
             f"</table>{pictures}<p><code>{escape(str(self.folder))}</code></p>"
@@ -118,7 +118,7 @@ class Result:
                 f"{counted(len(each.table), 'image')} of {counted(number, noun)}; majority class "
                 f"{each.baseline['accuracy']:.3f}"
             )
-        return [*lines, f"Careful: {leak.sentence}"] if leak.sentence else lines
+        return [*lines, f"Warning: {leak.sentence}"] if leak.sentence else lines
 
 
 def _cells(evaluation: Evaluation, name: str) -> str:

@@ -284,6 +284,6 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
         console.print(sentence, markup=False)
     console.print(str(report.comparison.certificate), markup=False)
     for warning in report.warnings:
-        console.print(f"Careful: {warning}", markup=False)
+        console.print(f"Warning: {warning}", markup=False)
     console.print(f"Read it     {folder / 'report.html'}", markup=False)
     console.print(f"In MLflow   {where}", markup=False)

@@ -244,14 +244,14 @@ def _notes(config: EnsembleConfig, runs: Sequence[StoredRun], outcome: Outcome) 
     name = outcome.leak.group_name
     fitted = [] if config.method == "soft" else [CROSS_FITTED.format(group=name)]
     stacked = [STACKED] if config.method == "stacking" else []
-    careful = [f"Careful: {outcome.leak.sentence}"] if outcome.leak.sentence else []
+    warnings = [f"Warning: {outcome.leak.sentence}"] if outcome.leak.sentence else []
     if fitted and (stopped := stopped_by_validation(runs)):
         names = "; ".join(each.name for each in stopped)
-        careful.append(
-            f"Careful: the epochs of {names} were chosen by the same images, each fold's by its own, so that they "
+        warnings.append(
+            f"Warning: the epochs of {names} were chosen by the same images, each fold's by its own, so that they "
             "count a little too much."
         )
-    return [intervals_note(name), *fitted, *stacked, *careful]
+    return [intervals_note(name), *fitted, *stacked, *warnings]
 
 
 def _keep_inputs(

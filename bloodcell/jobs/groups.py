@@ -82,7 +82,7 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
         if several := _with_several(manifest, column):
             names_of = manifest.loc[manifest["source"] == several[0], column].unique()
             console.print(
-                f"Careful: {counted(len(several), PHOTOGRAPH)} with images {where}, for example {several[0]} "
+                f"Warning: {counted(len(several), PHOTOGRAPH)} with images {where}, for example {several[0]} "
                 f"({' and '.join(map(str, names_of))}).",
                 markup=False,
             )

@@ -1,11 +1,11 @@
 """Predict the classes of images with a saved model.
 
-The model of a run for a folder of images; a registered model that may answer "not sure":
+The model of a run for a folder of images; a registered model that may answer "uncertain":
 
   bloodcell predict run=ID images=~/new-cells
   bloodcell predict model=models:/bloodcell@best images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet --explain
 
-Each image gets an answer: a class, "not sure", "no blood cell" or "cannot be read".
+Each image gets an answer: a class, "uncertain", "unlike the training images" or "cannot be read".
 """
 
 from collections.abc import Sequence

@@ -82,7 +82,7 @@ def train(
         log.warning(experiment.weights_note)
         _say_once(experiment.weights_note)
     if alone and (leak := experiment.prepared.leak.sentence):
-        print_status(f"careful: {leak}")
+        print_status(f"warning: {leak}")
     reporting = Reporting(label="" if sweep_job is None else f"{sweep_job}: ", quiet=quiet)
     with tracked_run(
         tracking=config.tracking,
@@ -139,7 +139,7 @@ def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: 
     for line in left_out:
         console.print(line)
     if outcome.leak.sentence:
-        console.print(f"Careful: {outcome.leak.sentence}", markup=False)
+        console.print(f"Warning: {outcome.leak.sentence}", markup=False)
     console.print(f"Features    {result.features}", markup=False)
     console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
     addresses = [address for address in result.addresses if address]

@@ -1,4 +1,4 @@
-"""What a kept model says of images: how probable each class is, when it is not sure, and what is no blood cell."""
+"""Answers of a saved model: classes with probabilities, and refusals of uncertain or unlike images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,10 +18,10 @@ from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.files import atomic_write
 from bloodcell.images.reading import UnreadableImage, decode_image
 
-NOT_SURE = "not sure"
-NO_CELL = "no blood cell"
+UNCERTAIN = "uncertain"
+UNLIKE = "unlike the training images"
 UNREADABLE = "cannot be read"
-"""What is answered in the place of a class."""
+"""Answers in place of a class."""
 
 BATCH = 32
 """Images of one shape that go through the model at a time."""
@@ -34,7 +34,7 @@ Pixels = NDArray[np.uint8]
 
 @dataclass(frozen=True, kw_only=True)
 class Answering:
-    """What is known of a model beside its weights.
+    """What a model needs for its answers beside its weights.
 
     Attributes
     ----------
@@ -96,27 +96,27 @@ def load_answering(folder: Path) -> Answering:
 def answers(
     model: Any, answering: Answering, contents: Sequence[bytes], *, max_error: float | None = None
 ) -> pd.DataFrame:
-    """Say what images show.
+    """Return the class or the refusal for each image.
 
     Parameters
     ----------
     model
         From raw RGB (batch, height, width, 3), uint8, to probabilities (batch, k).
     answering
-        What is known of it.
+        Its calibration, held-out predictions and novelty detector.
     contents
         n image files' bytes.
     max_error
-        How many of the answers may be wrong, between 0 and 1: where it is less sure than that takes, it says so. None:
-        it answers always.
+        The share of the answers that may be wrong, between 0 and 1; images below the probability that this needs are
+        ``uncertain``. None: every image gets a class.
 
     Returns
     -------
     DataFrame
-        n rows, in order: ``answer`` (str: a class, or ``not sure``, ``no blood cell``, ``cannot be read``), ``why``
-        (str: empty where it is a class), ``predicted`` (str: the most probable class), ``probability`` (that class's),
-        ``novelty`` (how far the image is from those of training; above 1 it is taken for no blood cell) and
-        ``p_<class>`` (calibrated); float64, NaN where an image cannot be read.
+        n rows, in order: ``answer`` (str: a class, ``uncertain``, ``unlike the training images`` or ``cannot be read``),
+        ``why`` (str: empty for a class), ``predicted`` (str: the most probable class), ``probability`` (that class's),
+        ``novelty`` (distance from the training images; an image above 1 is refused) and ``p_<class>`` (calibrated);
+        float64, NaN if an image cannot be read.
 
     Raises
     ------
@@ -142,12 +142,12 @@ def answers(
             rows.append((UNREADABLE, reasons[index], "", np.nan, np.nan))
             continue
         best = int(row.argmax())
-        novelty, strange = _looked_at(answering.novelty, images[index])
+        novelty, strange = _novelty_of(answering.novelty, images[index])
         word, why = answering.classes[best], ""
         if strange:
-            word, why = NO_CELL, strange
+            word, why = UNLIKE, strange
         elif row[best] < least:
-            word, why = NOT_SURE, f"less than {least:.1%} sure"
+            word, why = UNCERTAIN, f"probability below {least:.1%}"
         rows.append((word, why, answering.classes[best], row[best], novelty))
     table = pd.DataFrame(rows, columns=["answer", "why", "predicted", "probability", "novelty"])
     table[[PROBABILITY_PREFIX + name for name in answering.classes]] = probabilities
@@ -160,13 +160,13 @@ def _least_probability(answering: Answering, max_error: float) -> float:
     threshold = answering.threshold(max_error)
     if threshold is None:
         raise UserError(
-            f"max_error={max_error:g}: cannot be promised by this model, however much it leaves unanswered; allow more"
+            f"max_error={max_error:g}: this model cannot keep it, however many images it refuses; give a larger share"
         )
     return threshold.value
 
 
-def _looked_at(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:
-    """Return how far an image is from those of training, 1 where that begins to be too far, and why it is no cell."""
+def _novelty_of(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:
+    """Return an image's distance from the training images, 1 at the limit, and why it is refused, if it is."""
     seen = nucleus_features([pixels])
     distance = float(novelty.distance(seen.numbers)[0]) / novelty.threshold
     if not novelty.no_cell(seen)[0]:

@@ -112,7 +112,7 @@ def _predictions(run: StoredRun, answering: Answering) -> pd.DataFrame:
 def _leak(
     run: StoredRun, trainings: list[Training], manifest: pd.DataFrame | None, predictions: pd.DataFrame | None
 ) -> Leakage | None:
-    """Search for copies on two sides again: the tags of a run say only whether there are any."""
+    """Search for copies in several splits again: the tags of a run say only whether there are any."""
     tags = run.tags
     if manifest is None or tags.leaky is None or tags.groups is None:
         return None

@@ -26,9 +26,9 @@ def show_study(
         console.print(f"{entry.status}  {entry.run}: {entry.reason}", markup=False)
     console.print(f"{len(table)} of {len(entries)} runs finished.")
     where = study.store.label if study.store.is_server else "bloodcell ui"
-    console.print(f"Compare them  {where}, parent run {study.run_id}")
+    console.print(f"MLflow UI     {where}, parent run {study.run_id}")
     if len(table) > 1:
-        console.print(f"Which is better, and how surely  bloodcell compare study={study.run_id}")
+        console.print(f"Which is better?  bloodcell compare study={study.run_id}")
     set_json_result(
         study=study.run_id,
         experiment_id=study.experiment_id,

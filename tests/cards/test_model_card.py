@@ -121,7 +121,7 @@ def test_a_leak_is_said_with_its_count_and_nothing_is_promised(facts):
     both = facts.manifest.assign(split=["train", "val"] * 64)
     leak = Leakage(shared=find_shared_groups(both), split_by_file=False, groups_known=True)
     card = model_card(replace(facts, tags=RunTags(leaky="true", groups="recover"), manifest=both, leak=leak))
-    assert "Careful: the split leaks" in card
+    assert "Warning: the split leaks" in card
     assert "64 of 64 validation images have a copy in training" in card
     assert "No maximal error is guaranteed" in card
     assert "max\\_error=" not in card
