@@ -51,15 +51,15 @@ def join_models(
     raw = keras.Input((None, None, 3), dtype="uint8", name="image")
     outputs = [_mean_of(members[number], raw, name=f"member_{number + 1}") for number in numbers]
     k = int(outputs[0].shape[-1])
-    beside = keras.layers.Concatenate(dtype="float32", name="members")(outputs) if len(outputs) > 1 else outputs[0]
+    stacked = keras.layers.Concatenate(dtype="float32", name="members")(outputs) if len(outputs) > 1 else outputs[0]
     if weights is not None:
         mixing = np.vstack([weights[number] * np.eye(k) for number in numbers])
         combine = keras.layers.Dense(k, use_bias=False, dtype="float32", trainable=False, name="probabilities")
-        combined = combine(beside)
+        combined = combine(stacked)
         combine.set_weights([mixing])
     else:
         combine = keras.layers.Dense(k, activation="softmax", dtype="float32", trainable=False, name="probabilities")
-        combined = combine(keras.ops.log(keras.ops.clip(beside, floor, 1.0)))
+        combined = combine(keras.ops.log(keras.ops.clip(stacked, floor, 1.0)))
         combine.set_weights([kernel, bias])
     ensemble = keras.Model(raw, combined, name="ensemble")
     ensemble.trainable = False

@@ -113,8 +113,8 @@ def answers(
     Returns
     -------
     DataFrame
-        n rows, in order: ``answer`` (str: a class, ``uncertain``, ``unlike the training images`` or ``cannot be read``),
-        ``why`` (str: empty for a class), ``predicted`` (str: the most probable class), ``probability`` (that class's),
+        n rows: ``answer`` (str: a class, ``uncertain``, ``unlike the training images`` or ``cannot be read``), ``why``
+        (str: empty for a class), ``predicted`` (str: the most probable class), ``probability`` (that class's),
         ``novelty`` (distance from the training images; an image above 1 is refused) and ``p_<class>`` (calibrated);
         float64, NaN if an image cannot be read.
 
