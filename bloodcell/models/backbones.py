@@ -33,12 +33,10 @@ DOWNLOAD_TIMEOUT = 10.0
 
 @dataclass(frozen=True, kw_only=True)
 class Network(FeatureExtractor):
-    """A Keras application and its own preprocessing.
+    """A Keras application and its own preprocessing; other attributes are those of `FeatureExtractor`.
 
     Attributes
     ----------
-    name, weights, digest, fallback_reason
-        As of `FeatureExtractor`.
     application
         The model without its top, from preprocessed images to feature maps: those of its last layer, or of inner
         layers.
@@ -135,11 +133,8 @@ def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Seq
         If there is no such application, it cannot work at this size, the weights are unavailable, or a tap is not a
         layer whose output is a feature map.
     """
-    return FEATURE_SETS.get(name) or build_network(name=name, input_size=input_size, weights=weights, taps=taps)
-
-
-def build_network(*, name: str, input_size: int, weights: str | None, taps: Sequence[str] = ()) -> Network:
-    """Build a class of ``keras.applications`` without its top; see `build_backbone`."""
+    if name in FEATURE_SETS:
+        return FEATURE_SETS[name]
     name = application_name(name)
     application, source, fallback_reason = _with_weights(name, input_size=input_size, weights=weights)
     digest = digest_of(application.get_weights())

@@ -78,11 +78,13 @@ class Inference(keras.Layer):
 
 def cut_at(application: keras.Model, boundary: int, *, preprocess: Callable[[Any], Any]) -> Cut:
     """Cut an application below the layer with this index."""
-    operations = application.operations
-    position = operations.index(application.layers[boundary])
-    below = {id(operation) for operation in operations[:position]}
-    taken = [tensor for operation in operations[position:] for tensor in keras.tree.flatten(operation.input)]
-    # What comes out below the cut crosses it too, to those who take it.
+    tensors = crossing_tensors(application, application.operations.index(application.layers[boundary]))
+    return Cut(application=application, tensors=tensors, preprocess=preprocess)
+
+
+def crossing_tensors(application: keras.Model, position: int) -> list[Any]:
+    """Return what operations from a position on, and the users of the outputs, take from operations below it."""
+    below = {id(operation) for operation in application.operations[:position]}
+    taken = [tensor for each in application.operations[position:] for tensor in keras.tree.flatten(each.input)]
     taken += application.outputs
-    crossing = {id(tensor): tensor for tensor in taken if id(tensor._keras_history.operation) in below}
-    return Cut(application=application, tensors=list(crossing.values()), preprocess=preprocess)
+    return list({id(tensor): tensor for tensor in taken if id(tensor._keras_history.operation) in below}.values())

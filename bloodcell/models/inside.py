@@ -12,6 +12,7 @@ import keras
 
 from bloodcell.cells.crop import CropName
 from bloodcell.errors import UserError
+from bloodcell.models.cut import crossing_tensors
 from bloodcell.models.preparing import CropImages
 
 FINE_CELLS = 14
@@ -72,7 +73,7 @@ class Network:
                 f"layer={name}: {self.application.name} has no layer of this name; its last ones are {last}"
             )
         position = names.index(name)
-        crossing = _crossing(self.application, position)
+        crossing = crossing_tensors(self.application, position + 1)
         chosen = operations[position].output
         if not _is_map(operations[position]) or id(chosen) not in map(id, crossing):
             raise UserError(f"layer={name}: puts out no feature maps of {self.application.name}; name another")
@@ -164,14 +165,6 @@ def _network(whole: keras.Model, core: keras.Model) -> Network | None:
         beside=[ids.index(id(tensor)) for tensor in inputs],
         last=last,
     )
-
-
-def _crossing(application: keras.Model, position: int) -> list[Any]:
-    """Return what operations above a position, and whoever takes the outputs, take from those up to it."""
-    below = {id(operation) for operation in application.operations[: position + 1]}
-    taken = [tensor for each in application.operations[position + 1 :] for tensor in keras.tree.flatten(each.input)]
-    crossing = {id(tensor): tensor for tensor in (*taken, *application.outputs) if id(_made_from(tensor)[0]) in below}
-    return list(crossing.values())
 
 
 def _bottlenecks(application: keras.Model) -> list[Any]:

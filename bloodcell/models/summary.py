@@ -65,5 +65,5 @@ def summarise(classifier: "Classifier", *, boundary: int | None) -> list[Block]:
     if classifier.n_extra:
         blocks.append(Block("measure", "numbers of the image", str(classifier.n_extra), 0, False))
     layers = [*([] if head.standardise is None else [head.standardise]), *head.stack]
-    blocks += [Block.of_layers(each.name, type(each).__name__, [each], trainable=each.trainable) for each in layers]
-    return blocks
+    heads = [Block.of_layers(each.name, type(each).__name__, [each], trainable=each.trainable) for each in layers]
+    return [*blocks, *heads]

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import keras
 import numpy as np
@@ -84,20 +84,13 @@ class Trained:
         return "; ".join(f"{stage}: {description}" for stage, description in self.inputs.items())
 
 
-class EpochListener(Protocol):
-    """Something that is called after every epoch."""
-
-    def __call__(self, epoch: Epoch, /) -> None:
-        """Handle the epoch's metrics."""
-
-
 def train(
     learner: Learner,
     *,
     train_samples: Samples,
     val_samples: Samples,
     folder: Path,
-    listeners: Sequence[EpochListener] = (),
+    listeners: Sequence[Callable[[Epoch], Any]] = (),
     reporting: Reporting = SHOW_ALL,
 ) -> Trained:
     """Train a classifier, stage after stage, each from the best weights so far.

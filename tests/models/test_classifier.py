@@ -6,7 +6,7 @@ from bloodcell.cells.crop import crop
 from bloodcell.data.pipeline import resize
 from bloodcell.errors import UserError
 from bloodcell.images.reading import read_image
-from bloodcell.models.backbones import Network, build_backbone, build_network
+from bloodcell.models.backbones import Network, build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.feature_sets import image_features
 from bloodcell.models.heads import build_head
@@ -14,7 +14,7 @@ from bloodcell.models.heads import build_head
 
 @pytest.fixture(scope="module")
 def backbone() -> Network:
-    return build_network(name="MobileNetV2", input_size=32, weights=None)
+    return build_backbone(name="MobileNetV2", input_size=32, weights=None)
 
 
 def tell_apart(classifier: Classifier, resized: np.ndarray) -> None:

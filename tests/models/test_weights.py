@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from bloodcell.errors import UserError
-from bloodcell.models.backbones import Network, build_network
+from bloodcell.models.backbones import Network, build_backbone
 from bloodcell.models.classifier import build_classifier
 from bloodcell.models.heads import build_head
 from bloodcell.models.weights import digest_of
@@ -14,7 +14,7 @@ from bloodcell.models.weights import digest_of
 
 @pytest.fixture(scope="module")
 def source() -> Network:
-    return build_network(name="MobileNetV2", input_size=32, weights=None)
+    return build_backbone(name="MobileNetV2", input_size=32, weights=None)
 
 
 def save(application: keras.Model, file: Path) -> None:
@@ -26,7 +26,7 @@ def save(application: keras.Model, file: Path) -> None:
 def refusal(weights: Path) -> str:
     """The one line for a file that is no use, checked for what every such line has."""
     with warnings.catch_warnings(action="error"), pytest.raises(UserError) as caught:
-        build_network(name="MobileNetV2", input_size=32, weights=str(weights))
+        build_backbone(name="MobileNetV2", input_size=32, weights=str(weights))
     line = str(caught.value)
     assert "\n" not in line
     assert line.startswith(f"backbone.weights={weights}: MobileNetV2's weights file {weights.name}: ")
@@ -40,7 +40,7 @@ def refusal(weights: Path) -> str:
 def test_weights_come_back_from_any_file_that_keras_writes(name, source, tmp_path):
     file = tmp_path / name
     save(source.application, file)
-    backbone = build_network(name="mobilenetv2", input_size=48, weights=str(file))
+    backbone = build_backbone(name="mobilenetv2", input_size=48, weights=str(file))
     assert backbone.weights == name
     assert backbone.digest == source.digest
     for loaded, saved in zip(backbone.application.get_weights(), source.application.get_weights(), strict=True):
@@ -50,18 +50,18 @@ def test_weights_come_back_from_any_file_that_keras_writes(name, source, tmp_pat
 def test_a_weights_file_may_be_in_the_home_folder(source, tmp_path, monkeypatch):
     monkeypatch.setenv("HOME", str(tmp_path))
     source.application.save_weights(tmp_path / "mine.weights.h5")
-    backbone = build_network(name="MobileNetV2", input_size=32, weights="~/mine.weights.h5")
+    backbone = build_backbone(name="MobileNetV2", input_size=32, weights="~/mine.weights.h5")
     assert backbone.digest == source.digest
 
 
 def test_random_weights_are_told_as_such_and_differ_each_time(source):
-    other = build_network(name="MobileNetV2", input_size=32, weights=None)
+    other = build_backbone(name="MobileNetV2", input_size=32, weights=None)
     assert (source.weights, other.weights) == ("random", "random")
     assert source.digest != other.digest
 
 
 def test_a_digest_changes_with_any_weight(source):
-    changed = build_network(name="MobileNetV2", input_size=32, weights=None)
+    changed = build_backbone(name="MobileNetV2", input_size=32, weights=None)
     changed.application.set_weights(source.application.get_weights())
     last = changed.application.layers[-2].moving_variance
     last.assign(last + keras.ops.one_hot(0, last.shape[0]) * 1e-3)
@@ -80,7 +80,7 @@ def test_a_file_that_holds_no_weights_is_named(name, tmp_path):
 
 @pytest.mark.parametrize("name", ["other.weights.h5", "other.h5"])
 def test_weights_of_another_architecture_are_refused(name, tmp_path):
-    other = build_network(name="MobileNet", input_size=32, weights=None).application
+    other = build_backbone(name="MobileNet", input_size=32, weights=None).application
     save(other, tmp_path / name)
     assert "not weights of mobilenetv2" in refusal(tmp_path / name)
 

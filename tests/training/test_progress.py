@@ -56,7 +56,7 @@ def test_without_a_terminal_every_epoch_is_one_plain_line(model, plain, capsys):
 
 
 def test_without_a_terminal_a_long_epoch_says_where_it_is(model, plain, capsys, monkeypatch):
-    monkeypatch.setattr(bloodcell.training.progress, "PATIENCE", -1)
+    monkeypatch.setattr(bloodcell.training.progress, "INTERVAL", -1)
     fit(model, EpochProgress(stage="head"))
     lines = capsys.readouterr().err.splitlines()
     assert lines[0].startswith("head: epoch 1/3  batch 1/3  loss ")
