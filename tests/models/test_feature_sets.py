@@ -83,6 +83,6 @@ def test_a_new_feature_set_needs_a_registration_and_a_configuration_file(bccd, t
     own += ["backbone=mean_colour", "head=probe", "log_model=false", f"tracking.dir={tmp_path}/mlruns"]
     config = compose_config("train", [*own, f"hydra.searchpath=[file://{tmp_path}/conf]"])
     result = train(config, output_dir=tmp_path / "run")
-    assert 0.25 < result.outcome.val.metrics["accuracy"] <= 1
+    assert result.predictions.filter(like="p_").nunique().min() > 1  # the majority class gives all images the same
     assert "mean_colour" in (tmp_path / "run" / "artifacts" / "config.yaml").read_text()
     assert np.isfinite(result.history["val_loss"]).all()
