@@ -22,7 +22,7 @@ DOCS = REPOSITORY / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
 MINE = "data=bccd data.root=mine"
 """In the place of the file that `bloodcell init` writes; the page that has it is run by a test of its own."""
-ADDED = ("backbone=vgg16", "crop=middle", "matthews")
+ADDED = ("backbone=vgg16", "backbone=mean_colour", "crop=middle", "split=last_groups", "matthews")
 """What CONTRIBUTING.md adds first; its own test runs these commands."""
 JOBS = sorted(
     {

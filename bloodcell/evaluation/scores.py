@@ -301,13 +301,13 @@ def _briers(labels: Integers, probabilities: Floats) -> Floats:
 @register_score(lowest=0, highest=1, losses=lambda y, p: Losses(values=_errors(y, p), weights=_equal_weights(y.size)))
 def accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the share of images whose most probable class is their label."""
-    return float(1 - _errors(labels, probabilities).mean())
+    return float((1 - _errors(labels, probabilities)).mean())
 
 
 @register_score(lowest=0, highest=1, losses=lambda y, p: Losses(values=_errors(y, p), weights=_balanced_weights(y)))
 def balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
     """Return the mean recall over the classes that occur in the labels."""
-    return float(1 - (_balanced_weights(labels) * _errors(labels, probabilities)).sum())
+    return float((_balanced_weights(labels) * (1 - _errors(labels, probabilities))).sum())
 
 
 @register_score(lowest=0, highest=1, losses=_f1_losses)
