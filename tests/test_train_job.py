@@ -308,10 +308,8 @@ def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts
     said = run(["train", *small(copies), BY_NAME], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
-    assert line.startswith(
-        "bloodcell: data.on_shared_groups=error: training and test share 4 photographs (12 of 36 and 4 of 12 images, "
-        "for example TRAIN/EOSINOPHIL/EOSINOPHIL-photo0-0.jpeg and TEST/EOSINOPHIL/EOSINOPHIL-photo0-0.jpeg); "
-    )
+    assert line.startswith("bloodcell: data.on_shared_groups=error: ")
+    assert all(part in line for part in ("4 photographs", "12 of 36", "4 of 12", "EOSINOPHIL-photo0-0.jpeg"))
     assert list(tmp_path.iterdir()) == []
 
 

@@ -37,7 +37,9 @@ def applications() -> Mapping[str, str]:
 
 
 def application_name(name: str) -> str:
-    """Return a class's name as Keras spells it.
+    """Return a class's name as Keras spells it; the name as it is if Keras is not installed.
+
+    Runs are read and compared on machines without Keras.
 
     Parameters
     ----------
@@ -49,6 +51,8 @@ def application_name(name: str) -> str:
     UserError
         If Keras has no such class; the message names the nearest.
     """
+    if importlib.util.find_spec("keras") is None:
+        return name
     spellings = {known.lower(): known for known in applications()}
     if name.lower() in spellings:
         return spellings[name.lower()]
