@@ -112,7 +112,7 @@ def test_classes_differ_in_what_defines_them(photographs):
 
 def test_cells_of_one_class_look_different_on_different_slides(photographs):
     red = [
-        np.median(photograph.image[~photograph.cell], axis=0) - find_cell(photograph.image).light
+        np.median(photograph.image[~photograph.cell], axis=0) - find_cell(photograph.image).background
         for photograph in photographs["LYMPHOCYTE"]
     ]
     assert np.std(red, axis=0).max() > 2
