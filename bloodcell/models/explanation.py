@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from bloodcell.cells.crop import find_crop
 from bloodcell.errors import UserError
-from bloodcell.models.inside import Network, networks_in
+from bloodcell.models.loaded import LoadedNetwork, networks_in
 from bloodcell.models.occlusion import occlusion_heat
 
 MapMethod = Literal["hirescam", "layercam", "gradcam", "gradcam++"]
@@ -83,7 +83,7 @@ def explain(
     layer
         The layer of the backbone to look at, or ``outputs`` for the maps that the head takes, several ones added up;
         None: these if they are fine enough, else the last that is (see
-        `bloodcell.models.inside.Network.last_fine_layer`).
+        `bloodcell.models.loaded.LoadedNetwork.last_fine_layer`).
     method
         ``hirescam`` (Draelos & Carin, 2021), ``layercam`` (Jiang et al., 2021), ``gradcam`` (Selvaraju et al., 2017),
         ``gradcam++`` (Chattopadhyay et al., 2018) or ``occlusion``; None: ``hirescam``, or ``occlusion`` for a model
@@ -128,7 +128,7 @@ def _is_of_several(model: keras.Model) -> bool:
 
 def _mean_explained(
     model: keras.Model,
-    networks: Sequence[Network],
+    networks: Sequence[LoadedNetwork],
     photographs: Sequence[NDArray[np.uint8]],
     *,
     class_indices: Sequence[int] | None,
@@ -153,7 +153,7 @@ def _mean_explained(
 
 
 def _explained(
-    network: Network,
+    network: LoadedNetwork,
     photographs: Sequence[NDArray[np.uint8]],
     *,
     class_indices: Sequence[int] | None,
@@ -233,7 +233,7 @@ def _added(heats: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
     return total
 
 
-def _on_photograph(heat: NDArray[np.float32], pixels: NDArray[np.uint8], network: Network) -> NDArray[np.float32]:
+def _on_photograph(heat: NDArray[np.float32], pixels: NDArray[np.uint8], network: LoadedNetwork) -> NDArray[np.float32]:
     """Put heat where it is in the photograph that a model was shown, or a crop of it."""
     height, width = pixels.shape[:2]
     shown = find_crop(pixels, network.crop)

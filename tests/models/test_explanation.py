@@ -8,7 +8,7 @@ from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.explanation import METHODS, explain, explain_each
 from bloodcell.models.heads import build_head
-from bloodcell.models.inside import networks_in
+from bloodcell.models.loaded import networks_in
 
 SIDE = 64
 KINDS = {

@@ -1,7 +1,7 @@
-"""What is inside a model that was kept, found again in it: its backbone, what comes before it, what comes after it.
+"""The parts of a loaded model: preprocessing, backbone and head.
 
-A model that was loaded is nothing but layers. What `bloodcell.models.classifier.build_classifier` put together is known
-by its names and by what follows what.
+A loaded Keras model is a graph of layers. The parts that `bloodcell.models.classifier.build_classifier` joined are
+identified by their names and connections.
 """
 
 from collections.abc import Sequence
@@ -22,7 +22,7 @@ FINE_STRIDE = 16
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
+class LoadedNetwork:
     """A kept model with a backbone, taken apart.
 
     Attributes
@@ -37,9 +37,9 @@ class Network:
     application
         From there to feature maps, one or several.
     head
-        From these feature maps, and those of the core's inputs that ``beside`` numbers, to what the last layer takes.
-    beside
-        Numbers of inputs.
+        From these feature maps, and from the core's inputs with the indices ``extra_inputs``, to the input of `last`.
+    extra_inputs
+        Indices of inputs.
     last
         The layer that puts out probabilities.
     """
@@ -49,12 +49,12 @@ class Network:
     preprocess: keras.Function | None
     application: keras.Model
     head: keras.Function
-    beside: Sequence[int]
+    extra_inputs: Sequence[int]
     last: keras.layers.Dense
 
     def scores(self, maps: Sequence[Any], inputs: Sequence[Any]) -> Any:
         """Return the logits (batch, n_classes), float32, of feature maps and of what the core takes."""
-        features = self.head([*maps, *(inputs[index] for index in self.beside)])
+        features = self.head([*maps, *(inputs[index] for index in self.extra_inputs)])
         return keras.ops.matmul(keras.ops.cast(features, "float32"), self.last.kernel) + self.last.bias
 
     def halves(self, name: str) -> "Halves":
@@ -132,7 +132,7 @@ class Halves:
         return [known[index] for index in self.outputs]
 
 
-def networks_in(model: keras.Model) -> list[Network]:
+def networks_in(model: keras.Model) -> list[LoadedNetwork]:
     """Return a kept model's network; of a model of several models, those of all that have one; none where none has."""
     core = _model_named(model, "core")
     if core is not None:
@@ -142,7 +142,7 @@ def networks_in(model: keras.Model) -> list[Network]:
     return [network for member in members for network in networks_in(member)]
 
 
-def _network(whole: keras.Model, core: keras.Model) -> Network | None:
+def _network(whole: keras.Model, core: keras.Model) -> LoadedNetwork | None:
     applications = [layer for layer in core.layers if isinstance(layer, keras.Model)]
     last, (features,) = _made_from(core.outputs[0])
     if len(applications) != 1 or not _is_softmax(last):
@@ -156,13 +156,13 @@ def _network(whole: keras.Model, core: keras.Model) -> Network | None:
         return None
     crops = [layer for layer in whole.layers if isinstance(layer, CropImages)]
     ids = [id(tensor) for tensor in core.inputs]
-    return Network(
+    return LoadedNetwork(
         crop=crops[0].crop if crops else "none",
         prepare=keras.Function(whole.inputs, list(prepared)),
         preprocess=None if images is resized else keras.Function(resized, images),
         application=application,
         head=keras.Function([*maps, *inputs], features),
-        beside=[ids.index(id(tensor)) for tensor in inputs],
+        extra_inputs=[ids.index(id(tensor)) for tensor in inputs],
         last=last,
     )
 
