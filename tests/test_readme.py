@@ -19,8 +19,8 @@ DOCS = REPOSITORY / "docs"
 README = (REPOSITORY / "README.md").read_text(encoding="utf-8")
 COMMANDS = commands_of(README)
 JOBS = [command.partition(BLOODCELL)[2] for command in COMMANDS if BLOODCELL in command]
-COMBINED = next(job for job, after in pairwise(JOBS) if after.startswith("ensemble"))
-"""The sweep whose runs are combined, which is run with that."""
+COMBINED = next(job for job, after in pairwise(JOBS) if after.startswith("compare"))
+"""The sweep whose runs are compared and combined."""
 OWN_PAGE = (DOCS / "your-own-images.md").read_text(encoding="utf-8")
 YOUR_OWN_IMAGES = [command.removeprefix(BLOODCELL) for command in commands_of(OWN_PAGE)]
 TRAINING = [
