@@ -174,7 +174,7 @@ def test_fields_that_overlap_are_two_photographs_and_said_to(tmp_path, photograp
 
 
 def test_a_caption_on_every_photograph_makes_no_copies_and_no_overlap(tmp_path, photographs):
-    captioned = [pixels.copy() for pixels in photographs(10)]
+    captioned = [pixels.copy() for pixels in photographs(15)]
     for pixels in captioned:
         cv2.putText(pixels, "x1000  Giemsa  10 um", (10, 230), cv2.FONT_HERSHEY_SIMPLEX, 0.7, (0, 0, 0), 2)
         cv2.line(pixels, (250, 200), (310, 200), (0, 0, 0), 4)
