@@ -2,7 +2,7 @@
 
 import importlib.util
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,10 +13,15 @@ FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"),
     *("--disable-component-update", "--disable-sync"),
 )
-needs_browser = pytest.mark.skipif(
+_installed = pytest.mark.skipif(
     CHROMIUM is None or importlib.util.find_spec("playwright") is None,
     reason="no Chromium on this machine, or no Playwright (`uv sync --group dev`)",
 )
+
+
+def needs_browser(test: Callable[..., None]) -> Callable[..., None]:
+    """Mark a test as slow, where the development tools are installed, and skip it without a browser."""
+    return pytest.mark.slow(_installed(test))
 
 
 @contextmanager

@@ -36,6 +36,7 @@ JOBS = sorted(
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
+    pytest.importorskip("mkdocs", reason="needs MkDocs (`uv sync --group dev`)")
     folder = tmp_path_factory.mktemp("site")
     built = subprocess.run(
         [sys.executable, "-m", "mkdocs", "build", "--strict", "--quiet", "--site-dir", str(folder)],
@@ -49,6 +50,7 @@ def site(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow
 def test_the_pages_build_without_a_warning_and_load_nothing_from_elsewhere(site):
     pages = list(site.rglob("*.html"))
     assert len(pages) > len(list(DOCS.rglob("*.md")))  # the changelog and the guide for contributors are among them
@@ -61,6 +63,7 @@ def test_the_pages_build_without_a_warning_and_load_nothing_from_elsewhere(site)
     ]
 
 
+@pytest.mark.slow
 def test_the_pages_show_the_pictures_of_the_experiments_and_what_docstrings_say(site):
     assert (site / "pictures" / "leakage.png").is_file()
     assert "n_resamples" in (site / "api" / "comparison.html").read_text("utf-8")
