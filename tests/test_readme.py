@@ -112,11 +112,6 @@ def test_the_commands_of_the_readme_that_ask_and_register_a_model_run(bccd, tmp_
         assert "majority class" in said.stdout or "20 images" in said.stdout
 
 
-def test_the_cache_command_of_the_readme_says_what_there_is(tmp_path):
-    (command,) = [job for job in JOBS if job.startswith("cache")]
-    assert run([command], cwd=tmp_path).returncode == 0
-
-
 @pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_the_demo_of_the_readme_ends_with_a_report(tmp_path):
