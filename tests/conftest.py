@@ -1,5 +1,6 @@
 """What the tests share: a place of their own for caches and stores, and a few dozen images."""
 
+import logging
 import os
 import re
 import sqlite3
@@ -102,3 +103,15 @@ def photographs(images_kind: str) -> Photographs:
 def cells(images_kind: str, bccd: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A few dozen images in the layout of the Kaggle set."""
     return bccd if images_kind == "rendered" else real_folder(tmp_path_factory.mktemp("real"))
+
+
+@pytest.fixture(autouse=True)
+def _closed_logs():
+    """Close the log files that Hydra opened: left open, they warn in whichever test comes when they are collected."""
+    root = logging.getLogger()
+    before = list(root.handlers)
+    yield
+    for handler in set(root.handlers) - set(before):
+        if isinstance(handler, logging.FileHandler):
+            handler.close()
+            root.removeHandler(handler)
