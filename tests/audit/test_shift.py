@@ -42,7 +42,7 @@ def test_false_alarms_are_as_rare_as_the_significance_level():
 
 
 def test_slides_that_differ_are_no_shift_between_splits():
-    """30 slides of 20 photographs, each slide with its own sharpness: shuffling photographs warned of all."""
+    """30 slides of 20 photographs, each with its own sharpness: shuffling photographs warns of 4 of these 8 sets."""
     warned = 0
     for seed in range(8):
         photographs, rng = some(600, seed=seed), np.random.default_rng(seed)
