@@ -177,7 +177,7 @@ def train(
     folder
         A new folder for everything that the training makes; None: a folder within ``outputs``, named after the time.
     quiet
-        Show no line for each epoch and no warning.
+        Show no line for each epoch and print no notes; a leak is still logged as a warning.
     **settings
         Those that differ from the defaults, as for `bloodcell.config.keywords.train_config`.
 

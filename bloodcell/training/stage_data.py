@@ -36,7 +36,7 @@ from bloodcell.training.stages import Stage, lowest_boundary
 log = logging.getLogger(__name__)
 
 EVALUATION_BATCH_SIZE = 256
-"""Rows of features that are evaluated at a time, or as many as `MAX_BYTES` allows."""
+"""Rows of features in one evaluation; `MAX_BYTES` may allow fewer."""
 MAX_BYTES = 2**24
 """Bytes of features that are given to TensorFlow at a time, or a batch if that is more."""
 
