@@ -1,8 +1,9 @@
-"""Processes: exit on SIGTERM, and with the parent process."""
+"""Processes: exit on SIGTERM and with the parent process, and joblib's replaced workers."""
 
 import os
 import threading
 import time
+import warnings
 
 
 class Terminated(KeyboardInterrupt):
@@ -18,3 +19,12 @@ def exit_with_parent(parent: int) -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def expect_replaced_workers() -> None:
+    """Ignore joblib's warning when it replaces a worker process whose memory grew by 300 MB, as TensorFlow's does.
+
+    joblib warns in the thread that manages its workers. Where warnings are errors, that ends the thread, and whoever
+    waits for a result waits for ever.
+    """
+    warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)

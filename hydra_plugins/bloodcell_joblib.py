@@ -14,7 +14,10 @@ from hydra.core.utils import JobReturn, configure_log, run_job, setup_globals
 from hydra.plugins.launcher import Launcher
 from hydra.types import HydraContext, TaskFunction
 from joblib import Parallel, delayed
+from joblib.externals.loky import get_reusable_executor
 from omegaconf import DictConfig, open_dict
+
+from bloodcell.processes import expect_replaced_workers
 
 ConfigStore.instance().store(
     group="hydra/launcher",
@@ -46,10 +49,15 @@ class JoblibLauncher(Launcher):
         configure_log(self.config.hydra.hydra_logging, self.config.hydra.verbose)
         Path(str(self.config.hydra.sweep.dir)).mkdir(parents=True, exist_ok=True)
         state = Singleton.get_state()
-        runs: list[JobReturn] = Parallel(n_jobs=self.n_jobs, backend="loky", batch_size=1)(
-            delayed(_run)(number, overrides, self.context, self.task, self.config, state)
-            for number, overrides in enumerate(job_overrides, start=initial_job_idx)
-        )
+        expect_replaced_workers()
+        get_reusable_executor().shutdown()  # workers of an earlier sweep have its environment
+        try:
+            runs: list[JobReturn] = Parallel(n_jobs=self.n_jobs, backend="loky", batch_size=1)(
+                delayed(_run)(number, overrides, self.context, self.task, self.config, state)
+                for number, overrides in enumerate(job_overrides, start=initial_job_idx)
+            )
+        finally:
+            get_reusable_executor().shutdown()  # idle workers would keep TensorFlow in memory for minutes
         return runs
 
 

@@ -22,6 +22,7 @@ from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
 from bloodcell.files import atomic_write, cache_dir
+from bloodcell.processes import expect_replaced_workers
 from bloodcell.smears import CLASSES, augmented_copy, render_photograph
 
 SHARES = {"EOSINOPHIL": 0.25, "LYMPHOCYTE": 0.2, "MONOCYTE": 0.15, "NEUTROPHIL": 0.4}
@@ -142,6 +143,7 @@ def _render(plan: Sequence[_Plan], folder: Path) -> None:
         for top in ("TRAIN", "TEST", f"{NUCLEI}/TRAIN", f"{NUCLEI}/TEST"):
             for label in CLASSES:
                 (partial / top / label).mkdir(parents=True)
+        expect_replaced_workers()
         few = len(plan) < 4 * (os.cpu_count() or 1)
         rendering = joblib.Parallel(n_jobs=1 if few else -1, return_as="generator_unordered")(
             joblib.delayed(_write)(photograph, partial) for photograph in plan

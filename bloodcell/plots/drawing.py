@@ -13,7 +13,7 @@ from typing import Any
 from joblib.externals.loky import ProcessPoolExecutor
 from matplotlib.figure import Figure
 
-from bloodcell.processes import exit_with_parent
+from bloodcell.processes import exit_with_parent, expect_replaced_workers
 
 DPI = 120
 COMPRESSION = 4
@@ -103,6 +103,7 @@ class Pictures:
 
 @functools.cache
 def _process() -> ProcessPoolExecutor:
+    expect_replaced_workers()
     return ProcessPoolExecutor(max_workers=1, timeout=IDLE, initializer=_begin, initargs=(os.getpid(),))
 
 
