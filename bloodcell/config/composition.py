@@ -1,9 +1,11 @@
 """Compose a job's configuration from ``conf/``, and check it."""
 
+import argparse
 import re
 from collections.abc import Sequence
 from contextlib import nullcontext
 from difflib import get_close_matches
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -18,6 +20,8 @@ from pydantic import TypeAdapter, ValidationError
 from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.jobs import register_help_resolvers, require_job
 from bloodcell.config.messages import in_one_line, no_such_setting, settings, validation_message
+from bloodcell.config.parameters import as_plain
+from bloodcell.config.quoting import override
 from bloodcell.config.schemas import SCHEMAS
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import UserError
@@ -231,12 +235,15 @@ def _explain_choice(error: MissingConfigException) -> str:
     return f"{group}={name}: no such choice;{advice} (choices: {', '.join(options)}{others})"
 
 
-def _explain_key(key: str, job: str, overrides: Sequence[str]) -> str:
+def _explain_key(key: str, job: str, words: Sequence[str]) -> str:
+    overrides = _overrides(words)
     config = _compose_choices(job, overrides)
     choices = _choices(config)
     if key in choices:
         return f"{key}: the group has no choices"
     group, _, inside = key.partition(".")
+    if key in _names_with_defaults(job, config):
+        return f"{key}: is not in the file of {group}={choices.get(group)}; write ++{key}=VALUE, or add it to the file"
     if group in choices:
         homes = [
             f"{group}={path.stem}"
@@ -249,12 +256,30 @@ def _explain_key(key: str, job: str, overrides: Sequence[str]) -> str:
     return no_such_setting(key, job, [*names, *choices])
 
 
+def _overrides(words: Sequence[str]) -> list[str]:
+    """Return the overrides among the words of a command line, with the folder of --config-dir as one of them."""
+    options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    options.add_argument("--config-dir", "-cd")
+    known, others = options.parse_known_args(words)
+    folder = override("", f"file://{Path(known.config_dir or '.').resolve()}").removeprefix("=")
+    return [*([f"hydra.searchpath=[{folder}]"] if known.config_dir else []), *(word for word in others if not word.startswith("-"))]
+
+
+def _names_with_defaults(job: str, config: DictConfig) -> list[str]:
+    """Return the names of all settings, also of those that only the schema gives a value."""
+    try:
+        return [name for name, _ in settings(as_plain(parse_config(job, config)))]
+    except UserError:
+        return []
+
+
 def _compose_choices(job: str, overrides: Sequence[str]) -> DictConfig:
     """Compose with only the overrides of groups, or with none if these are also wrong."""
     plain = _compose(job)
     groups = _choices(plain)
     try:
-        return _compose(job, [override for override in overrides if override.partition("=")[0] in groups])
+        chosen = [word for word in overrides if word.partition("=")[0] in {*groups, "hydra.searchpath"}]
+        return _compose(job, chosen)
     except (HydraException, ValueError):
         return plain
 

@@ -167,6 +167,20 @@ def test_a_folder_of_the_users_own_choices_is_used(bloodcell, tmp_path):
     assert "hidden_units:\n- 7\n" in bloodcell("train", "-cd", "own", "head=mine", "--cfg", "job", "-p", "head").out
 
 
+def test_a_setting_that_the_users_own_file_leaves_out_has_its_default_and_can_be_given(bloodcell, tmp_path):
+    folder = tmp_path / "own files" / "head"
+    folder.mkdir(parents=True)
+    (folder / "mine.yaml").write_text("hidden_units: [7]\n", encoding="utf-8")
+    own = ["train", "-cd", "own files", "head=mine"]
+    refused = bloodcell(*own, "head.dropout=0.3")
+    assert refused.code == 2
+    assert refused.err.startswith("bloodcell: head.dropout: ")
+    assert "head=mine" in refused.err
+    assert "++head.dropout=" in refused.err
+    assert "dropout: 0.3\n" in bloodcell(*own, "++head.dropout=0.3", "--cfg", "job", "-p", "head").out
+    assert bloodcell(*own, "head.dropot=0.3").err.startswith("bloodcell: head.dropot is not a setting")
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
