@@ -32,7 +32,7 @@ def readable_overrides(overrides: str) -> str:
 
 def short_override(override: str) -> str:
     """Leave out plus signs and the groups that a setting is in: ``hyperparameters.seed=1`` becomes ``seed=1``."""
-    return re.sub(r"^\+*(?:[\w/@]+\.)*(?=\w+=)", "", override)
+    return re.sub(r"\+*(?:[\w/@]+\.)+(?=\w+=)", "", override)
 
 
 def _quoted(word: str) -> str:
