@@ -13,7 +13,7 @@ import absl.logging
 import pytest
 from hypothesis import settings
 from pictures import DATA, Photographs, real, real_folder, rendered, rendered_folder
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 from threadpoolctl import threadpool_limits
 
 LONGEST = ("test_pythons", "test_walkthrough", "test_contributing", "test_your_own_images")
@@ -69,6 +69,9 @@ def _tables_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     MlflowClient(f"sqlite:///{made}").search_experiments()
     migrated = mlflow.store.db.utils._initialize_tables
 
+    # Each commit waits for the disk otherwise, thousands of times.
+    event.listen(Engine, "connect", _without_waiting)
+
     def copied(engine: Engine) -> None:
         if engine.url.get_backend_name() != "sqlite" or engine.url.database in (None, ":memory:"):
             return migrated(engine)
@@ -79,6 +82,12 @@ def _tables_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlflow.store.db.utils, "_initialize_tables", copied)
         yield
+    event.remove(Engine, "connect", _without_waiting)
+
+
+def _without_waiting(connection: object, _record: object) -> None:
+    if isinstance(connection, sqlite3.Connection):
+        connection.execute("PRAGMA synchronous=OFF")
 
 
 @pytest.fixture(scope="session")

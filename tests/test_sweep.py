@@ -32,15 +32,15 @@ class Swept(NamedTuple):
 
 @pytest.fixture(scope="module")
 def swept(bccd, tmp_path_factory):
-    """Two backbones by two weights, at the same time in two processes; one weights file is missing, one image bad."""
+    """Two batch sizes by two learning rates, in two processes; one rate is too high, and one image cannot be read."""
     folder = tmp_path_factory.mktemp("sweep")
     data = folder / "data"
     shutil.copytree(bccd, data)
     (data / "TRAIN" / "MONOCYTE" / "ünlesbar 1.jpeg").write_text("this is text")
     work = folder / "work"
     work.mkdir()
-    sweep = ["backbone.name=VGG16,VGG19", "backbone.weights=null,nowhere.h5", "data.on_bad_image=skip"]
-    sweep += ["backbone.input_size=32", "tracking.run_name=weights", "explain=single", "log_model=false"]
+    sweep = ["hyperparameters.batch_size=8,16", "hyperparameters.learning_rate=0.001,1e38", "data.on_bad_image=skip"]
+    sweep += ["hyperparameters.optimizer=sgd", "tracking.run_name=rates", "explain=single", "log_model=false"]
     said = run(["train", "-m", *small(data), *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], cwd=work)
     parent, *children = runs_in(work)
     return Swept(said, parent, children, work)
@@ -50,14 +50,15 @@ def test_a_sweep_is_one_parent_with_a_child_for_every_combination(swept):
     assert len(swept.children) == 4
     assert {child.data.tags["mlflow.parentRunId"] for child in swept.children} == {swept.parent.info.run_id}
     assert {
-        (child.data.params["backbone.name"], child.data.params["backbone.weights"]) for child in swept.children
-    } == {(name, weights) for name in ("VGG16", "VGG19") for weights in ("None", "nowhere.h5")}
+        (child.data.params["hyperparameters.batch_size"], child.data.params["hyperparameters.learning_rate"])
+        for child in swept.children
+    } == {(size, rate) for size in ("8", "16") for rate in ("0.001", "1e+38")}
 
 
 def test_children_have_names_that_a_person_can_tell_apart(swept):
     names = sorted(child.info.run_name for child in swept.children)
-    assert swept.parent.info.run_name == "weights"
-    assert names[0] == "0: name=VGG16, weights=null"
+    assert swept.parent.info.run_name == "rates"
+    assert names[0] == "0: batch_size=8, learning_rate=0.001"
     assert len(set(names)) == 4
 
 
@@ -67,10 +68,10 @@ def test_a_child_that_fails_takes_no_other_down_and_the_sweep_says_so(swept):
     assert sorted(statuses.values()) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
     for child in swept.children:
         if child.info.status == "FAILED":
-            assert "nowhere.h5" in child.data.tags["reason"]
+            assert "hyperparameters.learning_rate" in child.data.tags["reason"]
             assert child.info.run_name in swept.said.stdout
     logs = [path.read_text(encoding="utf-8") for path in swept.folder.glob("multirun/*/*/*/train.log")]
-    assert sum("nowhere.h5" in log for log in logs) == 2
+    assert sum("hyperparameters.learning_rate" in log for log in logs) == 2
     assert swept.parent.info.status == "FAILED"
     assert "2 of 4 runs finished" in swept.said.stdout
 
