@@ -16,10 +16,8 @@ def group_folds(
 
     Parameters
     ----------
-    labels
-        Class indices, shape (n,).
-    groups
-        The group of each image, shape (n,), strings or integers.
+    labels, groups
+        Class index and group (string or integer) of each image, shape (n,).
     n_folds
         The number of folds; at most one per group.
     seed
@@ -42,17 +40,8 @@ def group_folds(
 def mean_by_image(tables: Sequence[pd.DataFrame], *, classes: Sequence[str]) -> pd.DataFrame:
     """Average the predictions of several models for each image.
 
-    Parameters
-    ----------
-    tables
-        Predictions tables of one split; an image may be in several.
-    classes
-        Their class names, in order.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A predictions table with one row per image, by path, and no fold.
+    An image may be in several of the predictions tables, which are of one split. The result is a predictions table with
+    one row per image, by path, and no fold.
     """
     table = pd.concat(tables, ignore_index=True)
     probabilities = pd.DataFrame(probabilities_of(table, classes)).groupby(table["path"]).mean()

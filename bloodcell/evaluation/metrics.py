@@ -93,7 +93,7 @@ def evaluate(
 def training_loss(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], n_classes: int, label_smoothing: float = 0.0
 ) -> float:
-    """Return the cross-entropy as `keras.losses.CategoricalCrossentropy` computes it.
+    """Return the mean cross-entropy over images, as `keras.losses.CategoricalCrossentropy` computes it.
 
     Each row is divided by its sum and clipped to 1e-7..1-1e-7; a smoothing s turns the one-hot truth y into
     y (1 - s) + s / k (Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7). Where Keras finds
@@ -101,19 +101,10 @@ def training_loss(
 
     Parameters
     ----------
-    labels
-        Shape (n,), integers in 0..k-1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
-    n_classes
-        k.
-    label_smoothing
-        In 0..1.
-
-    Returns
-    -------
-    float
-        The mean over the images, at least 0.
+    labels, probabilities
+        Shape (n,), integers in 0..k-1; shape (n, k), each row a distribution over the classes.
+    n_classes, label_smoothing
+        k; in 0..1.
 
     Raises
     ------
@@ -132,16 +123,7 @@ def training_loss(
 def per_class(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], classes: Sequence[str]
 ) -> pd.DataFrame:
-    """Compute the metrics of each class.
-
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..k-1, the true classes; n is at least 1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes; k is at least 2.
-    classes
-        The k class names.
+    """Compute the metrics of each class; arguments and errors are those of `evaluate`.
 
     Returns
     -------
@@ -149,11 +131,6 @@ def per_class(
         One row per class, in their order: ``class`` (str), ``precision, recall, f1, auroc`` (float64 in 0..1; NaN
         where undefined: precision of a class never predicted, recall of one that never occurs, F1 of one that neither
         occurs nor is predicted, AUROC without positives or negatives) and ``images`` (int64, how many have the class).
-
-    Raises
-    ------
-    ValueError
-        When there is no image or less than two classes, or the labels or probabilities are invalid.
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     precision, recall, f1, images = sk.precision_recall_fscore_support(
@@ -174,29 +151,10 @@ def per_class(
 def classification_report_text(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], classes: Sequence[str]
 ) -> str:
-    """Return scikit-learn's classification report.
+    """Return scikit-learn's classification report, several lines for a fixed-width font.
 
     Undefined values are nan and left out of the means, so the macro averages of recall and F1 are the
-    ``balanced_accuracy`` and ``macro_f1`` of `evaluate`.
-
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..k-1, the true classes; n is at least 1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes; k is at least 2.
-    classes
-        The k class names.
-
-    Returns
-    -------
-    str
-        Several lines, for a fixed-width font.
-
-    Raises
-    ------
-    ValueError
-        When there is no image or less than two classes, or the labels or probabilities are invalid.
+    ``balanced_accuracy`` and ``macro_f1`` of `evaluate`, whose arguments and errors it has.
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     return str(
@@ -214,26 +172,9 @@ def classification_report_text(
 def confusion(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], classes: Sequence[str]
 ) -> npt.NDArray[np.int64]:
-    """Count the images by true and predicted class.
+    """Count the images by true class, in rows, and predicted class, in columns: shape (k, k), int64.
 
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..k-1, the true classes; n is at least 1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes; k is at least 2.
-    classes
-        The k class names.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (k, k), int64: rows are true classes, columns predicted ones.
-
-    Raises
-    ------
-    ValueError
-        When there is no image or less than two classes, or the labels or probabilities are invalid.
+    Arguments and errors are those of `evaluate`.
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     matrix = sk.confusion_matrix(truth, predicted_classes(checked), labels=list(range(len(classes))))

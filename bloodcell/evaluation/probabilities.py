@@ -50,19 +50,7 @@ def checked_probabilities(probabilities: npt.ArrayLike, *, n_images: int, n_clas
 
 
 def checked_labels(labels: npt.ArrayLike, *, n_classes: int) -> npt.NDArray[np.int64]:
-    """Check class indices and return them as an int64 array.
-
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..n_classes-1.
-    n_classes
-        The number of classes.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n,), int64.
+    """Check class indices, shape (n,), integers in 0..n_classes-1, and return them as an int64 array.
 
     Raises
     ------
@@ -77,17 +65,39 @@ def checked_labels(labels: npt.ArrayLike, *, n_classes: int) -> npt.NDArray[np.i
     return array.astype(np.int64)
 
 
-def predicted_classes(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the most probable class of each image, the first of equal ones.
+def checked_predictions(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, groups: npt.ArrayLike | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """Check labels, shape (n,), with probabilities, shape (n, k), and return both.
 
-    Parameters
-    ----------
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n,), int64, class indices in 0..k-1.
+    Raises
+    ------
+    ValueError
+        As `checked_labels` and `checked_probabilities`; with groups (or sources) also if there is no image, or not one
+        group for each.
     """
+    array = np.asarray(probabilities)
+    truth = checked_labels(labels, n_classes=array.shape[-1])
+    checked = checked_probabilities(array, n_images=truth.size, n_classes=array.shape[-1])
+    if groups is not None and (not truth.size or np.shape(groups) != truth.shape):
+        raise ValueError(f"{truth.size} images need a group each and at least one image, got {np.shape(groups)} groups")
+    return truth, checked
+
+
+def predicted_classes(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
+    """Return the most probable class of each image, the first of equal ones: shape (n,), int64, from (n, k)."""
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+
+
+def confidence_and_correct(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, groups: npt.ArrayLike | None = None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return the probability of the predicted class, and whether that is the label; shape (n,) each.
+
+    Raises
+    ------
+    ValueError
+        As `checked_predictions`.
+    """
+    truth, checked = checked_predictions(labels, probabilities, groups=groups)
+    return checked.max(axis=1).astype(np.float64), predicted_classes(checked) == truth

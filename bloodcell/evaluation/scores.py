@@ -71,9 +71,8 @@ class Predictions:
         A source whose images are in several groups counts in each of them.
         """
         first, numbers = self.source_index
-        each = average_by_source(labels=self.labels, probabilities=self.probabilities, sources=numbers)
-        groups = self.groups[first]
-        return Predictions(labels=each.labels, probabilities=each.probabilities, groups=groups)
+        labels, probabilities = average_by_source(labels=self.labels, probabilities=self.probabilities, sources=numbers)
+        return Predictions(labels=labels, probabilities=probabilities, groups=self.groups[first])
 
     @cached_property
     def source_index(self) -> tuple[Integers, Integers]:
