@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bloodcell.plots.audit import gallery
+
 Severity = Literal["error", "warning", "note", "clear"]
 Numbers = dict[str, float | int | str]
 
@@ -61,6 +63,19 @@ class Finding:
     advice: str = ""
     rows: Sequence[Mapping[str, Any]] = ()
     pictures: Sequence[Picture] = ()
+
+
+def passed(code: str, what: str, numbers: Numbers | None = None) -> Finding:
+    """Return the finding of a check that passed."""
+    return Finding(code=code, severity="clear", what=what, numbers=numbers or {})
+
+
+def photographs(
+    name: str, paths: Sequence[str], *, read: ReadImage, labels: Sequence[str], title: str, note: str
+) -> Picture:
+    """Show images, four in a row, each with its label; the caption is the title with a note."""
+    figure = gallery([read(path) for path in paths], captions=list(labels), title=title, columns=4)
+    return Picture(name=name, figure=figure, caption=f"{title}{note}")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from bloodcell.cells.measurements import PROPERTIES, Measurements
 
+MIN_SOURCES = 5
+"""Sources that a class needs to be checked, and groups that all classes need together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceTable:
@@ -51,6 +54,12 @@ class SourceTable:
     def where(self, mask: NDArray[np.bool_]) -> "SourceTable":
         """Return the sources of a mask, shape (n,)."""
         return SourceTable(**{name: values[mask] for name, values in vars(self).items()})
+
+    def of_frequent_classes(self) -> "SourceTable | None":
+        """Return the sources of classes with at least `MIN_SOURCES`; None if these are not two, or too few groups."""
+        names, counts = np.unique(self.labels, return_counts=True)
+        kept = self.where(np.isin(self.labels, names[counts >= MIN_SOURCES]))
+        return None if (counts >= MIN_SOURCES).sum() < 2 or np.unique(kept.groups).size < MIN_SOURCES else kept
 
 
 def source_table(manifest: pd.DataFrame, measurements: Measurements) -> SourceTable:
