@@ -42,30 +42,17 @@ def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray
     return None if weights is None else np.array([weights[label] for label in samples.labels.tolist()])
 
 
-def fit_standardising(
-    classifier: Classifier,
-    features: Features | None,
-    samples: Samples,
-    *,
-    batch_size: int,
-    sampling: Sampling = "images",
-) -> None:
+def fit_standardising(learner: Learner, features: Features | None, samples: Samples) -> None:
     """Set the means and variances that a head standardises its features with, of the training images.
 
-    Parameters
-    ----------
-    classifier
-        Whose head; nothing is done if it does not standardise.
-    features, samples, batch_size
-        As for `bloodcell.training.stage_data.head_rows`.
-    sampling
-        Of `image_weights`.
+    Nothing is done if the head does not standardise. The features are as for
+    `bloodcell.training.stage_data.head_rows`.
     """
-    layer = classifier.head.standardise
+    layer = learner.classifier.head.standardise
     if layer is None:
         return
-    rows, chosen = head_rows(classifier, features, samples, batch_size=batch_size)
-    weights = image_weights(samples, "none", sampling=sampling)
+    rows, chosen = head_rows(learner.classifier, features, samples, batch_size=learner.settings.batch_size)
+    weights = image_weights(samples, "none", sampling=learner.settings.sampling)
     mean, variance = moments(rows, weights=None if weights is None else weights[chosen])
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)
@@ -76,8 +63,6 @@ def solve_head(
     features: StageFeatures,
     train_samples: Samples,
     val_samples: Samples,
-    *,
-    val_weights: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
     """Set the weights of a linear head that minimise its loss on the training images.
 
@@ -89,8 +74,6 @@ def solve_head(
         Of the head's stage.
     train_samples, val_samples
         The images.
-    val_weights
-        The weight of each validation image in the metrics, shape (n,); None: all the same.
 
     Returns
     -------
@@ -115,8 +98,8 @@ def solve_head(
     loss, accuracy = _loss_and_accuracy(rows @ kernel + bias, labels)
     val_rows, val_chosen = head_rows(classifier, features.validation, val_samples, batch_size=size)
     val_logits = _standardised(classifier, val_rows) @ kernel + bias
-    val_counts = None if val_weights is None else val_weights[val_chosen]
-    val_loss, val_accuracy = _loss_and_accuracy(val_logits, val_samples.labels[val_chosen], weights=val_counts)
+    val_weights = None if val_samples.weights is None else val_samples.weights[val_chosen]
+    val_loss, val_accuracy = _loss_and_accuracy(val_logits, val_samples.labels[val_chosen], weights=val_weights)
     return {
         "loss": loss + penalty,
         "accuracy": accuracy,

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -119,28 +119,22 @@ def train(
     checkpoints = Checkpoints(model=trained_part, folder=folder, monitor=settings.early_stopping.monitor)
     steps = -(-len(train_samples) // settings.batch_size)
     steps = min(steps, learner.steps_per_epoch or steps)
-    val_weights = None
     if settings.early_stopping.counts == "photographs":
-        val_weights = equal_source_weights(val_samples.source_ids)
-        val_weights /= val_weights.mean()  # since Keras divides the weighted sum by the number of images
+        weights = equal_source_weights(val_samples.source_ids)
+        # Of mean 1, since Keras divides the weighted sum by the number of images.
+        val_samples = replace(val_samples, weights=weights / weights.mean())
+    # Weighted metrics count class weights in training, too.
+    metrics_setting = "metrics" if val_samples.weights is None else "weighted_metrics"
     epochs: list[Epoch] = []
     inputs: dict[str, str] = {}
     for number, stage in enumerate(learner.stages):
         features = stage_features(learner, stage, train_samples=train_samples, val_samples=val_samples)
         inputs[stage.name] = features.description
+        record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
         if number == 0:
-            fit_standardising(
-                classifier,
-                features.training,
-                train_samples,
-                batch_size=settings.batch_size,
-                sampling=settings.sampling,
-            )
+            fit_standardising(learner, features.training, train_samples)
         if number == 0 and learner.solver == "lbfgs":
-            metrics = solve_head(learner, features, train_samples, val_samples, val_weights=val_weights)
-            epochs.append(_solved(stage, metrics, checkpoints.save(0, metrics)))
-            for listener in listeners:
-                listener(epochs[-1])
+            record.finished(solve_head(learner, features, train_samples, val_samples), learning_rate=0.0)
             continue
         data = stage_data(
             learner,
@@ -150,7 +144,6 @@ def train(
             val_samples=val_samples,
             first_epoch=len(epochs),
             steps_per_epoch=steps,
-            val_weights=val_weights,
         )
         decay = stage.learning_rate_decay
         data.model.compile(
@@ -161,13 +154,12 @@ def train(
                 factors=rate_factors(classifier.backbone, decay) if decay != 1 else None,
             ),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-            **_metrics(weighted=val_weights is not None),
+            **{metrics_setting: [keras.metrics.CategoricalAccuracy(name="accuracy")]},
             jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
             steps_per_execution=data.steps_per_execution,
         )
         # The last one: at the end of an epoch the callbacks before it see the averaged weights.
         averaging = [AveragedWeights()] if settings.weight_averaging else []
-        record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
         with closing(EpochProgress(stage=f"{reporting.label}{stage.name}", quiet=reporting.quiet)) as progress:
             data.model.fit(
                 data.training,
@@ -183,19 +175,6 @@ def train(
             checkpoints.restore_best()
     history = pd.DataFrame([asdict(epoch) for epoch in epochs])
     return Trained(history=history, best_epoch=checkpoints.best_epoch, inputs=inputs)
-
-
-def _solved(stage: Stage, metrics: Mapping[str, float], best: bool) -> Epoch:
-    return Epoch(
-        epoch=0,
-        stage=stage.name,
-        train_loss=metrics["loss"],
-        train_accuracy=metrics["accuracy"],
-        val_loss=metrics["val_loss"],
-        val_accuracy=metrics["val_accuracy"],
-        learning_rate=0.0,
-        best=best,
-    )
 
 
 def predict(learner: Learner, samples: Samples, *, description: str, orientation: int = 0) -> NDArray[np.float32]:
@@ -268,25 +247,24 @@ class _Recorder(keras.callbacks.Callback):
                 f"hyperparameters.learning_rate: the loss of stage {self._stage.name} became "
                 f"{loss} at a learning rate of {self._stage.learning_rate:g}; lower it"
             )
+        self.finished(metrics, learning_rate=last_learning_rate(self.model.optimizer))
+
+    def finished(self, metrics: dict[str, float], *, learning_rate: float) -> None:
+        """Record a finished epoch with its ``loss, accuracy, val_loss, val_accuracy``."""
         number = len(self._epochs)
-        finished = Epoch(
+        epoch = Epoch(
             epoch=number,
             stage=self._stage.name,
             train_loss=metrics["loss"],
             train_accuracy=metrics["accuracy"],
             val_loss=metrics["val_loss"],
             val_accuracy=metrics["val_accuracy"],
-            learning_rate=last_learning_rate(self.model.optimizer),
+            learning_rate=learning_rate,
             best=self._checkpoints.save(number, metrics),
         )
-        self._epochs.append(finished)
+        self._epochs.append(epoch)
         for listener in self._listeners:
-            listener(finished)
-
-
-def _metrics(*, weighted: bool) -> dict[str, list[keras.metrics.Metric]]:
-    """Return the metrics to compile with; weighted metrics count class weights in training, too."""
-    return {"weighted_metrics" if weighted else "metrics": [keras.metrics.CategoricalAccuracy(name="accuracy")]}
+            listener(epoch)
 
 
 def _early_stopping(settings: HyperparametersConfig) -> list[keras.callbacks.Callback]:
