@@ -226,8 +226,8 @@ def view_batches(
     """Return chosen views of chosen images, in order; refuse an image whose digest has changed.
 
     ``indices`` and ``views`` are indices of images and numbers of their views, shape (n,); if the augmentation changes
-    nothing, every view is the image itself. Batches are images (batch, size, size, 3), float32 in [0, 255]; the last one
-    may be smaller.
+    nothing, every view is the image itself. Batches are images (batch, size, size, 3), float32 in [0, 255]; the last
+    one may be smaller.
     """
     files, digests = tf.constant([os.fspath(file) for file in samples.files]), tf.constant(samples.digests)
     keys = _keys(samples)
