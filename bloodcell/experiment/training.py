@@ -21,7 +21,7 @@ from bloodcell.experiment.cross_validation import fold_configs, keep_cross_valid
 from bloodcell.experiment.fold import build_learner, train_fold
 from bloodcell.experiment.images import Prepared, prepare_images
 from bloodcell.experiment.inputs import keep_inputs, tags_of
-from bloodcell.experiment.recorder import FolderRecorder, Recorder
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import refit
 from bloodcell.experiment.result import Result
 from bloodcell.training.learner import Learner
@@ -211,5 +211,5 @@ def train(
     for note in (experiment.weights_note, experiment.prepared.leak.sentence):
         if note and not quiet:
             print_status(note)
-    with FolderRecorder(place, name=experiment.name, tags=experiment.tags) as recorder:
+    with Recorder(place, name=experiment.name, tags=experiment.tags) as recorder:
         return experiment.run(recorder, reporting=Reporting(quiet=quiet))
