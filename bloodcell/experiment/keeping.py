@@ -29,22 +29,10 @@ def keep_model(
     novelty: Novelty,
     example: bytes,
 ) -> str:
-    """Keep a model with its calibration and novelty; return the address to load it from.
+    """Keep a Keras model with its calibration and novelty; return the address to load it from.
 
-    Parameters
-    ----------
-    recorder
-        Keeps the model.
-    model
-        The Keras model, from raw images to probabilities.
-    classes
-        In the order of the outputs.
-    held_out
-        Predictions of images that the model was not trained on; in a cross-validation, the out-of-fold predictions.
-    novelty
-        Measures how far an image is from the training images.
-    example
-        The content of an image file.
+    ``classes`` are in the order of the outputs; ``held_out`` are predictions of images that the model was not trained
+    on, in a cross-validation the out-of-fold predictions; ``example`` is the content of an image file.
     """
     return recorder.log_model(model, answering=_answering(classes, held_out, novelty), example=example)
 

@@ -61,19 +61,6 @@ def refit(
     """Train on all training images, for the median of the folds' best epochs, and keep the model.
 
     No images are left for validation: the history has no validation metrics.
-
-    Parameters
-    ----------
-    recorder
-        The cross-validation's.
-    results
-        Of the folds.
-    prepared
-        All training and test images.
-    config
-        The run's configuration.
-    reporting
-        How progress is shown.
     """
     images, settings = prepared.images, config.hyperparameters
     reporting = reporting.of("on all")

@@ -76,15 +76,7 @@ class Experiment:
         return note
 
     def run(self, recorder: Recorder, *, reporting: Reporting = SHOW_ALL) -> Result:
-        """Train, evaluate and record; the learner is trained in place.
-
-        Parameters
-        ----------
-        recorder
-            Takes the results; see `bloodcell.experiment.recorder`.
-        reporting
-            How progress is shown.
-        """
+        """Train, evaluate and record; the learner is trained in place."""
         config, prepared = self.config, self.prepared
         if prepared.leak.sentence:
             log.warning(prepared.leak.sentence)
@@ -109,14 +101,7 @@ class Experiment:
 
     def _cross_validate(self, recorder: Recorder, reporting: Reporting) -> Result:
         config, prepared = self.config, self.prepared
-        folds = train_folds(
-            recorder,
-            self.learner,
-            prepared=prepared,
-            configs=fold_configs(config, n_folds=len(prepared.folds)),
-            backbone_seed=config.hyperparameters.seed,
-            reporting=reporting,
-        )
+        folds = train_folds(recorder, self.learner, prepared=prepared, config=config, reporting=reporting)
         final = None
         if isinstance(config.split, GroupKfoldSplit) and config.split.refit:
             final = refit(recorder, folds, prepared=prepared, config=config, reporting=reporting)
@@ -135,14 +120,7 @@ class Experiment:
 
 
 def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None) -> Experiment:
-    """Find everything wrong with a configuration before anything is written.
-
-    Parameters
-    ----------
-    config
-        What to train on which images.
-    prepared
-        The configuration's images, if they are prepared already.
+    """Find everything wrong with a configuration, whose images may be prepared already, before anything is written.
 
     Raises
     ------
