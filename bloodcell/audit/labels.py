@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
@@ -58,9 +59,8 @@ def out_of_fold_probabilities(
 
     Log-probabilities are averaged over repeats of the cross-validation.
     """
-    model = make_pipeline(
-        StandardScaler(), FunctionTransformer(_clip), LogisticRegression(C=REGULARISATION, max_iter=1000)
-    )
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP})
+    model = make_pipeline(StandardScaler(), clip, LogisticRegression(C=REGULARISATION, max_iter=1000))
     classes, counts = np.unique(labels, return_counts=True)
     logs = np.zeros((len(labels), len(classes)))
     n_groups = np.unique(groups).size
@@ -73,7 +73,7 @@ def out_of_fold_probabilities(
             folds = splitter(n_folds, shuffle=True, random_state=seed + repeat)
             for fitted, held_out in folds.split(features, labels, groups if grouped else None):
                 logs[held_out] += model.fit(features[fitted], labels[fitted]).predict_log_proba(features[held_out])
-    return _softmax(np.maximum(logs / REPEATS, -700.0))
+    return np.asarray(softmax(np.maximum(logs / REPEATS, -700.0), axis=1))
 
 
 def calibrated(probabilities: Array, labels: NDArray[np.str_]) -> Array:
@@ -85,19 +85,10 @@ def calibrated(probabilities: Array, labels: NDArray[np.str_]) -> Array:
     rows, index = np.arange(len(logs)), np.searchsorted(np.unique(labels), labels)
 
     def loss(temperature: float) -> float:
-        return -float(np.log(_softmax(logs / temperature)[rows, index] + 1e-300).mean())
+        return -float(np.log(softmax(logs / temperature, axis=1)[rows, index] + 1e-300).mean())
 
     best = minimize_scalar(loss, bounds=(1.0, 5.0), method="bounded")
-    return _softmax(logs / float(best.x))
-
-
-def _clip(standard: Array) -> Array:
-    return np.clip(standard, -CLIP, CLIP)
-
-
-def _softmax(logs: Array) -> Array:
-    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    return np.asarray(softmax(logs / float(best.x), axis=1))
 
 
 def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bool_], read: ReadImage) -> Finding:

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import Sampling, source_weights
@@ -120,9 +121,6 @@ def _loss_and_accuracy(
     logits: NDArray[np.float32], labels: NDArray[np.int64], *, weights: NDArray[np.float64] | None = None
 ) -> tuple[float, float]:
     """Return the weighted mean cross-entropy and accuracy."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    losses, correct = -log_probabilities[np.arange(len(labels)), labels], logits.argmax(axis=1) == labels
-    if weights is None:
-        return float(losses.mean()), float(correct.mean())
+    losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    correct = logits.argmax(axis=1) == labels
     return float(np.average(losses, weights=weights)), float(np.average(correct, weights=weights))
