@@ -56,7 +56,10 @@ class SourceTable:
         return SourceTable(**{name: values[mask] for name, values in vars(self).items()})
 
     def of_frequent_classes(self) -> "SourceTable | None":
-        """Return the sources of classes with at least `MIN_SOURCES`; None if these are not two, or too few groups."""
+        """Return the sources of classes that have `MIN_SOURCES`.
+
+        None if there are fewer than two such classes, or fewer than `MIN_SOURCES` groups.
+        """
         names, counts = np.unique(self.labels, return_counts=True)
         kept = self.where(np.isin(self.labels, names[counts >= MIN_SOURCES]))
         return None if (counts >= MIN_SOURCES).sum() < 2 or np.unique(kept.groups).size < MIN_SOURCES else kept

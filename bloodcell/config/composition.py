@@ -62,16 +62,8 @@ def register_experiments(job: str | None = None) -> None:
 def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
     """Compose and check a job's configuration, for notebooks and tests.
 
-    Parameters
-    ----------
-    job
-        The name of a job, for example ``"train"``.
-    overrides
-        The words of the command line, for example ``["data.root=/data", "backbone=xception"]``.
-
-    Returns
-    -------
-    The job's dataclass, for example a `bloodcell.config.training.TrainConfig`.
+    ``compose_config("train", ["data.root=/data", "backbone=xception"])`` takes the words of the command line and
+    returns the job's dataclass, here a `bloodcell.config.training.TrainConfig`.
 
     Raises
     ------
@@ -90,11 +82,7 @@ def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
 
 
 def parse_config(job: str, config: DictConfig) -> Any:
-    """Check a composed configuration against the job's schema.
-
-    Returns
-    -------
-    The job's dataclass, with the backbone's name as Keras spells it.
+    """Check a composed configuration against the job's schema, and return the job's dataclass.
 
     Raises
     ------
@@ -129,16 +117,9 @@ def is_composition_error(error: BaseException) -> bool:
 
 
 def composition_message(error: BaseException, job: str, overrides: Sequence[str] = ()) -> str:
-    """Return the one-line message for a configuration that Hydra refuses.
+    """Return the one-line message for a configuration that is refused.
 
-    Parameters
-    ----------
-    error
-        The error that Hydra, OmegaConf or PyYAML raised.
-    job
-        The name of the job.
-    overrides
-        The words of the command line.
+    The error is of Hydra, OmegaConf or PyYAML; ``overrides`` are the words of the command line.
     """
     message = str(error) or str(error.__cause__)
     match error:

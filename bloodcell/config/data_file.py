@@ -33,12 +33,8 @@ def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_u
 
     Parameters
     ----------
-    layout
-        Where the images are.
     facts
         What was found in the folder, line by line.
-    groups
-        How sources are found.
     n_unreadable
         The number of unreadable images; if there are any, they are skipped instead of refused.
     usage

@@ -64,9 +64,10 @@ class Augmentation:
 
 
 def augment(image: Tensor, *, augmentation: Augmentation, seed: Tensor) -> Tensor:
-    """Change an image, shape (height, width, 3), float32 in [0, 255], at random; it keeps its shape and range.
+    """Change an image at random.
 
-    The seed is a tensor of shape (2,), int32 or int64.
+    The image, shape (height, width, 3), float32 in [0, 255], keeps shape and range. The seed is a tensor of shape (2,),
+    int32 or int64.
     """
     draws = tf.random.stateless_uniform((_N_DRAWS,), seed=seed, minval=-1.0, maxval=1.0)
     if augmentation.moves:

@@ -17,9 +17,9 @@ PATTERN = rf"(?i)([^/]+?)(?:[ _-](?:{'|'.join(MARKS)})[ _-]?\d*|\.rf\.[0-9a-f]+)
 
 
 def sources_from_names(paths: Sequence[str]) -> list[str] | None:
-    """Return each image's source by its file name, from paths with forward slashes; None if names do not give sources.
+    """Return each image's source by its file name; None if names do not give sources.
 
-    They do if some names differ only in such a suffix.
+    They do if some names differ only in such a suffix. Paths have forward slashes.
     """
     names = [match[1] if (match := re.search(PATTERN, path)) else path for path in paths]
     marked = any(PurePosixPath(path).stem != name for name, path in zip(names, paths, strict=True))

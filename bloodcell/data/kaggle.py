@@ -103,9 +103,10 @@ def ask_size() -> int | None:
 
 
 def download(cache: Path, *, again: bool) -> Path:
-    """Download and unpack the set into a `cache_folder`, or resume, and return the folder of the unpacked archive.
+    """Download and unpack the set, or resume an interrupted download.
 
-    If it is there, it is only downloaded ``again`` if that is asked for.
+    The folder of the unpacked archive, in a `cache_folder`, is returned. If it is there, it is downloaded ``again``
+    only on request.
 
     Raises
     ------
@@ -127,7 +128,9 @@ def download(cache: Path, *, again: bool) -> Path:
 
 
 def verify(root: str | Path) -> Path:
-    """Check that a folder contains the set, complete and unchanged, and return the folder of ``TRAIN`` and ``TEST``.
+    """Check that a folder contains the set, complete and unchanged.
+
+    The folder of ``TRAIN`` and ``TEST`` is returned.
 
     Raises
     ------

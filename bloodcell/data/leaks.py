@@ -198,9 +198,9 @@ def resolve_leaks(
 
 
 def connected_components(manifest: pd.DataFrame, *columns: str) -> NDArray[np.int64]:
-    """Number the images so that images that share a value in one of the columns, directly or through others, have one.
+    """Number the images so that images that share a value have one number.
 
-    The numbers have the shape (n,), int64.
+    They share it in one of the columns, directly or through others. The numbers have the shape (n,), int64.
     """
     numbers = pd.Series(manifest.groupby(columns[0]).ngroup().to_numpy())
     while True:

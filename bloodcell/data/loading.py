@@ -31,9 +31,9 @@ class _Listing:
 
 
 def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
-    """Load the Kaggle "Blood Cell Images" set: ``TRAIN/<class>`` and ``TEST/<class>``; see `load_folders`.
+    """Load the Kaggle "Blood Cell Images" set; see `load_folders`.
 
-    ``root`` is the folder of ``TRAIN`` and ``TEST``, or the one in which Kaggle's archive was unpacked.
+    ``root`` is the folder of ``TRAIN/<class>`` and ``TEST/<class>``, or the one in which Kaggle's archive was unpacked.
     """
     folder = require_bccd(root, setting="data.root", advice="give the folder of TRAIN and TEST")
     return load_folders(
@@ -44,12 +44,12 @@ def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
 
 
 def require_bccd(root: str | Path, *, setting: str, advice: str) -> Path:
-    """Return the folder of ``TRAIN`` and ``TEST`` in a folder, which a setting names; see `find_bccd`.
+    """Return the folder of ``TRAIN`` and ``TEST``; see `find_bccd`.
 
     Raises
     ------
     UserError
-        If there is no such folder, with the advice; or it does not have them.
+        If the setting's folder does not exist, with the advice; or it does not have them.
     """
     top = Path(root).expanduser()
     if not top.is_dir():
@@ -76,13 +76,11 @@ def load_folders(
 
     Parameters
     ----------
-    folders
-        The folder of each split: ``train``, ``test`` and perhaps ``val``. Their subfolders are the classes, the same in
-        each.
+    folders, settings
+        The folder of each split, ``train``, ``test`` and perhaps ``val``; their subfolders are the classes, the same in
+        each. The setting of each folder, for messages.
     on_bad_image
         For unreadable images: ``error``, or ``skip``, which leaves them out and lists them in the result.
-    settings
-        The setting of each folder, for messages.
 
     Returns
     -------

@@ -271,7 +271,7 @@ def unreadable(error: tf.errors.OpError) -> str | None:
 
 
 def with_weights(batches: Dataset, samples: Samples, *, batch_size: int) -> Dataset:
-    """Add the weights of samples, if they have any, to pairs of inputs and labels in their order, as Keras expects."""
+    """Add the samples' weights, if any, to pairs of inputs and labels."""
     if samples.weights is None:
         return batches
     each = tf.data.Dataset.from_tensor_slices(samples.weights.astype(np.float32)).batch(batch_size)

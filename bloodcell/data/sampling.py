@@ -24,9 +24,9 @@ def source_weights(labels: NDArray[np.int64], sources: NDArray[np.int64]) -> NDA
 
 
 def equal_source_weights(sources: NDArray[np.generic]) -> NDArray[np.float64]:
-    """Return weights, shape (n,), float64, that sum to 1 for each source and are equal for its images.
+    """Return weights that sum to 1 for each source and are equal for its images.
 
-    A source is a number or a name, shape (n,).
+    Sources are numbers or names, shape (n,); so are the weights, float64.
     """
     _, source, copies = np.unique(sources, return_inverse=True, return_counts=True)
     return np.asarray(1 / copies[source.ravel()])

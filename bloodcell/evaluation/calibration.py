@@ -64,10 +64,10 @@ def calibration_bins(
 
 
 def expected_calibration_error(bins: pd.DataFrame) -> float:
-    """Return the mean distance of accuracy and confidence, weighted by images, in 0..1; NaN without images.
+    """Return the mean distance of accuracy and confidence, weighted by images.
 
-    Equation 3 of Guo et al. 2017, on the bins of `calibration_bins`. It is biased upwards, the more the fewer groups
-    there are: see `CalibrationErrors`.
+    Equation 3 of Guo et al. 2017, on the bins of `calibration_bins`: in 0..1, NaN without images. It is biased upwards,
+    the more the fewer groups there are: see `CalibrationErrors`.
     """
     filled = bins[bins["images"] > 0]
     if filled.empty:

@@ -12,21 +12,10 @@ from bloodcell.evaluation.predictions import MANIFEST_COLUMNS, predictions_table
 def group_folds(
     *, labels: NDArray[np.int64], groups: NDArray[np.generic], n_folds: int, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Assign groups to folds at random, stratified by class.
+    """Assign groups to at most ``n_folds`` folds at random, stratified by class.
 
-    Parameters
-    ----------
-    labels, groups
-        Class index and group (string or integer) of each image, shape (n,).
-    n_folds
-        The number of folds; at most one per group.
-    seed
-        Of the draw.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        The indices of each fold's images; every image is in one fold.
+    Labels are class indices and groups strings or integers, shape (n,). It returns the indices of each fold's images;
+    every image is in one fold.
     """
     names, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(names.size)

@@ -103,8 +103,6 @@ def score_interval(
 
     Parameters
     ----------
-    score
-        The score.
     predictions
         Of one model, or of several trainings of one configuration: the interval is of their mean score.
     training_error
@@ -203,15 +201,10 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
 
 
 def training_variance(values: Sequence[Sequence[float]]) -> TrainingVariance:
-    """Estimate the variance of a score between trainings.
+    """Estimate the variance of a score between the trainings of each configuration.
 
     Each configuration has its own variance (Welch, Biometrika 34, 1947), as some are less stable than others. One that
     was trained once gets the pooled variance of the others. Known weakness: it may vary more than they do.
-
-    Parameters
-    ----------
-    values
-        The score of each training of each configuration.
     """
     trainings = np.array([len(each) for each in values], dtype=np.int64)
     several = trainings > 1

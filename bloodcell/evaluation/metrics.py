@@ -172,9 +172,10 @@ def classification_report_text(
 def confusion(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], classes: Sequence[str]
 ) -> npt.NDArray[np.int64]:
-    """Count the images by true class, in rows, and predicted class, in columns: shape (k, k), int64.
+    """Count the images by true and predicted class.
 
-    Arguments and errors are those of `evaluate`.
+    True classes are in rows, predicted ones in columns: shape (k, k), int64. Arguments and errors are those of
+    `evaluate`.
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     matrix = sk.confusion_matrix(truth, predicted_classes(checked), labels=list(range(len(classes))))

@@ -107,18 +107,13 @@ def evaluate_outcome(
 
     Parameters
     ----------
-    tables
-        The predictions table of ``val`` and perhaps ``test``, every image once.
-    classes
-        The class names, in order.
+    tables, views
+        The predictions table of ``val`` and perhaps ``test``, every image once; the same of the mean over several
+        views, None if there is one view only.
     training
         The manifest's rows of the training images.
-    leak
-        The leaks of the split.
     label_smoothing
         As the model was trained with; used by ``loss``.
-    views
-        The predictions tables of the mean over several views, by split; None: one view only.
     """
     labels, probabilities = arrays_of(tables[FITTED_TO], classes)
     temperature = fit_temperature(labels=labels, probabilities=probabilities, groups=tables[FITTED_TO]["group"])

@@ -46,10 +46,7 @@ class Pointing:
 def nucleus_in(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     """Return the mask of the nucleus, (height, width), bool; None if not found.
 
-    Parameters
-    ----------
-    pixels
-        RGB, (height, width, 3), uint8.
+    Pixels are RGB, (height, width, 3), uint8.
     """
     masks = nucleus_and_cell_in(pixels)
     return None if masks is None else masks[0]
@@ -65,19 +62,9 @@ def nucleus_and_cell_in(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], N
 
 
 def measure_pointing(photographs: Sequence[NDArray[np.uint8]], heats: Sequence[NDArray[np.float32]]) -> Pointing:
-    """Measure how much of the heat maps is on the cell.
+    """Measure how much of the heat maps is on the cell; shares are NaN if no image has a nucleus.
 
-    Parameters
-    ----------
-    photographs
-        RGB, each (height, width, 3), uint8.
-    heats
-        One for each image, (height, width), at least 0.
-
-    Returns
-    -------
-    Pointing
-        Its shares are NaN if no image has a nucleus.
+    Photographs are RGB, each (height, width, 3), uint8; heats are (height, width), at least 0, one for each.
     """
     measured = []
     for pixels, heat in zip(photographs, heats, strict=True):

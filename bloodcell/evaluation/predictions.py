@@ -86,7 +86,9 @@ def classes_of(table: pd.DataFrame) -> tuple[str, ...]:
 
 
 def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.float64]:
-    """Return the probabilities of a predictions table, shape (n, k), float64, in a given order of classes.
+    """Return the probabilities of a predictions table in a given order of classes.
+
+    Shape (n, k), float64.
 
     Raises
     ------
@@ -100,7 +102,9 @@ def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray
 
 
 def label_indices(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the label of each row of a table as an index into the k classes, shape (n,), int64 in 0..k-1.
+    """Return the label of each row of a table as an index into the k classes.
+
+    Shape (n,), int64 in 0..k-1.
 
     Raises
     ------

@@ -10,19 +10,12 @@ ROW_SUM_TOLERANCE = 1e-3
 
 
 def checked_probabilities(probabilities: npt.ArrayLike, *, n_images: int, n_classes: int) -> npt.NDArray[Any]:
-    """Check class probabilities and return them as an array.
+    """Check class probabilities and return them as an array in their own floating-point type.
 
     Parameters
     ----------
     probabilities
         Shape (n_images, n_classes), floating point, each row a distribution over the classes.
-    n_images, n_classes
-        The expected shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same values, shape (n_images, n_classes), in their own floating-point type.
 
     Raises
     ------
@@ -50,7 +43,9 @@ def checked_probabilities(probabilities: npt.ArrayLike, *, n_images: int, n_clas
 
 
 def checked_labels(labels: npt.ArrayLike, *, n_classes: int) -> npt.NDArray[np.int64]:
-    """Check class indices, shape (n,), integers in 0..n_classes-1, and return them as an int64 array.
+    """Check class indices and return them as an int64 array.
+
+    Shape (n,), integers in 0..n_classes-1.
 
     Raises
     ------
@@ -85,19 +80,19 @@ def checked_predictions(
 
 
 def predicted_classes(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
-    """Return the most probable class of each image, the first of equal ones: shape (n,), int64, from (n, k)."""
+    """Return the most probable class of each image, the first of equal ones.
+
+    From shape (n, k) to (n,), int64.
+    """
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
 
 
 def confidence_and_correct(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, groups: npt.ArrayLike | None = None
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return the probability of the predicted class, and whether that is the label; shape (n,) each.
+    """Return the probability of the predicted class, and whether that is right.
 
-    Raises
-    ------
-    ValueError
-        As `checked_predictions`.
+    Shape (n,) each; arguments and errors are those of `checked_predictions`.
     """
     truth, checked = checked_predictions(labels, probabilities, groups=groups)
     return checked.max(axis=1).astype(np.float64), predicted_classes(checked) == truth

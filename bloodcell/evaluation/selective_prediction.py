@@ -185,12 +185,13 @@ def threshold_for_error(
 
 
 def upper_bound(*, errors: npt.ArrayLike, covered: npt.ArrayLike, confidence: float) -> npt.NDArray[np.float64]:
-    """Return the upper confidence bound of an error (Clopper and Pearson 1934); 1 if nothing is right or covered.
+    """Return the upper confidence bound of an error (Clopper and Pearson 1934).
 
     Parameters
     ----------
     errors, covered
-        Counts of the same shape, 0 <= errors <= covered; the bounds have that shape, too, float64 in 0..1.
+        Counts of the same shape, 0 <= errors <= covered. The bounds have that shape, too, float64 in 0..1; 1 if nothing
+        is right or covered.
     confidence
         The one-sided confidence, in 0..1.
     """

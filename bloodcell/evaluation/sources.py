@@ -84,12 +84,9 @@ def source_metrics(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, 
 
 
 def group_metrics(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
-    """Return ``groups``, their number, and ``group_mean_accuracy``, the mean of their accuracies by image, in 0..1.
+    """Return ``groups``, their number, and ``group_mean_accuracy``, in 0..1.
 
-    Raises
-    ------
-    ValueError
-        As `source_metrics`.
+    The latter is the mean of the groups' accuracies by image. Errors are those of `source_metrics`.
     """
     accuracies = pd.Series(_is_right(table, classes), index=table.index).groupby(table["group"]).mean()
     return {"groups": float(len(accuracies)), "group_mean_accuracy": float(accuracies.mean())}

@@ -70,11 +70,11 @@ def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, grou
 def cross_calibrated(
     *, labels: npt.ArrayLike, probabilities: npt.ArrayLike, groups: npt.ArrayLike
 ) -> npt.NDArray[np.float64]:
-    """Return each image's probabilities at a temperature fitted to other groups, shape (n, k), float64.
+    """Return each image's probabilities at a temperature fitted to other groups.
 
     On the images that a temperature was fitted to, calibration looks too good. Groups are in `N_FOLDS` folds, each with
-    a temperature fitted to the others; a single group is returned unchanged. Arguments and errors are those of
-    `fit_temperature`.
+    a temperature fitted to the others; a single group is returned unchanged. The probabilities are of shape (n, k),
+    float64; arguments and errors are those of `fit_temperature`.
     """
     given, names = np.asarray(probabilities, np.float64), np.asarray(groups)
     if np.unique(names).size < 2:
@@ -91,17 +91,8 @@ def cross_calibrated(
 def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
     """Return probabilities at a temperature: p to the power of 1 / T, normalised.
 
-    Parameters
-    ----------
-    probabilities
-        Shape (n, k), each row a distribution over the classes; zeros are allowed.
-    temperature
-        Above 0; 1 changes nothing.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n, k), float64, each row a distribution whose classes have the same order.
+    Probabilities, shape (n, k), may have zeros; the result is float64, and its classes have the same order. A
+    temperature is above 0; 1 changes nothing.
 
     Raises
     ------

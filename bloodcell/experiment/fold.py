@@ -61,16 +61,10 @@ class FoldResult:
 
     Attributes
     ----------
-    outcome
-        Predictions and metrics.
-    cost
-        Parameters, FLOPs, megabytes, images per second, seconds of training.
-    history
+    outcome, cost
+        Predictions and metrics; parameters, FLOPs, megabytes, images per second, seconds of training.
+    history, best_epoch, features
         As of `bloodcell.training.trainer.Trained`.
-    best_epoch
-        Counted from 0 over all stages.
-    features
-        Where the input of each stage came from, as text.
     run_id, model_uri
         The run and the address of its model as the recorder gave them; no address if no model is kept.
     """

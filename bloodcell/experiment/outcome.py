@@ -31,10 +31,10 @@ MAX_ERROR = 0.05
 
 
 def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with_images: bool = True) -> None:
-    """Write predictions, metrics and reports, draw their pictures, and keep all metrics; files are written first.
+    """Write predictions, metrics and reports, draw pictures, and keep all metrics.
 
-    ``images`` are those that were predicted; ``with_images`` is whether their files are there, for the gallery of
-    errors.
+    Files are written first. ``images`` are those that were predicted; ``with_images`` is whether their files are there,
+    for the gallery of errors.
     """
     folder = recorder.artifacts
     folder.mkdir(parents=True, exist_ok=True)

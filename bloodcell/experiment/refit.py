@@ -23,9 +23,8 @@ from bloodcell.experiment.fold import (
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.training.learner import Learner
 from bloodcell.training.stages import Stage
-from bloodcell.training.trainer import Epoch, train
+from bloodcell.training.trainer import train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +76,7 @@ def refit(
         train_samples=samples,
         val_samples=samples,
         folder=recorder.folder / "checkpoints",
-        listeners=[lambda epoch: recorder.log_epoch(_unvalidated(epoch))],
+        listeners=[lambda epoch: recorder.log_epoch(replace(epoch, val_loss=np.nan, val_accuracy=np.nan))],
         reporting=reporting,
     )
     cost = cost_of(learner, seconds=time.perf_counter() - started)
@@ -87,8 +86,12 @@ def refit(
     history = trained.history.assign(val_loss=np.nan, val_accuracy=np.nan, best=kept)
     keep_history(recorder, history, monitor=settings.early_stopping.monitor)
     held_out = mean_by_image([result.outcome.val.table for result in results], classes=images.classes)
+    test = None
+    if config.evaluate_test:
+        unseen = samples_for(learner, config, images, "test")
+        test = predicted(learner, unseen, images, "test", config=config, label=reporting.label)
     return Refit(
-        test=_test(learner, prepared, config, reporting.label) if config.evaluate_test else None,
+        test=test,
         cost=cost,
         model=learner.classifier.whole,
         model_uri=keep_trained_model(recorder, learner.classifier.whole, images=images, held_out=held_out)
@@ -98,17 +101,10 @@ def refit(
 
 
 def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFrame], *, restored: bool) -> list[Stage]:
-    """Return stages that end after the median of the epochs that they had in the folds.
+    """Return stages that end after the median of their epochs in the folds.
 
-    Parameters
-    ----------
-    stages
-        As they were planned.
-    histories
-        One for each fold, as of `bloodcell.training.trainer.Trained`.
-    restored
-        Whether a stage continued from its best epoch: then later epochs do not count, and a stage of which no epoch was
-        better than what was before it is left out.
+    There is one history for each fold. ``restored`` is whether a stage continued from its best epoch: then later epochs
+    do not count, and a stage of which no epoch was better than what was before it is left out.
     """
     kept = []
     for number, stage in enumerate(stages):
@@ -120,12 +116,3 @@ def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFram
         if epochs or number == 0:
             kept.append(replace(stage, stop_after=max(epochs, 1)))
     return kept
-
-
-def _test(learner: Learner, prepared: Prepared, config: TrainConfig, label: str) -> Predicted:
-    samples = samples_for(learner, config, prepared.images, "test")
-    return predicted(learner, samples, prepared.images, "test", config=config, label=label)
-
-
-def _unvalidated(epoch: Epoch) -> Epoch:
-    return replace(epoch, val_loss=float("nan"), val_accuracy=float("nan"))

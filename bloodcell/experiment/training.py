@@ -120,7 +120,7 @@ class Experiment:
 
 
 def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None) -> Experiment:
-    """Find everything wrong with a configuration, whose images may be prepared already, before anything is written.
+    """Find everything wrong with a configuration before anything is written.
 
     Raises
     ------

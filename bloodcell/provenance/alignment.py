@@ -65,10 +65,10 @@ class Alignment:
 
 
 def align(moving: Keypoints, fixed: Keypoints, *, mirrored: bool) -> Alignment | None:
-    """Find the transformation from one image, perhaps mirrored first, to another, if augmentation can produce it.
+    """Find the transformation from one image, perhaps mirrored first, to another.
 
-    Mutual nearest descriptors, an affine transformation by RANSAC (Fischler and Bolles 1981), and a projective one
-    if it fits clearly better by MSAC's cost (Torr and Zisserman 2000).
+    None if augmentation cannot produce it. Mutual nearest descriptors, an affine transformation by RANSAC (Fischler and
+    Bolles 1981), and a projective one if it fits clearly better by MSAC's cost (Torr and Zisserman 2000).
     """
     if min(len(moving), len(fixed)) < MIN_INLIERS:
         return None

@@ -130,7 +130,10 @@ class SourceClusters:
         return len(self._unrefined)
 
     def refine(self) -> Iterator[None]:
-        """Split and merge sources, and match single images again; yield after each source, and must be exhausted."""
+        """Split and merge sources, and match single images again.
+
+        Yields after each source; the iterator must be exhausted.
+        """
         self._retry_single()
         for source in sorted(self._unrefined):
             self._split(source)

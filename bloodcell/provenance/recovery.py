@@ -42,7 +42,7 @@ def recover_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
 
 
 def overlapping_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[tuple[str, str]]:
-    """Return pairs of sources that show overlapping places, and perhaps the same cell; see `recover_sources`."""
+    """Return pairs of sources that show overlapping places; see `recover_sources`."""
     found = _find(files, sha256s)
     names = _named(_numbers(found), sha256s)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -176,7 +176,7 @@ class FeatureCache:
         return Features(rows=rows[:, used], places=places.reshape(len(request.samples), len(request.numbers)))
 
     def _compute(self, shelf: Shelf, missing: Mapping[Key, int], request: "_Request") -> None:
-        """Compute what is missing, given as keys and their places among the keys of the request, and add it."""
+        """Compute what is missing, by key and its place in the request, and add it."""
         keys = list(missing)
         started = time.perf_counter()
         batches = view_batches(
@@ -237,7 +237,7 @@ class FeatureCache:
 
 @dataclass(frozen=True)
 class _Request:
-    """Which features are asked for: see `FeatureCache.features`; the digest is that of the frozen weights."""
+    """What is asked of `FeatureCache.features`, with the frozen weights' digest."""
 
     samples: Samples
     boundary: int | None
