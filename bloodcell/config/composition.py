@@ -1,8 +1,9 @@
 """Compose a job's configuration from ``conf/``, and check it."""
 
 import re
+import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from typing import Any
 
@@ -213,7 +214,9 @@ def _explain_choice(error: MissingConfigException) -> str:
 
 
 def _explain_key(key: str, job: str, overrides: Sequence[str]) -> str:
-    config = _compose_choices(job, overrides)
+    config = _compose(job)
+    with suppress(HydraException, ValueError):  # the overrides of groups may also be wrong
+        config = _compose(job, [override for override in overrides if override.partition("=")[0] in _choices(config)])
     choices = _choices(config)
     if key in choices:
         return f"{key}: the group has no choices"
@@ -230,22 +233,10 @@ def _explain_key(key: str, job: str, overrides: Sequence[str]) -> str:
     return no_such_setting(key, job, [*names, *choices])
 
 
-def _compose_choices(job: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose with only the overrides of groups, or with none if these are also wrong."""
-    plain = _compose(job)
-    groups = _choices(plain)
-    try:
-        return _compose(job, [override for override in overrides if override.partition("=")[0] in groups])
-    except (HydraException, ValueError):
-        return plain
-
-
 def _raised_in(error: BaseException) -> str:
     """Return the name of the module that raised an error."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return str(frame.tb_frame.f_globals.get("__name__")) if frame is not None else ""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")) if frames else ""
 
 
 def _first_line(text: str) -> str:

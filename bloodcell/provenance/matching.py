@@ -69,14 +69,8 @@ class Fit:
 class SourceClusters:
     """The sources found so far; images are numbered in the order in which they were added.
 
-    Attributes
-    ----------
-    assignments
-        The source of each image.
-    thumbnails
-        The thumbnail of each image.
-    representatives
-        The keypoints of the representative images, by number.
+    ``assignments`` and ``thumbnails`` have an entry for each image; ``representatives`` has the keypoints of the
+    representative images by number.
     """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:

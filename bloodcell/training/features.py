@@ -66,19 +66,13 @@ class FeatureCache:
     ----------
     classifier
         Whose frozen layers; its weights may change between two calls.
-    store
-        Where features are kept.
-    engine
-        ``auto``, ``tensorflow`` or ``openvino``.
-    dtype
-        In which they are kept: ``float32`` or ``float16``.
+    store, engine, dtype
+        Where features are kept, what computes them, and the type in which they are kept.
 
     Attributes
     ----------
-    n_computed
-        How many views of images were computed so far.
-    seconds
-        How long that took.
+    n_computed, seconds
+        How many views of images were computed so far, and how long that took.
     """
 
     def __init__(
@@ -114,14 +108,10 @@ class FeatureCache:
 
         Parameters
         ----------
-        samples
-            The images.
         boundary
             As for `bloodcell.models.classifier.Classifier.frozen_part`.
-        augmentation
-            What views are made by: views 1 to ``n_views`` of each image. None: the images themselves.
-        n_views
-            How many; 1 without augmentation.
+        augmentation, n_views
+            Views 1 to ``n_views`` of each image are made by it. None: the images themselves, one view.
 
         Raises
         ------

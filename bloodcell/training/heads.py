@@ -26,16 +26,9 @@ def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images")
 
 
 def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray[np.float64] | None:
-    """Return each image's mean weight in the loss over epochs, shape (n,); None: all the same.
+    """Return each image's mean weight in the loss over epochs, shape (n,).
 
-    Parameters
-    ----------
-    samples
-        The images.
-    kind
-        Of `class_weights`.
-    sampling
-        As of `bloodcell.data.sampling`.
+    None: all the same. ``kind`` is that of `class_weights`, ``sampling`` as of `bloodcell.data.sampling`.
     """
     if sampling == "photographs":
         return source_weights(samples.labels, samples.source_ids)
@@ -67,19 +60,8 @@ def solve_head(
 ) -> dict[str, float]:
     """Set the weights of a linear head that minimise its loss on the training images.
 
-    Parameters
-    ----------
-    learner
-        The head of its classifier is one dense layer, after `fit_standardising`.
-    features
-        Of the head's stage.
-    train_samples, val_samples
-        The images.
-
-    Returns
-    -------
-    dict
-        ``loss, accuracy, val_loss, val_accuracy``; losses with the penalty, as Keras has it.
+    The head of the learner's classifier is one dense layer, after `fit_standardising`; features are those of its stage.
+    Returns ``loss, accuracy, val_loss, val_accuracy``; losses with the penalty, as Keras has it.
     """
     classifier, settings, l2 = learner.classifier, learner.settings, learner.l2
     size = settings.batch_size

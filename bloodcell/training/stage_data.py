@@ -47,10 +47,9 @@ class StageData:
     ----------
     model
         Not compiled; its weights are the classifier's.
-    training
-        Batches of all epochs, and one-hot labels (batch, n_classes), float32.
-    validation
-        The same, every image once, in order, and with weights of images (batch,), float32, if they differ.
+    training, validation
+        Batches and one-hot labels (batch, n_classes), float32: of all epochs; and of every image once, in order, with
+        the images' weights (batch,), float32, if they differ.
     steps_per_execution
         How many steps TensorFlow may take at once.
     """
@@ -63,14 +62,9 @@ class StageData:
 
 @dataclass(frozen=True, kw_only=True)
 class StageFeatures:
-    """Features that a stage is trained on and validated with; None: images are read on the fly.
+    """Features of the images of training and validation, and where they come from.
 
-    Attributes
-    ----------
-    training, validation
-        Of its images.
-    description
-        Where they come from.
+    None: images are read on the fly.
     """
 
     training: Features | None
@@ -116,18 +110,8 @@ def stage_data(
 ) -> StageData:
     """Return a stage's model and batches: of features if there are any, else of images.
 
-    Parameters
-    ----------
-    learner
-        Its classifier is frozen up to the stage's boundary.
-    stage
-        The stage.
-    features
-        As of `stage_features`.
-    train_samples, val_samples
-        Images of training and validation.
-    first_epoch, steps_per_epoch
-        As `bloodcell.data.pipeline.Epochs.first` and ``steps``.
+    The learner's classifier is frozen up to the stage's boundary. ``first_epoch`` and ``steps_per_epoch`` are those of
+    `bloodcell.data.pipeline.Epochs`.
     """
     classifier, settings = learner.classifier, learner.settings
     epochs = Epochs(
@@ -165,19 +149,8 @@ def head_rows(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the rows that a head takes of samples while the whole backbone is frozen.
 
-    Parameters
-    ----------
-    classifier
-        Whose head.
-    features
-        As of `stage_features`: every view is taken. None: they are computed now, of images that are not augmented.
-    samples, batch_size
-        The images, and how many go through the network at a time.
-
-    Returns
-    -------
-    tuple
-        Rows (n, width), float32, and the index of each row's sample, (n,).
+    Features are those of `stage_features`, with every view; None: they are computed now, of images that are not
+    augmented, ``batch_size`` at a time. The rows are (n, width), float32, with the index of each row's sample, (n,).
     """
     if features is None:
         model = classifier.frozen_part(None)
@@ -190,16 +163,9 @@ def head_rows(
 
 
 def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0) -> tuple[keras.Model, Dataset, int]:
-    """Return a model, batches of its inputs in the order of the images, and the number of batches, to predict with.
+    """Return a model to predict with, batches of its inputs, and their number.
 
-    Parameters
-    ----------
-    learner
-        Trained.
-    samples
-        The images.
-    orientation
-        How the images are flipped and rotated: see `bloodcell.data.orientations.orient`.
+    Batches are in the order of the images, which are oriented as by `bloodcell.data.orientations.orient`.
     """
     classifier, batch_size = learner.classifier, learner.settings.batch_size
     boundary = lowest_boundary(learner.stages)
@@ -263,14 +229,8 @@ def _evaluation_batch_size(features: Features) -> int:
 def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int) -> Dataset:
     """Return batches of features and one-hot labels.
 
-    Parameters
-    ----------
-    epochs
-        The samples of each epoch and the places of their rows, shape (2, n); no batch spans two.
-    features, samples
-        What they are of.
-    batch_size
-        Samples a batch; the last of an epoch may have fewer.
+    ``epochs`` are the samples of each epoch and the places of their rows, shape (2, n). No batch spans two epochs; the
+    last one of each may be smaller.
     """
     one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
     width = features.rows.shape[1] + samples.extra_columns.shape[1]

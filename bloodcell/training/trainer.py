@@ -66,10 +66,8 @@ class Trained:
 
     Attributes
     ----------
-    history
-        One row for each epoch, the columns those of `Epoch`.
-    best_epoch
-        The epoch with the best monitored metric.
+    history, best_epoch
+        One row for each epoch, the columns those of `Epoch`; the epoch with the best monitored metric.
     inputs
         Where the input of each stage's model comes from, by the stage's name.
     """
@@ -102,12 +100,8 @@ def train(
         ``early_stopping.restore_best``.
     train_samples, val_samples
         Validation images decide when a stage stops and which epoch is the best.
-    folder
-        Where the checkpoints are kept, of everything that any stage trains.
-    listeners
-        Called after each epoch.
-    reporting
-        How progress is shown.
+    folder, listeners
+        Where the checkpoints are kept, of everything that any stage trains; what is called after each epoch.
 
     Raises
     ------
@@ -178,18 +172,10 @@ def train(
 
 
 def predict(learner: Learner, samples: Samples, *, description: str, orientation: int = 0) -> NDArray[np.float32]:
-    """Return a trained classifier's probabilities for every image, in order, shape (n, n_classes).
+    """Return a trained classifier's probabilities for every image, in order.
 
-    Parameters
-    ----------
-    learner
-        Trained.
-    samples
-        The images.
-    description
-        What progress shows.
-    orientation
-        As for `bloodcell.training.stage_data.evaluation_data`.
+    Shape (n, n_classes). ``description`` is what progress shows, ``orientation`` that of
+    `bloodcell.training.stage_data.evaluation_data`.
     """
     model, batches, total = evaluation_data(learner, samples, orientation=orientation)
     # Not batch by batch: Keras would compile the model again for the last, smaller one.
@@ -202,15 +188,10 @@ def predict(learner: Learner, samples: Samples, *, description: str, orientation
 def predict_orientations(
     learner: Learner, samples: Samples, *, n_orientations: int, description: str
 ) -> NDArray[np.float32]:
-    """Return probabilities for several orientations of every image, shape (n_orientations, n, n_classes).
+    """Return probabilities for orientations of every image, (n_orientations, n, n_classes).
 
-    Parameters
-    ----------
-    learner, samples, description
-        As for `predict`.
-    n_orientations
-        1..8: how many of `bloodcell.data.orientations.orient`; the first is the image as it is. If the backbone takes
-        no images, it is the only one.
+    They are the first 1..8 of `bloodcell.data.orientations.orient`, beginning with the image as it is, which is the
+    only one if the backbone takes no images. See `predict`.
     """
     n = n_orientations if learner.classifier.backbone.takes_images else 1
     names = [description, *(f"{description}, view {number} of {n}" for number in range(2, n + 1))]
