@@ -18,18 +18,12 @@ class SourceTable:
 
     Attributes
     ----------
-    sources
-        Names, sorted.
-    groups
-        The number of each source's group, shape (n,), int64, in the order of the groups' names.
-    labels
-        The most frequent label of each source's images; of ties the first by name.
-    splits
-        The split of each source; empty if it is in several.
-    examples
-        The path of one image of each source.
-    n_images
-        The number of images of each source, shape (n,), int64.
+    sources, groups
+        Names, sorted; the number of each source's group, shape (n,), int64, in the order of the groups' names.
+    labels, splits
+        The most frequent label of its images, of ties the first by name; its split, empty if it is in several.
+    examples, n_images
+        The path of one of its images, and their number, shape (n,), int64.
     properties, cells, counts
         As in `Measurements`: means over the images, and the most frequent count.
     border, background

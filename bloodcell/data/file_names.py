@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import PurePosixPath
 
 MARKS = (
@@ -32,7 +31,5 @@ def agrees_with_pixels(names: Sequence[str], recovered: Sequence[str]) -> bool:
     Images of one recovered source must have one name. Copies of one name may be recovered as two sources, because they
     can show different parts of the photograph.
     """
-    rows = sorted(zip(recovered, names, strict=True))
-    if any(name != other for (source, name), (next_source, other) in pairwise(rows) if source == next_source):
-        return False
-    return len(set(recovered)) <= 2 * len(set(names))
+    one_name = len(set(zip(recovered, names, strict=True))) == len(set(recovered))
+    return one_name and len(set(recovered)) <= 2 * len(set(names))

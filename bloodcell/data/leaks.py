@@ -25,20 +25,13 @@ class SharedGroups:
 
     Attributes
     ----------
-    splits
-        Two of ``train``, ``val`` and ``test``, in this order.
-    noun
-        ``photograph``, or people's word for a group.
-    number
-        How many of them have images in both splits.
-    images
-        How many images of each split are concerned.
-    totals
-        How many images each split has.
-    example
-        The paths of an image of each split with the same source, or group.
-    exact
-        Whether those two have the same content but different groups.
+    splits, noun
+        Two of ``train``, ``val`` and ``test``, in this order; ``photograph``, or people's word for a group.
+    number, images, totals
+        How many have images in both splits; how many images of each split are concerned, and how many it has.
+    example, exact
+        The paths of an image of each split with the same source, or group; whether they have the same content but
+        different groups.
     """
 
     splits: tuple[str, str]
@@ -63,10 +56,8 @@ class Leakage:
 
     Attributes
     ----------
-    shared
-        What its splits share.
-    split_by_file
-        Whether validation was taken by file, which separates copies.
+    shared, split_by_file
+        What its splits share; whether validation was taken by file, which separates copies.
     groups_known
         Whether groups are known; if not, only exact copies are found.
     sources_in_groups

@@ -34,18 +34,12 @@ class Samples:
 
     Attributes
     ----------
-    files
-        n image files.
-    digests
-        The SHA-256 of each file's content, in hexadecimal: what its views are made from.
-    labels
-        Class indices, shape (n,), int64.
-    n_classes
-        How many classes there are.
-    input_size
-        Height and width in pixels.
-    interpolation
-        ``nearest``, ``bilinear`` or ``bicubic``.
+    files, digests
+        n image files; the SHA-256 of each one's content, in hexadecimal: what its views are made from.
+    labels, n_classes
+        Class indices, shape (n,), int64, and how many classes there are.
+    input_size, interpolation
+        Height and width in pixels; ``nearest``, ``bilinear`` or ``bicubic``.
     crop
         How images are cropped before resizing, see `bloodcell.cells.crop`; or ``none``.
     extra_features

@@ -34,14 +34,10 @@ class Predictions:
 
     Attributes
     ----------
-    labels
-        Shape (n,), the true classes, in 0..k-1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
-    groups
-        Shape (n,), the group of each image, in 0..g-1; no group is empty.
-    sources
-        Shape (n,), the source of each image; None: each group is one source.
+    labels, probabilities
+        Shape (n,), the true classes, in 0..k-1; shape (n, k), each row a distribution over the classes.
+    groups, sources
+        Shape (n,), the group of each image, in 0..g-1, of which none is empty, and its source; None: each group is one.
     """
 
     labels: Integers
@@ -114,12 +110,10 @@ class Losses:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreByGroup:
-    """A score and the contribution of each group.
+    """A score, NaN if undefined, and the contribution of each group.
 
     Attributes
     ----------
-    value
-        The score; NaN if undefined.
     contributions
         Shape (g,), how much each group moves the score, to first order: its influence function times its share. They
         sum to 0; NaN if undefined.

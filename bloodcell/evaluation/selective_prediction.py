@@ -42,12 +42,9 @@ class Threshold:
     ----------
     value
         Cases with at least this confidence are predicted; 0 covers all.
-    coverage
-        The share of sources that it covers, in 0..1.
-    error
-        The share of errors among them, in 0..1.
-    upper_bound
-        The upper confidence bound of the error on new sources, at ``confidence``.
+    coverage, error, upper_bound
+        The share of sources that it covers, that of errors among them, and the upper confidence bound of the error on
+        new sources, in 0..1.
     covered, wrong, sources
         The numbers of covered sources, of errors among them, and of all sources.
     max_error, confidence

@@ -33,14 +33,10 @@ class Refit:
 
     Attributes
     ----------
-    test
-        Its predictions of the test images; None if they are not evaluated.
-    cost
-        As of `bloodcell.experiment.fold.FoldResult`.
-    model
-        The trained Keras model.
-    model_uri
-        Where it can be loaded from; empty if it is not kept.
+    test, cost
+        Its predictions of the test images, None if they are not evaluated; see `bloodcell.experiment.fold.FoldResult`.
+    model, model_uri
+        The trained Keras model, and where it can be loaded from; empty if it is not kept.
     """
 
     test: Predicted | None

@@ -31,16 +31,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """An experiment that is ready to run: its settings are checked, its images prepared, its model built.
+    """An experiment that is ready to run: settings checked, images prepared, model built.
 
     Attributes
     ----------
     config
         The configuration; ``backbone.weights`` names the weights that were found.
-    prepared
-        The images and their split.
-    learner
-        The untrained model; in a cross-validation the first fold's.
+    prepared, learner
+        The images and their split; the untrained model, in a cross-validation the first fold's.
     """
 
     config: TrainConfig

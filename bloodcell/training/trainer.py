@@ -36,18 +36,14 @@ class Epoch:
 
     Attributes
     ----------
-    epoch
-        Counted from 0 over all stages.
-    stage
-        The stage's name.
+    epoch, stage
+        Counted from 0 over all stages; the stage's name.
     train_loss, train_accuracy
         Mean over the epoch, while it trained, on augmented images.
     val_loss, val_accuracy
         After the epoch, by image or by photograph as ``early_stopping.counts`` has it.
-    learning_rate
-        Of the epoch's last step.
-    best
-        Whether it was the best so far.
+    learning_rate, best
+        Of the epoch's last step; whether the epoch was the best so far.
     """
 
     epoch: int
