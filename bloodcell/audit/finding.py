@@ -44,16 +44,10 @@ class Finding:
     severity
         ``error``: every metric on this set is wrong; ``warning``: metrics may be wrong; ``note``: information;
         ``clear``: the check passed.
-    what
-        What was found, in one or two sentences.
-    numbers
-        The numbers behind ``what``, by name.
-    advice
-        What to do; empty if nothing.
-    rows
-        The images concerned, one row each; all rows have the same keys.
-    pictures
-        Figures that show the finding.
+    what, numbers, advice
+        What was found, in one or two sentences; the numbers behind it, by name; what to do, empty if nothing.
+    rows, pictures
+        The images concerned, one row each, all with the same keys; figures that show the finding.
     """
 
     code: str

@@ -52,11 +52,9 @@ class TrainingVariance:
 
     Attributes
     ----------
-    variance
-        Shape (c,), between the seeds of each configuration; the pooled variance of the others for one that was trained
-        once, 0 if all were.
-    degrees
-        Shape (c,), degrees of freedom of the variance; infinite if all were trained once.
+    variance, degrees
+        Shape (c,), between the seeds of each configuration, and its degrees of freedom. For one that was trained once
+        the pooled variance of the others; 0, with infinite degrees, if all were.
     trainings
         Shape (c,), the number of trainings.
     """

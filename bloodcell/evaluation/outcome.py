@@ -29,17 +29,15 @@ class Evaluation:
 
     Attributes
     ----------
-    table
-        Predictions table, every image once.
-    metrics
-        Metrics by image, photograph and group; ``<name>_low`` and ``<name>_high`` are the ends of 95 % intervals.
+    table, metrics
+        Predictions table, every image once. Metrics by image, photograph and group; ``<name>_low`` and ``<name>_high``
+        are the ends of 95 % intervals.
     baseline
         The metrics of the majority class on the same images.
-    calibrated
-        The metrics that change at ``temperature``, which is one of them. It is fitted to validation; the probabilities
-        of a validation photograph are calibrated by the other photographs.
-    calibrated_probabilities
-        Shape (n, k), float64: the probabilities that ``calibrated`` is computed from.
+    calibrated, calibrated_probabilities
+        The metrics that change at ``temperature``, which is one of them, and the probabilities that they are computed
+        from, shape (n, k), float64. The temperature is fitted to validation; the probabilities of a validation
+        photograph are calibrated by the other photographs.
     views_table, views
         As ``table`` and ``metrics``, of the mean over several views of each image; None if there is only one view.
     """

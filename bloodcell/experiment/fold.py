@@ -41,14 +41,9 @@ from bloodcell.training.trainer import predict_orientations, train
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """A model's predictions of the images of a split.
+    """Predictions tables of a split: of the images as they are, and of several views.
 
-    Attributes
-    ----------
-    single
-        Predictions table of the images as they are.
-    views
-        Predictions table of the mean over several views of each image; None if there is only one view.
+    The latter are the mean over views of each image; None if there is only one view.
     """
 
     single: pd.DataFrame
