@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from bloodcell.audit.finding import Finding, ReadImage, passed, photographs
+from bloodcell.audit.finding import Finding, ReadImage, gallery_picture, passed
 from bloodcell.data.leaks import connected_components
 from bloodcell.wording import PHOTOGRAPH, counted
 
@@ -31,7 +31,7 @@ def conflicting_labels(manifest: pd.DataFrame, *, read: ReadImage) -> Finding:
         advice="Look at each photograph and move its images to the correct class.",
         rows=[{"path": row.path, "label": row.label, "other_copies": row.others} for row in minority.itertuples()],
         pictures=[
-            photographs(
+            gallery_picture(
                 "conflicting_labels",
                 [path for path, _ in pairs],
                 read=read,

@@ -64,7 +64,7 @@ def passed(code: str, what: str, numbers: Numbers | None = None) -> Finding:
     return Finding(code=code, severity="clear", what=what, numbers=numbers or {})
 
 
-def photographs(
+def gallery_picture(
     name: str, paths: Sequence[str], *, read: ReadImage, labels: Sequence[str], title: str, note: str
 ) -> Picture:
     """Show images, four in a row, each with its label; the caption is the title with a note."""

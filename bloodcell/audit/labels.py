@@ -17,7 +17,7 @@ from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, ReadImage, passed, photographs
+from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, ReadImage, gallery_picture, passed
 from bloodcell.audit.permutation import Array, p_value, shuffles
 from bloodcell.audit.sources import MIN_SOURCES, SourceTable
 from bloodcell.data.leaks import SPLIT_NAMES
@@ -140,7 +140,7 @@ def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bo
         advice="Ask an expert to check each label. Do not change labels because of the classifier alone.",
         rows=rows,
         pictures=[
-            photographs(
+            gallery_picture(
                 "suspicious_labels",
                 [row["path"] for row in shown],
                 read=read,
@@ -225,7 +225,7 @@ def several_cells(sources: SourceTable, *, read: ReadImage, n_permutations: int,
         advice="Check that the label is that of the largest cell.",
         rows=rows,
         pictures=[
-            photographs(
+            gallery_picture(
                 "several_cells",
                 [row["path"] for row in rows[:N_SHOWN]],
                 read=read,
