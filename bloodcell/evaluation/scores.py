@@ -384,7 +384,7 @@ def auroc(labels: Integers, probabilities: Floats) -> float:
 
 
 def find_score(metric: "str | Score | Function") -> Score:
-    """Return a score by its name, or make one of a function (greater is better).
+    """Return a score by its name or function; of one that is not registered, greater is better.
 
     Raises
     ------
@@ -394,7 +394,8 @@ def find_score(metric: "str | Score | Function") -> Score:
     if isinstance(metric, Score):
         return metric
     if callable(metric):
-        return Score(name=getattr(metric, "__name__", "score"), function=metric)
+        known = next((each for each in SCORES.values() if each.function is metric), None)
+        return known or Score(name=getattr(metric, "__name__", "score"), function=metric)
     if metric not in SCORES:
         raise ValueError(f"{metric} is unknown; the metrics are {', '.join(SCORES)}")
     return SCORES[metric]
