@@ -2,9 +2,8 @@
 
 import pandas as pd
 
-from bloodcell.audit.finding import Finding, Picture, ReadImage
+from bloodcell.audit.finding import Finding, ReadImage, gallery_picture, passed
 from bloodcell.data.leaks import connected_components
-from bloodcell.plots.audit import gallery
 from bloodcell.wording import PHOTOGRAPH, counted
 
 N_PAIRS = 4
@@ -15,9 +14,7 @@ def conflicting_labels(manifest: pd.DataFrame, *, read: ReadImage) -> Finding:
     table = manifest.assign(source=connected_components(manifest, "source", "sha256"))
     conflicting = table[table.groupby("source")["label"].transform("nunique") > 1]
     if conflicting.empty:
-        return Finding(
-            code="conflicting-labels", severity="clear", what="All images of a photograph have the same label."
-        )
+        return passed("conflicting-labels", "All images of a photograph have the same label.")
     majority = conflicting.groupby("source")["label"].transform(lambda labels: labels.mode().iloc[0])
     minority = conflicting.assign(others=majority)[conflicting["label"] != majority].sort_values(["source", "path"])
     pairs = []
@@ -25,7 +22,6 @@ def conflicting_labels(manifest: pd.DataFrame, *, read: ReadImage) -> Finding:
         other = conflicting[(conflicting["source"] == row.source) & (conflicting["label"] == row.others)].iloc[0]
         pairs += [(row.path, str(row.label)), (other["path"], str(row.others))]
     n_sources = conflicting["source"].nunique()
-    title = "Copies of one photograph with different labels"
     return Finding(
         code="conflicting-labels",
         severity="error",
@@ -35,15 +31,13 @@ def conflicting_labels(manifest: pd.DataFrame, *, read: ReadImage) -> Finding:
         advice="Look at each photograph and move its images to the correct class.",
         rows=[{"path": row.path, "label": row.label, "other_copies": row.others} for row in minority.itertuples()],
         pictures=[
-            Picture(
-                name="conflicting_labels",
-                figure=gallery(
-                    [read(path) for path, _ in pairs],
-                    captions=[f"{label}\n{path}" for path, label in pairs],
-                    title=title,
-                    columns=4,
-                ),
-                caption=f"{title}, in pairs",
+            gallery_picture(
+                "conflicting_labels",
+                [path for path, _ in pairs],
+                read=read,
+                labels=[f"{label}\n{path}" for path, label in pairs],
+                title="Copies of one photograph with different labels",
+                note=", in pairs",
             )
         ],
     )
@@ -53,7 +47,7 @@ def exact_duplicates(manifest: pd.DataFrame) -> Finding:
     """Find files with the same content."""
     duplicates = manifest[manifest["sha256"].duplicated(keep=False)].sort_values(["sha256", "path"])
     if duplicates.empty:
-        return Finding(code="exact-duplicates", severity="clear", what="No two files have the same content.")
+        return passed("exact-duplicates", "No two files have the same content.")
     contents = duplicates.groupby("sha256", sort=False)["path"].agg(list)
     surplus = len(duplicates) - len(contents)
     return Finding(

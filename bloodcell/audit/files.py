@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 from PIL import Image
 
-from bloodcell.audit.finding import Finding, Numbers
+from bloodcell.audit.finding import Finding, Numbers, passed, records
 from bloodcell.data.manifest import ImageSet
 from bloodcell.wording import counted
 
@@ -35,7 +35,7 @@ def _header(file: Path) -> tuple[str, str]:
 
 def _unreadable(unreadable: pd.DataFrame) -> Finding:
     if unreadable.empty:
-        return Finding(code="unreadable-images", severity="clear", what="All images can be read.")
+        return passed("unreadable-images", "All images can be read.")
     first = unreadable.iloc[0]
     return Finding(
         code="unreadable-images",
@@ -43,13 +43,13 @@ def _unreadable(unreadable: pd.DataFrame) -> Finding:
         what=f"{counted(len(unreadable), 'image')} cannot be read, for example {first['path']} ({first['reason']}).",
         numbers={"files": len(unreadable)},
         advice="Fix or remove them, or set data.on_bad_image=skip to train without them.",
-        rows=[{"path": row.path, "reason": row.reason} for row in unreadable.itertuples()],
+        rows=records(unreadable[["path", "reason"]]),
     )
 
 
 def _others(others: Sequence[str]) -> Finding:
     if not others:
-        return Finding(code="other-files", severity="clear", what="The folders contain only images.")
+        return passed("other-files", "The folders contain only images.")
     return Finding(
         code="other-files",
         severity="warning",
@@ -67,12 +67,7 @@ def _odd(table: pd.DataFrame, column: str, plural: str) -> Finding:
     odd = table[table[column] != usual]
     numbers: Numbers = {"usual": str(usual), "images": int(counts.iloc[0]), "others": len(odd)}
     if odd.empty:
-        return Finding(
-            code=f"odd-{plural}",
-            severity="clear",
-            what=f"All images have the same {column}: {usual}.",
-            numbers=numbers,
-        )
+        return passed(f"odd-{plural}", f"All images have the same {column}: {usual}.", numbers)
     others = f"{', '.join(counts.index[1:4])}{' and others' if len(counts) > 4 else ''}"
     return Finding(
         code=f"odd-{plural}",
@@ -82,5 +77,5 @@ def _odd(table: pd.DataFrame, column: str, plural: str) -> Finding:
         numbers=numbers,
         advice="Training converts all images to 8-bit RGB of one size. Check that the unusual ones are not all of one "
         "class or split.",
-        rows=[{"path": row.path, column: getattr(row, column)} for row in odd.itertuples()],
+        rows=records(odd[["path", column]]),
     )

@@ -9,6 +9,8 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from bloodcell.plots.audit import gallery
+
 Severity = Literal["error", "warning", "note", "clear"]
 Numbers = dict[str, float | int | str]
 
@@ -42,16 +44,10 @@ class Finding:
     severity
         ``error``: every metric on this set is wrong; ``warning``: metrics may be wrong; ``note``: information;
         ``clear``: the check passed.
-    what
-        What was found, in one or two sentences.
-    numbers
-        The numbers behind ``what``, by name.
-    advice
-        What to do; empty if nothing.
-    rows
-        The images concerned, one row each; all rows have the same keys.
-    pictures
-        Figures that show the finding.
+    what, numbers, advice
+        What was found, in one or two sentences; the numbers behind it, by name; what to do, empty if nothing.
+    rows, pictures
+        The images concerned, one row each, all with the same keys; figures that show the finding.
     """
 
     code: str
@@ -61,6 +57,19 @@ class Finding:
     advice: str = ""
     rows: Sequence[Mapping[str, Any]] = ()
     pictures: Sequence[Picture] = ()
+
+
+def passed(code: str, what: str, numbers: Numbers | None = None) -> Finding:
+    """Return the finding of a check that passed."""
+    return Finding(code=code, severity="clear", what=what, numbers=numbers or {})
+
+
+def gallery_picture(
+    name: str, paths: Sequence[str], *, read: ReadImage, labels: Sequence[str], title: str, note: str
+) -> Picture:
+    """Show images, four in a row, each with its label; the caption is the title with a note."""
+    figure = gallery([read(path) for path in paths], captions=list(labels), title=title, columns=4)
+    return Picture(name=name, figure=figure, caption=f"{title}{note}")
 
 
 def records(table: pd.DataFrame) -> list[dict[str, Any]]:

@@ -10,17 +10,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, Picture, ReadImage
+from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, ReadImage, gallery_picture, passed
 from bloodcell.audit.permutation import Array, p_value, shuffles
-from bloodcell.audit.sources import SourceTable
+from bloodcell.audit.sources import MIN_SOURCES, SourceTable
 from bloodcell.data.leaks import SPLIT_NAMES
-from bloodcell.plots.audit import gallery
 from bloodcell.wording import PHOTOGRAPH, counted
 
 REGULARISATION = 0.1
@@ -34,28 +34,18 @@ DOUBTFUL = (0.1, 0.75)
 SUSPICIOUS = (0.05, 0.8)
 """The same for a suspicious label."""
 
-MIN_SOURCES = 5
-"""Sources that a class needs to be checked."""
-
 N_SHOWN = 12
 
 
 def suspicious_labels(sources: SourceTable, *, read: ReadImage, n_permutations: int, seed: int) -> list[Finding]:
     """Find labels that out-of-fold predictions contradict, and test whether test has more of them than training."""
-    names, counts = np.unique(sources.labels, return_counts=True)
-    checked = sources.where(np.isin(sources.labels, names[counts >= MIN_SOURCES]))
-    classes = np.unique(checked.labels)
-    if len(classes) < 2 or np.unique(checked.groups).size < MIN_SOURCES:
-        return [
-            Finding(
-                code="labels-not-judged",
-                severity="note",
-                what=f"Labels are not checked: fewer than two classes have {MIN_SOURCES} photographs.",
-            )
-        ]
+    checked = sources.of_frequent_classes()
+    if checked is None:
+        what = f"Labels are not checked: fewer than two classes have {MIN_SOURCES} photographs."
+        return [Finding(code="labels-not-judged", severity="note", what=what)]
     found = out_of_fold_probabilities(checked.cells, checked.labels, groups=checked.groups, seed=seed)
     probabilities = calibrated(found, checked.labels)
-    agree = classes[probabilities.argmax(axis=1)] == checked.labels
+    agree = np.unique(checked.labels)[probabilities.argmax(axis=1)] == checked.labels
     return [
         _suspicious(checked, probabilities, agree, read),
         *_test_labels(checked, agree, n_permutations=n_permutations, seed=seed),
@@ -69,9 +59,8 @@ def out_of_fold_probabilities(
 
     Log-probabilities are averaged over repeats of the cross-validation.
     """
-    model = make_pipeline(
-        StandardScaler(), FunctionTransformer(_clip), LogisticRegression(C=REGULARISATION, max_iter=1000)
-    )
+    clip = FunctionTransformer(np.clip, kw_args={"a_min": -CLIP, "a_max": CLIP})
+    model = make_pipeline(StandardScaler(), clip, LogisticRegression(C=REGULARISATION, max_iter=1000))
     classes, counts = np.unique(labels, return_counts=True)
     logs = np.zeros((len(labels), len(classes)))
     n_groups = np.unique(groups).size
@@ -84,7 +73,7 @@ def out_of_fold_probabilities(
             folds = splitter(n_folds, shuffle=True, random_state=seed + repeat)
             for fitted, held_out in folds.split(features, labels, groups if grouped else None):
                 logs[held_out] += model.fit(features[fitted], labels[fitted]).predict_log_proba(features[held_out])
-    return _softmax(np.maximum(logs / REPEATS, -700.0))
+    return np.asarray(softmax(np.maximum(logs / REPEATS, -700.0), axis=1))
 
 
 def calibrated(probabilities: Array, labels: NDArray[np.str_]) -> Array:
@@ -93,22 +82,13 @@ def calibrated(probabilities: Array, labels: NDArray[np.str_]) -> Array:
     The temperature is at least 1: overconfidence must not find label errors.
     """
     logs = np.log(np.maximum(probabilities, 1e-300))
-    index = np.searchsorted(np.unique(labels), labels)
+    rows, index = np.arange(len(logs)), np.searchsorted(np.unique(labels), labels)
 
     def loss(temperature: float) -> float:
-        return -float(np.log(_softmax(logs / temperature)[np.arange(len(logs)), index] + 1e-300).mean())
+        return -float(np.log(softmax(logs / temperature, axis=1)[rows, index] + 1e-300).mean())
 
     best = minimize_scalar(loss, bounds=(1.0, 5.0), method="bounded")
-    return _softmax(logs / float(best.x))
-
-
-def _clip(standard: Array) -> Array:
-    return np.clip(standard, -CLIP, CLIP)
-
-
-def _softmax(logs: Array) -> Array:
-    shares = np.exp(logs - logs.max(axis=1, keepdims=True))
-    return np.asarray(shares / shares.sum(axis=1, keepdims=True))
+    return np.asarray(softmax(logs / float(best.x), axis=1))
 
 
 def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bool_], read: ReadImage) -> Finding:
@@ -130,12 +110,11 @@ def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bo
     }
     classifier = f"a classifier of the cells (out-of-fold accuracy {100 * accuracy:.0f} %)"
     if not doubtful.size:
-        return Finding(
-            code="suspicious-labels",
-            severity="clear",
-            what=f"No label of {counted(len(sources), PHOTOGRAPH)} is suspicious: {classifier} predicts no other class "
+        return passed(
+            "suspicious-labels",
+            f"No label of {counted(len(sources), PHOTOGRAPH)} is suspicious: {classifier} predicts no other class "
             "with confidence.",
-            numbers=numbers,
+            numbers,
         )
     rows: list[dict[str, Any]] = [
         {
@@ -161,19 +140,17 @@ def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bo
         advice="Ask an expert to check each label. Do not change labels because of the classifier alone.",
         rows=rows,
         pictures=[
-            Picture(
-                name="suspicious_labels",
-                figure=gallery(
-                    [read(row["path"]) for row in shown],
-                    captions=[
-                        f"label {row['label']}\npredicted {row['looks_like']} "
-                        f"({100 * row['probability_of_other']:.0f} %)\n{row['split']}, {row['path']}"
-                        for row in shown
-                    ],
-                    title="Suspicious and doubtful labels",
-                    columns=4,
-                ),
-                caption="Suspicious and doubtful labels: one image of each photograph, the least probable label first",
+            gallery_picture(
+                "suspicious_labels",
+                [row["path"] for row in shown],
+                read=read,
+                labels=[
+                    f"label {row['label']}\npredicted {row['looks_like']} "
+                    f"({100 * row['probability_of_other']:.0f} %)\n{row['split']}, {row['path']}"
+                    for row in shown
+                ],
+                title="Suspicious and doubtful labels",
+                note=": one image of each photograph, the least probable label first",
             )
         ],
     )
@@ -226,12 +203,7 @@ def several_cells(sources: SourceTable, *, read: ReadImage, n_permutations: int,
     numbers: Numbers = {"photographs": n_several, "of": len(sources)}
     numbers |= {f"{split}_share": round(float(several[sources.splits == split].mean()), 4) for split in splits}
     if not n_several:
-        return Finding(
-            code="several-cells",
-            severity="clear",
-            what="No photograph shows more than one white cell.",
-            numbers=numbers,
-        )
+        return passed("several-cells", "No photograph shows more than one white cell.", numbers)
     in_last_split = ""
     if len(splits) > 1:
         inside = sources.splits == splits[-1]
@@ -243,15 +215,8 @@ def several_cells(sources: SourceTable, *, read: ReadImage, n_permutations: int,
             f", {int(several[inside].sum())} of them among the {int(inside.sum())} of {name} "
             f"(one-sided p = {p:.3f} for more in {name})"
         )
-    rows = [
-        {
-            "path": str(sources.examples[i]),
-            "label": str(sources.labels[i]),
-            "split": _split_name(str(sources.splits[i])),
-        }
-        for i in np.flatnonzero(several)
-    ]
-    title = "Photographs that may show more than one white cell"
+    shown = zip(*(each[several].tolist() for each in (sources.examples, sources.labels, sources.splits)), strict=True)
+    rows = [{"path": path, "label": label, "split": _split_name(split)} for path, label, split in shown]
     return Finding(
         code="several-cells",
         severity="note",
@@ -260,15 +225,13 @@ def several_cells(sources: SourceTable, *, read: ReadImage, n_permutations: int,
         advice="Check that the label is that of the largest cell.",
         rows=rows,
         pictures=[
-            Picture(
-                name="several_cells",
-                figure=gallery(
-                    [read(row["path"]) for row in rows[:N_SHOWN]],
-                    captions=[f"{row['label']}\n{row['path']}" for row in rows[:N_SHOWN]],
-                    title=title,
-                    columns=4,
-                ),
-                caption=f"{title}: one image of each",
+            gallery_picture(
+                "several_cells",
+                [row["path"] for row in rows[:N_SHOWN]],
+                read=read,
+                labels=[f"{row['label']}\n{row['path']}" for row in rows[:N_SHOWN]],
+                title="Photographs that may show more than one white cell",
+                note=": one image of each",
             )
         ],
     )

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.audit.finding import Finding, Numbers, Picture, ReadImage
+from bloodcell.audit.finding import Finding, Numbers, Picture, ReadImage, passed
 from bloodcell.data.groups import sources_in_several_groups
 from bloodcell.data.leaks import SPLIT_NAMES, SharedGroups, find_shared_groups
 from bloodcell.images.normalisation import at_working_size
@@ -25,16 +25,7 @@ def shared_between_splits(
 ) -> list[Finding]:
     """Find sources and groups with images in more than one split.
 
-    Parameters
-    ----------
-    manifest
-        As in `bloodcell.data.manifest.ImageSet`.
-    read
-        Reads an image.
-    groups_known
-        Whether groups are known; if not, only exact copies are found.
-    group_name
-        People's word for a group.
+    If groups are not known, only exact copies are found. ``group_name`` is people's word for a group.
     """
     found = [_shared(manifest, shared, read) for shared in find_shared_groups(manifest, group_name=group_name)]
     if not groups_known:
@@ -50,13 +41,7 @@ def shared_between_splits(
     if not found:
         nouns = " and no ".join(dict.fromkeys([PHOTOGRAPH, group_name]))
         splits = ", ".join(name for split, name in SPLIT_NAMES.items() if split in set(manifest["split"]))
-        found.append(
-            Finding(
-                code="shared-photographs",
-                severity="clear",
-                what=f"No {nouns} has images in more than one split ({splits}).",
-            )
-        )
+        found.append(passed("shared-photographs", f"No {nouns} has images in more than one split ({splits})."))
     return [*found, *_in_several_groups(manifest, group_name)]
 
 
@@ -86,9 +71,7 @@ def _in_several_groups(manifest: pd.DataFrame, group_name: str) -> list[Finding]
 def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], read: ReadImage) -> Finding:
     """Report pairs of sources, by their names, that show overlapping places of a slide."""
     if not pairs:
-        return Finding(
-            code="overlapping-photographs", severity="clear", what="No two photographs show the same place on a slide."
-        )
+        return passed("overlapping-photographs", "No two photographs show the same place on a slide.")
     first = manifest.drop_duplicates("source").set_index("source")
     rows = [
         {
@@ -136,11 +119,10 @@ def random_split(manifest: pd.DataFrame) -> Finding:
         "share_with_copy_in_training": round(leaking, 4),
     }
     if leaking < 0.005:
-        return Finding(
-            code="random-split",
-            severity="clear",
-            what="A random split by file would leave almost no validation image with a copy in training.",
-            numbers=numbers,
+        return passed(
+            "random-split",
+            "A random split by file would leave almost no validation image with a copy in training.",
+            numbers,
         )
     return Finding(
         code="random-split",

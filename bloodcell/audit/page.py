@@ -32,14 +32,7 @@ TITLES = {
 class Audit:
     """The findings on a set of images, in the order of the checks.
 
-    Attributes
-    ----------
-    title
-        The name of the set.
-    facts
-        What identifies the set and the audit, by name: folder, digest, version.
-    findings
-        The results of all checks.
+    The title is the set's name; facts identify the set and the audit, by name: folder, digest, version.
     """
 
     title: str
@@ -90,15 +83,8 @@ def as_data(audit: Audit) -> dict[str, Any]:
 
 
 def _data(finding: Finding) -> dict[str, Any]:
-    return {
-        "code": finding.code,
-        "severity": finding.severity,
-        "what": finding.what,
-        "numbers": dict(finding.numbers),
-        "advice": finding.advice,
-        "rows": [dict(row) for row in finding.rows],
-        "pictures": [f"{PICTURES}/{picture.name}.png" for picture in finding.pictures],
-    }
+    pictures = [f"{PICTURES}/{picture.name}.png" for picture in finding.pictures]
+    return vars(finding) | {"rows": list(finding.rows), "pictures": pictures}
 
 
 def _png(picture: Picture) -> bytes:

@@ -24,17 +24,9 @@ def shuffles(
     """Yield n random permutations of the rows within their strata, shape (rows,).
 
     The rows of a group stay together: all of them take the value of another group. If groups have several values (as
-    patients with cells of several classes), rows are permuted within their group.
-
-    Parameters
-    ----------
-    strata, groups, values
-        Shape (rows,): each row's stratum, its group, and the value that is permuted. Groups in several strata form a
-        stratum of their own.
-    n
-        Number of permutations.
-    seed
-        Seed of the permutations.
+    patients with cells of several classes), rows are permuted within their group. ``strata``, ``groups`` and
+    ``values``, the value that is permuted, are those of each row, shape (rows,); groups in several strata form a
+    stratum of their own.
     """
     rng = np.random.default_rng(seed)
     _, first, group = np.unique(groups, return_index=True, return_inverse=True)
@@ -63,28 +55,18 @@ def p_value(observed: float, shuffled: Array) -> float:
 def out_of_fold(
     features: Array, *, groups: NDArray[np.int64], folds: int, seed: int, strata: NDArray[np.generic] | None = None
 ) -> Array:
-    """Return the matrix of out-of-fold ridge regression: scores = matrix @ targets, for any targets.
+    """Return the matrix of out-of-fold ridge regression, shape (n, n).
 
-    A permutation then costs one product. Folds do not depend on the targets: folds that are balanced in the observed
-    targets would favour them over permuted ones.
+    Its product with any targets are their scores, so a permutation costs one product. Folds do not depend on the
+    targets: folds that are balanced in the observed targets would favour them over permuted ones.
 
     Parameters
     ----------
-    features
-        Shape (n, k); standardised here.
-    groups
-        Shape (n,); a group is never in two folds.
-    folds
-        Number of folds.
-    seed
-        Seed of the folds.
+    features, groups
+        Shape (n, k), standardised here; shape (n,), a group is never in two folds.
     strata
         Shape (n,); if given, the strata's means in the fitted rows are subtracted, and scores are comparable only
         within strata.
-
-    Returns
-    -------
-    ndarray of shape (n, n)
     """
     deviation = features.std(axis=0)
     standard = (features - features.mean(axis=0)) / np.where(deviation > 1e-9, deviation, 1.0)
@@ -112,15 +94,7 @@ def out_of_fold(
 def auroc_within(scores: Array, targets: NDArray[np.bool_], strata: NDArray[np.generic]) -> float:
     """Return the share of positive-negative pairs within strata in the right order, ties counted half.
 
-    Parameters
-    ----------
-    scores, targets, strata
-        Shape (n,).
-
-    Returns
-    -------
-    float
-        NaN if no stratum has both positive and negative rows.
+    All arguments have the shape (n,). NaN if no stratum has both positive and negative rows.
     """
     concordant = pairs = 0.0
     for stratum in np.unique(strata):

@@ -29,7 +29,7 @@ MIN_GROUPS = 10
 FOLDS = 5
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class _Comparison:
     """The sources of two splits, in classes that both have; ``in_second`` is of shape (n,), bool."""
 
@@ -57,13 +57,7 @@ def shift(sources: SourceTable, *, splits: Sequence[str], n_permutations: int, s
     found = []
     for one, other in combinations(splits, 2):
         both = _common_classes(sources.where(np.isin(sources.splits, [one, other])))
-        comparison = _Comparison(
-            sources=both,
-            in_second=both.splits == other,
-            splits=(one, other),
-            n_permutations=n_permutations,
-            seed=seed,
-        )
+        comparison = _Comparison(both, both.splits == other, (one, other), n_permutations, seed)
         if min(np.unique(both.groups[both.splits == split]).size for split in (one, other)) < MIN_GROUPS:
             found.append(_not_compared(comparison))
         else:

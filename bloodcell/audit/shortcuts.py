@@ -3,16 +3,13 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, Picture
+from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, Picture, passed
 from bloodcell.audit.permutation import Array, out_of_fold, p_value, shuffles
-from bloodcell.audit.sources import SourceTable
+from bloodcell.audit.sources import MIN_SOURCES, SourceTable
 from bloodcell.evaluation.ranks import auroc_by_column
 from bloodcell.plots.audit import by_class
 
 MIN_AUROC, LARGE_AUROC = 0.75, 0.9
-MIN_SOURCES = 5
-"""Sources that a class needs to be checked."""
-
 FOLDS = 5
 MIN_RANGE = 1e-3
 COLOURS = ("red", "green", "blue")
@@ -24,17 +21,10 @@ def shortcuts(sources: SourceTable, *, n_permutations: int, seed: int) -> list[F
 
     The statistic is the largest out-of-fold AUROC of a class against the others; labels are shuffled within splits.
     """
-    names, counts = np.unique(sources.labels, return_counts=True)
-    classes = names[counts >= MIN_SOURCES]
-    checked = sources.where(np.isin(sources.labels, classes))
-    if len(classes) < 2 or np.unique(checked.groups).size < MIN_SOURCES:
-        return [
-            Finding(
-                code="shortcuts-not-looked-for",
-                severity="note",
-                what=f"Shortcuts are not checked: fewer than two classes have {MIN_SOURCES} photographs.",
-            )
-        ]
+    checked = sources.of_frequent_classes()
+    if checked is None:
+        what = f"Shortcuts are not checked: fewer than two classes have {MIN_SOURCES} photographs."
+        return [Finding(code="shortcuts-not-looked-for", severity="note", what=what)]
     border = checked.border[:, None]
     return [
         _shortcut("background", "background", checked.background, checked, n_permutations, seed),
@@ -45,7 +35,7 @@ def shortcuts(sources: SourceTable, *, n_permutations: int, seed: int) -> list[F
 def _shortcut(code: str, what: str, features: Array, sources: SourceTable, n_permutations: int, seed: int) -> Finding:
     labels, classes = sources.labels, np.unique(sources.labels)
     if np.ptp(features, axis=0).max() < MIN_RANGE:
-        return Finding(code=f"{code}-shortcut", severity="clear", what=f"The {what} is the same in all photographs.")
+        return passed(f"{code}-shortcut", f"The {what} is the same in all photographs.")
     # Squares, because a class may have the middle values.
     standard = (features - features.mean(axis=0)) / np.maximum(features.std(axis=0), 1e-9)
     matrix = out_of_fold(np.hstack([standard, standard**2]), groups=sources.groups, folds=FOLDS, seed=seed)
@@ -66,12 +56,11 @@ def _shortcut(code: str, what: str, features: Array, sources: SourceTable, n_per
     }
     numbers |= {f"auroc_{name}": round(float(value), 4) for name, value in zip(classes, observed, strict=True)}
     if p > SIGNIFICANCE or observed[best] < MIN_AUROC:
-        return Finding(
-            code=f"{code}-shortcut",
-            severity="clear",
-            what=f"The {what} alone does not predict the class (largest AUROC {observed[best]:.2f}, for "
+        return passed(
+            f"{code}-shortcut",
+            f"The {what} alone does not predict the class (largest AUROC {observed[best]:.2f}, for "
             f"{classes[best]}, p = {p:.3f}).",
-            numbers=numbers,
+            numbers,
         )
     of_background = code == "background"
     return Finding(

@@ -8,6 +8,9 @@ from numpy.typing import NDArray
 
 from bloodcell.cells.measurements import PROPERTIES, Measurements
 
+MIN_SOURCES = 5
+"""Sources that a class needs to be checked, and groups that all classes need together."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class SourceTable:
@@ -15,18 +18,12 @@ class SourceTable:
 
     Attributes
     ----------
-    sources
-        Names, sorted.
-    groups
-        The number of each source's group, shape (n,), int64, in the order of the groups' names.
-    labels
-        The most frequent label of each source's images; of ties the first by name.
-    splits
-        The split of each source; empty if it is in several.
-    examples
-        The path of one image of each source.
-    n_images
-        The number of images of each source, shape (n,), int64.
+    sources, groups
+        Names, sorted; the number of each source's group, shape (n,), int64, in the order of the groups' names.
+    labels, splits
+        The most frequent label of its images, of ties the first by name; its split, empty if it is in several.
+    examples, n_images
+        The path of one of its images, and their number, shape (n,), int64.
     properties, cells, counts
         As in `Measurements`: means over the images, and the most frequent count.
     border, background
@@ -51,6 +48,15 @@ class SourceTable:
     def where(self, mask: NDArray[np.bool_]) -> "SourceTable":
         """Return the sources of a mask, shape (n,)."""
         return SourceTable(**{name: values[mask] for name, values in vars(self).items()})
+
+    def of_frequent_classes(self) -> "SourceTable | None":
+        """Return the sources of classes that have `MIN_SOURCES`.
+
+        None if there are fewer than two such classes, or fewer than `MIN_SOURCES` groups.
+        """
+        names, counts = np.unique(self.labels, return_counts=True)
+        kept = self.where(np.isin(self.labels, names[counts >= MIN_SOURCES]))
+        return None if (counts >= MIN_SOURCES).sum() < 2 or np.unique(kept.groups).size < MIN_SOURCES else kept
 
 
 def source_table(manifest: pd.DataFrame, measurements: Measurements) -> SourceTable:

@@ -10,10 +10,8 @@ class Command:
 
     Attributes
     ----------
-    overrides
-        Its ``GROUP=CHOICE`` and ``KEY=VALUE``.
-    choices
-        The choice of every group.
+    overrides, choices
+        Its ``GROUP=CHOICE`` and ``KEY=VALUE``; the choice of every group.
     config_dir
         The folder of the user's own choices; None without one.
     """

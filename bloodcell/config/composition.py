@@ -2,8 +2,9 @@
 
 import argparse
 import re
+import traceback
 from collections.abc import Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
@@ -66,16 +67,8 @@ def register_experiments(job: str | None = None) -> None:
 def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
     """Compose and check a job's configuration, for notebooks and tests.
 
-    Parameters
-    ----------
-    job
-        The name of a job, for example ``"train"``.
-    overrides
-        The words of the command line, for example ``["data.root=/data", "backbone=xception"]``.
-
-    Returns
-    -------
-    The job's dataclass, for example a `bloodcell.config.training.TrainConfig`.
+    ``compose_config("train", ["data.root=/data", "backbone=xception"])`` takes the words of the command line and
+    returns the job's dataclass, here a `bloodcell.config.training.TrainConfig`.
 
     Raises
     ------
@@ -94,11 +87,7 @@ def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:
 
 
 def parse_config(job: str, config: DictConfig) -> Any:
-    """Check a composed configuration against the job's schema.
-
-    Returns
-    -------
-    The job's dataclass, with the backbone's name as Keras spells it.
+    """Check a composed configuration against the job's schema, and return the job's dataclass.
 
     Raises
     ------
@@ -133,16 +122,9 @@ def is_composition_error(error: BaseException) -> bool:
 
 
 def composition_message(error: BaseException, job: str, overrides: Sequence[str] = ()) -> str:
-    """Return the one-line message for a configuration that Hydra refuses.
+    """Return the one-line message for a configuration that is refused.
 
-    Parameters
-    ----------
-    error
-        The error that Hydra, OmegaConf or PyYAML raised.
-    job
-        The name of the job.
-    overrides
-        The words of the command line.
+    The error is of Hydra, OmegaConf or PyYAML; ``overrides`` are the words of the command line.
     """
     message = str(error) or str(error.__cause__)
     match error:
@@ -237,7 +219,10 @@ def _explain_choice(error: MissingConfigException) -> str:
 
 def _explain_key(key: str, job: str, words: Sequence[str]) -> str:
     overrides = _overrides(words)
-    config = _compose_choices(job, overrides)
+    config = _compose(job)
+    chosen = [word for word in overrides if word.partition("=")[0] in {*_choices(config), "hydra.searchpath"}]
+    with suppress(HydraException, ValueError):  # the overrides of groups may also be wrong
+        config = _compose(job, chosen)
     choices = _choices(config)
     if key in choices:
         return f"{key}: the group has no choices"
@@ -262,7 +247,8 @@ def _overrides(words: Sequence[str]) -> list[str]:
     options.add_argument("--config-dir", "-cd")
     known, others = options.parse_known_args(words)
     folder = override("", f"file://{Path(known.config_dir or '.').resolve()}").removeprefix("=")
-    return [*([f"hydra.searchpath=[{folder}]"] if known.config_dir else []), *(word for word in others if not word.startswith("-"))]
+    own = [f"hydra.searchpath=[{folder}]"] if known.config_dir else []
+    return [*own, *(word for word in others if not word.startswith("-"))]
 
 
 def _names_with_defaults(job: str, config: DictConfig) -> list[str]:
@@ -273,23 +259,10 @@ def _names_with_defaults(job: str, config: DictConfig) -> list[str]:
         return []
 
 
-def _compose_choices(job: str, overrides: Sequence[str]) -> DictConfig:
-    """Compose with only the overrides of groups, or with none if these are also wrong."""
-    plain = _compose(job)
-    groups = _choices(plain)
-    try:
-        chosen = [word for word in overrides if word.partition("=")[0] in {*groups, "hydra.searchpath"}]
-        return _compose(job, chosen)
-    except (HydraException, ValueError):
-        return plain
-
-
 def _raised_in(error: BaseException) -> str:
     """Return the name of the module that raised an error."""
-    frame = error.__traceback__
-    while frame is not None and frame.tb_next is not None:
-        frame = frame.tb_next
-    return str(frame.tb_frame.f_globals.get("__name__")) if frame is not None else ""
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return str(frames[-1].f_globals.get("__name__")) if frames else ""
 
 
 def _first_line(text: str) -> str:

@@ -11,16 +11,9 @@ from bloodcell.data.leaks import SPLIT_NAMES
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """How photographs are found, and why.
+    """How photographs are found, and why, in a few words.
 
-    Attributes
-    ----------
-    source
-        As ``data.groups``.
-    pattern
-        As ``data.groups_pattern``.
-    reason
-        A few words.
+    ``source`` and ``pattern`` are values of ``data.groups`` and ``data.groups_pattern``.
     """
 
     source: Literal["recover", "pattern"]
@@ -33,12 +26,8 @@ def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_u
 
     Parameters
     ----------
-    layout
-        Where the images are.
     facts
         What was found in the folder, line by line.
-    groups
-        How sources are found.
     n_unreadable
         The number of unreadable images; if there are any, they are skipped instead of refused.
     usage

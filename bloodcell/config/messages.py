@@ -39,17 +39,7 @@ def no_such_setting(key: str, job: str, names: Sequence[str]) -> str:
 
 
 def validation_message(error: ValidationError, job: str, values: Mapping[str, Any]) -> str:
-    """Return the message for what a schema refuses.
-
-    Parameters
-    ----------
-    error
-        The error that pydantic raised.
-    job
-        The job whose schema it is.
-    values
-        The refused configuration, as nested dictionaries and lists.
-    """
+    """Return the message for the values of a job, nested, that pydantic refuses."""
     details = error.errors(include_url=False)
     # pydantic refuses a list with refused items once more, because it is too short without them.
     inner = [

@@ -66,18 +66,8 @@ class Augmentation:
 def augment(image: Tensor, *, augmentation: Augmentation, seed: Tensor) -> Tensor:
     """Change an image at random.
 
-    Parameters
-    ----------
-    image
-        Tensor of shape (height, width, 3), float32 in [0, 255].
-    augmentation
-        Ranges of the changes.
-    seed
-        Tensor of shape (2,), int32 or int64.
-
-    Returns
-    -------
-    Tensor of the same shape, float32 in [0, 255]
+    The image, shape (height, width, 3), float32 in [0, 255], keeps shape and range. The seed is a tensor of shape (2,),
+    int32 or int64.
     """
     draws = tf.random.stateless_uniform((_N_DRAWS,), seed=seed, minval=-1.0, maxval=1.0)
     if augmentation.moves:

@@ -3,7 +3,6 @@
 import re
 from collections import Counter
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import PurePosixPath
 
 MARKS = (
@@ -17,14 +16,9 @@ PATTERN = rf"(?i)([^/]+?)(?:[ _-](?:{'|'.join(MARKS)})[ _-]?\d*|\.rf\.[0-9a-f]+)
 
 
 def sources_from_names(paths: Sequence[str]) -> list[str] | None:
-    """Return each image's source by its file name; None if file names do not give sources.
+    """Return each image's source by its file name; None if names do not give sources.
 
-    They do if some names differ only in such a suffix.
-
-    Parameters
-    ----------
-    paths
-        Paths of images, with forward slashes.
+    They do if some names differ only in such a suffix. Paths have forward slashes.
     """
     names = [match[1] if (match := re.search(PATTERN, path)) else path for path in paths]
     marked = any(PurePosixPath(path).stem != name for name, path in zip(names, paths, strict=True))
@@ -37,7 +31,5 @@ def agrees_with_pixels(names: Sequence[str], recovered: Sequence[str]) -> bool:
     Images of one recovered source must have one name. Copies of one name may be recovered as two sources, because they
     can show different parts of the photograph.
     """
-    rows = sorted(zip(recovered, names, strict=True))
-    if any(name != other for (source, name), (next_source, other) in pairwise(rows) if source == next_source):
-        return False
-    return len(set(recovered)) <= 2 * len(set(names))
+    one_name = len(set(zip(recovered, names, strict=True))) == len(set(recovered))
+    return one_name and len(set(recovered)) <= 2 * len(set(names))

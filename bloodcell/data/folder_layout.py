@@ -28,12 +28,9 @@ class FolderLayout:
     ----------
     kind
         ``classes``: a folder per class; ``splits``: these inside a folder per split; ``bccd``: Kaggle's set.
-    top
-        The folder that contains them: the one that was given, or a subfolder.
-    folders
-        The folder of each split: ``train`` and perhaps ``val`` and ``test``.
-    unused
-        Names of other folders in ``top``.
+    top, folders, unused
+        The folder that contains them, the one that was given or a subfolder; that of each split, ``train`` and perhaps
+        ``val`` and ``test``; names of other folders in ``top``.
     """
 
     kind: Literal["classes", "splits", "bccd"]

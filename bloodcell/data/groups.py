@@ -39,19 +39,9 @@ def recovered_sources(images: ImageSet) -> ImageSet:
 
 
 def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Level = "group") -> ImageSet:
-    """Take the groups, or sources, from a table.
+    """Take the groups, or sources, from a column of a CSV file.
 
-    Parameters
-    ----------
-    images
-        The images.
-    file
-        A CSV with a column ``path``, relative to the images' root, and a column of groups. It may list other images,
-        too.
-    column
-        The name of the column of groups.
-    level
-        The column to fill.
+    Its column ``path`` is relative to the images' root; it may list other images, too.
 
     Raises
     ------
@@ -78,15 +68,8 @@ def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Lev
 def matched_groups(images: ImageSet, *, pattern: str, level: Level = "group") -> ImageSet:
     """Take the groups, or sources, from the paths.
 
-    Parameters
-    ----------
-    images
-        The images.
-    pattern
-        A regular expression that is searched for in each path relative to the images' root. The image's group is the
-        capture group with the name of the level, or else the first one.
-    level
-        The column to fill.
+    The pattern is a regular expression that is searched for in each path relative to the images' root. The image's
+    group is the capture group with the name of the level, or else the first one.
 
     Raises
     ------

@@ -18,7 +18,7 @@ from types import ModuleType
 
 from bloodcell.console.progress import track
 from bloodcell.data.folders import folder_errors
-from bloodcell.data.loading import find_bccd
+from bloodcell.data.loading import find_bccd, require_bccd
 from bloodcell.errors import UserError
 
 HANDLE = "paultimothymooney/blood-cells"
@@ -81,12 +81,7 @@ def find_downloaded(cache: Path) -> Path | None:
 
 
 def ask_size() -> int | None:
-    """Ask Kaggle for the size of the archive.
-
-    Returns
-    -------
-    int or None
-        In bytes; None if Kaggle does not give it.
+    """Ask Kaggle for the size of the archive in bytes; None if Kaggle does not give it.
 
     Raises
     ------
@@ -110,17 +105,8 @@ def ask_size() -> int | None:
 def download(cache: Path, *, again: bool) -> Path:
     """Download and unpack the set, or resume an interrupted download.
 
-    Parameters
-    ----------
-    cache
-        Folder of kagglehub's downloads, see `cache_folder`.
-    again
-        Whether to download it again if it is there.
-
-    Returns
-    -------
-    Path
-        The folder of the unpacked archive.
+    The folder of the unpacked archive, in a `cache_folder`, is returned. If it is there, it is downloaded ``again``
+    only on request.
 
     Raises
     ------
@@ -144,30 +130,17 @@ def download(cache: Path, *, again: bool) -> Path:
 def verify(root: str | Path) -> Path:
     """Check that a folder contains the set, complete and unchanged.
 
-    Parameters
-    ----------
-    root
-        As for `bloodcell.data.loading.load_bccd`.
-
-    Returns
-    -------
-    Path
-        The folder of ``TRAIN`` and ``TEST``.
+    The folder of ``TRAIN`` and ``TEST`` is returned.
 
     Raises
     ------
     UserError
         If there is no such folder, or it contains other images.
     """
-    top = Path(root).expanduser()
-    if not top.is_dir():
-        raise UserError(f"root={root}: no such folder; {by_hand(top)}")
-    folder = find_bccd(top)
-    if folder is None:
-        raise UserError(f"root={root}: has no folders TRAIN and TEST; give the folder that has them")
+    folder = require_bccd(root, setting="root", advice=by_hand(Path(root).expanduser()))
     with folder_errors(), ThreadPoolExecutor(os.cpu_count()) as pool:
         for name, content in CONTENTS.items():
-            if (n_images := _count(folder / name)) != content.n_images:
+            if (n_images := len(_images(folder / name))) != content.n_images:
                 raise UserError(
                     f"{folder / name}: has {n_images:,} images, Kaggle's set has {content.n_images:,}; "
                     "download it again with `bloodcell data fetch force=true`, or unpack the archive again"
@@ -193,10 +166,6 @@ def digest_of(folder: Path) -> str:
 
 def _images(folder: Path) -> list[Path]:
     return sorted(folder.glob("[!.]*.jpeg"))
-
-
-def _count(folder: Path) -> int:
-    return len(_images(folder))
 
 
 def _kagglehub() -> ModuleType:

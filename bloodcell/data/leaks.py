@@ -25,20 +25,13 @@ class SharedGroups:
 
     Attributes
     ----------
-    splits
-        Two of ``train``, ``val`` and ``test``, in this order.
-    noun
-        ``photograph``, or people's word for a group.
-    number
-        How many of them have images in both splits.
-    images
-        How many images of each split are concerned.
-    totals
-        How many images each split has.
-    example
-        The paths of an image of each split with the same source, or group.
-    exact
-        Whether those two have the same content but different groups.
+    splits, noun
+        Two of ``train``, ``val`` and ``test``, in this order; ``photograph``, or people's word for a group.
+    number, images, totals
+        How many have images in both splits; how many images of each split are concerned, and how many it has.
+    example, exact
+        The paths of an image of each split with the same source, or group; whether they have the same content but
+        different groups.
     """
 
     splits: tuple[str, str]
@@ -63,10 +56,8 @@ class Leakage:
 
     Attributes
     ----------
-    shared
-        What its splits share.
-    split_by_file
-        Whether validation was taken by file, which separates copies.
+    shared, split_by_file
+        What its splits share; whether validation was taken by file, which separates copies.
     groups_known
         Whether groups are known; if not, only exact copies are found.
     sources_in_groups
@@ -155,13 +146,12 @@ def shared_groups_in_folds(folds: Sequence[pd.DataFrame], *, group_name: str = P
         if shared.splits == ("train", "val")
     ]
     n_train, n_val = (sum(int((fold["split"] == split).sum()) for fold in folds) for split in ("train", "val"))
-    summed = []
-    for noun in dict.fromkeys(shared.noun for shared in found):
-        same = [shared for shared in found if shared.noun == noun]
-        train, val = (sum(shared.images[side] for shared in same) for side in (0, 1))
-        number = sum(shared.number for shared in same)
-        summed.append(replace(same[0], number=number, images=(train, val), totals=(n_train, n_val)))
-    return summed
+    summed: dict[str, SharedGroups] = {}
+    for each in found:
+        first = summed.setdefault(each.noun, replace(each, number=0, images=(0, 0), totals=(n_train, n_val)))
+        images = first.images[0] + each.images[0], first.images[1] + each.images[1]
+        summed[each.noun] = replace(first, number=first.number + each.number, images=images)
+    return list(summed.values())
 
 
 def resolve_leaks(
@@ -171,20 +161,16 @@ def resolve_leaks(
 
     Parameters
     ----------
-    manifest
-        As in `bloodcell.data.manifest.ImageSet`.
+    manifest, group_name
+        As in `bloodcell.data.manifest.ImageSet`; people's word for a group.
     on_shared_groups
         ``error``; ``drop``, which leaves out training images whose source or group is also in validation or test, and
         validation images whose source or group is in test; or ``allow``.
-    group_name
-        People's word for a group.
 
     Returns
     -------
-    manifest
-        The images that are kept.
-    left_out
-        The rows of the others.
+    manifest, left_out
+        The rows of the images that are kept, and those of the others.
 
     Raises
     ------
@@ -203,18 +189,9 @@ def resolve_leaks(
 
 
 def connected_components(manifest: pd.DataFrame, *columns: str) -> NDArray[np.int64]:
-    """Number the images so that images that share a value, directly or through others, have one number.
+    """Number the images so that images that share a value have one number.
 
-    Parameters
-    ----------
-    manifest
-        n images.
-    columns
-        The columns whose values connect images.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
+    They share it in one of the columns, directly or through others. The numbers have the shape (n,), int64.
     """
     numbers = pd.Series(manifest.groupby(columns[0]).ngroup().to_numpy())
     while True:

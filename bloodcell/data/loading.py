@@ -31,31 +31,33 @@ class _Listing:
 
 
 def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
-    """Load the Kaggle "Blood Cell Images" set: ``TRAIN/<class>`` and ``TEST/<class>``.
+    """Load the Kaggle "Blood Cell Images" set; see `load_folders`.
 
-    Parameters
-    ----------
-    root
-        The folder of ``TRAIN`` and ``TEST``, or the one in which Kaggle's archive was unpacked.
-    on_bad_image
-        As for `load_folders`.
-
-    Raises
-    ------
-    UserError
-        As `load_folders`.
+    ``root`` is the folder of ``TRAIN/<class>`` and ``TEST/<class>``, or the one in which Kaggle's archive was unpacked.
     """
-    top = Path(root).expanduser()
-    if not top.is_dir():
-        raise UserError(f"data.root={root}: no such folder; give the folder of TRAIN and TEST")
-    folder = find_bccd(top)
-    if folder is None:
-        raise UserError(f"data.root={root}: has no folders TRAIN and TEST; give the folder that has them")
+    folder = require_bccd(root, setting="data.root", advice="give the folder of TRAIN and TEST")
     return load_folders(
         folders={"train": folder / "TRAIN", "test": folder / "TEST"},
         settings={"train": "data.root", "test": "data.root"},
         on_bad_image=on_bad_image,
     )
+
+
+def require_bccd(root: str | Path, *, setting: str, advice: str) -> Path:
+    """Return the folder of ``TRAIN`` and ``TEST``; see `find_bccd`.
+
+    Raises
+    ------
+    UserError
+        If the setting's folder does not exist, with the advice; or it does not have them.
+    """
+    top = Path(root).expanduser()
+    if not top.is_dir():
+        raise UserError(f"{setting}={root}: no such folder; {advice}")
+    folder = find_bccd(top)
+    if folder is None:
+        raise UserError(f"{setting}={root}: has no folders TRAIN and TEST; give the folder that has them")
+    return folder
 
 
 def find_bccd(root: Path) -> Path | None:
@@ -74,13 +76,11 @@ def load_folders(
 
     Parameters
     ----------
-    folders
-        The folder of each split: ``train``, ``test`` and perhaps ``val``. Their subfolders are the classes, the same in
-        each.
+    folders, settings
+        The folder of each split, ``train``, ``test`` and perhaps ``val``; their subfolders are the classes, the same in
+        each. The setting of each folder, for messages.
     on_bad_image
         For unreadable images: ``error``, or ``skip``, which leaves them out and lists them in the result.
-    settings
-        The setting of each folder, for messages.
 
     Returns
     -------
@@ -133,20 +133,12 @@ def _list(setting: str, folder: Path) -> _Listing:
     images: dict[str, list[Path]] = {}
     others = [entry for entry in entries if not entry.is_dir()]
     for class_folder in class_folders:
-        if not _is_unicode(class_folder.name):
+        if printable(class_folder.name) != class_folder.name:
             raise UserError(f"{setting}={folder}: folder {class_folder.name!a} has no valid Unicode name; rename it")
         files = files_below(class_folder)
         images[class_folder.name] = [file for file in files if file.suffix.lower() in SUFFIXES]
         others += [file for file in files if file.suffix.lower() not in SUFFIXES]
     return _Listing(setting=setting, folder=folder, images=images, others=others)
-
-
-def _is_unicode(name: str) -> bool:
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
 
 
 def _relative(files: Iterable[Path], listing: _Listing, root: Path) -> list[str]:

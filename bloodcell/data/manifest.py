@@ -20,18 +20,14 @@ class ImageSet:
 
     Attributes
     ----------
-    root
-        The folder of the manifest's relative paths.
-    classes
-        The class names in the order of the model's outputs: sorted.
+    root, classes
+        The folder of the manifest's relative paths; the class names in the order of the model's outputs: sorted.
     manifest
         One row for each readable image: ``path`` (relative to ``root``, with forward slashes), ``label``, ``source``
         (the photograph that it was made from), ``group`` (what is independent: the source, or its patient, slide or
         day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
-    unreadable
-        One row for each image that was left out: ``path`` and ``reason``.
-    other_files
-        Files without an image suffix.
+    unreadable, other_files
+        One row for each image that was left out: ``path`` and ``reason``; files without an image suffix.
     """
 
     root: Path

@@ -19,17 +19,12 @@ def mix_batches(batches: Dataset, *, mixup: float, cutmix: float, seed: int, fir
 
     Parameters
     ----------
-    batches
-        Pairs of inputs and labels (batch, n_classes), float32; inputs are a tensor (batch, ...), or several.
-    mixup
-        At least 0; 0: no mixup.
-    cutmix
-        At least 0; 0: no CutMix. Inputs need to include images (batch, height, width, channels); others are mixed with
-        the same weight.
-    seed
-        Seed of the random numbers.
-    first_batch
-        The number of the first batch.
+    batches, first_batch
+        Pairs of inputs and labels (batch, n_classes), float32; inputs are a tensor (batch, ...), or several. The number
+        of the first batch.
+    mixup, cutmix
+        At least 0; 0: none. For CutMix inputs need to include images (batch, height, width, channels); others are mixed
+        with the same weight.
     """
     if not mixup and not cutmix:
         return batches

@@ -26,16 +26,8 @@ class Orientations:
 def orient(image: Tensor, number: Tensor) -> Tensor:
     """Flip, rotate or transpose a square image.
 
-    Parameters
-    ----------
-    image
-        Tensor of shape (size, size, channels).
-    number
-        0..7. Bit 1: flip left to right; bit 2: flip top to bottom; bit 4: transpose first.
-
-    Returns
-    -------
-    Tensor of the same shape and type
+    The image, shape (size, size, channels), keeps shape and type. The number is 0..7. Bit 1: flip left to right; bit 2:
+    flip top to bottom; bit 4: transpose first.
     """
     oriented = tf.where(_bit(number, 4), tf.transpose(image, (1, 0, 2)), image)
     oriented = tf.where(_bit(number, 2), tf.reverse(oriented, axis=(0,)), oriented)

@@ -1,6 +1,5 @@
 """The input pipeline: from image files to the batches that a model is trained and evaluated on."""
 
-import functools
 import hashlib
 import os
 from collections.abc import Sequence
@@ -35,24 +34,20 @@ class Samples:
 
     Attributes
     ----------
-    files
-        n image files.
-    digests
-        The SHA-256 of each file's content, in hexadecimal: what its views are made from.
-    labels
-        Class indices, shape (n,), int64.
-    n_classes
-        How many classes there are.
-    input_size
-        Height and width in pixels.
-    interpolation
-        ``nearest``, ``bilinear`` or ``bicubic``.
+    files, digests
+        n image files; the SHA-256 of each one's content, in hexadecimal: what its views are made from.
+    labels, n_classes
+        Class indices, shape (n,), int64, and how many classes there are.
+    input_size, interpolation
+        Height and width in pixels; ``nearest``, ``bilinear`` or ``bicubic``.
     crop
         How images are cropped before resizing, see `bloodcell.cells.crop`; or ``none``.
     extra_features
         Hand-made features of each image, shape (n, k), float32; None: the model takes the image only.
     sources
         The source of each image, as a number, shape (n,), int64; None: unknown.
+    weights
+        The weight of each image in validation, shape (n,), float64; None: all the same.
     """
 
     files: Sequence[Path]
@@ -64,6 +59,7 @@ class Samples:
     crop: CropName = "none"
     extra_features: NDArray[np.float32] | None = None
     sources: NDArray[np.int64] | None = None
+    weights: NDArray[np.float64] | None = None
 
     @property
     def source_ids(self) -> NDArray[np.int64]:
@@ -78,6 +74,44 @@ class Samples:
     def __len__(self) -> int:
         """Return how many images there are."""
         return len(self.files)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Epochs:
+    """Consecutive epochs of a training: which images they draw, and in which batches.
+
+    Attributes
+    ----------
+    first, number
+        The first epoch, counted over all stages, and how many there are.
+    steps
+        Batches in an epoch, at most ceil(n / batch_size).
+    batch_size, seed
+        Images in a batch; the seed of order, views and mixing.
+    sampling
+        As of `bloodcell.data.sampling.Sampling`.
+    mixup, cutmix
+        As of `bloodcell.data.mixup.mix_batches`.
+    """
+
+    first: int = 0
+    number: int = 1
+    steps: int
+    batch_size: int
+    seed: int
+    sampling: Sampling = "images"
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    @property
+    def numbers(self) -> range:
+        """The numbers of the epochs."""
+        return range(self.first, self.first + self.number)
+
+    def mixed(self, batches: Dataset) -> Dataset:
+        """Mix the batches of all epochs."""
+        first_batch = self.first * self.steps
+        return mix_batches(batches, mixup=self.mixup, cutmix=self.cutmix, seed=self.seed, first_batch=first_batch)
 
 
 def samples_of(
@@ -110,51 +144,40 @@ def evaluation_batches(samples: Samples, *, batch_size: int, orientation: int = 
     -------
     tf.data.Dataset
         Batches of images (batch, size, size, 3), float32 in [0, 255], or pairs of them and the extra features
-        (batch, k), float32, if there are any; and one-hot labels (batch, n_classes), float32. The last batch may be
-        smaller.
+        (batch, k), float32, if there are any; one-hot labels (batch, n_classes), float32; and the weights of the
+        images, (batch,), float32, if there are any. The last batch may be smaller.
     """
     files = [os.fspath(file) for file in samples.files]
     labels = tf.one_hot(samples.labels, samples.n_classes)
-    loaded = tf.data.Dataset.from_tensor_slices((files, samples.extra_columns, labels)).map(
-        lambda file, extra, label: (_inputs(_turned(_load(file, samples), orientation), extra), label),
-        num_parallel_calls=N_READERS,
-        deterministic=True,
-    )
-    return without_autotune(loaded.batch(batch_size).prefetch(2))
+
+    def load(file: Tensor, extra: Tensor, label: Tensor) -> tuple[Any, Tensor]:
+        image = _load(file, samples)
+        return _inputs(orient(image, orientation) if orientation else image, extra), label
+
+    chosen = tf.data.Dataset.from_tensor_slices((files, samples.extra_columns, labels))
+    loaded = chosen.map(load, num_parallel_calls=N_READERS, deterministic=True)
+    return with_weights(without_autotune(loaded.batch(batch_size).prefetch(2)), samples, batch_size=batch_size)
 
 
-def training_batches(
-    samples: Samples,
-    *,
-    batch_size: int,
-    augmentation: Augmentation,
-    seed: int,
-    first_epoch: int,
-    epochs: int,
-    steps_per_epoch: int | None = None,
-    sampling: Sampling = "images",
-    mixup: float = 0.0,
-    cutmix: float = 0.0,
-) -> Dataset:
+def training_batches(samples: Samples, epochs: Epochs, *, augmentation: Augmentation) -> Dataset:
     """Return the batches of several epochs: augmented images, shuffled or sampled by source.
 
-    Order and pixels depend only on images, ``seed`` and the number of the epoch: epoch e has view e + 1 of an image.
-    If an epoch has an image several times, its views differ. ``mixup`` and ``cutmix`` are those of
-    `bloodcell.data.mixup.mix_batches`.
+    Order and pixels depend only on images, ``epochs.seed`` and the number of the epoch: epoch e has view e + 1 of an
+    image. If an epoch has an image several times, its views differ.
 
     Returns
     -------
     tf.data.Dataset
-        ``epochs`` times ceil(n / batch_size) batches as of `evaluation_batches`, or the first ``steps_per_epoch`` of
-        each epoch; no batch spans two epochs.
+        ``epochs.number`` times ``epochs.steps`` batches as of `evaluation_batches`; no batch spans two epochs.
     """
     files = tf.constant([os.fspath(file) for file in samples.files])
     labels, extra = tf.one_hot(samples.labels, samples.n_classes), tf.constant(samples.extra_columns)
-    keys = _keys(samples)
+    keys, seed = _keys(samples), epochs.seed
     source_orders = None
-    if sampling == "photographs":
-        orders = [source_order(samples, seed=seed, epoch=epoch) for epoch in range(first_epoch, first_epoch + epochs)]
-        source_orders = tf.constant(np.array([(order, _occurrence(order)) for order in orders]))
+    if epochs.sampling == "photographs":
+        orders = [source_order(samples, seed=seed, epoch=epoch) for epoch in epochs.numbers]
+        earlier = [pd.Series(order).groupby(order).cumcount() for order in orders]  # occurrences of the same image
+        source_orders = tf.constant(np.array(list(zip(orders, earlier, strict=True)), np.int64))
 
     def one_epoch(epoch: Tensor) -> Dataset:
         if source_orders is None:
@@ -163,7 +186,7 @@ def training_batches(
             )
             drawn = (order, tf.zeros(len(samples), tf.int64))
         else:
-            drawn = tuple(tf.unstack(source_orders[epoch - first_epoch]))
+            drawn = tuple(tf.unstack(source_orders[epoch - epochs.first]))
 
         def view(index: Tensor, again: Tensor) -> tuple[Tensor, Tensor]:
             image = _load(files[index], samples)
@@ -173,14 +196,11 @@ def training_batches(
             return _inputs(image, extra[index]), labels[index]
 
         in_order = tf.data.Dataset.from_tensor_slices(drawn)
-        made = in_order.map(view, num_parallel_calls=N_READERS, deterministic=True).batch(batch_size)
-        return made.take(steps_per_epoch or -1)
+        made = in_order.map(view, num_parallel_calls=N_READERS, deterministic=True).batch(epochs.batch_size)
+        return made.take(epochs.steps)
 
-    batches = tf.data.Dataset.range(first_epoch, first_epoch + epochs).flat_map(one_epoch)
-    per_epoch = -(-len(samples) // batch_size)
-    first_batch = first_epoch * min(per_epoch, steps_per_epoch or per_epoch)
-    made = mix_batches(batches, mixup=mixup, cutmix=cutmix, seed=seed, first_batch=first_batch)
-    return without_autotune(made.prefetch(2))
+    batches = tf.data.Dataset.range(epochs.first, epochs.first + epochs.number).flat_map(one_epoch)
+    return without_autotune(epochs.mixed(batches).prefetch(2))
 
 
 def source_order(samples: Samples, *, seed: int, epoch: int) -> NDArray[np.int64]:
@@ -199,21 +219,9 @@ def view_batches(
 ) -> Dataset:
     """Return chosen views of chosen images, in order; refuse an image whose digest has changed.
 
-    Parameters
-    ----------
-    samples
-        The images.
-    indices, views
-        Indices of images and numbers of their views, shape (n,).
-    augmentation, seed
-        The augmentation of the views; if it changes nothing, every view is the image itself.
-    batch_size
-        Images a batch.
-
-    Returns
-    -------
-    tf.data.Dataset
-        Batches of images (batch, size, size, 3), float32 in [0, 255]. The last batch may be smaller.
+    ``indices`` and ``views`` are indices of images and numbers of their views, shape (n,); if the augmentation changes
+    nothing, every view is the image itself. Batches are images (batch, size, size, 3), float32 in [0, 255]; the last
+    one may be smaller.
     """
     files, digests = tf.constant([os.fspath(file) for file in samples.files]), tf.constant(samples.digests)
     keys = _keys(samples)
@@ -256,21 +264,11 @@ def unreadable(error: tf.errors.OpError) -> str | None:
     return rest.splitlines()[0] if found else None
 
 
-def with_weights(batches: Dataset, weights: NDArray[np.float64] | None, *, batch_size: int) -> Dataset:
-    """Add sample weights to batches, as Keras expects them.
-
-    Parameters
-    ----------
-    batches
-        Pairs of inputs and labels.
-    weights
-        Shape (n,), in the order of the examples; None: no weights.
-    batch_size
-        Examples a batch; the last may have fewer.
-    """
-    if weights is None:
+def with_weights(batches: Dataset, samples: Samples, *, batch_size: int) -> Dataset:
+    """Add the samples' weights, if any, to pairs of inputs and labels."""
+    if samples.weights is None:
         return batches
-    each = tf.data.Dataset.from_tensor_slices(weights.astype(np.float32)).batch(batch_size)
+    each = tf.data.Dataset.from_tensor_slices(samples.weights.astype(np.float32)).batch(batch_size)
     return without_autotune(tf.data.Dataset.zip(batches, each).map(lambda batch, weight: (*batch, weight)))
 
 
@@ -303,37 +301,26 @@ def _view_seed(seed: int, *, key: Tensor, view: Tensor) -> Tensor:
     return tf.random.experimental.stateless_fold_in(pair, key)
 
 
-def _turned(image: Tensor, number: int) -> Tensor:
-    return orient(image, number) if number else image
-
-
-def _occurrence(order: NDArray[np.int64]) -> NDArray[np.int64]:
-    """Return the number of earlier occurrences of each entry."""
-    return np.asarray(pd.Series(order).groupby(order).cumcount(), np.int64)
-
-
 def _inputs(image: Tensor, extra: Tensor) -> Tensor | tuple[Tensor, Tensor]:
     """Return a model's inputs: the image, with its extra features if there are any."""
     return (image, extra) if extra.shape[-1] else image
 
 
 def _load(file: Tensor, samples: Samples, *, digest: Tensor | str = "") -> Tensor:
+    def read(file: bytes, digest: bytes) -> NDArray[np.uint8]:
+        try:
+            data = read_file(file)
+            _require_unchanged(data, digest)
+            return crop(decode_image(data), samples.crop)
+        except UnreadableImage as error:
+            raise UnreadableImage(f"{os.fsdecode(file)}: {error}") from error
+
     # stateful=False: a file always gives the same pixels, so TensorFlow can read files in parallel.
-    read = functools.partial(_read, name=samples.crop)
     image = tf.numpy_function(read, [file, digest], tf.uint8, stateful=False)
     image.set_shape((None, None, 3))
     return resize(image, input_size=samples.input_size, interpolation=samples.interpolation)
 
 
-def _check(data: bytes, digest: bytes) -> None:
+def _require_unchanged(data: bytes, digest: bytes) -> None:
     if digest and hashlib.sha256(data).hexdigest().encode() != digest:
         raise UnreadableImage("the file was changed during the run; start again")
-
-
-def _read(file: bytes, digest: bytes, *, name: CropName) -> NDArray[np.uint8]:
-    try:
-        data = read_file(file)
-        _check(data, digest)
-        return crop(decode_image(data), name)
-    except UnreadableImage as error:
-        raise UnreadableImage(f"{os.fsdecode(file)}: {error}") from error

@@ -12,17 +12,8 @@ Sampling = Literal["images", "photographs"]
 def source_weights(labels: NDArray[np.int64], sources: NDArray[np.int64]) -> NDArray[np.float64]:
     """Return weights that are equal for classes, for sources in a class, and for images of a source.
 
-    Parameters
-    ----------
-    labels
-        Class indices, shape (n,).
-    sources
-        The source of each image, as a number, shape (n,). A source with several labels counts once in each class.
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
-        Above 0; their sum is n.
+    Labels are class indices and sources numbers, shape (n,); a source with several labels counts once in each class.
+    The weights, shape (n,), float64, are above 0 and sum to n.
     """
     pairs, source, copies = np.unique(
         np.column_stack([labels, sources]), axis=0, return_inverse=True, return_counts=True
@@ -35,14 +26,7 @@ def source_weights(labels: NDArray[np.int64], sources: NDArray[np.int64]) -> NDA
 def equal_source_weights(sources: NDArray[np.generic]) -> NDArray[np.float64]:
     """Return weights that sum to 1 for each source and are equal for its images.
 
-    Parameters
-    ----------
-    sources
-        The source of each image, a number or a name, shape (n,).
-
-    Returns
-    -------
-    ndarray of shape (n,), float64
+    Sources are numbers or names, shape (n,); so are the weights, float64.
     """
     _, source, copies = np.unique(sources, return_inverse=True, return_counts=True)
     return np.asarray(1 / copies[source.ravel()])
@@ -56,12 +40,7 @@ def sample_sources(
     Systematic sampling (Madow, "On the theory of systematic sampling, II", Annals of Mathematical Statistics 20, 1949):
     images are ordered by class and source, each as wide as its weight, and one is taken at equal distances. Counts of
     classes, and of sources in a class, differ by at most one image; independent draws would miss a third of the sources
-    with few images.
-
-    Returns
-    -------
-    ndarray of shape (n,), int64
-        Indices of images, some of them several times.
+    with few images. The indices of images have the shape (n,), int64, some of them several times.
     """
     n = len(labels)
     _, numbered = np.unique(sources, return_inverse=True)

@@ -35,10 +35,8 @@ def group_holdout(
     ----------
     manifest
         As in `bloodcell.data.manifest.ImageSet`.
-    fraction
-        Fraction of the groups, between 0 and 1; at least one group of each class is taken and one is left.
-    seed
-        Seed of the split, which does not depend on the order of the rows.
+    fraction, seed
+        Between 0 and 1; at least one group of each class is taken and one is left. The order of rows does not matter.
     rare_classes
         For a class in fewer than two groups: ``error``, or ``train_only``, which keeps all its groups in training.
 
@@ -75,12 +73,8 @@ def group_kfold(
     ----------
     manifest
         As in `bloodcell.data.manifest.ImageSet`.
-    folds
-        Number of folds, at least 2.
-    repeats
-        Number of repeats, each with other folds.
-    seed
-        Seed of the folds, which do not depend on the order of the rows.
+    folds, repeats, seed
+        Number of folds, at least 2; number of repeats, each with other folds. The order of rows does not matter.
     rare_classes
         For a class in fewer groups than folds: ``error``, or ``train_only``, which keeps all its groups in training, in
         every fold.
@@ -102,23 +96,8 @@ def group_kfold(
     return [_groups_as(manifest, taken, split="val") for taken in _partition(train, folds, repeats=repeats, seed=seed)]
 
 
-def groups_per_class(manifest: pd.DataFrame) -> pd.Series:
-    """Return the number of training groups of each class."""
-    train = manifest[manifest["split"] == "train"]
-    return train.groupby("label")["group"].nunique()
-
-
 def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
-    """Move a random fraction of each class's training images to validation.
-
-    Parameters
-    ----------
-    manifest
-        As in `bloodcell.data.manifest.ImageSet`.
-    fraction
-        Fraction of the training images, between 0 and 1.
-    seed
-        Seed of the split.
+    """Move a random fraction, between 0 and 1, of each class's training images to validation.
 
     Raises
     ------
@@ -141,7 +120,7 @@ def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.Da
                 f"split.fraction={fraction}: puts all {count} images of class {label} into one split; "
                 "add images or change the fraction"
             )
-    return _as_validation(manifest, taken)
+    return _move(manifest, taken, split="val")
 
 
 def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
@@ -167,7 +146,7 @@ def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
                 "add images or change the fraction"
             )
         taken += in_order[:count]
-    return _as_validation(manifest, taken)
+    return _move(manifest, taken, split="val")
 
 
 def limit_per_class(manifest: pd.DataFrame, *, limit: int) -> pd.DataFrame:
@@ -208,7 +187,7 @@ def _splittable(
 ) -> pd.DataFrame:
     """Return the training rows whose groups can leave training, sorted by path."""
     train = manifest[manifest["split"] == "train"].sort_values("path")
-    counts = groups_per_class(manifest)
+    counts = train.groupby("label")["group"].nunique()
     rare = counts[counts < least]
     if rare.empty:
         return train
@@ -231,10 +210,15 @@ def _splittable(
     return train
 
 
+def _labels_of_groups(train: pd.DataFrame) -> "pd.Series[str] | None":
+    """Return the class of each group, by the groups' names; None if a group has several classes."""
+    pairs = train.drop_duplicates(["group", "label"]).set_index("group")["label"]
+    return pairs.sort_index() if pairs.index.is_unique else None
+
+
 def _partition(train: pd.DataFrame, folds: int, *, repeats: int, seed: int) -> list[list[str]]:
     """Return the groups of each fold, repeat after repeat."""
-    if (train.groupby("group")["label"].nunique() == 1).all():
-        labels = train.drop_duplicates("group").set_index("group")["label"].sort_index()
+    if (labels := _labels_of_groups(train)) is not None:
         splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
         return [labels.index[taken].tolist() for _, taken in splitter.split(labels, labels)]
     return [part for repeat in range(repeats) for part in _mixed_folds(train, folds, seed=(seed + repeat) % 2**32)]
@@ -269,9 +253,8 @@ def _some_groups(
     train = _splittable(
         manifest, least=2, rare_classes=rare_classes, setting=setting, remedy="use another split or test folder"
     )
-    if (train.groupby("group")["label"].nunique() == 1).all():
-        labels = train.drop_duplicates("group").set_index("group")["label"].sort_index()
-        random = np.random.default_rng(seed)
+    random = np.random.default_rng(seed)
+    if (labels := _labels_of_groups(train)) is not None:
         taken: list[str] = []
         for label, count in labels.value_counts().sort_index().items():
             n_taken = min(max(round(fraction * count), 1), count - 1)
@@ -279,7 +262,7 @@ def _some_groups(
         return taken
     few = min(fraction, 1 - fraction)
     n_parts = min(max(round(1 / few), 2), int(train.groupby("label")["group"].nunique().min()))
-    names, random = sorted(set(train["group"])), np.random.default_rng(seed)
+    names = sorted(set(train["group"]))
     parts = _mixed_folds(train, n_parts, seed=seed)
     drawn = (random.permutation(names)[: max(round(few * len(names)), 1)].tolist() for _ in range(ATTEMPTS))
     for part in chain(parts, drawn):
@@ -294,10 +277,6 @@ def _some_groups(
 
 def _groups_as(manifest: pd.DataFrame, groups: Iterable[str], *, split: str) -> pd.DataFrame:
     return _move(manifest, manifest["group"].isin(list(groups)) & (manifest["split"] == "train"), split=split)
-
-
-def _as_validation(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int]") -> pd.DataFrame:
-    return _move(manifest, taken, split="val")
 
 
 def _move(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int] | pd.Series[bool]", *, split: str) -> pd.DataFrame:

@@ -9,21 +9,8 @@ from bloodcell.evaluation.probabilities import checked_labels
 def majority_probabilities(*, training_labels: npt.ArrayLike, n_classes: int, n_images: int) -> npt.NDArray[np.float64]:
     """Return the class frequencies of training as probabilities of every image.
 
-    The predicted class is the most frequent one, of equally frequent ones the first.
-
-    Parameters
-    ----------
-    training_labels
-        Shape (n,), integers in 0..n_classes-1, the classes of the training images; n is at least 1.
-    n_classes
-        The number of classes.
-    n_images
-        The number of images to predict.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n_images, n_classes), float64, equal rows that sum to 1.
+    ``training_labels`` are integers in 0..n_classes-1, shape (n,); n is at least 1. The probabilities have the shape
+    (n_images, n_classes), float64. The predicted class is the most frequent one, of equally frequent ones the first.
 
     Raises
     ------

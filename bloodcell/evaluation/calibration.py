@@ -1,6 +1,5 @@
 """Calibration: the distance between confidence and accuracy."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
-from bloodcell.evaluation.probabilities import checked_labels, checked_probabilities, predicted_classes
+from bloodcell.evaluation.probabilities import confidence_and_correct
 
 # Guo et al. 2017 and most papers since report 15 bins; another number gives another error.
 DEFAULT_BINS = 15
@@ -28,10 +27,8 @@ def calibration_bins(
 
     Parameters
     ----------
-    labels
-        Shape (n,), integers, the true classes.
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
+    labels, probabilities
+        Shape (n,), integers, the true classes; shape (n, k), each row a distribution over the classes.
     n_bins
         The number of bins between 0 and 1.
 
@@ -48,7 +45,7 @@ def calibration_bins(
     """
     if n_bins < 1:
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
-    confidence, correct = _confidence(labels, probabilities)
+    confidence, correct = confidence_and_correct(labels, probabilities)
     edges = np.linspace(0, 1, n_bins + 1)
     index = _equal_widths(confidence, edges)
     images = np.bincount(index, minlength=n_bins)
@@ -69,18 +66,8 @@ def calibration_bins(
 def expected_calibration_error(bins: pd.DataFrame) -> float:
     """Return the mean distance of accuracy and confidence, weighted by images.
 
-    Equation 3 of Guo et al. 2017, on the bins of `calibration_bins`. It is biased upwards, the more the fewer groups
-    there are: see `CalibrationErrors`.
-
-    Parameters
-    ----------
-    bins
-        The table that `calibration_bins` returns.
-
-    Returns
-    -------
-    float
-        In 0..1; 0 if accuracy equals confidence in every bin; NaN without images.
+    Equation 3 of Guo et al. 2017, on the bins of `calibration_bins`: in 0..1, NaN without images. It is biased upwards,
+    the more the fewer groups there are: see `CalibrationErrors`.
     """
     filled = bins[bins["images"] > 0]
     if filled.empty:
@@ -116,10 +103,8 @@ def calibration_errors(
 
     Parameters
     ----------
-    labels
-        Shape (n,), integers, the true classes.
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
+    labels, probabilities
+        Shape (n,), integers, the true classes; shape (n, k), each row a distribution over the classes.
     groups
         Shape (n,), the group of each image: strings or integers.
 
@@ -130,9 +115,8 @@ def calibration_errors(
 
     Notes
     -----
-    Images of one group are correlated, so groups count. In a bin, let d be
-    the confidence of an image, less 1 if it is classified correctly, S_g the sum of d over the n_g images of group g,
-    S the sum of all S_g and n that of all n_g.
+    Images of one group are correlated, so groups count. In a bin, let d be the confidence of an image, less 1 if it is
+    classified correctly, S_g the sum of d over the n_g images of group g, S the sum of all S_g and n that of all n_g.
 
     By chance: if the model is calibrated, S_g has the mean 0 and a random sign. `N_SIGNS` times each group's
     S_g in the bins of `calibration_bins` are multiplied by 1 or -1 at random (with a fixed seed), and the mean expected
@@ -146,19 +130,16 @@ def calibration_errors(
     weighted by n, or 0 if that is below 0. The bins are 15 of about as many images, or one for every `GROUPS_PER_BIN`
     groups if that is fewer; equal confidences share a bin; bins of one group are left out.
     """
-    confidence, correct = _confidence(labels, probabilities)
-    if not confidence.size or np.shape(groups) != confidence.shape:
-        raise ValueError(
-            f"{confidence.size} images need a group each and at least one image, got {np.shape(groups)} groups"
-        )
+    confidence, correct = confidence_and_correct(labels, probabilities, groups=groups)
     names, group = np.unique(np.asarray(groups), return_inverse=True)
-    gap, one = confidence - correct, np.ones(confidence.size)
+    gap, one, random = confidence - correct, np.ones(confidence.size), np.random.default_rng(0)
     gaps = _sums(gap, group, _equal_widths(confidence, np.linspace(0, 1, DEFAULT_BINS + 1)), DEFAULT_BINS)
     n_bins = min(max(names.size // GROUPS_PER_BIN, 1), DEFAULT_BINS)
     index = _equal_counts(confidence, n_bins)
+    by_chance = [np.abs(random.choice([-1.0, 1.0], names.size) @ gaps).sum() for _ in range(N_SIGNS)]
     return CalibrationErrors(
         expected=float(np.abs(gaps.sum(axis=0)).sum() / gap.size),
-        by_chance=float(np.mean([np.abs(signs @ gaps).sum() for signs in _signs(names.size)]) / gap.size),
+        by_chance=float(np.mean(by_chance) / gap.size),
         debiased=_debiased(*(_sums(each, group, index, n_bins) for each in (gap, one))),
     )
 
@@ -183,11 +164,6 @@ def _sums(
     return np.asarray(sums.reshape(-1, n_bins), dtype=np.float64)
 
 
-def _signs(n: int) -> Iterator[npt.NDArray[np.float64]]:
-    rng = np.random.default_rng(0)
-    return (rng.choice([-1.0, 1.0], n) for _ in range(N_SIGNS))
-
-
 def _equal_widths(confidence: npt.NDArray[np.float64], edges: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
     """Return the bin of each confidence; one on an edge belongs to the bin below."""
     return np.asarray(np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, edges.size - 2), dtype=np.int64)
@@ -197,13 +173,3 @@ def _equal_counts(confidence: npt.NDArray[np.float64], n_bins: int) -> npt.NDArr
     """Return the bin of each confidence, with about equal counts; ties share one."""
     lower = rankdata(confidence, method="min").astype(np.int64) - 1
     return np.asarray(lower * n_bins // confidence.size)
-
-
-def _confidence(
-    labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating]
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return confidence, and whether the class is correct; shape (n,) each."""
-    array = np.asarray(probabilities)
-    truth = checked_labels(labels, n_classes=array.shape[-1])
-    checked = checked_probabilities(array, n_images=truth.size, n_classes=array.shape[-1])
-    return checked.max(axis=1).astype(np.float64), predicted_classes(checked) == truth

@@ -12,23 +12,10 @@ from bloodcell.evaluation.predictions import MANIFEST_COLUMNS, predictions_table
 def group_folds(
     *, labels: NDArray[np.int64], groups: NDArray[np.generic], n_folds: int, seed: int
 ) -> list[NDArray[np.int64]]:
-    """Assign groups to folds at random, stratified by class.
+    """Assign groups to at most ``n_folds`` folds at random, stratified by class.
 
-    Parameters
-    ----------
-    labels
-        Class indices, shape (n,).
-    groups
-        The group of each image, shape (n,), strings or integers.
-    n_folds
-        The number of folds; at most one per group.
-    seed
-        Of the draw.
-
-    Returns
-    -------
-    list of numpy.ndarray
-        The indices of each fold's images; every image is in one fold.
+    Labels are class indices and groups strings or integers, shape (n,). It returns the indices of each fold's images;
+    every image is in one fold.
     """
     names, first, numbers = np.unique(groups, return_index=True, return_inverse=True)
     order = np.random.default_rng(seed).permutation(names.size)
@@ -42,17 +29,8 @@ def group_folds(
 def mean_by_image(tables: Sequence[pd.DataFrame], *, classes: Sequence[str]) -> pd.DataFrame:
     """Average the predictions of several models for each image.
 
-    Parameters
-    ----------
-    tables
-        Predictions tables of one split; an image may be in several.
-    classes
-        Their class names, in order.
-
-    Returns
-    -------
-    pandas.DataFrame
-        A predictions table with one row per image, by path, and no fold.
+    An image may be in several of the predictions tables, which are of one split. The result is a predictions table with
+    one row per image, by path, and no fold.
     """
     table = pd.concat(tables, ignore_index=True)
     probabilities = pd.DataFrame(probabilities_of(table, classes)).groupby(table["path"]).mean()

@@ -22,7 +22,7 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import special, stats
 
-from bloodcell.evaluation.predictions import label_indices, probabilities_of
+from bloodcell.evaluation.predictions import arrays_of
 from bloodcell.evaluation.scores import SCORES, Losses, Predictions, Score, ScoreByGroup
 
 Floats = NDArray[np.float64]
@@ -52,11 +52,9 @@ class TrainingVariance:
 
     Attributes
     ----------
-    variance
-        Shape (c,), between the seeds of each configuration; the pooled variance of the others for one that was trained
-        once, 0 if all were.
-    degrees
-        Shape (c,), degrees of freedom of the variance; infinite if all were trained once.
+    variance, degrees
+        Shape (c,), between the seeds of each configuration, and its degrees of freedom. For one that was trained once
+        the pooled variance of the others; 0, with infinite degrees, if all were.
     trainings
         Shape (c,), the number of trainings.
     """
@@ -74,18 +72,8 @@ class TrainingVariance:
 def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
     """Return 95 % intervals of accuracy by image, by source and as mean of groups.
 
-    Parameters
-    ----------
-    table
-        A predictions table with each image once.
-    classes
-        Its class names, in order.
-
-    Returns
-    -------
-    dict
-        ``accuracy_low, accuracy_high``, and the same of ``photograph_accuracy`` and ``group_mean_accuracy``, in 0..1;
-        NaN if there are too few groups.
+    These are ``accuracy_low, accuracy_high``, and the same of ``photograph_accuracy`` and ``group_mean_accuracy``, in
+    0..1; NaN if there are too few groups.
 
     Raises
     ------
@@ -95,12 +83,8 @@ def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[s
     groups, sources = (
         np.unique(table[column].to_numpy(dtype=np.str_), return_inverse=True)[1] for column in ("group", "source")
     )
-    predictions = Predictions(
-        labels=label_indices(table, classes),
-        probabilities=probabilities_of(table, classes),
-        groups=groups,
-        sources=sources,
-    )
+    labels, probabilities = arrays_of(table, classes)
+    predictions = Predictions(labels=labels, probabilities=probabilities, groups=groups, sources=sources)
     accuracy = SCORES["accuracy"]
     found = {
         "accuracy": score_interval(accuracy, [predictions]),
@@ -117,8 +101,6 @@ def score_interval(
 
     Parameters
     ----------
-    score
-        The score.
     predictions
         Of one model, or of several trainings of one configuration: the interval is of their mean score.
     training_error
@@ -135,17 +117,7 @@ def score_interval(
     undefined = Interval(low=float("nan"), high=float("nan"))
     if not np.isfinite(value) or predictions[0].n_groups < FEWEST_GROUPS:
         return undefined
-    if score.losses is None:
-        ends = [_student_interval(score.by_group(each), each.strata) for each in predictions]
-    else:
-        losses = [
-            score.group_losses(each) if group_mean else score.losses(each.labels, each.probabilities)
-            for each in predictions
-        ]
-        ends = [loss_interval(lost, each.groups) for lost, each in zip(losses, predictions, strict=True)]
-        if score.greater_is_better:
-            ends = [(1 - high, 1 - low) for low, high in ends]
-    low, high = np.mean(ends, axis=0)
+    low, high = np.mean([_interval(score, each, group_mean=group_mean) for each in predictions], axis=0)
     low, high = min(low, value), max(high, value)
     low = value - np.hypot(value - low, training_error)
     high = value + np.hypot(high - value, training_error)
@@ -154,15 +126,25 @@ def score_interval(
     return Interval(low=float(min(max(low, score.lowest), value)), high=float(max(min(high, score.highest), value)))
 
 
+def _interval(score: Score, predictions: Predictions, *, group_mean: bool) -> tuple[float, float]:
+    """Return the ends of the interval of one training's score."""
+    if score.losses is None:
+        return _student_interval(score.by_group(predictions), predictions.strata)
+    if group_mean:
+        losses = score.group_losses(predictions)
+    else:
+        losses = score.losses(predictions.labels, predictions.probabilities)
+    low, high = loss_interval(losses, predictions.groups)
+    return (1 - high, 1 - low) if score.greater_is_better else (low, high)
+
+
 def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
     """Return the two ends of the 95 % interval of a mean loss.
 
     Parameters
     ----------
-    losses
-        Of n images.
-    groups
-        Shape (n,), in 0..g-1; g is at least `FEWEST_GROUPS`.
+    losses, groups
+        Losses and group of n images; groups in 0..g-1, where g is at least `FEWEST_GROUPS`.
 
     Notes
     -----
@@ -217,15 +199,10 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
 
 
 def training_variance(values: Sequence[Sequence[float]]) -> TrainingVariance:
-    """Estimate the variance of a score between trainings.
+    """Estimate the variance of a score between the trainings of each configuration.
 
     Each configuration has its own variance (Welch, Biometrika 34, 1947), as some are less stable than others. One that
     was trained once gets the pooled variance of the others. Known weakness: it may vary more than they do.
-
-    Parameters
-    ----------
-    values
-        The score of each training of each configuration.
     """
     trainings = np.array([len(each) for each in values], dtype=np.int64)
     several = trainings > 1

@@ -51,7 +51,7 @@ def evaluate(
     Returns
     -------
     dict
-        - ``loss``: the cross-entropy of training, see `training_loss`;
+        - ``loss``: the cross-entropy of training, as `keras.losses.CategoricalCrossentropy` computes it;
         - ``accuracy``: in 0..1;
         - ``balanced_accuracy``: mean recall over the classes that occur in the labels, in 0..1;
         - ``macro_f1``: mean F1 over the classes that occur in the labels or predictions, in 0..1;
@@ -81,67 +81,18 @@ def evaluate(
         name: score.function(truth, checked.astype(np.float64) if name == "auroc" else distribution)
         for name, score in SCORES.items()
     }
-    loss = training_loss(labels=truth, probabilities=checked, n_classes=len(classes), label_smoothing=label_smoothing)
     return {
-        "loss": loss,
+        "loss": _training_loss(truth, checked, label_smoothing=label_smoothing),
         **scores,
         "cohen_kappa": float("nan") if one_class else float(sk.cohen_kappa_score(truth, predicted)),
         "ece": expected_calibration_error(calibration_bins(labels=truth, probabilities=checked)),
     }
 
 
-def training_loss(
-    *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], n_classes: int, label_smoothing: float = 0.0
-) -> float:
-    """Return the cross-entropy as `keras.losses.CategoricalCrossentropy` computes it.
-
-    Each row is divided by its sum and clipped to 1e-7..1-1e-7; a smoothing s turns the one-hot truth y into
-    y (1 - s) + s / k (Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7). Where Keras finds
-    the logits of a softmax it uses them instead of clipping, so the two differ for probabilities below 1e-7.
-
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..k-1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
-    n_classes
-        k.
-    label_smoothing
-        In 0..1.
-
-    Returns
-    -------
-    float
-        The mean over the images, at least 0.
-
-    Raises
-    ------
-    ValueError
-        When the labels, probabilities or smoothing are out of range.
-    """
-    if not 0 <= label_smoothing <= 1:
-        raise ValueError(f"label_smoothing must be within 0..1, got {label_smoothing}")
-    truth = checked_labels(labels, n_classes=n_classes)
-    checked = checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes).astype(np.float64)
-    clipped = np.clip(checked / checked.sum(axis=1, keepdims=True), KERAS_EPSILON, 1 - KERAS_EPSILON)
-    target = np.eye(n_classes)[truth] * (1 - label_smoothing) + label_smoothing / n_classes
-    return float(-(target * np.log(clipped)).sum(axis=1).mean())
-
-
 def per_class(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], classes: Sequence[str]
 ) -> pd.DataFrame:
-    """Compute the metrics of each class.
-
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..k-1, the true classes; n is at least 1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes; k is at least 2.
-    classes
-        The k class names.
+    """Compute the metrics of each class; arguments and errors are those of `evaluate`.
 
     Returns
     -------
@@ -149,11 +100,6 @@ def per_class(
         One row per class, in their order: ``class`` (str), ``precision, recall, f1, auroc`` (float64 in 0..1; NaN
         where undefined: precision of a class never predicted, recall of one that never occurs, F1 of one that neither
         occurs nor is predicted, AUROC without positives or negatives) and ``images`` (int64, how many have the class).
-
-    Raises
-    ------
-    ValueError
-        When there is no image or less than two classes, or the labels or probabilities are invalid.
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     precision, recall, f1, images = sk.precision_recall_fscore_support(
@@ -174,29 +120,10 @@ def per_class(
 def classification_report_text(
     *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], classes: Sequence[str]
 ) -> str:
-    """Return scikit-learn's classification report.
+    """Return scikit-learn's classification report, several lines for a fixed-width font.
 
     Undefined values are nan and left out of the means, so the macro averages of recall and F1 are the
-    ``balanced_accuracy`` and ``macro_f1`` of `evaluate`.
-
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..k-1, the true classes; n is at least 1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes; k is at least 2.
-    classes
-        The k class names.
-
-    Returns
-    -------
-    str
-        Several lines, for a fixed-width font.
-
-    Raises
-    ------
-    ValueError
-        When there is no image or less than two classes, or the labels or probabilities are invalid.
+    ``balanced_accuracy`` and ``macro_f1`` of `evaluate`, whose arguments and errors it has.
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     return str(
@@ -216,28 +143,30 @@ def confusion(
 ) -> npt.NDArray[np.int64]:
     """Count the images by true and predicted class.
 
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..k-1, the true classes; n is at least 1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes; k is at least 2.
-    classes
-        The k class names.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (k, k), int64: rows are true classes, columns predicted ones.
-
-    Raises
-    ------
-    ValueError
-        When there is no image or less than two classes, or the labels or probabilities are invalid.
+    True classes are in rows, predicted ones in columns: shape (k, k), int64. Arguments and errors are those of
+    `evaluate`.
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     matrix = sk.confusion_matrix(truth, predicted_classes(checked), labels=list(range(len(classes))))
     return np.asarray(matrix, dtype=np.int64)
+
+
+def _training_loss(
+    labels: npt.NDArray[np.int64], probabilities: npt.NDArray[np.floating], *, label_smoothing: float
+) -> float:
+    """Return the cross-entropy as `keras.losses.CategoricalCrossentropy` computes it.
+
+    Each row is divided by its sum and clipped to 1e-7..1-1e-7; a smoothing s turns the one-hot truth y into
+    y (1 - s) + s / k (Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7). Where Keras finds
+    the logits of a softmax it uses them instead of clipping, so the two differ for probabilities below 1e-7.
+    """
+    if not 0 <= label_smoothing <= 1:
+        raise ValueError(f"label_smoothing must be within 0..1, got {label_smoothing}")
+    values = probabilities.astype(np.float64)
+    clipped = np.clip(values / values.sum(axis=1, keepdims=True), KERAS_EPSILON, 1 - KERAS_EPSILON)
+    n_classes = values.shape[1]
+    target = np.eye(n_classes)[labels] * (1 - label_smoothing) + label_smoothing / n_classes
+    return float(-(target * np.log(clipped)).sum(axis=1).mean())
 
 
 def _checked(

@@ -7,15 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 def holm(p_values: ArrayLike) -> NDArray[np.float64]:
     """Adjust p-values for their number (Holm, Scand. J. Statistics 6, 1979).
 
-    Parameters
-    ----------
-    p_values
-        Shape (m,), in 0..1.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (m,), float64 in 0..1, in the same order.
+    Shape (m,), in 0..1; the adjusted ones are float64, in the same order.
     """
     p = np.asarray(p_values, dtype=np.float64)
     order = np.argsort(p, kind="stable")

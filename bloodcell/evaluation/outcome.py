@@ -12,7 +12,7 @@ from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.calibration import CalibrationErrors, calibration_errors
 from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.metrics import confusion, evaluate, per_class
-from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
+from bloodcell.evaluation.predictions import arrays_of, label_indices, predictions_table
 from bloodcell.evaluation.sources import group_metrics, source_metrics
 from bloodcell.evaluation.temperature import cross_calibrated, fit_temperature, with_temperature
 
@@ -29,17 +29,15 @@ class Evaluation:
 
     Attributes
     ----------
-    table
-        Predictions table, every image once.
-    metrics
-        Metrics by image, photograph and group; ``<name>_low`` and ``<name>_high`` are the ends of 95 % intervals.
+    table, metrics
+        Predictions table, every image once. Metrics by image, photograph and group; ``<name>_low`` and ``<name>_high``
+        are the ends of 95 % intervals.
     baseline
         The metrics of the majority class on the same images.
-    calibrated
-        The metrics that change at ``temperature``, which is one of them. It is fitted to validation; the probabilities
-        of a validation photograph are calibrated by the other photographs.
-    calibrated_probabilities
-        Shape (n, k), float64: the probabilities that ``calibrated`` is computed from.
+    calibrated, calibrated_probabilities
+        The metrics that change at ``temperature``, which is one of them, and the probabilities that they are computed
+        from, shape (n, k), float64. The temperature is fitted to validation; the probabilities of a validation
+        photograph are calibrated by the other photographs.
     views_table, views
         As ``table`` and ``metrics``, of the mean over several views of each image; None if there is only one view.
     """
@@ -107,20 +105,16 @@ def evaluate_outcome(
 
     Parameters
     ----------
-    tables
-        The predictions table of ``val`` and perhaps ``test``, every image once.
-    classes
-        The class names, in order.
+    tables, views
+        The predictions table of ``val`` and perhaps ``test``, every image once; the same of the mean over several
+        views, None if there is one view only.
     training
         The manifest's rows of the training images.
-    leak
-        What is known of leaks in the split.
     label_smoothing
         As the model was trained with; used by ``loss``.
-    views
-        The predictions tables of the mean over several views, by split; None: one view only.
     """
-    temperature = temperature_of(tables[FITTED_TO], classes=classes)
+    labels, probabilities = arrays_of(tables[FITTED_TO], classes)
+    temperature = fit_temperature(labels=labels, probabilities=probabilities, groups=tables[FITTED_TO]["group"])
 
     def measured(table: pd.DataFrame) -> dict[str, float]:
         metrics = evaluate_table(table, classes=classes, label_smoothing=label_smoothing)
@@ -128,9 +122,11 @@ def evaluate_outcome(
 
     splits = {}
     for split, table in tables.items():
-        calibrated = calibrated_probabilities(
-            table, classes=classes, temperature=temperature, fitted_to=split == FITTED_TO
-        )
+        labels, probabilities = arrays_of(table, classes)
+        if split == FITTED_TO:  # metrics at a temperature that was fitted to the same groups would be optimistic
+            calibrated = cross_calibrated(labels=labels, probabilities=probabilities, groups=table["group"])
+        else:
+            calibrated = with_temperature(probabilities, temperature)
         views_table = (views or {}).get(split)
         splits[split] = Evaluation(
             table=table,
@@ -152,7 +148,7 @@ def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothi
     See `bloodcell.evaluation.metrics.evaluate`, `calibration_metrics`, and `source_metrics` and `group_metrics` of
     `bloodcell.evaluation.sources`.
     """
-    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    labels, probabilities = arrays_of(table, classes)
     by_image = evaluate(labels=labels, probabilities=probabilities, classes=classes, label_smoothing=label_smoothing)
     errors = calibration_errors(labels=labels, probabilities=probabilities, groups=table["group"])
     by_photograph, by_group = (each(table, classes=classes) for each in (source_metrics, group_metrics))
@@ -186,35 +182,6 @@ def evaluate_majority(
     return by_image | by_photograph | group_metrics(of_level("group"), classes=classes)
 
 
-def temperature_of(table: pd.DataFrame, *, classes: Sequence[str]) -> float:
-    """Fit a temperature to a predictions table."""
-    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
-    return fit_temperature(labels=labels, probabilities=probabilities, groups=table["group"])
-
-
-def calibrated_probabilities(
-    table: pd.DataFrame, *, classes: Sequence[str], temperature: float, fitted_to: bool
-) -> NDArray[np.float64]:
-    """Return the probabilities of a predictions table at a temperature, shape (n, k).
-
-    Parameters
-    ----------
-    table
-        The predictions of a split.
-    classes
-        The class names, in order.
-    temperature
-        The one that was fitted to validation.
-    fitted_to
-        Whether this is the split that it was fitted to. Then each group has a temperature that is fitted to the other
-        groups: otherwise the metrics would be optimistic.
-    """
-    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
-    if fitted_to:
-        return cross_calibrated(labels=labels, probabilities=probabilities, groups=table["group"])
-    return with_temperature(probabilities, temperature)
-
-
 def evaluate_calibrated(
     table: pd.DataFrame, *, classes: Sequence[str], calibrated: NDArray[np.float64]
 ) -> dict[str, float]:
@@ -227,11 +194,11 @@ def evaluate_calibrated(
 
 def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:
     """Return the metrics by class of a predictions table."""
-    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    labels, probabilities = arrays_of(table, classes)
     return per_class(labels=labels, probabilities=probabilities, classes=classes)
 
 
 def confusion_of(table: pd.DataFrame, *, classes: Sequence[str]) -> NDArray[np.int64]:
     """Return the confusion matrix of a predictions table."""
-    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    labels, probabilities = arrays_of(table, classes)
     return confusion(labels=labels, probabilities=probabilities, classes=classes)

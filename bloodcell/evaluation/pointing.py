@@ -15,7 +15,7 @@ MARGIN = round(CYTOPLASM[1])
 """Dilation of the nucleus to the cell, in pixels at the working size."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Pointing:
     """How much of the heat maps is on the white cell.
 
@@ -46,10 +46,7 @@ class Pointing:
 def nucleus_in(pixels: NDArray[np.uint8]) -> NDArray[np.bool_] | None:
     """Return the mask of the nucleus, (height, width), bool; None if not found.
 
-    Parameters
-    ----------
-    pixels
-        RGB, (height, width, 3), uint8.
+    Pixels are RGB, (height, width, 3), uint8.
     """
     masks = nucleus_and_cell_in(pixels)
     return None if masks is None else masks[0]
@@ -65,19 +62,9 @@ def nucleus_and_cell_in(pixels: NDArray[np.uint8]) -> tuple[NDArray[np.bool_], N
 
 
 def measure_pointing(photographs: Sequence[NDArray[np.uint8]], heats: Sequence[NDArray[np.float32]]) -> Pointing:
-    """Measure how much of the heat maps is on the cell.
+    """Measure how much of the heat maps is on the cell; shares are NaN if no image has a nucleus.
 
-    Parameters
-    ----------
-    photographs
-        RGB, each (height, width, 3), uint8.
-    heats
-        One for each image, (height, width), at least 0.
-
-    Returns
-    -------
-    Pointing
-        Its shares are NaN if no image has a nucleus.
+    Photographs are RGB, each (height, width, 3), uint8; heats are (height, width), at least 0, one for each.
     """
     measured = []
     for pixels, heat in zip(photographs, heats, strict=True):
@@ -88,7 +75,7 @@ def measure_pointing(photographs: Sequence[NDArray[np.uint8]], heats: Sequence[N
         peak = np.unravel_index(int(heat.argmax()), heat.shape)
         total = float(heat.sum())
         measured.append(
-            (
+            (  # as the fields of `Pointing`
                 total > 0 and nucleus[peak],
                 total > 0 and cell[peak],
                 float(heat[cell].sum()) / total if total > 0 else 0.0,
@@ -97,15 +84,7 @@ def measure_pointing(photographs: Sequence[NDArray[np.uint8]], heats: Sequence[N
             )
         )
     means = np.mean(np.asarray(measured, np.float64), axis=0).tolist() if measured else [float("nan")] * 5
-    return Pointing(
-        photographs=len(measured),
-        without_nucleus=len(photographs) - len(measured),
-        peak_on_nucleus=means[0],
-        peak_on_cell=means[1],
-        heat_on_cell=means[2],
-        nucleus_area=means[3],
-        cell_area=means[4],
-    )
+    return Pointing(len(measured), len(photographs) - len(measured), *means)
 
 
 def _to_size(mask: NDArray[np.uint8], pixels: NDArray[np.uint8]) -> NDArray[np.bool_]:

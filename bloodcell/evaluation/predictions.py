@@ -88,17 +88,7 @@ def classes_of(table: pd.DataFrame) -> tuple[str, ...]:
 def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.float64]:
     """Return the probabilities of a predictions table in a given order of classes.
 
-    Parameters
-    ----------
-    table
-        A predictions table.
-    classes
-        The class names, in order.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n, k), float64.
+    Shape (n, k), float64.
 
     Raises
     ------
@@ -112,19 +102,9 @@ def probabilities_of(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray
 
 
 def label_indices(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.int64]:
-    """Return the true class of each image as an index into the classes.
+    """Return the label of each row of a table as an index into the k classes.
 
-    Parameters
-    ----------
-    table
-        A predictions table, or any table with a ``label`` column.
-    classes
-        The k class names.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n,), int64 in 0..k-1.
+    Shape (n,), int64 in 0..k-1.
 
     Raises
     ------
@@ -138,32 +118,26 @@ def label_indices(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np
     return indices.astype(np.int64)
 
 
-def most_confident_errors(table: pd.DataFrame, classes: Sequence[str], n: int) -> pd.DataFrame:
-    """Return the most confident misclassified images.
+def arrays_of(table: pd.DataFrame, classes: Sequence[str]) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
+    """Return the `label_indices` and the `probabilities_of` a predictions table."""
+    return label_indices(table, classes), probabilities_of(table, classes)
 
-    Parameters
-    ----------
-    table
-        A predictions table.
-    classes
-        Its class names, in the order of the model's outputs.
-    n
-        The maximal number of rows.
+
+def most_confident_errors(table: pd.DataFrame, classes: Sequence[str], n: int) -> pd.DataFrame:
+    """Return at most n misclassified images of a predictions table, the most confident first.
 
     Returns
     -------
     pandas.DataFrame
-        At most n rows, the most confident first, equally confident ones by path: ``path, label, source, group,
-        split, fold``, ``predicted`` (str), ``probability`` (float64, of the predicted class) and ``label_probability``
-        (float64, of the true class).
+        Equally confident images by path: ``path, label, source, group, split, fold``, ``predicted`` (str),
+        ``probability`` (float64, of the predicted class) and ``label_probability`` (float64, of the true class).
 
     Raises
     ------
     ValueError
         When the table lacks a class or an image has a label that is none of the classes.
     """
-    probabilities = probabilities_of(table, classes)
-    labels = label_indices(table, classes)
+    labels, probabilities = arrays_of(table, classes)
     predicted = predicted_classes(probabilities)
     rows = np.arange(len(table))
     errors = table[[*MANIFEST_COLUMNS, "fold"]].assign(
@@ -176,15 +150,7 @@ def most_confident_errors(table: pd.DataFrame, classes: Sequence[str], n: int) -
 
 
 def write_predictions(table: pd.DataFrame, path: Path) -> None:
-    """Write a predictions table as Parquet, atomically.
-
-    Parameters
-    ----------
-    table
-        A predictions table.
-    path
-        The file; its folder is created.
-    """
+    """Write a predictions table as Parquet, atomically; the file's folder is created."""
     with atomic_write(path) as partial:
         table.to_parquet(partial, engine="pyarrow", index=False)
 
@@ -192,15 +158,7 @@ def write_predictions(table: pd.DataFrame, path: Path) -> None:
 def read_predictions(path: Path) -> pd.DataFrame:
     """Read a predictions table that `write_predictions` wrote.
 
-    Parameters
-    ----------
-    path
-        The Parquet file.
-
-    Returns
-    -------
-    pandas.DataFrame
-        The table. Without a column ``source``, as in old tables, groups are sources.
+    In old tables, which have no column ``source``, groups are sources.
 
     Raises
     ------

@@ -10,19 +10,12 @@ ROW_SUM_TOLERANCE = 1e-3
 
 
 def checked_probabilities(probabilities: npt.ArrayLike, *, n_images: int, n_classes: int) -> npt.NDArray[Any]:
-    """Check class probabilities and return them as an array.
+    """Check class probabilities and return them as an array in their own floating-point type.
 
     Parameters
     ----------
     probabilities
         Shape (n_images, n_classes), floating point, each row a distribution over the classes.
-    n_images, n_classes
-        The expected shape.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same values, shape (n_images, n_classes), in their own floating-point type.
 
     Raises
     ------
@@ -52,17 +45,7 @@ def checked_probabilities(probabilities: npt.ArrayLike, *, n_images: int, n_clas
 def checked_labels(labels: npt.ArrayLike, *, n_classes: int) -> npt.NDArray[np.int64]:
     """Check class indices and return them as an int64 array.
 
-    Parameters
-    ----------
-    labels
-        Shape (n,), integers in 0..n_classes-1.
-    n_classes
-        The number of classes.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n,), int64.
+    Shape (n,), integers in 0..n_classes-1.
 
     Raises
     ------
@@ -77,17 +60,39 @@ def checked_labels(labels: npt.ArrayLike, *, n_classes: int) -> npt.NDArray[np.i
     return array.astype(np.int64)
 
 
+def checked_predictions(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, groups: npt.ArrayLike | None = None
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[Any]]:
+    """Check labels, shape (n,), with probabilities, shape (n, k), and return both.
+
+    Raises
+    ------
+    ValueError
+        As `checked_labels` and `checked_probabilities`; with groups (or sources) also if there is no image, or not one
+        group for each.
+    """
+    array = np.asarray(probabilities)
+    truth = checked_labels(labels, n_classes=array.shape[-1])
+    checked = checked_probabilities(array, n_images=truth.size, n_classes=array.shape[-1])
+    if groups is not None and (not truth.size or np.shape(groups) != truth.shape):
+        raise ValueError(f"{truth.size} images need a group each and at least one image, got {np.shape(groups)} groups")
+    return truth, checked
+
+
 def predicted_classes(probabilities: npt.NDArray[Any]) -> npt.NDArray[np.int64]:
     """Return the most probable class of each image, the first of equal ones.
 
-    Parameters
-    ----------
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n,), int64, class indices in 0..k-1.
+    From shape (n, k) to (n,), int64.
     """
     return np.asarray(probabilities.argmax(axis=1), dtype=np.int64)
+
+
+def confidence_and_correct(
+    labels: npt.ArrayLike, probabilities: npt.ArrayLike, *, groups: npt.ArrayLike | None = None
+) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
+    """Return the probability of the predicted class, and whether that is right.
+
+    Shape (n,) each; arguments and errors are those of `checked_predictions`.
+    """
+    truth, checked = checked_predictions(labels, probabilities, groups=groups)
+    return checked.max(axis=1).astype(np.float64), predicted_classes(checked) == truth

@@ -6,21 +6,10 @@ from scipy.stats import rankdata
 
 
 def auroc_by_column(scores: NDArray[np.floating], positive: NDArray[np.bool_]) -> NDArray[np.float64]:
-    """Return the AUROC of each column; ties count half.
+    """Return the AUROC of each column of scores, shape (n, k); ties count half.
 
-    From the rank sum (Hanley and McNeil, Radiology 143, 1982).
-
-    Parameters
-    ----------
-    scores
-        Shape (n, k).
-    positive
-        Shape (n, k), which rows are positive.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (k,), float64 in 0..1; NaN in a column without positives or without negatives.
+    From the rank sum (Hanley and McNeil, Radiology 143, 1982). ``positive``, shape (n, k), is which rows are positive.
+    The result has the shape (k,), float64 in 0..1; NaN in a column without positives or without negatives.
     """
     n = positive.sum(axis=0)
     pairs = n * (len(positive) - n)

@@ -5,10 +5,11 @@ each group (`ScoreByGroup`). The scores in `SCORES` have both; for any other fun
 leave-one-group-out jackknife.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,7 @@ from bloodcell.evaluation.sources import average_by_source
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Function = Callable[[Integers, Floats], float]
+Terms = Callable[[Integers, Floats], Floats]  # a number for each image
 
 LABELS = {"auroc": "AUROC", "macro_f1": "macro F1", "brier": "Brier score"}
 """Names in output that are not the function's name with spaces."""
@@ -32,14 +34,10 @@ class Predictions:
 
     Attributes
     ----------
-    labels
-        Shape (n,), the true classes, in 0..k-1.
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
-    groups
-        Shape (n,), the group of each image, in 0..g-1; no group is empty.
-    sources
-        Shape (n,), the source of each image; None: each group is one source.
+    labels, probabilities
+        Shape (n,), the true classes, in 0..k-1; shape (n, k), each row a distribution over the classes.
+    groups, sources
+        Shape (n,), the group of each image, in 0..g-1, of which none is empty, and its source; None: each group is one.
     """
 
     labels: Integers
@@ -71,9 +69,8 @@ class Predictions:
         A source whose images are in several groups counts in each of them.
         """
         first, numbers = self.source_index
-        each = average_by_source(labels=self.labels, probabilities=self.probabilities, sources=numbers)
-        groups = self.groups[first]
-        return Predictions(labels=each.labels, probabilities=each.probabilities, groups=groups)
+        labels, probabilities = average_by_source(labels=self.labels, probabilities=self.probabilities, sources=numbers)
+        return Predictions(labels=labels, probabilities=probabilities, groups=self.groups[first])
 
     @cached_property
     def source_index(self) -> tuple[Integers, Integers]:
@@ -113,12 +110,10 @@ class Losses:
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreByGroup:
-    """A score and the contribution of each group.
+    """A score, NaN if undefined, and the contribution of each group.
 
     Attributes
     ----------
-    value
-        The score; NaN if undefined.
     contributions
         Shape (g,), how much each group moves the score, to first order: its influence function times its share. They
         sum to 0; NaN if undefined.
@@ -147,6 +142,12 @@ class Score:
         Its bounds.
     losses
         The score as a mean of losses; None if it is none.
+    contributions
+        How much each image moves the score, shape (n,), to first order; they sum to 0. None: by leaving groups out.
+    is_mean
+        Whether it is a plain mean over images, so that a mean over groups is defined.
+    by_class
+        Whether every class weighs the same.
     """
 
     name: str
@@ -155,6 +156,9 @@ class Score:
     lowest: float = -np.inf
     highest: float = np.inf
     losses: Callable[[Integers, Floats], Losses] | None = None
+    contributions: Terms | None = None
+    is_mean: bool = False
+    by_class: bool = False
 
     @property
     def label(self) -> str:
@@ -165,11 +169,6 @@ class Score:
     def is_share(self) -> bool:
         """Whether it is in 0..1, and so shown in percent."""
         return self.lowest == 0 and self.highest == 1
-
-    @property
-    def is_mean(self) -> bool:
-        """Whether it is a plain mean over images, so that a mean over groups is defined."""
-        return self.function in (accuracy, log_loss, brier)
 
     def group_mean(self, predictions: Predictions) -> float:
         """Return the mean of the groups' scores; for scores that are a mean over images."""
@@ -191,44 +190,28 @@ class Score:
         ValueError
             If a function fails on all images, or returns no number.
         """
-        if self.function in _CONTRIBUTIONS:
-            value = self.function(predictions.labels, predictions.probabilities)
-            of_images = _CONTRIBUTIONS[self.function](predictions.labels, predictions.probabilities)
-            contributions = np.bincount(predictions.groups, weights=of_images)
-        else:
+        labels, probabilities, groups = predictions.labels, predictions.probabilities, predictions.groups
+        if self.contributions is None:
             value, without = _leave_one_group_out(self, predictions)
             contributions = (1 - predictions.images / predictions.images.sum()) * (value - without)
-        weights = np.bincount(predictions.groups, weights=self._weights(predictions))
+        else:
+            value = self.function(labels, probabilities)
+            contributions = np.bincount(groups, weights=self.contributions(labels, probabilities))
+        weights = np.bincount(
+            groups, weights=_balanced_weights(labels) if self.by_class else _equal_weights(labels.size)
+        )
         return ScoreByGroup(value=value, contributions=np.asarray(contributions), weights=np.asarray(weights))
-
-    def _weights(self, predictions: Predictions) -> Floats:
-        by_class = self.function in (balanced_accuracy, macro_f1, auroc)
-        return _balanced_weights(predictions.labels) if by_class else _equal_weights(predictions.labels.size)
 
 
 SCORES: dict[str, Score] = {}
 """The scores by name: every run reports them, and comparisons and searches can use them. See `register_score`."""
 
 
-def register_score(
-    *,
-    greater_is_better: bool = True,
-    lowest: float = -np.inf,
-    highest: float = np.inf,
-    losses: Callable[[Integers, Floats], Losses] | None = None,
-) -> Callable[[Function], Function]:
-    """Add a function to `SCORES` under its name; the arguments are those of `Score`."""
+def register_score(**settings: Any) -> Callable[[Function], Function]:
+    """Add a function to `SCORES` under its name; the settings are fields of `Score`, for example ``lowest=0``."""
 
     def register(function: Function) -> Function:
-        name = function.__name__
-        SCORES[name] = Score(
-            name=name,
-            function=function,
-            greater_is_better=greater_is_better,
-            lowest=lowest,
-            highest=highest,
-            losses=losses,
-        )
+        SCORES[function.__name__] = Score(name=function.__name__, function=function, **settings)
         return function
 
     return register
@@ -267,11 +250,11 @@ def _auroc_losses(labels: Integers, probabilities: Floats) -> Losses:
     return Losses(values=lost / weights, weights=weights / weights.sum(), shared_by=2)
 
 
-def _mean_losses(
-    function: Callable[[Integers, Floats], Floats], maximum: float
-) -> Callable[[Integers, Floats], Losses]:
+def _mean_of(terms: Terms, *, maximum: float) -> dict[str, Any]:
+    """Return the settings of a score that is the mean of a term of each image."""
+
     def losses(labels: Integers, probabilities: Floats) -> Losses:
-        each = function(labels, probabilities)
+        each = terms(labels, probabilities)
         predicted = predicted_classes(probabilities)
         others = probabilities.copy()
         others[np.arange(labels.size), predicted] = -1
@@ -280,11 +263,11 @@ def _mean_losses(
             values=each,
             weights=_equal_weights(labels.size),
             maximum=maximum,
-            if_wrong=float(function(others.argmax(axis=1), probabilities).mean()),
+            if_wrong=float(terms(others.argmax(axis=1), probabilities).mean()),
             if_right=float(each[right].mean()) if right.any() else 0.0,
         )
 
-    return losses
+    return {"losses": losses, "contributions": _mean_contributions(terms), "is_mean": True}
 
 
 def _log_losses(labels: Integers, probabilities: Floats) -> Floats:
@@ -296,61 +279,6 @@ def _log_losses(labels: Integers, probabilities: Floats) -> Floats:
 def _briers(labels: Integers, probabilities: Floats) -> Floats:
     of_label = probabilities[np.arange(labels.size), labels]
     return np.asarray((probabilities**2).sum(axis=1) - 2 * of_label + 1)
-
-
-@register_score(lowest=0, highest=1, losses=lambda y, p: Losses(values=_errors(y, p), weights=_equal_weights(y.size)))
-def accuracy(labels: Integers, probabilities: Floats) -> float:
-    """Return the share of images whose most probable class is their label."""
-    return float((1 - _errors(labels, probabilities)).mean())
-
-
-@register_score(lowest=0, highest=1, losses=lambda y, p: Losses(values=_errors(y, p), weights=_balanced_weights(y)))
-def balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
-    """Return the mean recall over the classes that occur in the labels."""
-    return float((_balanced_weights(labels) * (1 - _errors(labels, probabilities))).sum())
-
-
-@register_score(lowest=0, highest=1, losses=_f1_losses)
-def macro_f1(labels: Integers, probabilities: Floats) -> float:
-    """Return the mean F1 over the classes that occur in the labels or the predictions."""
-    lost = _f1_losses(labels, probabilities)
-    return float(1 - (lost.weights * lost.values).sum())
-
-
-@register_score(greater_is_better=False, lowest=0, losses=_mean_losses(_log_losses, np.inf))
-def log_loss(labels: Integers, probabilities: Floats) -> float:
-    """Return the mean natural logarithm of 1 over the true class's probability."""
-    return float(_log_losses(labels, probabilities).mean())
-
-
-@register_score(greater_is_better=False, lowest=0, highest=2, losses=_mean_losses(_briers, 2.0))
-def brier(labels: Integers, probabilities: Floats) -> float:
-    """Return the mean squared error of probabilities, in 0..2 (Brier 1950)."""
-    return float(_briers(labels, probabilities).mean())
-
-
-@register_score(lowest=0, highest=1, losses=_auroc_losses)
-def auroc(labels: Integers, probabilities: Floats) -> float:
-    """Return the mean one-vs-rest area under the ROC curve over classes."""
-    areas = auroc_by_column(probabilities, labels[:, None] == np.arange(probabilities.shape[1]))
-    return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")
-
-
-def find_score(metric: "str | Score | Function") -> Score:
-    """Return a score by its name, or make one of a function (greater is better).
-
-    Raises
-    ------
-    ValueError
-        If no score has this name.
-    """
-    if isinstance(metric, Score):
-        return metric
-    if callable(metric):
-        return Score(name=getattr(metric, "__name__", "score"), function=metric)
-    if metric not in SCORES:
-        raise ValueError(f"{metric} is unknown; the metrics are {', '.join(SCORES)}")
-    return SCORES[metric]
 
 
 def _placements(labels: Integers, probabilities: Floats) -> Sequence[tuple[NDArray[np.bool_], Floats]]:
@@ -371,7 +299,7 @@ def _placements(labels: Integers, probabilities: Floats) -> Sequence[tuple[NDArr
     return found
 
 
-def _mean_contributions(terms: Callable[[Integers, Floats], Floats]) -> Callable[[Integers, Floats], Floats]:
+def _mean_contributions(terms: Terms) -> Terms:
     def contributions(labels: Integers, probabilities: Floats) -> Floats:
         each = terms(labels, probabilities)
         return np.asarray((each - each.mean()) / labels.size)
@@ -405,15 +333,72 @@ def _auroc_contributions(labels: Integers, probabilities: Floats) -> Floats:
     return total / len(found) if found else np.full(labels.size, np.nan)
 
 
-_CONTRIBUTIONS: Mapping[Function, Callable[[Integers, Floats], Floats]] = {
-    accuracy: _mean_contributions(lambda labels, probabilities: -_errors(labels, probabilities)),
-    balanced_accuracy: _recall_contributions,
-    macro_f1: _f1_contributions,
-    log_loss: _mean_contributions(_log_losses),
-    brier: _mean_contributions(_briers),
-    auroc: _auroc_contributions,
-}
-"""The contribution of each image to each score of `SCORES`; they sum to 0."""
+@register_score(
+    lowest=0,
+    highest=1,
+    losses=lambda y, p: Losses(values=_errors(y, p), weights=_equal_weights(y.size)),
+    contributions=_mean_contributions(lambda y, p: -_errors(y, p)),
+    is_mean=True,
+)
+def accuracy(labels: Integers, probabilities: Floats) -> float:
+    """Return the share of images whose most probable class is their label."""
+    return float((1 - _errors(labels, probabilities)).mean())
+
+
+@register_score(
+    lowest=0,
+    highest=1,
+    losses=lambda y, p: Losses(values=_errors(y, p), weights=_balanced_weights(y)),
+    contributions=_recall_contributions,
+    by_class=True,
+)
+def balanced_accuracy(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean recall over the classes that occur in the labels."""
+    return float((_balanced_weights(labels) * (1 - _errors(labels, probabilities))).sum())
+
+
+@register_score(lowest=0, highest=1, losses=_f1_losses, contributions=_f1_contributions, by_class=True)
+def macro_f1(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean F1 over the classes that occur in the labels or the predictions."""
+    lost = _f1_losses(labels, probabilities)
+    return float(1 - (lost.weights * lost.values).sum())
+
+
+@register_score(greater_is_better=False, lowest=0, **_mean_of(_log_losses, maximum=np.inf))
+def log_loss(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean natural logarithm of 1 over the true class's probability."""
+    return float(_log_losses(labels, probabilities).mean())
+
+
+@register_score(greater_is_better=False, lowest=0, highest=2, **_mean_of(_briers, maximum=2.0))
+def brier(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean squared error of probabilities, in 0..2 (Brier 1950)."""
+    return float(_briers(labels, probabilities).mean())
+
+
+@register_score(lowest=0, highest=1, losses=_auroc_losses, contributions=_auroc_contributions, by_class=True)
+def auroc(labels: Integers, probabilities: Floats) -> float:
+    """Return the mean one-vs-rest area under the ROC curve over classes."""
+    areas = auroc_by_column(probabilities, labels[:, None] == np.arange(probabilities.shape[1]))
+    return float(np.nanmean(areas)) if np.isfinite(areas).any() else float("nan")
+
+
+def find_score(metric: "str | Score | Function") -> Score:
+    """Return a score by its name or function; of one that is not registered, greater is better.
+
+    Raises
+    ------
+    ValueError
+        If no score has this name.
+    """
+    if isinstance(metric, Score):
+        return metric
+    if callable(metric):
+        known = next((each for each in SCORES.values() if each.function is metric), None)
+        return known or Score(name=getattr(metric, "__name__", "score"), function=metric)
+    if metric not in SCORES:
+        raise ValueError(f"{metric} is unknown; the metrics are {', '.join(SCORES)}")
+    return SCORES[metric]
 
 
 def _leave_one_group_out(score: Score, predictions: Predictions) -> tuple[float, Floats]:

@@ -15,7 +15,7 @@ import pandas as pd
 from scipy.special import expit
 from scipy.stats import beta
 
-from bloodcell.evaluation.probabilities import checked_labels, checked_probabilities, predicted_classes
+from bloodcell.evaluation.probabilities import confidence_and_correct
 from bloodcell.evaluation.sources import average_by_source
 
 Unit = Literal["image", "photograph"]
@@ -42,12 +42,9 @@ class Threshold:
     ----------
     value
         Cases with at least this confidence are predicted; 0 covers all.
-    coverage
-        The share of sources that it covers, in 0..1.
-    error
-        The share of errors among them, in 0..1.
-    upper_bound
-        The upper confidence bound of the error on new sources, at ``confidence``.
+    coverage, error, upper_bound
+        The share of sources that it covers, that of errors among them, and the upper confidence bound of the error on
+        new sources, in 0..1.
     covered, wrong, sources
         The numbers of covered sources, of errors among them, and of all sources.
     max_error, confidence
@@ -70,10 +67,8 @@ def risk_coverage(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, source
 
     Parameters
     ----------
-    labels
-        Shape (n,), integers, the true classes.
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
+    labels, probabilities
+        Shape (n,), integers, the true classes; shape (n, k), each row a distribution over the classes.
     sources
         Shape (n,), the source of each image: strings or integers.
 
@@ -89,12 +84,12 @@ def risk_coverage(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, source
     ValueError
         When there is no image, the labels or probabilities are invalid, or there is not one source per image.
     """
-    images = _confidence_and_errors(labels, probabilities)
+    images = confidence_and_correct(labels, probabilities)
     by_source = _by_source(labels, probabilities, sources)
     thresholds = np.unique(np.concatenate([images[0], by_source[0]]))
     columns = {"threshold": thresholds}
-    for unit, (confidence, wrong) in (("image", images), ("photograph", by_source)):
-        covered, errors = _covered(thresholds, confidence=confidence, wrong=wrong)
+    for unit, (confidence, correct) in (("image", images), ("photograph", by_source)):
+        covered, errors = _covered(thresholds, confidence=confidence, correct=correct)
         columns[f"{unit}_coverage"] = covered / confidence.size
         with np.errstate(invalid="ignore"):
             columns[f"{unit}_risk"] = errors / covered
@@ -106,18 +101,7 @@ def area_under_risk_coverage(curve: pd.DataFrame, *, unit: Unit) -> float:
 
     Geifman, Uziel and El-Yaniv, "Bias-Reduced Uncertainty Estimation for Deep Neural Classifiers", ICLR 2019, section
     2: the mean risk of covering the 1, 2, ..., n most confident cases; equally confident ones are covered together.
-
-    Parameters
-    ----------
-    curve
-        The table that `risk_coverage` returns.
-    unit
-        Whether to count images or sources.
-
-    Returns
-    -------
-    float
-        In 0..1.
+    ``curve`` is the table that `risk_coverage` returns; ``unit`` counts images or sources.
     """
     coverage = curve[f"{unit}_coverage"].to_numpy(np.float64)
     steps = coverage - np.append(coverage[1:], 0.0)
@@ -149,17 +133,14 @@ def threshold_for_error(
 
     Parameters
     ----------
-    labels
-        Shape (n,), integers, the true classes.
-    probabilities
-        Shape (n, k), each row a distribution over the classes, of a model that was not trained on these images.
+    labels, probabilities
+        Shape (n,), integers, the true classes; shape (n, k), each row a distribution over the classes, of a model that
+        was not trained on these images.
     groups
         Shape (n,), the source of each image: strings or integers. The guarantee is for predictions from all images of
         a source; for single images, give one image of each.
-    max_error
-        The maximal risk, above 0 and below 1.
-    confidence
-        The probability of the guarantee, above 0 and below 1.
+    max_error, confidence
+        The maximal risk and the probability of the guarantee, above 0 and below 1.
     grid
         Thresholds from the highest to the lowest, independent of these predictions.
 
@@ -180,8 +161,8 @@ def threshold_for_error(
     thresholds = np.asarray(grid, dtype=np.float64)
     if not thresholds.size or (np.diff(thresholds) >= 0).any():
         raise ValueError("the grid must be thresholds from the highest to the lowest")
-    sure, wrong = _by_source(labels, probabilities, groups)
-    covered, errors = _covered(thresholds, confidence=sure, wrong=wrong)
+    sure, correct = _by_source(labels, probabilities, groups)
+    covered, errors = _covered(thresholds, confidence=sure, correct=correct)
     holds = upper_bound(errors=errors, covered=covered, confidence=confidence) <= max_error
     start = _start(covered, max_error=max_error, confidence=confidence)
     if start is None or not holds[start]:
@@ -206,14 +187,10 @@ def upper_bound(*, errors: npt.ArrayLike, covered: npt.ArrayLike, confidence: fl
     Parameters
     ----------
     errors, covered
-        Counts of the same shape, 0 <= errors <= covered.
+        Counts of the same shape, 0 <= errors <= covered. The bounds have that shape, too, float64 in 0..1; 1 if nothing
+        is right or covered.
     confidence
         The one-sided confidence, in 0..1.
-
-    Returns
-    -------
-    numpy.ndarray
-        The same shape, float64 in 0..1; 1 if nothing is right or covered.
     """
     wrong, total = np.asarray(errors), np.asarray(covered)
     right = total - wrong
@@ -229,29 +206,18 @@ def _start(covered: npt.NDArray[np.int64], *, max_error: float, confidence: floa
     return None
 
 
-def _confidence_and_errors(
-    labels: npt.ArrayLike, probabilities: npt.ArrayLike
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return each row's confidence and whether it is wrong, shape (n,) each."""
-    n_classes = np.asarray(probabilities).shape[-1]
-    truth = checked_labels(labels, n_classes=n_classes)
-    checked = checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes)
-    return checked.max(axis=1).astype(np.float64), predicted_classes(checked) != truth
-
-
 def _by_source(
     labels: npt.ArrayLike, probabilities: npt.ArrayLike, sources: npt.ArrayLike
 ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.bool_]]:
-    """Return each source's confidence and whether it is wrong, shape (s,) each."""
-    averages = average_by_source(labels=labels, probabilities=probabilities, sources=sources)
-    return _confidence_and_errors(averages.labels, averages.probabilities)
+    """Return each source's confidence and whether its prediction is correct, shape (s,) each."""
+    return confidence_and_correct(*average_by_source(labels=labels, probabilities=probabilities, sources=sources))
 
 
 def _covered(
-    thresholds: npt.NDArray[np.float64], *, confidence: npt.NDArray[np.float64], wrong: npt.NDArray[np.bool_]
+    thresholds: npt.NDArray[np.float64], *, confidence: npt.NDArray[np.float64], correct: npt.NDArray[np.bool_]
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
     """Return the number covered at each threshold, and of errors among them."""
     order = np.argsort(confidence, kind="stable")
     below = np.searchsorted(confidence[order], thresholds, side="left")
-    errors_below = np.concatenate([[0], np.cumsum(wrong[order])])[below]
-    return (confidence.size - below).astype(np.int64), (int(wrong.sum()) - errors_below).astype(np.int64)
+    errors_below = np.concatenate([[0], np.cumsum(~correct[order])])[below]
+    return (confidence.size - below).astype(np.int64), (int((~correct).sum()) - errors_below).astype(np.int64)

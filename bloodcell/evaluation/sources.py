@@ -1,84 +1,49 @@
 """Predictions by source: the mean over all images of a photograph."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, label_indices, probabilities_of
-from bloodcell.evaluation.probabilities import checked_labels, checked_probabilities, predicted_classes
+from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, arrays_of, probabilities_of
+from bloodcell.evaluation.probabilities import checked_predictions, predicted_classes
 
 
-@dataclass(frozen=True, kw_only=True)
-class SourceMeans:
-    """Predictions averaged by source.
-
-    Attributes
-    ----------
-    labels
-        Shape (s,), int64, the most frequent label of each source's images; the first of equally frequent ones.
-    probabilities
-        Shape (s, k), float64, the mean over its images.
-    index
-        Shape (n,), int64, the source of each image, in 0..s-1.
-    images
-        Shape (s,), int64, the number of images of each source.
-    """
-
-    labels: npt.NDArray[np.int64]
-    probabilities: npt.NDArray[np.float64]
-    index: npt.NDArray[np.int64]
-    images: npt.NDArray[np.int64]
-
-
-def average_by_source(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, sources: npt.ArrayLike) -> SourceMeans:
+def average_by_source(
+    *, labels: npt.ArrayLike, probabilities: npt.ArrayLike, sources: npt.ArrayLike
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
     """Average arrays by source; `by_source` does the same with a table.
 
     Parameters
     ----------
-    labels
-        Shape (n,), integers, the true classes.
-    probabilities
-        Shape (n, k), each row a distribution over the classes.
+    labels, probabilities
+        Shape (n,), integers, the true classes; shape (n, k), each row a distribution over the classes.
     sources
         Shape (n,), the source of each image: strings or integers.
+
+    Returns
+    -------
+    labels
+        Shape (s,), int64, the most frequent label of each source's images; the first of equally frequent ones.
+    probabilities
+        Shape (s, k), float64, the mean over its images.
 
     Raises
     ------
     ValueError
         When there is no image, the labels or probabilities are invalid, or there is not one source per image.
     """
-    n_classes = np.asarray(probabilities).shape[-1]
-    truth = checked_labels(labels, n_classes=n_classes)
-    checked = checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes)
-    if not truth.size or np.shape(sources) != truth.shape:
-        raise ValueError(
-            f"{truth.size} images need a source each and at least one image, got shape {np.shape(sources)}"
-        )
-    index = np.unique(np.asarray(sources), return_inverse=True)[1].astype(np.int64)
-    images = np.bincount(index)
-    sums, votes = np.zeros((2, images.size, n_classes))
+    truth, checked = checked_predictions(labels, probabilities, groups=sources)
+    _, index, images = np.unique(np.asarray(sources), return_inverse=True, return_counts=True)
+    sums, votes = np.zeros((2, images.size, checked.shape[1]))
     np.add.at(sums, index, checked)
     np.add.at(votes, (index, truth), 1)
-    return SourceMeans(
-        labels=votes.argmax(axis=1).astype(np.int64),
-        probabilities=sums / images[:, None],
-        index=index,
-        images=images.astype(np.int64),
-    )
+    return votes.argmax(axis=1).astype(np.int64), sums / images[:, None]
 
 
 def by_source(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
-    """Average the probabilities of each source's images.
-
-    Parameters
-    ----------
-    table
-        A predictions table with one row per image.
-    classes
-        Its class names, in order.
+    """Average the probabilities of each source's images in a predictions table.
 
     Returns
     -------
@@ -104,54 +69,32 @@ def by_source(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFrame:
 
 
 def source_metrics(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
-    """Compute the number of sources and their accuracy.
+    """Return ``photographs``, the number of sources, and ``photograph_accuracy``, in 0..1.
 
-    Parameters
-    ----------
-    table
-        A predictions table with one row per image.
-    classes
-        Its class names, in order.
-
-    Returns
-    -------
-    dict
-        ``photographs``, their number, and ``photograph_accuracy``, in 0..1: the share that is classified correctly by
-        the mean over its images.
+    A source is predicted by the mean over its images.
 
     Raises
     ------
     ValueError
-        When the table lacks a class or an image has a label that is none of the classes.
+        When the predictions table lacks a class or an image has a label that is none of the classes.
     """
     sources = by_source(table, classes)
-    right = predicted_classes(probabilities_of(sources, classes)) == label_indices(sources, classes)
+    right = _is_right(sources, classes)
     return {"photographs": float(len(sources)), "photograph_accuracy": float(right.mean())}
 
 
 def group_metrics(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[str, float]:
-    """Compute the number of groups and the mean of their accuracies by image.
+    """Return ``groups``, their number, and ``group_mean_accuracy``, in 0..1.
 
-    Parameters
-    ----------
-    table
-        A predictions table with one row per image.
-    classes
-        Its class names, in order.
-
-    Returns
-    -------
-    dict
-        ``groups``, their number, and ``group_mean_accuracy``, in 0..1.
-
-    Raises
-    ------
-    ValueError
-        When the table lacks a class or an image has a label that is none of the classes.
+    The latter is the mean of the groups' accuracies by image. Errors are those of `source_metrics`.
     """
-    right = predicted_classes(probabilities_of(table, classes)) == label_indices(table, classes)
-    accuracies = pd.Series(right, index=table.index).groupby(table["group"]).mean()
+    accuracies = pd.Series(_is_right(table, classes), index=table.index).groupby(table["group"]).mean()
     return {"groups": float(len(accuracies)), "group_mean_accuracy": float(accuracies.mean())}
+
+
+def _is_right(table: pd.DataFrame, classes: Sequence[str]) -> npt.NDArray[np.bool_]:
+    labels, probabilities = arrays_of(table, classes)
+    return np.asarray(predicted_classes(probabilities) == labels)
 
 
 def one_source_per_group(table: pd.DataFrame) -> pd.DataFrame:

@@ -10,9 +10,9 @@ import numpy.typing as npt
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
+from bloodcell.data.sampling import equal_source_weights
 from bloodcell.evaluation.folds import group_folds
-from bloodcell.evaluation.probabilities import checked_labels, checked_probabilities
-from bloodcell.evaluation.sources import average_by_source
+from bloodcell.evaluation.probabilities import checked_labels, checked_predictions, checked_probabilities
 
 TEMPERATURES = (0.2, 20.0)
 """Bounds of the temperature. Predictions without errors would fit 0, without successes infinity. 0.2 turns 60 % into
@@ -38,10 +38,9 @@ def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, grou
 
     Parameters
     ----------
-    labels
-        Shape (n,), integers, the true classes.
-    probabilities
-        Shape (n, k), each row a distribution over the classes; zeros are allowed.
+    labels, probabilities
+        Shape (n,), integers, the true classes; shape (n, k), each row a distribution over the classes with or without
+        zeros.
     groups
         Shape (n,), the group of each image: strings or integers.
 
@@ -55,11 +54,8 @@ def fit_temperature(*, labels: npt.ArrayLike, probabilities: npt.ArrayLike, grou
     ValueError
         When there is no image, the labels or probabilities are invalid, or there is not one group per image.
     """
-    averages = average_by_source(labels=labels, probabilities=probabilities, sources=groups)
-    n_classes = averages.probabilities.shape[1]
-    truth = checked_labels(labels, n_classes=n_classes)
-    logits = _logits(checked_probabilities(probabilities, n_images=truth.size, n_classes=n_classes))
-    weights = 1 / averages.images[averages.index]
+    truth, checked = checked_predictions(labels, probabilities, groups=groups)
+    logits, weights = _logits(checked), equal_source_weights(np.asarray(groups))
     rows = np.arange(truth.size)
 
     def log_loss(log_temperature: float) -> float:
@@ -76,23 +72,9 @@ def cross_calibrated(
 ) -> npt.NDArray[np.float64]:
     """Return each image's probabilities at a temperature fitted to other groups.
 
-    On the images that a temperature was fitted to, calibration looks too good.
-
-    Parameters
-    ----------
-    labels, probabilities, groups
-        As of `fit_temperature`.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n, k), float64; groups are in `N_FOLDS` folds, each with a temperature fitted to the others. A single
-        group is returned unchanged.
-
-    Raises
-    ------
-    ValueError
-        As `fit_temperature`.
+    On the images that a temperature was fitted to, calibration looks too good. Groups are in `N_FOLDS` folds, each with
+    a temperature fitted to the others; a single group is returned unchanged. The probabilities are of shape (n, k),
+    float64; arguments and errors are those of `fit_temperature`.
     """
     given, names = np.asarray(probabilities, np.float64), np.asarray(groups)
     if np.unique(names).size < 2:
@@ -109,17 +91,8 @@ def cross_calibrated(
 def with_temperature(probabilities: npt.ArrayLike, temperature: float) -> npt.NDArray[np.float64]:
     """Return probabilities at a temperature: p to the power of 1 / T, normalised.
 
-    Parameters
-    ----------
-    probabilities
-        Shape (n, k), each row a distribution over the classes; zeros are allowed.
-    temperature
-        Above 0; 1 changes nothing.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n, k), float64, each row a distribution whose classes have the same order.
+    Probabilities, shape (n, k), may have zeros; the result is float64, and its classes have the same order. A
+    temperature is above 0; 1 changes nothing.
 
     Raises
     ------

@@ -19,17 +19,7 @@ CHOICES = {
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A baseline that a study needs.
-
-    Attributes
-    ----------
-    name
-        What its run is called, without a prefix.
-    folder
-        The name of its folder.
-    config
-        Its configuration.
-    """
+    """A baseline that a study needs: its run's name, folder and configuration."""
 
     name: str
     folder: str
@@ -39,10 +29,7 @@ class Baseline:
 def needed_baselines(configs: Sequence[TrainConfig]) -> Iterator[Baseline]:
     """Yield the baselines that configurations ask for, once for all runs on the same images and the same split.
 
-    Parameters
-    ----------
-    configs
-        Those of the runs of a study. A baseline that is one of them is not trained again.
+    A baseline that is one of the configurations is not trained again.
     """
     distinct: dict[Any, tuple[int, TrainConfig]] = {}
     for number, config in enumerate(configs):

@@ -13,18 +13,12 @@ class Countdown:
 
     Parameters
     ----------
-    noun
-        The word for a training, such as ``trial``.
-    objective
-        The name of the metric that is reported.
-    total
-        The largest number of trainings; None if it is unknown.
-    n_workers
-        The number of processes that share them.
-    alone
-        Whether this process sees all trainings; a worker sees its own.
-    best
-        The best value of earlier trainings; None without any.
+    noun, objective
+        The word for a training, such as ``trial``; the name of the metric that is reported.
+    total, n_workers
+        The largest number of trainings, None if it is unknown; the number of processes that share them.
+    alone, best
+        Whether this process sees all trainings (a worker sees its own); the best value of earlier trainings, if any.
     """
 
     def __init__(

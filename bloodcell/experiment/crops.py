@@ -30,17 +30,8 @@ KINDS = {"not_found": "no cell found", "several": "several cells", "at_border": 
 def keep_crops(recorder: Recorder, config: TrainConfig, prepared: Prepared, *, reporting: Reporting = SHOW_ALL) -> None:
     """Draw some crops; count and list those that do not show exactly one whole cell.
 
-    The list is ``crops.csv``. A cell is measured once and the measurements are cached. Nothing is done if images are
-    not cropped, or the backbone is no network.
-
-    Parameters
-    ----------
-    recorder
-        Takes the counts, the list and the picture.
-    config, prepared
-        The configuration and its images; test images are included if they are evaluated.
-    reporting
-        Images without a cell are reported unless it is quiet.
+    The list is ``crops.csv``. A cell is measured once and the measurements are cached. Test images are included if they
+    are evaluated. Nothing is done if images are not cropped, or the backbone is no network.
     """
     if config.crop.name == "none" or not config.backbone.is_network:
         return

@@ -39,44 +39,24 @@ def train_folds(
     learner: Learner,
     *,
     prepared: Prepared,
-    configs: Sequence[TrainConfig],
-    backbone_seed: int,
+    config: TrainConfig,
     reporting: Reporting = SHOW_ALL,
 ) -> list[FoldResult]:
     """Train one fold after the other; finished folds are kept if a later one fails.
 
-    Parameters
-    ----------
-    recorder
-        The cross-validation's.
-    learner
-        The first fold's; the others are built here.
-    prepared
-        The images and their folds.
-    configs
-        One for each fold.
-    backbone_seed
-        As for `build_learner`.
-    reporting
-        How progress is shown.
+    The learner is that of the first fold; the others are built here, with the same backbone.
     """
     results: list[FoldResult] = []
+    configs, backbone_seed = fold_configs(config, n_folds=len(prepared.folds)), config.hyperparameters.seed
     countdown = Countdown(noun=f"{reporting.label}fold", objective="val/accuracy", total=len(configs))
-    for number, (part, config) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
+    for number, (part, own) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
         countdown.begin()
         if number > 1:
-            learner = build_learner(config, n_classes=len(part.images.classes), backbone_seed=backbone_seed)
-        tags = tags_of(config, part, learner.classifier)
-        with recorder.fold(number, n_folds=len(configs), tags=tags) as fold:
-            keep_images(fold, config, part)
-            result = train_fold(
-                fold,
-                learner,
-                prepared=part,
-                config=config,
-                fold=number,
-                reporting=reporting.of(f"fold {number} of {len(configs)}"),
-            )
+            learner = build_learner(own, n_classes=len(part.images.classes), backbone_seed=backbone_seed)
+        with recorder.fold(number, n_folds=len(configs), tags=tags_of(own, part, learner.classifier)) as fold:
+            keep_images(fold, own, part)
+            shown = reporting.of(f"fold {number} of {len(configs)}")
+            result = train_fold(fold, learner, prepared=part, config=own, fold=number, reporting=shown)
             fold.log_artifacts()
             results.append(result)
         if not reporting.quiet:
@@ -98,12 +78,11 @@ def keep_cross_validation(
     trained on it. Test metrics are of the model that was trained on all training images or, without one, of the mean of
     the folds' probabilities.
     """
-    smoothing = config.hyperparameters.label_smoothing
     outcome = pooled(
         [result.outcome for result in results],
         test=None if refitted is None else refitted.test,
         prepared=prepared,
-        label_smoothing=smoothing,
+        label_smoothing=config.hyperparameters.label_smoothing,
     )
     table = _folds_table(results)
     keep_outcome(recorder, outcome, images=prepared.images)
@@ -117,25 +96,12 @@ def keep_cross_validation(
 def pooled(
     outcomes: Sequence[Outcome], *, test: Predicted | None = None, prepared: Prepared, label_smoothing: float
 ) -> Outcome:
-    """Pool the folds' predictions and evaluate them.
+    """Pool the predictions of all folds, in order, and evaluate them.
 
-    Parameters
-    ----------
-    outcomes
-        Of all folds, in order.
-    test
-        Predictions of the test images by the model that was trained on all training images, if there is one.
-    prepared
-        All training and test images.
-    label_smoothing
-        As the models were trained with.
-
-    Returns
-    -------
-    Outcome
-        The predictions of ``val`` are those of all folds, each with the number of its fold. If there are several
-        repeats, metrics are of the mean probabilities of each image. The predictions of ``test`` are ``test``, or the
-        mean over the folds. The metrics of ``val`` include ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1).
+    The predictions of ``val`` are those of all folds, each with the number of its fold. If there are several repeats,
+    metrics are of the mean probabilities of each image. The predictions of ``test`` are ``test``, those of the model
+    that was trained on all training images, or the mean over the folds. The metrics of ``val`` include
+    ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1).
     """
     classes = prepared.images.classes
     by_split = {split: [outcome.splits[split] for outcome in outcomes] for split in outcomes[0].splits}

@@ -36,22 +36,9 @@ def is_explained(config: TrainConfig, classifier: Classifier, *, fold: int | Non
 def explain_run(recorder: Recorder, model: keras.Model, table: pd.DataFrame, *, images: ImageSet) -> dict[str, float]:
     """Draw where a model looks in validation images, and measure how often that is the cell.
 
-    Parameters
-    ----------
-    recorder
-        Draws ``explanations_errors`` and ``explanations_classes``.
-    model
-        The trained model.
-    table
-        Its predictions for validation.
-    images
-        The images.
-
-    Returns
-    -------
-    dict
-        As of `bloodcell.evaluation.pointing.Pointing`, of one image each of `N_MEASURED` photographs at most, as many
-        of each class.
+    The pictures are ``explanations_errors`` and ``explanations_classes``; the table has the model's predictions for
+    validation. The metrics are those of `bloodcell.evaluation.pointing.Pointing`, of one image each of `N_MEASURED`
+    photographs at most, as many of each class.
     """
     errors = most_confident_errors(table, images.classes, len(table)).drop_duplicates("source").head(N_ERRORS)
     _draw_errors(recorder, model, errors, images=images)

@@ -41,14 +41,9 @@ from bloodcell.training.trainer import predict_orientations, train
 
 @dataclass(frozen=True, kw_only=True)
 class Predicted:
-    """A model's predictions of the images of a split.
+    """Predictions tables of a split: of the images as they are, and of several views.
 
-    Attributes
-    ----------
-    single
-        Predictions table of the images as they are.
-    views
-        Predictions table of the mean over several views of each image; None if there is only one view.
+    The latter are the mean over views of each image; None if there is only one view.
     """
 
     single: pd.DataFrame
@@ -61,16 +56,10 @@ class FoldResult:
 
     Attributes
     ----------
-    outcome
-        Predictions and metrics.
-    cost
-        Parameters, FLOPs, megabytes, images per second, seconds of training.
-    history
+    outcome, cost
+        Predictions and metrics; parameters, FLOPs, megabytes, images per second, seconds of training.
+    history, best_epoch, features
         As of `bloodcell.training.trainer.Trained`.
-    best_epoch
-        Counted from 0 over all stages.
-    features
-        Where the input of each stage came from, as text.
     run_id, model_uri
         The run and the address of its model as the recorder gave them; no address if no model is kept.
     """
@@ -87,14 +76,8 @@ class FoldResult:
 def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) -> Learner:
     """Seed every source of randomness and build what a configuration describes.
 
-    Parameters
-    ----------
-    config
-        The configuration; its seed is used for everything after the backbone.
-    n_classes
-        The number of classes.
-    backbone_seed
-        The seed of random backbone weights: the same for all folds, which then share features.
+    The configuration's seed is used for everything after the backbone. ``backbone_seed`` is that of random backbone
+    weights: the same for all folds, which then share features.
 
     Raises
     ------
@@ -116,10 +99,10 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
         classifier = build_classifier(
             backbone,
             build_head(
+                n_classes=n_classes,
                 pooling=head.pooling,
                 hidden_units=head.hidden_units,
                 dropout=head.dropout,
-                n_classes=n_classes,
                 standardise=head.standardise,
                 l2=head.l2,
             ),
@@ -185,22 +168,8 @@ def train_fold(
 ) -> FoldResult:
     """Train on one split, evaluate on validation and test, and record everything except the inputs.
 
-    The caller calls `Recorder.log_artifacts` afterwards.
-
-    Parameters
-    ----------
-    recorder
-        Takes the results.
-    learner
-        Trained in place.
-    prepared
-        Training, validation and test images.
-    config
-        The run's configuration, with the seed that the learner was built with.
-    fold
-        The fold of a cross-validation, from 1; None without one.
-    reporting
-        How progress is shown.
+    The learner is trained in place; the configuration has the seed that it was built with. ``fold`` is the fold of a
+    cross-validation, from 1. The caller calls `Recorder.log_artifacts` afterwards.
     """
     images, settings = prepared.images, config.hyperparameters
     recorder.artifacts.mkdir(parents=True, exist_ok=True)
@@ -231,15 +200,15 @@ def train_fold(
     )
     keep_outcome(recorder, outcome, images=images)
     cost = cost_of(learner, seconds=seconds)
+    whole = learner.classifier.whole
     recorder.tag("features", trained.features)
     recorder.log_metrics(cost, prefix="cost")
     model_uri = ""
     if config.log_model:
-        model_uri = keep_trained_model(recorder, learner.classifier.whole, images=images, held_out=outcome.val.table)
+        model_uri = keep_trained_model(recorder, whole, images=images, held_out=outcome.val.table)
     # Last, because it can fail: the model is kept by then.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
-        pointing = explain_run(recorder, learner.classifier.whole, outcome.val.table, images=images)
-        recorder.log_metrics(pointing, prefix="explain")
+        recorder.log_metrics(explain_run(recorder, whole, outcome.val.table, images=images), prefix="explain")
     return FoldResult(
         outcome=outcome,
         cost=cost,
@@ -283,10 +252,7 @@ def keep_history(recorder: Recorder, history: pd.DataFrame, *, monitor: Monitor)
 
 def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:
     """Return what a model and its training cost, the training ``seconds``."""
-    return asdict(measure_cost(learner.classifier.core)) | {"train_seconds": seconds} | _feature_cost(learner)
-
-
-def _feature_cost(learner: Learner) -> dict[str, float]:
-    if learner.cache is None:
-        return {}
-    return {"features_computed": float(learner.cache.n_computed), "feature_seconds": learner.cache.seconds}
+    cost = asdict(measure_cost(learner.classifier.core)) | {"train_seconds": seconds}
+    if (cache := learner.cache) is not None:
+        cost |= {"features_computed": float(cache.n_computed), "feature_seconds": cache.seconds}
+    return cost

@@ -47,10 +47,8 @@ class Prepared:
     ----------
     images
         The images; those of a cross-validation are in ``train`` and ``test`` only.
-    split
-        How validation was taken: the split's name, or ``given``.
-    leak
-        The leaks of the split.
+    split, leak
+        How validation was taken, the split's name or ``given``; the leaks of the split.
     left_out
         The manifest's rows of images that were left out because their photograph is in another split, too.
     folds

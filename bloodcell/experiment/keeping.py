@@ -10,7 +10,7 @@ from PIL import Image
 
 from bloodcell.cells.novelty import IMAGES_PER_SOURCE, Novelty, learn_novelty
 from bloodcell.data.manifest import ImageSet
-from bloodcell.evaluation.predictions import label_indices, probabilities_of
+from bloodcell.evaluation.predictions import arrays_of
 from bloodcell.evaluation.temperature import fit_temperature
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.images.reading import read_image
@@ -29,22 +29,10 @@ def keep_model(
     novelty: Novelty,
     example: bytes,
 ) -> str:
-    """Keep a model with its calibration and novelty; return the address to load it from.
+    """Keep a Keras model with its calibration and novelty; return the address to load it from.
 
-    Parameters
-    ----------
-    recorder
-        Keeps the model.
-    model
-        The Keras model, from raw images to probabilities.
-    classes
-        In the order of the outputs.
-    held_out
-        Predictions of images that the model was not trained on; in a cross-validation, the out-of-fold predictions.
-    novelty
-        Measures how far an image is from the training images.
-    example
-        The content of an image file.
+    ``classes`` are in the order of the outputs; ``held_out`` are predictions of images that the model was not trained
+    on, in a cross-validation the out-of-fold predictions; ``example`` is the content of an image file.
     """
     return recorder.log_model(model, answering=_answering(classes, held_out, novelty), example=example)
 
@@ -64,7 +52,7 @@ def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held
 
 def _answering(classes: tuple[str, ...], held_out: pd.DataFrame, novelty: Novelty) -> Answering:
     held_out = held_out.reset_index(drop=True)
-    labels, probabilities = label_indices(held_out, classes), probabilities_of(held_out, classes)
+    labels, probabilities = arrays_of(held_out, classes)
     # In the order of a hash of the paths: names may be sorted by copy.
     order = np.argsort(pd.util.hash_array(held_out["path"].to_numpy(object)))
     one_of_each = held_out.iloc[order].drop_duplicates("group").index.to_numpy()

@@ -13,12 +13,7 @@ from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.metrics import classification_report_text
 from bloodcell.evaluation.outcome import FITTED_TO, Evaluation, Outcome, confusion_of, per_class_of
-from bloodcell.evaluation.predictions import (
-    label_indices,
-    most_confident_errors,
-    probabilities_of,
-    write_predictions,
-)
+from bloodcell.evaluation.predictions import arrays_of, most_confident_errors, write_predictions
 from bloodcell.evaluation.selective_prediction import risk_coverage, threshold_for_error
 from bloodcell.evaluation.sources import one_source_per_group
 from bloodcell.evaluation.temperature import with_temperature
@@ -36,18 +31,10 @@ MAX_ERROR = 0.05
 
 
 def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with_images: bool = True) -> None:
-    """Write predictions, metrics and reports, draw their pictures, and keep all metrics.
+    """Write predictions, metrics and reports, draw pictures, and keep all metrics.
 
-    Parameters
-    ----------
-    recorder
-        Takes everything; the files are written first.
-    outcome
-        The predictions and metrics.
-    images
-        The images that were predicted.
-    with_images
-        Whether their files are there, for the gallery of errors.
+    Files are written first. ``images`` are those that were predicted; ``with_images`` is whether their files are there,
+    for the gallery of errors.
     """
     folder = recorder.artifacts
     folder.mkdir(parents=True, exist_ok=True)
@@ -77,7 +64,7 @@ def _keep_report(
     read: Callable[[str], NDArray[np.uint8]] | None,
 ) -> None:
     """Write the classification report of a split, and draw its confusion matrix, classes and errors."""
-    labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
+    labels, probabilities = arrays_of(table, classes)
     report = recorder.artifacts / "report" / f"{split}.txt"
     report.parent.mkdir(parents=True, exist_ok=True)
     report.write_text(
@@ -99,7 +86,7 @@ def _keep_report(
 def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Sequence[str], split: str) -> None:
     """Draw the reliability diagram, and the error rate against coverage with the threshold for `MAX_ERROR`."""
     table, temperature, fitted_to = evaluation.table, evaluation.calibrated["temperature"], split == FITTED_TO
-    labels, raw = label_indices(table, classes), probabilities_of(table, classes)
+    labels, raw = arrays_of(table, classes)
     both = (raw, evaluation.calibrated_probabilities)
     before, after = (calibration_bins(labels=labels, probabilities=each) for each in both)
     errors = tuple(calibration_errors(labels=labels, probabilities=each, groups=table["group"]) for each in both)
@@ -116,9 +103,10 @@ def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Seq
     threshold = None
     if fitted_to:
         independent = one_source_per_group(table)
+        own_labels, own = arrays_of(independent, classes)
         threshold = threshold_for_error(
-            labels=label_indices(independent, classes),
-            probabilities=with_temperature(probabilities_of(independent, classes), temperature),
+            labels=own_labels,
+            probabilities=with_temperature(own, temperature),
             groups=independent["source"],
             max_error=MAX_ERROR,
         )

@@ -3,10 +3,10 @@
 import json
 import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Protocol, Self
+from typing import Any, Self
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -16,75 +16,15 @@ from bloodcell.plots.drawing import Pictures
 from bloodcell.serving.answering import Answering
 
 
-class Recorder(Protocol):
-    """Takes the results of a run, item by item.
-
-    An experiment writes its files into `artifacts` and passes everything else to the methods below. To keep runs
-    somewhere else, derive from `FolderRecorder`, call its method first and then send the item: the folder is complete
-    even if the other place is lost. `bloodcell.tracking.run.TrackedRun` does this for MLflow.
-    """
-
-    @property
-    def folder(self) -> Path:
-        """The run's folder: files, checkpoints, and the folders of its folds."""
-
-    @property
-    def artifacts(self) -> Path:
-        """The folder of the files that `log_artifacts` keeps."""
-
-    @property
-    def run_id(self) -> str:
-        """The run's name where it is kept."""
-
-    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Keep the settings of the run and the sizes of its data, by name."""
-
-    def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
-        """Keep final metrics as ``prefix/name``, except those that are not finite."""
-
-    def log_epoch(self, epoch: Any) -> None:
-        """Keep the metrics of an epoch, a `bloodcell.training.trainer.Epoch`."""
-
-    def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
-        """Keep which images were used: their manifest, and its digest."""
-
-    def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Keep a table to be shown with the run under a file name."""
-
-    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:
-        """Keep a Keras model and return the address to load it from.
-
-        Parameters
-        ----------
-        model
-            From raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes).
-        answering
-            What is needed to predict with it: classes, calibration, novelty.
-        example
-            The content of an image file.
-        """
-
-    def draw(self, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
-        """Draw ``plots/name.png`` in the background; see `bloodcell.plots.drawing.Pictures.draw`."""
-
-    def log_artifacts(self) -> None:
-        """Wait for the pictures and keep all files of `artifacts`."""
-
-    def tag(self, name: str, value: str) -> None:
-        """Keep a fact about the run as text."""
-
-    def describe(self, text: str) -> None:
-        """Keep a description of the results, in Markdown."""
-
-    def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> AbstractContextManager["Recorder"]:
-        """Start the run of a fold of this cross-validation, numbered from 1; its folder is within this run's."""
-
-
-class FolderRecorder:
-    """Keeps a run in a folder.
+class Recorder:
+    """Takes the results of a run, item by item, and keeps them in a folder.
 
     Parameters, tags, metrics and description are in ``run.json``, the model in ``model/``, everything else in
-    ``artifacts/``. Use it in a ``with`` block, which ends when all pictures are drawn.
+    ``artifacts/``, where an experiment writes its files. Use it in a ``with`` block, which ends when all pictures are
+    drawn.
+
+    To keep runs somewhere else, derive from it, call its method first and then send the item: the folder is complete
+    even if the other place is lost. `bloodcell.tracking.run.TrackedRun` does this for MLflow.
 
     Parameters
     ----------
@@ -102,46 +42,56 @@ class FolderRecorder:
 
     @property
     def folder(self) -> Path:
-        """The run's folder."""
+        """The run's folder: files, checkpoints, and the folders of its folds."""
         return self._folder
 
     @property
     def artifacts(self) -> Path:
-        """The folder of the run's files."""
+        """The folder of the files that `log_artifacts` keeps."""
         return self._folder / "artifacts"
 
     @property
     def run_id(self) -> str:
-        """The folder's name."""
+        """The run's name where it is kept: that of the folder."""
         return self._folder.name
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Write the parameters into ``run.json``."""
+        """Keep the settings of the run and the sizes of its data, by name."""
         self._run["parameters"] |= dict(parameters)
         self._write()
 
     def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
-        """Write finite metrics into ``run.json``."""
+        """Keep final metrics as ``prefix/name``, except those that are not finite."""
         finite = {f"{prefix}/{name}": float(value) for name, value in metrics.items() if math.isfinite(value)}
         self._run["metrics"] |= finite
         self._write()
 
     def log_epoch(self, epoch: Any) -> None:
-        """Do nothing: ``history.csv`` has all epochs."""
+        """Take an epoch, a `bloodcell.training.trainer.Epoch`; in a folder ``history.csv`` has all."""
 
     def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
-        """Do nothing: ``manifest.parquet`` has the images."""
+        """Take the images that were used, and their digest; in a folder ``manifest.parquet`` has them."""
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Write a table as CSV, unless the run has already written it."""
+        """Keep a table under a file name; in a folder as CSV, unless the run has already written it."""
         path = (self.artifacts / name).with_suffix(".csv")
         if not path.exists():
             path.parent.mkdir(parents=True, exist_ok=True)
             with atomic_write(path) as partial:
                 table.to_csv(partial, index=False)
 
-    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:  # noqa: ARG002 - for servers
-        """Save the model as ``model/model.keras``, with what is needed to predict with it."""
+    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:  # noqa: ARG002
+        """Keep a Keras model and return the address to load it from.
+
+        Parameters
+        ----------
+        model
+            From raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes).
+        answering
+            What is needed to predict with it: classes, calibration, novelty.
+        example
+            The content of an image file, for servers.
+        """
         folder = self.folder / "model"
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder / "model.keras")
@@ -149,27 +99,27 @@ class FolderRecorder:
         return str(folder / "model.keras")
 
     def draw(self, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
-        """Draw ``plots/name.png`` in the background."""
+        """Draw ``plots/name.png`` in the background; see `bloodcell.plots.drawing.Pictures.draw`."""
         self._pictures.draw(name, make, *arguments, **settings)
 
     def log_artifacts(self) -> None:
-        """Wait for the pictures."""
+        """Wait for the pictures and keep all files of `artifacts`."""
         self._pictures.wait()
 
     def tag(self, name: str, value: str) -> None:
-        """Write a tag into ``run.json``."""
+        """Keep a fact about the run as text."""
         self._run["tags"][name] = value
         self._write()
 
     def describe(self, text: str) -> None:
-        """Write the description into ``run.json``."""
+        """Keep a description of the results, in Markdown."""
         self._run["description"] = text
         self._write()
 
     @contextmanager
-    def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> Iterator[Recorder]:
-        """Keep a fold in ``folds/number``."""
-        with FolderRecorder(self.fold_folder(number), name=f"fold {number} of {n_folds}", tags=tags) as fold:
+    def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> Iterator["Recorder"]:
+        """Start the run of a fold of this cross-validation, numbered from 1; its folder is within this run's."""
+        with Recorder(self.fold_folder(number), name=f"fold {number} of {n_folds}", tags=tags) as fold:
             yield fold
 
     def fold_folder(self, number: int) -> Path:

@@ -23,9 +23,8 @@ from bloodcell.experiment.fold import (
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.training.learner import Learner
 from bloodcell.training.stages import Stage
-from bloodcell.training.trainer import Epoch, train
+from bloodcell.training.trainer import train
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,14 +33,10 @@ class Refit:
 
     Attributes
     ----------
-    test
-        Its predictions of the test images; None if they are not evaluated.
-    cost
-        As of `bloodcell.experiment.fold.FoldResult`.
-    model
-        The trained Keras model.
-    model_uri
-        Where it can be loaded from; empty if it is not kept.
+    test, cost
+        Its predictions of the test images, None if they are not evaluated; see `bloodcell.experiment.fold.FoldResult`.
+    model, model_uri
+        The trained Keras model, and where it can be loaded from; empty if it is not kept.
     """
 
     test: Predicted | None
@@ -61,19 +56,6 @@ def refit(
     """Train on all training images, for the median of the folds' best epochs, and keep the model.
 
     No images are left for validation: the history has no validation metrics.
-
-    Parameters
-    ----------
-    recorder
-        The cross-validation's.
-    results
-        Of the folds.
-    prepared
-        All training and test images.
-    config
-        The run's configuration.
-    reporting
-        How progress is shown.
     """
     images, settings = prepared.images, config.hyperparameters
     reporting = reporting.of("on all")
@@ -90,7 +72,7 @@ def refit(
         train_samples=samples,
         val_samples=samples,
         folder=recorder.folder / "checkpoints",
-        listeners=[lambda epoch: recorder.log_epoch(_unvalidated(epoch))],
+        listeners=[lambda epoch: recorder.log_epoch(replace(epoch, val_loss=np.nan, val_accuracy=np.nan))],
         reporting=reporting,
     )
     cost = cost_of(learner, seconds=time.perf_counter() - started)
@@ -100,8 +82,12 @@ def refit(
     history = trained.history.assign(val_loss=np.nan, val_accuracy=np.nan, best=kept)
     keep_history(recorder, history, monitor=settings.early_stopping.monitor)
     held_out = mean_by_image([result.outcome.val.table for result in results], classes=images.classes)
+    test = None
+    if config.evaluate_test:
+        unseen = samples_for(learner, config, images, "test")
+        test = predicted(learner, unseen, images, "test", config=config, label=reporting.label)
     return Refit(
-        test=_test(learner, prepared, config, reporting.label) if config.evaluate_test else None,
+        test=test,
         cost=cost,
         model=learner.classifier.whole,
         model_uri=keep_trained_model(recorder, learner.classifier.whole, images=images, held_out=held_out)
@@ -111,17 +97,10 @@ def refit(
 
 
 def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFrame], *, restored: bool) -> list[Stage]:
-    """Return stages that end after the median of the epochs that they had in the folds.
+    """Return stages that end after the median of their epochs in the folds.
 
-    Parameters
-    ----------
-    stages
-        As they were planned.
-    histories
-        One for each fold, as of `bloodcell.training.trainer.Trained`.
-    restored
-        Whether a stage continued from its best epoch: then later epochs do not count, and a stage of which no epoch was
-        better than what was before it is left out.
+    There is one history for each fold. ``restored`` is whether a stage continued from its best epoch: then later epochs
+    do not count, and a stage of which no epoch was better than what was before it is left out.
     """
     kept = []
     for number, stage in enumerate(stages):
@@ -133,12 +112,3 @@ def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFram
         if epochs or number == 0:
             kept.append(replace(stage, stop_after=max(epochs, 1)))
     return kept
-
-
-def _test(learner: Learner, prepared: Prepared, config: TrainConfig, label: str) -> Predicted:
-    samples = samples_for(learner, config, prepared.images, "test")
-    return predicted(learner, samples, prepared.images, "test", config=config, label=label)
-
-
-def _unvalidated(epoch: Epoch) -> Epoch:
-    return replace(epoch, val_loss=float("nan"), val_accuracy=float("nan"))

@@ -23,10 +23,8 @@ class Result:
 
     Attributes
     ----------
-    name
-        What the run is called.
-    config
-        The configuration.
+    name, config
+        What the run is called; its configuration.
     folder
         Everything that the experiment made: ``run.json``, ``artifacts/``, ``checkpoints/``, the folders of folds.
     outcome

@@ -21,7 +21,7 @@ from bloodcell.experiment.cross_validation import fold_configs, keep_cross_valid
 from bloodcell.experiment.fold import build_learner, train_fold
 from bloodcell.experiment.images import Prepared, prepare_images
 from bloodcell.experiment.inputs import keep_inputs, tags_of
-from bloodcell.experiment.recorder import FolderRecorder, Recorder
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import refit
 from bloodcell.experiment.result import Result
 from bloodcell.training.learner import Learner
@@ -31,16 +31,14 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """An experiment that is ready to run: its settings are checked, its images prepared, its model built.
+    """An experiment that is ready to run: settings checked, images prepared, model built.
 
     Attributes
     ----------
     config
         The configuration; ``backbone.weights`` names the weights that were found.
-    prepared
-        The images and their split.
-    learner
-        The untrained model; in a cross-validation the first fold's.
+    prepared, learner
+        The images and their split; the untrained model, in a cross-validation the first fold's.
     """
 
     config: TrainConfig
@@ -76,15 +74,7 @@ class Experiment:
         return note
 
     def run(self, recorder: Recorder, *, reporting: Reporting = SHOW_ALL) -> Result:
-        """Train, evaluate and record; the learner is trained in place.
-
-        Parameters
-        ----------
-        recorder
-            Takes the results; see `bloodcell.experiment.recorder`.
-        reporting
-            How progress is shown.
-        """
+        """Train, evaluate and record; the learner is trained in place."""
         config, prepared = self.config, self.prepared
         if prepared.leak.sentence:
             log.warning(prepared.leak.sentence)
@@ -109,14 +99,7 @@ class Experiment:
 
     def _cross_validate(self, recorder: Recorder, reporting: Reporting) -> Result:
         config, prepared = self.config, self.prepared
-        folds = train_folds(
-            recorder,
-            self.learner,
-            prepared=prepared,
-            configs=fold_configs(config, n_folds=len(prepared.folds)),
-            backbone_seed=config.hyperparameters.seed,
-            reporting=reporting,
-        )
+        folds = train_folds(recorder, self.learner, prepared=prepared, config=config, reporting=reporting)
         final = None
         if isinstance(config.split, GroupKfoldSplit) and config.split.refit:
             final = refit(recorder, folds, prepared=prepared, config=config, reporting=reporting)
@@ -136,13 +119,6 @@ class Experiment:
 
 def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None) -> Experiment:
     """Find everything wrong with a configuration before anything is written.
-
-    Parameters
-    ----------
-    config
-        What to train on which images.
-    prepared
-        The configuration's images, if they are prepared already.
 
     Raises
     ------
@@ -211,5 +187,5 @@ def train(
     for note in (experiment.weights_note, experiment.prepared.leak.sentence):
         if note and not quiet:
             print_status(note)
-    with FolderRecorder(place, name=experiment.name, tags=experiment.tags) as recorder:
+    with Recorder(place, name=experiment.name, tags=experiment.tags) as recorder:
         return experiment.run(recorder, reporting=Reporting(quiet=quiet))

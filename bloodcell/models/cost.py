@@ -59,11 +59,6 @@ def _measure(core: keras.Model, *, batch_size: int, seconds: float) -> Cost:
     )
 
 
-def count_flops(model: keras.Model) -> int:
-    """Count the floating-point operations of a model for one image, as TensorFlow's profiler does."""
-    return _flops(_traced(model, batch_size=1))
-
-
 def _traced(model: keras.Model, *, batch_size: int) -> Any:
     def forward(*inputs: Any) -> Any:
         return model(inputs[0] if len(inputs) == 1 else list(inputs), training=False)
@@ -73,6 +68,7 @@ def _traced(model: keras.Model, *, batch_size: int) -> Any:
 
 
 def _flops(traced: Any) -> int:
+    """Count floating-point operations, as TensorFlow's profiler does."""
     logger = tf.get_logger()
     level = logger.level
     logger.setLevel("ERROR")  # the profiler tells of its own deprecated parts

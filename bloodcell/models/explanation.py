@@ -6,6 +6,7 @@ to the class's log-odds against all others; any other model by `bloodcell.models
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal, get_args
 
 import cv2
@@ -117,35 +118,19 @@ def explain_each(
             for index, pixels in enumerate(photographs)
         ]
     chosen: MapMethod = DEFAULT_METHOD if method is None or method == "occlusion" else method
-    if len(networks) > 1 or _is_of_several(model):
-        return _mean_explained(model, networks, photographs, class_indices=class_indices, layer=layer, method=chosen)
-    return _explained(networks[0], photographs, class_indices=class_indices, layer=layer, method=chosen)
-
-
-def _is_of_several(model: keras.Model) -> bool:
-    return "core" not in {layer.name for layer in model.layers}
-
-
-def _mean_explained(
-    model: keras.Model,
-    networks: Sequence[LoadedNetwork],
-    photographs: Sequence[NDArray[np.uint8]],
-    *,
-    class_indices: Sequence[int] | None,
-    layer: str | None,
-    method: MapMethod,
-) -> list[Explanation]:
+    explained = partial(_explained, photographs=photographs, layer=layer, method=chosen)
+    if len(networks) == 1 and "core" in {each.name for each in model.layers}:
+        return explained(networks[0], class_indices=class_indices)
+    # A model of several models: the mean of their heat.
     probabilities = [_predict(model, pixels[np.newaxis])[0] for pixels in photographs]
     indices = [int(each.argmax()) for each in probabilities] if class_indices is None else list(class_indices)
-    parts = [
-        _explained(network, photographs, class_indices=indices, layer=layer, method=method) for network in networks
-    ]
+    parts = [explained(network, class_indices=indices) for network in networks]
     return [
         Explanation(
             heat=_normalised(np.mean([part.heat for part in of_one], axis=0)),
             probabilities=known,
             class_index=index,
-            method=method,
+            method=chosen,
             layer=", ".join(dict.fromkeys(part.layer for part in of_one)),
         )
         for *of_one, known, index in zip(*parts, probabilities, indices, strict=True)

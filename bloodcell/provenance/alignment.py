@@ -65,17 +65,10 @@ class Alignment:
 
 
 def align(moving: Keypoints, fixed: Keypoints, *, mirrored: bool) -> Alignment | None:
-    """Find the transformation from one image to another, if augmentation can produce it.
+    """Find the transformation from one image, perhaps mirrored first, to another.
 
-    Mutual nearest descriptors, an affine transformation by RANSAC (Fischler and Bolles 1981), and a projective one
-    if it fits clearly better by MSAC's cost (Torr and Zisserman 2000).
-
-    Parameters
-    ----------
-    moving, fixed
-        The two images.
-    mirrored
-        Whether ``moving`` is mirrored first.
+    None if augmentation cannot produce it. Mutual nearest descriptors, an affine transformation by RANSAC (Fischler and
+    Bolles 1981), and a projective one if it fits clearly better by MSAC's cost (Torr and Zisserman 2000).
     """
     if min(len(moving), len(fixed)) < MIN_INLIERS:
         return None
@@ -114,14 +107,8 @@ def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matr
 
     It is the sum of two terms: one minus the correlation in the overlap, which depends on focus but not on brightness
     and contrast; and the share of the overlap in which they contradict each other, as fill and cells do, above
-    `TOLERATED`.
-
-    Parameters
-    ----------
-    moving, fixed
-        Thumbnails as in `Keypoints`.
-    matrix
-        From the first image's pixels to the second's, shape (3, 3).
+    `TOLERATED`. The images are thumbnails as in `Keypoints`; the matrix, shape (3, 3), is from the first image's pixels
+    to the second's.
     """
     size = fixed.shape[1], fixed.shape[0]
     scaled = SCALED @ matrix @ np.linalg.inv(SCALED)

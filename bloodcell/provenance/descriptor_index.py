@@ -59,12 +59,7 @@ class DescriptorIndex:
     def votes(self, images: Sequence[Keypoints], *, thorough: bool = False) -> list[list[Vote]]:
         """Return the owners that match most of each image's keypoints, most votes first.
 
-        Parameters
-        ----------
-        images
-            The keypoints to search.
-        thorough
-            Whether to search all keypoints, and return more candidates with fewer votes.
+        A thorough search is for all keypoints, and returns more candidates with fewer votes.
         """
         if not images or not self._index.ntotal:
             return [[] for _ in images]
@@ -74,11 +69,9 @@ class DescriptorIndex:
         distances, places = self._index.search(queries, N_NEIGHBOURS * (2 if thorough else 1))
         owners = np.concatenate(self._owners)[places]
         near = (distances <= MAX_DISTANCE**2) & (places >= 0)
-        ends = np.cumsum([len(descriptors) for descriptors in both])
-        return [
-            _count(owners[end - len(descriptors) : end], near[end - len(descriptors) : end], thorough=thorough)
-            for end, descriptors in zip(ends, both, strict=True)
-        ]
+        ends = np.cumsum([len(descriptors) for descriptors in both])[:-1]
+        parts = zip(np.split(owners, ends), np.split(near, ends), strict=True)
+        return [_count(*part, thorough=thorough) for part in parts]
 
     def _train(self) -> None:
         descriptors = np.concatenate(self._descriptors)

@@ -65,13 +65,7 @@ class Keypoints:
 
 
 def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
-    """Find the strongest keypoints of an image outside black fill.
-
-    Parameters
-    ----------
-    pixels
-        RGB, shape (height, width, 3), uint8.
-    """
+    """Find the strongest keypoints of an RGB image, shape (height, width, 3), uint8, outside black fill."""
     pixels = at_working_size(pixels)
     size = pixels.shape[1], pixels.shape[0]
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)

@@ -11,7 +11,7 @@ two photographs of one place or of neighbouring places, and merges sources that 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import combinations, product
 
 import numpy as np
@@ -69,14 +69,8 @@ class Fit:
 class SourceClusters:
     """The sources found so far; images are numbered in the order in which they were added.
 
-    Attributes
-    ----------
-    assignments
-        The source of each image.
-    thumbnails
-        The thumbnail of each image.
-    representatives
-        The keypoints of the representative images, by number.
+    ``assignments`` and ``thumbnails`` have an entry for each image; ``representatives`` has the keypoints of the
+    representative images by number.
     """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
@@ -117,20 +111,12 @@ class SourceClusters:
         for place in unmatched:
             index.add(place, batch[place].descriptors)
         votes = index.votes([batch[place] for place in unmatched])
-        within_batch = dict(
-            zip(
-                unmatched,
-                self._pool.map(lambda place, found: _fits_earlier(place, batch, found), unmatched, votes),
-                strict=True,
-            )
-        )
+        fits_earlier = self._pool.map(lambda place, found: _fits_earlier(place, batch, found), unmatched, votes)
+        within_batch = dict(zip(unmatched, fits_earlier, strict=True))
         first = len(self.assignments)
         for place, keypoints in enumerate(batch):
-            batch_fits = [
-                Fit(first + fit.representative, fit.matrix, fit.inliers, fit.same)
-                for fit in within_batch.get(place, [])
-            ]
-            self._place(keypoints, known[place] + batch_fits)
+            earlier = [replace(fit, representative=first + fit.representative) for fit in within_batch.get(place, [])]
+            self._place(keypoints, known[place] + earlier)
 
     @property
     def n_unrefined(self) -> int:
@@ -140,10 +126,7 @@ class SourceClusters:
     def refine(self) -> Iterator[None]:
         """Split and merge sources, and match single images again.
 
-        Yields
-        ------
-        None
-            After each source; the iterator must be exhausted.
+        Yields after each source; the iterator must be exhausted.
         """
         self._retry_single()
         for source in sorted(self._unrefined):
@@ -206,8 +189,8 @@ class SourceClusters:
         for other in places:
             self._link(own, other)
         n_representatives = sum(other in self.representatives for other in self._images[own.source])
-        weak = bool(fits) and best_first[0].inliers < FEW_INLIERS
-        if not n_representatives or (weak and n_representatives < MAX_REPRESENTATIVES):
+        is_weak = bool(fits) and best_first[0].inliers < FEW_INLIERS
+        if not n_representatives or (is_weak and n_representatives < MAX_REPRESENTATIVES):
             self._represent(image, keypoints)
 
     def _assignment(self, fit: Fit) -> Assignment:

@@ -31,17 +31,8 @@ def recover_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
     mild changes of brightness and contrast. An image that matches no other is a source of its own. Cached results of
     this set, or of one that shares most of it, are used.
 
-    Parameters
-    ----------
-    files
-        Readable image files.
-    sha256s
-        The digest of each file's content; exact copies always have one source.
-
-    Returns
-    -------
-    list of str
-        16 hexadecimal digits for each image.
+    Files are readable images, with the digest of each one's content; exact copies always have one source. A name has
+    16 hexadecimal digits.
     """
     sources = load_sources(sha256s)
     if sources is None:
@@ -51,18 +42,7 @@ def recover_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
 
 
 def overlapping_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[tuple[str, str]]:
-    """Return pairs of sources that show overlapping places, and perhaps the same cell.
-
-    Parameters
-    ----------
-    files, sha256s
-        As of `recover_sources`.
-
-    Returns
-    -------
-    list of (str, str)
-        Names of sources.
-    """
+    """Return pairs of sources that show overlapping places; see `recover_sources`."""
     found = _find(files, sha256s)
     names = _named(_numbers(found), sha256s)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -34,20 +34,10 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CachedSources:
-    """The sources of a set of images.
+    """The sources of a set of images, as found by `bloodcell.provenance.matching.SourceClusters`.
 
-    Attributes
-    ----------
-    sha256s
-        The digest of each image.
-    assignments
-        The source of each image.
-    thumbnails
-        The thumbnail of each image.
-    representatives
-        The keypoints of the representative images, by number.
-    complete
-        Whether the search was completed.
+    The digest, source and thumbnail of each image, the keypoints of the representative images by number, and whether
+    the search was completed.
     """
 
     sha256s: Sequence[str]

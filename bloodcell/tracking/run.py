@@ -21,7 +21,7 @@ import bloodcell
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import StoreLostError, one_line, reason_of, redact
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
-from bloodcell.experiment.recorder import FolderRecorder
+from bloodcell.experiment.recorder import Recorder
 from bloodcell.serving import loader
 from bloodcell.serving.answering import Answering
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
@@ -51,13 +51,13 @@ EXCLUDED_TAG = "aside"
 """The tag of a run that is no entry of its study's leaderboard; its value is the reason."""
 
 
-class TrackedRun(FolderRecorder):
+class TrackedRun(Recorder):
     """A run in MLflow, which is kept in its folder first.
 
     Parameters
     ----------
     folder, name, tags
-        As for `bloodcell.experiment.recorder.FolderRecorder`.
+        As for `bloodcell.experiment.recorder.Recorder`.
     run_id, experiment_id
         MLflow's.
     store

@@ -58,14 +58,10 @@ class Use:
 
     Attributes
     ----------
-    name
-        The shelf's name: 16 hexadecimal digits of its recipe's digest.
-    recipe
-        The recipe; empty where its file cannot be read.
-    rows
-        How many views of images it holds.
-    n_bytes
-        On disk.
+    name, recipe
+        16 hexadecimal digits of the recipe's digest; the recipe, empty where its file cannot be read.
+    rows, n_bytes
+        How many views of images it holds; its size on disk.
     used
         When it was last used, in seconds since 1970.
     """

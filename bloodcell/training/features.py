@@ -3,7 +3,7 @@
 import errno
 import logging
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -66,19 +66,13 @@ class FeatureCache:
     ----------
     classifier
         Whose frozen layers; its weights may change between two calls.
-    store
-        Where features are kept.
-    engine
-        ``auto``, ``tensorflow`` or ``openvino``.
-    dtype
-        In which they are kept: ``float32`` or ``float16``.
+    store, engine, dtype
+        Where features are kept, what computes them, and the type in which they are kept.
 
     Attributes
     ----------
-    n_computed
-        How many views of images were computed so far.
-    seconds
-        How long that took.
+    n_computed, seconds
+        How many views of images were computed so far, and how long that took.
     """
 
     def __init__(
@@ -114,14 +108,10 @@ class FeatureCache:
 
         Parameters
         ----------
-        samples
-            The images.
         boundary
             As for `bloodcell.models.classifier.Classifier.frozen_part`.
-        augmentation
-            What views are made by: views 1 to ``n_views`` of each image. None: the images themselves.
-        n_views
-            How many; 1 without augmentation.
+        augmentation, n_views
+            Views 1 to ``n_views`` of each image are made by it. None: the images themselves, one view.
 
         Raises
         ------
@@ -131,16 +121,16 @@ class FeatureCache:
             If the store cannot be written, an image was changed or lost meanwhile, or the engine computes something
             else than Keras.
         """
-        asked = (samples, boundary, augmentation, n_views)
+        request = _Request(samples, boundary, self._classifier.frozen_digest(boundary), augmentation, n_views)
         try:
-            return self._look_up(*asked)
+            return self._look_up(request)
         except EngineDiffersError as error:
             if not self._may_fall_back:
                 raise
             log.warning("%s", error)
             print_status(f"{error}, as features.engine=auto now does")
             self._engine_name = "tensorflow"
-            return self._look_up(*asked)
+            return self._look_up(request)
         except tf.errors.OpError as error:
             if (reason := unreadable(error)) is None:
                 raise
@@ -153,17 +143,11 @@ class FeatureCache:
                 "use features=on_the_fly"
             ) from error
 
-    def _look_up(
-        self, samples: Samples, boundary: int | None, augmentation: Augmentation | Orientations | None, n_views: int
-    ) -> Features:
-        digest = self._classifier.frozen_digest(boundary)
+    def _look_up(self, request: "_Request") -> Features:
         shelf = self._store.shelf(
-            self._recipe(samples, boundary, digest, augmentation),
-            width=self._classifier.feature_width(boundary),
-            dtype=self._dtype,
+            self._recipe(request), width=self._classifier.feature_width(request.boundary), dtype=self._dtype
         )
-        numbers = range(1, n_views + 1) if augmentation else [0]
-        keys = [(bytes.fromhex(image), view) for image in samples.digests for view in numbers]
+        keys = request.keys
         rows, places = shelf.find(keys)
         if (places < 0).any():
             n_missing = len({key for key, place in zip(keys, places, strict=True) if place < 0})
@@ -171,42 +155,32 @@ class FeatureCache:
             with shelf.adding():
                 _, places = shelf.find(keys)  # another process may have been at it
                 missing = {key: number for number, key in enumerate(keys) if places[number] < 0}
-                self._compute(shelf, missing, samples, boundary, digest, augmentation or NO_AUGMENTATION, len(numbers))
+                if missing:
+                    self._compute(shelf, missing, request)
                 rows, places = shelf.find(keys)
             with suppress(StoreFullError):  # another process may have added as much at the same time
                 self._store.make_room(0, for_shelf=shelf)
             if (places < 0).any():
                 raise UserError("features.dir: the disk does not give back what was written to it; give another folder")
-        used = self._classifier.used_columns(boundary)
-        return Features(rows=rows[:, used], places=places.reshape(len(samples), len(numbers)))
+        used = self._classifier.used_columns(request.boundary)
+        return Features(rows=rows[:, used], places=places.reshape(len(request.samples), len(request.numbers)))
 
-    def _compute(
-        self,
-        shelf: Shelf,
-        missing: Mapping[Key, int],
-        samples: Samples,
-        boundary: int | None,
-        digest: str,
-        augmentation: Augmentation | Orientations,
-        n_views: int,
-    ) -> None:
-        """Compute what is missing, given as keys and their places among the views of all samples, and add it."""
+    def _compute(self, shelf: Shelf, missing: Mapping[Key, int], request: "_Request") -> None:
+        """Compute what is missing, by key and its place in the request, and add it."""
         keys = list(missing)
-        if not keys:
-            return
         started = time.perf_counter()
         batches = view_batches(
-            samples,
-            indices=np.array(list(missing.values()), np.int64) // n_views,
+            request.samples,
+            indices=np.array(list(missing.values()), np.int64) // len(request.numbers),
             views=np.array([view for _, view in keys], np.int64),
-            augmentation=augmentation,
+            augmentation=request.augmentation or NO_AUGMENTATION,
             seed=VIEWS_SEED,
             batch_size=BATCH_SIZE,
         ).as_numpy_iterator()
         description = f"features of {self._classifier.backbone.name}"
         with closing(track(keys, description, total=len(keys))) as progress:
             for images in batches:
-                rows = self._engine(boundary, digest, images[:N_EXAMPLES])(images)
+                rows = self._engine(request, images[:N_EXAMPLES])(images)
                 with np.errstate(over="ignore"):  # what overflows is refused
                     kept = rows.astype(self._dtype)
                 if not np.isfinite(kept).all():
@@ -218,29 +192,27 @@ class FeatureCache:
         self.n_computed += len(keys)
         self.seconds += time.perf_counter() - started
 
-    def _engine(self, boundary: int | None, digest: str, examples: NDArray[np.float32]) -> Engine:
-        key = (boundary, digest, self._engine_name)
+    def _engine(self, request: "_Request", examples: NDArray[np.float32]) -> Engine:
+        key = (request.boundary, request.digest, self._engine_name)
         if key not in self._engines:
-            model = self._classifier.frozen_part(boundary)
+            model = self._classifier.frozen_part(request.boundary)
             self._engines[key] = build_engine(self._engine_name, model, examples=examples)
         return self._engines[key]
 
-    def _recipe(
-        self, samples: Samples, boundary: int | None, digest: str, augmentation: Augmentation | Orientations | None
-    ) -> dict[str, Any]:
+    def _recipe(self, request: "_Request") -> dict[str, Any]:
         """Return all that a feature depends on, but the image and the number of its view."""
-        backbone = self._classifier.backbone
-        match augmentation:
+        backbone, samples = self._classifier.backbone, request.samples
+        match request.augmentation:
             case Orientations():
                 views: dict[str, Any] | None = {"turns": ORIENTATIONS_VERSION}
             case Augmentation():
-                views = asdict(augmentation) | {"seed": VIEWS_SEED, "version": AUGMENTATION_VERSION}
+                views = asdict(request.augmentation) | {"seed": VIEWS_SEED, "version": AUGMENTATION_VERSION}
             case None:
                 views = None
         return {
             "backbone": backbone.name,
-            "weights": digest,
-            "boundary": self._classifier.name_of(boundary),
+            "weights": request.digest,
+            "boundary": self._classifier.name_of(request.boundary),
             "maps": [output._keras_history.operation.name for output in backbone.outputs],
             "input_size": samples.input_size,
             "interpolation": samples.interpolation,
@@ -251,3 +223,24 @@ class FeatureCache:
             "packages": {name: version(name) for name in ("keras", "tensorflow", "pillow")},
             "versions": {"decoder": DECODER_VERSION, "features": FEATURES_VERSION},
         }
+
+
+@dataclass(frozen=True)
+class _Request:
+    """What is asked of `FeatureCache.features`, with the frozen weights' digest."""
+
+    samples: Samples
+    boundary: int | None
+    digest: str
+    augmentation: Augmentation | Orientations | None
+    n_views: int
+
+    @property
+    def numbers(self) -> Sequence[int]:
+        """The numbers of the views."""
+        return range(1, self.n_views + 1) if self.augmentation else [0]
+
+    @property
+    def keys(self) -> list[Key]:
+        """The key of each view of each image, image after image."""
+        return [(bytes.fromhex(image), view) for image in self.samples.digests for view in self.numbers]

@@ -2,6 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import log_softmax
 
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import Sampling, source_weights
@@ -25,16 +26,9 @@ def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images")
 
 
 def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray[np.float64] | None:
-    """Return each image's mean weight in the loss over epochs, shape (n,); None: all the same.
+    """Return each image's mean weight in the loss over epochs, shape (n,).
 
-    Parameters
-    ----------
-    samples
-        The images.
-    kind
-        Of `class_weights`.
-    sampling
-        As of `bloodcell.data.sampling`.
+    None: all the same. ``kind`` is that of `class_weights`, ``sampling`` as of `bloodcell.data.sampling`.
     """
     if sampling == "photographs":
         return source_weights(samples.labels, samples.source_ids)
@@ -42,30 +36,17 @@ def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray
     return None if weights is None else np.array([weights[label] for label in samples.labels.tolist()])
 
 
-def fit_standardising(
-    classifier: Classifier,
-    features: Features | None,
-    samples: Samples,
-    *,
-    batch_size: int,
-    sampling: Sampling = "images",
-) -> None:
+def fit_standardising(learner: Learner, features: Features | None, samples: Samples) -> None:
     """Set the means and variances that a head standardises its features with, of the training images.
 
-    Parameters
-    ----------
-    classifier
-        Whose head; nothing is done if it does not standardise.
-    features, samples, batch_size
-        As for `bloodcell.training.stage_data.head_rows`.
-    sampling
-        Of `image_weights`.
+    Nothing is done if the head does not standardise. The features are as for
+    `bloodcell.training.stage_data.head_rows`.
     """
-    layer = classifier.head.standardise
+    layer = learner.classifier.head.standardise
     if layer is None:
         return
-    rows, chosen = head_rows(classifier, features, samples, batch_size=batch_size)
-    weights = image_weights(samples, "none", sampling=sampling)
+    rows, chosen = head_rows(learner.classifier, features, samples, batch_size=learner.settings.batch_size)
+    weights = image_weights(samples, "none", sampling=learner.settings.sampling)
     mean, variance = moments(rows, weights=None if weights is None else weights[chosen])
     layer.moving_mean.assign(mean)
     layer.moving_variance.assign(variance)
@@ -76,26 +57,11 @@ def solve_head(
     features: StageFeatures,
     train_samples: Samples,
     val_samples: Samples,
-    *,
-    val_weights: NDArray[np.float64] | None = None,
 ) -> dict[str, float]:
     """Set the weights of a linear head that minimise its loss on the training images.
 
-    Parameters
-    ----------
-    learner
-        The head of its classifier is one dense layer, after `fit_standardising`.
-    features
-        Of the head's stage.
-    train_samples, val_samples
-        The images.
-    val_weights
-        The weight of each validation image in the metrics, shape (n,); None: all the same.
-
-    Returns
-    -------
-    dict
-        ``loss, accuracy, val_loss, val_accuracy``; losses with the penalty, as Keras has it.
+    The head of the learner's classifier is one dense layer, after `fit_standardising`; features are those of its stage.
+    Returns ``loss, accuracy, val_loss, val_accuracy``; losses with the penalty, as Keras has it.
     """
     classifier, settings, l2 = learner.classifier, learner.settings, learner.l2
     size = settings.batch_size
@@ -115,8 +81,8 @@ def solve_head(
     loss, accuracy = _loss_and_accuracy(rows @ kernel + bias, labels)
     val_rows, val_chosen = head_rows(classifier, features.validation, val_samples, batch_size=size)
     val_logits = _standardised(classifier, val_rows) @ kernel + bias
-    val_counts = None if val_weights is None else val_weights[val_chosen]
-    val_loss, val_accuracy = _loss_and_accuracy(val_logits, val_samples.labels[val_chosen], weights=val_counts)
+    val_weights = None if val_samples.weights is None else val_samples.weights[val_chosen]
+    val_loss, val_accuracy = _loss_and_accuracy(val_logits, val_samples.labels[val_chosen], weights=val_weights)
     return {
         "loss": loss + penalty,
         "accuracy": accuracy,
@@ -137,9 +103,6 @@ def _loss_and_accuracy(
     logits: NDArray[np.float32], labels: NDArray[np.int64], *, weights: NDArray[np.float64] | None = None
 ) -> tuple[float, float]:
     """Return the weighted mean cross-entropy and accuracy."""
-    shifted = logits.astype(np.float64) - logits.max(axis=1, keepdims=True)
-    log_probabilities = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
-    losses, correct = -log_probabilities[np.arange(len(labels)), labels], logits.argmax(axis=1) == labels
-    if weights is None:
-        return float(losses.mean()), float(correct.mean())
+    losses = -log_softmax(logits.astype(np.float64), axis=1)[np.arange(len(labels)), labels]
+    correct = logits.argmax(axis=1) == labels
     return float(np.average(losses, weights=weights)), float(np.average(correct, weights=weights))

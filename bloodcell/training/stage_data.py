@@ -7,7 +7,6 @@ augmented on the fly, and the model begins with them.
 import logging
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 import keras
 import numpy as np
@@ -15,10 +14,10 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.console.progress import print_status
-from bloodcell.data.mixup import mix_batches
 from bloodcell.data.orientations import Orientations
 from bloodcell.data.pipeline import (
     Dataset,
+    Epochs,
     Samples,
     evaluation_batches,
     source_order,
@@ -26,7 +25,6 @@ from bloodcell.data.pipeline import (
     with_weights,
     without_autotune,
 )
-from bloodcell.data.sampling import Sampling
 from bloodcell.models.classifier import Classifier
 from bloodcell.training.feature_store import StoreFullError
 from bloodcell.training.features import Features
@@ -49,10 +47,9 @@ class StageData:
     ----------
     model
         Not compiled; its weights are the classifier's.
-    training
-        Batches of all epochs, and one-hot labels (batch, n_classes), float32.
-    validation
-        The same, every image once, in order, and with weights of images (batch,), float32, if they differ.
+    training, validation
+        Batches and one-hot labels (batch, n_classes), float32: of all epochs; and of every image once, in order, with
+        the images' weights (batch,), float32, if they differ.
     steps_per_execution
         How many steps TensorFlow may take at once.
     """
@@ -65,14 +62,9 @@ class StageData:
 
 @dataclass(frozen=True, kw_only=True)
 class StageFeatures:
-    """Features that a stage is trained on and validated with; None: images are read on the fly.
+    """Features of the images of training and validation, and where they come from.
 
-    Attributes
-    ----------
-    training, validation
-        Of its images.
-    description
-        Where they come from.
+    None: images are read on the fly.
     """
 
     training: Features | None
@@ -115,47 +107,34 @@ def stage_data(
     val_samples: Samples,
     first_epoch: int,
     steps_per_epoch: int,
-    val_weights: NDArray[np.float64] | None = None,
 ) -> StageData:
     """Return a stage's model and batches: of features if there are any, else of images.
 
-    Parameters
-    ----------
-    learner
-        Its classifier is frozen up to the stage's boundary.
-    stage
-        The stage.
-    features
-        As of `stage_features`.
-    train_samples, val_samples, first_epoch, steps_per_epoch
-        As for `bloodcell.data.pipeline.training_batches`.
-    val_weights
-        The weight of each validation image, shape (n,); None: all the same.
+    The learner's classifier is frozen up to the stage's boundary. ``first_epoch`` and ``steps_per_epoch`` are those of
+    `bloodcell.data.pipeline.Epochs`.
     """
     classifier, settings = learner.classifier, learner.settings
-    batch_size = settings.batch_size
-    drawn: dict[str, Any] = {
-        "batch_size": batch_size,
-        "seed": settings.seed,
-        "first_epoch": first_epoch,
-        "epochs": stage.epochs,
-        "steps_per_epoch": steps_per_epoch,
-        "sampling": settings.sampling,
-        "mixup": settings.mixup,
-    }
+    epochs = Epochs(
+        first=first_epoch,
+        number=stage.epochs,
+        steps=steps_per_epoch,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        sampling=settings.sampling,
+        mixup=settings.mixup,
+        cutmix=settings.cutmix,
+    )
     if features.training is not None and features.validation is not None:
-        validation = _in_order(features.validation, val_samples)
         return StageData(
             model=classifier.trained_part(stage.boundary, train_statistics=stage.train_statistics),
-            training=feature_batches(features.training, train_samples, **drawn),
-            validation=with_weights(validation, val_weights, batch_size=_evaluation_batch_size(features.validation)),
+            training=feature_batches(features.training, train_samples, epochs),
+            validation=_in_order(features.validation, val_samples),
             steps_per_execution=_divisor(steps_per_epoch),
         )
-    images = evaluation_batches(val_samples, batch_size=batch_size)
     return StageData(
         model=classifier.trainable_core(boundary=stage.boundary, train_statistics=stage.train_statistics),
-        training=training_batches(train_samples, augmentation=learner.augmentation, cutmix=settings.cutmix, **drawn),
-        validation=with_weights(images, val_weights, batch_size=batch_size),
+        training=training_batches(train_samples, epochs, augmentation=learner.augmentation),
+        validation=evaluation_batches(val_samples, batch_size=settings.batch_size),
         steps_per_execution=1,
     )
 
@@ -170,23 +149,12 @@ def head_rows(
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
     """Return the rows that a head takes of samples while the whole backbone is frozen.
 
-    Parameters
-    ----------
-    classifier
-        Whose head.
-    features
-        As of `stage_features`: every view is taken. None: they are computed now, of images that are not augmented.
-    samples, batch_size
-        The images, and how many go through the network at a time.
-
-    Returns
-    -------
-    tuple
-        Rows (n, width), float32, and the index of each row's sample, (n,).
+    Features are those of `stage_features`, with every view; None: they are computed now, of images that are not
+    augmented, ``batch_size`` at a time. The rows are (n, width), float32, with the index of each row's sample, (n,).
     """
     if features is None:
         model = classifier.frozen_part(None)
-        images = evaluation_batches(replace(samples, extra_features=None), batch_size=batch_size)
+        images = evaluation_batches(replace(samples, extra_features=None, weights=None), batch_size=batch_size)
         rows = model.predict(images, verbose=0)[:, classifier.used_columns(None)]
         features = Features(rows=rows, places=np.arange(len(samples))[:, None])
     n_views = features.places.shape[1]
@@ -195,16 +163,9 @@ def head_rows(
 
 
 def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0) -> tuple[keras.Model, Dataset, int]:
-    """Return a model, batches of its inputs in the order of the images, and the number of batches, to predict with.
+    """Return a model to predict with, batches of its inputs, and their number.
 
-    Parameters
-    ----------
-    learner
-        Trained.
-    samples
-        The images.
-    orientation
-        How the images are flipped and rotated: see `bloodcell.data.orientations.orient`.
+    Batches are in the order of the images, which are oriented as by `bloodcell.data.orientations.orient`.
     """
     classifier, batch_size = learner.classifier, learner.settings.batch_size
     boundary = lowest_boundary(learner.stages)
@@ -224,53 +185,40 @@ def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0)
     return classifier.core, images, -(-len(samples) // batch_size)
 
 
-def feature_batches(
-    features: Features,
-    samples: Samples,
-    *,
-    batch_size: int,
-    seed: int,
-    first_epoch: int,
-    epochs: int,
-    steps_per_epoch: int,
-    sampling: Sampling = "images",
-    mixup: float = 0.0,
-) -> Dataset:
+def feature_batches(features: Features, samples: Samples, epochs: Epochs) -> Dataset:
     """Return batches of all epochs, each epoch a random view of every image, shuffled.
 
-    With ``sampling=photographs``, of as many images drawn by photograph. Views and order depend on ``seed`` and the
-    number of the epoch only. ``mixup`` is that of `bloodcell.data.mixing.mixed`.
+    With ``sampling=photographs``, of as many images drawn by photograph. Views and order depend on the seed and the
+    number of the epoch only.
 
     Returns
     -------
     tf.data.Dataset
-        ``epochs`` times ``steps_per_epoch`` batches of features (batch, width) and one-hot labels (batch, n_classes),
-        both float32.
+        ``epochs.number`` times ``epochs.steps`` batches of features (batch, width) and one-hot labels (batch,
+        n_classes), both float32.
     """
 
-    def epoch(number: int) -> NDArray[np.int64]:
+    def drawn(number: int) -> NDArray[np.int64]:
         n_samples, n_views = features.places.shape
-        rng = np.random.default_rng([seed, number])
-        if sampling == "photographs":
-            order = source_order(samples, seed=seed, epoch=number)
+        rng = np.random.default_rng([epochs.seed, number])
+        if epochs.sampling == "photographs":
+            order = source_order(samples, seed=epochs.seed, epoch=number)
         else:
             order = rng.permutation(n_samples)
-        order = order[: steps_per_epoch * batch_size]
+        order = order[: epochs.steps * epochs.batch_size]
         views: NDArray[np.int64] = rng.integers(0, n_views, size=(len(order),))
         return np.stack([order, features.places[order, views]])
 
-    numbers = range(first_epoch, first_epoch + epochs)
-    drawn = [epoch(number) for number in numbers]
-    batches = _batches(drawn, features, samples, batch_size=batch_size)
-    made = mix_batches(batches, mixup=mixup, cutmix=0.0, seed=seed, first_batch=first_epoch * steps_per_epoch)
-    return _finished(made, n_batches=epochs * steps_per_epoch)
+    batches = _batches([drawn(number) for number in epochs.numbers], features, samples, batch_size=epochs.batch_size)
+    return _finished(replace(epochs, cutmix=0.0).mixed(batches), n_batches=epochs.number * epochs.steps)
 
 
 def _in_order(features: Features, samples: Samples, *, view: int = 0) -> Dataset:
     everything = np.stack([np.arange(len(samples)), features.places[:, view]])
     batch_size = _evaluation_batch_size(features)
     batches = _batches([everything], features, samples, batch_size=batch_size)
-    return _finished(batches, n_batches=-(-len(samples) // batch_size))
+    finished = _finished(batches, n_batches=-(-len(samples) // batch_size))
+    return with_weights(finished, samples, batch_size=batch_size)
 
 
 def _evaluation_batch_size(features: Features) -> int:
@@ -281,14 +229,8 @@ def _evaluation_batch_size(features: Features) -> int:
 def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int) -> Dataset:
     """Return batches of features and one-hot labels.
 
-    Parameters
-    ----------
-    epochs
-        The samples of each epoch and the places of their rows, shape (2, n); no batch spans two.
-    features, samples
-        What they are of.
-    batch_size
-        Samples a batch; the last of an epoch may have fewer.
+    ``epochs`` are the samples of each epoch and the places of their rows, shape (2, n). No batch spans two epochs; the
+    last one of each may be smaller.
     """
     one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
     width = features.rows.shape[1] + samples.extra_columns.shape[1]

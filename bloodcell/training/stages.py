@@ -1,7 +1,7 @@
 """Stages: what is trained, for how long, at which learning rate."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bloodcell.config.finetune import FinetuneConfig, FrozenPlan, GradualPlan, StageConfig, StagedPlan, TopPlan
 from bloodcell.errors import UserError
@@ -58,17 +58,17 @@ def plan_stages(
     UserError
         If the plan names a layer or block that the backbone does not have.
     """
-    head = Stage(name="head", boundary=None, epochs=epochs, learning_rate=learning_rate)
     match finetune:
         case FrozenPlan():
-            tuning: Sequence[Stage] = []
+            tuning: Sequence[StageConfig] = []
         case TopPlan():
             tuning = [_top(backbone, finetune)]
         case GradualPlan():
             tuning = _gradual(backbone, finetune)
         case StagedPlan():
-            tuning = [_staged(backbone, stage) for stage in finetune.stages]
-    return [head, *(replace(stage, epochs=min(stage.epochs, max_finetune_epochs or stage.epochs)) for stage in tuning)]
+            tuning = finetune.stages
+    head = Stage(name="head", boundary=None, epochs=epochs, learning_rate=learning_rate)
+    return [head, *(_stage(backbone, each, max_epochs=max_finetune_epochs or each.epochs) for each in tuning)]
 
 
 def lowest_boundary(stages: Sequence[Stage]) -> int | None:
@@ -76,33 +76,18 @@ def lowest_boundary(stages: Sequence[Stage]) -> int | None:
     return min((stage.boundary for stage in stages if stage.boundary is not None), default=None)
 
 
-def _top(backbone: FeatureExtractor, plan: TopPlan) -> Stage:
+def _top(backbone: FeatureExtractor, plan: TopPlan) -> StageConfig:
     names = blocks(backbone)
-    if names:
-        name, boundary = names[-1], boundary_at_block(backbone, names[-1])
-    else:
-        name, boundary = f"top {UNNAMED_TOP:.0%}", boundary_at_fraction(backbone, UNNAMED_TOP)
-    return _tuning(name, boundary, plan.epochs, plan.learning_rate, plan.batch_norm)
+    return StageConfig(
+        block=names[-1] if names else None,
+        fraction=None if names else UNNAMED_TOP,
+        epochs=plan.epochs,
+        learning_rate=plan.learning_rate,
+        batch_norm=plan.batch_norm,
+    )
 
 
-def _staged(backbone: FeatureExtractor, stage: StageConfig) -> Stage:
-    if stage.layer is not None:
-        name, boundary = stage.layer, boundary_at_layer(backbone, stage.layer)
-    elif stage.block is not None:
-        name, boundary = stage.block, boundary_at_block(backbone, stage.block)
-    else:
-        assert stage.fraction is not None  # the schema lets one of the three through
-        name, boundary = f"top {stage.fraction:.0%}", boundary_at_fraction(backbone, stage.fraction)
-    if stage.learning_rate_decay != 1 and not blocks(backbone):
-        raise UserError(
-            f"finetune.stages: learning_rate_decay={stage.learning_rate_decay:g} goes from block to block, and "
-            f"{backbone.name} has none with names; leave it out"
-        )
-    tuning = _tuning(name, boundary, stage.epochs, stage.learning_rate, stage.batch_norm)
-    return replace(tuning, learning_rate_decay=stage.learning_rate_decay)
-
-
-def _gradual(backbone: FeatureExtractor, plan: GradualPlan) -> Sequence[Stage]:
+def _gradual(backbone: FeatureExtractor, plan: GradualPlan) -> list[StageConfig]:
     names = blocks(backbone)
     if len(names) < plan.blocks:
         raise UserError(
@@ -110,22 +95,34 @@ def _gradual(backbone: FeatureExtractor, plan: GradualPlan) -> Sequence[Stage]:
             "unfreeze fewer, or use finetune=staged with fractions"
         )
     return [
-        _tuning(
-            name,
-            boundary_at_block(backbone, name),
-            plan.epochs,
-            plan.learning_rate * plan.learning_rate_decay**step,
-            plan.batch_norm,
+        StageConfig(
+            block=name,
+            epochs=plan.epochs,
+            learning_rate=plan.learning_rate * plan.learning_rate_decay**step,
+            batch_norm=plan.batch_norm,
         )
         for step, name in enumerate(reversed(names[-plan.blocks :]))
     ]
 
 
-def _tuning(name: str, boundary: int, epochs: int, learning_rate: float, batch_norm: str) -> Stage:
+def _stage(backbone: FeatureExtractor, config: StageConfig, *, max_epochs: int) -> Stage:
+    if config.layer is not None:
+        name, boundary = config.layer, boundary_at_layer(backbone, config.layer)
+    elif config.block is not None:
+        name, boundary = config.block, boundary_at_block(backbone, config.block)
+    else:
+        assert config.fraction is not None  # the schema lets one of the three through
+        name, boundary = f"top {config.fraction:.0%}", boundary_at_fraction(backbone, config.fraction)
+    if config.learning_rate_decay != 1 and not blocks(backbone):
+        raise UserError(
+            f"finetune.stages: learning_rate_decay={config.learning_rate_decay:g} goes from block to block, and "
+            f"{backbone.name} has none with names; leave it out"
+        )
     return Stage(
         name=f"from {name}",
         boundary=boundary,
-        epochs=epochs,
-        learning_rate=learning_rate,
-        train_statistics=batch_norm == "train",
+        epochs=min(config.epochs, max_epochs),
+        learning_rate=config.learning_rate,
+        train_statistics=config.batch_norm == "train",
+        learning_rate_decay=config.learning_rate_decay,
     )

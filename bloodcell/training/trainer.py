@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +36,14 @@ class Epoch:
 
     Attributes
     ----------
-    epoch
-        Counted from 0 over all stages.
-    stage
-        The stage's name.
+    epoch, stage
+        Counted from 0 over all stages; the stage's name.
     train_loss, train_accuracy
         Mean over the epoch, while it trained, on augmented images.
     val_loss, val_accuracy
         After the epoch, by image or by photograph as ``early_stopping.counts`` has it.
-    learning_rate
-        Of the epoch's last step.
-    best
-        Whether it was the best so far.
+    learning_rate, best
+        Of the epoch's last step; whether the epoch was the best so far.
     """
 
     epoch: int
@@ -66,10 +62,8 @@ class Trained:
 
     Attributes
     ----------
-    history
-        One row for each epoch, the columns those of `Epoch`.
-    best_epoch
-        The epoch with the best monitored metric.
+    history, best_epoch
+        One row for each epoch, the columns those of `Epoch`; the epoch with the best monitored metric.
     inputs
         Where the input of each stage's model comes from, by the stage's name.
     """
@@ -102,12 +96,8 @@ def train(
         ``early_stopping.restore_best``.
     train_samples, val_samples
         Validation images decide when a stage stops and which epoch is the best.
-    folder
-        Where the checkpoints are kept, of everything that any stage trains.
-    listeners
-        Called after each epoch.
-    reporting
-        How progress is shown.
+    folder, listeners
+        Where the checkpoints are kept, of everything that any stage trains; what is called after each epoch.
 
     Raises
     ------
@@ -119,28 +109,22 @@ def train(
     checkpoints = Checkpoints(model=trained_part, folder=folder, monitor=settings.early_stopping.monitor)
     steps = -(-len(train_samples) // settings.batch_size)
     steps = min(steps, learner.steps_per_epoch or steps)
-    val_weights = None
     if settings.early_stopping.counts == "photographs":
-        val_weights = equal_source_weights(val_samples.source_ids)
-        val_weights /= val_weights.mean()  # since Keras divides the weighted sum by the number of images
+        weights = equal_source_weights(val_samples.source_ids)
+        # Of mean 1, since Keras divides the weighted sum by the number of images.
+        val_samples = replace(val_samples, weights=weights / weights.mean())
+    # Weighted metrics count class weights in training, too.
+    metrics_setting = "metrics" if val_samples.weights is None else "weighted_metrics"
     epochs: list[Epoch] = []
     inputs: dict[str, str] = {}
     for number, stage in enumerate(learner.stages):
         features = stage_features(learner, stage, train_samples=train_samples, val_samples=val_samples)
         inputs[stage.name] = features.description
+        record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
         if number == 0:
-            fit_standardising(
-                classifier,
-                features.training,
-                train_samples,
-                batch_size=settings.batch_size,
-                sampling=settings.sampling,
-            )
+            fit_standardising(learner, features.training, train_samples)
         if number == 0 and learner.solver == "lbfgs":
-            metrics = solve_head(learner, features, train_samples, val_samples, val_weights=val_weights)
-            epochs.append(_solved(stage, metrics, checkpoints.save(0, metrics)))
-            for listener in listeners:
-                listener(epochs[-1])
+            record.finished(solve_head(learner, features, train_samples, val_samples), learning_rate=0.0)
             continue
         data = stage_data(
             learner,
@@ -150,7 +134,6 @@ def train(
             val_samples=val_samples,
             first_epoch=len(epochs),
             steps_per_epoch=steps,
-            val_weights=val_weights,
         )
         decay = stage.learning_rate_decay
         data.model.compile(
@@ -161,13 +144,12 @@ def train(
                 factors=rate_factors(classifier.backbone, decay) if decay != 1 else None,
             ),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-            **_metrics(weighted=val_weights is not None),
+            **{metrics_setting: [keras.metrics.CategoricalAccuracy(name="accuracy")]},
             jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
             steps_per_execution=data.steps_per_execution,
         )
         # The last one: at the end of an epoch the callbacks before it see the averaged weights.
         averaging = [AveragedWeights()] if settings.weight_averaging else []
-        record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
         with closing(EpochProgress(stage=f"{reporting.label}{stage.name}", quiet=reporting.quiet)) as progress:
             data.model.fit(
                 data.training,
@@ -185,32 +167,11 @@ def train(
     return Trained(history=history, best_epoch=checkpoints.best_epoch, inputs=inputs)
 
 
-def _solved(stage: Stage, metrics: Mapping[str, float], best: bool) -> Epoch:
-    return Epoch(
-        epoch=0,
-        stage=stage.name,
-        train_loss=metrics["loss"],
-        train_accuracy=metrics["accuracy"],
-        val_loss=metrics["val_loss"],
-        val_accuracy=metrics["val_accuracy"],
-        learning_rate=0.0,
-        best=best,
-    )
-
-
 def predict(learner: Learner, samples: Samples, *, description: str, orientation: int = 0) -> NDArray[np.float32]:
-    """Return a trained classifier's probabilities for every image, in order, shape (n, n_classes).
+    """Return a trained classifier's probabilities for every image, in order.
 
-    Parameters
-    ----------
-    learner
-        Trained.
-    samples
-        The images.
-    description
-        What progress shows.
-    orientation
-        As for `bloodcell.training.stage_data.evaluation_data`.
+    Shape (n, n_classes). ``description`` is what progress shows, ``orientation`` that of
+    `bloodcell.training.stage_data.evaluation_data`.
     """
     model, batches, total = evaluation_data(learner, samples, orientation=orientation)
     # Not batch by batch: Keras would compile the model again for the last, smaller one.
@@ -223,15 +184,10 @@ def predict(learner: Learner, samples: Samples, *, description: str, orientation
 def predict_orientations(
     learner: Learner, samples: Samples, *, n_orientations: int, description: str
 ) -> NDArray[np.float32]:
-    """Return probabilities for several orientations of every image, shape (n_orientations, n, n_classes).
+    """Return probabilities for orientations of every image, (n_orientations, n, n_classes).
 
-    Parameters
-    ----------
-    learner, samples, description
-        As for `predict`.
-    n_orientations
-        1..8: how many of `bloodcell.data.orientations.orient`; the first is the image as it is. If the backbone takes
-        no images, it is the only one.
+    They are the first 1..8 of `bloodcell.data.orientations.orient`, beginning with the image as it is, which is the
+    only one if the backbone takes no images. See `predict`.
     """
     n = n_orientations if learner.classifier.backbone.takes_images else 1
     names = [description, *(f"{description}, view {number} of {n}" for number in range(2, n + 1))]
@@ -268,25 +224,24 @@ class _Recorder(keras.callbacks.Callback):
                 f"hyperparameters.learning_rate: the loss of stage {self._stage.name} became "
                 f"{loss} at a learning rate of {self._stage.learning_rate:g}; lower it"
             )
+        self.finished(metrics, learning_rate=last_learning_rate(self.model.optimizer))
+
+    def finished(self, metrics: dict[str, float], *, learning_rate: float) -> None:
+        """Record a finished epoch with its ``loss, accuracy, val_loss, val_accuracy``."""
         number = len(self._epochs)
-        finished = Epoch(
+        epoch = Epoch(
             epoch=number,
             stage=self._stage.name,
             train_loss=metrics["loss"],
             train_accuracy=metrics["accuracy"],
             val_loss=metrics["val_loss"],
             val_accuracy=metrics["val_accuracy"],
-            learning_rate=last_learning_rate(self.model.optimizer),
+            learning_rate=learning_rate,
             best=self._checkpoints.save(number, metrics),
         )
-        self._epochs.append(finished)
+        self._epochs.append(epoch)
         for listener in self._listeners:
-            listener(finished)
-
-
-def _metrics(*, weighted: bool) -> dict[str, list[keras.metrics.Metric]]:
-    """Return the metrics to compile with; weighted metrics count class weights in training, too."""
-    return {"weighted_metrics" if weighted else "metrics": [keras.metrics.CategoricalAccuracy(name="accuracy")]}
+            listener(epoch)
 
 
 def _early_stopping(settings: HyperparametersConfig) -> list[keras.callbacks.Callback]:

@@ -14,7 +14,7 @@ from PIL import Image
 
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.loading import load_bccd
-from bloodcell.data.pipeline import Samples, evaluation_batches, resize, samples_of, training_batches, views
+from bloodcell.data.pipeline import Epochs, Samples, evaluation_batches, resize, samples_of, training_batches, views
 from bloodcell.images.reading import read_image
 
 SIZE = 24
@@ -39,8 +39,10 @@ def drawn(dataset: Iterable[Any]) -> list[Batch]:
 
 
 def trained_on(samples: Samples, **how: Any) -> list[Batch]:
-    defaults: dict[str, Any] = {"batch_size": 5, "augmentation": NONE, "seed": 0, "first_epoch": 0, "epochs": 1}
-    return drawn(training_batches(samples, **(defaults | how)))
+    augmentation = how.pop("augmentation", NONE)
+    chosen: dict[str, Any] = {"batch_size": 5, "seed": 0} | how
+    epochs = Epochs(**{"steps": -(-len(samples) // chosen["batch_size"])} | chosen)
+    return drawn(training_batches(samples, epochs, augmentation=augmentation))
 
 
 def pairs(batches: Iterable[Batch]) -> list[tuple[bytes, int]]:
@@ -75,23 +77,23 @@ def test_evaluation_shows_every_image_once_in_order_with_its_label(samples: Samp
 
 def test_every_epoch_of_training_is_a_permutation(samples: Samples) -> None:
     expected = Counter(pairs(drawn(evaluation_batches(samples, batch_size=N))))
-    batches = trained_on(samples, epochs=3, batch_size=N)
+    batches = trained_on(samples, number=3, batch_size=N)
     orders = [pairs([batch]) for batch in batches]
     assert [Counter(order) for order in orders] == [expected] * 3
     assert len({tuple(order) for order in orders}) == 3
 
 
 def test_no_batch_spans_two_epochs(samples: Samples) -> None:
-    assert sizes(trained_on(samples, epochs=3, batch_size=5)) == [5, 5, 2] * 3
-    assert sizes(trained_on(samples, epochs=2, batch_size=6)) == [6, 6] * 2
-    assert sizes(trained_on(samples, epochs=2, batch_size=100)) == [N] * 2
+    assert sizes(trained_on(samples, number=3, batch_size=5)) == [5, 5, 2] * 3
+    assert sizes(trained_on(samples, number=2, batch_size=6)) == [6, 6] * 2
+    assert sizes(trained_on(samples, number=2, batch_size=100)) == [N] * 2
 
 
 def test_steps_per_epoch_are_the_first_batches_of_each_epoch(samples: Samples) -> None:
-    whole = trained_on(samples, epochs=2, augmentation=STANDARD)
-    short = trained_on(samples, epochs=2, augmentation=STANDARD, steps_per_epoch=2)
+    whole = trained_on(samples, number=2, augmentation=STANDARD)
+    short = trained_on(samples, number=2, augmentation=STANDARD, steps=2)
     assert_same(short, whole[0:2] + whole[3:5])
-    assert_same(trained_on(samples, steps_per_epoch=100), trained_on(samples))
+    assert_same(trained_on(samples, steps=100), trained_on(samples))
 
 
 def test_one_seed_gives_the_same_batches_and_another_seed_others(samples: Samples) -> None:
@@ -106,16 +108,16 @@ def test_the_largest_seed_that_a_configuration_may_name_works(samples: Samples) 
 
 
 def test_no_view_comes_twice_in_a_run(samples: Samples) -> None:
-    shown = pairs(trained_on(samples, augmentation=STANDARD, epochs=4))
+    shown = pairs(trained_on(samples, augmentation=STANDARD, number=4))
     assert len(set(shown)) == len(shown) == 4 * N
 
 
 def test_an_epoch_is_the_same_wherever_a_run_begins(samples: Samples) -> None:
-    whole = trained_on(samples, augmentation=STANDARD, epochs=4)
+    whole = trained_on(samples, augmentation=STANDARD, number=4)
     for epoch in range(4):
-        alone = trained_on(samples, augmentation=STANDARD, first_epoch=epoch)
+        alone = trained_on(samples, augmentation=STANDARD, first=epoch)
         assert_same(alone, whole[3 * epoch : 3 * epoch + 3])
-    assert_same(trained_on(samples, augmentation=STANDARD, first_epoch=2, epochs=2), whole[6:])
+    assert_same(trained_on(samples, augmentation=STANDARD, first=2, number=2), whole[6:])
 
 
 def test_the_batch_size_changes_neither_order_nor_views(samples: Samples) -> None:
@@ -128,7 +130,7 @@ def test_images_that_are_looked_at_are_those_that_are_trained_on(samples: Sample
     image = resize(read_image(samples.files[4]), input_size=SIZE, interpolation="bilinear").numpy()
     np.testing.assert_array_equal(shown[0], np.round(image).astype(np.uint8))
     for epoch, view in enumerate(shown[1:]):
-        batches = trained_on(samples, augmentation=STANDARD, seed=3, first_epoch=epoch)
+        batches = trained_on(samples, augmentation=STANDARD, seed=3, first=epoch)
         trained = np.round(np.concatenate([images for images, _ in batches])).astype(int)
         assert np.abs(trained - view).max(axis=(1, 2, 3)).min() <= 1
 

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.loading import load_bccd
-from bloodcell.data.pipeline import Samples, samples_of, training_batches
+from bloodcell.data.pipeline import Epochs, Samples, samples_of, training_batches
 from bloodcell.data.sampling import equal_source_weights, sample_sources, source_weights
 
 LABELS = np.array([0] * 12 + [1] * 3 + [3])
@@ -74,8 +74,9 @@ def test_over_many_epochs_every_image_comes_as_often_as_it_weighs():
 
 
 def shown(samples: Samples, **changes) -> list[tuple[np.ndarray, np.ndarray]]:
-    how = {"batch_size": 16, "augmentation": Augmentation(), "seed": 3, "first_epoch": 0, "epochs": 2}
-    batches = training_batches(samples, **how | {"sampling": "photographs"} | changes)
+    augmentation = changes.pop("augmentation", Augmentation())
+    epochs = Epochs(**{"number": 2, "steps": -(-len(samples) // 16), "batch_size": 16, "seed": 3} | changes)
+    batches = training_batches(samples, replace(epochs, sampling="photographs"), augmentation=augmentation)
     return [(images.numpy(), labels.numpy()) for images, labels in batches]
 
 
@@ -89,13 +90,13 @@ def test_images_on_the_fly_are_drawn_by_photograph(samples):
 
 def test_an_epoch_by_photograph_is_the_same_wherever_a_training_begins_and_no_two_are_alike(samples):
     first, second = shown(samples)
-    (alone,) = shown(samples, first_epoch=1, epochs=1)
+    (alone,) = shown(samples, first=1, number=1)
     np.testing.assert_array_equal(second[0], alone[0])
     assert not np.array_equal(first[0], second[0])
 
 
 def test_an_image_that_comes_again_in_an_epoch_comes_in_another_view(samples):
-    ((images, labels),) = shown(samples, augmentation=Augmentation(brightness=0.5, rotation=90), epochs=1)
+    ((images, labels),) = shown(samples, augmentation=Augmentation(brightness=0.5, rotation=90), number=1)
     again = images[labels[:, 3] == 1]  # the last class has one image
     assert len(again) >= 5
     assert len({image.tobytes() for image in again}) == len(again)
