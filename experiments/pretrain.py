@@ -21,7 +21,7 @@ import tensorflow as tf
 
 from bloodcell.console.progress import print_status, track
 from bloodcell.files import atomic_write
-from bloodcell.models.backbones import OWN_WEIGHTS
+from bloodcell.models.backbones import INCLUDED_WEIGHTS
 from bloodcell.smears import CLASSES, Photograph, render_photograph
 from bloodcell.training.progress import EpochProgress
 
@@ -151,7 +151,7 @@ def coloured(window: tf.Tensor) -> tf.Tensor:
 
 def build() -> tuple[keras.Model, keras.Model]:
     """Return the model that is trained, from pixels, and the application in it whose weights are kept."""
-    _, width = OWN_WEIGHTS["MobileNetV2"]
+    _, width = INCLUDED_WEIGHTS["MobileNetV2"]
     application = keras.applications.MobileNetV2(
         include_top=False, weights=None, alpha=width, input_shape=(SIZE, SIZE, 3)
     )

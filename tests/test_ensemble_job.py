@@ -175,7 +175,7 @@ def test_runs_are_named_one_by_one_and_the_test_set_is_left_alone_where_asked(ma
     (new,) = [each for each in runs_in(made.folder) if each.info.run_id not in {old.info.run_id for old in before}]
     assert not [name for name in new.data.metrics if "test/" in name]
     assert predictions(new, "test").empty
-    assert "Load it" not in said.stdout
+    assert "Python  " not in said.stdout
     assert new.data.metrics["val/accuracy"] == made.ensembles["soft"].data.metrics["val/accuracy"]
 
 

@@ -50,7 +50,7 @@ def guess(recorder, learner, *, prepared, config, **_):
         )
         for split, part in parts.items()
     }
-    outcome = evaluate_outcome(tables, classes=images.classes, training=images.part("train"), leak=prepared.leak)
+    outcome = evaluate_outcome(tables, classes=images.classes, training=images.part("train"), leakage=prepared.leakage)
     keep_outcome(recorder, outcome, images=images)
     recorder.log_metrics({"train_seconds": 1.0}, prefix="cost")
     return FoldResult(

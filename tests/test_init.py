@@ -59,13 +59,13 @@ def test_a_sample_of_many_images_is_compared(copies: Path, tmp_path: Path) -> No
     for number, file in enumerate(sorted(copies.rglob("*.jpeg"))):
         (renamed / file.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(file, renamed / file.parent.name / f"{number}.jpeg")
-    said = run(["init", "many", "look_at=5"], cwd=tmp_path)
+    said = run(["init", "many", "max_images=5"], cwd=tmp_path)
     assert " of a sample of 5 images, by comparing pixels" in said.stdout
     assert "groups: recover\n" in (tmp_path / "conf" / "data" / "mine.yaml").read_text(encoding="utf-8")
 
 
 def test_kaggles_layout_is_detected(bccd: Path, tmp_path: Path) -> None:
-    said = run(["init", str(bccd), "output=own/data/cells.yaml", "look_at=8"], cwd=tmp_path)
+    said = run(["init", str(bccd), "output=own/data/cells.yaml", "max_images=8"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "Kaggle's Blood Cell Images: one folder per class in train and test" in said.stdout
     assert "few photographs in test" in said.stdout
@@ -83,7 +83,7 @@ def test_files_that_cannot_be_used_are_reported_and_left_out(bccd: Path, tmp_pat
     (root / "valid" / "NEUTROPHIL" / "torn.jpeg").write_bytes(b"\xff\xd8")
     for file in sorted((root / "Training" / "NEUTROPHIL").iterdir())[1:]:
         file.unlink()
-    said = run(["init", root.name, "look_at=8"], cwd=tmp_path)
+    said = run(["init", root.name, "max_images=8"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "Unreadable  1, left out, for example valid/NEUTROPHIL/torn.jpeg (" in said.stdout
     assert "Other files 1, not used, for example Training/notes.txt" in said.stdout
@@ -126,7 +126,7 @@ def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) ->
         (["mixed", "output=mine.yaml"], "output=mine.yaml: must be DIR/data/NAME.yaml, "),
         (["mixed", "output=conf/data/folder.yaml"], "data=folder is one of bloodcell's own choices"),
         (["mixed", "output=/proc/x/data/a.yaml"], "output=/proc/x/data/a.yaml: cannot be written ("),
-        (["mixed", "look_att=5"], "look_att is not a setting of init; did you mean look_at?"),
+        (["mixed", "max_imagess=5"], "max_imagess is not a setting of init; did you mean max_images?"),
     ],
 )
 def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(

@@ -153,7 +153,7 @@ def test_a_registered_model_gives_the_same_answers_and_shows_its_evidence(kept, 
 def test_the_card_of_a_registered_model_has_the_figures_of_its_run(kept):
     said = run(["register", f"run={kept.run_id}", "name=carded"], cwd=kept.folder)
     assert said.returncode == 0, said.stderr
-    assert f"Its card    model_card.md, an artifact of run {kept.run_id}" in said.stdout
+    assert f"Model card  model_card.md, an artifact of run {kept.run_id}" in said.stdout
     (trained,) = runs_in(kept.folder)
     card = (artifacts_of(trained) / "model_card.md").read_text(encoding="utf-8")
     metrics, parameters = trained.data.metrics, trained.data.params

@@ -110,8 +110,8 @@ def test_a_run_ends_with_what_was_taken_for_what_and_commands_to_try_next(first)
 
 
 def test_a_run_says_where_its_log_is(first):
-    (line,) = (line for line in first.stdout.splitlines() if line.startswith("Its log "))
-    assert Path(line.removeprefix("Its log").strip()).read_text(encoding="utf-8")
+    (line,) = (line for line in first.stdout.splitlines() if line.startswith("Log "))
+    assert Path(line.removeprefix("Log").strip()).read_text(encoding="utf-8")
 
 
 def test_a_run_tells_machines_its_figures_where_it_is_and_what_to_try_next(finished):
@@ -230,7 +230,7 @@ def test_a_kept_model_answers_for_image_files_with_calibrated_probabilities(firs
     address = f"runs:/{first.run.info.run_id}/model"
     model = mlflow.pyfunc.load_model(address)
     files = pd.DataFrame({"image": [(bccd / path).read_bytes() for path in table["path"]]})
-    temperature = model._model_impl.answering.temperature
+    temperature = model._model_impl.serving.temperature
     answered = model.predict(files)
     logged = with_temperature(table.filter(like="p_").to_numpy(), temperature)
     np.testing.assert_allclose(answered.filter(like="p_"), logged, atol=1e-5)

@@ -185,7 +185,7 @@ class InitConfig:
     folder: NonEmpty
     output: NonEmpty
     overwrite: bool
-    look_at: PositiveInt
+    max_images: PositiveInt
 
     @field_validator("output")
     @classmethod

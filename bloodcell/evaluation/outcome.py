@@ -65,7 +65,7 @@ class Outcome:
         Every prediction of a held-out image; in a cross-validation with repeats an image has several.
     splits
         The evaluation of ``val`` and, if it was evaluated, ``test``.
-    leak
+    leakage
         What is known of leaks in the split.
     folds
         The outcomes of the folds of a cross-validation.
@@ -74,7 +74,7 @@ class Outcome:
     classes: tuple[str, ...]
     predictions: pd.DataFrame
     splits: Mapping[str, Evaluation]
-    leak: Leakage
+    leakage: Leakage
     folds: "tuple[Outcome, ...]" = ()
 
     @property
@@ -99,7 +99,7 @@ def evaluate_outcome(
     *,
     classes: tuple[str, ...],
     training: pd.DataFrame,
-    leak: Leakage,
+    leakage: Leakage,
     label_smoothing: float = 0.0,
     views: Mapping[str, pd.DataFrame] | None = None,
 ) -> Outcome:
@@ -113,7 +113,7 @@ def evaluate_outcome(
         The class names, in order.
     training
         The manifest's rows of the training images.
-    leak
+    leakage
         What is known of leaks in the split.
     label_smoothing
         As the model was trained with; used by ``loss``.
@@ -143,7 +143,7 @@ def evaluate_outcome(
             views=None if views_table is None else measured(views_table),
         )
     predictions = pd.concat(tables.values(), ignore_index=True)
-    return Outcome(classes=classes, predictions=predictions, splits=splits, leak=leak)
+    return Outcome(classes=classes, predictions=predictions, splits=splits, leakage=leakage)
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:

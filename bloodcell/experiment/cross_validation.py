@@ -154,7 +154,7 @@ def pooled(
         tables,
         classes=classes,
         training=prepared.images.part("train"),
-        leak=prepared.leak,
+        leakage=prepared.leakage,
         label_smoothing=label_smoothing,
         views=views,
     )

@@ -225,7 +225,7 @@ def train_fold(
         {split: each.single for split, each in held_out.items()},
         classes=images.classes,
         training=images.part("train"),
-        leak=prepared.leak,
+        leakage=prepared.leakage,
         label_smoothing=settings.label_smoothing,
         views={split: each.views for split, each in held_out.items() if each.views is not None},
     )

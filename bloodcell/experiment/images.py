@@ -49,7 +49,7 @@ class Prepared:
         The images; those of a cross-validation are in ``train`` and ``test`` only.
     split
         How validation was taken: the split's name, or ``given``.
-    leak
+    leakage
         The leaks of the split.
     left_out
         The manifest's rows of images that were left out because their photograph is in another split, too.
@@ -59,7 +59,7 @@ class Prepared:
 
     images: ImageSet
     split: str
-    leak: Leakage
+    leakage: Leakage
     left_out: pd.DataFrame
     folds: "tuple[Prepared, ...]" = ()
 
@@ -95,8 +95,8 @@ def prepare_images(config: TrainConfig) -> Prepared:
     ]
     if len(parts) == 1:
         return replace(parts[0], left_out=pd.concat([whole.left_out, parts[0].left_out], ignore_index=True))
-    shared = shared_groups_in_folds([part.images.manifest for part in parts], group_name=config.data.called)
-    return replace(whole, leak=replace(whole.leak, shared=[*whole.leak.shared, *shared]), folds=tuple(parts))
+    shared = shared_groups_in_folds([part.images.manifest for part in parts], group_name=config.data.group_noun)
+    return replace(whole, leakage=replace(whole.leakage, shared=[*whole.leakage.shared, *shared]), folds=tuple(parts))
 
 
 def load_images(data: DataConfig) -> ImageSet:
@@ -199,13 +199,13 @@ def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_gr
     """
     split_by_file = split in BY_FILE and "val" in set(images.manifest["split"])
     policy = on_shared_groups or ("allow" if split_by_file else config.data.on_shared_groups)
-    name = config.data.called
+    name = config.data.group_noun
     manifest, left_out = resolve_leaks(images.manifest, on_shared_groups=policy, group_name=name)
-    leak = Leakage(
+    leakage = Leakage(
         shared=find_shared_groups(manifest, group_name=name),
         split_by_file=split_by_file,
         groups_known=config.data.groups != "none",
         sources_in_groups=sources_in_several_groups(manifest),
         group_name=name,
     )
-    return Prepared(images=replace(images, manifest=manifest), split=split, leak=leak, left_out=left_out)
+    return Prepared(images=replace(images, manifest=manifest), split=split, leakage=leakage, left_out=left_out)

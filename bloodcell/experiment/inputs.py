@@ -33,8 +33,8 @@ def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> 
     return environment_tags() | {
         "data_digest": prepared.digest,
         "groups": config.data.groups,
-        "group_name": config.data.called,
-        "leaky": prepared.leak.leaky,
+        "group_name": config.data.group_noun,
+        "leaky": prepared.leakage.leaky,
         "weights": classifier.backbone.weights,
         "weights_digest": classifier.backbone.digest,
         "seed": str(config.hyperparameters.seed),

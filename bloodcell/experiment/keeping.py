@@ -14,7 +14,7 @@ from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.evaluation.temperature import fit_temperature
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.images.reading import read_image
-from bloodcell.serving.answering import Answering
+from bloodcell.serving.prediction import ServingParameters
 
 EXAMPLE_SIDE = 96
 """Pixels of the longer side of an example image."""
@@ -46,7 +46,7 @@ def keep_model(
     example
         The content of an image file.
     """
-    return recorder.log_model(model, answering=_answering(classes, held_out, novelty), example=example)
+    return recorder.log_model(model, serving=_serving_parameters(classes, held_out, novelty), example=example)
 
 
 def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
@@ -62,13 +62,13 @@ def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held
     )
 
 
-def _answering(classes: tuple[str, ...], held_out: pd.DataFrame, novelty: Novelty) -> Answering:
+def _serving_parameters(classes: tuple[str, ...], held_out: pd.DataFrame, novelty: Novelty) -> ServingParameters:
     held_out = held_out.reset_index(drop=True)
     labels, probabilities = label_indices(held_out, classes), probabilities_of(held_out, classes)
     # In the order of a hash of the paths: names may be sorted by copy.
     order = np.argsort(pd.util.hash_array(held_out["path"].to_numpy(object)))
     one_of_each = held_out.iloc[order].drop_duplicates("group").index.to_numpy()
-    return Answering(
+    return ServingParameters(
         classes=classes,
         temperature=fit_temperature(labels=labels, probabilities=probabilities, groups=held_out["group"]),
         held_out_labels=labels[one_of_each],

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from bloodcell.files import atomic_write
 from bloodcell.plots.drawing import Pictures
-from bloodcell.serving.answering import Answering
+from bloodcell.serving.prediction import ServingParameters
 
 
 class Recorder(Protocol):
@@ -51,14 +51,14 @@ class Recorder(Protocol):
     def log_table(self, table: pd.DataFrame, name: str) -> None:
         """Keep a table to be shown with the run under a file name."""
 
-    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:
+    def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:
         """Keep a Keras model and return the address to load it from.
 
         Parameters
         ----------
         model
             From raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes).
-        answering
+        serving
             What is needed to predict with it: classes, calibration, novelty.
         example
             The content of an image file.
@@ -140,12 +140,12 @@ class FolderRecorder:
             with atomic_write(path) as partial:
                 table.to_csv(partial, index=False)
 
-    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:  # noqa: ARG002 - for servers
+    def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:  # noqa: ARG002 - for servers
         """Save the model as ``model/model.keras``, with what is needed to predict with it."""
         folder = self.folder / "model"
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder / "model.keras")
-        answering.save(folder)
+        serving.save(folder)
         return str(folder / "model.keras")
 
     def draw(self, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:

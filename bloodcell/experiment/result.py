@@ -85,7 +85,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Return a table of metrics, the confusion matrices and the folder."""
-        groups = plural(self.outcome.leak.group_name)
+        groups = plural(self.outcome.leakage.group_name)
         evaluations = self.outcome.splits
         head = "".join(f"<th>{NAMES[split]}</th><th>95 % interval</th><th>majority class</th>" for split in evaluations)
         rows = "".join(
@@ -99,26 +99,27 @@ class Result:
             for name, path in self.figures.items()
             if name in [f"confusion_{split}" for split in evaluations]
         )
-        leak = f"<p><b>Warning:</b> {escape(self.outcome.leak.sentence)}</p>" if self.outcome.leak.sentence else ""
+        sentence = self.outcome.leakage.sentence
+        warning = f"<p><b>Warning:</b> {escape(sentence)}</p>" if sentence else ""
         return (
-            f"<h4>{escape(self.name)}</h4>{leak}<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>"
+            f"<h4>{escape(self.name)}</h4>{warning}<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>"
             f"</table>{pictures}<p><code>{escape(str(self.folder))}</code></p>"
         )
 
     def _lines(self) -> list[str]:
-        leak = self.outcome.leak
+        leakage = self.outcome.leakage
         lines = []
         for split, each in self.outcome.splits.items():
             metrics = each.metrics
             number, noun = metrics["photographs"], PHOTOGRAPH
-            if leak.group_name != PHOTOGRAPH:
-                number, noun = metrics["groups"], leak.group_name
+            if leakage.group_name != PHOTOGRAPH:
+                number, noun = metrics["groups"], leakage.group_name
             lines.append(
                 f"{NAMES[split]} accuracy {metrics['accuracy']:.3f} (95 % CI {interval_text(metrics, 'accuracy')}), "
                 f"{counted(len(each.table), 'image')} of {counted(number, noun)}; majority class "
                 f"{each.baseline['accuracy']:.3f}"
             )
-        return [*lines, f"Warning: {leak.sentence}"] if leak.sentence else lines
+        return [*lines, f"Warning: {leakage.sentence}"] if leakage.sentence else lines
 
 
 def _cells(evaluation: Evaluation, name: str) -> str:

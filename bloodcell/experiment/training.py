@@ -86,8 +86,8 @@ class Experiment:
             How progress is shown.
         """
         config, prepared = self.config, self.prepared
-        if prepared.leak.sentence:
-            log.warning(prepared.leak.sentence)
+        if prepared.leakage.sentence:
+            log.warning(prepared.leakage.sentence)
         keep_inputs(recorder, config, prepared, self.learner)
         keep_crops(recorder, config, prepared, reporting=reporting)
         result = self._cross_validate(recorder, reporting) if prepared.folds else self._train(recorder, reporting)
@@ -208,7 +208,7 @@ def train(
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"folder={place}: exists and is not an empty folder; give another")
     experiment = prepare_experiment(config or train_config(**settings))
-    for note in (experiment.weights_note, experiment.prepared.leak.sentence):
+    for note in (experiment.weights_note, experiment.prepared.leakage.sentence):
         if note and not quiet:
             print_status(note)
     with FolderRecorder(place, name=experiment.name, tags=experiment.tags) as recorder:

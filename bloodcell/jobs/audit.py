@@ -80,7 +80,8 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         tracking=config.tracking,
         name=config.tracking.run_name or audit.title,
         tags=environment_tags()
-        | {"job": "audit", "data_digest": data_digest, "groups": config.data.groups, "group_name": config.data.called},
+        | {"job": "audit", "data_digest": data_digest}
+        | {"groups": config.data.groups, "group_name": config.data.group_noun},
         folder=output_dir,
     ) as tracked:
         tracked.log_parameters(parameters_of(config))
@@ -103,7 +104,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
 
 
 def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
-    manifest, name = images.manifest, config.data.called
+    manifest, name = images.manifest, config.data.group_noun
     random = {"n_permutations": config.n_permutations, "seed": config.seed}
 
     def read(path: str) -> NDArray[np.uint8]:

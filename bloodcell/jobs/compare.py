@@ -48,7 +48,7 @@ from bloodcell.tracking.comparisons import (
 from bloodcell.tracking.pooling import Pooled, pool
 from bloodcell.tracking.run import JOB_TAG, named_if_lost, tracked_run
 from bloodcell.tracking.store import Store, find_store, open_store
-from bloodcell.tracking.where import where_to_look
+from bloodcell.tracking.where import mlflow_ui
 
 SIZE, QUALITY = (160, 120), 78
 """The size of a report's pictures in pixels, at most, and their JPEG quality."""
@@ -99,7 +99,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     set_json_result(
         run_id=holder,
         tracking=store.label,
-        look=where_to_look(config.tracking, store),
+        mlflow_ui=mlflow_ui(config.tracking, store),
         folder=output.absolute(),
         page=(output / "report.html").absolute(),
         log=log_file(),
@@ -285,5 +285,5 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     console.print(str(report.comparison.certificate), markup=False)
     for warning in report.warnings:
         console.print(f"Warning: {warning}", markup=False)
-    console.print(f"Read it     {folder / 'report.html'}", markup=False)
-    console.print(f"In MLflow   {where}", markup=False)
+    console.print(f"Report      {folder / 'report.html'}", markup=False)
+    console.print(f"MLflow run  {where}", markup=False)

@@ -25,7 +25,7 @@ from bloodcell.console.progress import print_status
 from bloodcell.processes import Terminated
 from bloodcell.tracking.store import open_store
 from bloodcell.tracking.study import run_named
-from bloodcell.tracking.where import where_to_look
+from bloodcell.tracking.where import mlflow_ui
 
 
 def run(config: DemoConfig, *, output_dir: Path) -> None:
@@ -55,8 +55,8 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     page = report / "report.html"
     opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
     set_json_result(study=study, report=page, opened=bool(opened), tracking=store.label)
-    console.print(f"{'Opened' if opened else 'Open it':11} {page}", markup=False)
-    console.print(f"Every run   {where_to_look(config.tracking, store)}", markup=False)
+    console.print(f"{'Opened' if opened else 'Report':11} {page}", markup=False)
+    console.print(f"MLflow UI   {mlflow_ui(config.tracking, store)}", markup=False)
     console.print("Next        bloodcell init path/to/your/images", markup=False)
 
 

@@ -71,7 +71,7 @@ from bloodcell.tracking.run import JOB_TAG, TrackedRun, tracked_run
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
-from bloodcell.tracking.where import run_data, show_files, where_to_look
+from bloodcell.tracking.where import mlflow_ui, run_data, show_files
 from bloodcell.wording import intervals_note
 
 CROSS_FITTED = (
@@ -165,7 +165,7 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
         tables["test"] = _table(test, combination.combine(test.probabilities), joint.classes)
     images = prepared.images
     return combination, evaluate_outcome(
-        tables, classes=images.classes, training=images.part("train"), leak=prepared.leak
+        tables, classes=images.classes, training=images.part("train"), leakage=prepared.leakage
     )
 
 
@@ -202,8 +202,8 @@ def _tags(config: EnsembleConfig, runs: Sequence[StoredRun], prepared: Prepared)
         "members": ", ".join(each.id for each in runs),
         "data_digest": digest_of(runs, prepared),
         "groups": groups_of(runs),
-        "group_name": prepared.leak.group_name,
-        "leaky": prepared.leak.leaky,
+        "group_name": prepared.leakage.group_name,
+        "leaky": prepared.leakage.leaky,
         "seed": str(config.seed),
         "debug": str(any(each.tags.debug for each in runs)).lower(),
     }
@@ -241,10 +241,10 @@ def _as_json(config: EnsembleConfig, table: pd.DataFrame, combination: Combinati
 
 
 def _notes(config: EnsembleConfig, runs: Sequence[StoredRun], outcome: Outcome) -> list[str]:
-    name = outcome.leak.group_name
+    name = outcome.leakage.group_name
     fitted = [] if config.method == "soft" else [CROSS_FITTED.format(group=name)]
     stacked = [STACKED] if config.method == "stacking" else []
-    warnings = [f"Warning: {outcome.leak.sentence}"] if outcome.leak.sentence else []
+    warnings = [f"Warning: {outcome.leakage.sentence}"] if outcome.leakage.sentence else []
     if fitted and (stopped := stopped_by_validation(runs)):
         names = "; ".join(each.name for each in stopped)
         warnings.append(
@@ -291,13 +291,13 @@ def _keep_model(
     else:
         model = join_models(models, kernel=combination.kernel, bias=combination.bias, floor=FLOOR)
     tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
-    known = max((each for member in kept for each in member), key=lambda each: len(each.answering.novelty.points))
+    known = max((each for member in kept for each in member), key=lambda each: len(each.serving.novelty.points))
     return keep_model(
         tracked,
         model,
         classes=outcome.classes,
         held_out=outcome.val.table,
-        novelty=known.answering.novelty,
+        novelty=known.serving.novelty,
         example=known.example,
     )
 
@@ -320,11 +320,10 @@ def _show(
     console.print(metrics_table(outcome, title="The ensemble"))
     console.print()
     show_confusion(outcome, console=console)
-    console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
+    console.print(f"MLflow UI      {mlflow_ui(config.tracking, tracked.store)}", markup=False)
     if address:
-        console.print(
-            f"Load it     mlflow.tensorflow.load_model({address!r}), from {tracked.store.label}", markup=False
-        )
+        load = f"mlflow.tensorflow.load_model({address!r}), from {tracked.store.label}"
+        console.print(f"Python         {load}", markup=False)
     show_files(tracked, console)
     set_json_result(
         **run_data(tracked, config.tracking),
@@ -340,7 +339,7 @@ def _shown_members(table: pd.DataFrame, outcome: Outcome, *, title: str) -> Tabl
     shown = Table(title=title, title_justify="left")
     shown.add_column("", overflow="fold")
     shown.add_column("weight", justify="right", no_wrap=True)
-    for heading in (f"validation{outcome.leak.mark('val')}", "by photograph"):
+    for heading in (f"validation{outcome.leakage.mark('val')}", "by photograph"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         if not row["run_id"]:

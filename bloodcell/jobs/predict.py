@@ -29,7 +29,7 @@ from bloodcell.images.reading import SUFFIXES, UnreadableImage, read_file, read_
 from bloodcell.models.explanation import explain
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
-from bloodcell.serving.answering import answers
+from bloodcell.serving.prediction import predict_images
 from bloodcell.tracking.models import StoredModel, load_model, model_of
 from bloodcell.tracking.runs import finished_run
 from bloodcell.tracking.store import existing_store
@@ -107,7 +107,7 @@ def _model(config: PredictConfig) -> StoredModel:
 
 
 def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = None) -> pd.DataFrame:
-    """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``.
+    """Return the table of `bloodcell.serving.prediction.predict_images` with the files' paths before it, in ``path``.
 
     Parameters
     ----------
@@ -123,7 +123,7 @@ def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = 
     for start in track(starts, "predicting", total=len(starts)):
         paths = files[start : start + AT_ONCE]
         contents, reasons = _contents(paths)
-        part = answers(model.model, model.answering, contents, max_error=max_error)
+        part = predict_images(model.model, model.serving, contents, max_error=max_error)
         for row, reason in reasons.items():
             part.loc[row, "why"] = reason
         part.insert(0, "path", [printable(path) for path in paths])

@@ -32,7 +32,7 @@ from bloodcell.experiment.training import Experiment, prepare_experiment
 from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
-from bloodcell.tracking.where import run_data, show_files, where_to_look
+from bloodcell.tracking.where import mlflow_ui, run_data, show_files
 
 log = logging.getLogger(__name__)
 
@@ -81,8 +81,8 @@ def train(
     if experiment.weights_note:
         log.warning(experiment.weights_note)
         _say_once(experiment.weights_note)
-    if alone and (leak := experiment.prepared.leak.sentence):
-        print_status(f"warning: {leak}")
+    if alone and (warning := experiment.prepared.leakage.sentence):
+        print_status(f"warning: {warning}")
     reporting = Reporting(label="" if sweep_job is None else f"{sweep_job}: ", quiet=quiet)
     with tracked_run(
         tracking=config.tracking,
@@ -138,18 +138,18 @@ def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: 
     left_out = _left_out(prepared)
     for line in left_out:
         console.print(line)
-    if outcome.leak.sentence:
-        console.print(f"Warning: {outcome.leak.sentence}", markup=False)
-    console.print(f"Features    {result.features}", markup=False)
-    console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
+    if outcome.leakage.sentence:
+        console.print(f"Warning: {outcome.leakage.sentence}", markup=False)
+    console.print(f"Features       {result.features}", markup=False)
+    console.print(f"MLflow UI      {mlflow_ui(config.tracking, tracked.store)}", markup=False)
     addresses = [address for address in result.addresses if address]
     if addresses:
         others = f" (fold 1; the other {len(addresses) - 1} are in folds.csv)" if len(addresses) > 1 else ""
         load = f"mlflow.tensorflow.load_model({addresses[0]!r}), from {tracked.store.label}{others}"
-        console.print(f"Load it     {load}", markup=False)
+        console.print(f"Python         {load}", markup=False)
     show_files(tracked, console)
     weights = experiment.learner.classifier.backbone.weights
-    try_next = suggestions(config, leak=prepared.leak, weights=weights, given=command) if command else []
+    try_next = suggestions(config, leakage=prepared.leakage, weights=weights, given=command) if command else []
     if try_next:
         console.print("\nTry next")
         width = max(len(suggestion.why) for suggestion in try_next)

@@ -15,7 +15,7 @@ from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_f
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.experiment.images import BY_FILE
-from bloodcell.serving.answering import Answering
+from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.members import manifests_of_folds
 from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.runs import StoredRun, children_of, run_or_none, search_runs
@@ -26,7 +26,7 @@ MAX_ERRORS = (0.05, 0.1)
 T = TypeVar("T")
 
 
-def card_facts(run: StoredRun, *, name: str, answering: Answering) -> CardFacts:
+def card_facts(run: StoredRun, *, name: str, serving: ServingParameters) -> CardFacts:
     """Return the facts of a model's card; what a run did not keep is left open.
 
     Parameters
@@ -35,12 +35,12 @@ def card_facts(run: StoredRun, *, name: str, answering: Answering) -> CardFacts:
         The run of the model.
     name
         Of the registered model.
-    answering
+    serving
         What is needed to predict with it.
     """
     is_ensemble = run.tags.job == ENSEMBLE
     trainings = _members(run) if is_ensemble else [_training(run)]
-    predictions = _kept(lambda: _predictions(run, answering))
+    predictions = _kept(lambda: _predictions(run, serving))
     manifest = _kept(lambda: run.manifest)
     siblings, study, readings = _study_of(run)
     return CardFacts(
@@ -52,13 +52,13 @@ def card_facts(run: StoredRun, *, name: str, answering: Answering) -> CardFacts:
         tags=run.tags,
         trainings=trainings,
         method=run.tags.method or "soft" if is_ensemble else "",
-        classes=answering.classes,
+        classes=serving.classes,
         predictions=predictions,
         manifest=manifest,
-        leak=_leak(run, trainings, manifest, predictions),
-        temperature=answering.temperature,
-        thresholds={max_error: answering.threshold(max_error) for max_error in MAX_ERRORS},
-        n_threshold_sources=len(answering.held_out_labels),
+        leakage=_leakage(run, trainings, manifest, predictions),
+        temperature=serving.temperature,
+        thresholds={max_error: serving.threshold(max_error) for max_error in MAX_ERRORS},
+        n_threshold_sources=len(serving.held_out_labels),
         siblings=siblings,
         study=study,
         tested_runs=_tested_runs(run),
@@ -96,7 +96,7 @@ def _kept(read: Callable[[], T | None]) -> T | None:
         return None
 
 
-def _predictions(run: StoredRun, answering: Answering) -> pd.DataFrame:
+def _predictions(run: StoredRun, serving: ServingParameters) -> pd.DataFrame:
     """Return the run's predictions.
 
     Raises
@@ -104,12 +104,12 @@ def _predictions(run: StoredRun, answering: Answering) -> pd.DataFrame:
     UserError, ValueError
         If they are of other classes than the model's.
     """
-    probabilities_of(run.predictions, answering.classes)
-    label_indices(run.predictions, answering.classes)
+    probabilities_of(run.predictions, serving.classes)
+    label_indices(run.predictions, serving.classes)
     return run.predictions
 
 
-def _leak(
+def _leakage(
     run: StoredRun, trainings: list[Training], manifest: pd.DataFrame | None, predictions: pd.DataFrame | None
 ) -> Leakage | None:
     """Search for copies in several splits again: the tags of a run say only whether there are any."""

@@ -94,8 +94,8 @@ def prepared_of(runs: Sequence[StoredRun], joint: Joint, *, fits: bool) -> Prepa
     manifest = _common_manifest(runs)
     for run in runs:
         _require_all_validated(run)
-    leak = _leak(runs, manifest)
-    if fits and leak.mark("val") == " *":
+    leakage = _leakage(runs, manifest)
+    if fits and leakage.mark("val") == " *":
         leaky = next(run for run in runs if run.tags.leaky == "true")
         raise UserError(
             f"runs: {leaky} leaks: weights would be fitted to predictions of training images; use method=soft"
@@ -108,7 +108,7 @@ def prepared_of(runs: Sequence[StoredRun], joint: Joint, *, fits: bool) -> Prepa
         other_files=(),
     )
     split = " and ".join(sorted({run.config.split.name if run.config else "unknown" for run in runs}))
-    return Prepared(images=images, split=split, leak=leak, left_out=manifest.iloc[:0])
+    return Prepared(images=images, split=split, leakage=leakage, left_out=manifest.iloc[:0])
 
 
 def has_files(prepared: Prepared) -> bool:
@@ -184,7 +184,7 @@ def _require_all_validated(run: StoredRun) -> None:
         )
 
 
-def _leak(runs: Sequence[StoredRun], manifest: pd.DataFrame) -> Leakage:
+def _leakage(runs: Sequence[StoredRun], manifest: pd.DataFrame) -> Leakage:
     groups_known, name = groups_of(runs) != "none", common_group_name(run.tags for run in runs)
     leaky = [run for run in runs if run.tags.leaky == "true"]
     if not leaky:

@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from bloodcell.errors import UserError
 from bloodcell.serving import loader
-from bloodcell.serving.answering import Answering, load_answering
 from bloodcell.serving.loader import IMAGE
+from bloodcell.serving.prediction import ServingParameters, load_serving_parameters
 from bloodcell.tracking.runs import StoredRun
 
 
@@ -28,14 +28,14 @@ class StoredModel:
     ----------
     model
         The Keras model, from raw RGB (batch, height, width, 3), uint8, to probabilities (batch, k).
-    answering
+    serving
         What else is needed to predict with it: classes, calibration, novelty.
     example
         The content of an image file.
     """
 
     model: Any
-    answering: Answering
+    serving: ServingParameters
     example: bytes
 
 
@@ -84,15 +84,15 @@ def load_model(address: str, *, setting: str) -> StoredModel:
         example = mlflow.models.Model.load(folder).load_input_example(str(folder))
         return StoredModel(
             model=mlflow.tensorflow.load_model(str(folder), keras_model_kwargs={"compile": False}),
-            answering=load_answering(folder),
+            serving=load_serving_parameters(folder),
             example=example[IMAGE].iloc[0],
         )
 
 
-def answering_of(address: str, *, setting: str) -> Answering:
+def serving_parameters_of(address: str, *, setting: str) -> ServingParameters:
     """Return the classes, calibration and novelty of a model without loading it; see `load_model`."""
     with _downloaded(address, setting=setting) as folder:
-        return load_answering(folder)
+        return load_serving_parameters(folder)
 
 
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:

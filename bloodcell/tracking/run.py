@@ -23,8 +23,8 @@ from bloodcell.errors import StoreLostError, one_line, reason_of, redact
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.experiment.recorder import FolderRecorder
 from bloodcell.serving import loader
-from bloodcell.serving.answering import Answering
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
+from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -114,7 +114,7 @@ class TrackedRun(FolderRecorder):
                 raise
             mlflow.log_input(dataset, context="training")
 
-    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:
+    def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:
         """Keep a Keras model in MLflow only, with bloodcell's code; the run's folder has its weights.
 
         Returns
@@ -128,21 +128,21 @@ class TrackedRun(FolderRecorder):
 
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(answering.classes)))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(serving.classes)))]),
         )
         logged = Model.log(
             artifact_path=None,
             name="model",
-            flavor=_Answering,
+            flavor=_ServingFlavor,
             flavor_name="mlflow.tensorflow",
             validate_serving_input=False,
-            answering=answering,
+            serving=serving,
             model=model,
             signature=signature,
             input_example=pd.DataFrame({IMAGE: [example]}),
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
             code_paths=[str(Path(bloodcell.__file__).parent)],
-            metadata={"classes": list(answering.classes)},
+            metadata={"classes": list(serving.classes)},
         )
         return str(logged.model_uri)
 
@@ -186,7 +186,7 @@ class TrackedRun(FolderRecorder):
             self._waiting.clear()
 
 
-class _Answering:
+class _ServingFlavor:
     """A flavor like ``mlflow.tensorflow`` whose models predict from image files as pyfunc models.
 
     ``mlflow.tensorflow`` cannot skip the validation of the example, which loads the model again, takes as long as
@@ -198,7 +198,7 @@ class _Answering:
         *,
         path: str,
         mlflow_model: Any,
-        answering: Answering,
+        serving: ServingParameters,
         validate_serving_input: bool,  # noqa: ARG004 - for `Model.log`
         **arguments: Any,
     ) -> None:
@@ -207,8 +207,8 @@ class _Answering:
         from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
         mlflow.tensorflow.save_model(path=path, mlflow_model=mlflow_model, **arguments)
-        answering.save(Path(path))
-        numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in answering.classes)]
+        serving.save(Path(path))
+        numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in serving.classes)]
         # It knows arrays only.
         mlflow_model.signature = ModelSignature(
             inputs=Schema([ColSpec(DataType.binary, IMAGE)]),

@@ -1,4 +1,4 @@
-"""What is computed for a head at once, not in epochs: its features' statistics, or its weights."""
+"""Computing a head's standardisation, or the weights of a linear head, without epochs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,9 +13,9 @@ from bloodcell.training.stage_data import StageFeatures, head_rows
 
 
 def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images") -> dict[int, float] | None:
-    """Return weights of classes, inverse to their number of images; those of all images sum to their number.
+    """Return class weights, inverse to the number of images of a class; the mean over images is 1.
 
-    None if photographs are sampled: then every class has as many images.
+    None if photographs are sampled: then every class has equally many images.
     """
     if kind == "none" or sampling == "photographs":
         return None
@@ -32,9 +32,9 @@ def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray
     samples
         The images.
     kind
-        Of `class_weights`.
+        As for `class_weights`.
     sampling
-        As of `bloodcell.data.sampling`.
+        See `bloodcell.data.sampling`.
     """
     if sampling == "photographs":
         return source_weights(samples.labels, samples.source_ids)
@@ -50,16 +50,16 @@ def fit_standardising(
     batch_size: int,
     sampling: Sampling = "images",
 ) -> None:
-    """Set the means and variances that a head standardises its features with, of the training images.
+    """Set the means and variances of a head's standardisation from the training images.
 
     Parameters
     ----------
     classifier
-        Whose head; nothing is done if it does not standardise.
+        The classifier; unchanged if its head does not standardise.
     features, samples, batch_size
         As for `bloodcell.training.stage_data.head_rows`.
     sampling
-        Of `image_weights`.
+        As for `image_weights`.
     """
     layer = classifier.head.standardise
     if layer is None:
@@ -84,9 +84,9 @@ def solve_head(
     Parameters
     ----------
     learner
-        The head of its classifier is one dense layer, after `fit_standardising`.
+        The head of its classifier must be one dense layer; call `fit_standardising` first.
     features
-        Of the head's stage.
+        The features of the head's stage.
     train_samples, val_samples
         The images.
     val_weights
@@ -95,7 +95,7 @@ def solve_head(
     Returns
     -------
     dict
-        ``loss, accuracy, val_loss, val_accuracy``; losses with the penalty, as Keras has it.
+        ``loss, accuracy, val_loss, val_accuracy``; losses include the L2 penalty, as in Keras.
     """
     classifier, settings, l2 = learner.classifier, learner.settings, learner.l2
     size = settings.batch_size

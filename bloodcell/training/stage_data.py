@@ -1,7 +1,6 @@
-"""Data of a stage: its model, and the batches that the model is trained and validated on.
+"""Data of a stage: its model, and the batches for training and validation.
 
-The output of frozen layers is computed once and stored, and the model begins after them; or images are read and
-augmented on the fly, and the model begins with them.
+Either the features of frozen layers are cached and are the model's input, or images are read and augmented on the fly.
 """
 
 import logging
@@ -38,7 +37,7 @@ log = logging.getLogger(__name__)
 EVALUATION_BATCH_SIZE = 256
 """Rows of features in one evaluation; `MAX_BYTES` may allow fewer."""
 MAX_BYTES = 2**24
-"""Bytes of features that are given to TensorFlow at a time, or a batch if that is more."""
+"""Bytes of features that are passed to TensorFlow at a time; at least one batch is passed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,13 +47,13 @@ class StageData:
     Attributes
     ----------
     model
-        Not compiled; its weights are the classifier's.
+        Not compiled; it shares the classifier's weights.
     training
-        Batches of all epochs, and one-hot labels (batch, n_classes), float32.
+        Batches of all epochs, with one-hot labels (batch, n_classes), float32.
     validation
-        The same, every image once, in order, and with weights of images (batch,), float32, if they differ.
+        Batches of every image once, in order, with weights of images (batch,), float32, if they differ.
     steps_per_execution
-        How many steps TensorFlow may take at once.
+        Number of steps that TensorFlow runs at once.
     """
 
     model: keras.Model
@@ -65,14 +64,14 @@ class StageData:
 
 @dataclass(frozen=True, kw_only=True)
 class StageFeatures:
-    """Features that a stage is trained on and validated with; None: images are read on the fly.
+    """Features for training and validation of a stage; None: images are read on the fly.
 
     Attributes
     ----------
     training, validation
-        Of its images.
+        The features.
     description
-        Where they come from.
+        Their origin.
     """
 
     training: Features | None
@@ -81,7 +80,7 @@ class StageFeatures:
 
 
 def stage_features(learner: Learner, stage: Stage, *, train_samples: Samples, val_samples: Samples) -> StageFeatures:
-    """Return the output of the layers below a stage's boundary, if they have weights and the store has room."""
+    """Return the features below a stage's boundary, if those layers have weights and the store has room."""
     classifier, cache, boundary = learner.classifier, learner.cache, stage.boundary
     if not classifier.backbone.takes_images:
         return StageFeatures(
@@ -89,7 +88,7 @@ def stage_features(learner: Learner, stage: Stage, *, train_samples: Samples, va
             validation=no_features(val_samples),
             description="hand-made, no network",
         )
-    why = ""
+    reason = ""
     if cache is not None and classifier.has_frozen_part(boundary):
         augmentation = learner.augmentation if learner.augmentation.changes else None
         n_views = learner.n_views if augmentation else 1
@@ -100,10 +99,10 @@ def stage_features(learner: Learner, stage: Stage, *, train_samples: Samples, va
                 description=f"stored ({cache.engine}{f', {n_views} views of each image' if augmentation else ''})",
             )
         except StoreFullError as error:
-            why = f" ({error})"
+            reason = f" ({error})"
             log.warning("%s: features are not stored: %s", stage.name, error)
             print_status(f"{stage.name}: features are not stored, each epoch computes them: {error}")
-    return StageFeatures(training=None, validation=None, description=f"on the fly{why}")
+    return StageFeatures(training=None, validation=None, description=f"on the fly{reason}")
 
 
 def stage_data(
@@ -117,7 +116,7 @@ def stage_data(
     steps_per_epoch: int,
     val_weights: NDArray[np.float64] | None = None,
 ) -> StageData:
-    """Return a stage's model and batches: of features if there are any, else of images.
+    """Return a stage's model and batches, of features if there are any, else of images.
 
     Parameters
     ----------
@@ -126,7 +125,7 @@ def stage_data(
     stage
         The stage.
     features
-        As of `stage_features`.
+        From `stage_features`.
     train_samples, val_samples, first_epoch, steps_per_epoch
         As for `bloodcell.data.pipeline.training_batches`.
     val_weights
@@ -161,23 +160,23 @@ def stage_data(
 
 
 def no_features(samples: Samples) -> Features:
-    """Return features without a column, for a head that takes extra features only."""
+    """Return features with no columns, for a head that uses extra features only."""
     return Features(rows=np.zeros((len(samples), 0), np.float32), places=np.arange(len(samples))[:, None])
 
 
 def head_rows(
     classifier: Classifier, features: Features | None, samples: Samples, *, batch_size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the rows that a head takes of samples while the whole backbone is frozen.
+    """Return the input rows of a head if the whole backbone is frozen.
 
     Parameters
     ----------
     classifier
-        Whose head.
+        The classifier.
     features
-        As of `stage_features`: every view is taken. None: they are computed now, of images that are not augmented.
+        From `stage_features`; every view is used. None: they are computed now, without augmentation.
     samples, batch_size
-        The images, and how many go through the network at a time.
+        The images, and the number of images per batch.
 
     Returns
     -------
@@ -195,7 +194,7 @@ def head_rows(
 
 
 def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0) -> tuple[keras.Model, Dataset, int]:
-    """Return a model, batches of its inputs in the order of the images, and the number of batches, to predict with.
+    """Return a model for prediction, batches of its inputs in the order of the images, and their number.
 
     Parameters
     ----------
@@ -236,10 +235,10 @@ def feature_batches(
     sampling: Sampling = "images",
     mixup: float = 0.0,
 ) -> Dataset:
-    """Return batches of all epochs, each epoch a random view of every image, shuffled.
+    """Return shuffled batches of all epochs; an epoch has a random view of every image.
 
-    With ``sampling=photographs``, of as many images drawn by photograph. Views and order depend on ``seed`` and the
-    number of the epoch only. ``mixup`` is that of `bloodcell.data.mixing.mixed`.
+    With ``sampling=photographs`` an epoch has as many images, drawn by photograph. Views and order depend only on
+    ``seed`` and the number of the epoch. For ``mixup`` see `bloodcell.data.mixup`.
 
     Returns
     -------
@@ -284,15 +283,15 @@ def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: S
     Parameters
     ----------
     epochs
-        The samples of each epoch and the places of their rows, shape (2, n); no batch spans two.
+        For each epoch the indices of samples and of their rows, shape (2, n); no batch spans two epochs.
     features, samples
-        What they are of.
+        The features and their images.
     batch_size
-        Samples a batch; the last of an epoch may have fewer.
+        Samples per batch; the last batch of an epoch may have fewer.
     """
     one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
     width = features.rows.shape[1] + samples.extra_columns.shape[1]
-    # Several batches at a time: one by one, passing them to TensorFlow takes longer than training.
+    # Several batches at a time: passing single batches to TensorFlow takes longer than training.
     at_once = max(1, MAX_BYTES // (batch_size * width * 4))
 
     def blocks() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -315,18 +314,18 @@ def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: S
 
 
 def _finished(batches: Dataset, *, n_batches: int) -> Dataset:
-    """Set the number of batches, or Keras would search for the end and warn that it found it."""
+    """Set the number of batches; otherwise Keras warns when it reaches the end."""
     return without_autotune(batches.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
 
 
 def _rows(
     features: Features, samples: Samples, chosen: NDArray[np.int64], places: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return features followed by extra features, shape (n, width), of chosen samples, rows at given places."""
+    """Return features followed by extra features of chosen samples, shape (n, width)."""
     rows = features.rows[places].astype(np.float32, copy=False)
     return rows if samples.extra_features is None else np.hstack([rows, samples.extra_features[chosen]])
 
 
 def _divisor(steps: int) -> int:
-    """Return the largest divisor of the steps up to 100: an epoch must be a whole number of executions."""
+    """Return the largest divisor up to 100, because an epoch must be a whole number of executions."""
     return max(divisor for divisor in range(1, min(steps, 100) + 1) if steps % divisor == 0)

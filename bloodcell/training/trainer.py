@@ -1,4 +1,4 @@
-"""The trainer: stage after stage, each an ordinary Keras ``fit``."""
+"""The trainer: one Keras ``fit`` per stage."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -43,11 +43,11 @@ class Epoch:
     train_loss, train_accuracy
         Mean over the epoch, while it trained, on augmented images.
     val_loss, val_accuracy
-        After the epoch, by image or by photograph as ``early_stopping.counts`` has it.
+        After the epoch, by image or by photograph (``early_stopping.counts``).
     learning_rate
         Of the epoch's last step.
     best
-        Whether it was the best so far.
+        Whether it is the best so far.
     """
 
     epoch: int
@@ -67,11 +67,11 @@ class Trained:
     Attributes
     ----------
     history
-        One row for each epoch, the columns those of `Epoch`.
+        One row for each epoch, with the attributes of `Epoch` as columns.
     best_epoch
         The epoch with the best monitored metric.
     inputs
-        Where the input of each stage's model comes from, by the stage's name.
+        The origin of the input of each stage's model, by the stage's name.
     """
 
     history: pd.DataFrame
@@ -80,7 +80,7 @@ class Trained:
 
     @property
     def features(self) -> str:
-        """Where the features of all stages come from, in one line."""
+        """The origin of the features of all stages, in one line."""
         return "; ".join(f"{stage}: {description}" for stage, description in self.inputs.items())
 
 
@@ -93,17 +93,17 @@ def train(
     listeners: Sequence[Callable[[Epoch], Any]] = (),
     reporting: Reporting = SHOW_ALL,
 ) -> Trained:
-    """Train a classifier, stage after stage, each from the best weights so far.
+    """Train a classifier in stages, each from the best weights so far.
 
     Parameters
     ----------
     learner
-        Its classifier is trained in place, and ends with the weights of the best epoch if
-        ``early_stopping.restore_best``.
+        Its classifier is trained in place; with ``early_stopping.restore_best`` it has the weights of the best epoch at
+        the end.
     train_samples, val_samples
         Validation images decide when a stage stops and which epoch is the best.
     folder
-        Where the checkpoints are kept, of everything that any stage trains.
+        The folder of the checkpoints of all weights that are trained.
     listeners
         Called after each epoch.
     reporting
@@ -122,7 +122,7 @@ def train(
     val_weights = None
     if settings.early_stopping.counts == "photographs":
         val_weights = equal_source_weights(val_samples.source_ids)
-        val_weights /= val_weights.mean()  # since Keras divides the weighted sum by the number of images
+        val_weights /= val_weights.mean()  # because Keras divides the weighted sum by the number of images
     epochs: list[Epoch] = []
     inputs: dict[str, str] = {}
     for number, stage in enumerate(learner.stages):
@@ -162,10 +162,10 @@ def train(
             ),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
             **_metrics(weighted=val_weights is not None),
-            jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
+            jit_compile=False,  # on small data compiling takes longer than it saves; it is not deterministic
             steps_per_execution=data.steps_per_execution,
         )
-        # The last one: at the end of an epoch the callbacks before it see the averaged weights.
+        # It must be last: at the end of an epoch, callbacks before it see the averaged weights.
         averaging = [AveragedWeights()] if settings.weight_averaging else []
         record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
         with closing(EpochProgress(stage=f"{reporting.label}{stage.name}", quiet=reporting.quiet)) as progress:
@@ -230,8 +230,8 @@ def predict_orientations(
     learner, samples, description
         As for `predict`.
     n_orientations
-        1..8: how many of `bloodcell.data.orientations.orient`; the first is the image as it is. If the backbone takes
-        no images, it is the only one.
+        1..8, see `bloodcell.data.orientations.orient`; the first is the unchanged image, the only one if the backbone
+        takes no images.
     """
     n = n_orientations if learner.classifier.backbone.takes_images else 1
     names = [description, *(f"{description}, view {number} of {n}" for number in range(2, n + 1))]
@@ -254,9 +254,9 @@ class _Recorder(keras.callbacks.Callback):
         self._stepped = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Log once that training has started."""
+        """Log that training has started."""
         if not self._stepped:
-            log.info("stage %s: first steps taken", self._stage.name)
+            log.info("stage %s: first steps done", self._stage.name)
             self._stepped = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook

@@ -59,7 +59,7 @@ def first_steps(root: Path, weights: Path, scratch: Path) -> float:
     ]
     command.bloodcell(*job, f"backbone.weights={weights.resolve()}", folder=scratch, cache=scratch / "cache")
     newest = max(scratch.glob("outputs/*/*/train.log"))
-    line = next(line for line in newest.read_text(encoding="utf-8").splitlines() if "first steps taken" in line)
+    line = next(line for line in newest.read_text(encoding="utf-8").splitlines() if "first steps done" in line)
     return datetime.strptime(" ".join(line.split()[:2]), "%Y-%m-%d %H:%M:%S,%f").timestamp() - started
 
 

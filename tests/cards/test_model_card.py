@@ -66,7 +66,7 @@ def facts() -> CardFacts:
         classes=CLASSES,
         predictions=predictions,
         manifest=manifest,
-        leak=Leakage(shared=[], split_by_file=False, groups_known=True),
+        leakage=Leakage(shared=[], split_by_file=False, groups_known=True),
         temperature=1.25,
         thresholds={0.05: None},
         n_threshold_sources=20,
@@ -119,8 +119,8 @@ def test_what_chose_what_is_said_and_how_many_runs_saw_the_test_set(facts):
 
 def test_a_leak_is_said_with_its_count_and_nothing_is_promised(facts):
     both = facts.manifest.assign(split=["train", "val"] * 64)
-    leak = Leakage(shared=find_shared_groups(both), split_by_file=False, groups_known=True)
-    card = model_card(replace(facts, tags=RunTags(leaky="true", groups="recover"), manifest=both, leak=leak))
+    leakage = Leakage(shared=find_shared_groups(both), split_by_file=False, groups_known=True)
+    card = model_card(replace(facts, tags=RunTags(leaky="true", groups="recover"), manifest=both, leakage=leakage))
     assert "Warning: the split leaks" in card
     assert "64 of 64 validation images have a copy in training" in card
     assert "No maximal error is guaranteed" in card
@@ -140,7 +140,7 @@ def test_a_promise_is_given_with_what_it_rests_on(facts):
 
 def test_what_a_run_from_before_did_not_keep_is_said_to_be_not_kept(facts):
     nothing = replace(TRAINING, config=None, tags=RunTags())
-    empty = {"predictions": None, "manifest": None, "leak": None, "date": None, "tested_runs": None, "siblings": 0}
+    empty = {"predictions": None, "manifest": None, "leakage": None, "date": None, "tested_runs": None, "siblings": 0}
     card = model_card(replace(facts, metrics={"test/accuracy": 0.9}, tags=RunTags(), trainings=[nothing], **empty))
     for said in (
         *("accuracy 0.900 (interval unknown) by image, unknown by photograph", "Date: unknown", "Code: unknown"),

@@ -13,12 +13,12 @@ from bloodcell.data.leaks import Leakage
 CLEAN = Leakage(shared=(), split_by_file=False, groups_known=True)
 
 
-def tried(*overrides: str, leak: Leakage = CLEAN, weights: str = "imagenet", **given: object) -> list[str]:
+def tried(*overrides: str, leakage: Leakage = CLEAN, weights: str = "imagenet", **given: object) -> list[str]:
     config = compose_config("train", ["data=bccd", "data.root=/my cells", *overrides])
     command = Command(
         overrides=["data=bccd", "data.root=/my cells", *overrides], choices={"backbone": "mobilenetv2"} | given
     )
-    return [each.command for each in suggestions(config, leak=leak, weights=weights, given=command)]
+    return [each.command for each in suggestions(config, leakage=leakage, weights=weights, given=command)]
 
 
 def test_a_plain_run_is_told_of_the_cell_of_fine_tuning_and_of_a_comparison():
@@ -38,14 +38,14 @@ def test_what_was_set_within_the_choice_that_goes_goes_with_it():
 
 
 @pytest.mark.parametrize(
-    ("leak", "change"),
+    ("leakage", "change"),
     [
         (Leakage(shared=(), split_by_file=True, groups_known=True), "split=group_holdout"),
         (Leakage(shared=(), split_by_file=False, groups_known=False), "data.groups=recover"),
     ],
 )
-def test_figures_that_say_too_much_come_first(leak, change):
-    assert tried(leak=leak)[0].endswith(change)
+def test_figures_that_say_too_much_come_first(leakage, change):
+    assert tried(leakage=leakage)[0].endswith(change)
 
 
 def test_random_weights_give_way_to_imagenets():

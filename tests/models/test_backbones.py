@@ -142,7 +142,7 @@ def test_a_saved_model_predicts_the_same_where_only_keras_is_installed(name, pro
 
 @pytest.mark.parametrize(("name", "too_small"), [("MobileNetV2", 16), ("Xception", 70), ("InceptionV3", 32)])
 def test_an_input_size_that_is_too_small_is_refused_in_one_line(name, too_small):
-    with pytest.raises(UserError, match=rf"^backbone.input_size={too_small}: {name} cannot take it \(.+\)$"):
+    with pytest.raises(UserError, match=rf"^backbone.input_size={too_small}: {name} does not support it \(.+\)$"):
         build_backbone(name=name, input_size=too_small, weights=None)
 
 
@@ -228,9 +228,9 @@ def test_auto_does_not_wait_for_a_host_that_never_answers(downloads, monkeypatch
 
 
 def test_our_own_weights_are_small_and_of_one_backbone_only(downloads):
-    file, _ = backbones.OWN_WEIGHTS["MobileNetV2"]
+    file, _ = backbones.INCLUDED_WEIGHTS["MobileNetV2"]
     assert file.stat().st_size < 3e6
-    with pytest.raises(UserError, match=r"^backbone.weights=smears: there are none for Xception, only for MobileNetV2"):
+    with pytest.raises(UserError, match=r"^backbone.weights=smears: exists only for MobileNetV2, not for Xception"):
         build_backbone(name="Xception", input_size=96, weights="smears")
     with pytest.raises(UserError, match=r"^backbone.weights=imagenet: Xception's weights file"):
         build_backbone(name="Xception", input_size=96, weights="auto")

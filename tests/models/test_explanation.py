@@ -111,8 +111,8 @@ def test_the_maps_that_a_linear_head_takes_add_up_to_what_it_says():
     network = networks_in(made.whole)[0]
     inputs = network.prepare([pixels[np.newaxis]])
     maps = network.application(network.preprocess(inputs[0]))
-    scores = network.scores(maps, inputs)
-    np.testing.assert_allclose(keras.ops.softmax(scores), made.whole(pixels[np.newaxis]), atol=1e-5)
+    logits = network.logits(maps, inputs)
+    np.testing.assert_allclose(keras.ops.softmax(logits), made.whole(pixels[np.newaxis]), atol=1e-5)
     explanation = explain(made.whole, pixels, method="hirescam")
     assert explanation.layer == "outputs"
 

@@ -162,7 +162,7 @@ def test_another_backbone_or_size_is_another_key(data, tmp_path):
         cache = tiny.cache(model, tmp_path)
         cache.features(replace(first(data.val, 1), input_size=size), boundary=None)
         assert cache.n_computed == 1
-        names |= {use.name for use in cache._store.uses()}
+        names |= {use.name for use in cache._store.usage()}
     assert len(names) == 3
 
 
@@ -225,8 +225,8 @@ def test_without_room_training_goes_on_the_fly_and_says_so(classifier, data, tmp
 class Busy(FeatureStore):
     """A store to which another process adds as soon as room was made."""
 
-    def make_room(self, n_bytes, *, for_shelf):
-        super().make_room(n_bytes, for_shelf=for_shelf)
+    def make_room(self, n_bytes, *, for_table):
+        super().make_room(n_bytes, for_table=for_table)
         if n_bytes:
             self.other()
 
@@ -241,7 +241,7 @@ def test_two_processes_that_add_at_once_do_not_stay_above_the_limit(classifier, 
     cache._store.other = lambda: other.features(data.val, boundary=None)
     assert len(cache.features(data.val, boundary=None).places) == len(data.val)
     assert other.n_computed == cache.n_computed == len(data.val)
-    assert sum(use.n_bytes for use in cache._store.uses()) <= limit
+    assert sum(use.n_bytes for use in cache._store.usage()) <= limit
 
 
 def test_a_stage_that_trains_everything_is_on_the_fly(classifier, data, tmp_path):
