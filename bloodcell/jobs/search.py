@@ -75,7 +75,7 @@ def run(
     UserError
         If the space, the images or the store cannot be used, or the folder holds another search.
     SearchFailedError
-        If too many trials failed one after the other.
+        If too many consecutive trials failed.
     """
     check_environment()
     find_store(config.tracking)
@@ -86,8 +86,8 @@ def run(
         # What a training refuses is refused before the search starts.
         experiment = prepare_experiment(for_training(config))
         backbone = experiment.learner.classifier.backbone
-        made_from = {"the images' digest": experiment.prepared.digest, "the weights' digest": backbone.digest}
-        study = _open(config, folder, signature=signature_of(config, made_from=made_from))
+        digests = {"the images' digest": experiment.prepared.digest, "the weights' digest": backbone.digest}
+        study = _open(config, folder, signature=signature_of(config, digests=digests))
         search = _Search(config, folder, compose, experiment.prepared, study)
         if is_worker():
             stay_with_chief()

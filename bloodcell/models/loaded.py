@@ -145,14 +145,14 @@ def networks_in(model: keras.Model) -> list[LoadedNetwork]:
 
 def _network(whole: keras.Model, core: keras.Model) -> LoadedNetwork | None:
     applications = [layer for layer in core.layers if isinstance(layer, keras.Model)]
-    last, (features,) = _made_from(core.outputs[0])
+    last, (features,) = _origin(core.outputs[0])
     if len(applications) != 1 or not _is_softmax(last):
         return None
     (application,) = applications
     maps, inputs = _sources(features, application)
-    (images,) = _made_from(maps[0])[1]
+    (images,) = _origin(maps[0])[1]
     (resized,) = (tensor for tensor in core.inputs if len(tensor.shape) == 4)
-    operation, prepared = _made_from(whole.outputs[0])
+    operation, prepared = _origin(whole.outputs[0])
     if operation is not core or len(maps) != len(application.outputs):
         return None
     crops = [layer for layer in whole.layers if isinstance(layer, CropImages)]
@@ -199,7 +199,7 @@ def _is_softmax(layer: Any) -> bool:
     return isinstance(layer, keras.layers.Dense) and layer.activation is keras.activations.softmax
 
 
-def _made_from(tensor: Any) -> tuple[Any, list[Any]]:
+def _origin(tensor: Any) -> tuple[Any, list[Any]]:
     """Return the operation that outputs a symbolic tensor, and its input tensors."""
     history = tensor._keras_history
     return history.operation, list(history.operation._inbound_nodes[history.node_index].input_tensors)
@@ -213,11 +213,11 @@ def _sources(tensor: Any, application: keras.Model) -> tuple[list[Any], list[Any
         if id(tensor) in seen:
             continue
         seen.add(id(tensor))
-        operation, made_from = _made_from(tensor)
+        operation, its_inputs = _origin(tensor)
         if operation is application:
             maps[tensor._keras_history.tensor_index] = tensor
         elif isinstance(operation, keras.layers.InputLayer):
             inputs.append(tensor)
         else:
-            waiting.extend(made_from)
+            waiting.extend(its_inputs)
     return [maps[index] for index in sorted(maps)], inputs

@@ -78,7 +78,7 @@ def leaderboard_plot(
     Raises
     ------
     ValueError
-        When the table has no run or lacks a column.
+        If the table has no run or lacks a column.
     """
     require_columns(table, COLUMNS)
     if table.empty:
