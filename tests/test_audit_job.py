@@ -167,7 +167,7 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
         (["-m", "seed=1,2"], "-m: "),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line(bccd, tmp_path, wrong, told):
+def test_a_users_error_is_one_line(bccd, tmp_path, wrong, told):
     said = run(["audit", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()

@@ -92,7 +92,7 @@ def test_the_report_is_in_the_folder_and_with_the_study_s_run(made):
     assert "Compared: " in made.study.data.tags["mlflow.note.content"]
 
 
-def test_every_run_says_how_it_stands_and_where_to_look(made):
+def test_every_run_has_its_standing_and_the_report(made):
     estimates = pd.read_csv(made.kept / "estimates.csv")
     for child in made.children:
         metrics, tags = child.data.metrics, child.data.tags
@@ -209,7 +209,7 @@ def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
         (["runs=[broken.parquet]"], "runs=broken.parquet: cannot be read"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_in_one_line_and_leaves_nothing(made, overrides, told):
+def test_runs_that_cannot_be_compared_are_refused_in_one_line_and_leave_nothing(made, overrides, told):
     (made.folder / "cells/TEST/EOSINOPHIL/blocked").write_text("a file")
     (made.folder / "broken.parquet").write_text("no table")
     few = pd.DataFrame({"path": ["x"], "label": ["MONOCYTE"], "group": ["x"]})

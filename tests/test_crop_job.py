@@ -106,7 +106,7 @@ def told_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any], di
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_model_alone_tells_what_the_run_logged_where_bloodcell_is_not_installed(told_elsewhere, name):
+def test_a_model_without_bloodcell_predicts_what_the_run_logged(told_elsewhere, name):
     told, logged = told_elsewhere
     for probabilities in told[name]:
         np.testing.assert_allclose(probabilities, logged[name], atol=1e-5)
@@ -127,7 +127,7 @@ def test_crops_are_counted_and_those_that_went_otherwise_are_listed_and_said(fin
     assert (done.artifacts / "plots" / "crops.png").is_file()
 
 
-def test_where_nothing_is_cropped_nothing_is_told_of_crops(finished):
+def test_without_a_crop_there_are_no_metrics_of_crops(finished):
     done = finished["measured"]
     assert not [name for name in done.run.data.metrics if name.startswith("crop/")]
     assert not (done.artifacts / "crops.csv").exists()

@@ -33,7 +33,7 @@ def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
         (["-m", "data.groups=none,folder"], "-m: "),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wrong, told):
+def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wrong, told):
     said = run(["groups", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()

@@ -129,7 +129,7 @@ def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) ->
         (["mixed", "max_imagess=5"], "max_imagess is not a setting of init; did you mean max_images?"),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(
+def test_a_users_error_is_one_line_and_leaves_nothing_behind(
     copies: Path, tmp_path: Path, words: list[str], told: str
 ) -> None:
     shutil.copytree(copies / "lobed", tmp_path / "one" / "lobed")

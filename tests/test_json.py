@@ -28,7 +28,7 @@ def train(monkeypatch):
     return put
 
 
-def test_a_document_says_what_the_job_told_last_and_all_else_is_on_the_error_stream(train, tmp_path):
+def test_the_document_is_the_last_result_and_everything_else_is_on_the_error_stream(train, tmp_path):
     def work():
         print("a table")
         set_json_result(part=1)

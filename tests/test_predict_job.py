@@ -183,7 +183,7 @@ def test_the_card_of_a_registered_model_has_the_figures_of_its_run(kept):
         (["run={run}", "images={images}", "output={folder}/a.csv"], "a.csv: is a folder"),
     ],
 )
-def test_what_a_user_gets_wrong_is_said_in_one_line_and_nothing_is_written(kept, words, said, tmp_path):
+def test_a_users_error_is_one_line_and_nothing_is_written(kept, words, said, tmp_path):
     (kept.folder / "a.csv").mkdir(exist_ok=True)
     filled = [word.format(run=kept.run_id, images=f"'{kept.images}'", folder=kept.folder) for word in words]
     result = run(["predict", *filled, f"tracking.dir='{kept.folder / 'mlruns'}'"], cwd=tmp_path)

@@ -57,7 +57,7 @@ def test_every_trial_is_a_run_and_a_failed_one_is_kept_and_said(searched):
         assert "epoch/val_loss" in trial.data.metrics
 
 
-def test_a_search_does_not_look_at_the_test_set(searched):
+def test_a_search_does_not_use_the_test_set(searched):
     workplace, _, _ = searched
     for found in runs_in(workplace):
         assert not [name for name in found.data.metrics if name.startswith(("test/", "baseline/test"))]
@@ -88,7 +88,7 @@ def test_the_best_configuration_is_kept_as_the_command_that_trains_it(searched):
     assert config["hyperparameters"]["optimizer"] == "sgd"
 
 
-def test_each_trial_stands_in_the_leaderboard_once(searched):
+def test_each_trial_is_in_the_leaderboard_once(searched):
     workplace, _, said = searched
     (file,) = artifacts_of(parent_in(workplace)).rglob("leaderboard.csv")
     finished = {trial.info.run_id for trial in trials_in(workplace) if trial.info.status == "FINISHED"}

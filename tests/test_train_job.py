@@ -59,7 +59,7 @@ def first(finished):
     return finished[0]
 
 
-def test_a_run_ends_with_a_table_that_has_the_trivial_baseline_and_says_where_to_look(first):
+def test_a_run_ends_with_a_table_with_the_baseline_and_the_mlflow_ui(first):
     assert "majority class" in first.stdout
     assert all(len(line) <= 80 for line in first.stdout.splitlines() if line.startswith(("│", "┃")))
     assert "expected calibration error" in first.stdout
@@ -100,7 +100,7 @@ def test_a_run_says_how_sure_its_accuracies_are(first):
     assert f"accuracy {metrics['test/accuracy']:.3f} ({ends}) on 20 images" in described
 
 
-def test_a_run_ends_with_what_was_taken_for_what_and_commands_to_try_next(first):
+def test_a_run_ends_with_the_confusion_matrix_and_commands_to_try_next(first):
     for split in ("Validation", "Test"):
         assert f"{split}: confusion matrix" in first.stdout
     _, _, end = first.stdout.partition("Try next\n")
@@ -391,7 +391,7 @@ def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path
         (["hydra.run.dir=/proc/nowhere"], "hydra.run.dir=/proc/nowhere"),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, told):
+def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, told):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said = run(["train", *small_network(bccd), *wrong], cwd=tmp_path)
     assert said.returncode == 2

@@ -29,7 +29,7 @@ def test_a_plain_run_is_told_of_the_cell_of_fine_tuning_and_of_a_comparison():
     ]
 
 
-def test_what_was_set_within_the_choice_that_goes_goes_with_it():
+def test_settings_of_a_replaced_choice_are_removed():
     first, *_ = tried("split.fraction=0.3", "split.seed=4", "crop=nucleus", "finetune=staged", "hyperparameters.seed=1")
     assert first == (
         "bloodcell train data=bccd 'data.root=/my cells' crop=nucleus finetune=staged hyperparameters.seed=1 "
@@ -44,7 +44,7 @@ def test_what_was_set_within_the_choice_that_goes_goes_with_it():
         (Leakage(shared=(), split_by_file=False, groups_known=False), "data.groups=recover"),
     ],
 )
-def test_figures_that_say_too_much_come_first(leakage, change):
+def test_leakage_comes_first(leakage, change):
     assert tried(leakage=leakage)[0].endswith(change)
 
 
@@ -64,7 +64,7 @@ def test_another_class_of_keras_is_not_swept_under_its_name():
     assert tried(*overrides, backbone="application")[-1].endswith("/my cells' backbone=mobilenetv2,xception")
 
 
-def test_a_small_run_is_told_to_be_run_whole():
+def test_a_small_run_gets_the_advice_to_run_it_completely():
     assert (
         tried("debug=limit", "debug.limit_per_class=9")[0]
         == "bloodcell train data=bccd 'data.root=/my cells' debug=none"

@@ -159,12 +159,12 @@ def test_a_turned_copy_with_black_corners_has_the_same_cell_in_its_crop(photogra
         assert turned.side == pytest.approx(crop_to_nucleus(pixels).side, rel=0.15)
 
 
-def test_features_of_crops_are_kept_apart_from_those_of_whole_images():
+def test_features_of_crops_and_of_whole_images_have_different_keys():
     assert crop_recipe("none") is None
     assert crop_recipe("nucleus")["name"] == "nucleus"
 
 
-def test_a_crop_that_is_registered_is_known_by_its_name_and_features_of_another_version_are_kept_apart(monkeypatch):
+def test_a_registered_crop_has_a_name_and_versions_have_different_keys(monkeypatch):
     pixels = smear((160, 120, 25))
     recipes = []
     for version in (1, 2):

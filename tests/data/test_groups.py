@@ -70,7 +70,7 @@ def test_a_table_names_the_groups_in_any_order_and_may_list_more_than_there_is(i
         ("path,group\na,b,c,d\ne\nf,g,h,i,j,k\n", "is not a CSV file"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_in_one_line(images, tmp_path, text, told):
+def test_an_invalid_table_is_refused_in_one_line(images, tmp_path, text, told):
     file = table(tmp_path, text)
     with pytest.raises(UserError) as refused:
         listed_groups(images, file=file, column="group")

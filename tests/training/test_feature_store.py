@@ -1,4 +1,4 @@
-"""What is kept is given back, and nothing else: whatever happened to the files meanwhile."""
+"""The store returns exactly what was stored, whatever happens to its files."""
 
 import os
 import subprocess
@@ -38,7 +38,7 @@ def fill(table: FeatureTable, *numbers: int) -> None:
 
 
 def held(table: FeatureTable, *numbers: int) -> list[bool]:
-    """Which of these are there, each as it was put."""
+    """Return which rows are stored, after checking their values."""
     found, places = table.find(keys(*numbers))
     for number, place in zip(numbers, places, strict=True):
         if place >= 0:
@@ -50,7 +50,7 @@ def folder_of(store: FeatureStore, table: FeatureTable):
     return store._folder / table.name
 
 
-def test_what_was_added_is_found_by_image_and_view_in_any_order(store):
+def test_rows_are_found_by_image_and_view_in_any_order(store):
     table = table_of(store)
     fill(table, 1, 2)
     fill(table, 3)
@@ -58,12 +58,12 @@ def test_what_was_added_is_found_by_image_and_view_in_any_order(store):
     assert table.find([(keys(1)[0][0], 7)])[1].tolist() == [-1]
 
 
-def test_rows_are_mapped_and_not_read(store):
+def test_rows_are_memory_mapped(store):
     fill(table_of(store), 1)
     assert isinstance(table_of(store).find([])[0], np.memmap)
 
 
-def test_another_recipe_has_a_table_of_its_own(store):
+def test_recipes_have_separate_tables(store):
     fill(table_of(store), 1)
     assert held(table_of(store, boundary="block_3"), 1) == [False]
     assert store.table(RECIPE, width=WIDTH, dtype="float16").name != table_of(store).name
@@ -71,7 +71,7 @@ def test_another_recipe_has_a_table_of_its_own(store):
 
 @pytest.mark.parametrize("part", ["rows", "index"])
 @pytest.mark.parametrize("left", [0, 1, 30, 60])
-def test_a_file_that_was_cut_off_gives_what_is_whole_and_takes_the_rest_again(store, part, left):
+def test_a_truncated_file_keeps_complete_rows_and_the_rest_can_be_added_again(store, part, left):
     table = table_of(store)
     fill(table, 1, 2, 3)
     file = folder_of(store, table) / part
@@ -83,7 +83,7 @@ def test_a_file_that_was_cut_off_gives_what_is_whole_and_takes_the_rest_again(st
 
 
 @pytest.mark.parametrize("part", ["rows", "index", "recipe.json"])
-def test_a_file_that_is_gone_is_made_again(store, part):
+def test_a_missing_file_is_created_again(store, part):
     table = table_of(store)
     fill(table, 1)
     (folder_of(store, table) / part).unlink()
@@ -93,7 +93,7 @@ def test_a_file_that_is_gone_is_made_again(store, part):
 
 
 @pytest.mark.parametrize("part", ["rows", "index"])
-def test_a_single_wrong_bit_anywhere_costs_its_row_and_no_other(store, part):
+def test_a_wrong_bit_invalidates_only_its_row(store, part):
     table = table_of(store)
     fill(table, 1, 2, 3)
     file = folder_of(store, table) / part
@@ -106,7 +106,7 @@ def test_a_single_wrong_bit_anywhere_costs_its_row_and_no_other(store, part):
     assert held(table, 1, 2, 3) == [True] * 3
 
 
-def test_rows_without_records_are_written_over(store):
+def test_rows_without_records_are_ignored(store):
     table = table_of(store)
     fill(table, 1)
     with (folder_of(store, table) / "rows").open("ab") as file:
@@ -139,7 +139,7 @@ def start_adding(folder, *, seconds: float) -> subprocess.Popen:
     )
 
 
-def test_two_processes_add_one_after_the_other_and_nothing_twice(tmp_path):
+def test_two_processes_add_in_turn_and_nothing_twice(tmp_path):
     store = FeatureStore(tmp_path / "features", max_bytes=1e9)
     first = start_adding(tmp_path / "features", seconds=3)
     assert [first.stdout.readline() for _ in range(2)] == ["in\n", "half\n"]
@@ -152,7 +152,7 @@ def test_two_processes_add_one_after_the_other_and_nothing_twice(tmp_path):
     assert store.usage()[0].rows == 2
 
 
-def test_a_process_that_is_killed_leaves_what_it_had_added_and_no_lock(tmp_path):
+def test_a_killed_process_leaves_its_rows_and_no_lock(tmp_path):
     first = start_adding(tmp_path / "features", seconds=60)
     assert [first.stdout.readline() for _ in range(2)] == ["in\n", "half\n"]
     first.kill()
@@ -163,7 +163,7 @@ def test_a_process_that_is_killed_leaves_what_it_had_added_and_no_lock(tmp_path)
     assert held(table, 1, 2) == [True, True]
 
 
-def test_what_was_not_used_for_longest_makes_room(store):
+def test_the_least_recently_used_table_is_removed(store):
     tables = [table_of(store, boundary=name) for name in "abc"]
     for age, table in zip((30, 10, 20), tables, strict=True):
         fill(table, 1, 2)
@@ -175,7 +175,7 @@ def test_what_was_not_used_for_longest_makes_room(store):
     assert {use.name for use in store.usage()} == {new.name, tables[1].name, tables[2].name}
 
 
-def test_what_can_never_fit_takes_nothing_away(store):
+def test_features_that_can_never_fit_remove_nothing(store):
     fill(table_of(store), 1)
     store._max_bytes = 1000
     with pytest.raises(StoreFullError, match=r"0\.0 GB allowed"):
@@ -205,7 +205,7 @@ def test_a_table_that_is_being_added_to_is_not_removed(store):
     assert held(table, 1, 2) == [False, True]
 
 
-def test_what_is_not_the_stores_own_is_neither_counted_nor_removed(tmp_path):
+def test_other_files_are_neither_counted_nor_removed(tmp_path):
     for name in ("photographs", "0123456789abcdef"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "precious.tif").write_bytes(bytes(900))
@@ -219,7 +219,7 @@ def test_what_is_not_the_stores_own_is_neither_counted_nor_removed(tmp_path):
     assert len(list(tmp_path.glob("*/precious.tif"))) == 2
 
 
-def test_rows_that_others_have_mapped_stay_when_the_index_is_lost(store):
+def test_mapped_rows_remain_valid_without_the_index(store):
     table = table_of(store)
     fill(table, 1, 2)
     mapped, places = table.find(keys(1, 2))
@@ -229,7 +229,7 @@ def test_rows_that_others_have_mapped_stay_when_the_index_is_lost(store):
     assert held(table, 1, 2, 3) == [False, False, True]
 
 
-def test_a_table_that_another_process_removed_is_no_error(store):
+def test_a_table_that_another_process_removed_is_not_an_error(store):
     table = table_of(store)
     fill(table, 1)
     assert store.remove(table.name)

@@ -63,7 +63,7 @@ def test_without_a_terminal_a_long_epoch_says_where_it_is(model, plain, capsys, 
     assert len(lines) == 3 * (3 + 1)
 
 
-def test_a_terminal_shows_batches_metrics_and_epochs_and_is_given_back(model, terminal):
+def test_a_terminal_shows_batches_metrics_and_epochs_and_is_restored(model, terminal):
     before = sys.stdout, sys.stderr
     progress = EpochProgress(stage="head")
     fit(model, progress)
@@ -87,7 +87,7 @@ def test_a_narrow_terminal_still_shows_the_time_left(model, monkeypatch):
     assert re.search(r"epoch 3/3 .*\d:\d\d:\d\d", written.getvalue())
 
 
-def test_a_terminal_is_given_back_when_training_breaks_off(terminal, bccd, tmp_path):
+def test_a_terminal_is_restored_after_an_error(terminal, bccd, tmp_path):
     def listener(epoch) -> None:
         assert HIDE_CURSOR in terminal.getvalue()
         assert SHOW_CURSOR not in terminal.getvalue()
