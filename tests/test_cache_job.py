@@ -26,7 +26,7 @@ def trained(bccd, tmp_path_factory) -> Path:
 @pytest.fixture
 def stored(trained, tmp_path) -> Path:
     """The features of a training twice, of which one was last used forty days ago."""
-    (use,) = FeatureStore(trained).uses()
+    (use,) = FeatureStore(trained).usage()
     new, old = tmp_path / "features" / use.name, tmp_path / "features" / "0123456789abcdef"
     for folder in (new, old):
         folder.mkdir(parents=True)
@@ -38,7 +38,7 @@ def stored(trained, tmp_path) -> Path:
 
 
 def names(folder: Path) -> set[str]:
-    return {use.name for use in FeatureStore(folder).uses()}
+    return {use.name for use in FeatureStore(folder).usage()}
 
 
 def test_the_cache_job_says_what_the_features_are_of_and_what_they_take(trained, tmp_path):
@@ -92,5 +92,5 @@ def test_two_sweeps_at_once_compute_each_image_once(bccd, tmp_path):
     for process in processes:
         _, said = process.communicate(timeout=280)
         assert process.returncode == 0, said
-    (use,) = FeatureStore(tmp_path / "cache" / "bloodcell" / "features").uses()
+    (use,) = FeatureStore(tmp_path / "cache" / "bloodcell" / "features").usage()
     assert use.rows == N_IMAGES

@@ -250,7 +250,7 @@ def test_what_the_runs_did_not_keep_is_not_asked_of_them(made):
 def test_a_folder_without_runs_is_left_as_it_was(tmp_path):
     said = run(["ensemble", "study=0123abc"], cwd=tmp_path)
     assert said.returncode == 2
-    assert "tracking.dir=mlruns: holds no runs" in said.stderr
+    assert "tracking.dir=mlruns: has no runs" in said.stderr
     assert list(tmp_path.iterdir()) == []
 
 

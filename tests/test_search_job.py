@@ -99,7 +99,9 @@ def test_each_trial_is_in_the_leaderboard_once(searched):
 
 def test_only_the_best_once_more_keeps_a_model(searched):
     workplace, _, _ = searched
-    (final,) = [found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "the best once more"]
+    (final,) = [
+        found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "best trial, trained again"
+    ]
     assert final.outputs.model_outputs
     assert final.info.run_id in parent_in(workplace).data.tags["mlflow.note.content"]
     assert not any(trial.outputs and trial.outputs.model_outputs for trial in trials_in(workplace))
@@ -223,7 +225,7 @@ def test_the_test_set_is_read_once_for_a_best_and_a_second_best_is_said(tmp_path
     said = run([*command, "tuner.max_trials=2"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
     assert "test set 2 times" in said.stderr
-    finals = [found for found in runs_in(tmp_path) if found.data.tags["mlflow.runName"] == "the best once more"]
+    finals = [found for found in runs_in(tmp_path) if found.data.tags["mlflow.runName"] == "best trial, trained again"]
     assert len(finals) == 2
     assert all("test/accuracy" in final.data.metrics for final in finals)
     (file,) = artifacts_of(parent_in(tmp_path)).rglob("leaderboard.csv")

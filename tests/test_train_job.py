@@ -316,9 +316,7 @@ def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts
 def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_and_listed(copies, tmp_path):
     said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
     assert said.returncode == 0, said.stderr
-    assert (
-        "Left out because another side has their photograph or group: 12, listed in shared_images.csv." in said.stdout
-    )
+    assert "Excluded, photograph or group in another split: 12, listed in shared_images.csv." in said.stdout
     (kept,) = runs_in(tmp_path)
     assert kept.data.tags["leaky"] == "false"
     assert (kept.data.params["images.left_out"], kept.data.params["images.train"]) == ("12", "12")

@@ -34,7 +34,7 @@ def shared_between_splits(
     groups_known
         Whether groups are known; if not, only exact copies are found.
     group_name
-        People's word for a group.
+        The user's word for a group.
     """
     found = [_shared(manifest, shared, read) for shared in find_shared_groups(manifest, group_name=group_name)]
     if not groups_known:

@@ -170,7 +170,7 @@ def shortened(card: str, *, limit: int, whole: str) -> str:
     Parameters
     ----------
     card
-        As `model_card` returns it.
+        From `model_card`.
     limit
         The maximal number of characters.
     whole

@@ -1,4 +1,4 @@
-"""The outcome of a training for people: tables for the terminal, and a description in Markdown."""
+"""The outcome of a training as tables for the terminal and as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -23,7 +23,7 @@ MAJORITY = "majority class"
 """The name of the baseline that every comparison includes."""
 ROUNDING = 5e-3
 """The largest error of a sum of probabilities that few digits explain."""
-LEAKY_SPLIT = "copies of one photograph are, or can be, on both sides of its split"
+LEAKY_SPLIT = "copies of one photograph are, or can be, in both training and validation"
 
 
 @dataclass(frozen=True, kw_only=True)

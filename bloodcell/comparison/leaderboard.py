@@ -76,7 +76,7 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
     entries
         The runs.
     objective
-        The name of the figure that a search went by, such as ``val/macro_f1``; its values are the runs' metric
+        The name of the objective of a search, such as ``val/macro_f1``; its values are the runs' metric
         ``objective``. None: validation accuracy, ties by validation log loss.
 
     Returns

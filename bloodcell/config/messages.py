@@ -39,7 +39,7 @@ def no_such_setting(key: str, job: str, names: Sequence[str]) -> str:
 
 
 def validation_message(error: ValidationError, job: str, values: Mapping[str, Any]) -> str:
-    """Return the message for what a schema refuses.
+    """Return the message for an error of a schema.
 
     Parameters
     ----------

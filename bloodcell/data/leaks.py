@@ -28,13 +28,13 @@ class SharedGroups:
     splits
         Two of ``train``, ``val`` and ``test``, in this order.
     noun
-        ``photograph``, or people's word for a group.
+        ``photograph``, or the user's word for a group.
     number
-        How many of them have images in both splits.
+        Number of them with images in both splits.
     images
-        How many images of each split are concerned.
+        Number of these images in each split.
     totals
-        How many images each split has.
+        Number of all images of each split.
     example
         The paths of an image of each split with the same source, or group.
     exact
@@ -66,13 +66,13 @@ class Leakage:
     shared
         What its splits share.
     split_by_file
-        Whether validation was taken by file, which separates copies.
+        Whether the split is by file, which can separate copies.
     groups_known
         Whether groups are known; if not, only exact copies are found.
     sources_in_groups
         The sources with images in more than one group, and the names of those groups.
     group_name
-        People's word for a group.
+        The user's word for a group.
     """
 
     shared: Sequence[SharedGroups]
@@ -177,7 +177,7 @@ def resolve_leaks(
         ``error``; ``drop``, which leaves out training images whose source or group is also in validation or test, and
         validation images whose source or group is in test; or ``allow``.
     group_name
-        People's word for a group.
+        The user's word for a group.
 
     Returns
     -------

@@ -2,7 +2,7 @@
 
 Every split turns a manifest into one, or into one for each fold, in which some rows of ``train`` have become ``val``;
 the test rows are never touched, except by `group_test`, which makes them. `group_holdout`, `group_kfold` and
-`group_test` never divide a group. `random_split` and `notebook_split` look at files: copies of one photograph can be in
+`group_test` never divide a group. `random_split` and `notebook_split` split by file: copies of one photograph can be in
 both training and validation, so they leak.
 """
 

@@ -12,7 +12,7 @@ from bloodcell.evaluation.probabilities import checked_labels, checked_probabili
 from bloodcell.evaluation.ranks import auroc_by_column
 from bloodcell.evaluation.scores import SCORES
 
-# `keras.config.epsilon()`, to which Keras clips the probabilities that its cross-entropy is given.
+# `keras.config.epsilon()`, to which Keras's cross-entropy clips probabilities.
 KERAS_EPSILON = 1e-7
 
 LOWER_IS_BETTER = ("loss", "ece", "calibration_error")
@@ -96,8 +96,8 @@ def training_loss(
     """Return the cross-entropy as `keras.losses.CategoricalCrossentropy` computes it.
 
     Each row is divided by its sum and clipped to 1e-7..1-1e-7; a smoothing s turns the one-hot truth y into
-    y (1 - s) + s / k (Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7). Where Keras finds
-    the logits of a softmax it uses them instead of clipping, so the two differ for probabilities below 1e-7.
+    y (1 - s) + s / k (Szegedy et al., "Rethinking the Inception Architecture", 2016, section 7). If Keras finds the
+    logits of a softmax, it uses them instead of clipping, so the two differ for probabilities below 1e-7.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def per_class(
     pandas.DataFrame
         One row per class, in their order: ``class`` (str), ``precision, recall, f1, auroc`` (float64 in 0..1; NaN
         where undefined: precision of a class never predicted, recall of one that never occurs, F1 of one that neither
-        occurs nor is predicted, AUROC without positives or negatives) and ``images`` (int64, how many have the class).
+        occurs nor is predicted, AUROC without positives or negatives) and ``images`` (int64, their number).
 
     Raises
     ------

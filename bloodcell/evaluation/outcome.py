@@ -66,7 +66,7 @@ class Outcome:
     splits
         The evaluation of ``val`` and, if it was evaluated, ``test``.
     leakage
-        What is known of leaks in the split.
+        Known leakage of the split.
     folds
         The outcomes of the folds of a cross-validation.
     """
@@ -114,7 +114,7 @@ def evaluate_outcome(
     training
         The manifest's rows of the training images.
     leakage
-        What is known of leaks in the split.
+        Known leakage of the split.
     label_smoothing
         As the model was trained with; used by ``loss``.
     views
@@ -204,10 +204,10 @@ def calibrated_probabilities(
     classes
         The class names, in order.
     temperature
-        The one that was fitted to validation.
+        The temperature that was fitted to validation.
     fitted_to
-        Whether this is the split that it was fitted to. Then each group has a temperature that is fitted to the other
-        groups: otherwise the metrics would be optimistic.
+        Whether it was fitted to this split. Then each group gets a temperature that is fitted to the other groups;
+        otherwise metrics would be optimistic.
     """
     labels, probabilities = label_indices(table, classes), probabilities_of(table, classes)
     if fitted_to:

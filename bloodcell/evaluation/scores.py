@@ -337,7 +337,7 @@ def auroc(labels: Integers, probabilities: Floats) -> float:
 
 
 def find_score(metric: "str | Score | Function") -> Score:
-    """Return a score by its name, or make one of a function (greater is better).
+    """Return a score by its name, or create one from a function (greater is better).
 
     Raises
     ------

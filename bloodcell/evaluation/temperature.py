@@ -76,12 +76,12 @@ def cross_calibrated(
 ) -> npt.NDArray[np.float64]:
     """Return each image's probabilities at a temperature fitted to other groups.
 
-    On the images that a temperature was fitted to, calibration looks too good.
+    On the images that a temperature was fitted to, calibration is optimistic.
 
     Parameters
     ----------
     labels, probabilities, groups
-        As of `fit_temperature`.
+        As for `fit_temperature`.
 
     Returns
     -------

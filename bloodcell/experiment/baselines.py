@@ -14,7 +14,7 @@ CHOICES = {
     "finetune": "none",
     "hyperparameters": "default",
 }
-"""The choices of a baseline besides its backbone: settings of networks have no effect on it."""
+"""The choices of a baseline besides its backbone."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +24,7 @@ class Baseline:
     Attributes
     ----------
     name
-        What its run is called, without a prefix.
+        The name of its run, without a prefix.
     folder
         The name of its folder.
     config
@@ -37,12 +37,12 @@ class Baseline:
 
 
 def needed_baselines(configs: Sequence[TrainConfig]) -> Iterator[Baseline]:
-    """Yield the baselines that configurations ask for, once for all runs on the same images and the same split.
+    """Yield the baselines of configurations, once for all runs on the same images and the same split.
 
     Parameters
     ----------
     configs
-        Those of the runs of a study. A baseline that is one of them is not trained again.
+        The configurations of a study's runs. A baseline among them is not trained again.
     """
     distinct: dict[Any, tuple[int, TrainConfig]] = {}
     for number, config in enumerate(configs):

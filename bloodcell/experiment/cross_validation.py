@@ -1,4 +1,4 @@
-"""Cross-validation: a training for every fold, and the evaluation of their pooled predictions."""
+"""Cross-validation: one training per fold, and the evaluation of their pooled predictions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ from bloodcell.training.learner import Learner
 
 
 def fold_configs(config: TrainConfig, *, n_folds: int) -> list[TrainConfig]:
-    """Return the configuration of every fold's training, each with a seed of its own; without folds the one there is.
+    """Return the configuration of every fold, with its own seed; without folds, the configuration itself.
 
     A fold's seed depends on the configuration's seed and the fold's number only.
     """
@@ -43,18 +43,18 @@ def train_folds(
     backbone_seed: int,
     reporting: Reporting = SHOW_ALL,
 ) -> list[FoldResult]:
-    """Train one fold after the other; finished folds are kept if a later one fails.
+    """Train the folds one by one; finished folds are kept if a later one fails.
 
     Parameters
     ----------
     recorder
-        The cross-validation's.
+        The recorder of the cross-validation.
     learner
-        The first fold's; the others are built here.
+        The learner of the first fold; the others are built here.
     prepared
         The images and their folds.
     configs
-        One for each fold.
+        The configuration of each fold.
     backbone_seed
         As for `build_learner`.
     reporting
@@ -94,9 +94,8 @@ def keep_cross_validation(
 ) -> Outcome:
     """Pool the folds' predictions, evaluate them, and record the results.
 
-    Validation metrics are of the out-of-fold predictions: each training image is predicted by the model that was not
-    trained on it. Test metrics are of the model that was trained on all training images or, without one, of the mean of
-    the folds' probabilities.
+    Validation metrics use out-of-fold predictions. Test metrics use the model that was trained on all training images
+    or, without one, the mean of the folds' probabilities.
     """
     smoothing = config.hyperparameters.label_smoothing
     outcome = pooled(
@@ -122,13 +121,13 @@ def pooled(
     Parameters
     ----------
     outcomes
-        Of all folds, in order.
+        The outcomes of all folds, in order.
     test
-        Predictions of the test images by the model that was trained on all training images, if there is one.
+        Predictions of the test images by the model trained on all training images, or None.
     prepared
         All training and test images.
     label_smoothing
-        As the models were trained with.
+        The label smoothing of the training.
 
     Returns
     -------

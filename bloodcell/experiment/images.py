@@ -36,7 +36,7 @@ from bloodcell.data.splits import (
 )
 
 BY_FILE = ("random", "notebook")
-"""Splits that may put copies of one photograph in both training and validation."""
+"""Splits by file: copies of one photograph can be in both training and validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,11 +48,11 @@ class Prepared:
     images
         The images; those of a cross-validation are in ``train`` and ``test`` only.
     split
-        How validation was taken: the split's name, or ``given``.
+        The name of the split, or ``given``.
     leakage
-        The leaks of the split.
+        The leakage of the split.
     left_out
-        The manifest's rows of images that were left out because their photograph is in another split, too.
+        The manifest's rows of images that were left out because their photograph is also in another split.
     folds
         The same for each fold of a cross-validation, in order; empty where there is only one split.
     """
@@ -65,14 +65,14 @@ class Prepared:
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that change with any image or its side of the split, in any fold."""
+        """16 hexadecimal digits that change with any image or its split, in any fold."""
         if not self.folds:
             return digest(self.images.manifest)
         return hashlib.sha256("".join(fold.digest for fold in self.folds).encode()).hexdigest()[:16]
 
 
 def prepare_images(config: TrainConfig) -> Prepared:
-    """Find, check, limit, group and split the images that a configuration asks for.
+    """Find, check, limit, group and split the images of a configuration.
 
     Raises
     ------
@@ -100,12 +100,12 @@ def prepare_images(config: TrainConfig) -> Prepared:
 
 
 def load_images(data: DataConfig) -> ImageSet:
-    """Find and check images, and find the photograph that each was made from and the group that it belongs to.
+    """Find and check images, and find the source and the group of each.
 
     Raises
     ------
     UserError
-        If they cannot be used, or nothing says which photograph an image was made from.
+        If they cannot be used, or the source of an image is unknown.
     """
     return _grouped(_with_test(_load(data), data), data)
 
@@ -128,7 +128,7 @@ def _load(data: DataConfig) -> ImageSet:
 
 
 def image_folders(data: DataConfig) -> list[Path]:
-    """Return the folders that the paths in a manifest may be relative to."""
+    """Return the folders to which the paths of a manifest may be relative."""
     if isinstance(data, SmearsData):
         return [smears_folder(data.train_photographs, data.test_photographs, data.copies, data.slides, data.seed)]
     if isinstance(data, BccdData):
@@ -138,9 +138,9 @@ def image_folders(data: DataConfig) -> list[Path]:
 
 
 def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
-    """Take test images by whole photographs where they have no folder of their own.
+    """Hold out test images by photograph if there is no test folder.
 
-    First of all, and of all images: neither a seed of the training, nor the split, nor a limit moves one.
+    This is the first step, so the test set does not depend on the training's seed, the split or a limit.
     """
     if not isinstance(data, FolderData) or data.test_dir is not None:
         return images
@@ -152,7 +152,7 @@ def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
 
 
 def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
-    # That each choice has the setting that it needs was checked with the configuration.
+    # The configuration has been checked: each choice has the setting that it needs.
     match data.groups:
         case "known":
             return images
@@ -178,7 +178,7 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
 
 
 def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClasses) -> list[pd.DataFrame]:
-    """Return the manifest with validation taken, once for every fold."""
+    """Return the manifest with a validation split, once for every fold."""
     match split:
         case GroupHoldoutSplit():
             return [group_holdout(manifest, fraction=split.fraction, seed=split.seed, rare_classes=rare_classes)]
@@ -193,7 +193,7 @@ def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClas
 
 
 def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_groups: str | None = None) -> Prepared:
-    """Resolve leaks and describe those that are left.
+    """Resolve leaks and describe the remaining ones.
 
     A split by file that the user chose may put copies in both training and validation.
     """

@@ -1,4 +1,4 @@
-"""Keeping a trained model with everything that prediction needs: calibration, novelty, an example image."""
+"""Saving a trained model with everything that prediction needs: calibration, novelty, an example image."""
 
 import io
 from typing import Any
@@ -29,12 +29,12 @@ def keep_model(
     novelty: Novelty,
     example: bytes,
 ) -> str:
-    """Keep a model with its calibration and novelty; return the address to load it from.
+    """Save a model with its calibration and novelty; return the address to load it from.
 
     Parameters
     ----------
     recorder
-        Keeps the model.
+        Saves the model.
     model
         The Keras model, from raw images to probabilities.
     classes
@@ -50,7 +50,7 @@ def keep_model(
 
 
 def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
-    """Keep a model that was trained on the training images of a set; see `keep_model`."""
+    """Save a model that was trained on the training images of a set; see `keep_model`."""
     train = images.part("train").sort_values("sha256").groupby("source").head(IMAGES_PER_SOURCE)
     return keep_model(
         recorder,

@@ -30,24 +30,24 @@ from bloodcell.plots.gallery import error_gallery
 from bloodcell.plots.training import confusion_matrix, per_class_bars
 
 N_ERRORS = 16
-"""Errors in a gallery."""
+"""Number of errors in a gallery."""
 MAX_ERROR = 0.05
-"""The error rate whose threshold is marked in pictures."""
+"""The maximal error whose threshold is marked in plots."""
 
 
 def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with_images: bool = True) -> None:
-    """Write predictions, metrics and reports, draw their pictures, and keep all metrics.
+    """Write predictions, metrics and reports, draw plots, and record all metrics.
 
     Parameters
     ----------
     recorder
-        Takes everything; the files are written first.
+        Receives everything; files are written first.
     outcome
         The predictions and metrics.
     images
-        The images that were predicted.
+        The predicted images.
     with_images
-        Whether their files are there, for the gallery of errors.
+        Whether their files exist, for the gallery of errors.
     """
     folder = recorder.artifacts
     folder.mkdir(parents=True, exist_ok=True)
@@ -97,7 +97,7 @@ def _keep_report(
 
 
 def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Sequence[str], split: str) -> None:
-    """Draw the reliability diagram, and the error rate against coverage with the threshold for `MAX_ERROR`."""
+    """Draw the reliability diagram, and risk against coverage with the threshold for `MAX_ERROR`."""
     table, temperature, fitted_to = evaluation.table, evaluation.calibrated["temperature"], split == FITTED_TO
     labels, raw = label_indices(table, classes), probabilities_of(table, classes)
     both = (raw, evaluation.calibrated_probabilities)

@@ -1,4 +1,4 @@
-"""Where the results of an experiment go: always into a folder, and from there into whatever else keeps runs."""
+"""Recorders of an experiment's results: always into a folder, and optionally elsewhere."""
 
 import json
 import math
@@ -17,11 +17,11 @@ from bloodcell.serving.prediction import ServingParameters
 
 
 class Recorder(Protocol):
-    """Takes the results of a run, item by item.
+    """Receives the results of a run, item by item.
 
-    An experiment writes its files into `artifacts` and passes everything else to the methods below. To keep runs
-    somewhere else, derive from `FolderRecorder`, call its method first and then send the item: the folder is complete
-    even if the other place is lost. `bloodcell.tracking.run.TrackedRun` does this for MLflow.
+    An experiment writes its files into `artifacts` and passes everything else to these methods. For another sink,
+    derive from `FolderRecorder`, call its method first and then send the item, so the folder is complete even if the
+    sink fails. `bloodcell.tracking.run.TrackedRun` does this for MLflow.
     """
 
     @property
@@ -34,32 +34,32 @@ class Recorder(Protocol):
 
     @property
     def run_id(self) -> str:
-        """The run's name where it is kept."""
+        """The run's id."""
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Keep the settings of the run and the sizes of its data, by name."""
+        """Record the settings of the run and the sizes of its data, by name."""
 
     def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
-        """Keep final metrics as ``prefix/name``, except those that are not finite."""
+        """Record finite final metrics as ``prefix/name``."""
 
     def log_epoch(self, epoch: Any) -> None:
-        """Keep the metrics of an epoch, a `bloodcell.training.trainer.Epoch`."""
+        """Record the metrics of an epoch, a `bloodcell.training.trainer.Epoch`."""
 
     def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
-        """Keep which images were used: their manifest, and its digest."""
+        """Record the manifest of the images, and its digest."""
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Keep a table to be shown with the run under a file name."""
+        """Record a table under a file name, to be shown with the run."""
 
     def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:
-        """Keep a Keras model and return the address to load it from.
+        """Save a Keras model and return the address to load it from.
 
         Parameters
         ----------
         model
             From raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes).
         serving
-            What is needed to predict with it: classes, calibration, novelty.
+            Classes, calibration and novelty, for prediction.
         example
             The content of an image file.
         """
@@ -68,30 +68,30 @@ class Recorder(Protocol):
         """Draw ``plots/name.png`` in the background; see `bloodcell.plots.drawing.Pictures.draw`."""
 
     def log_artifacts(self) -> None:
-        """Wait for the pictures and keep all files of `artifacts`."""
+        """Wait for the plots and record all files of `artifacts`."""
 
     def tag(self, name: str, value: str) -> None:
-        """Keep a fact about the run as text."""
+        """Record a fact about the run as text."""
 
     def describe(self, text: str) -> None:
-        """Keep a description of the results, in Markdown."""
+        """Record a description of the results, in Markdown."""
 
     def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> AbstractContextManager["Recorder"]:
-        """Start the run of a fold of this cross-validation, numbered from 1; its folder is within this run's."""
+        """Start the run of a fold of this cross-validation, numbered from 1, in this run's folder."""
 
 
 class FolderRecorder:
-    """Keeps a run in a folder.
+    """Records a run in a folder.
 
     Parameters, tags, metrics and description are in ``run.json``, the model in ``model/``, everything else in
-    ``artifacts/``. Use it in a ``with`` block, which ends when all pictures are drawn.
+    ``artifacts/``. Use it in a ``with`` block, which ends when all plots are drawn.
 
     Parameters
     ----------
     folder
         The run's folder.
     name, tags
-        What the run is called, and facts about it.
+        The run's name, and facts about it.
     """
 
     def __init__(self, folder: Path, *, name: str = "", tags: Mapping[str, str] | None = None) -> None:
@@ -141,7 +141,7 @@ class FolderRecorder:
                 table.to_csv(partial, index=False)
 
     def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:  # noqa: ARG002 - for servers
-        """Save the model as ``model/model.keras``, with what is needed to predict with it."""
+        """Save the model as ``model/model.keras``, with its serving parameters."""
         folder = self.folder / "model"
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder / "model.keras")
@@ -153,7 +153,7 @@ class FolderRecorder:
         self._pictures.draw(name, make, *arguments, **settings)
 
     def log_artifacts(self) -> None:
-        """Wait for the pictures."""
+        """Wait for the plots."""
         self._pictures.wait()
 
     def tag(self, name: str, value: str) -> None:
@@ -168,7 +168,7 @@ class FolderRecorder:
 
     @contextmanager
     def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> Iterator[Recorder]:
-        """Keep a fold in ``folds/number``."""
+        """Record a fold in ``folds/number``."""
         with FolderRecorder(self.fold_folder(number), name=f"fold {number} of {n_folds}", tags=tags) as fold:
             yield fold
 
@@ -183,7 +183,7 @@ class FolderRecorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Wait for the pictures."""
+        """Wait for the plots."""
         self._pictures.__exit__(kind, error, traceback)
 
     def _write(self) -> None:

@@ -1,4 +1,4 @@
-"""The result of an experiment, as a notebook shows it."""
+"""The result of an experiment, with a view for notebooks."""
 
 import base64
 from collections.abc import Mapping
@@ -24,23 +24,23 @@ class Result:
     Attributes
     ----------
     name
-        What the run is called.
+        The name of the run.
     config
         The configuration.
     folder
-        Everything that the experiment made: ``run.json``, ``artifacts/``, ``checkpoints/``, the folders of folds.
+        The output folder: ``run.json``, ``artifacts/``, ``checkpoints/``, the folders of folds.
     outcome
-        The evaluation of each split, with everything that the properties below show.
+        The evaluation of each split.
     history
-        A row for each epoch, as of `bloodcell.training.trainer.Trained`; in a cross-validation with the column
+        A row for each epoch, see `bloodcell.training.trainer.Trained`; in a cross-validation with the column
         ``fold``.
     model
         The trained Keras model, from raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes), in the
         order of ``outcome.classes``; None after a cross-validation without ``split.refit``.
     addresses
-        Where the model, or that of each fold, can be loaded from; empty strings if no model is kept.
+        Addresses to load the model, or that of each fold, from; empty strings if no model is saved.
     features
-        Where the input of each stage came from, as text.
+        The origin of the input of each stage, as text.
     """
 
     name: str
@@ -76,7 +76,7 @@ class Result:
 
     @property
     def figures(self) -> Mapping[str, Path]:
-        """The pictures by name, such as ``confusion_val``: PNG files."""
+        """The plots by name, such as ``confusion_val``: PNG files."""
         return {path.stem: path for path in sorted((self.folder / "artifacts" / "plots").glob("*.png"))}
 
     def __repr__(self) -> str:

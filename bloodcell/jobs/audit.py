@@ -60,9 +60,9 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
     UserError
         If the images or the store cannot be used, or the folder cannot be written.
     FindingsError
-        If there is a finding of the severity ``fail_on`` or worse; all is written before.
+        If there is a finding of the severity ``fail_on`` or worse; the report is written before.
     """
-    find_store(config.tracking)  # a store that is not named is refused before anything is read
+    find_store(config.tracking)  # refuses a missing store before anything is read
     folder = output_dir / "artifacts"
     output = folder if config.output is None else Path(config.output).expanduser()
     require_output_folder(output)

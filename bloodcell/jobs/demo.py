@@ -36,7 +36,7 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     UserError
         If the store cannot be opened.
     SystemExit
-        If one of the two commands fails, with its exit code; it has said why.
+        If one of the two commands fails, with its exit code; it has printed the reason.
     """
     store, _ = open_store(config.tracking)
     report = output_dir / "report"
@@ -68,22 +68,22 @@ def _where(tracking: TrackingConfig) -> list[str]:
 
 
 def _command(words: Sequence[str]) -> None:
-    """Run a command of bloodcell's as the user would, and end with it if it fails."""
+    """Run a bloodcell command as the user would, and exit if it fails."""
     print_status(f"bloodcell {for_shell(words)}")
     process = subprocess.Popen([sys.executable, "-m", "bloodcell", *words])
     try:
         code = process.wait()
     except Terminated:
-        process.terminate()  # it closes what is open, and keeps what was finished
+        process.terminate()  # the command closes files and runs first
         process.wait()
         raise
     except KeyboardInterrupt:
-        process.wait()  # it was interrupted as well
+        process.wait()  # the command was also interrupted
         raise
     if code:
         raise SystemExit(code)
 
 
 def _has_screen() -> bool:
-    """Say whether a browser would be seen: on Linux without a screen, Python opens one that takes the terminal."""
+    """Return whether there is a screen: without one, Python opens a text browser in the terminal on Linux."""
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

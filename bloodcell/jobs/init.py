@@ -52,7 +52,7 @@ class Inspection:
     groups
         How the configuration finds sources.
     n_compared, n_sources
-        How many images were compared, and how many sources they have.
+        Number of images that were compared, and of their sources.
     complete
         Whether the source of every image is known.
     """

@@ -1,7 +1,7 @@
 """Alignment of two images, and their difference after alignment.
 
-Copies of one photograph agree wherever their frames overlap, including fill: where one has fill beyond the
-photograph's edge, the other cannot have cells. Photographs of neighbouring places on a slide share cells and can be
+Copies of one photograph agree in the overlap of their frames, including fill: if one has fill beyond the photograph's
+edge, the other cannot have cells there. Photographs of neighbouring places on a slide share cells and can be
 aligned, too, but one shows cells beyond the other's edge.
 """
 

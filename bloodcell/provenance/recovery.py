@@ -28,7 +28,7 @@ def recover_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
     """Return the name of each image's source.
 
     Copies are recognised after rotation, shift, shear, scale, perspective, flips, black or reflected fill, JPEG, and
-    mild changes of brightness and contrast. An image that matches no other is a source of its own. Cached results of
+    mild changes of brightness and contrast. An image without a match is a separate source. Cached results of
     this set, or of one that shares most of it, are used.
 
     Parameters
@@ -56,7 +56,7 @@ def overlapping_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[t
     Parameters
     ----------
     files, sha256s
-        As of `recover_sources`.
+        As for `recover_sources`.
 
     Returns
     -------

@@ -48,11 +48,11 @@ REASON_TAG = "reason"
 BASELINE = "baseline: "
 """The start of the names of a study's baselines."""
 EXCLUDED_TAG = "aside"
-"""The tag of a run that is no entry of its study's leaderboard; its value is the reason."""
+"""The tag of a run that is not in its study's leaderboard; its value is the reason."""
 
 
 class TrackedRun(FolderRecorder):
-    """A run in MLflow, which is kept in its folder first.
+    """A run in MLflow, which is written to its folder first.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class TrackedRun(FolderRecorder):
     run_id, experiment_id
         MLflow's.
     store
-        Where the run is kept.
+        The store of the run.
     """
 
     def __init__(
@@ -77,19 +77,19 @@ class TrackedRun(FolderRecorder):
         return self._run_id
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Keep parameters."""
+        """Log parameters."""
         super().log_parameters(parameters)
         mlflow.log_params(dict(parameters))
 
     def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
-        """Keep final metrics as ``prefix/name``, except those that are not finite."""
+        """Log finite final metrics as ``prefix/name``."""
         super().log_metrics(metrics, prefix=prefix)
         mlflow.log_metrics({f"{prefix}/{name}": value for name, value in metrics.items() if np.isfinite(value)})
 
     def log_epoch(self, epoch: Any) -> None:
-        """Keep the metrics of an epoch as ``epoch/name`` at its step, except those that are not finite.
+        """Log the finite metrics of an epoch as ``epoch/name`` at its step.
 
-        If the store does not answer, training goes on: the metrics wait for the next epoch or the end.
+        If the store does not answer, training continues, and the metrics are sent at a later epoch or the end.
         """
         super().log_epoch(epoch)
         now = int(time.time() * 1000)
@@ -99,11 +99,11 @@ class TrackedRun(FolderRecorder):
         self._waiting.extend(Metric(f"epoch/{name}", value, now, epoch.epoch) for name, value in numbers.items())
         try:
             self._send_waiting()
-        except Exception as error:  # whatever the connection raises
+        except Exception as error:  # any error of the connection
             log.warning("%s does not answer (%s); metrics wait", self.store.label, redact(str(error)))
 
     def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
-        """Keep the manifest as an MLflow dataset."""
+        """Log the manifest as an MLflow dataset."""
         super().log_dataset(manifest, name=name, source=source, digest=digest)
         dataset = mlflow.data.from_pandas(manifest, source=source, name=name, digest=digest)
         try:
@@ -115,7 +115,7 @@ class TrackedRun(FolderRecorder):
             mlflow.log_input(dataset, context="training")
 
     def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:
-        """Keep a Keras model in MLflow only, with bloodcell's code; the run's folder has its weights.
+        """Log a Keras model to MLflow only, with bloodcell's code; the run's folder has its weights.
 
         Returns
         -------
@@ -147,12 +147,12 @@ class TrackedRun(FolderRecorder):
         return str(logged.model_uri)
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Keep a table in the format that MLflow's pages show as one."""
+        """Log a table in the format that the MLflow UI shows as a table."""
         super().log_table(table, name)
         mlflow.log_table(table, name)
 
     def log_artifacts(self) -> None:
-        """Wait for the pictures, and keep all files."""
+        """Wait for the plots, and log all files."""
         super().log_artifacts()
         self._send_waiting()
         mlflow.log_artifacts(str(self.artifacts))
@@ -163,7 +163,7 @@ class TrackedRun(FolderRecorder):
         mlflow.set_tag(name, value)
 
     def describe(self, text: str) -> None:
-        """Show a description, in Markdown, on top of the run's page."""
+        """Show a description, in Markdown, at the top of the run's page."""
         super().describe(text)
         mlflow.set_tag("mlflow.note.content", text)
 
@@ -202,14 +202,14 @@ class _ServingFlavor:
         validate_serving_input: bool,  # noqa: ARG004 - for `Model.log`
         **arguments: Any,
     ) -> None:
-        """Save a model as ``mlflow.tensorflow`` does, with what is needed to predict with it."""
+        """Save a model as ``mlflow.tensorflow`` does, with its serving parameters."""
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
         mlflow.tensorflow.save_model(path=path, mlflow_model=mlflow_model, **arguments)
         serving.save(Path(path))
         numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in serving.classes)]
-        # It knows arrays only.
+        # `mlflow.tensorflow` supports signatures of arrays only.
         mlflow_model.signature = ModelSignature(
             inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
             outputs=Schema(
@@ -252,7 +252,7 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
 
 @contextmanager
 def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
-    """Turn an error of the store in the block into one line that names the folder of the results.
+    """Turn an error of the store in the block into one line with the folder of the results.
 
     Raises
     ------
@@ -307,7 +307,7 @@ def _under_way(
 
 
 def _end(status: int, reason: str) -> None:
-    with suppress(Exception):  # the store may be what failed
+    with suppress(Exception):  # the store may have failed
         mlflow.set_tag(REASON_TAG, reason)
     with suppress(Exception):
         mlflow.end_run(RunStatus.to_string(status))

@@ -1,4 +1,4 @@
-"""Where to find a run: in MLflow's pages and in its folder."""
+"""Printing where a run is: MLflow UI, output folder, log."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ def mlflow_ui(tracking: TrackingConfig, store: Store) -> str:
 
 
 def run_data(tracked: TrackedRun, tracking: TrackingConfig) -> dict[str, Any]:
-    """Return the ids and places of a run for a JSON document."""
+    """Return the ids and paths of a run for a JSON document."""
     return {
         "run_id": tracked.run_id,
         "experiment_id": tracked.experiment_id,
@@ -31,7 +31,7 @@ def run_data(tracked: TrackedRun, tracking: TrackingConfig) -> dict[str, Any]:
 
 
 def show_files(tracked: TrackedRun, console: Console) -> None:
-    """Print the folder of a run, and its log file."""
+    """Print the folder of a run and its log file."""
     console.print(f"Output folder  {tracked.folder}", markup=False)
     if (log := log_file()) is not None:
         console.print(f"Log            {log}", markup=False)

@@ -104,9 +104,9 @@ def test_an_ensemble_with_bloodcells_layers_can_be_loaded(images, tmp_path):
 
 
 def test_members_and_weights_are_required():
-    with pytest.raises(ValueError, match="needs members"):
+    with pytest.raises(ValueError, match="at least one member"):
         join_models([], weights=np.array([]))
-    with pytest.raises(ValueError, match="needs members"):
+    with pytest.raises(ValueError, match="at least one member"):
         join_models([[]], weights=np.array([1.0]))
     with pytest.raises(ValueError, match="either weights"):
         join_models([[network(1)]])

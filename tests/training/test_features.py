@@ -231,7 +231,7 @@ class Busy(FeatureStore):
 
 def test_two_processes_that_add_at_once_keep_the_limit(classifier, data, tmp_path):
     tiny.cache(classifier, tmp_path / "one").features(data.val, boundary=None)
-    (one,) = FeatureStore(tmp_path / "one").uses()
+    (one,) = FeatureStore(tmp_path / "one").usage()
     limit = 1.5 * one.n_bytes
     cache = tiny.cache(classifier, tmp_path / "both")
     cache._store = Busy(tmp_path / "both", max_bytes=limit)

@@ -119,5 +119,7 @@ def test_a_stage_may_lower_the_learning_rate_from_block_to_block(application):
 def test_without_named_blocks_learning_rates_cannot_fall_from_block_to_block():
     image = keras.Input((8, 8, 3))
     plain = keras.Model(image, keras.layers.Conv2D(2, 3, name="only")(image), name="plain")
-    with pytest.raises(UserError, match=r"^finetune.stages: learning_rate_decay=0.4 .* plain has none.*$"):
+    with pytest.raises(
+        UserError, match=r"^finetune.stages: learning_rate_decay=0.4 .* plain have no names; remove it$"
+    ):
         plan(plain, staged(fraction=0.5, learning_rate_decay=0.4))
