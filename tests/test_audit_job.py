@@ -160,16 +160,16 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (["output=/proc/nowhere"], "output=/proc/nowhere"),
         (["fail_on=never_ever"], "fail_on"),
         (["-m", "seed=1,2"], "-m: "),
     ],
 )
-def test_a_users_error_is_one_line(bccd, tmp_path, wrong, told):
+def test_a_users_error_is_one_line(bccd, tmp_path, wrong, message):
     said = run(["audit", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
-    assert told in line
+    assert message in line
     assert list(tmp_path.iterdir()) == []

@@ -45,8 +45,8 @@ def test_the_cache_job_says_what_the_features_are_of_and_what_they_take(trained,
     said = run(["cache", f"dir={trained}"], cwd=tmp_path)
     (name,) = names(trained)
     assert said.returncode == 0
-    for told in (name, "VGG16", f" {N_IMAGES} ", "32 pixels", "Stored features: 0.00 GB"):
-        assert told in " ".join(said.stdout.split())
+    for text in (name, "VGG16", f" {N_IMAGES} ", "32 pixels", "Stored features: 0.00 GB"):
+        assert text in " ".join(said.stdout.split())
     assert list(tmp_path.iterdir()) == []
 
 

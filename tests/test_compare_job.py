@@ -190,7 +190,7 @@ def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ([], "study, experiment and runs: "),
         (["study=a", "runs=[b]"], "study, experiment and runs: "),
@@ -209,7 +209,7 @@ def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
         (["runs=[broken.parquet]"], "runs=broken.parquet: cannot be read"),
     ],
 )
-def test_runs_that_cannot_be_compared_are_refused_in_one_line_and_leave_nothing(made, overrides, told):
+def test_runs_that_cannot_be_compared_are_refused_in_one_line_and_leave_nothing(made, overrides, message):
     (made.folder / "cells/TEST/EOSINOPHIL/blocked").write_text("a file")
     (made.folder / "broken.parquet").write_text("no table")
     few = pd.DataFrame({"path": ["x"], "label": ["MONOCYTE"], "group": ["x"]})
@@ -222,12 +222,12 @@ def test_runs_that_cannot_be_compared_are_refused_in_one_line_and_leave_nothing(
     before = {path for path in made.folder.rglob("*") if "mlruns" not in path.parts}
     runs_before = len(runs_in(made.folder))
     for name, run_id in ids.items():
-        overrides, told = [each.replace(name, run_id) for each in overrides], told.replace(name, run_id)
+        overrides, message = [each.replace(name, run_id) for each in overrides], message.replace(name, run_id)
     said = run(["compare", *overrides], cwd=made.folder)
     (made.folder / "cells/TEST/EOSINOPHIL/blocked").unlink()
     assert said.returncode == 2
     assert said.stdout == ""
-    assert told in said.stderr
+    assert message in said.stderr
     assert len(said.stderr.strip().splitlines()) == 1
     assert {path for path in made.folder.rglob("*") if "mlruns" not in path.parts} <= before
     assert len(runs_in(made.folder)) == runs_before

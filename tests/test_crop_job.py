@@ -34,11 +34,11 @@ from PIL import Image
 files, addresses, store = json.loads(sys.argv[1])
 images = numpy.stack([numpy.asarray(Image.open(file).convert("RGB")) for file in files])
 mlflow.set_tracking_uri(store)
-told = {}
+predicted = {}
 for name, address in addresses.items():
     model = mlflow.tensorflow.load_model(address)
-    told[name] = [model.predict(images, verbose=0).tolist(), numpy.asarray(model(images)).tolist()]
-print(json.dumps(told))
+    predicted[name] = [model.predict(images, verbose=0).tolist(), numpy.asarray(model(images)).tolist()]
+print(json.dumps(predicted))
 """
 
 
@@ -87,7 +87,7 @@ def finished(data, tmp_path_factory) -> dict[str, Done]:
 
 
 @pytest.fixture(scope="module")
-def told_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+def predicted_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """What the models say of some images in a process without bloodcell, and what was logged of them."""
     tables = {name: pd.read_parquet(finished[name].artifacts / "predictions.parquet") for name in KINDS}
     chosen = tables["cropped"].query("split == 'test'")["path"].iloc[::3].tolist()
@@ -106,9 +106,9 @@ def told_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any], di
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_model_without_bloodcell_predicts_what_the_run_logged(told_elsewhere, name):
-    told, logged = told_elsewhere
-    for probabilities in told[name]:
+def test_a_model_without_bloodcell_predicts_what_the_run_logged(predicted_elsewhere, name):
+    predicted, logged = predicted_elsewhere
+    for probabilities in predicted[name]:
         np.testing.assert_allclose(probabilities, logged[name], atol=1e-5)
 
 

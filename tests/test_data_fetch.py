@@ -25,7 +25,7 @@ VERSION = 7
 
 
 class Kaggle(ThreadingHTTPServer):
-    """Answers as Kaggle does for one public set, and breaks off as often as it is told to.
+    """Answers as Kaggle does for one public set, and interrupts downloads as often as configured.
 
     Attributes
     ----------
@@ -189,7 +189,7 @@ def test_a_folder_that_was_put_in_place_by_hand_is_checked(tiny: Path, tmp_path:
 
 
 @pytest.mark.parametrize(
-    ("tear", "told"),
+    ("tear", "message"),
     [
         (
             lambda file: file.write_bytes(file.read_bytes()[:-7]),
@@ -201,14 +201,14 @@ def test_a_folder_that_was_put_in_place_by_hand_is_checked(tiny: Path, tmp_path:
     ],
 )
 def test_a_torn_folder_is_said_in_one_line(
-    tiny: Path, tmp_path: Path, tear: Callable[[Path], object], told: str
+    tiny: Path, tmp_path: Path, tear: Callable[[Path], object], message: str
 ) -> None:
     shutil.copytree(tiny, tmp_path / "by hand")
     tear(next((tmp_path / "by hand" / "TEST" / "MONOCYTE").iterdir()))
     said = run(["data", "fetch", "root=by hand"], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
-    assert told in line
+    assert message in line
 
 
 @pytest.mark.real

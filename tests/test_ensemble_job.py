@@ -210,7 +210,7 @@ def test_what_cannot_be_combined_is_refused_in_one_line(made):
     fold, holdout, ensemble = (each.info.run_id for each in (made.folds[0], made.holdouts[0], made.ensembles["soft"]))
     study = made.study.info.run_id
     n_runs = len(runs_in(made.folder))
-    for overrides, told in (
+    for overrides, message in (
         ([], "runs"),
         ([f"runs=[{one}]", f"study={study}"], "runs"),
         ([f"runs=[{one}]"], "runs"),
@@ -227,7 +227,7 @@ def test_what_cannot_be_combined_is_refused_in_one_line(made):
         ([f"runs={one}"], "runs="),
         (["method=mean", f"study={study}"], "method=mean: "),
     ):
-        assert told in refused(made, *overrides), overrides
+        assert message in refused(made, *overrides), overrides
     assert len(runs_in(made.folder)) == n_runs
 
 

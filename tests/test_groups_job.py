@@ -24,7 +24,7 @@ def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (["output=/proc/nowhere/groups.csv"], "output=/proc/nowhere/groups.csv"),
         (["output=/"], "is a folder"),
@@ -33,9 +33,9 @@ def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
         (["-m", "data.groups=none,folder"], "-m: "),
     ],
 )
-def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wrong, told):
+def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wrong, message):
     said = run(["groups", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
-    assert told in line
+    assert message in line
     assert list(tmp_path.iterdir()) == []

@@ -117,7 +117,7 @@ def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ([], "folder "),
         (["nowhere"], "folder=nowhere: no such folder"),
@@ -130,7 +130,7 @@ def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) ->
     ],
 )
 def test_a_users_error_is_one_line_and_leaves_nothing_behind(
-    copies: Path, tmp_path: Path, words: list[str], told: str
+    copies: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     shutil.copytree(copies / "lobed", tmp_path / "one" / "lobed")
     (tmp_path / "flat").mkdir()
@@ -139,5 +139,5 @@ def test_a_users_error_is_one_line_and_leaves_nothing_behind(
     said = run(["init", *words], cwd=tmp_path)
     assert said.returncode == 2
     (line,) = said.stderr.splitlines()
-    assert told in line
+    assert message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flat", "mixed", "one"]

@@ -36,10 +36,10 @@ def test_the_document_is_the_last_result_and_everything_else_is_on_the_error_str
 
     train(work)
     said = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
-    told = json.loads(said.stdout)
-    assert (told["job"], told["accuracy"]) == ("train", 0.5)
-    assert "part" not in told
-    assert told["log"].endswith("train.log")
+    document = json.loads(said.stdout)
+    assert (document["job"], document["accuracy"]) == ("train", 0.5)
+    assert "part" not in document
+    assert document["log"].endswith("train.log")
     assert said.stderr == "a table\n"
 
 
@@ -75,18 +75,18 @@ def test_a_mistake_is_one_line_for_people_and_an_error_for_machines(tmp_path, wo
     assert json.loads(said.stdout)["error"].startswith(error)
 
 
-def test_what_was_told_stays_where_a_job_then_fails(train, tmp_path):
+def test_the_result_stays_if_the_job_then_fails(train, tmp_path):
     def work():
         set_json_result(findings=3)
         raise UserError("too many")
 
     train(work)
     said = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
-    told = json.loads(said.stdout)
-    assert (told["findings"], told["error"]) == (3, "too many")
+    document = json.loads(said.stdout)
+    assert (document["findings"], document["error"]) == (3, "too many")
 
 
-def test_an_error_of_the_program_is_told_too_and_logged_with_its_traceback(train, tmp_path, capsys, monkeypatch):
+def test_an_error_of_the_program_is_in_the_document_and_logged_with_its_traceback(train, tmp_path, capsys, monkeypatch):
     def work():
         raise ValueError("a mistake in the program")
 
@@ -118,8 +118,10 @@ def test_asking_about_a_job_is_answered_as_ever(tmp_path):
 
 
 def test_numbers_that_are_none_are_null_and_arrays_are_lists():
-    told = plain({"a": np.float32(0.5), "b": float("nan"), "c": np.array([[1, 2]]), "d": ("é", True), 5: np.int64(3)})
-    assert json.loads(json.dumps(told, allow_nan=False)) == {
+    document = plain(
+        {"a": np.float32(0.5), "b": float("nan"), "c": np.array([[1, 2]]), "d": ("é", True), 5: np.int64(3)}
+    )
+    assert json.loads(json.dumps(document, allow_nan=False)) == {
         "a": 0.5,
         "b": None,
         "c": [[1, 2]],

@@ -125,7 +125,7 @@ def test_another_search_of_the_same_name_is_refused(searched):
     assert said.stderr.count("\n") == 1
 
 
-def test_a_space_that_the_schema_refuses_is_told_before_anything_starts(tmp_path, bccd):
+def test_an_invalid_space_is_an_error_before_anything_starts(tmp_path, bccd):
     chosen = conf(tmp_path, "{head.dropout: {float: [0.0, 1.5]}}")
     said = run(["search", *small(bccd), *chosen], cwd=tmp_path)
     assert said.returncode == 2

@@ -54,7 +54,7 @@ def test_a_sweep_is_one_parent_with_a_child_for_every_combination(swept):
     } == {(name, weights) for name in ("VGG16", "VGG19") for weights in ("None", "nowhere.h5")}
 
 
-def test_children_have_names_that_a_person_can_tell_apart(swept):
+def test_children_have_distinct_names(swept):
     names = sorted(child.info.run_name for child in swept.children)
     assert swept.parent.info.run_name == "weights"
     assert names[0] == "0: name=VGG16, weights=null"

@@ -116,14 +116,14 @@ def test_a_run_says_where_its_log_is(first):
 
 def test_a_run_tells_machines_its_figures_where_it_is_and_what_to_try_next(finished):
     first, second = finished
-    told = json.loads(second.stdout)
-    assert (told["job"], told["run_id"]) == ("train", second.run.info.run_id)
-    assert told["metrics"]["test"]["accuracy"] == second.run.data.metrics["test/accuracy"]
-    assert np.trace(told["confusion"]["test"]) == round(20 * told["metrics"]["test"]["accuracy"])
-    assert Path(told["folder"]).is_dir()
-    assert Path(told["log"]).is_file()
-    assert told["models"][0].startswith("models:/")
-    assert len(told["try_next"]) == 3
+    document = json.loads(second.stdout)
+    assert (document["job"], document["run_id"]) == ("train", second.run.info.run_id)
+    assert document["metrics"]["test"]["accuracy"] == second.run.data.metrics["test/accuracy"]
+    assert np.trace(document["confusion"]["test"]) == round(20 * document["metrics"]["test"]["accuracy"])
+    assert Path(document["folder"]).is_dir()
+    assert Path(document["log"]).is_file()
+    assert document["models"][0].startswith("models:/")
+    assert len(document["try_next"]) == 3
     assert "majority class" in second.stderr
     assert "majority class" in first.stdout
 
@@ -282,7 +282,7 @@ def turned(finished):
     return finished[1]
 
 
-def test_views_of_held_out_images_are_measured_beside_the_images_as_they_are(first, turned):
+def test_views_of_held_out_images_are_evaluated_separately(first, turned):
     metrics = turned.run.data.metrics
     of_views = {name.removeprefix("val_views/") for name in metrics if name.startswith("val_views/")}
     assert {"accuracy", "accuracy_low", "photograph_accuracy", "photograph_accuracy_high", "log_loss"} <= of_views
@@ -377,7 +377,7 @@ def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (["data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["backbone.weights=nowhere.h5"], "nowhere.h5"),
@@ -389,17 +389,17 @@ def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path
         (["hydra.run.dir=/proc/nowhere"], "hydra.run.dir=/proc/nowhere"),
     ],
 )
-def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, told):
+def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, message):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     said = run(["train", *small_network(bccd), *wrong], cwd=tmp_path)
     assert said.returncode == 2
     assert said.stdout == ""
     (line,) = said.stderr.splitlines()
-    assert told in line
+    assert message in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_the_environment_names_is_told_apart(bccd, tmp_path, monkeypatch):
+def test_the_message_names_the_environment_variable_of_a_server(bccd, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
     said = run(["train", *small(bccd)], cwd=tmp_path)

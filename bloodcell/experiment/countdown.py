@@ -21,8 +21,8 @@ class Countdown:
         The largest number of trainings; None if it is unknown.
     n_workers
         The number of processes that share them.
-    alone
-        Whether this process sees all trainings; a worker sees its own.
+    sees_all
+        Whether this process sees all trainings; a worker sees only its own.
     best
         The best value of earlier trainings; None without any.
     """
@@ -34,11 +34,11 @@ class Countdown:
         objective: str,
         total: int | None,
         n_workers: int = 1,
-        alone: bool = True,
+        sees_all: bool = True,
         best: float | None = None,
     ) -> None:
         self._noun, self._objective, self._total, self._n_workers, self._best = noun, objective, total, n_workers, best
-        self._so_far = "best so far" if alone else "this worker's best so far"
+        self._so_far = "best so far" if sees_all else "this worker's best so far"
         self._better: Callable[..., float] = min if direction(objective) == "min" else max
         self._seconds: list[float] = []
         self._started = 0.0
@@ -51,18 +51,20 @@ class Countdown:
         """Report the value of a training; the first has number 1."""
         self._best = value if self._best is None else self._better(self._best, value)
         seconds = self._end()
-        self._say(number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; {self._so_far} {self._best:.4f}")
+        self._print(
+            number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; {self._so_far} {self._best:.4f}"
+        )
 
     def failed(self, number: int, name: str, reason: str) -> None:
         """Report why a training failed."""
         self._end()
-        self._say(number, name, f"failed: {reason}")
+        self._print(number, name, f"failed: {reason}")
 
     def _end(self) -> float:
         self._seconds.append(time.monotonic() - self._started)
         return self._seconds[-1]
 
-    def _say(self, number: int, name: str, what: str) -> None:
+    def _print(self, number: int, name: str, what: str) -> None:
         of, left = "", ""
         if self._total is not None:
             of = f" of {self._total}"

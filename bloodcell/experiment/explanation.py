@@ -29,8 +29,8 @@ def is_explained(config: TrainConfig, classifier: Classifier, *, fold: int | Non
     """Return whether a model is explained: only networks, and of a cross-validation only the first fold's."""
     if not classifier.backbone.takes_images or fold not in (None, 1):
         return False
-    alone = config.tracking.sweep_job is None and not quiet
-    return config.explain == "every" or (config.explain == "single" and alone)
+    is_single = config.tracking.sweep_job is None and not quiet
+    return config.explain == "every" or (config.explain == "single" and is_single)
 
 
 def explain_run(recorder: Recorder, model: keras.Model, table: pd.DataFrame, *, images: ImageSet) -> dict[str, float]:
@@ -81,10 +81,10 @@ def explain_run(recorder: Recorder, model: keras.Model, table: pd.DataFrame, *, 
 
 def _draw_errors(recorder: Recorder, model: keras.Model, errors: pd.DataFrame, *, images: ImageSet) -> None:
     pixels = _read(errors, images)
-    taken_for = label_indices(errors.assign(label=errors["predicted"]), images.classes)
-    are = label_indices(errors, images.classes)
+    predicted_classes = label_indices(errors.assign(label=errors["predicted"]), images.classes)
+    true_classes = label_indices(errors, images.classes)
     halves: list[Sequence[Explanation]] = [
-        explain_each(model, pixels, class_indices=classes.tolist()) for classes in (taken_for, are)
+        explain_each(model, pixels, class_indices=classes.tolist()) for classes in (predicted_classes, true_classes)
     ]
     rows = [
         _explained(

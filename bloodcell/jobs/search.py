@@ -152,7 +152,7 @@ class _Search:
             objective=self._objective,
             total=None if isinstance(config.tuner, HyperbandTuner) else config.tuner.max_trials,
             n_workers=config.tuner.workers,
-            alone=not is_worker(),
+            sees_all=not is_worker(),
             best=best and best.score,
         )
 

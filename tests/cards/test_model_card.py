@@ -94,7 +94,7 @@ def test_a_card_says_what_was_trained_and_from_which_weights(facts):
     assert "/home/me" not in card
 
 
-def test_confusions_copies_told_differently_and_classes_of_few_photographs_are_counted_by_photograph(facts):
+def test_confusions_inconsistent_copies_and_small_classes_are_counted_by_photograph(facts):
     card = model_card(facts)
     assert "MONOCYTE predicted as NEUTROPHIL (3 of 4 photographs)" in card
     assert " 3 of 64 photographs " in card

@@ -21,7 +21,7 @@ def tried(*overrides: str, leakage: Leakage = CLEAN, weights: str = "imagenet", 
     return [each.command for each in suggestions(config, leakage=leakage, weights=weights, given=command)]
 
 
-def test_a_plain_run_is_told_of_the_cell_of_fine_tuning_and_of_a_comparison():
+def test_a_plain_run_gets_three_suggestions():
     assert tried("finetune=none", "crop=none") == [
         "bloodcell train data=bccd 'data.root=/my cells' finetune=none crop=nucleus",
         "bloodcell train data=bccd 'data.root=/my cells' crop=none finetune=top",

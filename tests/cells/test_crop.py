@@ -77,14 +77,14 @@ def test_of_two_cells_the_larger_is_taken_and_both_are_counted():
 
 
 @pytest.mark.parametrize("centre", [(316, 120), (160, 2)])
-def test_a_cell_that_the_border_cuts_is_told_and_what_lies_beyond_is_ground(centre):
+def test_a_cell_at_the_border_is_marked_and_pixels_beyond_it_are_background(centre):
     made = crop_to_nucleus(smear((*centre, 25)))
     assert made.at_border
     beyond = made.pixels[:, -1] if centre[0] > 300 else made.pixels[0]
     assert (beyond == BACKGROUND_LEVEL).all()
 
 
-def test_a_cell_that_black_fill_cuts_is_told_and_the_fill_becomes_ground():
+def test_a_cell_at_black_fill_is_marked_and_the_fill_becomes_background():
     pixels = smear((200, 120, 25))
     pixels[:, 205:] = 0
     made = crop_to_nucleus(pixels)

@@ -275,7 +275,7 @@ def raising(error):
     return work
 
 
-def test_what_the_user_can_mend_is_one_line_from_inside_a_job_too(bloodcell, train):
+def test_an_error_that_the_user_can_fix_is_one_line_also_inside_a_job(bloodcell, train):
     train(raising(UserError("/cells: no such folder\nat all")))
     result = bloodcell("train", *ROOT)
     assert result.code == 2

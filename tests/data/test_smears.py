@@ -48,7 +48,7 @@ def test_every_image_has_the_mask_of_its_nucleus(smears):
             assert pixels[inside, 0].mean() < pixels[~inside & (pixels.sum(axis=2) > 60), 0].mean() - 20
 
 
-def test_they_are_the_same_wherever_they_are_rendered_and_others_with_another_seed(smears, tmp_path, monkeypatch):
+def test_images_depend_only_on_the_seed(smears, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     again, other = load(), load(seed=1)
     assert again.root != smears.root

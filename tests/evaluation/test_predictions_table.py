@@ -142,7 +142,7 @@ def test_a_table_is_read_back_as_it_was_written_to_the_bit(tmp_path_factory, log
     assert probabilities_of(read_predictions(path), CLASSES).astype(np.float32).tobytes() == probabilities.tobytes()
 
 
-def test_writing_makes_the_folder_and_leaves_nothing_beside_the_table(tmp_path: Path):
+def test_writing_creates_the_folder_and_leaves_only_the_table(tmp_path: Path):
     path = tmp_path / "new" / "predictions.parquet"
     write_predictions(table_of([CLASSES[0]], [[1, 0, 0]]), path)
     assert [file.name for file in path.parent.iterdir()] == ["predictions.parquet"]

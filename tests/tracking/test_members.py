@@ -135,7 +135,7 @@ def test_nothing_is_fitted_where_folds_have_the_same_file():
         prepare(*runs, fits=True)
 
 
-def test_a_leak_into_test_is_told_but_keeps_nobody_from_fitting():
+def test_a_leak_into_test_is_reported_and_does_not_prevent_fitting():
     shared = images()
     shared.loc[shared["path"] == "TEST/0", "group"] = "TRAIN 0"
     runs = [trained(name, shared, tags={"leaky": "true"}) for name in ("one", "two")]
@@ -164,7 +164,7 @@ def test_groups_that_one_run_did_not_look_for_are_unknown():
         ),
     ],
 )
-def test_runs_whose_epochs_validation_chose_are_told_from_others(overrides, stopped):
+def test_runs_whose_epochs_validation_chose_are_identified(overrides, stopped):
     config = compose_config("train", ["data=bccd", "data.root=/cells", "split=group_kfold", *overrides])
     run = stored("one", tags={}, config=config)
     assert stopped_by_validation([run]) == [run] * stopped

@@ -30,13 +30,13 @@ def kept(model: keras.Model, file) -> float:
 )
 def test_the_best_and_the_last_epoch_are_saved(model, tmp_path, monitor, values, best):
     checkpoints = Checkpoints(model=model, folder=tmp_path, monitor=monitor)
-    told = []
+    is_best = []
     for epoch, value in enumerate(values):
         become(model, epoch)
-        told.append(checkpoints.save(epoch, {monitor: value}))
+        is_best.append(checkpoints.save(epoch, {monitor: value}))
     assert (kept(model, checkpoints.best), kept(model, checkpoints.last)) == (best, len(values) - 1)
     assert checkpoints.best_epoch == best
-    assert [told[epoch] for epoch in (0, best)] == [True, True]
+    assert [is_best[epoch] for epoch in (0, best)] == [True, True]
     checkpoints.restore_best()
     assert model.get_weights()[0].item() == best
 
