@@ -75,12 +75,12 @@ def _changes(config: TrainConfig, *, leakage: Leakage, weights: str) -> Iterator
 def _command(given: Command, change: str, *, sweep: bool = False) -> str:
     """Return the given command with a change, without settings that the change makes invalid."""
     key = change.partition("=")[0]
-    gone = {"backbone.name", "backbone.taps", "backbone.weights"} if sweep else set()  # these fit one backbone only
+    removed = {"backbone.name", "backbone.taps", "backbone.weights"} if sweep else set()  # these fit one backbone only
     kept = [
         override
         for override in given.overrides
         for name in [override.partition("=")[0].lstrip("+~")]
-        if name not in {key, "tracking.run_name", *gone} and (sweep or not name.startswith(f"{key}."))
+        if name not in {key, "tracking.run_name", *removed} and (sweep or not name.startswith(f"{key}."))
     ]
     own = [] if given.config_dir is None else ["-cd", given.config_dir]
     return for_shell(["bloodcell", "train", *["-m"] * sweep, *own, *kept, change])

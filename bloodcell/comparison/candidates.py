@@ -207,8 +207,10 @@ def _checked(name: str, table: Any) -> pd.DataFrame:
     checked["fold"] = pd.to_numeric(table["fold"], errors="coerce").to_numpy() if "fold" in table.columns else None
     if "fold" in table.columns and (checked["fold"].isna().to_numpy() & table["fold"].notna().to_numpy()).any():
         checked["fold"] = pd.factorize(table["fold"])[0]  # names rather than numbers
-    if strange := sorted(set(checked["label"]) - set(classes)):
-        raise UserError(f"{name}: has the label {strange[0]}, but no column {PROBABILITY_PREFIX}{strange[0]}; add it")
+    if unknown_labels := sorted(set(checked["label"]) - set(classes)):
+        raise UserError(
+            f"{name}: has the label {unknown_labels[0]}, but no column {PROBABILITY_PREFIX}{unknown_labels[0]}; add it"
+        )
     columns = [PROBABILITY_PREFIX + each for each in classes]
     try:
         values = checked_probabilities(
@@ -357,8 +359,8 @@ def _leak(table: pd.DataFrame) -> str:
         ):
             if shared := sorted(one & other):
                 return f"{what} {shared[0]} are in {where}"
-        if cross_validated and (torn := split_between_folds(folded, column)):
-            return f"{what} {torn[0]} are in several of its folds"
+        if cross_validated and (divided := split_between_folds(folded, column)):
+            return f"{what} {divided[0]} are in several of its folds"
     return ""
 
 

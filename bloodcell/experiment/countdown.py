@@ -51,20 +51,18 @@ class Countdown:
         """Report the value of a training; the first has number 1."""
         self._best = value if self._best is None else self._better(self._best, value)
         seconds = self._end()
-        self._print(
-            number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; {self._so_far} {self._best:.4f}"
-        )
+        self._say(number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; {self._so_far} {self._best:.4f}")
 
     def failed(self, number: int, name: str, reason: str) -> None:
         """Report why a training failed."""
         self._end()
-        self._print(number, name, f"failed: {reason}")
+        self._say(number, name, f"failed: {reason}")
 
     def _end(self) -> float:
         self._seconds.append(time.monotonic() - self._started)
         return self._seconds[-1]
 
-    def _print(self, number: int, name: str, what: str) -> None:
+    def _say(self, number: int, name: str, what: str) -> None:
         of, left = "", ""
         if self._total is not None:
             of = f" of {self._total}"

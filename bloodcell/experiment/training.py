@@ -203,9 +203,7 @@ def train(
     if config is not None and settings:
         raise UserError(f"{', '.join(settings)}: give a whole configuration or settings, not both")
     if "tracking" in settings:
-        raise UserError(
-            "tracking: is not used, because the folder has everything; `bloodcell train` tracks runs in MLflow"
-        )
+        raise UserError("tracking: is not used; the folder has everything, and `bloodcell train` uses MLflow")
     place = Path(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}" if folder is None else folder).expanduser()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"folder={place}: exists and is not an empty folder; give another")

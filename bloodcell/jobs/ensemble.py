@@ -178,17 +178,16 @@ def _members_table(joint: Joint, combination: Combination, outcome: Outcome) -> 
     val = joint.splits["val"]
     rows = [
         {"name": member.name, "run_id": member.run_id, "weight": float(share)}
-        | _validation_metrics(_table(val, probabilities, joint.classes), val, joint.classes)
+        | _val_metrics(_table(val, probabilities, joint.classes), val, joint.classes)
         for member, share, probabilities in zip(joint.members, combination.shares, val.probabilities, strict=True)
     ]
     rows.append(
-        {"name": "ensemble", "run_id": "", "weight": np.nan}
-        | _validation_metrics(outcome.val.table, val, joint.classes)
+        {"name": "ensemble", "run_id": "", "weight": np.nan} | _val_metrics(outcome.val.table, val, joint.classes)
     )
     return pd.DataFrame(rows)
 
 
-def _validation_metrics(table: pd.DataFrame, side: SplitPredictions, classes: Sequence[str]) -> dict[str, float]:
+def _val_metrics(table: pd.DataFrame, side: SplitPredictions, classes: Sequence[str]) -> dict[str, float]:
     probabilities = probabilities_of(table, classes)
     return {
         "accuracy": float((predicted_classes(probabilities) == label_indices(table, classes)).mean()),

@@ -65,7 +65,7 @@ def _places(
     while len(places) < target and tries < 6 * target:
         tries += 1
         x, y = rng.uniform(-radius, width + radius), rng.uniform(-radius, height + radius)
-        if not _is_free(x, y, places, 1.75 * radius) or _is_under(x, y, radius, keep_clear, rng):
+        if not _is_free(x, y, places, 1.75 * radius) or _under(x, y, radius, keep_clear, rng):
             continue
         places.append((x, y))
         if rng.random() < slide.clumping:
@@ -74,7 +74,7 @@ def _places(
                 step = rng.uniform(*_STEP) * radius
                 heading += rng.normal(0, 0.5)
                 x, y = x + step * np.cos(heading), y + step * np.sin(heading)
-                if _is_under(x, y, radius, keep_clear, rng) or not _is_free(x, y, places, 0.4 * radius):
+                if _under(x, y, radius, keep_clear, rng) or not _is_free(x, y, places, 0.4 * radius):
                     break
                 places.append((x, y))
     return places
@@ -84,9 +84,7 @@ def _is_free(x: float, y: float, places: list[tuple[float, float]], distance: fl
     return all((x - u) ** 2 + (y - v) ** 2 > distance**2 for u, v in places)
 
 
-def _is_under(
-    x: float, y: float, radius: float, keep_clear: tuple[float, float, float], rng: np.random.Generator
-) -> bool:
+def _under(x: float, y: float, radius: float, keep_clear: tuple[float, float, float], rng: np.random.Generator) -> bool:
     u, v, reach = keep_clear
     return bool((x - u) ** 2 + (y - v) ** 2 < (reach + radius * rng.uniform(0.45, 1.1)) ** 2)
 

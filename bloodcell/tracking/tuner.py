@@ -77,8 +77,6 @@ class MLflowTrials:
                 self._client.set_terminated(run_id, "FINISHED")
             else:
                 if REASON_TAG not in self._client.get_run(run_id).data.tags:  # the training may have ended it
-                    reason = (
-                        (trial.message or ended.message or "its objective is not a number").strip().splitlines()[-1]
-                    )
+                    reason = (trial.message or ended.message or "objective is not finite").strip().splitlines()[-1]
                     self._client.set_tag(run_id, REASON_TAG, reason[:500])
                 self._client.set_terminated(run_id, "FAILED")
