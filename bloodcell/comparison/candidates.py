@@ -207,10 +207,8 @@ def _checked(name: str, table: Any) -> pd.DataFrame:
     checked["fold"] = pd.to_numeric(table["fold"], errors="coerce").to_numpy() if "fold" in table.columns else None
     if "fold" in table.columns and (checked["fold"].isna().to_numpy() & table["fold"].notna().to_numpy()).any():
         checked["fold"] = pd.factorize(table["fold"])[0]  # names rather than numbers
-    if unknown_labels := sorted(set(checked["label"]) - set(classes)):
-        raise UserError(
-            f"{name}: has the label {unknown_labels[0]}, but no column {PROBABILITY_PREFIX}{unknown_labels[0]}; add it"
-        )
+    if unknown := sorted(set(checked["label"]) - set(classes)):
+        raise UserError(f"{name}: has the label {unknown[0]}, but no column {PROBABILITY_PREFIX}{unknown[0]}; add it")
     columns = [PROBABILITY_PREFIX + each for each in classes]
     try:
         values = checked_probabilities(

@@ -121,7 +121,7 @@ def test_a_leak_of_the_members_is_one_of_the_ensemble():
 
 def test_a_split_by_file_leaks_also_where_it_shares_nothing():
     runs = [trained(name, images(val=True), folds=0, tags={"leaky": "true"}) for name in ("one", "two")]
-    leakage = prepare(*runs).leak
+    leakage = prepare(*runs).leakage
     assert leakage.split_by_file
     assert leakage.mark("val") == " *"
 
@@ -139,7 +139,7 @@ def test_a_leak_into_test_is_reported_and_does_not_prevent_fitting():
     shared = images()
     shared.loc[shared["path"] == "TEST/0", "group"] = "TRAIN 0"
     runs = [trained(name, shared, tags={"leaky": "true"}) for name in ("one", "two")]
-    leakage = prepare(*runs, fits=True).leak
+    leakage = prepare(*runs, fits=True).leakage
     assert (leakage.mark("val"), leakage.mark("test")) == ("", " *")
 
 
