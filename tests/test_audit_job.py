@@ -43,15 +43,15 @@ def photographs_of(label: str, n: int, images_kind: str) -> list[np.ndarray]:
 
 
 def audit(root: Path | str, folder: Path, *overrides: str):
-    said = run(["audit", "data=bccd", f"data.root={root}", "output=page", *overrides], cwd=folder)
-    return said, json.loads((folder / "page" / "audit.json").read_text())
+    completed = run(["audit", "data=bccd", f"data.root={root}", "output=page", *overrides], cwd=folder)
+    return completed, json.loads((folder / "page" / "audit.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory, make):
     folder = tmp_path_factory.mktemp("sound")
-    said, data = audit(make(folder / "cells", copies=2), folder, "fail_on=warning")
-    return said, data, folder
+    completed, data = audit(make(folder / "cells", copies=2), folder, "fail_on=warning")
+    return completed, data, folder
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def planted(tmp_path_factory, make):
     shutil.move(confused, train / "EOSINOPHIL" / confused.name)
     (train / "NEUTROPHIL" / "notes.txt").write_text("to be looked at")
     (train / "NEUTROPHIL" / "text.jpeg").write_text("no image")
-    said, data = audit(root, folder, "fail_on=error")
-    return said, data, folder, across, confused
+    completed, data = audit(root, folder, "fail_on=error")
+    return completed, data, folder, across, confused
 
 
 def codes(data, *severities):
@@ -78,16 +78,16 @@ def codes(data, *severities):
 
 
 def test_a_sound_set_is_accused_of_nothing(sound):
-    said, data, _ = sound
+    completed, data, _ = sound
     assert codes(data, "error", "warning") == set()
-    assert said.returncode == 0, said.stderr
+    assert completed.returncode == 0, completed.stderr
     assert {"shared-photographs", "conflicting-labels", "drift", "splits-differ", "background-shortcut"} <= {
         finding["code"] for finding in data["clear"]
     }
 
 
 def test_every_planted_fault_is_found_and_nothing_else_is_accused(planted):
-    said, data, _, across, confused = planted
+    completed, data, _, across, confused = planted
     assert codes(data, "error", "warning") == {
         *("shared-photographs", "conflicting-labels", "background-shortcut", "unreadable-images", "other-files")
     }
@@ -100,8 +100,8 @@ def test_every_planted_fault_is_found_and_nothing_else_is_accused(planted):
     assert found["unreadable-images"]["rows"] == [{"path": "TRAIN/NEUTROPHIL/text.jpeg", "reason": "not an image"}]
     assert found["other-files"]["rows"] == [{"path": "TRAIN/NEUTROPHIL/notes.txt"}]
     assert "EOSINOPHIL is darker" in found["background-shortcut"]["what"]
-    assert said.returncode == 1
-    (line,) = said.stderr.splitlines()[-1:]
+    assert completed.returncode == 1
+    (line,) = completed.stderr.splitlines()[-1:]
     assert "fail_on=error" in line
     assert "shared-photographs" in line
 
@@ -147,11 +147,11 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
     for split in ("TRAIN", "TEST"):
         shutil.move(tmp_path / "cells [b]" / split / "MONOCYTE", tmp_path / "cells [b]" / split / "[red]A|B<i>")
     (tmp_path / "private.txt").write_text("mine")
-    said = run(
+    completed = run(
         ["audit", "data=bccd", f'data.root="{tmp_path}/cells [b]"', "data.groups=none", "output=."], cwd=tmp_path
     )
-    assert said.returncode == 0, said.stderr
-    assert "Audit of cells [b]" in said.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert "Audit of cells [b]" in completed.stdout
     (tracked,) = runs_in(tmp_path)
     assert not list(artifacts_of(tracked).rglob("private.txt"))
     assert "[red]A|B&lt;i&gt;" in (tmp_path / "audit.html").read_text()
@@ -168,8 +168,8 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
     ],
 )
 def test_a_users_error_is_one_line(bccd, tmp_path, wrong, message):
-    said = run(["audit", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
+    completed = run(["audit", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
     assert message in line
     assert list(tmp_path.iterdir()) == []

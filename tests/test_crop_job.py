@@ -43,7 +43,7 @@ print(json.dumps(predicted))
 
 
 class Done(NamedTuple):
-    """A finished run, its folder of files and what was said."""
+    """A finished run, its artifacts and its output."""
 
     run: Any
     artifacts: Path
@@ -78,10 +78,10 @@ def finished(data, tmp_path_factory) -> dict[str, Done]:
             if name == "cropped"
             else [a for a in small_network(data) if not a.startswith("backbone")]
         )
-        said = run(["train", *arguments, "split.fraction=0.3", *settings], cwd=workplace)
-        assert said.returncode == 0, said.stderr
+        completed = run(["train", *arguments, "split.fraction=0.3", *settings], cwd=workplace)
+        assert completed.returncode == 0, completed.stderr
         newest = runs_in(workplace)[-1]
-        done[name] = Done(newest, artifacts_of(newest), said.stdout, said.stderr)
+        done[name] = Done(newest, artifacts_of(newest), completed.stdout, completed.stderr)
     done["workplace"] = workplace
     return done
 
@@ -93,16 +93,16 @@ def predicted_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any
     chosen = tables["cropped"].query("split == 'test'")["path"].iloc[::3].tolist()
     addresses = {name: f"runs:/{finished[name].run.info.run_id}/model" for name in KINDS}
     asked = [str(data / path) for path in chosen], addresses, f"sqlite:///{finished['workplace']}/mlruns/mlflow.db"
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, json.dumps(asked)],
         cwd=tmp_path_factory.mktemp("elsewhere"),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert said.returncode == 0, said.stderr
+    assert completed.returncode == 0, completed.stderr
     logged = {name: table.set_index("path").loc[chosen].filter(like="p_") for name, table in tables.items()}
-    return json.loads(said.stdout.splitlines()[-1]), logged
+    return json.loads(completed.stdout.splitlines()[-1]), logged
 
 
 @pytest.mark.parametrize("name", KINDS)

@@ -35,12 +35,12 @@ def test_the_document_is_the_last_result_and_everything_else_is_on_the_error_str
         set_json_result(accuracy=0.5, log=log_file())
 
     train(work)
-    said = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
-    document = json.loads(said.stdout)
+    completed = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
+    document = json.loads(completed.stdout)
     assert (document["job"], document["accuracy"]) == ("train", 0.5)
     assert "part" not in document
     assert document["log"].endswith("train.log")
-    assert said.stderr == "a table\n"
+    assert completed.stderr == "a table\n"
 
 
 def test_what_is_written_below_python_does_not_get_between(tmp_path):
@@ -52,8 +52,8 @@ def test_what_is_written_below_python_does_not_get_between(tmp_path):
 
 def test_lines_of_libraries_in_other_languages_go_to_the_error_stream(train, tmp_path, capfd):
     train(lambda: os.write(1, b"from below\n"))
-    said = run(["train", "data=bccd", "data.root=/cells", "--json"], cwd=tmp_path)
-    json.loads(said.stdout)
+    completed = run(["train", "data=bccd", "data.root=/cells", "--json"], cwd=tmp_path)
+    json.loads(completed.stdout)
     written = capfd.readouterr()
     assert "from below" not in written.out
     assert "from below" in written.err
@@ -68,11 +68,11 @@ def test_lines_of_libraries_in_other_languages_go_to_the_error_stream(train, tmp
     ],
 )
 def test_a_mistake_is_one_line_for_people_and_an_error_for_machines(tmp_path, words, error):
-    said = run([*words, "--json"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.startswith(f"bloodcell: {error}")
-    assert said.stderr.count("\n") == 1
-    assert json.loads(said.stdout)["error"].startswith(error)
+    completed = run([*words, "--json"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith(f"bloodcell: {error}")
+    assert completed.stderr.count("\n") == 1
+    assert json.loads(completed.stdout)["error"].startswith(error)
 
 
 def test_the_result_stays_if_the_job_then_fails(train, tmp_path):
@@ -81,8 +81,8 @@ def test_the_result_stays_if_the_job_then_fails(train, tmp_path):
         raise UserError("too many")
 
     train(work)
-    said = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
-    document = json.loads(said.stdout)
+    completed = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
+    document = json.loads(completed.stdout)
     assert (document["findings"], document["error"]) == (3, "too many")
 
 
@@ -103,8 +103,8 @@ def test_warnings_of_libraries_go_to_the_runs_log_and_not_to_the_terminal(train,
     train(lambda: warnings.warn("is deprecated", DeprecationWarning, stacklevel=1))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        said = run(["train", "data=bccd", "data.root=/cells"], cwd=tmp_path)
-    assert (said.stdout, said.stderr) == ("", "")
+        completed = run(["train", "data=bccd", "data.root=/cells"], cwd=tmp_path)
+    assert (completed.stdout, completed.stderr) == ("", "")
     (log,) = tmp_path.glob("outputs/*/*/train.log")
     assert "is deprecated" in log.read_text(encoding="utf-8")
 

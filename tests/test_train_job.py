@@ -29,7 +29,7 @@ METRICS = (
 
 
 class Done(NamedTuple):
-    """A finished run and what the command line said."""
+    """A finished run and the output of the command."""
 
     run: Run
     artifacts: Path
@@ -47,10 +47,10 @@ def finished(workplace, bccd):
     """A training, and the same for machines, its held-out images seen in four views, without what was explained."""
     done = []
     for flags in ([], ["--json", "views_at_test=flips", "explain=none"]):
-        said = run(["train", *small_network(bccd), *FINE_TUNED, *flags], cwd=workplace, drawn=not flags)
-        assert said.returncode == 0, said.stderr
+        completed = run(["train", *small_network(bccd), *FINE_TUNED, *flags], cwd=workplace, drawn=not flags)
+        assert completed.returncode == 0, completed.stderr
         newest = runs_in(workplace)[-1]
-        done.append(Done(newest, artifacts_of(newest), said.stdout, said.stderr))
+        done.append(Done(newest, artifacts_of(newest), completed.stdout, completed.stderr))
     return done
 
 
@@ -305,18 +305,18 @@ def test_the_table_of_figures_shows_the_mean_of_views(turned):
 
 
 def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts(copies, tmp_path):
-    said = run(["train", *small(copies), BY_NAME], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
+    completed = run(["train", *small(copies), BY_NAME], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
     assert line.startswith("bloodcell: data.on_shared_groups=error: ")
     assert all(part in line for part in ("4 photographs", "12 of 36", "4 of 12", "EOSINOPHIL-photo0-0.jpeg"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_and_listed(copies, tmp_path):
-    said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "Excluded, photograph or group in another split: 12, listed in shared_images.csv." in said.stdout
+    completed = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "Excluded, photograph or group in another split: 12, listed in shared_images.csv." in completed.stdout
     (kept,) = runs_in(tmp_path)
     assert kept.data.tags["leaky"] == "false"
     assert (kept.data.params["images.left_out"], kept.data.params["images.train"]) == ("12", "12")
@@ -327,36 +327,36 @@ def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_an
 
 
 def test_a_split_by_file_goes_on_marked_with_how_many_images_have_a_copy(copies, tmp_path):
-    said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=allow", "split=notebook"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=allow", "split=notebook"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     sentence = (
         "4 of 4 validation images have a copy in training; "
         "4 of 12 test images have a copy in training; "
         "4 of 12 test images have a copy in validation: metrics are inflated by leakage."
     )
-    assert said.stderr.splitlines()[0] == f"bloodcell: warning: {sentence}"
-    assert f"Warning: {sentence}" in said.stdout
-    assert "validation *" in said.stdout
-    assert "test *" in said.stdout
+    assert completed.stderr.splitlines()[0] == f"bloodcell: warning: {sentence}"
+    assert f"Warning: {sentence}" in completed.stdout
+    assert "validation *" in completed.stdout
+    assert "test *" in completed.stdout
     (kept,) = runs_in(tmp_path)
     assert kept.data.tags["leaky"] == "true"
     assert sentence in kept.data.tags["mlflow.note.content"]
 
 
 def test_where_nobody_looked_for_groups_the_run_says_that_nothing_is_known(bccd, tmp_path):
-    said = run(["train", *small(bccd), "data.groups=none", "data.groups_pattern=null"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "data.groups=none" in said.stdout
-    assert "validation ?" in said.stdout
+    completed = run(["train", *small(bccd), "data.groups=none", "data.groups_pattern=null"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "data.groups=none" in completed.stdout
+    assert "validation ?" in completed.stdout
     (kept,) = runs_in(tmp_path)
     assert (kept.data.tags["leaky"], kept.data.tags["groups"]) == ("unknown", "none")
 
 
 def test_a_run_whose_loss_explodes_ends_as_failed_with_the_reason(bccd, tmp_path):
     explode = ["hyperparameters.optimizer=sgd", "hyperparameters.learning_rate=1e30", "hyperparameters.epochs=3"]
-    said = run(["train", *small(bccd), *explode], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "hyperparameters.learning_rate" in said.stderr.splitlines()[-1]
+    completed = run(["train", *small(bccd), *explode], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "hyperparameters.learning_rate" in completed.stderr.splitlines()[-1]
     (failed,) = runs_in(tmp_path)
     assert failed.info.status == "FAILED"
     assert "learning rate" in failed.data.tags["reason"]
@@ -391,10 +391,10 @@ def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path
 )
 def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, message):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    said = run(["train", *small_network(bccd), *wrong], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stdout == ""
-    (line,) = said.stderr.splitlines()
+    completed = run(["train", *small_network(bccd), *wrong], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stdout == ""
+    (line,) = completed.stderr.splitlines()
     assert message in line
     assert list(tmp_path.iterdir()) == []
 
@@ -402,14 +402,16 @@ def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, mon
 def test_the_message_names_the_environment_variable_of_a_server(bccd, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    said = run(["train", *small(bccd)], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "MLFLOW_TRACKING_URI=http://127.0.0.1:9: cannot be opened" in said.stderr
-    assert "refused" in said.stderr
+    completed = run(["train", *small(bccd)], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "MLFLOW_TRACKING_URI=http://127.0.0.1:9: cannot be opened" in completed.stderr
+    assert "refused" in completed.stderr
 
 
 def test_a_parent_run_that_is_not_there_is_refused(bccd, tmp_path):
-    said = run(["train", *small(bccd), "tracking.parent_run=nobody", f"tracking.dir={tmp_path}/kept"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "tracking.parent_run=nobody" in said.stderr
+    completed = run(
+        ["train", *small(bccd), "tracking.parent_run=nobody", f"tracking.dir={tmp_path}/kept"], cwd=tmp_path
+    )
+    assert completed.returncode == 2
+    assert "tracking.parent_run=nobody" in completed.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -82,8 +82,10 @@ def test_files_and_runs_of_a_store_are_compared_on_the_command_line(folder):
         client.log_artifact(run.info.run_id, str(folder / "predictions.parquet"))
         client.set_terminated(run.info.run_id)
         ids.append(run.info.run_id)
-    said = without_tensorflow(command.format(["compare", f"runs=[{','.join(ids)}]", "n_resamples=200"]), cwd=folder)
-    assert "good is better than bad" in said
+    completed = without_tensorflow(
+        command.format(["compare", f"runs=[{','.join(ids)}]", "n_resamples=200"]), cwd=folder
+    )
+    assert "good is better than bad" in completed
 
 
 @pytest.mark.parametrize("module", ["bloodcell.jobs.audit", "bloodcell.jobs.register", "bloodcell.tracking.card_facts"])
@@ -92,5 +94,5 @@ def test_what_reads_tables_is_imported(module, tmp_path):
 
 
 def test_help_is_shown(tmp_path):
-    said = without_tensorflow("from bloodcell.cli.main import main\nmain(['--help'])", cwd=tmp_path)
-    assert "compare" in said
+    completed = without_tensorflow("from bloodcell.cli.main import main\nmain(['--help'])", cwd=tmp_path)
+    assert "compare" in completed

@@ -82,7 +82,7 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
     Returns
     -------
     DataFrame
-        One row for each finished run: ``run``, the columns of `METRICS` (float64, NaN where the run has no such
+        One row for each finished run: ``run``, the columns of `METRICS` (float64, NaN if the run has no such
         metric; the ``baseline_…`` are of the majority class on test), ``leaky, groups, run_id``; with an
         objective also ``objective``, after ``run``.
     """

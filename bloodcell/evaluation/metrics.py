@@ -16,7 +16,7 @@ from bloodcell.evaluation.scores import SCORES
 KERAS_EPSILON = 1e-7
 
 LOWER_IS_BETTER = ("loss", "ece", "calibration_error")
-"""Metrics besides `bloodcell.evaluation.scores.SCORES` of which a smaller value is better."""
+"""Metrics, besides `bloodcell.evaluation.scores.SCORES`, that are better if smaller."""
 
 
 def direction(metric: str) -> str:

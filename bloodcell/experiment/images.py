@@ -54,7 +54,7 @@ class Prepared:
     left_out
         The manifest's rows of images that were left out because their photograph is also in another split.
     folds
-        The same for each fold of a cross-validation, in order; empty where there is only one split.
+        The same for each fold of a cross-validation, in order; empty if there is only one split.
     """
 
     images: ImageSet

@@ -36,7 +36,7 @@ def at_working_size(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def content_mask(pixels: NDArray[np.uint8], *, margin: int) -> NDArray[np.uint8]:
-    """Return 255 where a pixel is further than ``margin`` from black fill that touches the border, else 0.
+    """Return 255 if a pixel is further than ``margin`` from black fill that touches the border, else 0.
 
     Parameters
     ----------

@@ -233,7 +233,7 @@ def _sum_of_maps(heats: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _on_photograph(heat: NDArray[np.float32], pixels: NDArray[np.uint8], network: LoadedNetwork) -> NDArray[np.float32]:
-    """Map heat from the model's input to the photograph, of which it may be a crop."""
+    """Map heat from the model's input, which may be a crop, to the photograph."""
     height, width = pixels.shape[:2]
     shown = find_crop(pixels, network.crop)
     if shown is None or not shown.found:

@@ -142,12 +142,12 @@ def test_what_a_run_from_before_did_not_keep_is_said_to_be_not_kept(facts):
     nothing = replace(TRAINING, config=None, tags=RunTags())
     empty = {"predictions": None, "manifest": None, "leakage": None, "date": None, "tested_runs": None, "siblings": 0}
     card = model_card(replace(facts, metrics={"test/accuracy": 0.9}, tags=RunTags(), trainings=[nothing], **empty))
-    for said in (
+    for text in (
         *("accuracy 0.900 (interval unknown) by image, unknown by photograph", "Date: unknown", "Code: unknown"),
         *("Confused classes: unknown", "Photographs and images by class: unknown", "Source: unknown"),
         *("Leakage between splits: unknown", "No maximal error is guaranteed"),
     ):
-        assert said in card
+        assert text in card
 
 
 def test_a_card_that_is_too_long_leaves_out_whole_sections_and_says_where_they_are(facts):

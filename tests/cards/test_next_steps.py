@@ -79,5 +79,5 @@ def test_every_command_is_one_that_bloodcell_takes(overrides, tmp_path):
     for command in tried(*overrides):
         words = [word for word in shlex.split(command)[1:] if word != "-m"]
         words = [word.replace("mobilenetv2,xception", "xception") for word in words]
-        said = run([*words, "--cfg", "job", "--resolve"], cwd=tmp_path)
-        assert said.returncode == 0, said.stderr
+        completed = run([*words, "--cfg", "job", "--resolve"], cwd=tmp_path)
+        assert completed.returncode == 0, completed.stderr

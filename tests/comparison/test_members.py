@@ -1,4 +1,4 @@
-"""Which runs can be combined, and what is said of those that cannot."""
+"""Which runs can be combined, and the messages for those that cannot."""
 
 import numpy as np
 import pandas as pd

@@ -231,8 +231,8 @@ def test_what_is_fitted_to_validation_needs_predictions_out_of_fold():
 @pytest.mark.parametrize("name", ["mixup", "weight_averaging", "weight_decay"])
 def test_what_does_nothing_to_a_solved_head_is_refused(name):
     given = f"hyperparameters.{name}=0.1"
-    said = refusal("train", *ROOT, "head=probe", given)
-    assert said.startswith(f"{given}: ")
-    assert "head.solver=gradient" in said
+    message = refusal("train", *ROOT, "head=probe", given)
+    assert message.startswith(f"{given}: ")
+    assert "head.solver=gradient" in message
     staged = compose_config("train", [*ROOT, "head=probe", "finetune=staged", given])
     assert getattr(staged.hyperparameters, name) == 0.1

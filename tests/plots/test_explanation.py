@@ -32,8 +32,8 @@ def test_a_photograph_is_next_to_its_heat_with_the_peak_marked():
     photograph, heat = figure.axes
     assert crosses(photograph) == []
     assert crosses(heat) == [(25, 10)]
-    said = texts(figure)
-    assert all(part in said for part in ("Title", "A\npredicted as B\nconfidence 87.6%\ncell.jpeg", "for 0"))
+    shown_texts = texts(figure)
+    assert all(part in shown_texts for part in ("Title", "A\npredicted as B\nconfidence 87.6%\ncell.jpeg", "for 0"))
 
 
 def test_a_correct_classification_is_named():

@@ -144,10 +144,10 @@ def test_two_processes_add_in_turn_and_nothing_twice(tmp_path):
     first = start_adding(tmp_path / "features", seconds=3)
     assert [first.stdout.readline() for _ in range(2)] == ["in\n", "half\n"]
     second = start_adding(tmp_path / "features", seconds=0)
-    said = second.communicate(timeout=60)[0].split("\n")
+    output = second.communicate(timeout=60)[0].split("\n")
     first.communicate(timeout=60)
-    assert "half" not in said
-    assert "waited" in said
+    assert "half" not in output
+    assert "waited" in output
     assert held(table_of(store), 1, 2) == [True, True]
     assert store.usage()[0].rows == 2
 

@@ -46,13 +46,13 @@ def test_without_a_terminal_every_epoch_is_one_plain_line(model, plain, capsys):
     progress = EpochProgress(stage="2: head")
     fit(model, progress)
     progress.close()
-    said = capsys.readouterr()
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert output.out == ""
     number = r"\d+\.\d{4}"
     values = f"loss {number} accuracy {number}"
-    for epoch, line in enumerate(said.err.splitlines(), start=1):
+    for epoch, line in enumerate(output.err.splitlines(), start=1):
         assert re.fullmatch(rf"2: head: epoch {epoch}/3  training {values}  validation {values}  \d+ s", line), line
-    assert len(said.err.splitlines()) == 3
+    assert len(output.err.splitlines()) == 3
 
 
 def test_without_a_terminal_a_long_epoch_says_where_it_is(model, plain, capsys, monkeypatch):
