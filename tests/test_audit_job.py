@@ -106,7 +106,7 @@ def test_every_planted_fault_is_found_and_nothing_else_is_accused(planted):
     assert "shared-photographs" in line
 
 
-def test_the_page_says_it_all_and_needs_nothing_from_elsewhere(planted):
+def test_the_page_is_complete_and_self_contained(planted):
     _, data, folder, *_ = planted
     page = (folder / "page" / "audit.html").read_text()
     markdown = (folder / "page" / "audit.md").read_text()
@@ -131,13 +131,13 @@ def test_an_audit_is_an_mlflow_run_with_its_page(planted):
     }
 
 
-def test_the_same_audit_says_the_same(sound, tmp_path):
+def test_an_audit_is_reproducible(sound, tmp_path):
     _, data, folder = sound
     _, again = audit(folder / "cells", tmp_path)
     assert again == data
 
 
-def test_unknown_groups_are_said(bccd, tmp_path):
+def test_unknown_groups_are_reported(bccd, tmp_path):
     _, data = audit(f'"{bccd}"', tmp_path, "data.groups=none")
     assert "photographs-unknown" in codes(data, "warning")
 

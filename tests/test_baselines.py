@@ -36,7 +36,7 @@ def test_baselines_are_trained_on_the_same_images_as_the_runs(sweep):
     assert len({run_.data.tags["data_digest"] for run_ in runs}) == 1
 
 
-def test_what_only_a_network_can_be_trained_with_keeps_no_baseline_from_being_trained(bccd, tmp_path):
+def test_settings_of_networks_do_not_prevent_baselines(bccd, tmp_path):
     own = [
         "data.groups=pattern",
         "data.groups_pattern='(.+)'",

@@ -41,7 +41,7 @@ def names(folder: Path) -> set[str]:
     return {use.name for use in FeatureStore(folder).usage()}
 
 
-def test_the_cache_job_says_what_the_features_are_of_and_what_they_take(trained, tmp_path):
+def test_the_cache_job_shows_the_origin_and_size_of_features(trained, tmp_path):
     completed = run(["cache", f"dir={trained}"], cwd=tmp_path)
     (name,) = names(trained)
     assert completed.returncode == 0

@@ -47,7 +47,7 @@ def checkout(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_crop_a_backbone_and_a_metric_are_added_as_it_says(checkout, bccd):
+def test_the_steps_to_add_a_crop_a_backbone_and_a_metric_work(checkout, bccd):
     commands = []
     for step in STEPS:
         if step.language == "bash":

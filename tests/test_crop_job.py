@@ -112,7 +112,7 @@ def test_a_model_without_bloodcell_predicts_what_the_run_logged(predicted_elsewh
         np.testing.assert_allclose(probabilities, logged[name], atol=1e-5)
 
 
-def test_crops_are_counted_and_those_that_went_otherwise_are_listed_and_said(finished):
+def test_crops_are_counted_and_unusual_ones_are_listed_and_reported(finished):
     done = finished["cropped"]
     counts = {name.removeprefix("crop/"): value for name, value in done.run.data.metrics.items() if "crop/" in name}
     table = pd.read_csv(done.artifacts / "crops.csv").set_index("path")

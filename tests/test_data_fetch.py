@@ -119,7 +119,7 @@ def test_the_set_is_downloaded_checked_and_ready_to_be_used(server: Kaggle, tmp_
     assert len(list(tmp_path.joinpath(root).glob("TRAIN/*/*.jpeg"))) == 40
 
 
-def test_what_is_there_and_whole_is_neither_asked_for_nor_downloaded_again(server: Kaggle, tmp_path: Path) -> None:
+def test_a_complete_set_is_not_downloaded_again(server: Kaggle, tmp_path: Path) -> None:
     run(["data", "fetch", "dir=cache"], cwd=tmp_path)
     server.asked.clear()
     completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
@@ -129,7 +129,7 @@ def test_what_is_there_and_whole_is_neither_asked_for_nor_downloaded_again(serve
     assert server.asked != []
 
 
-def test_a_download_that_broke_off_goes_on_where_it_stopped(server: Kaggle, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(server: Kaggle, tmp_path: Path) -> None:
     server.breaks_off = 1
     completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
     assert completed.returncode == 2
@@ -142,16 +142,14 @@ def test_a_download_that_broke_off_goes_on_where_it_stopped(server: Kaggle, tmp_
     assert came - kaggle.CHUNK_BYTES < server.starts[-1] <= came
 
 
-def test_a_set_that_is_another_one_is_said_in_one_line(server: Kaggle, tmp_path: Path) -> None:
+def test_a_different_set_is_an_error_in_one_line(server: Kaggle, tmp_path: Path) -> None:
     server.archive = server.archive.replace(b"TRAIN/MONOCYTE", b"TRAIN/MONOZYTE")
     completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
     assert completed.returncode == 2
     assert "images/TRAIN/MONOCYTE: has 0 images, Kaggle's set has 10; " in completed.stderr.splitlines()[-1]
 
 
-def test_without_a_way_out_one_line_says_how_to_put_the_folder_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_one_line_says_how_to_add_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as closed:
         closed.bind(("localhost", 0))
         at(f"http://localhost:{closed.getsockname()[1]}", monkeypatch)
@@ -202,7 +200,7 @@ def test_a_folder_that_was_put_in_place_by_hand_is_checked(tiny: Path, tmp_path:
         (lambda file: shutil.rmtree(file.parents[1]), "has no folders TRAIN and TEST"),
     ],
 )
-def test_a_torn_folder_is_said_in_one_line(
+def test_an_incomplete_folder_is_an_error_in_one_line(
     tiny: Path, tmp_path: Path, tear: Callable[[Path], object], message: str
 ) -> None:
     shutil.copytree(tiny, tmp_path / "by hand")

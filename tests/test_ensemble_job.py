@@ -155,7 +155,7 @@ def test_the_figures_are_those_of_the_predictions(made):
 
 
 @pytest.mark.parametrize("method", ["weighted", "stacking"])
-def test_the_kept_model_says_of_raw_images_what_the_predictions_say(made, method):
+def test_the_saved_model_gives_the_logged_predictions_for_raw_images(made, method):
     ensemble = made.ensembles[method]
     runs_in(made.folder)  # which has MLflow look into this store
     model = mlflow.tensorflow.load_model(f"runs:/{ensemble.info.run_id}/model")

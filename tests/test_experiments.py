@@ -144,7 +144,7 @@ def test_both_splits_are_tested_on_the_same_images_and_validated_on_as_many(leak
     assert [(table["split"] == "val").sum() for table in tables] == [8, 8]
 
 
-def test_a_study_keeps_the_intervals_of_its_runs_and_draws_them(leakage):
+def test_a_study_logs_the_intervals_of_its_runs_and_draws_them(leakage):
     _, parent, *children = leakage
     board = pd.read_csv(artifacts_of(parent) / "leaderboard.csv").set_index("run_id")
     for child in children:

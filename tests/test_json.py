@@ -67,7 +67,7 @@ def test_lines_of_libraries_in_other_languages_go_to_the_error_stream(train, tmp
         (["train", "--frobnicate"], "--frobnicate: "),
     ],
 )
-def test_a_mistake_is_one_line_for_people_and_an_error_for_machines(tmp_path, words, error):
+def test_a_users_error_is_one_line_and_an_error_in_the_document(tmp_path, words, error):
     completed = run([*words, "--json"], cwd=tmp_path)
     assert completed.returncode == 2
     assert completed.stderr.startswith(f"bloodcell: {error}")

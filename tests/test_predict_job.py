@@ -101,7 +101,7 @@ def test_images_are_found_behind_links_and_under_any_name_but_hidden_ones_are_no
     )
 
 
-def test_what_the_model_looks_at_is_drawn_for_each_image(kept):
+def test_a_heat_map_is_drawn_for_each_image(kept):
     cell = next((kept.images / "EOSINOPHIL").iterdir())
     predict(kept._replace(images=cell), f"run={kept.run_id}", "--explain", output="one.csv")
     (picture,) = (kept.folder / "one_explained" / "plots").iterdir()
@@ -127,7 +127,7 @@ def test_an_alias_that_mlflow_would_refuse_makes_no_version(kept, alias):
     assert MlflowClient().search_model_versions("name='other'") == []
 
 
-def test_a_model_that_is_asked_for_few_errors_says_where_it_is_not_sure(kept, answers):
+def test_with_a_maximal_error_a_model_marks_uncertain_images(kept, answers):
     unsure = predict(kept, f"run={kept.run_id}", "max_error=0.9", output="unsure.parquet")
     pd.testing.assert_series_equal(unsure["predicted"], answers["predicted"])
     completed = run(["predict", f"images='{kept.images}'", f"run={kept.run_id}", "max_error=0.001"], cwd=kept.folder)

@@ -129,7 +129,7 @@ def test_the_demo_of_the_readme_ends_with_a_report(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_ui_command_of_the_readme_says_its_address(tmp_path):
+def test_the_ui_command_of_the_readme_prints_its_address(tmp_path):
     process = start(["ui"], cwd=tmp_path, PYTHONUNBUFFERED="1")
     assert "http://127.0.0.1:5000/#/experiments/" in process.stdout.readline()
     process.terminate()

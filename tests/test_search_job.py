@@ -43,7 +43,7 @@ def searched(tmp_path_factory, bccd):
     return workplace, command, run(command, cwd=workplace)
 
 
-def test_every_trial_is_a_run_and_a_failed_one_is_kept_and_said(searched):
+def test_every_trial_is_a_run_also_a_failed_one(searched):
     workplace, _, completed = searched
     assert completed.returncode == 0, completed.stderr
     trials = trials_in(workplace)
@@ -97,7 +97,7 @@ def test_each_trial_is_in_the_leaderboard_once(searched):
     assert completed.stderr.count("best so far") == 2
 
 
-def test_only_the_best_once_more_keeps_a_model(searched):
+def test_only_the_final_training_saves_a_model(searched):
     workplace, _, _ = searched
     (final,) = [
         found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "best trial, trained again"
@@ -167,7 +167,7 @@ def test_a_search_that_is_under_way_is_not_joined_by_another(tmp_path, bccd):
     assert {path.name for path in tmp_path.iterdir()} == {"conf"}
 
 
-def test_a_figure_that_no_run_keeps_is_no_objective(tmp_path, bccd):
+def test_an_unknown_metric_is_not_an_objective(tmp_path, bccd):
     completed = run(["search", *small(bccd), "tuner.objective=val/acuracy"], cwd=tmp_path)
     assert completed.returncode == 2
     assert "val/accuracy" in completed.stderr
@@ -192,7 +192,7 @@ def test_too_many_failures_end_a_search(tmp_path, bccd):
     assert parent_in(tmp_path).info.status == "FAILED"
 
 
-def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
+def test_a_killed_search_is_resumed(tmp_path, bccd):
     chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [0.001, 0.002, 0.003]}}")
     command = ["search", *small(bccd), *chosen]
     process = start(command, cwd=tmp_path)
@@ -214,7 +214,7 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
     assert yaml.safe_load((tmp_path / "searches/mine/search.yaml").read_text())["parent_run"] == parent.info.run_id
 
 
-def test_the_test_set_is_read_once_for_a_best_and_a_second_best_is_said(tmp_path, bccd):
+def test_the_test_set_is_evaluated_once_for_a_best_trial_and_a_second_time_is_reported(tmp_path, bccd):
     chosen = conf(tmp_path, "{head.l2: {choice: [1000.0, 0.06]}}")
     command = ["search", *small(bccd), "head=probe", *chosen, "tuner.final_test=true", "tuner.objective=train/loss"]
     assert run(command, cwd=tmp_path).returncode == 2  # nothing but validation chooses

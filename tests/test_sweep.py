@@ -61,7 +61,7 @@ def test_children_have_distinct_names(swept):
     assert len(set(names)) == 4
 
 
-def test_a_child_that_fails_takes_no_other_down_and_the_sweep_says_so(swept):
+def test_a_failed_run_does_not_stop_the_others_and_the_sweep_reports_it(swept):
     assert swept.completed.returncode == 1
     statuses = {child.info.run_name: child.info.status for child in swept.children}
     assert sorted(statuses.values()) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
@@ -98,13 +98,13 @@ def test_a_sweep_ends_with_a_leaderboard_that_has_the_trivial_baseline_and_is_ke
     assert swept.parent.data.metrics["runs/failed"] == 2
 
 
-def test_runs_of_a_sweep_are_not_explained_unless_that_is_asked_for(swept):
+def test_runs_of_a_sweep_are_explained_only_if_configured(swept):
     finished = [child for child in swept.children if child.info.status == "FINISHED"]
     assert not [name for child in finished for name in child.data.metrics if name.startswith("explain/")]
     assert not [file for child in finished for file in artifacts_of(child).glob("plots/explanations_*")]
 
 
-def test_an_unreadable_image_is_left_out_listed_and_counted_where_that_is_asked_for(swept):
+def test_an_unreadable_image_is_excluded_listed_and_counted_if_configured(swept):
     finished = [child for child in swept.children if child.info.status == "FINISHED"]
     for child in finished:
         assert child.data.params["images.unreadable"] == "1"
@@ -142,7 +142,7 @@ def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
     assert client.get_run(fold.info.run_id).info.status == "FAILED"
 
 
-def test_a_leaderboard_marks_what_leaks_and_what_nobody_looked_into(capsys):
+def test_a_leaderboard_marks_leaks_and_unknown_groups(capsys):
     from bloodcell.comparison.leaderboard import Entry, leaderboard
     from bloodcell.comparison.run_tags import RunTags
     from bloodcell.tracking.store import Store
@@ -186,12 +186,12 @@ def address(swept):
     process.communicate(timeout=30)
 
 
-def test_ui_says_its_address_and_serves_the_store(address, swept):
+def test_ui_prints_its_address_and_serves_the_store(address, swept):
     with urllib.request.urlopen(f"{address}/health", timeout=10) as answer:
         assert answer.status == 200
 
 
-def test_ui_refuses_a_port_that_is_taken(address, tmp_path):
+def test_ui_refuses_a_port_in_use(address, tmp_path):
     completed = run(["ui", f"port={address.rpartition(':')[2]}"], cwd=tmp_path)
     assert completed.returncode == 2
     assert completed.stderr.startswith("bloodcell: port=")
@@ -265,7 +265,7 @@ def server(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_server_keeps_runs_without_credentials_and_its_loss_loses_nothing(server, bccd, tmp_path):
+def test_a_server_gets_runs_without_credentials_and_its_failure_loses_nothing(server, bccd, tmp_path):
     address, kill = server
     with_password = address.replace("://", "://user:hunter2@")
     work = tmp_path / "work"

@@ -68,7 +68,7 @@ def test_a_run_ends_with_a_table_with_the_baseline_and_the_mlflow_ui(first):
     assert "mlflow.tensorflow.load_model" in first.stdout
 
 
-def test_a_run_on_whole_photographs_is_not_leaky_and_says_where_its_groups_came_from(first):
+def test_a_run_split_by_photograph_is_not_leaky_and_has_the_origin_of_its_groups(first):
     assert "Warning" not in first.stdout
     assert "validation *" not in first.stdout
     assert first.run.data.tags["leaky"] == "false"
@@ -85,7 +85,7 @@ def test_a_run_shows_its_figures_by_photograph_too(first):
     assert first.run.data.params["photographs.train"] == "32"
 
 
-def test_a_run_says_how_sure_its_accuracies_are(first):
+def test_a_run_has_intervals_of_its_accuracies(first):
     metrics = first.run.data.metrics
     for split in ("val", "test"):
         for name in ("accuracy", "photograph_accuracy"):
@@ -109,7 +109,7 @@ def test_a_run_ends_with_the_confusion_matrix_and_commands_to_try_next(first):
     assert all(command.startswith("train ") and "backbone.input_size=32" in command for command in commands)
 
 
-def test_a_run_says_where_its_log_is(first):
+def test_a_run_prints_the_path_of_its_log(first):
     (line,) = (line for line in first.stdout.splitlines() if line.startswith("Log "))
     assert Path(line.removeprefix("Log").strip()).read_text(encoding="utf-8")
 
@@ -133,7 +133,7 @@ def test_libraries_keep_to_themselves(first):
     assert all(line.startswith(("head: ", "from block5: ")) for line in lines), lines
 
 
-def test_a_run_keeps_its_parameters_and_not_where_it_was_kept(first):
+def test_a_run_logs_its_parameters_without_those_of_the_store(first):
     parameters = first.run.data.params
     assert parameters["hyperparameters.learning_rate"] == "0.001"
     assert parameters["backbone.name"] == "VGG16"
@@ -142,7 +142,7 @@ def test_a_run_keeps_its_parameters_and_not_where_it_was_kept(first):
     assert not [name for name in parameters if name.startswith("tracking")]
 
 
-def test_a_run_keeps_every_metric_of_validation_test_and_baseline(first):
+def test_a_run_logs_every_metric_of_validation_test_and_baseline(first):
     for part in ("val", "test", "baseline/val", "baseline/test"):
         for metric in METRICS:
             assert f"{part}/{metric}" in first.run.data.metrics
@@ -151,7 +151,7 @@ def test_a_run_keeps_every_metric_of_validation_test_and_baseline(first):
         assert first.run.data.metrics[f"cost/{cost}"] > 0
 
 
-def test_a_second_run_finds_the_features_of_the_first_and_says_so(finished):
+def test_a_second_run_uses_the_features_of_the_first_and_reports_it(finished):
     first, second = (done.run.data for done in finished)
     assert first.metrics["cost/features_computed"] > 0
     assert second.metrics["cost/features_computed"] == 3 * 28  # the other views of held-out images
@@ -167,7 +167,7 @@ def test_epochs_of_all_stages_are_on_one_continuous_axis(first, workplace):
     assert stages == ["head", "from block5"]
 
 
-def test_a_run_says_which_code_data_weights_and_machine_it_came_from(first):
+def test_a_run_logs_its_code_data_weights_and_machine(first):
     tags = first.run.data.tags
     assert len(tags["git_commit"]) == 40 or "installed" in tags["git_commit"]
     assert tags["weights"] == "random"
@@ -180,7 +180,7 @@ def test_a_run_says_which_code_data_weights_and_machine_it_came_from(first):
     assert "test: accuracy" in tags["mlflow.note.content"]
 
 
-def test_a_run_keeps_its_pictures_reports_and_tables(first):
+def test_a_run_logs_its_plots_reports_and_tables(first):
     kept = {str(path.relative_to(first.artifacts)) for path in first.artifacts.rglob("*") if path.is_file()}
     pictures = {"learning_curves", "architecture", "augmentation", "explanations_errors", "explanations_classes"}
     pictures |= {f"{kind}_{split}" for kind in ("confusion", "per_class", "errors") for split in ("val", "test")}
@@ -190,7 +190,7 @@ def test_a_run_keeps_its_pictures_reports_and_tables(first):
     assert "NaN" not in (first.artifacts / "metrics.json").read_text()  # is no JSON
 
 
-def test_a_run_measures_whether_its_model_looks_at_the_cell(first):
+def test_a_run_measures_whether_heat_is_on_the_cell(first):
     metrics = {name: value for name, value in first.run.data.metrics.items() if name.startswith("explain/")}
     assert metrics["explain/photographs"] + metrics["explain/without_nucleus"] == 8
     assert 0 <= metrics["explain/peak_on_nucleus"] <= metrics["explain/peak_on_cell"] <= 1
@@ -326,7 +326,7 @@ def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_an
     assert (manifest.groupby("group")["split"].nunique() == 1).all()
 
 
-def test_a_split_by_file_goes_on_marked_with_how_many_images_have_a_copy(copies, tmp_path):
+def test_a_split_by_file_is_marked_with_the_number_of_images_with_a_copy(copies, tmp_path):
     completed = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=allow", "split=notebook"], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
     sentence = (
@@ -343,7 +343,7 @@ def test_a_split_by_file_goes_on_marked_with_how_many_images_have_a_copy(copies,
     assert sentence in kept.data.tags["mlflow.note.content"]
 
 
-def test_where_nobody_looked_for_groups_the_run_says_that_nothing_is_known(bccd, tmp_path):
+def test_a_run_with_unknown_groups_reports_that_leakage_is_unknown(bccd, tmp_path):
     completed = run(["train", *small(bccd), "data.groups=none", "data.groups_pattern=null"], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
     assert "data.groups=none" in completed.stdout
@@ -352,7 +352,7 @@ def test_where_nobody_looked_for_groups_the_run_says_that_nothing_is_known(bccd,
     assert (kept.data.tags["leaky"], kept.data.tags["groups"]) == ("unknown", "none")
 
 
-def test_a_run_whose_loss_explodes_ends_as_failed_with_the_reason(bccd, tmp_path):
+def test_a_run_with_an_infinite_loss_ends_as_failed_with_the_reason(bccd, tmp_path):
     explode = ["hyperparameters.optimizer=sgd", "hyperparameters.learning_rate=1e30", "hyperparameters.epochs=3"]
     completed = run(["train", *small(bccd), *explode], cwd=tmp_path)
     assert completed.returncode == 2
@@ -362,7 +362,7 @@ def test_a_run_whose_loss_explodes_ends_as_failed_with_the_reason(bccd, tmp_path
     assert "learning rate" in failed.data.tags["reason"]
 
 
-def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path):
+def test_a_terminated_run_ends_as_killed_with_its_checkpoint(bccd, tmp_path):
     process = start(["train", *small(bccd), "hyperparameters.epochs=5000"], cwd=tmp_path)
     for line in process.stderr:
         if "epoch 2/" in line:

@@ -56,7 +56,7 @@ def folder(report, tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_summary_is_three_sentences_that_say_which_how_surely_and_what_to_take(report):
+def test_the_summary_has_three_sentences(report):
     best, verdict, advice = report.summary
     assert " models may be the best by accuracy " in best
     assert "60 photographs" in verdict

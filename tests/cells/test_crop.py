@@ -50,7 +50,7 @@ def test_a_crop_of_a_real_photograph_holds_all_of_its_nucleus(cells, label):
         assert inside.mean() > 0.98
 
 
-def test_a_square_lies_around_the_nucleus_and_its_size_is_by_the_nucleus():
+def test_a_square_is_around_the_nucleus_and_in_proportion_to_it():
     made = crop_to_nucleus(smear((200, 130, 25)))
     assert (made.found, made.count, made.at_border) == (True, 1, False)
     assert middle(made) == pytest.approx((200, 130), abs=1)
@@ -70,7 +70,7 @@ def test_of_a_cell_that_is_cut_more_is_kept_than_what_is_left_of_it_asks_for():
     assert made.side == 2 * round(MIN_AT_BORDER) + 1
 
 
-def test_of_two_cells_the_larger_is_taken_and_both_are_counted():
+def test_of_two_cells_the_larger_is_cropped_and_both_are_counted():
     made = crop_to_nucleus(smear((80, 160, 20), (230, 80, 26)))
     assert made.count == 2
     assert middle(made) == pytest.approx((230, 80), abs=1)

@@ -134,7 +134,7 @@ def test_a_job_of_two_words_has_its_help(bloodcell):
     assert "Usage: bloodcell data fetch " in bloodcell("data", "fetch", "--help").out
 
 
-def test_a_jobs_help_says_what_it_does_and_what_can_be_chosen(bloodcell):
+def test_a_jobs_help_has_a_description_and_the_choices(bloodcell):
     out = bloodcell("train", "--help").out
     assert out.startswith(jobs()["train"].partition("\n")[0])
     assert "[mobilenetv2]" in out

@@ -420,7 +420,7 @@ def test_models_that_are_strong_in_different_classes_are_distinguished():
     assert found >= 160
 
 
-def test_of_three_trainings_equal_configurations_are_called_different_as_rarely_as_said():
+def test_with_three_trainings_false_differences_are_as_rare_as_stated():
     """Three seeds against one, seeds with most of the variance: at most 5 % where Satterthwaite's degrees give 8."""
     rng = np.random.default_rng(0)
     seeds = rng.normal(0, 0.05, (400, 4))

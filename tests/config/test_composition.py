@@ -183,7 +183,7 @@ def test_a_mistake_is_named_in_one_line(overrides, parts):
     assert [part for part in parts if part not in message] == []
 
 
-def test_a_missing_value_is_asked_for_with_what_it_is():
+def test_a_missing_value_is_an_error_with_its_meaning():
     message = refusal("train", "data=bccd")
     assert message.startswith("data.root ")
     assert "data.root=VALUE" in message

@@ -70,7 +70,7 @@ def test_photographs_are_found_in_the_pixels_alone(smears):
     assert (pairs & true).sum() > 0.9 * true.sum()
 
 
-def test_what_was_lost_is_said_with_what_to_do(tmp_path, monkeypatch):
+def test_missing_images_are_an_error_with_advice(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     images = load()
     (images.root / images.manifest["path"].iloc[0]).unlink()
@@ -78,7 +78,7 @@ def test_what_was_lost_is_said_with_what_to_do(tmp_path, monkeypatch):
         load()
 
 
-def test_a_disk_that_takes_nothing_is_named_and_nothing_is_left(tmp_path, monkeypatch):
+def test_an_unwritable_disk_is_named_and_no_files_are_left(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = smears_folder(*FEW.values())
     folder.parent.parent.mkdir(parents=True)

@@ -66,7 +66,7 @@ def test_classes_keep_the_order_and_spelling_of_the_model():
     assert classes_of(table_of([CLASSES[0]], [[1, 0, 0]])) == CLASSES
 
 
-def test_probabilities_come_in_the_order_that_is_asked_for():
+def test_probabilities_are_in_the_given_order_of_classes():
     table = table_of([CLASSES[0]], [[0.5, 0.25, 0.25]])
     assert probabilities_of(table, CLASSES[::-1]).tolist() == [[0.25, 0.25, 0.5]]
     assert probabilities_of(table, CLASSES).dtype == np.float64

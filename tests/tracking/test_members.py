@@ -143,7 +143,7 @@ def test_a_leak_into_test_is_reported_and_does_not_prevent_fitting():
     assert (leakage.mark("val"), leakage.mark("test")) == ("", " *")
 
 
-def test_groups_that_one_run_did_not_look_for_are_unknown():
+def test_groups_are_unknown_if_those_of_one_run_are():
     runs = trained("one", images()), trained("two", images(), tags={"groups": "none", "leaky": "unknown"})
     assert groups_of(runs) == "none"
     assert prepare(*runs).leakage.leaky == "unknown"
