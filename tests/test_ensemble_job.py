@@ -134,7 +134,7 @@ def test_test_is_combined_by_the_weights_that_are_stated(made, method):
 
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_validation_is_not_combined_by_the_weights_that_saw_it(made, method):
-    assert "no photograph is combined by weights that saw it" in made.completed[method].stdout
+    assert "no photograph is combined by weights that were fitted to it" in made.completed[method].stdout
     assert "were chosen by the same images" not in made.completed[method].stdout  # heads that are solved have no epochs
     if method != "stacking":
         inside = np.tensordot(weights(made, method), [probabilities(each, "val") for each in made.members], axes=1)

@@ -83,7 +83,7 @@ def test_an_unwritable_disk_is_named_and_no_files_are_left(tmp_path, monkeypatch
     folder = smears_folder(*FEW.values())
     folder.parent.parent.mkdir(parents=True)
     folder.parent.write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"^data=smears: cannot be written to .*; make room there"):
+    with pytest.raises(UserError, match=r"^data=smears: cannot be written to .*; free disk space"):
         load()
     folder.parent.unlink()
     shutil.rmtree(tmp_path)
