@@ -7,7 +7,7 @@ import warnings
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM, raised as Ctrl-C is, so that open files and runs are closed."""
+    """SIGTERM as an exception, so open files and runs are closed."""
 
 
 def exit_with_parent(parent: int) -> None:
@@ -24,7 +24,7 @@ def exit_with_parent(parent: int) -> None:
 def expect_replaced_workers() -> None:
     """Ignore joblib's warning when it replaces a worker process whose memory grew by 300 MB, as TensorFlow's does.
 
-    joblib warns in the thread that manages its workers. Where warnings are errors, that ends the thread, and whoever
-    waits for a result waits for ever.
+    joblib warns in the thread that manages its workers. If warnings are errors, this ends the thread, and waiting for a
+    result never ends.
     """
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)

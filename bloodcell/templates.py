@@ -1,4 +1,4 @@
-"""Rendering of templates that are stored beside the code: escaped HTML, and Markdown."""
+"""Rendering of templates in the package: escaped HTML, and Markdown."""
 
 import re
 from collections.abc import Mapping

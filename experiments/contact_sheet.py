@@ -1,9 +1,9 @@
-"""Rendered smears beside real photographs: a picture to look twice at.
+"""Draw synthetic smears next to real photographs.
 
     python experiments/contact_sheet.py path/to/blood-cells experiments/pictures/smears.jpg
 
-Every class has two rows, one rendered and one real, by turns which comes first; the side says which is which. Real
-photographs are those of TEST_SIMPLE, no two of them the same.
+Every class has two rows, one synthetic and one real, in alternating order, with labels at the side. Real photographs
+are those of TEST_SIMPLE, without duplicates.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def main(root: Path, output: Path, *, first_slide: int, seed: int) -> None:
 
 
 def real_photographs(root: Path, label: str) -> list[Pixels]:
-    """Read as many different photographs of a class as fit in a row; the set has some of them twice."""
+    """Read different photographs of a class for a row; the set has duplicates."""
     images: list[Pixels] = []
     for file in sorted((root / "TEST_SIMPLE" / label).glob("*.jpeg")):
         pixels = np.asarray(cv2.imread(str(file))[..., ::-1])
@@ -43,7 +43,7 @@ def real_photographs(root: Path, label: str) -> list[Pixels]:
 
 
 def row_of(name: str, images: list[Pixels]) -> Pixels:
-    """Set images side by side, their name running up at the left; places that no image is for stay white."""
+    """Arrange images in a row with the name at the left; missing images stay white."""
     row = np.full((HEIGHT + GAP, SIDE + COLUMNS * (WIDTH + GAP), 3), 255, np.uint8)
     for column, image in enumerate(images):
         left = SIDE + column * (WIDTH + GAP)
@@ -56,7 +56,7 @@ def row_of(name: str, images: list[Pixels]) -> Pixels:
 
 if __name__ == "__main__":
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("root", type=Path, help="folder of the Kaggle set, with TEST_SIMPLE in it")
+    parser.add_argument("root", type=Path, help="folder of the Kaggle set, with TEST_SIMPLE")
     parser.add_argument("output", type=Path, help="JPEG to write")
     parser.add_argument("--first-slide", type=int, default=0, help="number of the first column's slide")
     parser.add_argument("--seed", type=int, default=0, help="number of the photograph on its slide")

@@ -1,4 +1,4 @@
-"""Draw what a leaky split costs, in few words and large letters: the README's first picture.
+"""Draw the effect of a leaky split: the README's first picture.
 
     uv run bloodcell train -m experiment=leakage data=bccd data.root=path/to/blood-cells
     uv run python experiments/leakage_picture.py PATH/TO/leaderboard.csv experiments/pictures/leakage.png

@@ -1,10 +1,10 @@
-"""Train bloodcell's own small weights: a narrow MobileNetV2 that has seen rendered blood smears, and nothing else.
+"""Train the weights that bloodcell includes: a narrow MobileNetV2, trained on synthetic blood smears only.
 
     uv run python experiments/pretrain.py bloodcell/models/mobilenetv2_smears.weights.h5
 
-They are for machines that cannot download ImageNet's. The network learns to name the white cell in a window of random
-size, place, turn and colour around it, and to say of each place of its feature maps how much of it is nucleus and cell,
-so that its inner layers learn where the cell is, too. Everything is rendered; no real image is looked at.
+They are for machines that cannot download ImageNet's weights. The network learns to classify the white cell in a window
+of random size, position, orientation and colour around it, and to predict for each position of its feature maps the
+share of nucleus and of cell, so inner layers learn the position of the cell, too. No real image is used.
 """
 
 import argparse
@@ -21,26 +21,26 @@ import tensorflow as tf
 
 from bloodcell.console.progress import print_status, track
 from bloodcell.files import atomic_write
-from bloodcell.models.backbones import OWN_WEIGHTS
+from bloodcell.models.backbones import INCLUDED_WEIGHTS
 from bloodcell.smears import CLASSES, Photograph, render_photograph
 from bloodcell.training.progress import EpochProgress
 
 SIZE = 128
-"""Of the windows that are trained on, in pixels, after they were resized."""
+"""Side of the training windows in pixels, after resizing."""
 
 INNER = "block_13_expand_relu"
-"""The inner layer whose maps are taught, too."""
+"""The inner layer whose maps are also supervised."""
 
 SLIDE = 10_000_000
-"""The first slide; no set of `data=smears` with a seed below 100 has one of these."""
+"""The first slide; sets of `data=smears` with a seed below 100 have other slides."""
 
 
 MOMENTUM = 0.97
-"""Of the statistics of batch normalisation: Keras's 0.999 is for trainings many times as long."""
+"""Momentum of batch normalisation: Keras's 0.999 is for much longer trainings."""
 
 
 def main() -> None:
-    """Render, train, keep the weights."""
+    """Render, train, save the weights."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path, help="a file that ends in .weights.h5")
     parser.add_argument("--photographs", type=int, default=4000, help="to render")
@@ -97,7 +97,7 @@ def render(n_photographs: int, *, seed: int) -> list[Photograph]:
 
 
 def batches(photographs: list[Photograph], batch_size: int) -> tf.data.Dataset:
-    """Return batches of windows (n, SIZE, SIZE, 3) and what there is to learn of them; each epoch has others."""
+    """Return batches of windows (n, SIZE, SIZE, 3) and their targets, different in each epoch."""
     labels = np.asarray([CLASSES.index(photograph.label) for photograph in photographs])
     images = np.stack([photograph.image for photograph in photographs])
     masks = np.stack([np.stack([photograph.nucleus, photograph.cell], axis=-1) for photograph in photographs])
@@ -120,7 +120,7 @@ def batches(photographs: list[Photograph], batch_size: int) -> tf.data.Dataset:
 
 
 def windows(pixels: tf.Tensor, mask: tf.Tensor, place: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Cut a square of 70 to 240 pixels somewhere around each cell, and bring it to SIZE."""
+    """Cut a random square of 70 to 240 pixels around each cell, and resize it to SIZE."""
     n = tf.shape(pixels)[0]
     half = tf.exp(tf.random.uniform([n, 1], math.log(35.0), math.log(120.0)))
     centre = place + tf.random.uniform([n, 2], -0.5, 0.5) * half
@@ -131,7 +131,7 @@ def windows(pixels: tf.Tensor, mask: tf.Tensor, place: tf.Tensor) -> tuple[tf.Te
 
 
 def turned(window: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Lay a batch down one of eight ways."""
+    """Put a batch into one of eight orientations."""
     both = tf.image.rot90(tf.concat([window, mask], axis=-1), tf.random.uniform([], 0, 4, tf.int32))
     both = tf.cond(tf.random.uniform([]) < 0.5, lambda: both, lambda: tf.reverse(both, [2]))
     both = tf.ensure_shape(both, (None, SIZE, SIZE, 5))
@@ -139,7 +139,7 @@ def turned(window: tf.Tensor, mask: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
 
 
 def coloured(window: tf.Tensor) -> tf.Tensor:
-    """Change light and stain: how much each channel transmits, how strong the stain is, how much colour there is."""
+    """Change light and stain at random: transmission of each channel, strength of the stain, saturation."""
     shape = [tf.shape(window)[0], 1, 1, 3]
     density = -tf.math.log(tf.clip_by_value(window, 4.0, 255.0) / 255.0)
     density *= tf.random.uniform([shape[0], 1, 1, 1], 0.6, 1.5) * tf.random.uniform(shape, 0.8, 1.25)
@@ -150,8 +150,8 @@ def coloured(window: tf.Tensor) -> tf.Tensor:
 
 
 def build() -> tuple[keras.Model, keras.Model]:
-    """Return the model that is trained, from pixels, and the application in it whose weights are kept."""
-    _, width = OWN_WEIGHTS["MobileNetV2"]
+    """Return the trained model, from pixels, and its application, whose weights are saved."""
+    _, width = INCLUDED_WEIGHTS["MobileNetV2"]
     application = keras.applications.MobileNetV2(
         include_top=False, weights=None, alpha=width, input_shape=(SIZE, SIZE, 3)
     )
@@ -171,19 +171,19 @@ def build() -> tuple[keras.Model, keras.Model]:
 
 
 class Progress(EpochProgress):
-    """As of any training, with the accuracy of naming the cell."""
+    """Progress with the accuracy of the class."""
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Show what the epoch came to."""
+        """Show the metrics of the epoch."""
         super().on_epoch_end(epoch, _of_one_output(logs))
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         super().on_train_batch_end(batch, _of_one_output(logs))
 
 
 def _of_one_output(logs: dict[str, float] | None) -> dict[str, float]:
-    """Call the accuracy what a model with one output calls it."""
+    """Return metrics with the accuracy's name of a model with one output."""
     return {name.replace("label_accuracy", "accuracy"): value for name, value in (logs or {}).items()}
 
 

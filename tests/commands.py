@@ -21,15 +21,15 @@ from bloodcell.plots.drawing import Pictures
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 
-class Said(NamedTuple):
-    """What a command ended with and said."""
+class Completed(NamedTuple):
+    """Exit code and output of a command."""
 
     returncode: int
     stdout: str
     stderr: str
 
 
-def run(arguments: Sequence[str], *, cwd: Path, drawn: bool = False) -> Said:
+def run(arguments: Sequence[str], *, cwd: Path, drawn: bool = False) -> Completed:
     """Run ``bloodcell`` with these arguments in a folder, in this process.
 
     Unless ``drawn``, a run's pictures are one pixel each: to draw them takes longer than a small training.
@@ -54,7 +54,7 @@ def run(arguments: Sequence[str], *, cwd: Path, drawn: bool = False) -> Said:
             for handler in set(root.handlers) - set(handlers):  # Hydra sets up logging for itself
                 handler.close()
             root.handlers[:], root.level = handlers, level
-    return Said(code, stdout.getvalue(), stderr.getvalue())
+    return Completed(code, stdout.getvalue(), stderr.getvalue())
 
 
 def start(arguments: Sequence[str], *, cwd: Path, **environment: str) -> "subprocess.Popen[str]":

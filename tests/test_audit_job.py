@@ -43,15 +43,15 @@ def photographs_of(label: str, n: int, images_kind: str) -> list[np.ndarray]:
 
 
 def audit(root: Path | str, folder: Path, *overrides: str):
-    said = run(["audit", "data=bccd", f"data.root={root}", "output=page", *overrides], cwd=folder)
-    return said, json.loads((folder / "page" / "audit.json").read_text())
+    completed = run(["audit", "data=bccd", f"data.root={root}", "output=page", *overrides], cwd=folder)
+    return completed, json.loads((folder / "page" / "audit.json").read_text())
 
 
 @pytest.fixture(scope="module")
 def sound(tmp_path_factory, make):
     folder = tmp_path_factory.mktemp("sound")
-    said, data = audit(make(folder / "cells", copies=2), folder, "fail_on=warning")
-    return said, data, folder
+    completed, data = audit(make(folder / "cells", copies=2), folder, "fail_on=warning")
+    return completed, data, folder
 
 
 @pytest.fixture(scope="module")
@@ -69,8 +69,8 @@ def planted(tmp_path_factory, make):
     shutil.move(confused, train / "EOSINOPHIL" / confused.name)
     (train / "NEUTROPHIL" / "notes.txt").write_text("to be looked at")
     (train / "NEUTROPHIL" / "text.jpeg").write_text("no image")
-    said, data = audit(root, folder, "fail_on=error")
-    return said, data, folder, across, confused
+    completed, data = audit(root, folder, "fail_on=error")
+    return completed, data, folder, across, confused
 
 
 def codes(data, *severities):
@@ -78,16 +78,16 @@ def codes(data, *severities):
 
 
 def test_a_sound_set_is_accused_of_nothing(sound):
-    said, data, _ = sound
+    completed, data, _ = sound
     assert codes(data, "error", "warning") == set()
-    assert said.returncode == 0, said.stderr
+    assert completed.returncode == 0, completed.stderr
     assert {"shared-photographs", "conflicting-labels", "drift", "splits-differ", "background-shortcut"} <= {
         finding["code"] for finding in data["clear"]
     }
 
 
 def test_every_planted_fault_is_found_and_nothing_else_is_accused(planted):
-    said, data, _, across, confused = planted
+    completed, data, _, across, confused = planted
     assert codes(data, "error", "warning") == {
         *("shared-photographs", "conflicting-labels", "background-shortcut", "unreadable-images", "other-files")
     }
@@ -100,13 +100,13 @@ def test_every_planted_fault_is_found_and_nothing_else_is_accused(planted):
     assert found["unreadable-images"]["rows"] == [{"path": "TRAIN/NEUTROPHIL/text.jpeg", "reason": "not an image"}]
     assert found["other-files"]["rows"] == [{"path": "TRAIN/NEUTROPHIL/notes.txt"}]
     assert "EOSINOPHIL is darker" in found["background-shortcut"]["what"]
-    assert said.returncode == 1
-    (line,) = said.stderr.splitlines()[-1:]
+    assert completed.returncode == 1
+    (line,) = completed.stderr.splitlines()[-1:]
     assert "fail_on=error" in line
     assert "shared-photographs" in line
 
 
-def test_the_page_says_it_all_and_needs_nothing_from_elsewhere(planted):
+def test_the_page_is_complete_and_self_contained(planted):
     _, data, folder, *_ = planted
     page = (folder / "page" / "audit.html").read_text()
     markdown = (folder / "page" / "audit.md").read_text()
@@ -131,13 +131,13 @@ def test_an_audit_is_an_mlflow_run_with_its_page(planted):
     }
 
 
-def test_the_same_audit_says_the_same(sound, tmp_path):
+def test_an_audit_is_reproducible(sound, tmp_path):
     _, data, folder = sound
     _, again = audit(folder / "cells", tmp_path)
     assert again == data
 
 
-def test_unknown_groups_are_said(bccd, tmp_path):
+def test_unknown_groups_are_reported(bccd, tmp_path):
     _, data = audit(f'"{bccd}"', tmp_path, "data.groups=none")
     assert "photographs-unknown" in codes(data, "warning")
 
@@ -147,11 +147,11 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
     for split in ("TRAIN", "TEST"):
         shutil.move(tmp_path / "cells [b]" / split / "MONOCYTE", tmp_path / "cells [b]" / split / "[red]A|B<i>")
     (tmp_path / "private.txt").write_text("mine")
-    said = run(
+    completed = run(
         ["audit", "data=bccd", f'data.root="{tmp_path}/cells [b]"', "data.groups=none", "output=."], cwd=tmp_path
     )
-    assert said.returncode == 0, said.stderr
-    assert "Audit of cells [b]" in said.stdout
+    assert completed.returncode == 0, completed.stderr
+    assert "Audit of cells [b]" in completed.stdout
     (tracked,) = runs_in(tmp_path)
     assert not list(artifacts_of(tracked).rglob("private.txt"))
     assert "[red]A|B&lt;i&gt;" in (tmp_path / "audit.html").read_text()
@@ -160,16 +160,16 @@ def test_only_what_an_audit_wrote_is_kept_and_names_are_shown_as_they_are(bccd, 
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (["output=/proc/nowhere"], "output=/proc/nowhere"),
         (["fail_on=never_ever"], "fail_on"),
         (["-m", "seed=1,2"], "-m: "),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line(bccd, tmp_path, wrong, told):
-    said = run(["audit", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
-    assert told in line
+def test_a_users_error_is_one_line(bccd, tmp_path, wrong, message):
+    completed = run(["audit", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
+    assert message in line
     assert list(tmp_path.iterdir()) == []

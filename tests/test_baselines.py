@@ -15,18 +15,20 @@ def sweep(bccd, tmp_path_factory):
     """A sweep of one run, which is a baseline itself."""
     folder = tmp_path_factory.mktemp("baselines")
     own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph", "log_model=false"]
-    said = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "head=probe"], cwd=folder)
-    assert said.returncode == 0, said.stderr
-    return said, *runs_in(folder)
+    completed = run(
+        ["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "head=probe"], cwd=folder
+    )
+    assert completed.returncode == 0, completed.stderr
+    return completed, *runs_in(folder)
 
 
 def test_a_sweep_trains_the_baselines_that_it_has_not_itself_and_ranks_them_with_its_runs(sweep):
-    said, study, *runs = sweep
+    completed, study, *runs = sweep
     names = [run_.info.run_name for run_ in runs]
     assert names[1:] == ["baseline: colour_histogram", "baseline: morphology"]
     board = pd.read_csv(artifacts_of(study) / "leaderboard.csv")
     assert sorted(board["run"]) == sorted(names)
-    assert "3 of 3 runs finished" in said.stdout
+    assert "3 of 3 runs finished" in completed.stdout
 
 
 def test_baselines_are_trained_on_the_same_images_as_the_runs(sweep):
@@ -34,7 +36,7 @@ def test_baselines_are_trained_on_the_same_images_as_the_runs(sweep):
     assert len({run_.data.tags["data_digest"] for run_ in runs}) == 1
 
 
-def test_what_only_a_network_can_be_trained_with_keeps_no_baseline_from_being_trained(bccd, tmp_path):
+def test_settings_of_networks_do_not_prevent_baselines(bccd, tmp_path):
     own = [
         "data.groups=pattern",
         "data.groups_pattern='(.+)'",
@@ -70,8 +72,8 @@ def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):
         "baselines=[majority]",
     ]
     words = ["backbone=colour_histogram", "head=probe", "split.seed=1,2"]
-    said = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     _, *runs = runs_in(tmp_path)
     names = [each.info.run_name for each in runs]
     assert names[2:] == [f"baseline: majority, group_holdout of run {number}" for number in (0, 1)]
@@ -79,10 +81,10 @@ def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):
 
 
 def test_an_ensemble_is_of_a_sweep(bccd, tmp_path):
-    said = run(["train", "data=bccd", f"data.root={bccd}", "ensemble=soft"], cwd=tmp_path)
-    assert (said.returncode, list(tmp_path.iterdir())) == (2, [])
-    assert said.stderr.startswith("bloodcell: ensemble=soft: ")
-    assert said.stderr.count("\n") == 1
+    completed = run(["train", "data=bccd", f"data.root={bccd}", "ensemble=soft"], cwd=tmp_path)
+    assert (completed.returncode, list(tmp_path.iterdir())) == (2, [])
+    assert completed.stderr.startswith("bloodcell: ensemble=soft: ")
+    assert completed.stderr.count("\n") == 1
 
 
 def test_a_run_with_extra_features_is_no_baseline(bccd, tmp_path):
@@ -106,12 +108,12 @@ def test_a_sweep_whose_ensemble_fails_has_not_finished(bccd, tmp_path):
         "log_model=false",
         "baselines=[]",
     ]
-    said = run(
+    completed = run(
         ["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "ensemble=soft"], cwd=tmp_path
     )
-    assert said.returncode == 1
-    assert "bloodcell: ensemble: soft failed: UserError: runs: an ensemble needs at least two runs" in said.stderr
-    assert "1 of 2 runs finished" in said.stdout
+    assert completed.returncode == 1
+    assert "bloodcell: ensemble: soft failed: UserError: runs: an ensemble needs at least two runs" in completed.stderr
+    assert "1 of 2 runs finished" in completed.stdout
     _, *runs = runs_in(tmp_path)
     assert [(each.info.run_name, each.info.status) for each in runs][1:] == [("ensemble: soft", "FAILED")]
 
@@ -126,8 +128,8 @@ def test_a_sweep_can_end_with_an_ensemble_of_its_runs_without_the_baselines(bccd
         "split.refit=true",
     ]
     words = ["backbone=morphology,colour_histogram", "head=probe", "ensemble=weighted", "baselines=[majority]"]
-    said = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     study, *runs = runs_in(tmp_path)
     (ensemble,) = [each for each in runs if each.info.run_name == "ensemble: weighted"]
     assert ensemble.data.tags["mlflow.parentRunId"] == study.info.run_id

@@ -18,15 +18,15 @@ def trained(bccd, tmp_path_factory) -> Path:
     """The folder of the features of one training."""
     workplace = tmp_path_factory.mktemp("trained")
     features = workplace / "features"
-    said = run(["train", *small_network(bccd), "augmentation=none", f"features.dir={features}"], cwd=workplace)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", *small_network(bccd), "augmentation=none", f"features.dir={features}"], cwd=workplace)
+    assert completed.returncode == 0, completed.stderr
     return features
 
 
 @pytest.fixture
 def stored(trained, tmp_path) -> Path:
     """The features of a training twice, of which one was last used forty days ago."""
-    (use,) = FeatureStore(trained).uses()
+    (use,) = FeatureStore(trained).usage()
     new, old = tmp_path / "features" / use.name, tmp_path / "features" / "0123456789abcdef"
     for folder in (new, old):
         folder.mkdir(parents=True)
@@ -38,47 +38,47 @@ def stored(trained, tmp_path) -> Path:
 
 
 def names(folder: Path) -> set[str]:
-    return {use.name for use in FeatureStore(folder).uses()}
+    return {use.name for use in FeatureStore(folder).usage()}
 
 
-def test_the_cache_job_says_what_the_features_are_of_and_what_they_take(trained, tmp_path):
-    said = run(["cache", f"dir={trained}"], cwd=tmp_path)
+def test_the_cache_job_shows_the_origin_and_size_of_features(trained, tmp_path):
+    completed = run(["cache", f"dir={trained}"], cwd=tmp_path)
     (name,) = names(trained)
-    assert said.returncode == 0
-    for told in (name, "VGG16", f" {N_IMAGES} ", "32 pixels", "Stored features: 0.00 GB"):
-        assert told in " ".join(said.stdout.split())
+    assert completed.returncode == 0
+    for text in (name, "VGG16", f" {N_IMAGES} ", "32 pixels", "Stored features: 0.00 GB"):
+        assert text in " ".join(completed.stdout.split())
     assert list(tmp_path.iterdir()) == []
 
 
 def test_features_are_removed_by_name(stored, tmp_path):
-    said = run(["cache", f"dir={stored}", "remove=['0123456789abcdef']"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "Removed 1" in said.stdout
+    completed = run(["cache", f"dir={stored}", "remove=['0123456789abcdef']"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "Removed 1" in completed.stdout
     assert "0123456789abcdef" not in names(stored)
     assert len(names(stored)) == 1
 
 
 def test_features_that_nothing_used_for_long_are_removed(stored, tmp_path):
     for days, left in ((60, 2), (30, 1), (30, 1)):
-        said = run(["cache", f"dir={stored}", f"unused_days={days}"], cwd=tmp_path)
-        assert said.returncode == 0, said.stderr
+        completed = run(["cache", f"dir={stored}", f"unused_days={days}"], cwd=tmp_path)
+        assert completed.returncode == 0, completed.stderr
         assert len(names(stored)) == left
     assert "0123456789abcdef" not in names(stored)
 
 
 def test_all_features_are_removed_and_nothing_else(stored, tmp_path):
     (stored / "notes.txt").write_text("mine")
-    said = run(["cache", f"dir={stored}", "remove=[all]"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["cache", f"dir={stored}", "remove=[all]"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     assert names(stored) == set()
     assert (stored / "notes.txt").exists()
 
 
 def test_a_name_that_there_is_not_is_refused_and_removes_nothing(stored, tmp_path):
-    said = run(["cache", f"dir={stored}", "remove=['0123456789abcdef',nonsense]"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.startswith("bloodcell: remove=nonsense: there are no features of this name")
-    assert said.stderr.count("\n") == 1
+    completed = run(["cache", f"dir={stored}", "remove=['0123456789abcdef',nonsense]"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("bloodcell: remove=nonsense: there are no features of this name")
+    assert completed.stderr.count("\n") == 1
     assert len(names(stored)) == 2
 
 
@@ -90,7 +90,7 @@ def test_two_sweeps_at_once_compute_each_image_once(bccd, tmp_path):
         folder.mkdir()
     processes = [start(sweep, cwd=folder, XDG_CACHE_HOME=str(tmp_path / "cache")) for folder in folders]
     for process in processes:
-        _, said = process.communicate(timeout=280)
-        assert process.returncode == 0, said
-    (use,) = FeatureStore(tmp_path / "cache" / "bloodcell" / "features").uses()
+        _, completed = process.communicate(timeout=280)
+        assert process.returncode == 0, completed
+    (use,) = FeatureStore(tmp_path / "cache" / "bloodcell" / "features").usage()
     assert use.rows == N_IMAGES

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import pandas as pd
 import pytest
-from commands import Said, run
+from commands import Completed, run
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from stores import artifacts_of, look_into, runs_in
@@ -32,13 +32,13 @@ NAMES = ["morphology (2 seeds)", "baseline: majority"]
 
 
 class Made(NamedTuple):
-    """A folder with images, a study of two seeds and a baseline, a fold, and what was said of the study."""
+    """A folder with images, a study of two seeds and a baseline, a fold, and the output for the study."""
 
     folder: Path
     study: Run
     children: list[Run]
     fold: Run
-    said: Said
+    completed: Completed
     written: Path
     kept: Path
 
@@ -47,10 +47,10 @@ class Made(NamedTuple):
 def made(bccd, tmp_path_factory) -> Made:
     folder = tmp_path_factory.mktemp("compared")
     shutil.copytree(bccd, folder / "cells")
-    said = run(["train", "-m", *PROBES, "hyperparameters.seed=0,1"], cwd=folder)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", "-m", *PROBES, "hyperparameters.seed=0,1"], cwd=folder)
+    assert completed.returncode == 0, completed.stderr
     (study,) = (each for each in runs_in(folder) if each.data.tags.get("study"))
-    said = run(["compare", f"study={study.info.run_id}"], cwd=folder)
+    completed = run(["compare", f"study={study.info.run_id}"], cwd=folder)
     runs = runs_in(folder)
     parent = study.info.run_id
     whole = next(each.info.run_id for each in runs if each.data.tags.get("mlflow.parentRunId") == parent)
@@ -62,7 +62,7 @@ def made(bccd, tmp_path_factory) -> Made:
         study=next(each for each in runs if each.info.run_id == parent),
         children=[each for each in runs if each.data.tags.get("mlflow.parentRunId") == parent],
         fold=fold,
-        said=said,
+        completed=completed,
         written=next(folder.glob("outputs/*/*/artifacts/comparison")),
         # Later comparisons of the study take the place of the first in the store.
         kept=shutil.copytree(artifacts_of(study) / "comparison", folder / "kept"),
@@ -70,10 +70,10 @@ def made(bccd, tmp_path_factory) -> Made:
 
 
 def test_a_study_is_compared_with_its_seeds_pooled_and_its_baseline(made):
-    assert made.said.returncode == 0, made.said.stderr
+    assert made.completed.returncode == 0, made.completed.stderr
     for name in NAMES:
-        assert name in " ".join(made.said.stdout.split())
-    assert " best " in made.said.stdout
+        assert name in " ".join(made.completed.stdout.split())
+    assert " best " in made.completed.stdout
     kept = json.loads((made.kept / "report.json").read_text())
     assert kept["split"] == "test"
     assert kept["photographs"] == kept["images"] == 20
@@ -92,7 +92,7 @@ def test_the_report_is_in_the_folder_and_with_the_study_s_run(made):
     assert "Compared: " in made.study.data.tags["mlflow.note.content"]
 
 
-def test_every_run_says_how_it_stands_and_where_to_look(made):
+def test_every_run_has_its_standing_and_the_report(made):
     estimates = pd.read_csv(made.kept / "estimates.csv")
     for child in made.children:
         metrics, tags = child.data.metrics, child.data.tags
@@ -120,7 +120,7 @@ def test_a_second_comparison_takes_the_place_of_the_first_and_test_counts_how_of
     asked = ["compare", f"runs=[{','.join(ids)}]", "metrics=[log_loss]"]
     first, second = run(asked, cwd=made.folder), run([*asked, "output=again"], cwd=made.folder)
     assert first.returncode == second.returncode == 0, second.stderr
-    assert "have been compared on" not in made.said.stdout
+    assert "have been compared on" not in made.completed.stdout
     counts = [
         int(re.search(r"test images have been compared on (\d+) time", each.stdout)[1]) for each in (first, second)
     ]
@@ -140,18 +140,18 @@ def test_what_something_else_predicted_is_compared_from_a_file(made):
     table = pd.read_parquet(artifacts_of(child) / "predictions.parquet")
     val = table[table["split"] == "val"].sample(frac=1, random_state=0)
     val[val.columns[::-1]].drop(columns=["fold", "group", "split"]).to_csv(made.folder / "other.csv", index=False)
-    said = run(["compare", f"runs=[{child.info.run_id},other.csv]", "predictions=val"], cwd=made.folder)
-    assert said.returncode == 0, said.stderr
-    assert "are equivalent within 1 point (difference 0.0 points" in " ".join(said.stdout.split())
+    completed = run(["compare", f"runs=[{child.info.run_id},other.csv]", "predictions=val"], cwd=made.folder)
+    assert completed.returncode == 0, completed.stderr
+    assert "are equivalent within 1 point (difference 0.0 points" in " ".join(completed.stdout.split())
 
 
 def test_a_run_that_leaks_is_shown_and_does_not_win(made):
     look_into(made.folder)
     one, other = sorted(made.children, key=lambda child: "baseline" in child.info.run_name)[1:3]
     MlflowClient().set_tag(one.info.run_id, "leaky", "true")
-    said = run(["compare", f"runs=[{one.info.run_id},{other.info.run_id}]"], cwd=made.folder)
+    completed = run(["compare", f"runs=[{one.info.run_id},{other.info.run_id}]"], cwd=made.folder)
     MlflowClient().set_tag(one.info.run_id, "leaky", "false")
-    assert "leaks, and cannot win" in said.stdout
+    assert "leaks, and cannot win" in completed.stdout
     (tag,) = [run.data.tags["can_be_best"] for run in runs_in(made.folder) if run.info.run_id == one.info.run_id]
     assert tag == "false"
 
@@ -166,8 +166,8 @@ def test_learning_curves_of_folds_are_their_mean_as_far_as_all_go(made):
         fold = client.create_run(experiment, tags={"fold": str(number), "mlflow.parentRunId": whole})
         for epoch, accuracy in enumerate(accuracies):
             client.log_metric(fold.info.run_id, "epoch/val_accuracy", accuracy, step=epoch)
-    said = run(["compare", f"runs=[{whole}]", "output=curves"], cwd=made.folder)
-    assert said.returncode == 0, said.stderr
+    completed = run(["compare", f"runs=[{whole}]", "output=curves"], cwd=made.folder)
+    assert completed.returncode == 0, completed.stderr
     (curve,) = re.findall(r'class="curve[^>]*points="([^"]*)"', (made.folder / "curves" / "report.html").read_text())
     assert len(curve.split()) == 2
 
@@ -183,14 +183,14 @@ def test_neither_tensorflow_nor_keras_is_loaded(made):
 
 
 def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
-    said = run(["compare", "experiment=bloodcell", "pool_seeds=false"], cwd=made.folder)
-    assert said.returncode == 0, said.stderr
-    assert "Comparison of 3 runs" in said.stdout
-    assert "trained once" in said.stdout
+    completed = run(["compare", "experiment=bloodcell", "pool_seeds=false"], cwd=made.folder)
+    assert completed.returncode == 0, completed.stderr
+    assert "Comparison of 3 runs" in completed.stdout
+    assert "trained once" in completed.stdout
 
 
 @pytest.mark.parametrize(
-    ("overrides", "told"),
+    ("overrides", "message"),
     [
         ([], "study, experiment and runs: "),
         (["study=a", "runs=[b]"], "study, experiment and runs: "),
@@ -198,8 +198,8 @@ def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
         (["runs=[nobody]"], "runs=nobody: "),
         (["experiment=nobody"], "experiment=nobody: "),
         (["runs=[nobody.csv]"], "runs=nobody.csv: there is no such file"),
-        (["runs=[FOLD]"], "runs=FOLD: is one fold of a cross-validation; give the whole, "),
-        (["study=WHOLE"], "study=WHOLE: is one cross-validation"),
+        (["runs=[FOLD]"], "runs=FOLD: is a fold of a cross-validation; give the cross-validation, "),
+        (["study=WHOLE"], "study=WHOLE: is a cross-validation"),
         (["runs=[CHILD,CHILD]"], "runs=CHILD: is given twice"),
         (["runs=[STUDY]"], "runs=STUDY: has no predictions.parquet"),
         (["runs=[CHILD]", "metrics=[acuracy]"], "metrics"),
@@ -209,7 +209,7 @@ def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
         (["runs=[broken.parquet]"], "runs=broken.parquet: cannot be read"),
     ],
 )
-def test_what_cannot_be_compared_is_refused_in_one_line_and_leaves_nothing(made, overrides, told):
+def test_runs_that_cannot_be_compared_are_refused_in_one_line_and_leave_nothing(made, overrides, message):
     (made.folder / "cells/TEST/EOSINOPHIL/blocked").write_text("a file")
     (made.folder / "broken.parquet").write_text("no table")
     few = pd.DataFrame({"path": ["x"], "label": ["MONOCYTE"], "group": ["x"]})
@@ -222,12 +222,12 @@ def test_what_cannot_be_compared_is_refused_in_one_line_and_leaves_nothing(made,
     before = {path for path in made.folder.rglob("*") if "mlruns" not in path.parts}
     runs_before = len(runs_in(made.folder))
     for name, run_id in ids.items():
-        overrides, told = [each.replace(name, run_id) for each in overrides], told.replace(name, run_id)
-    said = run(["compare", *overrides], cwd=made.folder)
+        overrides, message = [each.replace(name, run_id) for each in overrides], message.replace(name, run_id)
+    completed = run(["compare", *overrides], cwd=made.folder)
     (made.folder / "cells/TEST/EOSINOPHIL/blocked").unlink()
-    assert said.returncode == 2
-    assert said.stdout == ""
-    assert told in said.stderr
-    assert len(said.stderr.strip().splitlines()) == 1
+    assert completed.returncode == 2
+    assert completed.stdout == ""
+    assert message in completed.stderr
+    assert len(completed.stderr.strip().splitlines()) == 1
     assert {path for path in made.folder.rglob("*") if "mlruns" not in path.parts} <= before
     assert len(runs_in(made.folder)) == runs_before

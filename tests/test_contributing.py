@@ -28,8 +28,8 @@ for command in commands:
     else:
         assert tool == "bloodcell"
         words = [word.replace("path/to/blood-cells", data) for word in words]
-        said = run([*words, *(few if words[0] == "train" else [])], cwd=pathlib.Path.cwd())
-        assert said.returncode == 0, f"{command}: {said.stderr}"
+        completed = run([*words, *(few if words[0] == "train" else [])], cwd=pathlib.Path.cwd())
+        assert completed.returncode == 0, f"{command}: {completed.stderr}"
 """
 FEW_PIXELS = [
     *("backbone.weights=null", "backbone.input_size=32", "explain=none", "log_model=false"),
@@ -47,7 +47,7 @@ def checkout(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_crop_a_backbone_and_a_metric_are_added_as_it_says(checkout, bccd):
+def test_the_steps_to_add_a_crop_a_backbone_and_a_metric_work(checkout, bccd):
     commands = []
     for step in STEPS:
         if step.language == "bash":

@@ -34,16 +34,16 @@ from PIL import Image
 files, addresses, store = json.loads(sys.argv[1])
 images = numpy.stack([numpy.asarray(Image.open(file).convert("RGB")) for file in files])
 mlflow.set_tracking_uri(store)
-told = {}
+predicted = {}
 for name, address in addresses.items():
     model = mlflow.tensorflow.load_model(address)
-    told[name] = [model.predict(images, verbose=0).tolist(), numpy.asarray(model(images)).tolist()]
-print(json.dumps(told))
+    predicted[name] = [model.predict(images, verbose=0).tolist(), numpy.asarray(model(images)).tolist()]
+print(json.dumps(predicted))
 """
 
 
 class Done(NamedTuple):
-    """A finished run, its folder of files and what was said."""
+    """A finished run, its artifacts and its output."""
 
     run: Any
     artifacts: Path
@@ -78,41 +78,41 @@ def finished(data, tmp_path_factory) -> dict[str, Done]:
             if name == "cropped"
             else [a for a in small_network(data) if not a.startswith("backbone")]
         )
-        said = run(["train", *arguments, "split.fraction=0.3", *settings], cwd=workplace)
-        assert said.returncode == 0, said.stderr
+        completed = run(["train", *arguments, "split.fraction=0.3", *settings], cwd=workplace)
+        assert completed.returncode == 0, completed.stderr
         newest = runs_in(workplace)[-1]
-        done[name] = Done(newest, artifacts_of(newest), said.stdout, said.stderr)
+        done[name] = Done(newest, artifacts_of(newest), completed.stdout, completed.stderr)
     done["workplace"] = workplace
     return done
 
 
 @pytest.fixture(scope="module")
-def told_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
+def predicted_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
     """What the models say of some images in a process without bloodcell, and what was logged of them."""
     tables = {name: pd.read_parquet(finished[name].artifacts / "predictions.parquet") for name in KINDS}
     chosen = tables["cropped"].query("split == 'test'")["path"].iloc[::3].tolist()
     addresses = {name: f"runs:/{finished[name].run.info.run_id}/model" for name in KINDS}
     asked = [str(data / path) for path in chosen], addresses, f"sqlite:///{finished['workplace']}/mlruns/mlflow.db"
-    said = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, json.dumps(asked)],
         cwd=tmp_path_factory.mktemp("elsewhere"),
         capture_output=True,
         text=True,
         check=False,
     )
-    assert said.returncode == 0, said.stderr
+    assert completed.returncode == 0, completed.stderr
     logged = {name: table.set_index("path").loc[chosen].filter(like="p_") for name, table in tables.items()}
-    return json.loads(said.stdout.splitlines()[-1]), logged
+    return json.loads(completed.stdout.splitlines()[-1]), logged
 
 
 @pytest.mark.parametrize("name", KINDS)
-def test_a_model_alone_tells_what_the_run_logged_where_bloodcell_is_not_installed(told_elsewhere, name):
-    told, logged = told_elsewhere
-    for probabilities in told[name]:
+def test_a_model_without_bloodcell_predicts_what_the_run_logged(predicted_elsewhere, name):
+    predicted, logged = predicted_elsewhere
+    for probabilities in predicted[name]:
         np.testing.assert_allclose(probabilities, logged[name], atol=1e-5)
 
 
-def test_crops_are_counted_and_those_that_went_otherwise_are_listed_and_said(finished):
+def test_crops_are_counted_and_unusual_ones_are_listed_and_reported(finished):
     done = finished["cropped"]
     counts = {name.removeprefix("crop/"): value for name, value in done.run.data.metrics.items() if "crop/" in name}
     table = pd.read_csv(done.artifacts / "crops.csv").set_index("path")
@@ -127,7 +127,7 @@ def test_crops_are_counted_and_those_that_went_otherwise_are_listed_and_said(fin
     assert (done.artifacts / "plots" / "crops.png").is_file()
 
 
-def test_where_nothing_is_cropped_nothing_is_told_of_crops(finished):
+def test_without_a_crop_there_are_no_metrics_of_crops(finished):
     done = finished["measured"]
     assert not [name for name in done.run.data.metrics if name.startswith("crop/")]
     assert not (done.artifacts / "crops.csv").exists()

@@ -7,7 +7,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import Said, run, small, small_network
+from commands import Completed, run, small, small_network
 from mlflow.entities import Run
 from PIL import Image
 from stores import artifacts_of, look_into, runs_in
@@ -24,7 +24,7 @@ KFOLD = ["split=group_kfold", "split.folds=2"]
 class Validated(NamedTuple):
     """A cross-validation that ran."""
 
-    said: Said
+    completed: Completed
     parent: Run
     folds: list[Run]
     folder: Path
@@ -35,10 +35,10 @@ class Validated(NamedTuple):
 
 
 def validated(words: list[str], folder: Path, *overrides: str) -> Validated:
-    said = run(["train", *words, *KFOLD, *overrides], cwd=folder)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", *words, *KFOLD, *overrides], cwd=folder)
+    assert completed.returncode == 0, completed.stderr
     parent, *folds = runs_in(folder)
-    return Validated(said, parent, folds, folder)
+    return Validated(completed, parent, folds, folder)
 
 
 @pytest.fixture(scope="module")
@@ -109,7 +109,7 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
     assert (metrics["val/photographs"], metrics["test/photographs"]) == (40, 20)
     seconds = sum(fold.data.metrics["cost/train_seconds"] for fold in twice.folds)
     assert metrics["cost/train_seconds"] == pytest.approx(seconds)
-    assert "folds' accuracy, mean ± SD" in twice.said.stdout
+    assert "folds' accuracy, mean ± SD" in twice.completed.stdout
     listed = pd.read_csv(artifacts_of(twice.parent) / "folds.csv")
     assert listed["val_accuracy"].tolist() == accuracies
     assert listed["run_id"].tolist() == [fold.info.run_id for fold in twice.folds]
@@ -130,7 +130,7 @@ def test_a_refitted_model_is_trained_on_every_training_image_and_predicts_test(b
     assert {file.name for file in tmp_path.glob("outputs/*/*/checkpoints/*")} == {"last.weights.h5"}
     assert "epoch/train_loss" in again.parent.data.metrics
     assert "epoch/val_loss" not in again.parent.data.metrics
-    assert f"runs:/{again.folds[0].info.run_id}" not in again.said.stdout
+    assert f"runs:/{again.folds[0].info.run_id}" not in again.completed.stdout
 
 
 def history_of(**best: list[bool]) -> pd.DataFrame:
@@ -167,8 +167,8 @@ def test_finished_folds_stay_when_a_later_one_does_not_finish(bccd, tmp_path, mo
 
 
 def test_a_cross_validation_in_a_sweep_is_one_run_of_the_study(bccd, tmp_path):
-    said = run(["train", "-m", *small(bccd), *KFOLD], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", "-m", *small(bccd), *KFOLD], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     study, whole, *folds = runs_in(tmp_path)
     assert whole.data.tags["mlflow.parentRunId"] == study.info.run_id
     assert {fold.data.tags["mlflow.parentRunId"] for fold in folds} == {whole.info.run_id}
@@ -176,13 +176,13 @@ def test_a_cross_validation_in_a_sweep_is_one_run_of_the_study(bccd, tmp_path):
     board = pd.read_csv(artifacts_of(study) / "leaderboard.csv")
     assert board["run_id"].tolist() == [whole.info.run_id]
     assert board["val_accuracy"].tolist() == [whole.data.metrics["val/accuracy"]]
-    assert "1 of 1 runs finished" in said.stdout
-    assert "0: fold 1 of 2: head: epoch 1/1" in said.stderr
+    assert "1 of 1 runs finished" in completed.stdout
+    assert "0: fold 1 of 2: head: epoch 1/1" in completed.stderr
 
 
 def test_too_few_photographs_for_the_folds_are_refused_with_the_counts(bccd, tmp_path):
-    said = run(["train", *small(bccd), "split=group_kfold", "split.folds=11"], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
+    completed = run(["train", *small(bccd), "split=group_kfold", "split.folds=11"], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
     assert "EOSINOPHIL 10, LYMPHOCYTE 10, MONOCYTE 10, NEUTROPHIL 10" in line
     assert list(tmp_path.iterdir()) == []

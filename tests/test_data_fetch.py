@@ -25,7 +25,7 @@ VERSION = 7
 
 
 class Kaggle(ThreadingHTTPServer):
-    """Answers as Kaggle does for one public set, and breaks off as often as it is told to.
+    """Answers as Kaggle does for one public set, and interrupts downloads as often as configured.
 
     Attributes
     ----------
@@ -112,52 +112,50 @@ def at(address: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_set_is_downloaded_checked_and_ready_to_be_used(server: Kaggle, tmp_path: Path) -> None:
-    said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert said.stdout.startswith(f"Download    {len(server.archive) / 1e6:,.0f} MB, ")
-    root = said.stdout.split("data.root=")[1].strip()
+    completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert completed.stdout.startswith(f"Download    {len(server.archive) / 1e6:,.0f} MB, ")
+    root = completed.stdout.split("data.root=")[1].strip()
     assert len(list(tmp_path.joinpath(root).glob("TRAIN/*/*.jpeg"))) == 40
 
 
-def test_what_is_there_and_whole_is_neither_asked_for_nor_downloaded_again(server: Kaggle, tmp_path: Path) -> None:
+def test_a_complete_set_is_not_downloaded_again(server: Kaggle, tmp_path: Path) -> None:
     run(["data", "fetch", "dir=cache"], cwd=tmp_path)
     server.asked.clear()
-    said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
-    assert (said.returncode, server.asked) == (0, [])
-    assert said.stdout.startswith("Already there")
+    completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
+    assert (completed.returncode, server.asked) == (0, [])
+    assert completed.stdout.startswith("Already there")
     assert run(["data", "fetch", "dir=cache", "force=true"], cwd=tmp_path).returncode == 0
     assert server.asked != []
 
 
-def test_a_download_that_broke_off_goes_on_where_it_stopped(server: Kaggle, tmp_path: Path) -> None:
+def test_an_interrupted_download_is_resumed(server: Kaggle, tmp_path: Path) -> None:
     server.breaks_off = 1
-    said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
-    assert said.returncode == 2
-    line = said.stderr.splitlines()[-1]
+    completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
+    assert completed.returncode == 2
+    line = completed.stderr.splitlines()[-1]
     assert line.startswith("bloodcell: the download was interrupted (")
     server.starts.clear()
-    said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     came = len(server.archive) // 2
     assert came - kaggle.CHUNK_BYTES < server.starts[-1] <= came
 
 
-def test_a_set_that_is_another_one_is_said_in_one_line(server: Kaggle, tmp_path: Path) -> None:
+def test_a_different_set_is_an_error_in_one_line(server: Kaggle, tmp_path: Path) -> None:
     server.archive = server.archive.replace(b"TRAIN/MONOCYTE", b"TRAIN/MONOZYTE")
-    said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "images/TRAIN/MONOCYTE: has 0 images, Kaggle's set has 10; " in said.stderr.splitlines()[-1]
+    completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "images/TRAIN/MONOCYTE: has 0 images, Kaggle's set has 10; " in completed.stderr.splitlines()[-1]
 
 
-def test_without_a_way_out_one_line_says_how_to_put_the_folder_in_place(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_a_network_one_line_says_how_to_add_the_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with socket.socket() as closed:
         closed.bind(("localhost", 0))
         at(f"http://localhost:{closed.getsockname()[1]}", monkeypatch)
-        said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
-    (line,) = said.stderr.splitlines()
-    assert said.returncode == 2
+        completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
+    (line,) = completed.stderr.splitlines()
+    assert completed.returncode == 2
     assert "cannot be reached (" in line
     assert f"download {kaggle.PAGE} in a browser on any machine, unpack it here as blood-cells" in line
     assert "data=bccd data.root=blood-cells" in line
@@ -168,28 +166,30 @@ def test_a_server_that_never_answers_is_not_waited_for(tmp_path: Path, monkeypat
     monkeypatch.setattr(kaggle, "TIMEOUT_S", 1.0)
     with socket.create_server(("localhost", 0)) as silent:
         at(f"http://localhost:{silent.getsockname()[1]}", monkeypatch)
-        said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "cannot be reached (no answer in 1 s)" in said.stderr
+        completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "cannot be reached (no answer in 1 s)" in completed.stderr
 
 
 def test_without_kagglehub_one_line_says_how_to_install_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "kagglehub", None)
-    said = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
-    (line,) = said.stderr.splitlines()
-    assert said.returncode == 2
+    completed = run(["data", "fetch", "dir=cache"], cwd=tmp_path)
+    (line,) = completed.stderr.splitlines()
+    assert completed.returncode == 2
     assert "pip install 'bloodcell[kaggle]'" in line
 
 
 def test_a_folder_that_was_put_in_place_by_hand_is_checked(tiny: Path, tmp_path: Path) -> None:
-    said = run(["data", "fetch", f"root={tiny}"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert f"bloodcell train data=bccd {shlex.quote(f'data.root={tiny}')}" in said.stdout  # a path with spaces, quoted
-    assert "TEST   20 images: EOSINOPHIL 5," in said.stdout
+    completed = run(["data", "fetch", f"root={tiny}"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert (
+        f"bloodcell train data=bccd {shlex.quote(f'data.root={tiny}')}" in completed.stdout
+    )  # a path with spaces, quoted
+    assert "TEST   20 images: EOSINOPHIL 5," in completed.stdout
 
 
 @pytest.mark.parametrize(
-    ("tear", "told"),
+    ("tear", "message"),
     [
         (
             lambda file: file.write_bytes(file.read_bytes()[:-7]),
@@ -200,19 +200,19 @@ def test_a_folder_that_was_put_in_place_by_hand_is_checked(tiny: Path, tmp_path:
         (lambda file: shutil.rmtree(file.parents[1]), "has no folders TRAIN and TEST"),
     ],
 )
-def test_a_torn_folder_is_said_in_one_line(
-    tiny: Path, tmp_path: Path, tear: Callable[[Path], object], told: str
+def test_an_incomplete_folder_is_an_error_in_one_line(
+    tiny: Path, tmp_path: Path, tear: Callable[[Path], object], message: str
 ) -> None:
     shutil.copytree(tiny, tmp_path / "by hand")
     tear(next((tmp_path / "by hand" / "TEST" / "MONOCYTE").iterdir()))
-    said = run(["data", "fetch", "root=by hand"], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
-    assert told in line
+    completed = run(["data", "fetch", "root=by hand"], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
+    assert message in line
 
 
 @pytest.mark.real
 def test_the_real_set_is_known(tmp_path: Path) -> None:
-    said = run(["data", "fetch", f"root={DATA}"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "TRAIN  9,957 images" in said.stdout
+    completed = run(["data", "fetch", f"root={DATA}"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "TRAIN  9,957 images" in completed.stdout

@@ -9,7 +9,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
-from commands import Said, run
+from commands import Completed, run
 from mlflow import MlflowClient
 from mlflow.entities import Run
 from stores import artifacts_of, runs_in
@@ -41,7 +41,7 @@ class Made(NamedTuple):
     members: list[Run]
     folds: list[Run]
     holdouts: list[Run]
-    said: dict[str, Said]
+    completed: dict[str, Completed]
     ensembles: dict[str, Run]
 
 
@@ -53,15 +53,15 @@ def made(bccd, tmp_path_factory) -> Made:
         ["split=group_kfold", "split.folds=2"],
         ["split=group_holdout", "log_model=false", "evaluate_test=false"],
     ):
-        said = run(["train", "-m", *PROBES, *overrides], cwd=folder)
-        assert said.returncode == 0, said.stderr
+        completed = run(["train", "-m", *PROBES, *overrides], cwd=folder)
+        assert completed.returncode == 0, completed.stderr
     runs = runs_in(folder)
     study, holdout_study = (each for each in runs if each.data.tags.get("study"))
     saids = {
         method: run(["ensemble", f"study={study.info.run_id}", f"method={method}", *kept], cwd=folder)
         for method, *kept in (["soft", "log_model=false"], ["weighted"], ["greedy", "log_model=false"], ["stacking"])
     }
-    assert [said.stderr for said in saids.values() if said.returncode] == []
+    assert [completed.stderr for completed in saids.values() if completed.returncode] == []
     made_now = [each for each in runs_in(folder) if each.data.tags.get("job") == "ensemble"]
     return Made(
         folder,
@@ -69,7 +69,7 @@ def made(bccd, tmp_path_factory) -> Made:
         members=within(study, runs),
         folds=[each for each in runs if "fold" in each.data.tags],
         holdouts=within(holdout_study, runs),
-        said=saids,
+        completed=saids,
         ensembles={each.data.tags["method"]: each for each in made_now},
     )
 
@@ -110,7 +110,7 @@ def test_an_ensemble_is_a_run_with_everything_that_a_training_leaves(made):
             *("plots/members.png", "plots/confusion_test.png", "plots/errors_val.png", "report/val.txt"),
         ):
             assert (artifacts_of(ensemble) / name).is_file()
-        assert "majority class" in made.said[method].stdout
+        assert "majority class" in made.completed[method].stdout
 
 
 def test_the_soft_vote_is_the_mean_of_the_members_on_both_splits(made):
@@ -129,13 +129,13 @@ def test_test_is_combined_by_the_weights_that_are_stated(made, method):
     np.testing.assert_allclose(listed["weight"][:-1], chosen)
     assert listed["name"].tolist() == [*(member.info.run_name for member in made.members), "ensemble"]
     for weight in chosen:
-        assert f"{weight:.2f}" in made.said[method].stdout
+        assert f"{weight:.2f}" in made.completed[method].stdout
 
 
 @pytest.mark.parametrize("method", METHODS[1:])
 def test_validation_is_not_combined_by_the_weights_that_saw_it(made, method):
-    assert "no photograph is combined by weights that saw it" in made.said[method].stdout
-    assert "were chosen by the same images" not in made.said[method].stdout  # heads that are solved have no epochs
+    assert "no photograph is combined by weights that were fitted to it" in made.completed[method].stdout
+    assert "were chosen by the same images" not in made.completed[method].stdout  # heads that are solved have no epochs
     if method != "stacking":
         inside = np.tensordot(weights(made, method), [probabilities(each, "val") for each in made.members], axes=1)
         assert np.abs(probabilities(made.ensembles[method], "val") - inside).max() > 1e-4
@@ -155,7 +155,7 @@ def test_the_figures_are_those_of_the_predictions(made):
 
 
 @pytest.mark.parametrize("method", ["weighted", "stacking"])
-def test_the_kept_model_says_of_raw_images_what_the_predictions_say(made, method):
+def test_the_saved_model_gives_the_logged_predictions_for_raw_images(made, method):
     ensemble = made.ensembles[method]
     runs_in(made.folder)  # which has MLflow look into this store
     model = mlflow.tensorflow.load_model(f"runs:/{ensemble.info.run_id}/model")
@@ -170,12 +170,12 @@ def test_the_kept_model_says_of_raw_images_what_the_predictions_say(made, method
 def test_runs_are_named_one_by_one_and_the_test_set_is_left_alone_where_asked(made):
     ids = ",".join(member.info.run_id for member in made.members)
     before = runs_in(made.folder)
-    said = run(["ensemble", f"runs=[{ids}]", "evaluate_test=false", "log_model=false"], cwd=made.folder)
-    assert said.returncode == 0, said.stderr
+    completed = run(["ensemble", f"runs=[{ids}]", "evaluate_test=false", "log_model=false"], cwd=made.folder)
+    assert completed.returncode == 0, completed.stderr
     (new,) = [each for each in runs_in(made.folder) if each.info.run_id not in {old.info.run_id for old in before}]
     assert not [name for name in new.data.metrics if "test/" in name]
     assert predictions(new, "test").empty
-    assert "Load it" not in said.stdout
+    assert "Python  " not in completed.stdout
     assert new.data.metrics["val/accuracy"] == made.ensembles["soft"].data.metrics["val/accuracy"]
 
 
@@ -183,13 +183,13 @@ def test_an_ensemble_works_without_the_images_and_of_holdouts_and_shows_no_error
     parent = made.holdouts[0].data.tags["mlflow.parentRunId"]
     (made.folder / "cells").rename(made.folder / "elsewhere")
     try:
-        said = run(
+        completed = run(
             ["ensemble", f"study={parent}", "evaluate_test=false", "log_model=false", "tracking.run_name=blind"],
             cwd=made.folder,
         )
     finally:
         (made.folder / "elsewhere").rename(made.folder / "cells")
-    assert said.returncode == 0, said.stderr
+    assert completed.returncode == 0, completed.stderr
     (blind,) = [each for each in runs_in(made.folder) if each.info.run_name == "blind"]
     plots = {path.name for path in (artifacts_of(blind) / "plots").iterdir()}
     of_confidence = {"calibration_val.png", "risk_coverage_val.png"}
@@ -199,9 +199,9 @@ def test_an_ensemble_works_without_the_images_and_of_holdouts_and_shows_no_error
 
 
 def refused(made: Made, *overrides: str) -> str:
-    said = run(["ensemble", *overrides], cwd=made.folder)
-    assert said.returncode == 2, said.stdout
-    (line,) = said.stderr.splitlines()
+    completed = run(["ensemble", *overrides], cwd=made.folder)
+    assert completed.returncode == 2, completed.stdout
+    (line,) = completed.stderr.splitlines()
     return line
 
 
@@ -210,7 +210,7 @@ def test_what_cannot_be_combined_is_refused_in_one_line(made):
     fold, holdout, ensemble = (each.info.run_id for each in (made.folds[0], made.holdouts[0], made.ensembles["soft"]))
     study = made.study.info.run_id
     n_runs = len(runs_in(made.folder))
-    for overrides, told in (
+    for overrides, message in (
         ([], "runs"),
         ([f"runs=[{one}]", f"study={study}"], "runs"),
         ([f"runs=[{one}]"], "runs"),
@@ -227,7 +227,7 @@ def test_what_cannot_be_combined_is_refused_in_one_line(made):
         ([f"runs={one}"], "runs="),
         (["method=mean", f"study={study}"], "method=mean: "),
     ):
-        assert told in refused(made, *overrides), overrides
+        assert message in refused(made, *overrides), overrides
     assert len(runs_in(made.folder)) == n_runs
 
 
@@ -236,8 +236,8 @@ def test_a_run_that_is_not_finished_is_refused(made):
     client = MlflowClient()
     failed = client.create_run(made.study.info.experiment_id, run_name="failed")
     client.set_terminated(failed.info.run_id, "FAILED")
-    said = refused(made, f"runs=[{made.members[0].info.run_id},{failed.info.run_id}]")
-    assert f"runs={failed.info.run_id}: is not finished (FAILED)" in said
+    completed = refused(made, f"runs=[{made.members[0].info.run_id},{failed.info.run_id}]")
+    assert f"runs={failed.info.run_id}: is not finished (FAILED)" in completed
     client.delete_run(failed.info.run_id)
 
 
@@ -248,16 +248,16 @@ def test_what_the_runs_did_not_keep_is_not_asked_of_them(made):
 
 
 def test_a_folder_without_runs_is_left_as_it_was(tmp_path):
-    said = run(["ensemble", "study=0123abc"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "tracking.dir=mlruns: holds no runs" in said.stderr
+    completed = run(["ensemble", "study=0123abc"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "tracking.dir=mlruns: has no runs" in completed.stderr
     assert list(tmp_path.iterdir()) == []
 
 
 def test_the_card_of_a_registered_ensemble_names_its_members_with_their_weights(made):
     ensemble = made.ensembles["weighted"]
-    said = run(["register", f"run={ensemble.info.run_id}", "name=together"], cwd=made.folder)
-    assert said.returncode == 0, said.stderr
+    completed = run(["register", f"run={ensemble.info.run_id}", "name=together"], cwd=made.folder)
+    assert completed.returncode == 0, completed.stderr
     card = (artifacts_of(ensemble) / "model_card.md").read_text(encoding="utf-8")
     assert "an ensemble of 2 models: a weighted mean of their probabilities" in card
     for member, weight in zip(made.members, weights(made, "weighted"), strict=True):

@@ -35,9 +35,9 @@ def leakage(bccd, tmp_path_factory):
     folder = tmp_path_factory.mktemp("leakage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(training, "train_fold", guess)
-        said = run(["train", "-m", "experiment=leakage", *small_network(bccd)], cwd=folder)
-    assert said.returncode == 0, said.stderr
-    return said, *runs_in(folder)
+        completed = run(["train", "-m", "experiment=leakage", *small_network(bccd)], cwd=folder)
+    assert completed.returncode == 0, completed.stderr
+    return completed, *runs_in(folder)
 
 
 def guess(recorder, learner, *, prepared, config, **_):
@@ -50,7 +50,7 @@ def guess(recorder, learner, *, prepared, config, **_):
         )
         for split, part in parts.items()
     }
-    outcome = evaluate_outcome(tables, classes=images.classes, training=images.part("train"), leak=prepared.leak)
+    outcome = evaluate_outcome(tables, classes=images.classes, training=images.part("train"), leakage=prepared.leakage)
     keep_outcome(recorder, outcome, images=images)
     recorder.log_metrics({"train_seconds": 1.0}, prefix="cost")
     return FoldResult(
@@ -117,23 +117,23 @@ def test_the_command_line_has_the_last_word_on_what_an_experiment_sweeps(monkeyp
         raise UserError(" ".join(overrides))
 
     monkeypatch.setattr(study, "start_study", refuse)
-    said = run(
+    completed = run(
         ["train", "-m", "data=bccd", "data.root=/cells", "experiment=leakage", "split=group_holdout,random"],
         cwd=tmp_path,
     )
-    assert said.stderr == "bloodcell: split=group_holdout,random\n"
+    assert completed.stderr == "bloodcell: split=group_holdout,random\n"
 
 
 def test_the_leakage_study_is_a_parent_run_with_a_run_for_each_split_and_marks_the_leaky_one(leakage):
-    said, parent, random, whole = leakage
+    completed, parent, random, whole = leakage
     assert parent.info.run_name == "sweep: split=random,group_holdout"
     assert parent.data.metrics["runs/finished"] == 2
-    assert "2 of 2 runs finished" in said.stdout
+    assert "2 of 2 runs finished" in completed.stdout
     assert [random.info.run_name, whole.info.run_name] == ["0: split=random", "1: split=group_holdout"]
     assert [child.data.tags["leaky"] for child in (random, whole)] == ["true", "false"]
-    assert "0: split=random * " in said.stdout
-    assert "1: split=group_holdout * " not in said.stdout
-    assert re.search("^\\* ", said.stdout, flags=re.MULTILINE)  # what the mark means
+    assert "0: split=random * " in completed.stdout
+    assert "1: split=group_holdout * " not in completed.stdout
+    assert re.search("^\\* ", completed.stdout, flags=re.MULTILINE)  # what the mark means
 
 
 def test_both_splits_are_tested_on_the_same_images_and_validated_on_as_many(leakage):
@@ -144,7 +144,7 @@ def test_both_splits_are_tested_on_the_same_images_and_validated_on_as_many(leak
     assert [(table["split"] == "val").sum() for table in tables] == [8, 8]
 
 
-def test_a_study_keeps_the_intervals_of_its_runs_and_draws_them(leakage):
+def test_a_study_logs_the_intervals_of_its_runs_and_draws_them(leakage):
     _, parent, *children = leakage
     board = pd.read_csv(artifacts_of(parent) / "leaderboard.csv").set_index("run_id")
     for child in children:

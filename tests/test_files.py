@@ -41,7 +41,7 @@ def test_a_block_that_writes_nothing_does_not_lose_the_file(tmp_path: Path) -> N
     assert path.read_text() == "old"
 
 
-def test_the_temporary_file_lies_beside_with_the_same_suffixes(tmp_path: Path) -> None:
+def test_the_temporary_file_is_in_the_same_folder_with_the_same_suffixes(tmp_path: Path) -> None:
     path = tmp_path / "best.weights.h5"
     with atomic_write(path) as partial:
         assert partial.parent == tmp_path

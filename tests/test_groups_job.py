@@ -6,25 +6,25 @@ from commands import run
 
 
 def test_every_image_has_a_group_in_the_table(bccd, tmp_path):
-    said = run(["groups", "data=bccd", f"data.root={bccd}", "output=found/groups.csv"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["groups", "data=bccd", f"data.root={bccd}", "output=found/groups.csv"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     table = pd.read_csv(tmp_path / "found" / "groups.csv")
     assert table.columns.tolist() == ["path", "group"]
     assert sorted(table["path"]) == sorted(str(path.relative_to(bccd)) for path in bccd.glob("*/*/*"))
-    assert "photographs" in said.stdout
+    assert "photographs" in completed.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["found"]
 
 
 def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
     run(["groups", "data=bccd", f"data.root={bccd}"], cwd=tmp_path)
     listed = ["data.groups=column", "data.groups_file=groups.csv", "output=again.csv"]
-    said = run(["groups", "data=bccd", f"data.root={bccd}", *listed], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["groups", "data=bccd", f"data.root={bccd}", *listed], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     assert (tmp_path / "again.csv").read_text() == (tmp_path / "groups.csv").read_text()
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (["output=/proc/nowhere/groups.csv"], "output=/proc/nowhere/groups.csv"),
         (["output=/"], "is a folder"),
@@ -33,9 +33,9 @@ def test_the_table_can_be_used_in_place_of_the_pixels(bccd, tmp_path):
         (["-m", "data.groups=none,folder"], "-m: "),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wrong, told):
-    said = run(["groups", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
-    assert told in line
+def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wrong, message):
+    completed = run(["groups", "data=bccd", f"data.root={bccd}", *wrong], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
+    assert message in line
     assert list(tmp_path.iterdir()) == []

@@ -23,17 +23,17 @@ def copies(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def groups_of(cwd: Path, *overrides: str) -> pd.DataFrame:
-    said = run(["groups", "-cd", "conf", "data=mine", *overrides], cwd=cwd)
-    assert said.returncode == 0, said.stderr
+    completed = run(["groups", "-cd", "conf", "data=mine", *overrides], cwd=cwd)
+    assert completed.returncode == 0, completed.stderr
     return pd.read_csv(cwd / "groups.csv")
 
 
 def test_one_folder_per_class_becomes_a_configuration_that_takes_its_test_from_it(copies: Path, tmp_path: Path) -> None:
-    said = run(["init", str(copies)], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "16 of 2 classes, all 320 x 240 pixels" in said.stdout
-    assert "Test        no folder: " in said.stdout
-    assert "bloodcell train -cd conf data=mine\n" in said.stdout
+    completed = run(["init", str(copies)], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "16 of 2 classes, all 320 x 240 pixels" in completed.stdout
+    assert "Test        no folder: " in completed.stdout
+    assert "bloodcell train -cd conf data=mine\n" in completed.stdout
     assert [path.name for path in tmp_path.iterdir()] == ["conf"]
     shown = run(["train", "-cd", "conf", "data=mine", "--cfg", "job", "-p", "data"], cwd=tmp_path).stdout
     assert f"train_dir: {copies.resolve()}\n" in shown
@@ -41,16 +41,16 @@ def test_one_folder_per_class_becomes_a_configuration_that_takes_its_test_from_i
 
 
 def test_file_names_that_give_the_photograph_are_used(copies: Path, tmp_path: Path) -> None:
-    said = run(["init", str(copies)], cwd=tmp_path)
-    assert "Photographs 8, by file name" in said.stdout
+    completed = run(["init", str(copies)], cwd=tmp_path)
+    assert "Photographs 8, by file name" in completed.stdout
     assert sorted(groups_of(tmp_path)["group"].unique()) == [f"slide{number}" for number in range(8)]
 
 
 def test_file_names_that_disagree_with_the_pixels_are_not_used(copies: Path, tmp_path: Path) -> None:
     shutil.copytree(copies, tmp_path / "mixed")
     (tmp_path / "mixed" / "lobed" / "slide0_aug1.jpeg").rename(tmp_path / "mixed" / "lobed" / "slide99_aug1.jpeg")
-    said = run(["init", "mixed"], cwd=tmp_path)
-    assert "Photographs 8, by comparing pixels; file names disagree" in said.stdout
+    completed = run(["init", "mixed"], cwd=tmp_path)
+    assert "Photographs 8, by comparing pixels; file names disagree" in completed.stdout
     assert groups_of(tmp_path)["group"].nunique() == 8
 
 
@@ -59,18 +59,18 @@ def test_a_sample_of_many_images_is_compared(copies: Path, tmp_path: Path) -> No
     for number, file in enumerate(sorted(copies.rglob("*.jpeg"))):
         (renamed / file.parent.name).mkdir(parents=True, exist_ok=True)
         shutil.copy(file, renamed / file.parent.name / f"{number}.jpeg")
-    said = run(["init", "many", "look_at=5"], cwd=tmp_path)
-    assert " of a sample of 5 images, by comparing pixels" in said.stdout
+    completed = run(["init", "many", "max_images=5"], cwd=tmp_path)
+    assert " of a sample of 5 images, by comparing pixels" in completed.stdout
     assert "groups: recover\n" in (tmp_path / "conf" / "data" / "mine.yaml").read_text(encoding="utf-8")
 
 
 def test_kaggles_layout_is_detected(bccd: Path, tmp_path: Path) -> None:
-    said = run(["init", str(bccd), "output=own/data/cells.yaml", "look_at=8"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "Kaggle's Blood Cell Images: one folder per class in train and test" in said.stdout
-    assert "few photographs in test" in said.stdout
-    said = run(["groups", "-cd", "own", "data=cells", "data.groups=none"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["init", str(bccd), "output=own/data/cells.yaml", "max_images=8"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "Kaggle's Blood Cell Images: one folder per class in train and test" in completed.stdout
+    assert "few photographs in test" in completed.stdout
+    completed = run(["groups", "-cd", "own", "data=cells", "data.groups=none"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     assert len(pd.read_csv(tmp_path / "groups.csv")) == 60
 
 
@@ -83,13 +83,13 @@ def test_files_that_cannot_be_used_are_reported_and_left_out(bccd: Path, tmp_pat
     (root / "valid" / "NEUTROPHIL" / "torn.jpeg").write_bytes(b"\xff\xd8")
     for file in sorted((root / "Training" / "NEUTROPHIL").iterdir())[1:]:
         file.unlink()
-    said = run(["init", root.name, "look_at=8"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "Unreadable  1, left out, for example valid/NEUTROPHIL/torn.jpeg (" in said.stdout
-    assert "Other files 1, not used, for example Training/notes.txt" in said.stdout
-    assert "Not used    extra" in said.stdout
-    assert "Warning: too few photographs of NEUTROPHIL (1) for 2 splits" in said.stdout
-    assert "as many photographs as NEUTROPHIL; use balanced accuracy" in said.stdout
+    completed = run(["init", root.name, "max_images=8"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "Unreadable  1, left out, for example valid/NEUTROPHIL/torn.jpeg (" in completed.stdout
+    assert "Other files 1, not used, for example Training/notes.txt" in completed.stdout
+    assert "Not used    extra" in completed.stdout
+    assert "Warning: too few photographs of NEUTROPHIL (1) for 2 splits" in completed.stdout
+    assert "as many photographs as NEUTROPHIL; use balanced accuracy" in completed.stdout
     shown = run(["train", "-cd", "conf", "data=mine", "--cfg", "job", "-p", "data"], cwd=tmp_path).stdout
     assert "on_bad_image: skip\n" in shown
 
@@ -99,25 +99,25 @@ def test_a_photograph_in_two_splits_is_reported(copies: Path, tmp_path: Path) ->
         shutil.copytree(copies, tmp_path / "set" / side)
     for number, file in enumerate(sorted((tmp_path / "set" / "test").rglob("*.jpeg"))):
         file.rename(file.with_name(f"{number}.jpeg"))
-    said = run(["init", "set"], cwd=tmp_path)
-    assert "Warning: 8 photographs have images in more than one split" in said.stdout
+    completed = run(["init", "set"], cwd=tmp_path)
+    assert "Warning: 8 photographs have images in more than one split" in completed.stdout
 
 
 def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) -> None:
     file = tmp_path / "conf" / "data" / "mine.yaml"
     file.parent.mkdir(parents=True)
     file.write_text("kept\n")
-    said = run(["init", str(copies)], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.startswith("bloodcell: output=conf/data/mine.yaml: exists")
-    assert "overwrite=true" in said.stderr
+    completed = run(["init", str(copies)], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("bloodcell: output=conf/data/mine.yaml: exists")
+    assert "overwrite=true" in completed.stderr
     assert file.read_text() == "kept\n"
     assert run(["init", str(copies), "overwrite=true"], cwd=tmp_path).returncode == 0
     assert file.read_text(encoding="utf-8").startswith("# Written by `bloodcell init`")
 
 
 @pytest.mark.parametrize(
-    ("words", "told"),
+    ("words", "message"),
     [
         ([], "folder "),
         (["nowhere"], "folder=nowhere: no such folder"),
@@ -126,18 +126,18 @@ def test_a_file_is_replaced_only_with_overwrite(copies: Path, tmp_path: Path) ->
         (["mixed", "output=mine.yaml"], "output=mine.yaml: must be DIR/data/NAME.yaml, "),
         (["mixed", "output=conf/data/folder.yaml"], "data=folder is one of bloodcell's own choices"),
         (["mixed", "output=/proc/x/data/a.yaml"], "output=/proc/x/data/a.yaml: cannot be written ("),
-        (["mixed", "look_att=5"], "look_att is not a setting of init; did you mean look_at?"),
+        (["mixed", "max_imagess=5"], "max_imagess is not a setting of init; did you mean max_images?"),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(
-    copies: Path, tmp_path: Path, words: list[str], told: str
+def test_a_users_error_is_one_line_and_leaves_nothing_behind(
+    copies: Path, tmp_path: Path, words: list[str], message: str
 ) -> None:
     shutil.copytree(copies / "lobed", tmp_path / "one" / "lobed")
     (tmp_path / "flat").mkdir()
     shutil.copy(next(copies.rglob("*.jpeg")), tmp_path / "flat")
     (tmp_path / "mixed").symlink_to(copies)
-    said = run(["init", *words], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
-    assert told in line
+    completed = run(["init", *words], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
+    assert message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flat", "mixed", "one"]

@@ -28,19 +28,19 @@ def train(monkeypatch):
     return put
 
 
-def test_a_document_says_what_the_job_told_last_and_all_else_is_on_the_error_stream(train, tmp_path):
+def test_the_document_is_the_last_result_and_everything_else_is_on_the_error_stream(train, tmp_path):
     def work():
         print("a table")
         set_json_result(part=1)
         set_json_result(accuracy=0.5, log=log_file())
 
     train(work)
-    said = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
-    told = json.loads(said.stdout)
-    assert (told["job"], told["accuracy"]) == ("train", 0.5)
-    assert "part" not in told
-    assert told["log"].endswith("train.log")
-    assert said.stderr == "a table\n"
+    completed = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
+    document = json.loads(completed.stdout)
+    assert (document["job"], document["accuracy"]) == ("train", 0.5)
+    assert "part" not in document
+    assert document["log"].endswith("train.log")
+    assert completed.stderr == "a table\n"
 
 
 def test_what_is_written_below_python_does_not_get_between(tmp_path):
@@ -52,8 +52,8 @@ def test_what_is_written_below_python_does_not_get_between(tmp_path):
 
 def test_lines_of_libraries_in_other_languages_go_to_the_error_stream(train, tmp_path, capfd):
     train(lambda: os.write(1, b"from below\n"))
-    said = run(["train", "data=bccd", "data.root=/cells", "--json"], cwd=tmp_path)
-    json.loads(said.stdout)
+    completed = run(["train", "data=bccd", "data.root=/cells", "--json"], cwd=tmp_path)
+    json.loads(completed.stdout)
     written = capfd.readouterr()
     assert "from below" not in written.out
     assert "from below" in written.err
@@ -67,26 +67,26 @@ def test_lines_of_libraries_in_other_languages_go_to_the_error_stream(train, tmp
         (["train", "--frobnicate"], "--frobnicate: "),
     ],
 )
-def test_a_mistake_is_one_line_for_people_and_an_error_for_machines(tmp_path, words, error):
-    said = run([*words, "--json"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.startswith(f"bloodcell: {error}")
-    assert said.stderr.count("\n") == 1
-    assert json.loads(said.stdout)["error"].startswith(error)
+def test_a_users_error_is_one_line_and_an_error_in_the_document(tmp_path, words, error):
+    completed = run([*words, "--json"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith(f"bloodcell: {error}")
+    assert completed.stderr.count("\n") == 1
+    assert json.loads(completed.stdout)["error"].startswith(error)
 
 
-def test_what_was_told_stays_where_a_job_then_fails(train, tmp_path):
+def test_the_result_stays_if_the_job_then_fails(train, tmp_path):
     def work():
         set_json_result(findings=3)
         raise UserError("too many")
 
     train(work)
-    said = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
-    told = json.loads(said.stdout)
-    assert (told["findings"], told["error"]) == (3, "too many")
+    completed = run(["train", "--json", "data=bccd", "data.root=/cells"], cwd=tmp_path)
+    document = json.loads(completed.stdout)
+    assert (document["findings"], document["error"]) == (3, "too many")
 
 
-def test_an_error_of_the_program_is_told_too_and_logged_with_its_traceback(train, tmp_path, capsys, monkeypatch):
+def test_an_error_of_the_program_is_in_the_document_and_logged_with_its_traceback(train, tmp_path, capsys, monkeypatch):
     def work():
         raise ValueError("a mistake in the program")
 
@@ -103,8 +103,8 @@ def test_warnings_of_libraries_go_to_the_runs_log_and_not_to_the_terminal(train,
     train(lambda: warnings.warn("is deprecated", DeprecationWarning, stacklevel=1))
     with warnings.catch_warnings():
         warnings.simplefilter("always")
-        said = run(["train", "data=bccd", "data.root=/cells"], cwd=tmp_path)
-    assert (said.stdout, said.stderr) == ("", "")
+        completed = run(["train", "data=bccd", "data.root=/cells"], cwd=tmp_path)
+    assert (completed.stdout, completed.stderr) == ("", "")
     (log,) = tmp_path.glob("outputs/*/*/train.log")
     assert "is deprecated" in log.read_text(encoding="utf-8")
 
@@ -118,8 +118,10 @@ def test_asking_about_a_job_is_answered_as_ever(tmp_path):
 
 
 def test_numbers_that_are_none_are_null_and_arrays_are_lists():
-    told = plain({"a": np.float32(0.5), "b": float("nan"), "c": np.array([[1, 2]]), "d": ("é", True), 5: np.int64(3)})
-    assert json.loads(json.dumps(told, allow_nan=False)) == {
+    document = plain(
+        {"a": np.float32(0.5), "b": float("nan"), "c": np.array([[1, 2]]), "d": ("é", True), 5: np.int64(3)}
+    )
+    assert json.loads(json.dumps(document, allow_nan=False)) == {
         "a": 0.5,
         "b": None,
         "c": [[1, 2]],

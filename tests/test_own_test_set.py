@@ -63,7 +63,7 @@ def test_another_seed_of_its_own_chooses_others(cells: Path) -> None:
     assert side(prepared(cells, "data.test_seed=1"), "test") != side(prepared(cells), "test")
 
 
-def test_an_audit_looks_at_the_same_test_images(cells: Path) -> None:
+def test_an_audit_uses_the_same_test_images(cells: Path) -> None:
     config = compose_config("audit", ["data=folder", f"data.train_dir={cells}", "data.test_dir=null"])
     assert side(load_images(config.data), "test") == side(prepared(cells), "test")
 

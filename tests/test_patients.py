@@ -47,12 +47,12 @@ def data(folder: Path) -> list[str]:
 
 @pytest.fixture(scope="module")
 def trained(data: list[str], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
-    """Train two models in a sweep; return the folder and what was said."""
+    """Train two models in a sweep; return the folder and the output."""
     place = tmp_path_factory.mktemp("trained")
     models = ["backbone=colour_histogram,morphology", "head=probe", "baselines=[]", "explain=none"]
-    said = run(["train", "-m", *data, *models], cwd=place)
-    assert said.returncode == 0, said.stderr
-    return place, said.stdout
+    completed = run(["train", "-m", *data, *models], cwd=place)
+    assert completed.returncode == 0, completed.stderr
+    return place, completed.stdout
 
 
 def test_photographs_are_found_in_the_pixels_and_nest_in_the_patients_that_were_given(data, folder):
@@ -103,9 +103,9 @@ def test_a_run_gives_accuracy_by_image_by_photograph_and_as_the_mean_of_patients
 def test_a_comparison_counts_patients_in_tables_sentences_and_report(trained):
     place, _ = trained
     parent = next(each for each in runs_in(place) if "study" in each.data.tags).info.run_id
-    said = run(["--json", "compare", f"study={parent}", "output=found", "metrics=[accuracy,auroc]"], cwd=place)
-    assert said.returncode == 0, said.stderr
-    found = json.loads(said.stdout)
+    completed = run(["--json", "compare", f"study={parent}", "output=found", "metrics=[accuracy,auroc]"], cwd=place)
+    assert completed.returncode == 0, completed.stderr
+    found = json.loads(completed.stdout)
     assert (found["groups"], found["photographs"], found["group_name"]) == (N_PATIENTS // 2, N_PATIENTS, "patient")
     assert all(f"{N_PATIENTS // 2} patients" in row["sentence"] for row in found["verdicts"])
     units = {(row["metric"], row["unit"]) for row in found["estimates"]}
@@ -120,17 +120,17 @@ def test_a_comparison_counts_patients_in_tables_sentences_and_report(trained):
 
 def test_the_other_jobs_count_patients_too(data, trained, tmp_path):
     place, _ = trained
-    said = run(["train", *data, "backbone=colour_histogram", "head=probe", "baselines=[]"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "accuracy, mean of patients" in said.stdout
-    said = run(["groups", *data], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", *data, "backbone=colour_histogram", "head=probe", "baselines=[]"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "accuracy, mean of patients" in completed.stdout
+    completed = run(["groups", *data], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     table = pd.read_csv(tmp_path / "groups.csv")
     assert table[["group", "photograph"]].nunique().tolist() == [N_PATIENTS, 2 * N_PATIENTS]
     runs = ",".join(each.info.run_id for each in runs_in(place) if each.data.tags.get("group_name"))
-    said = run(["ensemble", f"runs=[{runs}]", "method=soft", "log_model=false"], cwd=place)
-    assert said.returncode == 0, said.stderr
-    assert "95 % intervals count patients, not images" in said.stdout
+    completed = run(["ensemble", f"runs=[{runs}]", "method=soft", "log_model=false"], cwd=place)
+    assert completed.returncode == 0, completed.stderr
+    assert "95 % intervals count patients, not images" in completed.stdout
 
 
 def test_a_photograph_of_two_patients_is_named_and_refused_on_two_sides(folder, data, tmp_path):
@@ -138,11 +138,11 @@ def test_a_photograph_of_two_patients_is_named_and_refused_on_two_sides(folder, 
     table.loc[table["photograph"] == 0, "patient"] = ["p00", *["other"] * (COPIES - 1)]
     table.to_csv(tmp_path / "patients.csv", index=False)
     given = [*data, f"data.groups_file={tmp_path / 'patients.csv'}"]
-    said = run(["groups", *given], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "1 photograph with images in several patients" in said.stdout
-    said = run(["train", *given, "backbone=majority", "baselines=[]"], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
+    completed = run(["groups", *given], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "1 photograph with images in several patients" in completed.stdout
+    completed = run(["train", *given, "backbone=majority", "baselines=[]"], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
     assert line.startswith("bloodcell: data.on_shared_groups=error: training and test share 1 photograph")
     assert "data.photographs=groups" in line

@@ -46,8 +46,8 @@ class Kept(NamedTuple):
 @pytest.fixture(scope="module")
 def kept(bccd, tmp_path_factory):
     folder = tmp_path_factory.mktemp("kept")
-    said = run(["train", "data=bccd", f"data.root={bccd}", *TRAIN], cwd=folder)
-    assert said.returncode == 0, said.stderr
+    completed = run(["train", "data=bccd", f"data.root={bccd}", *TRAIN], cwd=folder)
+    assert completed.returncode == 0, completed.stderr
     images = folder / "new images"
     for name in ("EOSINOPHIL", "NEUTROPHIL"):
         shutil.copytree(bccd / "TEST" / name, images / name)
@@ -60,8 +60,8 @@ def kept(bccd, tmp_path_factory):
 
 def predict(kept: Kept, *overrides: str, output: str = "answers.csv") -> pd.DataFrame:
     words = [f"images='{kept.images}'", f"output={output}", *overrides]
-    said = run(["predict", *words], cwd=kept.folder)
-    assert said.returncode == 0, said.stderr
+    completed = run(["predict", *words], cwd=kept.folder)
+    assert completed.returncode == 0, completed.stderr
     path = kept.folder / output
     return (
         pd.read_csv(path, keep_default_na=False, na_values={"probability": [""]})
@@ -101,7 +101,7 @@ def test_images_are_found_behind_links_and_under_any_name_but_hidden_ones_are_no
     )
 
 
-def test_what_the_model_looks_at_is_drawn_for_each_image(kept):
+def test_a_heat_map_is_drawn_for_each_image(kept):
     cell = next((kept.images / "EOSINOPHIL").iterdir())
     predict(kept._replace(images=cell), f"run={kept.run_id}", "--explain", output="one.csv")
     (picture,) = (kept.folder / "one_explained" / "plots").iterdir()
@@ -112,33 +112,33 @@ def test_what_the_model_looks_at_is_drawn_for_each_image(kept):
 def test_a_model_of_a_version_that_measured_otherwise_is_refused(kept, job, monkeypatch, tmp_path):
     monkeypatch.setattr(bloodcell.cells.novelty, "NOVELTY_VERSION", 99)
     of_job = [f"images='{kept.images}'"] if job == "predict" else []
-    said = run([job, f"run={kept.run_id}", f"tracking.dir='{kept.folder / 'mlruns'}'", *of_job], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.startswith(f"bloodcell: run={kept.run_id}: novelty.npz: ")
-    assert said.stderr.count("\n") == 1
+    completed = run([job, f"run={kept.run_id}", f"tracking.dir='{kept.folder / 'mlruns'}'", *of_job], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith(f"bloodcell: run={kept.run_id}: novelty.npz: ")
+    assert completed.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("alias", ["v2", "a b"])
 def test_an_alias_that_mlflow_would_refuse_makes_no_version(kept, alias):
-    said = run(["register", f"run={kept.run_id}", "name=other", f"alias='{alias}'"], cwd=kept.folder)
-    assert said.returncode == 2
-    assert said.stderr.startswith(f"bloodcell: alias={alias}: ")
+    completed = run(["register", f"run={kept.run_id}", "name=other", f"alias='{alias}'"], cwd=kept.folder)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith(f"bloodcell: alias={alias}: ")
     runs_in(kept.folder)
     assert MlflowClient().search_model_versions("name='other'") == []
 
 
-def test_a_model_that_is_asked_for_few_errors_says_where_it_is_not_sure(kept, answers):
+def test_with_a_maximal_error_a_model_marks_uncertain_images(kept, answers):
     unsure = predict(kept, f"run={kept.run_id}", "max_error=0.9", output="unsure.parquet")
     pd.testing.assert_series_equal(unsure["predicted"], answers["predicted"])
-    said = run(["predict", f"images='{kept.images}'", f"run={kept.run_id}", "max_error=0.001"], cwd=kept.folder)
-    assert said.returncode == 2
-    assert "max_error=0.001: " in said.stderr
+    completed = run(["predict", f"images='{kept.images}'", f"run={kept.run_id}", "max_error=0.001"], cwd=kept.folder)
+    assert completed.returncode == 2
+    assert "max_error=0.001: " in completed.stderr
 
 
 def test_a_registered_model_gives_the_same_answers_and_shows_its_evidence(kept, answers):
-    said = run(["register", f"run={kept.run_id}", "name=cells", "alias=champion"], cwd=kept.folder)
-    assert said.returncode == 0, said.stderr
-    assert "models:/cells@champion" in said.stdout
+    completed = run(["register", f"run={kept.run_id}", "name=cells", "alias=champion"], cwd=kept.folder)
+    assert completed.returncode == 0, completed.stderr
+    assert "models:/cells@champion" in completed.stdout
     again = predict(kept, "model=models:/cells@champion", output="again.csv")
     pd.testing.assert_frame_equal(again, answers)
     version = MlflowClient().get_model_version_by_alias("cells", "champion")
@@ -151,9 +151,9 @@ def test_a_registered_model_gives_the_same_answers_and_shows_its_evidence(kept, 
 
 
 def test_the_card_of_a_registered_model_has_the_figures_of_its_run(kept):
-    said = run(["register", f"run={kept.run_id}", "name=carded"], cwd=kept.folder)
-    assert said.returncode == 0, said.stderr
-    assert f"Its card    model_card.md, an artifact of run {kept.run_id}" in said.stdout
+    completed = run(["register", f"run={kept.run_id}", "name=carded"], cwd=kept.folder)
+    assert completed.returncode == 0, completed.stderr
+    assert f"Model card  model_card.md, an artifact of run {kept.run_id}" in completed.stdout
     (trained,) = runs_in(kept.folder)
     card = (artifacts_of(trained) / "model_card.md").read_text(encoding="utf-8")
     metrics, parameters = trained.data.metrics, trained.data.params
@@ -172,7 +172,7 @@ def test_the_card_of_a_registered_model_has_the_figures_of_its_run(kept):
 
 
 @pytest.mark.parametrize(
-    ("words", "said"),
+    ("words", "message"),
     [
         (["run={run}", "images=nowhere"], "images=nowhere: there is no such file or folder"),
         (["run=unknown", "images={images}"], "run=unknown: "),
@@ -183,13 +183,13 @@ def test_the_card_of_a_registered_model_has_the_figures_of_its_run(kept):
         (["run={run}", "images={images}", "output={folder}/a.csv"], "a.csv: is a folder"),
     ],
 )
-def test_what_a_user_gets_wrong_is_said_in_one_line_and_nothing_is_written(kept, words, said, tmp_path):
+def test_a_users_error_is_one_line_and_nothing_is_written(kept, words, message, tmp_path):
     (kept.folder / "a.csv").mkdir(exist_ok=True)
     filled = [word.format(run=kept.run_id, images=f"'{kept.images}'", folder=kept.folder) for word in words]
     result = run(["predict", *filled, f"tracking.dir='{kept.folder / 'mlruns'}'"], cwd=tmp_path)
     assert result.returncode == 2
     (line,) = result.stderr.splitlines()
-    assert said in line
+    assert message in line
     assert list(tmp_path.iterdir()) == []
 
 
@@ -201,10 +201,10 @@ def test_a_cross_validation_without_a_model_of_its_own_names_a_fold(bccd, tmp_pa
         == 0
     )
     whole, first, _ = runs_in(tmp_path)
-    said = run(["predict", f"run={whole.info.run_id}", f"images='{bccd}'"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert first.info.run_id in said.stderr
-    assert "split.refit=true" in said.stderr
+    completed = run(["predict", f"run={whole.info.run_id}", f"images='{bccd}'"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert first.info.run_id in completed.stderr
+    assert "split.refit=true" in completed.stderr
 
 
 @pytest.mark.slow

@@ -76,9 +76,9 @@ def test_a_training_command_of_the_readme_runs(command, bccd, tmp_path):
     few_runs = next((fewer[word] for word in words if word in fewer), [])
     few_pixels = PRETRAINED if PRETRAINED and words[-1] == "debug=limit" else FEW_PIXELS
     few = [*few_pixels, *few_smears, *few_folds, *few_baselines, *few_trials, *few_runs]
-    said = run([*words, *few], cwd=tmp_path, drawn=True)
-    assert said.returncode == 0, said.stderr
-    assert "majority class" in said.stdout
+    completed = run([*words, *few], cwd=tmp_path, drawn=True)
+    assert completed.returncode == 0, completed.stderr
+    assert "majority class" in completed.stdout
 
 
 @pytest.mark.slow
@@ -88,9 +88,9 @@ def test_the_commands_of_the_readme_that_compare_and_combine_do_so_with_the_runs
     assert run([*words, *few], cwd=tmp_path, drawn=True).returncode == 0
     for command in OF_A_SWEEP:
         words = shlex.split(command.replace("PARENT_RUN_ID", runs_in(tmp_path)[0].info.run_id))
-        said = run(words, cwd=tmp_path, drawn=True)
-        assert said.returncode == 0, said.stderr
-        assert "majority" in said.stdout
+        completed = run(words, cwd=tmp_path, drawn=True)
+        assert completed.returncode == 0, completed.stderr
+        assert "majority" in completed.stdout
 
 
 @pytest.mark.slow
@@ -107,9 +107,9 @@ def test_the_commands_of_the_readme_that_ask_and_register_a_model_run(bccd, tmp_
     for job in OF_A_MODEL:
         # So few photographs promise nothing.
         words = shlex.split(job.replace("RUN_ID", run_id).replace("max_error=0.2", ""))
-        said = run([word.replace("path/to/images", str(bccd / "TEST")) for word in words], cwd=tmp_path)
-        assert said.returncode == 0, said.stderr
-        assert "majority class" in said.stdout or "20 images" in said.stdout
+        completed = run([word.replace("path/to/images", str(bccd / "TEST")) for word in words], cwd=tmp_path)
+        assert completed.returncode == 0, completed.stderr
+        assert "majority class" in completed.stdout or "20 images" in completed.stdout
 
 
 @pytest.mark.slow
@@ -119,9 +119,9 @@ def test_the_demo_of_the_readme_ends_with_a_report(tmp_path):
     browser.write_text("import pathlib, sys; pathlib.Path('opened.txt').write_text(sys.argv[1])")
     screen = {"DISPLAY": ":0", "BROWSER": f"{sys.executable} {browser} %s"}
     process = start(["demo", "photographs=20", "copies=2", "folds=2", "--json"], cwd=tmp_path, **screen)
-    said, errors = process.communicate()
+    completed, errors = process.communicate()
     assert process.returncode == 0, errors
-    document = json.loads(said)
+    document = json.loads(completed)
     assert (tmp_path / "opened.txt").read_text() == Path(document["report"]).as_uri()
     report = Path(document["report"]).read_text(encoding="utf-8")
     assert all(name in report for name in ("mobilenetv2_inner", "majority", "morphology", "colour_histogram"))
@@ -129,7 +129,7 @@ def test_the_demo_of_the_readme_ends_with_a_report(tmp_path):
 
 
 @pytest.mark.slow
-def test_the_ui_command_of_the_readme_says_its_address(tmp_path):
+def test_the_ui_command_of_the_readme_prints_its_address(tmp_path):
     process = start(["ui"], cwd=tmp_path, PYTHONUNBUFFERED="1")
     assert "http://127.0.0.1:5000/#/experiments/" in process.stdout.readline()
     process.terminate()

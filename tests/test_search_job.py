@@ -43,21 +43,21 @@ def searched(tmp_path_factory, bccd):
     return workplace, command, run(command, cwd=workplace)
 
 
-def test_every_trial_is_a_run_and_a_failed_one_is_kept_and_said(searched):
-    workplace, _, said = searched
-    assert said.returncode == 0, said.stderr
+def test_every_trial_is_a_run_also_a_failed_one(searched):
+    workplace, _, completed = searched
+    assert completed.returncode == 0, completed.stderr
     trials = trials_in(workplace)
     assert [trial.info.status for trial in trials] == ["FINISHED", "FINISHED", "FAILED"]
     assert [trial.data.params["trial/hyperparameters.learning_rate"] for trial in trials] == ["0.001", "0.01", "1e+38"]
     assert "lower it" in trials[2].data.tags["reason"]
-    assert "failed: UserError: hyperparameters.learning_rate" in said.stderr
+    assert "failed: UserError: hyperparameters.learning_rate" in completed.stderr
     for trial in trials[:2]:
         assert trial.data.tags["mlflow.parentRunId"] == parent_in(workplace).info.run_id
         assert trial.data.metrics["objective"] == trial.data.metrics["val/accuracy"]
         assert "epoch/val_loss" in trial.data.metrics
 
 
-def test_a_search_does_not_look_at_the_test_set(searched):
+def test_a_search_does_not_use_the_test_set(searched):
     workplace, _, _ = searched
     for found in runs_in(workplace):
         assert not [name for name in found.data.metrics if name.startswith(("test/", "baseline/test"))]
@@ -79,27 +79,29 @@ def test_the_best_configuration_is_kept_as_the_command_that_trains_it(searched):
     (file,) = artifacts_of(parent_in(workplace)).rglob("best.txt")
     program, *command = shlex.split(file.read_text())
     assert program == "bloodcell"
-    said = run([*command, "--cfg", "job"], cwd=workplace)
-    assert said.returncode == 0, said.stderr
-    config = yaml.safe_load(said.stdout)
+    completed = run([*command, "--cfg", "job"], cwd=workplace)
+    assert completed.returncode == 0, completed.stderr
+    config = yaml.safe_load(completed.stdout)
     trials = pd.read_csv(next(artifacts_of(parent_in(workplace)).rglob("trials.csv")))
     best = trials.loc[trials["score"].idxmax(), "hyperparameters.learning_rate"]
     assert config["hyperparameters"]["learning_rate"] == best
     assert config["hyperparameters"]["optimizer"] == "sgd"
 
 
-def test_each_trial_stands_in_the_leaderboard_once(searched):
-    workplace, _, said = searched
+def test_each_trial_is_in_the_leaderboard_once(searched):
+    workplace, _, completed = searched
     (file,) = artifacts_of(parent_in(workplace)).rglob("leaderboard.csv")
     finished = {trial.info.run_id for trial in trials_in(workplace) if trial.info.status == "FINISHED"}
     assert sorted(pd.read_csv(file)["run_id"]) == sorted(finished)
-    assert said.stdout.count("best so far") == 0
-    assert said.stderr.count("best so far") == 2
+    assert completed.stdout.count("best so far") == 0
+    assert completed.stderr.count("best so far") == 2
 
 
-def test_only_the_best_once_more_keeps_a_model(searched):
+def test_only_the_final_training_saves_a_model(searched):
     workplace, _, _ = searched
-    (final,) = [found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "the best once more"]
+    (final,) = [
+        found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "best trial, trained again"
+    ]
     assert final.outputs.model_outputs
     assert final.info.run_id in parent_in(workplace).data.tags["mlflow.note.content"]
     assert not any(trial.outputs and trial.outputs.model_outputs for trial in trials_in(workplace))
@@ -108,26 +110,26 @@ def test_only_the_best_once_more_keeps_a_model(searched):
 def test_a_finished_search_has_nothing_more_to_do(searched):
     workplace, command, _ = searched
     before = len(runs_in(workplace))
-    said = run(command, cwd=workplace)
-    assert said.returncode == 0, said.stderr
+    completed = run(command, cwd=workplace)
+    assert completed.returncode == 0, completed.stderr
     assert len(runs_in(workplace)) == before
-    assert "3 trials have ended" in said.stderr
-    assert "Reloading" not in said.stdout
+    assert "3 trials have ended" in completed.stderr
+    assert "Reloading" not in completed.stdout
 
 
 def test_another_search_of_the_same_name_is_refused(searched):
     workplace, command, _ = searched
-    said = run([*command, "head.dropout=0.3"], cwd=workplace)
-    assert said.returncode == 2
-    assert "head.dropout=0.0, not 0.3; give another tuner.name, or tuner.overwrite=true" in said.stderr
-    assert said.stderr.count("\n") == 1
+    completed = run([*command, "head.dropout=0.3"], cwd=workplace)
+    assert completed.returncode == 2
+    assert "head.dropout=0.0, not 0.3; give another tuner.name, or tuner.overwrite=true" in completed.stderr
+    assert completed.stderr.count("\n") == 1
 
 
-def test_a_space_that_the_schema_refuses_is_told_before_anything_starts(tmp_path, bccd):
+def test_an_invalid_space_is_an_error_before_anything_starts(tmp_path, bccd):
     chosen = conf(tmp_path, "{head.dropout: {float: [0.0, 1.5]}}")
-    said = run(["search", *small(bccd), *chosen], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "tuner.space: head.dropout=1.5: must be less than 1" in said.stderr
+    completed = run(["search", *small(bccd), *chosen], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "tuner.space: head.dropout=1.5: must be less than 1" in completed.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"conf"}
 
 
@@ -142,55 +144,55 @@ REFUSED = {
 
 @pytest.mark.parametrize("entry", REFUSED)
 def test_a_space_that_makes_no_sense_is_refused_in_one_line(entry, tmp_path, bccd):
-    said = run(["search", *small(bccd), *conf(tmp_path, f"{{{entry}}}")], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "tuner.space" in said.stderr
-    assert REFUSED[entry] in said.stderr
-    assert said.stderr.count("\n") == 1
+    completed = run(["search", *small(bccd), *conf(tmp_path, f"{{{entry}}}")], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "tuner.space" in completed.stderr
+    assert REFUSED[entry] in completed.stderr
+    assert completed.stderr.count("\n") == 1
 
 
 def test_what_a_training_refuses_is_refused_before_a_search_starts(tmp_path, bccd):
-    said = run(["search", *small_network(bccd), "backbone.weights=nowhere.h5"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "backbone.weights=nowhere.h5" in said.stderr
-    assert said.stderr.count("\n") == 1
+    completed = run(["search", *small_network(bccd), "backbone.weights=nowhere.h5"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "backbone.weights=nowhere.h5" in completed.stderr
+    assert completed.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
 def test_a_search_that_is_under_way_is_not_joined_by_another(tmp_path, bccd):
     with SearchFolder(tmp_path / "searches" / "mine").lock():
-        said = run(["search", *small(bccd), *conf(tmp_path, RATES)], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "tuner.name=mine" in said.stderr
+        completed = run(["search", *small(bccd), *conf(tmp_path, RATES)], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "tuner.name=mine" in completed.stderr
     assert {path.name for path in tmp_path.iterdir()} == {"conf"}
 
 
-def test_a_figure_that_no_run_keeps_is_no_objective(tmp_path, bccd):
-    said = run(["search", *small(bccd), "tuner.objective=val/acuracy"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "val/accuracy" in said.stderr
-    assert said.stderr.count("\n") == 1
+def test_an_unknown_metric_is_not_an_objective(tmp_path, bccd):
+    completed = run(["search", *small(bccd), "tuner.objective=val/acuracy"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "val/accuracy" in completed.stderr
+    assert completed.stderr.count("\n") == 1
 
 
 def test_overwriting_removes_a_search_and_nothing_else(tmp_path, bccd):
     (tmp_path / "searches" / "mine").mkdir(parents=True)
     (tmp_path / "searches" / "mine" / "thesis.tex").write_text("years")
     chosen = conf(tmp_path, RATES)
-    said = run(["search", *small(bccd), *chosen, "tuner.overwrite=true"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "holds something else than a search" in said.stderr
+    completed = run(["search", *small(bccd), *chosen, "tuner.overwrite=true"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "has files that are not of a search" in completed.stderr
     assert (tmp_path / "searches" / "mine" / "thesis.tex").exists()
 
 
 def test_too_many_failures_end_a_search(tmp_path, bccd):
     chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [1e+38, 2e+38, 3e+38]}}")
-    said = run(["search", *small(bccd), "hyperparameters.optimizer=sgd", *chosen], cwd=tmp_path)
-    assert said.returncode == 1
-    assert "tuner.max_failures=2" in said.stderr.splitlines()[-1]
+    completed = run(["search", *small(bccd), "hyperparameters.optimizer=sgd", *chosen], cwd=tmp_path)
+    assert completed.returncode == 1
+    assert "tuner.max_failures=2" in completed.stderr.splitlines()[-1]
     assert parent_in(tmp_path).info.status == "FAILED"
 
 
-def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
+def test_a_killed_search_is_resumed(tmp_path, bccd):
     chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [0.001, 0.002, 0.003]}}")
     command = ["search", *small(bccd), *chosen]
     process = start(command, cwd=tmp_path)
@@ -202,8 +204,8 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.communicate()
-    said = run(command, cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run(command, cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     found = [(trial.data.tags["trial"], trial.info.status) for trial in trials_in(tmp_path)]
     assert sorted(found) == [("0000", "FINISHED"), ("0001", "FINISHED"), ("0001", "KILLED"), ("0002", "FINISHED")]
     parent = parent_in(tmp_path)
@@ -212,18 +214,18 @@ def test_a_search_that_was_killed_goes_on_where_it_was(tmp_path, bccd):
     assert yaml.safe_load((tmp_path / "searches/mine/search.yaml").read_text())["parent_run"] == parent.info.run_id
 
 
-def test_the_test_set_is_read_once_for_a_best_and_a_second_best_is_said(tmp_path, bccd):
+def test_the_test_set_is_evaluated_once_for_a_best_trial_and_a_second_time_is_reported(tmp_path, bccd):
     chosen = conf(tmp_path, "{head.l2: {choice: [1000.0, 0.06]}}")
     command = ["search", *small(bccd), "head=probe", *chosen, "tuner.final_test=true", "tuner.objective=train/loss"]
     assert run(command, cwd=tmp_path).returncode == 2  # nothing but validation chooses
     command[-1] = "tuner.objective=val/log_loss"
-    said = run([*command, "tuner.max_trials=1"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+    completed = run([*command, "tuner.max_trials=1"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     assert parent_in(tmp_path).data.tags["test_readings"] == "1"
-    said = run([*command, "tuner.max_trials=2"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "test set 2 times" in said.stderr
-    finals = [found for found in runs_in(tmp_path) if found.data.tags["mlflow.runName"] == "the best once more"]
+    completed = run([*command, "tuner.max_trials=2"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "evaluated 2 best trials on the test set" in completed.stderr
+    finals = [found for found in runs_in(tmp_path) if found.data.tags["mlflow.runName"] == "best trial, trained again"]
     assert len(finals) == 2
     assert all("test/accuracy" in final.data.metrics for final in finals)
     (file,) = artifacts_of(parent_in(tmp_path)).rglob("leaderboard.csv")
@@ -237,8 +239,8 @@ def test_a_search_that_is_made_longer_tries_what_it_would_have_tried(tmp_path, b
     command = ["search", *small(bccd), "head=probe", *conf(tmp_path, space), "tuner=bayesian", "tuner.final=false"]
     command.append("tuner.name=longer")
     for n_trials in (2, 3):
-        said = run([*command, f"tuner.max_trials={n_trials}"], cwd=tmp_path)
-        assert said.returncode == 0, said.stderr
+        completed = run([*command, f"tuner.max_trials={n_trials}"], cwd=tmp_path)
+        assert completed.returncode == 0, completed.stderr
     in_one = run([*command, "tuner.max_trials=3", "tuner.name=in_one"], cwd=tmp_path)
     assert in_one.returncode == 0, in_one.stderr
     penalties = {}
@@ -253,10 +255,10 @@ def test_a_search_that_is_made_longer_tries_what_it_would_have_tried(tmp_path, b
 
 def test_half_an_environment_of_a_worker_is_refused(tmp_path, bccd, monkeypatch):
     monkeypatch.setenv("KERASTUNER_ORACLE_IP", "127.0.0.1")
-    said = run(["search", *small(bccd)], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.startswith("bloodcell: KERASTUNER_ORACLE_IP: is in the environment, but KERASTUNER_TUNER_ID")
-    assert said.stderr.count("\n") == 1
+    completed = run(["search", *small(bccd)], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("bloodcell: KERASTUNER_ORACLE_IP: is set, but KERASTUNER_TUNER_ID")
+    assert completed.stderr.count("\n") == 1
     assert list(tmp_path.iterdir()) == []
 
 
@@ -264,7 +266,7 @@ def test_half_an_environment_of_a_worker_is_refused(tmp_path, bccd, monkeypatch)
 def test_workers_share_the_trials(tmp_path, bccd):
     chosen = conf(tmp_path, "{hyperparameters.learning_rate: {choice: [0.001, 0.002, 0.003, 0.004]}}")
     process = start(["search", *small(bccd), *chosen, "tuner.workers=2", "tuner.final=false"], cwd=tmp_path)
-    _, said = process.communicate(timeout=280)
-    assert process.returncode == 0, said
+    _, completed = process.communicate(timeout=280)
+    assert process.returncode == 0, completed
     assert [trial.info.status for trial in trials_in(tmp_path)] == ["FINISHED"] * 4
     assert parent_in(tmp_path).info.status == "FINISHED"

@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 from browser import needs_browser, opened_page
-from commands import Said, run, small, start
+from commands import Completed, run, small, start
 from mlflow import MlflowClient
 from stores import artifacts_of, look_into, runs_in
 
@@ -24,7 +24,7 @@ from bloodcell.errors import UserError
 class Swept(NamedTuple):
     """A sweep that ran, and where."""
 
-    said: Said
+    completed: Completed
     parent: object
     children: list
     folder: object
@@ -41,9 +41,9 @@ def swept(bccd, tmp_path_factory):
     work.mkdir()
     sweep = ["hyperparameters.batch_size=8,16", "hyperparameters.learning_rate=0.001,1e38", "data.on_bad_image=skip"]
     sweep += ["hyperparameters.optimizer=sgd", "tracking.run_name=rates", "explain=single", "log_model=false"]
-    said = run(["train", "-m", *small(data), *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], cwd=work)
+    completed = run(["train", "-m", *small(data), *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], cwd=work)
     parent, *children = runs_in(work)
-    return Swept(said, parent, children, work)
+    return Swept(completed, parent, children, work)
 
 
 def test_a_sweep_is_one_parent_with_a_child_for_every_combination(swept):
@@ -55,25 +55,25 @@ def test_a_sweep_is_one_parent_with_a_child_for_every_combination(swept):
     } == {(size, rate) for size in ("8", "16") for rate in ("0.001", "1e+38")}
 
 
-def test_children_have_names_that_a_person_can_tell_apart(swept):
+def test_children_have_distinct_names(swept):
     names = sorted(child.info.run_name for child in swept.children)
     assert swept.parent.info.run_name == "rates"
     assert names[0] == "0: batch_size=8, learning_rate=0.001"
     assert len(set(names)) == 4
 
 
-def test_a_child_that_fails_takes_no_other_down_and_the_sweep_says_so(swept):
-    assert swept.said.returncode == 1
+def test_a_failed_run_does_not_stop_the_others_and_the_sweep_reports_it(swept):
+    assert swept.completed.returncode == 1
     statuses = {child.info.run_name: child.info.status for child in swept.children}
     assert sorted(statuses.values()) == ["FAILED", "FAILED", "FINISHED", "FINISHED"]
     for child in swept.children:
         if child.info.status == "FAILED":
             assert "hyperparameters.learning_rate" in child.data.tags["reason"]
-            assert child.info.run_name in swept.said.stdout
+            assert child.info.run_name in swept.completed.stdout
     logs = [path.read_text(encoding="utf-8") for path in swept.folder.glob("multirun/*/*/*/train.log")]
     assert sum("hyperparameters.learning_rate" in log for log in logs) == 2
     assert swept.parent.info.status == "FAILED"
-    assert "2 of 4 runs finished" in swept.said.stdout
+    assert "2 of 4 runs finished" in swept.completed.stdout
 
 
 def test_an_error_of_the_user_after_the_last_run_ends_the_study_and_the_program(bccd, tmp_path, monkeypatch):
@@ -81,16 +81,16 @@ def test_an_error_of_the_user_after_the_last_run_ends_the_study_and_the_program(
         raise UserError("baselines=majority: refused")
 
     monkeypatch.setattr("bloodcell.cli.callbacks._complete", refuse)
-    said = run(["train", "-m", *small(bccd), "log_model=false"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.splitlines()[-1] == "bloodcell: baselines=majority: refused"
+    completed = run(["train", "-m", *small(bccd), "log_model=false"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.splitlines()[-1] == "bloodcell: baselines=majority: refused"
     parent, *children = runs_in(tmp_path)
     assert parent.info.status == "FAILED"
     assert [child.info.status for child in children] == ["FINISHED"]
 
 
 def test_a_sweep_ends_with_a_leaderboard_that_has_the_trivial_baseline_and_is_kept(swept):
-    assert "the majority class" in swept.said.stdout
+    assert "the majority class" in swept.completed.stdout
     board = pd.read_csv(artifacts_of(swept.parent) / "leaderboard.csv")
     assert len(board) == 2
     assert board["val_accuracy"].is_monotonic_decreasing
@@ -99,13 +99,13 @@ def test_a_sweep_ends_with_a_leaderboard_that_has_the_trivial_baseline_and_is_ke
     assert swept.parent.data.metrics["runs/failed"] == 2
 
 
-def test_runs_of_a_sweep_are_not_explained_unless_that_is_asked_for(swept):
+def test_runs_of_a_sweep_are_explained_only_if_configured(swept):
     finished = [child for child in swept.children if child.info.status == "FINISHED"]
     assert not [name for child in finished for name in child.data.metrics if name.startswith("explain/")]
     assert not [file for child in finished for file in artifacts_of(child).glob("plots/explanations_*")]
 
 
-def test_an_unreadable_image_is_left_out_listed_and_counted_where_that_is_asked_for(swept):
+def test_an_unreadable_image_is_excluded_listed_and_counted_if_configured(swept):
     finished = [child for child in swept.children if child.info.status == "FINISHED"]
     for child in finished:
         assert child.data.params["images.unreadable"] == "1"
@@ -114,9 +114,9 @@ def test_an_unreadable_image_is_left_out_listed_and_counted_where_that_is_asked_
 
 
 def test_an_unreadable_image_is_named_and_refused_otherwise(swept, tmp_path):
-    said = run(["train", *small(swept.folder.parent / "data")], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
+    completed = run(["train", *small(swept.folder.parent / "data")], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
     assert "ünlesbar 1.jpeg" in line
     assert "data.on_bad_image=skip" in line
     assert list(tmp_path.iterdir()) == []
@@ -143,7 +143,7 @@ def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
     assert client.get_run(fold.info.run_id).info.status == "FAILED"
 
 
-def test_a_leaderboard_marks_what_leaks_and_what_nobody_looked_into(capsys):
+def test_a_leaderboard_marks_leaks_and_unknown_groups(capsys):
     from bloodcell.comparison.leaderboard import Entry, leaderboard
     from bloodcell.comparison.run_tags import RunTags
     from bloodcell.tracking.store import Store
@@ -181,21 +181,21 @@ def address(swept):
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     process = start(["ui", f"port={port}"], cwd=swept.folder, PYTHONUNBUFFERED="1")
-    said = process.stdout.readline()
-    yield said.split(" at ")[-1].strip().partition("/#")[0]
+    completed = process.stdout.readline()
+    yield completed.split(" at ")[-1].strip().partition("/#")[0]
     process.terminate()
     process.communicate(timeout=30)
 
 
-def test_ui_says_its_address_and_serves_the_store(address, swept):
+def test_ui_prints_its_address_and_serves_the_store(address, swept):
     with urllib.request.urlopen(f"{address}/health", timeout=10) as answer:
         assert answer.status == 200
 
 
-def test_ui_refuses_a_port_that_is_taken(address, tmp_path):
-    said = run(["ui", f"port={address.rpartition(':')[2]}"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stderr.startswith("bloodcell: port=")
+def test_ui_refuses_a_port_in_use(address, tmp_path):
+    completed = run(["ui", f"port={address.rpartition(':')[2]}"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("bloodcell: port=")
 
 
 @needs_browser
@@ -221,8 +221,8 @@ def test_the_runs_are_listed_and_compared_in_a_browser(address, swept, tmp_path)
 
 @needs_browser
 def test_the_report_opens_from_the_page_of_a_run_that_was_compared(address, swept):
-    said = run(["compare", f"study={swept.parent.info.run_id}"], cwd=swept.folder)
-    assert said.returncode == 0, said.stderr
+    completed = run(["compare", f"study={swept.parent.info.run_id}"], cwd=swept.folder)
+    assert completed.returncode == 0, completed.stderr
     child = next(child for child in swept.children if child.info.status == "FINISHED")
     with opened_page(viewport={"width": 1600, "height": 1000}) as page:
         page.goto(f"{address}/#/experiments/{child.info.experiment_id}/runs/{child.info.run_id}")
@@ -266,7 +266,7 @@ def server(tmp_path):
 
 
 @pytest.mark.slow
-def test_a_server_keeps_runs_without_credentials_and_its_loss_loses_nothing(server, bccd, tmp_path):
+def test_a_server_gets_runs_without_credentials_and_its_failure_loses_nothing(server, bccd, tmp_path):
     address, kill = server
     with_password = address.replace("://", "://user:hunter2@")
     work = tmp_path / "work"

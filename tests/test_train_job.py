@@ -29,7 +29,7 @@ METRICS = (
 
 
 class Done(NamedTuple):
-    """A finished run and what the command line said."""
+    """A finished run and the output of the command."""
 
     run: Run
     artifacts: Path
@@ -47,10 +47,10 @@ def finished(workplace, bccd):
     """A training, and the same for machines, its held-out images seen in four views, without what was explained."""
     done = []
     for flags in ([], ["--json", "views_at_test=flips", "explain=none"]):
-        said = run(["train", *small_network(bccd), *FINE_TUNED, *flags], cwd=workplace, drawn=not flags)
-        assert said.returncode == 0, said.stderr
+        completed = run(["train", *small_network(bccd), *FINE_TUNED, *flags], cwd=workplace, drawn=not flags)
+        assert completed.returncode == 0, completed.stderr
         newest = runs_in(workplace)[-1]
-        done.append(Done(newest, artifacts_of(newest), said.stdout, said.stderr))
+        done.append(Done(newest, artifacts_of(newest), completed.stdout, completed.stderr))
     return done
 
 
@@ -59,7 +59,7 @@ def first(finished):
     return finished[0]
 
 
-def test_a_run_ends_with_a_table_that_has_the_trivial_baseline_and_says_where_to_look(first):
+def test_a_run_ends_with_a_table_with_the_baseline_and_the_mlflow_ui(first):
     assert "majority class" in first.stdout
     assert all(len(line) <= 80 for line in first.stdout.splitlines() if line.startswith(("│", "┃")))
     assert "expected calibration error" in first.stdout
@@ -68,7 +68,7 @@ def test_a_run_ends_with_a_table_that_has_the_trivial_baseline_and_says_where_to
     assert "mlflow.tensorflow.load_model" in first.stdout
 
 
-def test_a_run_on_whole_photographs_is_not_leaky_and_says_where_its_groups_came_from(first):
+def test_a_run_split_by_photograph_is_not_leaky_and_has_the_origin_of_its_groups(first):
     assert "Warning" not in first.stdout
     assert "validation *" not in first.stdout
     assert first.run.data.tags["leaky"] == "false"
@@ -85,7 +85,7 @@ def test_a_run_shows_its_figures_by_photograph_too(first):
     assert first.run.data.params["photographs.train"] == "32"
 
 
-def test_a_run_says_how_sure_its_accuracies_are(first):
+def test_a_run_has_intervals_of_its_accuracies(first):
     metrics = first.run.data.metrics
     for split in ("val", "test"):
         for name in ("accuracy", "photograph_accuracy"):
@@ -100,7 +100,7 @@ def test_a_run_says_how_sure_its_accuracies_are(first):
     assert f"accuracy {metrics['test/accuracy']:.3f} ({ends}) on 20 images" in described
 
 
-def test_a_run_ends_with_what_was_taken_for_what_and_commands_to_try_next(first):
+def test_a_run_ends_with_the_confusion_matrix_and_commands_to_try_next(first):
     for split in ("Validation", "Test"):
         assert f"{split}: confusion matrix" in first.stdout
     _, _, end = first.stdout.partition("Try next\n")
@@ -109,21 +109,21 @@ def test_a_run_ends_with_what_was_taken_for_what_and_commands_to_try_next(first)
     assert all(command.startswith("train ") and "backbone.input_size=32" in command for command in commands)
 
 
-def test_a_run_says_where_its_log_is(first):
-    (line,) = (line for line in first.stdout.splitlines() if line.startswith("Its log "))
-    assert Path(line.removeprefix("Its log").strip()).read_text(encoding="utf-8")
+def test_a_run_prints_the_path_of_its_log(first):
+    (line,) = (line for line in first.stdout.splitlines() if line.startswith("Log "))
+    assert Path(line.removeprefix("Log").strip()).read_text(encoding="utf-8")
 
 
 def test_a_run_tells_machines_its_figures_where_it_is_and_what_to_try_next(finished):
     first, second = finished
-    told = json.loads(second.stdout)
-    assert (told["job"], told["run_id"]) == ("train", second.run.info.run_id)
-    assert told["metrics"]["test"]["accuracy"] == second.run.data.metrics["test/accuracy"]
-    assert np.trace(told["confusion"]["test"]) == round(20 * told["metrics"]["test"]["accuracy"])
-    assert Path(told["folder"]).is_dir()
-    assert Path(told["log"]).is_file()
-    assert told["models"][0].startswith("models:/")
-    assert len(told["try_next"]) == 3
+    document = json.loads(second.stdout)
+    assert (document["job"], document["run_id"]) == ("train", second.run.info.run_id)
+    assert document["metrics"]["test"]["accuracy"] == second.run.data.metrics["test/accuracy"]
+    assert np.trace(document["confusion"]["test"]) == round(20 * document["metrics"]["test"]["accuracy"])
+    assert Path(document["folder"]).is_dir()
+    assert Path(document["log"]).is_file()
+    assert document["models"][0].startswith("models:/")
+    assert len(document["try_next"]) == 3
     assert "majority class" in second.stderr
     assert "majority class" in first.stdout
 
@@ -133,7 +133,7 @@ def test_libraries_keep_to_themselves(first):
     assert all(line.startswith(("head: ", "from block5: ")) for line in lines), lines
 
 
-def test_a_run_keeps_its_parameters_and_not_where_it_was_kept(first):
+def test_a_run_logs_its_parameters_without_those_of_the_store(first):
     parameters = first.run.data.params
     assert parameters["hyperparameters.learning_rate"] == "0.001"
     assert parameters["backbone.name"] == "VGG16"
@@ -142,7 +142,7 @@ def test_a_run_keeps_its_parameters_and_not_where_it_was_kept(first):
     assert not [name for name in parameters if name.startswith("tracking")]
 
 
-def test_a_run_keeps_every_metric_of_validation_test_and_baseline(first):
+def test_a_run_logs_every_metric_of_validation_test_and_baseline(first):
     for part in ("val", "test", "baseline/val", "baseline/test"):
         for metric in METRICS:
             assert f"{part}/{metric}" in first.run.data.metrics
@@ -151,7 +151,7 @@ def test_a_run_keeps_every_metric_of_validation_test_and_baseline(first):
         assert first.run.data.metrics[f"cost/{cost}"] > 0
 
 
-def test_a_second_run_finds_the_features_of_the_first_and_says_so(finished):
+def test_a_second_run_uses_the_features_of_the_first_and_reports_it(finished):
     first, second = (done.run.data for done in finished)
     assert first.metrics["cost/features_computed"] > 0
     assert second.metrics["cost/features_computed"] == 3 * 28  # the other views of held-out images
@@ -167,7 +167,7 @@ def test_epochs_of_all_stages_are_on_one_continuous_axis(first, workplace):
     assert stages == ["head", "from block5"]
 
 
-def test_a_run_says_which_code_data_weights_and_machine_it_came_from(first):
+def test_a_run_logs_its_code_data_weights_and_machine(first):
     tags = first.run.data.tags
     assert len(tags["git_commit"]) == 40 or "installed" in tags["git_commit"]
     assert tags["weights"] == "random"
@@ -180,7 +180,7 @@ def test_a_run_says_which_code_data_weights_and_machine_it_came_from(first):
     assert "test: accuracy" in tags["mlflow.note.content"]
 
 
-def test_a_run_keeps_its_pictures_reports_and_tables(first):
+def test_a_run_logs_its_plots_reports_and_tables(first):
     kept = {str(path.relative_to(first.artifacts)) for path in first.artifacts.rglob("*") if path.is_file()}
     pictures = {"learning_curves", "architecture", "augmentation", "explanations_errors", "explanations_classes"}
     pictures |= {f"{kind}_{split}" for kind in ("confusion", "per_class", "errors") for split in ("val", "test")}
@@ -190,7 +190,7 @@ def test_a_run_keeps_its_pictures_reports_and_tables(first):
     assert "NaN" not in (first.artifacts / "metrics.json").read_text()  # is no JSON
 
 
-def test_a_run_measures_whether_its_model_looks_at_the_cell(first):
+def test_a_run_measures_whether_heat_is_on_the_cell(first):
     metrics = {name: value for name, value in first.run.data.metrics.items() if name.startswith("explain/")}
     assert metrics["explain/photographs"] + metrics["explain/without_nucleus"] == 8
     assert 0 <= metrics["explain/peak_on_nucleus"] <= metrics["explain/peak_on_cell"] <= 1
@@ -230,7 +230,7 @@ def test_a_kept_model_answers_for_image_files_with_calibrated_probabilities(firs
     address = f"runs:/{first.run.info.run_id}/model"
     model = mlflow.pyfunc.load_model(address)
     files = pd.DataFrame({"image": [(bccd / path).read_bytes() for path in table["path"]]})
-    temperature = model._model_impl.answering.temperature
+    temperature = model._model_impl.serving.temperature
     answered = model.predict(files)
     logged = with_temperature(table.filter(like="p_").to_numpy(), temperature)
     np.testing.assert_allclose(answered.filter(like="p_"), logged, atol=1e-5)
@@ -282,7 +282,7 @@ def turned(finished):
     return finished[1]
 
 
-def test_views_of_held_out_images_are_measured_beside_the_images_as_they_are(first, turned):
+def test_views_of_held_out_images_are_evaluated_separately(first, turned):
     metrics = turned.run.data.metrics
     of_views = {name.removeprefix("val_views/") for name in metrics if name.startswith("val_views/")}
     assert {"accuracy", "accuracy_low", "photograph_accuracy", "photograph_accuracy_high", "log_loss"} <= of_views
@@ -305,20 +305,18 @@ def test_the_table_of_figures_shows_the_mean_of_views(turned):
 
 
 def test_photographs_on_two_sides_of_the_data_are_refused_before_anything_starts(copies, tmp_path):
-    said = run(["train", *small(copies), BY_NAME], cwd=tmp_path)
-    assert said.returncode == 2
-    (line,) = said.stderr.splitlines()
+    completed = run(["train", *small(copies), BY_NAME], cwd=tmp_path)
+    assert completed.returncode == 2
+    (line,) = completed.stderr.splitlines()
     assert line.startswith("bloodcell: data.on_shared_groups=error: ")
     assert all(part in line for part in ("4 photographs", "12 of 36", "4 of 12", "EOSINOPHIL-photo0-0.jpeg"))
     assert list(tmp_path.iterdir()) == []
 
 
 def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_and_listed(copies, tmp_path):
-    said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert (
-        "Left out because another side has their photograph or group: 12, listed in shared_images.csv." in said.stdout
-    )
+    completed = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=drop"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "Excluded, photograph or group in another split: 12, listed in shared_images.csv." in completed.stdout
     (kept,) = runs_in(tmp_path)
     assert kept.data.tags["leaky"] == "false"
     assert (kept.data.params["images.left_out"], kept.data.params["images.train"]) == ("12", "12")
@@ -328,43 +326,43 @@ def test_photographs_on_two_sides_can_be_left_out_of_training_and_are_counted_an
     assert (manifest.groupby("group")["split"].nunique() == 1).all()
 
 
-def test_a_split_by_file_goes_on_marked_with_how_many_images_have_a_copy(copies, tmp_path):
-    said = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=allow", "split=notebook"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
+def test_a_split_by_file_is_marked_with_the_number_of_images_with_a_copy(copies, tmp_path):
+    completed = run(["train", *small(copies), BY_NAME, "data.on_shared_groups=allow", "split=notebook"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
     sentence = (
         "4 of 4 validation images have a copy in training; "
         "4 of 12 test images have a copy in training; "
         "4 of 12 test images have a copy in validation: metrics are inflated by leakage."
     )
-    assert said.stderr.splitlines()[0] == f"bloodcell: warning: {sentence}"
-    assert f"Warning: {sentence}" in said.stdout
-    assert "validation *" in said.stdout
-    assert "test *" in said.stdout
+    assert completed.stderr.splitlines()[0] == f"bloodcell: warning: {sentence}"
+    assert f"Warning: {sentence}" in completed.stdout
+    assert "validation *" in completed.stdout
+    assert "test *" in completed.stdout
     (kept,) = runs_in(tmp_path)
     assert kept.data.tags["leaky"] == "true"
     assert sentence in kept.data.tags["mlflow.note.content"]
 
 
-def test_where_nobody_looked_for_groups_the_run_says_that_nothing_is_known(bccd, tmp_path):
-    said = run(["train", *small(bccd), "data.groups=none", "data.groups_pattern=null"], cwd=tmp_path)
-    assert said.returncode == 0, said.stderr
-    assert "data.groups=none" in said.stdout
-    assert "validation ?" in said.stdout
+def test_a_run_with_unknown_groups_reports_that_leakage_is_unknown(bccd, tmp_path):
+    completed = run(["train", *small(bccd), "data.groups=none", "data.groups_pattern=null"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "data.groups=none" in completed.stdout
+    assert "validation ?" in completed.stdout
     (kept,) = runs_in(tmp_path)
     assert (kept.data.tags["leaky"], kept.data.tags["groups"]) == ("unknown", "none")
 
 
-def test_a_run_whose_loss_explodes_ends_as_failed_with_the_reason(bccd, tmp_path):
+def test_a_run_with_an_infinite_loss_ends_as_failed_with_the_reason(bccd, tmp_path):
     explode = ["hyperparameters.optimizer=sgd", "hyperparameters.learning_rate=1e30", "hyperparameters.epochs=3"]
-    said = run(["train", *small(bccd), *explode], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "hyperparameters.learning_rate" in said.stderr.splitlines()[-1]
+    completed = run(["train", *small(bccd), *explode], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "hyperparameters.learning_rate" in completed.stderr.splitlines()[-1]
     (failed,) = runs_in(tmp_path)
     assert failed.info.status == "FAILED"
     assert "learning rate" in failed.data.tags["reason"]
 
 
-def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path):
+def test_a_terminated_run_ends_as_killed_with_its_checkpoint(bccd, tmp_path):
     process = start(["train", *small(bccd), "hyperparameters.epochs=5000"], cwd=tmp_path)
     for line in process.stderr:
         if "epoch 2/" in line:
@@ -379,7 +377,7 @@ def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("wrong", "told"),
+    ("wrong", "message"),
     [
         (["data.root=nowhere"], "data.root=nowhere: no such folder"),
         (["backbone.weights=nowhere.h5"], "nowhere.h5"),
@@ -391,27 +389,29 @@ def test_a_terminated_run_ends_as_killed_and_keeps_its_checkpoint(bccd, tmp_path
         (["hydra.run.dir=/proc/nowhere"], "hydra.run.dir=/proc/nowhere"),
     ],
 )
-def test_what_a_user_gets_wrong_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, told):
+def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, monkeypatch, wrong, message):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
-    said = run(["train", *small_network(bccd), *wrong], cwd=tmp_path)
-    assert said.returncode == 2
-    assert said.stdout == ""
-    (line,) = said.stderr.splitlines()
-    assert told in line
+    completed = run(["train", *small_network(bccd), *wrong], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stdout == ""
+    (line,) = completed.stderr.splitlines()
+    assert message in line
     assert list(tmp_path.iterdir()) == []
 
 
-def test_a_server_that_the_environment_names_is_told_apart(bccd, tmp_path, monkeypatch):
+def test_the_message_names_the_environment_variable_of_a_server(bccd, tmp_path, monkeypatch):
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    said = run(["train", *small(bccd)], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "MLFLOW_TRACKING_URI=http://127.0.0.1:9: cannot be opened" in said.stderr
-    assert "refused" in said.stderr
+    completed = run(["train", *small(bccd)], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "MLFLOW_TRACKING_URI=http://127.0.0.1:9: cannot be opened" in completed.stderr
+    assert "refused" in completed.stderr
 
 
 def test_a_parent_run_that_is_not_there_is_refused(bccd, tmp_path):
-    said = run(["train", *small(bccd), "tracking.parent_run=nobody", f"tracking.dir={tmp_path}/kept"], cwd=tmp_path)
-    assert said.returncode == 2
-    assert "tracking.parent_run=nobody" in said.stderr
+    completed = run(
+        ["train", *small(bccd), "tracking.parent_run=nobody", f"tracking.dir={tmp_path}/kept"], cwd=tmp_path
+    )
+    assert completed.returncode == 2
+    assert "tracking.parent_run=nobody" in completed.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]

@@ -15,12 +15,12 @@ def test_the_walkthrough_runs_and_finds_the_leak_and_a_verdict(tmp_path):
     nbformat = pytest.importorskip("nbformat", reason="needs nbformat (`uv sync --group dev`)")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
     nbclient.NotebookClient(notebook, timeout=500, resources={"metadata": {"path": str(tmp_path)}}).execute()
-    said = "\n".join(
+    completed = "\n".join(
         str(output.get("text", output.get("data", ""))) for cell in notebook.cells for output in cell.get("outputs", [])
     )
-    assert "have a copy" in said  # of the published split
-    assert "photographs" in said
-    assert "majority class has 0." in said
+    assert "have a copy" in completed  # of the published split
+    assert "photographs" in completed
+    assert "majority class has 0." in completed
     assert len(list(tmp_path.glob("outputs/walkthrough/*/artifacts/predictions.parquet"))) == 5
 
 

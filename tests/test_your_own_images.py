@@ -42,8 +42,8 @@ def test_every_command_of_the_page_runs_in_order(images: Path, tmp_path: Path) -
         few = (SMALL_SWEEP if "-m" in command else SMALL) if command.startswith("train") else []
         few_folds = ["split.folds=2"] if "split=group_kfold" in command else []
         n_before = len(runs_in(tmp_path)) if (tmp_path / "mlruns").is_dir() else 0
-        said = run([*shlex.split("".join(words)), *few, *few_folds], cwd=tmp_path, drawn=True)
-        assert said.returncode == 0, f"{command}: {said.stderr}"
+        completed = run([*shlex.split("".join(words)), *few, *few_folds], cwd=tmp_path, drawn=True)
+        assert completed.returncode == 0, f"{command}: {completed.stderr}"
         if command.startswith("train"):
             name = "PARENT_RUN_ID" if "-m" in command else "RUN_ID"
             ids.setdefault(name, runs_in(tmp_path)[n_before].info.run_id)

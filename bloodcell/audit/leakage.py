@@ -25,7 +25,16 @@ def shared_between_splits(
 ) -> list[Finding]:
     """Find sources and groups with images in more than one split.
 
-    If groups are not known, only exact copies are found. ``group_name`` is people's word for a group.
+    Parameters
+    ----------
+    manifest
+        As in `bloodcell.data.manifest.ImageSet`.
+    read
+        Reads an image.
+    groups_known
+        Whether groups are known; if not, only exact copies are found.
+    group_name
+        The user's word for a group.
     """
     found = [_shared(manifest, shared, read) for shared in find_shared_groups(manifest, group_name=group_name)]
     if not groups_known:

@@ -82,7 +82,7 @@ def out_of_fold(
         with_stratum = (of[left_out][:, None] == of[fitted][None, :]).astype(np.float64)
         shares = with_stratum / np.maximum(with_stratum.sum(axis=1, keepdims=True), 1.0)
         outside = standard[left_out] - shares @ standard[fitted]
-        # In the dual form the cost goes with the number of photographs, not of features.
+        # In the dual form the cost grows with the number of photographs, not of features.
         kernel = inside @ inside.T + RIDGE * len(fitted) * np.eye(len(fitted))
         weights = np.linalg.solve(kernel, inside @ outside.T).T
         matrix[np.ix_(left_out, fitted)] = weights - weights @ means

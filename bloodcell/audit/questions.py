@@ -21,4 +21,4 @@ def answers(findings: Sequence[Finding]) -> dict[str, list[Finding]]:
         question: [finding for code in codes for finding in findings if finding.code == code]
         for question, codes in QUESTIONS.items()
     }
-    return {question: answering for question, answering in found.items() if answering}
+    return {question: findings for question, findings in found.items() if findings}

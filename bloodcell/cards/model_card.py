@@ -93,7 +93,7 @@ class CardFacts:
         The run's table; None: not logged.
     manifest
         The run's images; None: not logged.
-    leak
+    leakage
         Leakage in the manifest; None: unknown.
     temperature
         Of the calibrated probabilities.
@@ -120,7 +120,7 @@ class CardFacts:
     classes: Sequence[str]
     predictions: pd.DataFrame | None
     manifest: pd.DataFrame | None
-    leak: Leakage | None
+    leakage: Leakage | None
     temperature: float
     thresholds: Mapping[float, Threshold | None]
     n_threshold_sources: int
@@ -170,7 +170,7 @@ def shortened(card: str, *, limit: int, whole: str) -> str:
     Parameters
     ----------
     card
-        As `model_card` returns it.
+        From `model_card`.
     limit
         The maximal number of characters.
     whole
@@ -314,7 +314,7 @@ def _evaluation(facts: CardFacts) -> list[tuple[str, str]]:
 def _leaks(facts: CardFacts) -> str:
     match facts.tags.leaky:
         case "true":
-            return f"Yes. {(facts.leak and facts.leak.sentence) or 'Metrics may be inflated.'}"
+            return f"Yes. {(facts.leakage and facts.leakage.sentence) or 'Metrics may be inflated.'}"
         case "false":
             return "None: the splits share no photograph, group or file"
         case "unknown":
@@ -358,7 +358,7 @@ def _metric_rows(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]
     for split, name in HELD_OUT.items():
         if f"{split}/accuracy" not in facts.metrics:
             continue
-        mark = facts.leak.mark(split).strip() if facts.leak else ""
+        mark = facts.leakage.mark(split).strip() if facts.leakage else ""
         rows.append(
             [
                 f"{name}{mark and f' {mark}'}",
@@ -381,7 +381,7 @@ def _confidence(facts: CardFacts) -> list[str]:
         sentences.append(f"Expected by chance for a perfectly calibrated model: {by_chance}.")
     if debiased := _before_and_after(facts, "calibration_error"):
         sentences.append(f"Debiased calibration error: {debiased}.")
-    if facts.tags.leaky == "false" or (facts.leak and not facts.leak.mark("val")):
+    if facts.tags.leaky == "false" or (facts.leakage and not facts.leakage.mark("val")):
         sentences += [
             _guarantee(max_error, threshold, groups=counted(facts.n_threshold_sources, facts.group_name))
             for max_error, threshold in facts.thresholds.items()

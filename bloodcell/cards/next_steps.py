@@ -23,21 +23,21 @@ class Suggestion:
     command: str
 
 
-def suggestions(config: TrainConfig, *, leak: Leakage, weights: str, given: Command) -> list[Suggestion]:
+def suggestions(config: TrainConfig, *, leakage: Leakage, weights: str, given: Command) -> list[Suggestion]:
     """Return at most three suggestions, the most useful first.
 
     Parameters
     ----------
     config
         The configuration of the run.
-    leak
+    leakage
         The leaks in its split.
     weights
         The weights of its backbone: ``imagenet``, ``smears``, ``random``, ``none``, or the name of a file.
     given
         The command of the run.
     """
-    changes = islice(_changes(config, leak=leak, weights=weights), N_CHANGES)
+    changes = islice(_changes(config, leakage=leakage, weights=weights), N_CHANGES)
     suggested = [Suggestion(why=why, command=_command(given, change)) for why, change in changes]
     one = given.choices.get("backbone", "mobilenetv2")
     one = one if config.backbone.is_network and one != "application" else "mobilenetv2"
@@ -51,13 +51,13 @@ def suggestions(config: TrainConfig, *, leak: Leakage, weights: str, given: Comm
     return [*suggested, comparison]
 
 
-def _changes(config: TrainConfig, *, leak: Leakage, weights: str) -> Iterator[tuple[str, str]]:
+def _changes(config: TrainConfig, *, leakage: Leakage, weights: str) -> Iterator[tuple[str, str]]:
     """Yield a reason and a change, the most useful first."""
-    if leak.split_by_file:
+    if leakage.split_by_file:
         yield "Split by photograph: no leakage", "split=group_holdout"
-    elif leak.shared:
+    elif leakage.shared:
         yield "Remove copies of held-out images from training", "data.on_shared_groups=drop"
-    elif not leak.groups_known:
+    elif not leakage.groups_known:
         yield "Find copies of photographs", "data.groups=recover"
     if any(value is not None for value in vars(config.debug).values()):
         yield "Use all images: this was a debug run", "debug=none"
@@ -75,12 +75,12 @@ def _changes(config: TrainConfig, *, leak: Leakage, weights: str) -> Iterator[tu
 def _command(given: Command, change: str, *, sweep: bool = False) -> str:
     """Return the given command with a change, without settings that the change makes invalid."""
     key = change.partition("=")[0]
-    gone = {"backbone.name", "backbone.taps", "backbone.weights"} if sweep else set()  # these fit one backbone only
+    removed = {"backbone.name", "backbone.taps", "backbone.weights"} if sweep else set()  # these fit one backbone only
     kept = [
         override
         for override in given.overrides
         for name in [override.partition("=")[0].lstrip("+~")]
-        if name not in {key, "tracking.run_name", *gone} and (sweep or not name.startswith(f"{key}."))
+        if name not in {key, "tracking.run_name", *removed} and (sweep or not name.startswith(f"{key}."))
     ]
     own = [] if given.config_dir is None else ["-cd", given.config_dir]
     return for_shell(["bloodcell", "train", *["-m"] * sweep, *own, *kept, change])

@@ -1,4 +1,4 @@
-"""The outcome of a training for people: tables for the terminal, and a description in Markdown."""
+"""The outcome of a training as tables for the terminal and as Markdown."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -30,17 +30,17 @@ SHOWN_OF_VIEWS = ("accuracy", "photograph_accuracy", "log_loss")
 
 def metrics_table(outcome: Outcome, *, title: str) -> Table:
     """Return the metrics of each split with intervals, and of the majority class."""
-    leak, evaluations = outcome.leak, list(outcome.splits.values())
+    leakage, evaluations = outcome.leakage, list(outcome.splits.values())
     table = Table(title=title, title_justify="left")
     table.add_column("")
-    headings = [f"{SPLIT_NAMES[split]}{leak.mark(split)}" for split in outcome.splits]
+    headings = [f"{SPLIT_NAMES[split]}{leakage.mark(split)}" for split in outcome.splits]
     for heading in (*headings, f"majority class\non {SPLIT_NAMES[list(outcome.splits)[-1]]}"):
         table.add_column(heading, justify="right")
     columns = [*(each.metrics for each in evaluations), evaluations[-1].baseline]
     views = [each.views for each in evaluations if each.views is not None]
-    groups = plural(leak.group_name)
+    groups = plural(leakage.group_name)
     for name, label in SHOWN.items():
-        if name == "group_mean_accuracy" and leak.group_name == PHOTOGRAPH:
+        if name == "group_mean_accuracy" and leakage.group_name == PHOTOGRAPH:
             continue
         table.add_row(label.format(groups=groups), *(f"{column[name]:.3f}" for column in columns))
         _add_interval(table, name, columns[:-1])
@@ -52,7 +52,7 @@ def metrics_table(outcome: Outcome, *, title: str) -> Table:
         table.add_row("folds' accuracy, mean ± SD", f"{mean:.3f} ± {deviation:.3f}", *[""] * len(evaluations))
     table.add_row("images", *(str(len(each.table)) for each in (*evaluations, evaluations[-1])))
     table.add_row("photographs", *(f"{column['photographs']:.0f}" for column in columns))
-    if leak.group_name != PHOTOGRAPH:
+    if leakage.group_name != PHOTOGRAPH:
         table.add_row(groups, *(f"{column['groups']:.0f}" for column in columns))
     return table
 
@@ -82,8 +82,8 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
     return {
         "classes": outcome.classes,
         "images": {split: len(each.table) for split, each in outcome.splits.items()},
-        "leaky": outcome.leak.leaky,
-        "warning": outcome.leak.sentence or None,
+        "leaky": outcome.leakage.leaky,
+        "warning": outcome.leakage.sentence or None,
         "metrics": outcome.metrics,
         "confusion": {
             split: confusion_of(each.table, classes=outcome.classes) for split, each in outcome.splits.items()
@@ -93,26 +93,26 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
 
 def description(outcome: Outcome) -> str:
     """Return the description of an outcome in Markdown: the page of a run in MLflow begins with it."""
-    lines, leak = [], outcome.leak
+    lines, leakage = [], outcome.leakage
     for split, each in outcome.splits.items():
         metrics = each.metrics
         lines.append(
-            f"- {split}{leak.mark(split)}: accuracy {_value(metrics, 'accuracy')} on {len(each.table)} images, by "
+            f"- {split}{leakage.mark(split)}: accuracy {_value(metrics, 'accuracy')} on {len(each.table)} images, by "
             f"photograph {_value(metrics, 'photograph_accuracy')} on {metrics['photographs']:.0f}; majority class "
             f"{each.baseline['accuracy']:.3f}"
         )
-        if leak.group_name != PHOTOGRAPH:
+        if leakage.group_name != PHOTOGRAPH:
             lines[-1] += (
-                f"; mean of {counted(metrics['groups'], leak.group_name)} {_value(metrics, 'group_mean_accuracy')}"
+                f"; mean of {counted(metrics['groups'], leakage.group_name)} {_value(metrics, 'group_mean_accuracy')}"
             )
         if each.views is not None:
             lines.append(
-                f"- {split}{leak.mark(split)}, mean over several views of each image: "
+                f"- {split}{leakage.mark(split)}, mean over several views of each image: "
                 f"accuracy {_value(each.views, 'accuracy')}, by photograph {_value(each.views, 'photograph_accuracy')}"
             )
-    lines.append(f"- In brackets: 95 % intervals, which count {plural(leak.group_name)}, not images")
-    if leak.sentence:
-        lines.append(f"- **Warning:** {leak.sentence}")
+    lines.append(f"- In brackets: 95 % intervals, which count {plural(leakage.group_name)}, not images")
+    if leakage.sentence:
+        lines.append(f"- **Warning:** {leakage.sentence}")
     lines.append("- Artifacts: `plots/`, `report/`, `predictions.parquet`, `manifest.parquet`, `config.yaml`")
     return "\n".join(lines)
 

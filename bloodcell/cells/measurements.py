@@ -88,7 +88,7 @@ def measure_files(files: Sequence[Path], sha256s: Sequence[str]) -> NDArray[np.f
     Parameters
     ----------
     files, sha256s
-        As of `bloodcell.images.feature_cache.cached_features`.
+        As for `bloodcell.images.feature_cache.cached_features`.
     """
     return cached_features(
         files, sha256s, measure=measure, name=f"measures-{MEASUREMENTS_VERSION}", description="measuring images"

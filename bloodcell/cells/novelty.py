@@ -120,7 +120,7 @@ class Novelty:
 
 
 def learn_novelty(files: Sequence[Path], sha256s: Sequence[str], groups: NDArray[np.generic]) -> Novelty:
-    """Fit novelty on image files: each as it is, and cropped closely as in other laboratories.
+    """Fit novelty on image files, each unchanged and closely cropped, as in other laboratories.
 
     A close crop lacks background, so its illumination normalisation and features differ a little.
 

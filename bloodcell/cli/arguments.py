@@ -1,4 +1,4 @@
-"""The words of a command line, in the form that Hydra takes."""
+"""Converting the words of a command line for Hydra."""
 
 import argparse
 import re
@@ -13,14 +13,14 @@ ASKING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc", 
 """Flags that ask about a job and do not run it."""
 
 SWITCHES = {"predict": {"--explain": "explain=true"}}
-"""Flags of a job that stand for a setting."""
+"""Flags of a job that set a setting."""
 
 POSITIONAL = {"init": "folder"}
 """The setting of a job whose value may be given as the first word, without its name."""
 
 
 def hydra_arguments(job: str, words: Sequence[str]) -> list[str]:
-    """Return the words after a job as Hydra takes them.
+    """Return the words after a job in Hydra's form.
 
     Raises
     ------

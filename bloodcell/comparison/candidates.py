@@ -23,7 +23,7 @@ MAJORITY = "majority class"
 """The name of the baseline that every comparison includes."""
 ROUNDING = 5e-3
 """The largest error of a sum of probabilities that few digits explain."""
-LEAKY_SPLIT = "copies of one photograph are, or can be, on both sides of its split"
+LEAKY_SPLIT = "copies of one photograph are, or can be, in both training and validation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -207,8 +207,8 @@ def _checked(name: str, table: Any) -> pd.DataFrame:
     checked["fold"] = pd.to_numeric(table["fold"], errors="coerce").to_numpy() if "fold" in table.columns else None
     if "fold" in table.columns and (checked["fold"].isna().to_numpy() & table["fold"].notna().to_numpy()).any():
         checked["fold"] = pd.factorize(table["fold"])[0]  # names rather than numbers
-    if strange := sorted(set(checked["label"]) - set(classes)):
-        raise UserError(f"{name}: has the label {strange[0]}, but no column {PROBABILITY_PREFIX}{strange[0]}; add it")
+    if unknown := sorted(set(checked["label"]) - set(classes)):
+        raise UserError(f"{name}: has the label {unknown[0]}, but no column {PROBABILITY_PREFIX}{unknown[0]}; add it")
     columns = [PROBABILITY_PREFIX + each for each in classes]
     try:
         values = checked_probabilities(
@@ -357,8 +357,8 @@ def _leak(table: pd.DataFrame) -> str:
         ):
             if shared := sorted(one & other):
                 return f"{what} {shared[0]} are in {where}"
-        if cross_validated and (torn := split_between_folds(folded, column)):
-            return f"{what} {torn[0]} are in several of its folds"
+        if cross_validated and (divided := split_between_folds(folded, column)):
+            return f"{what} {divided[0]} are in several of its folds"
     return ""
 
 

@@ -4,7 +4,7 @@ Pairs of models are simulated on groups of the same sizes and classes, with the 
 groups. Half of the simulations draw the accuracy of each group from a beta distribution, half from a probit-normal one,
 to depend less on either.
 
-Known weakness: with few groups of unequal size, of which some are correlated fully and others not at all, the coverage
+Known weakness: with few groups of unequal size, if some are fully correlated and others not at all, the coverage
 is lower than simulated: by up to 11 points with 30 groups, by 2 to 6 points with 180.
 """
 

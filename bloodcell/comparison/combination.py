@@ -250,8 +250,8 @@ def _greedy_selection(true_class: Floats, weight: Floats, *, rounds: int) -> Flo
     counts = np.zeros(len(true_class))
     total = np.zeros(true_class.shape[1])
     best, best_loss = counts, np.inf
-    for taken in range(1, rounds + 1):
-        losses = -np.log((total + true_class) / taken) @ weight
+    for size in range(1, rounds + 1):
+        losses = -np.log((total + true_class) / size) @ weight
         chosen = int(losses.argmin())
         counts[chosen] += 1
         total += true_class[chosen]

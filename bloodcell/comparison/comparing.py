@@ -67,7 +67,7 @@ class Comparison:
     n_resamples, seed
         Of `certificate`.
     group_name
-        What a group is called.
+        The user's word for a group.
     """
 
     estimates: pd.DataFrame

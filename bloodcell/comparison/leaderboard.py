@@ -76,13 +76,13 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
     entries
         The runs.
     objective
-        The name of the figure that a search went by, such as ``val/macro_f1``; its values are the runs' metric
+        The name of the objective of a search, such as ``val/macro_f1``; its values are the runs' metric
         ``objective``. None: validation accuracy, ties by validation log loss.
 
     Returns
     -------
     DataFrame
-        One row for each finished run: ``run``, the columns of `METRICS` (float64, NaN where the run has no such
+        One row for each finished run: ``run``, the columns of `METRICS` (float64, NaN if the run has no such
         metric; the ``baseline_…`` are of the majority class on test), ``leaky, groups, run_id``; with an
         objective also ``objective``, after ``run``.
     """

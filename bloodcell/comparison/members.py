@@ -87,8 +87,8 @@ def join(members: Sequence[EnsembleMember], *, splits: Sequence[str], fits: bool
     splits
         ``val``, and ``test`` if wanted.
     fits
-        Whether weights are fitted to the predictions of ``val``, which must then be out of fold: a model that was
-        trained on an image would get too much weight.
+        Whether weights are fitted to the predictions of ``val``, which must then be out of fold; otherwise overfitted
+        models would get too much weight.
 
     Raises
     ------

@@ -9,40 +9,40 @@ from bloodcell.wording import PHOTOGRAPH
 Leaky = Literal["true", "false", "unknown"]
 
 TRAIN, ENSEMBLE = "train", "ensemble"
-"""Jobs whose runs leave predictions."""
+"""Jobs whose runs have predictions."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunTags:
-    """The tags of a run. None, or empty: it has no such tag.
+    """The tags of a run. None, or empty, if the run has no such tag.
 
     Attributes
     ----------
     job
         The job that made the run; runs without the tag are of ``train``.
     study, test_readings
-        Of a study's parent run: ``sweep`` or ``search``, and how often a search has measured its best on test.
+        Of a study's parent run: ``sweep`` or ``search``, and how often a search evaluated its best trial on test.
     sweep_job, trial, fold
         The number of the run in a sweep, the trial of a search, the number of the fold in a cross-validation.
     excluded
-        Why the run is no entry of its study's leaderboard; empty: it is one.
+        Why the run is not in its study's leaderboard; else empty.
     reason
-        Why it did not finish.
+        Why the run did not finish.
     leaky
-        Whether its split leaks; ``unknown``: groups were not looked for.
+        Whether its split leaks; ``unknown`` if groups are unknown.
     groups, group_name
-        Where its groups came from (``data.groups``; of an ensemble those of its members, ``none`` if any did not look),
-        and what a group is called.
+        The origin of its groups (``data.groups``; ``none`` for an ensemble with such a member), and the user's word for
+        a group.
     data_digest
         The digest of images, labels, groups and split.
     seed, debug
-        The seed of the training; whether it was made small for a trial.
+        The seed of the training; whether it is a debug run.
     weights, weights_digest
-        The weights before training.
+        The initial weights.
     method, members
         How an ensemble combines its members, and their ids.
     git_commit, git_dirty, versions
-        The code that made it; whether it had changes that were not committed; the versions of packages.
+        The commit of the code; whether it had uncommitted changes; versions of packages.
     """
 
     job: str = TRAIN
@@ -69,7 +69,7 @@ class RunTags:
 
     @classmethod
     def read(cls, tags: Mapping[str, str]) -> Self:
-        """Return the tags of a run from the texts that they are kept as."""
+        """Return the tags of a run from text."""
         leaky = tags.get("leaky")
         return cls(
             job=tags.get("job", TRAIN),
@@ -99,12 +99,12 @@ class RunTags:
 
     @property
     def has_predictions(self) -> bool:
-        """Whether the run is one to compare: a training or an ensemble that is an entry of its study."""
+        """Whether the run can be compared: a training or an ensemble in its study's leaderboard."""
         return self.data_digest is not None and self.job in (TRAIN, ENSEMBLE) and not self.excluded
 
 
 def common_group_name(runs: Iterable[RunTags]) -> str:
-    """Return what the groups of runs are called; ``group`` if the runs differ."""
+    """Return the user's word for the groups of runs; ``group`` if the runs differ."""
     names = {run.group_name for run in runs} or {PHOTOGRAPH}
     return names.pop() if len(names) == 1 else "group"
 

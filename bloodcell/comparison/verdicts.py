@@ -12,11 +12,11 @@ Interval and p-value are Student's with Satterthwaite's degrees of freedom: Welc
 quantiles of groups and of trainings are averaged, weighted by their variances (Cochran and Cox, "Experimental
 Designs", 1957, section 4.14).
 
-The second term is for what few groups cannot show: one more group, a quarter of it in each cell of the models' 2 x 2
-table (Perks, "Some observations on inverse probability", Journal of the Institute of Actuaries 73, 1947; Agresti and
-Min, "Effects and non-effects of paired identical observations", Statistics in Medicine 24, 2005, add twice as much).
-With the probability 2 / (k + 1) it differs as much as a group can (Laplace's rule of succession for either model, k
-groups of its class differing); otherwise as much as the most different group.
+The second term is for differences that few groups cannot show: one more group, a quarter of it in each cell of the
+models' 2 x 2 table (Perks, "Some observations on inverse probability", Journal of the Institute of Actuaries 73, 1947;
+Agresti and Min, "Effects and non-effects of paired identical observations", Statistics in Medicine 24, 2005, add twice
+as much). With the probability 2 / (k + 1) it differs as much as a group can (Laplace's rule of succession for either
+model, k groups of its class differing); otherwise as much as the most different group.
 
 Known weakness: no interval holds for every distribution (Bahadur and Savage, Annals of Mathematical Statistics 27,
 1956). If one model fails rarely but on a whole group, and the other on single images, a sample without such a group

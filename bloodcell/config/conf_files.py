@@ -1,4 +1,4 @@
-"""The files that come with bloodcell: the choices of every group of settings, and the named experiments."""
+"""The included configuration files: the choices of every group of settings, and the named experiments."""
 
 from pathlib import Path
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 import yaml
 
 PACKAGE_GLOBAL = "# @package _global_"
-"""How a choice begins that has settings of other groups, too."""
+"""First line of a choice with settings of several groups."""
 
 
 def conf_dir() -> Path:

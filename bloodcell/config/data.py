@@ -39,10 +39,10 @@ class ImagesConfig:
     @property
     def photographs_from(self) -> Literal["recover", "column", "pattern", "groups"]:
         """Where photographs are from, if the user gives the groups."""
-        return self.photographs or ("groups" if self.called == PHOTOGRAPH else "recover")
+        return self.photographs or ("groups" if self.group_noun == PHOTOGRAPH else "recover")
 
     @property
-    def called(self) -> str:
+    def group_noun(self) -> str:
         """What output calls a group."""
         return self.group_name or ("group" if self.groups in GIVEN else PHOTOGRAPH)
 

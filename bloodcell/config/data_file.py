@@ -1,4 +1,4 @@
-"""The file of the group ``data`` that describes a folder of images, with comments for people who edit it."""
+"""Writing a commented file of the group ``data`` for a folder of images."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -11,9 +11,16 @@ from bloodcell.data.leaks import SPLIT_NAMES
 
 @dataclass(frozen=True, kw_only=True)
 class Groups:
-    """How photographs are found, and why, in a few words.
+    """How sources are found, and why.
 
-    ``source`` and ``pattern`` are values of ``data.groups`` and ``data.groups_pattern``.
+    Attributes
+    ----------
+    source
+        The value of ``data.groups``.
+    pattern
+        The value of ``data.groups_pattern``.
+    reason
+        A few words.
     """
 
     source: Literal["recover", "pattern"]

@@ -18,9 +18,9 @@ from bloodcell.models.applications import applications
 SETTINGS = tuple(entry.name for entry in fields(TrainConfig))
 HYPERPARAMETERS = tuple(entry.name for entry in fields(HyperparametersConfig))
 MISSING = "???"
-"""What a file of settings has in place of a value that the user must give."""
+"""Placeholder in a file of settings for a value that the user must give."""
 TAGS = {"data": "source", "split": "name", "finetune": "name", "features": "name"}
-"""The setting that says which kind of settings a group has."""
+"""The setting that selects the schema of a group."""
 
 
 def train_config(**settings: Any) -> TrainConfig:
@@ -85,7 +85,7 @@ def _choice(group: str, name: str) -> dict[str, Any]:
 
 
 def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
-    """Put more values into nested dictionaries, and return them."""
+    """Merge values into nested dictionaries, and return them."""
     for name, value in more.items():
         inside = values.get(name)
         if isinstance(inside, dict) and isinstance(value, Mapping):
@@ -96,7 +96,7 @@ def _merge(values: dict[str, Any], more: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _with_text(value: Any) -> Any:
-    """Return nested values with paths as text, lists as tuples, and without what a file leaves open."""
+    """Return nested values with paths as text and lists as tuples, without placeholders."""
     if isinstance(value, Mapping):
         return {name: _with_text(entry) for name, entry in value.items() if entry != MISSING}
     if isinstance(value, list | tuple):

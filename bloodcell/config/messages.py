@@ -39,7 +39,17 @@ def no_such_setting(key: str, job: str, names: Sequence[str]) -> str:
 
 
 def validation_message(error: ValidationError, job: str, values: Mapping[str, Any]) -> str:
-    """Return the message for the values of a job, nested, that pydantic refuses."""
+    """Return the message for an error of a schema.
+
+    Parameters
+    ----------
+    error
+        The error that pydantic raised.
+    job
+        The job whose schema it is.
+    values
+        The refused configuration, as nested dictionaries and lists.
+    """
     details = error.errors(include_url=False)
     # pydantic refuses a list with refused items once more, because it is too short without them.
     inner = [

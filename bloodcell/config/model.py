@@ -9,7 +9,7 @@ from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, one_of
 from bloodcell.models.applications import application_name
 
 
-# What registers names imports OpenCV, so only the jobs that need them wait for it.
+# Imported when needed: the modules that register names import OpenCV.
 def _crops() -> list[str]:
     from bloodcell.cells.crop import CROPS
 
@@ -33,7 +33,7 @@ def _backbone_name(name: str) -> str:
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
 class BackboneConfig:
-    """A class of ``keras.applications`` without its top, in any case of letters; or a set of hand-made features."""
+    """A class of ``keras.applications`` without its top, in upper or lower case; or a set of hand-made features."""
 
     name: Annotated[NonEmpty, AfterValidator(_backbone_name)] = "MobileNetV2"
     input_size: Annotated[int, Field(ge=16, le=2048)] = 224

@@ -13,7 +13,7 @@ from bloodcell.config.training import TrainConfig
 from bloodcell.config.value_types import STRICT, Fraction, NonEmpty, PositiveInt, Seed, one_of
 
 
-# What registers names imports SciPy, so only the jobs that need them wait for it.
+# Imported when needed: the modules that register names import SciPy.
 def _scores() -> list[str]:
     from bloodcell.evaluation.scores import SCORES
 
@@ -185,7 +185,7 @@ class InitConfig:
     folder: NonEmpty
     output: NonEmpty
     overwrite: bool
-    look_at: PositiveInt
+    max_images: PositiveInt
 
     @field_validator("output")
     @classmethod

@@ -13,7 +13,7 @@ Whole = int  # `SpaceEntry` has fields named int and float, which hide the types
 Real = float
 
 
-# What registers names imports SciPy, so only the jobs that need them wait for it.
+# Imported when needed: the modules that register names import SciPy.
 def _objectives() -> list[str]:
     from bloodcell.evaluation.scores import SCORES
 

@@ -117,14 +117,14 @@ class TrainConfig:
 
     @property
     def stays_frozen(self) -> bool:
-        """Whether the backbone is not trained, by its plan or because the plan has nothing to train."""
+        """Whether the backbone is not trained."""
         if isinstance(self.finetune, TopPlan):
             return not self.backbone.is_network or self.head.solver == "lbfgs"
         return isinstance(self.finetune, FrozenPlan)
 
     @property
     def stops_by_validation(self) -> bool:
-        """Whether validation chooses the number of epochs; a head that is solved has none."""
+        """Whether validation chooses the number of epochs."""
         stopping = self.hyperparameters.early_stopping
         solved = self.head.solver == "lbfgs" and self.stays_frozen
         return not solved and (stopping.restore_best or stopping.patience is not None)

@@ -22,7 +22,7 @@ class Reporting:
     Attributes
     ----------
     label
-        What is written before the name of a stage, to tell runs apart.
+        Written before the name of a stage, to distinguish runs.
     quiet
         Show a bar on a terminal and nothing else, because this is one training of many.
     """
@@ -36,7 +36,7 @@ class Reporting:
 
 
 SHOW_ALL = Reporting()
-"""Progress of a training that is alone: every epoch."""
+"""Progress of a single training: every epoch."""
 
 
 INTERVAL = 10.0
@@ -48,8 +48,8 @@ def stderr_console() -> Console:
 
     Worker processes share the terminal, so they get no bars.
     """
-    alone = multiprocessing.current_process().name == "MainProcess"
-    terminal = None if alone else False
+    is_main = multiprocessing.current_process().name == "MainProcess"
+    terminal = None if is_main else False
     return Console(file=sys.stderr, highlight=False, soft_wrap=True, force_terminal=terminal, theme=THEME)
 
 

@@ -25,13 +25,20 @@ class SharedGroups:
 
     Attributes
     ----------
-    splits, noun
-        Two of ``train``, ``val`` and ``test``, in this order; ``photograph``, or people's word for a group.
-    number, images, totals
-        How many have images in both splits; how many images of each split are concerned, and how many it has.
-    example, exact
-        The paths of an image of each split with the same source, or group; whether they have the same content but
-        different groups.
+    splits
+        Two of ``train``, ``val`` and ``test``, in this order.
+    noun
+        ``photograph``, or the user's word for a group.
+    number
+        Number of them with images in both splits.
+    images
+        Number of these images in each split.
+    totals
+        Number of all images of each split.
+    example
+        The paths of an image of each split with the same source, or group.
+    exact
+        Whether those two have the same content but different groups.
     """
 
     splits: tuple[str, str]
@@ -56,14 +63,16 @@ class Leakage:
 
     Attributes
     ----------
-    shared, split_by_file
-        What its splits share; whether validation was taken by file, which separates copies.
+    shared
+        What its splits share.
+    split_by_file
+        Whether the split is by file, which can separate copies.
     groups_known
         Whether groups are known; if not, only exact copies are found.
     sources_in_groups
         The sources with images in more than one group, and the names of those groups.
     group_name
-        People's word for a group.
+        The user's word for a group.
     """
 
     shared: Sequence[SharedGroups]
@@ -166,6 +175,8 @@ def resolve_leaks(
     on_shared_groups
         ``error``; ``drop``, which leaves out training images whose source or group is also in validation or test, and
         validation images whose source or group is in test; or ``allow``.
+    group_name
+        The user's word for a group.
 
     Returns
     -------

@@ -23,23 +23,29 @@ from bloodcell.images.reading import UnreadableImage, decode_image, read_file, r
 Dataset = Any  # TensorFlow ships no types
 
 N_READERS = os.cpu_count() or 1
-"""How many images are read at a time."""
+"""Number of images that are read at a time."""
 _REPEAT_STRIDE = 2**32
 """Difference between the view numbers of an image that an epoch has several times."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Samples:
-    """Labelled image files, and the size that they are brought to.
+    """Labelled image files, and the size to which they are resized.
 
     Attributes
     ----------
-    files, digests
-        n image files; the SHA-256 of each one's content, in hexadecimal: what its views are made from.
-    labels, n_classes
-        Class indices, shape (n,), int64, and how many classes there are.
-    input_size, interpolation
-        Height and width in pixels; ``nearest``, ``bilinear`` or ``bicubic``.
+    files
+        n image files.
+    digests
+        The SHA-256 of each file's content, in hexadecimal; views are derived from it.
+    labels
+        Class indices, shape (n,), int64.
+    n_classes
+        Number of classes.
+    input_size
+        Height and width in pixels.
+    interpolation
+        ``nearest``, ``bilinear`` or ``bicubic``.
     crop
         How images are cropped before resizing, see `bloodcell.cells.crop`; or ``none``.
     extra_features
@@ -72,7 +78,7 @@ class Samples:
         return np.zeros((len(self), 0), np.float32) if self.extra_features is None else self.extra_features
 
     def __len__(self) -> int:
-        """Return how many images there are."""
+        """Return the number of images."""
         return len(self.files)
 
 
@@ -123,7 +129,7 @@ def samples_of(
     crop: CropName = "none",
     extra_features: NDArray[np.float32] | None = None,
 ) -> Samples:
-    """Return files and labels of some rows of a set's manifest, as a model takes them."""
+    """Return files and labels of some rows of a set's manifest."""
     return Samples(
         files=images.files(rows),
         digests=rows["sha256"].tolist(),
@@ -242,7 +248,7 @@ def view_batches(
 def views(
     samples: Samples, *, index: int, augmentation: Augmentation, seed: int, n_views: int
 ) -> list[NDArray[np.uint8]]:
-    """Return the image with this index and its first views, as they are trained on, to look at.
+    """Return the image with this index and its first training views.
 
     Returns
     -------

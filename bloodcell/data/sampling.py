@@ -35,7 +35,7 @@ def equal_source_weights(sources: NDArray[np.generic]) -> NDArray[np.float64]:
 def sample_sources(
     labels: NDArray[np.int64], sources: NDArray[np.int64], rng: np.random.Generator
 ) -> NDArray[np.int64]:
-    """Draw n of n images with expected counts as of `source_weights`, and shuffle them.
+    """Draw n of n images with the expected counts `source_weights`, and shuffle them.
 
     Systematic sampling (Madow, "On the theory of systematic sampling, II", Annals of Mathematical Statistics 20, 1949):
     images are ordered by class and source, each as wide as its weight, and one is taken at equal distances. Counts of

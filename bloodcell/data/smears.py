@@ -1,4 +1,4 @@
-"""The set of rendered blood smears: rendered once, cached, and loaded like any other folder."""
+"""The set of synthetic blood smears: rendered once, cached, and loaded like any other folder."""
 
 import hashlib
 import os
@@ -26,13 +26,13 @@ from bloodcell.processes import expect_replaced_workers
 from bloodcell.smears import CLASSES, augmented_copy, render_photograph
 
 SHARES = {"EOSINOPHIL": 0.25, "LYMPHOCYTE": 0.2, "MONOCYTE": 0.15, "NEUTROPHIL": 0.4}
-"""Class frequencies of the photographs: unequal, as in blood and in the Kaggle set."""
+"""Class frequencies of the photographs, unequal as in blood and in the Kaggle set."""
 
 SLIDES_PER_SEED = 100_000
-"""Numbers of slides that each seed has for itself."""
+"""Number of slides of each seed."""
 
 QUALITY = 90
-"""JPEG quality of PIL: about that of the Kaggle set."""
+"""JPEG quality, about that of the Kaggle set."""
 
 NUCLEI = "NUCLEI"
 """The folder of the nuclei's masks: a PNG with the path of each image."""
@@ -52,7 +52,7 @@ class _Plan:
 def load_smears(
     *, train_photographs: int, test_photographs: int, copies: int, slides: int, seed: int, on_bad_image: str
 ) -> ImageSet:
-    """Return rendered blood smears; render them if they are not cached.
+    """Return synthetic blood smears; render them if they are not cached.
 
     Parameters
     ----------
@@ -61,11 +61,11 @@ def load_smears(
     copies
         Mean number of augmented copies of a photograph; every class has the same number of images.
     slides
-        Number of slides of the training photographs; test photographs are of half as many other slides.
+        Number of slides of the training photographs; test photographs are from half as many other slides.
     seed
         Seed of all photographs.
     on_bad_image
-        As of `bloodcell.data.loading.load_folders`.
+        As for `bloodcell.data.loading.load_folders`.
 
     Returns
     -------
@@ -87,8 +87,8 @@ def load_smears(
             _render(plan, folder)
         except OSError as error:
             raise UserError(
-                f"data=smears: cannot be written to {folder} ({error.strerror or error}); make room there, or choose "
-                "another place with the environment variable XDG_CACHE_HOME"
+                f"data=smears: cannot be written to {folder} ({error.strerror or error}); free disk space, or set the "
+                "environment variable XDG_CACHE_HOME to another folder"
             ) from error
     images = load_folders(
         folders={"train": folder / "TRAIN", "test": folder / "TEST"},
@@ -102,7 +102,7 @@ def load_smears(
 
 
 def smears_dir() -> Path:
-    """Return the folder of all sets of rendered smears."""
+    """Return the folder of all sets of synthetic smears."""
     return cache_dir() / "smears"
 
 

@@ -2,7 +2,7 @@
 
 Every split turns a manifest into one, or into one for each fold, in which some rows of ``train`` have become ``val``;
 the test rows are never touched, except by `group_test`, which makes them. `group_holdout`, `group_kfold` and
-`group_test` never divide a group. `random_split` and `notebook_split` look at files: copies of one photograph can be in
+`group_test` never divide a group. `random_split` and `notebook_split` split by file: copies of one photograph can be in
 both training and validation, so they leak.
 """
 
@@ -28,37 +28,39 @@ def group_holdout(
 ) -> pd.DataFrame:
     """Move a random fraction of the groups to validation, stratified by class.
 
-    If every group has one class, the fraction is taken of each class's groups; else validation is one fold of a
+    If every group has one class, the fraction is of each class's groups; else validation is one fold of a
     stratified partition of the groups, see `group_kfold`.
 
     Parameters
     ----------
     manifest
         As in `bloodcell.data.manifest.ImageSet`.
-    fraction, seed
-        Between 0 and 1; at least one group of each class is taken and one is left. The order of rows does not matter.
+    fraction
+        Fraction of the groups, between 0 and 1; at least one group of each class leaves training and one stays.
+    seed
+        Seed of the split, which does not depend on the order of the rows.
     rare_classes
         For a class in fewer than two groups: ``error``, or ``train_only``, which keeps all its groups in training.
 
     Raises
     ------
     UserError
-        If a class is in fewer than two groups and ``rare_classes`` is ``error``, or no group can be taken.
+        If a class is in fewer than two groups and ``rare_classes`` is ``error``, or no group can leave training.
     """
-    taken = _some_groups(
+    moved = _some_groups(
         manifest, fraction=fraction, seed=seed, rare_classes=rare_classes, setting="split=group_holdout"
     )
-    return _groups_as(manifest, taken, split="val")
+    return _groups_as(manifest, moved, split="val")
 
 
 def group_test(
     manifest: pd.DataFrame, *, fraction: float, seed: int, rare_classes: RareClasses = "error"
 ) -> pd.DataFrame:
     """Move a random fraction of the groups to test, for a set without test images; see `group_holdout`."""
-    taken = _some_groups(
+    moved = _some_groups(
         manifest, fraction=fraction, seed=seed, rare_classes=rare_classes, setting="data.test_dir=null"
     )
-    return _groups_as(manifest, taken, split="test")
+    return _groups_as(manifest, moved, split="test")
 
 
 def group_kfold(
@@ -88,12 +90,12 @@ def group_kfold(
     Raises
     ------
     UserError
-        If a class is in fewer groups than folds and ``rare_classes`` is ``error``, or no group can be taken.
+        If a class is in fewer groups than folds and ``rare_classes`` is ``error``, or no group can leave training.
     """
     train = _splittable(
         manifest, least=folds, rare_classes=rare_classes, setting=f"split.folds={folds}", remedy="lower split.folds"
     )
-    return [_groups_as(manifest, taken, split="val") for taken in _partition(train, folds, repeats=repeats, seed=seed)]
+    return [_groups_as(manifest, moved, split="val") for moved in _partition(train, folds, repeats=repeats, seed=seed)]
 
 
 def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
@@ -106,7 +108,7 @@ def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.Da
     """
     labels = manifest.loc[manifest["split"] == "train", "label"]
     try:
-        kept, taken = train_test_split(
+        kept, moved = train_test_split(
             labels.index, test_size=fraction, random_state=seed, shuffle=True, stratify=labels
         )
     except ValueError as error:
@@ -115,19 +117,19 @@ def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.Da
         ) from error
     # Stratification rounds, so all images of a small class can be in one split.
     for label, count in labels.value_counts(sort=False).items():
-        if label not in set(labels[kept]) & set(labels[taken]):
+        if label not in set(labels[kept]) & set(labels[moved]):
             raise UserError(
                 f"split.fraction={fraction}: puts all {count} images of class {label} into one split; "
                 "add images or change the fraction"
             )
-    return _move(manifest, taken, split="val")
+    return _move(manifest, moved, split="val")
 
 
 def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
     """Move the first fraction of each class's sorted files to validation.
 
     As ``keras.preprocessing.image.ImageDataGenerator(validation_split=fraction).flow_from_directory`` does: files are
-    sorted by folder and name, and the first ``int(fraction * n)`` of each class are taken. (Unlike here, Keras includes
+    sorted by folder and name, and the first ``int(fraction * n)`` of each class move. (Unlike here, Keras includes
     hidden files and excludes GIF and WebP.)
 
     Raises
@@ -136,7 +138,7 @@ def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
         If a class has too few images to have one in each split.
     """
     train = manifest[manifest["split"] == "train"]
-    taken: list[int] = []
+    moved: list[int] = []
     for label, rows in train.groupby("label"):
         in_order = rows["path"].map(_folder_and_name).sort_values().index.tolist()
         count = int(fraction * len(in_order))
@@ -145,8 +147,8 @@ def notebook_split(manifest: pd.DataFrame, *, fraction: float) -> pd.DataFrame:
                 f"split.fraction={fraction}: takes {count} of the {len(in_order)} images of class {label}; "
                 "add images or change the fraction"
             )
-        taken += in_order[:count]
-    return _move(manifest, taken, split="val")
+        moved += in_order[:count]
+    return _move(manifest, moved, split="val")
 
 
 def limit_per_class(manifest: pd.DataFrame, *, limit: int) -> pd.DataFrame:
@@ -220,7 +222,7 @@ def _partition(train: pd.DataFrame, folds: int, *, repeats: int, seed: int) -> l
     """Return the groups of each fold, repeat after repeat."""
     if (labels := _labels_of_groups(train)) is not None:
         splitter = RepeatedStratifiedKFold(n_splits=folds, n_repeats=repeats, random_state=seed)
-        return [labels.index[taken].tolist() for _, taken in splitter.split(labels, labels)]
+        return [labels.index[moved].tolist() for _, moved in splitter.split(labels, labels)]
     return [part for repeat in range(repeats) for part in _mixed_folds(train, folds, seed=(seed + repeat) % 2**32)]
 
 
@@ -228,8 +230,8 @@ def _mixed_folds(train: pd.DataFrame, folds: int, *, seed: int) -> list[list[str
     """Return the groups of each fold if groups have several classes; no fold has all groups of a class."""
     stratified = StratifiedGroupKFold(folds, shuffle=True, random_state=seed)
     parts = [
-        train["group"].iloc[taken].unique().tolist()
-        for _, taken in stratified.split(train, train["label"], train["group"])
+        train["group"].iloc[moved].unique().tolist()
+        for _, moved in stratified.split(train, train["label"], train["group"])
     ]
     names, random = np.array(sorted(set(train["group"]))), np.random.default_rng(seed)
     for _ in range(ATTEMPTS):
@@ -255,11 +257,11 @@ def _some_groups(
     )
     random = np.random.default_rng(seed)
     if (labels := _labels_of_groups(train)) is not None:
-        taken: list[str] = []
+        moved: list[str] = []
         for label, count in labels.value_counts().sort_index().items():
-            n_taken = min(max(round(fraction * count), 1), count - 1)
-            taken += random.permutation(labels.index[labels == label])[:n_taken].tolist()
-        return taken
+            n_moved = min(max(round(fraction * count), 1), count - 1)
+            moved += random.permutation(labels.index[labels == label])[:n_moved].tolist()
+        return moved
     few = min(fraction, 1 - fraction)
     n_parts = min(max(round(1 / few), 2), int(train.groupby("label")["group"].nunique().min()))
     names = sorted(set(train["group"]))
@@ -279,7 +281,7 @@ def _groups_as(manifest: pd.DataFrame, groups: Iterable[str], *, split: str) -> 
     return _move(manifest, manifest["group"].isin(list(groups)) & (manifest["split"] == "train"), split=split)
 
 
-def _move(manifest: pd.DataFrame, taken: "pd.Index[int] | list[int] | pd.Series[bool]", *, split: str) -> pd.DataFrame:
+def _move(manifest: pd.DataFrame, moved: "pd.Index[int] | list[int] | pd.Series[bool]", *, split: str) -> pd.DataFrame:
     changed = manifest.copy()
-    changed.loc[taken, "split"] = split
+    changed.loc[moved, "split"] = split
     return changed

@@ -284,8 +284,8 @@ def collapse_strata(strata: Integers) -> Integers:
     Intervals become wider rather than narrower (Cochran, "Sampling Techniques", 1977, 5A.12).
     """
     names, counts = np.unique(strata, return_counts=True)
-    alone = int((counts == 1).sum())
-    if not alone:
+    n_single = int((counts == 1).sum())
+    if not n_single:
         return strata
-    collapsed = names[np.argsort(counts, kind="stable")][: max(alone, 2)]
+    collapsed = names[np.argsort(counts, kind="stable")][: max(n_single, 2)]
     return np.where(np.isin(strata, collapsed), collapsed[0], strata)

@@ -12,11 +12,11 @@ from bloodcell.evaluation.probabilities import checked_labels, checked_probabili
 from bloodcell.evaluation.ranks import auroc_by_column
 from bloodcell.evaluation.scores import SCORES
 
-# `keras.config.epsilon()`, to which Keras clips the probabilities that its cross-entropy is given.
+# `keras.config.epsilon()`, to which Keras's cross-entropy clips probabilities.
 KERAS_EPSILON = 1e-7
 
 LOWER_IS_BETTER = ("loss", "ece", "calibration_error")
-"""Metrics besides `bloodcell.evaluation.scores.SCORES` of which a smaller value is better."""
+"""Metrics, besides `bloodcell.evaluation.scores.SCORES`, that are better if smaller."""
 
 
 def direction(metric: str) -> str:
@@ -99,7 +99,7 @@ def per_class(
     pandas.DataFrame
         One row per class, in their order: ``class`` (str), ``precision, recall, f1, auroc`` (float64 in 0..1; NaN
         where undefined: precision of a class never predicted, recall of one that never occurs, F1 of one that neither
-        occurs nor is predicted, AUROC without positives or negatives) and ``images`` (int64, how many have the class).
+        occurs nor is predicted, AUROC without positives or negatives) and ``images`` (int64, their number).
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     precision, recall, f1, images = sk.precision_recall_fscore_support(

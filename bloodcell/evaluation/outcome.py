@@ -63,8 +63,8 @@ class Outcome:
         Every prediction of a held-out image; in a cross-validation with repeats an image has several.
     splits
         The evaluation of ``val`` and, if it was evaluated, ``test``.
-    leak
-        What is known of leaks in the split.
+    leakage
+        Known leakage of the split.
     folds
         The outcomes of the folds of a cross-validation.
     """
@@ -72,7 +72,7 @@ class Outcome:
     classes: tuple[str, ...]
     predictions: pd.DataFrame
     splits: Mapping[str, Evaluation]
-    leak: Leakage
+    leakage: Leakage
     folds: "tuple[Outcome, ...]" = ()
 
     @property
@@ -97,7 +97,7 @@ def evaluate_outcome(
     *,
     classes: tuple[str, ...],
     training: pd.DataFrame,
-    leak: Leakage,
+    leakage: Leakage,
     label_smoothing: float = 0.0,
     views: Mapping[str, pd.DataFrame] | None = None,
 ) -> Outcome:
@@ -110,6 +110,8 @@ def evaluate_outcome(
         views, None if there is one view only.
     training
         The manifest's rows of the training images.
+    leakage
+        Known leakage of the split.
     label_smoothing
         As the model was trained with; used by ``loss``.
     """
@@ -139,7 +141,7 @@ def evaluate_outcome(
             views=None if views_table is None else measured(views_table),
         )
     predictions = pd.concat(tables.values(), ignore_index=True)
-    return Outcome(classes=classes, predictions=predictions, splits=splits, leak=leak)
+    return Outcome(classes=classes, predictions=predictions, splits=splits, leakage=leakage)
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:

@@ -72,9 +72,23 @@ def cross_calibrated(
 ) -> npt.NDArray[np.float64]:
     """Return each image's probabilities at a temperature fitted to other groups.
 
-    On the images that a temperature was fitted to, calibration looks too good. Groups are in `N_FOLDS` folds, each with
-    a temperature fitted to the others; a single group is returned unchanged. The probabilities are of shape (n, k),
-    float64; arguments and errors are those of `fit_temperature`.
+    On the images that a temperature was fitted to, calibration is optimistic.
+
+    Parameters
+    ----------
+    labels, probabilities, groups
+        As for `fit_temperature`.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (n, k), float64; groups are in `N_FOLDS` folds, each with a temperature fitted to the others. A single
+        group is returned unchanged.
+
+    Raises
+    ------
+    ValueError
+        As `fit_temperature`.
     """
     given, names = np.asarray(probabilities, np.float64), np.asarray(groups)
     if np.unique(names).size < 2:

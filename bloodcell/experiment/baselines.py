@@ -14,12 +14,22 @@ CHOICES = {
     "finetune": "none",
     "hyperparameters": "default",
 }
-"""The choices of a baseline besides its backbone: settings of networks have no effect on it."""
+"""The choices of a baseline besides its backbone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Baseline:
-    """A baseline that a study needs: its run's name, folder and configuration."""
+    """A baseline that a study needs.
+
+    Attributes
+    ----------
+    name
+        The name of its run, without a prefix.
+    folder
+        The name of its folder.
+    config
+        Its configuration.
+    """
 
     name: str
     folder: str
@@ -27,9 +37,12 @@ class Baseline:
 
 
 def needed_baselines(configs: Sequence[TrainConfig]) -> Iterator[Baseline]:
-    """Yield the baselines that configurations ask for, once for all runs on the same images and the same split.
+    """Yield the baselines of configurations, once for all runs on the same images and the same split.
 
-    A baseline that is one of the configurations is not trained again.
+    Parameters
+    ----------
+    configs
+        The configurations of a study's runs. A baseline among them is not trained again.
     """
     distinct: dict[Any, tuple[int, TrainConfig]] = {}
     for number, config in enumerate(configs):

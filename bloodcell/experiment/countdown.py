@@ -13,12 +13,18 @@ class Countdown:
 
     Parameters
     ----------
-    noun, objective
-        The word for a training, such as ``trial``; the name of the metric that is reported.
-    total, n_workers
-        The largest number of trainings, None if it is unknown; the number of processes that share them.
-    alone, best
-        Whether this process sees all trainings (a worker sees its own); the best value of earlier trainings, if any.
+    noun
+        The word for a training, such as ``trial``.
+    objective
+        The name of the metric that is reported.
+    total
+        The largest number of trainings; None if it is unknown.
+    n_workers
+        The number of processes that share them.
+    sees_all
+        Whether this process sees all trainings; a worker sees only its own.
+    best
+        The best value of earlier trainings; None without any.
     """
 
     def __init__(
@@ -28,11 +34,11 @@ class Countdown:
         objective: str,
         total: int | None,
         n_workers: int = 1,
-        alone: bool = True,
+        sees_all: bool = True,
         best: float | None = None,
     ) -> None:
         self._noun, self._objective, self._total, self._n_workers, self._best = noun, objective, total, n_workers, best
-        self._so_far = "best so far" if alone else "this worker's best so far"
+        self._so_far = "best so far" if sees_all else "this worker's best so far"
         self._better: Callable[..., float] = min if direction(objective) == "min" else max
         self._seconds: list[float] = []
         self._started = 0.0

@@ -1,4 +1,4 @@
-"""Crops of a run: counted, listed and drawn."""
+"""Counting, listing and drawing the crops of a run."""
 
 import logging
 from collections.abc import Mapping
@@ -20,18 +20,27 @@ from bloodcell.plots.crops import Cropped, crop_gallery
 log = logging.getLogger(__name__)
 
 N_ACROSS = 3
-"""Photographs in a row of the picture."""
+"""Number of photographs in a row of the plot."""
 N_CLASSES = 8
-"""Of more classes than these some are drawn."""
+"""Largest number of classes in the plot."""
 KINDS = {"not_found": "no cell found", "several": "several cells", "at_border": "cut by the border"}
-"""Crops that do not show exactly one whole cell, by column, and what they are called."""
+"""Labels of crops that do not show exactly one whole cell, by column."""
 
 
 def keep_crops(recorder: Recorder, config: TrainConfig, prepared: Prepared, *, reporting: Reporting = SHOW_ALL) -> None:
     """Draw some crops; count and list those that do not show exactly one whole cell.
 
-    The list is ``crops.csv``. A cell is measured once and the measurements are cached. Test images are included if they
-    are evaluated. Nothing is done if images are not cropped, or the backbone is no network.
+    The list is ``crops.csv``. A cell is measured once and the measurements are cached. Nothing is done without a crop,
+    or if the backbone is not a network.
+
+    Parameters
+    ----------
+    recorder
+        Receives the counts, the list and the plot.
+    config, prepared
+        The configuration and its images; test images are included if they are evaluated.
+    reporting
+        Unless quiet, images without a cell are reported.
     """
     if config.crop.name == "none" or not config.backbone.is_network:
         return
@@ -47,7 +56,7 @@ def keep_crops(recorder: Recorder, config: TrainConfig, prepared: Prepared, *, r
 
 
 def _keep_counts(recorder: Recorder, facts: pd.DataFrame, *, quiet: bool) -> None:
-    """Count and list the images whose crops do not show one whole cell, and report how many show none."""
+    """Count and list the images whose crops do not show one whole cell; report images without a cell."""
     counts = {kind: int(facts[kind].sum()) for kind in KINDS}
     recorder.log_metrics({"images": len(facts), **counts}, prefix="crop")
     otherwise = facts[facts[list(KINDS)].any(axis=1)]
@@ -63,7 +72,7 @@ def _keep_counts(recorder: Recorder, facts: pd.DataFrame, *, quiet: bool) -> Non
 
 
 def _facts(images: ImageSet, rows: pd.DataFrame) -> pd.DataFrame:
-    """Return each image's row of the manifest without the digest, the number of cells, and a column for each kind."""
+    """Return the manifest without the digest, with the number of cells and a column for each kind."""
     measures = measure_images(images.files(rows), rows["sha256"].tolist())
     return rows[["path", "label", "source", "group", "split"]].assign(
         n_cells=np.where(measures.found, measures.counts, 0),
@@ -74,7 +83,7 @@ def _facts(images: ImageSet, rows: pd.DataFrame) -> pd.DataFrame:
 
 
 def _chosen(facts: pd.DataFrame, classes: tuple[str, ...], kinds: Mapping[str, str]) -> Mapping[str, list[str]]:
-    """Choose training images, no two of one photograph in a row: of each class, and of each kind that there is."""
+    """Choose training images of each class and of each kind, one per photograph in a row."""
     trained = facts[facts["split"] == "train"]
     shown = [classes[number] for number in np.unique(np.linspace(0, len(classes) - 1, N_CLASSES).round().astype(int))]
     rows = {label: trained[trained["label"] == label] for label in shown}
@@ -83,7 +92,7 @@ def _chosen(facts: pd.DataFrame, classes: tuple[str, ...], kinds: Mapping[str, s
 
 
 def _spread(rows: pd.DataFrame) -> list[str]:
-    """Choose one image each of some photographs, far from each other in the order of names."""
+    """Choose images of different photographs, equally spaced in the order of names."""
     first = rows.sort_values("path").groupby("source", sort=False)["path"].first().tolist()
     places = np.linspace(0, len(first) - 1, min(N_ACROSS, len(first))).round().astype(int)
     return [first[place] for place in places]

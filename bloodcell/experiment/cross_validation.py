@@ -1,4 +1,4 @@
-"""Cross-validation: a training for every fold, and the evaluation of their pooled predictions."""
+"""Cross-validation: one training per fold, and the evaluation of their pooled predictions."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +21,7 @@ from bloodcell.training.learner import Learner
 
 
 def fold_configs(config: TrainConfig, *, n_folds: int) -> list[TrainConfig]:
-    """Return the configuration of every fold's training, each with a seed of its own; without folds the one there is.
+    """Return the configuration of every fold, with its own seed; without folds, the configuration itself.
 
     A fold's seed depends on the configuration's seed and the fold's number only.
     """
@@ -42,9 +42,20 @@ def train_folds(
     config: TrainConfig,
     reporting: Reporting = SHOW_ALL,
 ) -> list[FoldResult]:
-    """Train one fold after the other; finished folds are kept if a later one fails.
+    """Train the folds one by one; finished folds are kept if a later one fails.
 
-    The learner is that of the first fold; the others are built here, with the same backbone.
+    Parameters
+    ----------
+    recorder
+        The recorder of the cross-validation.
+    learner
+        The learner of the first fold; the others are built here, with the same backbone.
+    prepared
+        The images and their folds.
+    config
+        The run's configuration.
+    reporting
+        How progress is shown.
     """
     results: list[FoldResult] = []
     configs, backbone_seed = fold_configs(config, n_folds=len(prepared.folds)), config.hyperparameters.seed
@@ -74,9 +85,8 @@ def keep_cross_validation(
 ) -> Outcome:
     """Pool the folds' predictions, evaluate them, and record the results.
 
-    Validation metrics are of the out-of-fold predictions: each training image is predicted by the model that was not
-    trained on it. Test metrics are of the model that was trained on all training images or, without one, of the mean of
-    the folds' probabilities.
+    Validation metrics use out-of-fold predictions. Test metrics use the model that was trained on all training images
+    or, without one, the mean of the folds' probabilities.
     """
     outcome = pooled(
         [result.outcome for result in results],
@@ -98,10 +108,23 @@ def pooled(
 ) -> Outcome:
     """Pool the predictions of all folds, in order, and evaluate them.
 
-    The predictions of ``val`` are those of all folds, each with the number of its fold. If there are several repeats,
-    metrics are of the mean probabilities of each image. The predictions of ``test`` are ``test``, those of the model
-    that was trained on all training images, or the mean over the folds. The metrics of ``val`` include
-    ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1).
+    Parameters
+    ----------
+    outcomes
+        The outcomes of all folds, in order.
+    test
+        Predictions of the test images by the model trained on all training images, or None.
+    prepared
+        All training and test images.
+    label_smoothing
+        The label smoothing of the training.
+
+    Returns
+    -------
+    Outcome
+        The predictions of ``val`` are those of all folds, each with the number of its fold. If there are several
+        repeats, metrics are of the mean probabilities of each image. The predictions of ``test`` are ``test``, or the
+        mean over the folds. The metrics of ``val`` include ``accuracy_fold_mean`` and ``accuracy_fold_std`` (ddof 1).
     """
     classes = prepared.images.classes
     by_split = {split: [outcome.splits[split] for outcome in outcomes] for split in outcomes[0].splits}
@@ -120,7 +143,7 @@ def pooled(
         tables,
         classes=classes,
         training=prepared.images.part("train"),
-        leak=prepared.leak,
+        leakage=prepared.leakage,
         label_smoothing=label_smoothing,
         views=views,
     )

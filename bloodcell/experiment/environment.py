@@ -17,7 +17,7 @@ SOURCE = Path(__file__).resolve().parents[2]
 def environment_tags() -> dict[str, str]:
     """Return tags with the code, the packages and the machine of this process.
 
-    ``git_commit`` and ``git_dirty`` are of the checkout that bloodcell runs from; an installed package has none.
+    An installed package has no ``git_commit`` and ``git_dirty``.
     """
     tags = {}
     for name in PACKAGES:

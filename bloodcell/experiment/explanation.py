@@ -1,4 +1,4 @@
-"""Where a model looks: pictures of its errors and of each class, and how often it looks at the cell."""
+"""Saliency plots of errors and of each class, and how often the heat is on the cell."""
 
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -26,19 +26,32 @@ SHOWN_PER_CLASS = 4
 
 
 def is_explained(config: TrainConfig, classifier: Classifier, *, fold: int | None, quiet: bool) -> bool:
-    """Return whether a model is explained: only networks, and in a cross-validation only the first fold's."""
+    """Return whether a model is explained: only networks, and of a cross-validation only the first fold's."""
     if not classifier.backbone.takes_images or fold not in (None, 1):
         return False
-    alone = config.tracking.sweep_job is None and not quiet
-    return config.explain == "every" or (config.explain == "single" and alone)
+    is_single = config.tracking.sweep_job is None and not quiet
+    return config.explain == "every" or (config.explain == "single" and is_single)
 
 
 def explain_run(recorder: Recorder, model: keras.Model, table: pd.DataFrame, *, images: ImageSet) -> dict[str, float]:
-    """Draw where a model looks in validation images, and measure how often that is the cell.
+    """Draw heat maps of validation images, and measure how often the heat is on the cell.
 
-    The pictures are ``explanations_errors`` and ``explanations_classes``; the table has the model's predictions for
-    validation. The metrics are those of `bloodcell.evaluation.pointing.Pointing`, of one image each of `N_MEASURED`
-    photographs at most, as many of each class.
+    Parameters
+    ----------
+    recorder
+        Draws ``explanations_errors`` and ``explanations_classes``.
+    model
+        The trained model.
+    table
+        Its predictions of validation.
+    images
+        The images.
+
+    Returns
+    -------
+    dict
+        The attributes of `bloodcell.evaluation.pointing.Pointing`, for one image of each of at most `N_MEASURED`
+        photographs, equally many of each class.
     """
     errors = most_confident_errors(table, images.classes, len(table)).drop_duplicates("source").head(N_ERRORS)
     _draw_errors(recorder, model, errors, images=images)
@@ -68,10 +81,10 @@ def explain_run(recorder: Recorder, model: keras.Model, table: pd.DataFrame, *, 
 
 def _draw_errors(recorder: Recorder, model: keras.Model, errors: pd.DataFrame, *, images: ImageSet) -> None:
     pixels = _read(errors, images)
-    taken_for = label_indices(errors.assign(label=errors["predicted"]), images.classes)
-    are = label_indices(errors, images.classes)
+    predicted_classes = label_indices(errors.assign(label=errors["predicted"]), images.classes)
+    true_classes = label_indices(errors, images.classes)
     halves: list[Sequence[Explanation]] = [
-        explain_each(model, pixels, class_indices=classes.tolist()) for classes in (taken_for, are)
+        explain_each(model, pixels, class_indices=classes.tolist()) for classes in (predicted_classes, true_classes)
     ]
     rows = [
         _explained(
@@ -96,14 +109,14 @@ def _draw_errors(recorder: Recorder, model: keras.Model, errors: pd.DataFrame, *
 
 
 def _chosen(table: pd.DataFrame, *, images: ImageSet) -> pd.DataFrame:
-    """Return one image of each of some photographs, the same ones for the same images, whatever their names."""
+    """Return one image of each photograph, in an order that does not depend on names."""
     digests = images.part("val").set_index("path")["sha256"]
     mixed = table.assign(sha256=table["path"].map(digests)).sort_values(["sha256", "path"]).drop_duplicates("source")
     return mixed.iloc[sorted(_spread(mixed, N_MEASURED))].reset_index(drop=True)
 
 
 def _spread(table: pd.DataFrame, n: int) -> list[int]:
-    """Return the positions of n rows at most, as many of each label as there are, label after label."""
+    """Return the positions of at most n rows, balanced over labels, sorted by label."""
     turns = table.groupby("label").cumcount().to_numpy()
     first = np.argsort(turns, kind="stable")[:n]
     return sorted(first.tolist(), key=lambda position: (table["label"].iloc[position], turns[position]))

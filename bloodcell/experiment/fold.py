@@ -1,4 +1,4 @@
-"""Training on one split: from its images to a model with predictions and metrics."""
+"""Training on one split, from images to predictions and metrics."""
 
 import functools
 import time
@@ -43,7 +43,12 @@ from bloodcell.training.trainer import predict_orientations, train
 class Predicted:
     """Predictions tables of a split: of the images as they are, and of several views.
 
-    The latter are the mean over views of each image; None if there is only one view.
+    Attributes
+    ----------
+    single
+        Predictions table of the unchanged images.
+    views
+        Predictions table of the mean over several views of each image; None if there is only one view.
     """
 
     single: pd.DataFrame
@@ -56,12 +61,18 @@ class FoldResult:
 
     Attributes
     ----------
-    outcome, cost
-        Predictions and metrics; parameters, FLOPs, megabytes, images per second, seconds of training.
-    history, best_epoch, features
-        As of `bloodcell.training.trainer.Trained`.
+    outcome
+        Predictions and metrics.
+    cost
+        Parameters, FLOPs, megabytes, images per second, seconds of training.
+    history
+        See `bloodcell.training.trainer.Trained`.
+    best_epoch
+        Counted from 0 over all stages.
+    features
+        The origin of the input of each stage, as text.
     run_id, model_uri
-        The run and the address of its model as the recorder gave them; no address if no model is kept.
+        The run's id, and the address of its model from the recorder (empty if no model is saved).
     """
 
     outcome: Outcome
@@ -74,19 +85,25 @@ class FoldResult:
 
 
 def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) -> Learner:
-    """Seed every source of randomness and build what a configuration describes.
+    """Seed every random number generator and build the learner of a configuration.
 
-    The configuration's seed is used for everything after the backbone. ``backbone_seed`` is that of random backbone
-    weights: the same for all folds, which then share features.
+    Parameters
+    ----------
+    config
+        The configuration; its seed is that of everything except the backbone.
+    n_classes
+        The number of classes.
+    backbone_seed
+        The seed of random backbone weights, the same for all folds, so they share features.
 
     Raises
     ------
     UserError
-        If the weights cannot be used, a stage names no part of the backbone, or features cannot be kept.
+        If the weights cannot be used, a stage names a missing layer or block, or features cannot be cached.
     """
     settings, head = config.hyperparameters, config.head
     make_deterministic(backbone_seed)
-    keras.utils.disable_interactive_logging()  # only now: clearing Keras's session turns it on again
+    keras.utils.disable_interactive_logging()  # afterwards, because clearing Keras's session enables it again
     with precision(mixed=settings.mixed_precision):
         backbone = build_backbone(
             name=config.backbone.name,
@@ -131,7 +148,7 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
 
 
 def samples_for(learner: Learner, config: TrainConfig, images: ImageSet, split: str) -> Samples:
-    """Return a split's images as a learner's classifier takes them."""
+    """Return a split's images for a learner's classifier."""
     rows, names = images.part(split), learner.classifier.feature_sets
     return samples_of(
         images,
@@ -168,8 +185,22 @@ def train_fold(
 ) -> FoldResult:
     """Train on one split, evaluate on validation and test, and record everything except the inputs.
 
-    The learner is trained in place; the configuration has the seed that it was built with. ``fold`` is the fold of a
-    cross-validation, from 1. The caller calls `Recorder.log_artifacts` afterwards.
+    The caller calls `Recorder.log_artifacts` afterwards.
+
+    Parameters
+    ----------
+    recorder
+        Receives the results.
+    learner
+        Trained in place.
+    prepared
+        Training, validation and test images.
+    config
+        The run's configuration, with the learner's seed.
+    fold
+        The number of the fold of a cross-validation, from 1, or None.
+    reporting
+        How progress is shown.
     """
     images, settings = prepared.images, config.hyperparameters
     recorder.artifacts.mkdir(parents=True, exist_ok=True)
@@ -194,7 +225,7 @@ def train_fold(
         {split: each.single for split, each in held_out.items()},
         classes=images.classes,
         training=images.part("train"),
-        leak=prepared.leak,
+        leakage=prepared.leakage,
         label_smoothing=settings.label_smoothing,
         views={split: each.views for split, each in held_out.items() if each.views is not None},
     )
@@ -206,7 +237,7 @@ def train_fold(
     model_uri = ""
     if config.log_model:
         model_uri = keep_trained_model(recorder, whole, images=images, held_out=outcome.val.table)
-    # Last, because it can fail: the model is kept by then.
+    # Last, because it can fail: the model is already saved.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
         recorder.log_metrics(explain_run(recorder, whole, outcome.val.table, images=images), prefix="explain")
     return FoldResult(
@@ -230,7 +261,7 @@ def predicted(
     fold: int | None = None,
     label: str = "",
 ) -> Predicted:
-    """Return the predictions of a split's images, those that ``samples`` are of."""
+    """Return the predictions of a split's images, ``samples``."""
     by_orientation = predict_orientations(
         learner,
         samples,
@@ -245,13 +276,13 @@ def predicted(
 
 
 def keep_history(recorder: Recorder, history: pd.DataFrame, *, monitor: Monitor) -> None:
-    """Write the metrics of every epoch as ``history.csv``, and draw the learning curves."""
+    """Write ``history.csv``, and draw the learning curves."""
     history.to_csv(recorder.artifacts / "history.csv", index=False)
     recorder.draw("learning_curves", learning_curves, history, monitor=monitor)
 
 
 def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:
-    """Return what a model and its training cost, the training ``seconds``."""
+    """Return the cost of a model and of its training (``seconds``)."""
     cost = asdict(measure_cost(learner.classifier.core)) | {"train_seconds": seconds}
     if (cache := learner.cache) is not None:
         cost |= {"features_computed": float(cache.n_computed), "feature_seconds": cache.seconds}

@@ -36,7 +36,7 @@ from bloodcell.data.splits import (
 )
 
 BY_FILE = ("random", "notebook")
-"""Splits that may put copies of one photograph in both training and validation."""
+"""Splits by file: copies of one photograph can be in both training and validation."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,30 +47,32 @@ class Prepared:
     ----------
     images
         The images; those of a cross-validation are in ``train`` and ``test`` only.
-    split, leak
-        How validation was taken, the split's name or ``given``; the leaks of the split.
+    split
+        The name of the split, or ``given``.
+    leakage
+        The leakage of the split.
     left_out
-        The manifest's rows of images that were left out because their photograph is in another split, too.
+        The manifest's rows of images that were left out because their photograph is also in another split.
     folds
-        The same for each fold of a cross-validation, in order; empty where there is only one split.
+        The same for each fold of a cross-validation, in order; empty if there is only one split.
     """
 
     images: ImageSet
     split: str
-    leak: Leakage
+    leakage: Leakage
     left_out: pd.DataFrame
     folds: "tuple[Prepared, ...]" = ()
 
     @property
     def digest(self) -> str:
-        """16 hexadecimal digits that change with any image or its side of the split, in any fold."""
+        """16 hexadecimal digits that change with any image or its split, in any fold."""
         if not self.folds:
             return digest(self.images.manifest)
         return hashlib.sha256("".join(fold.digest for fold in self.folds).encode()).hexdigest()[:16]
 
 
 def prepare_images(config: TrainConfig) -> Prepared:
-    """Find, check, limit, group and split the images that a configuration asks for.
+    """Find, check, limit, group and split the images of a configuration.
 
     Raises
     ------
@@ -93,17 +95,17 @@ def prepare_images(config: TrainConfig) -> Prepared:
     ]
     if len(parts) == 1:
         return replace(parts[0], left_out=pd.concat([whole.left_out, parts[0].left_out], ignore_index=True))
-    shared = shared_groups_in_folds([part.images.manifest for part in parts], group_name=config.data.called)
-    return replace(whole, leak=replace(whole.leak, shared=[*whole.leak.shared, *shared]), folds=tuple(parts))
+    shared = shared_groups_in_folds([part.images.manifest for part in parts], group_name=config.data.group_noun)
+    return replace(whole, leakage=replace(whole.leakage, shared=[*whole.leakage.shared, *shared]), folds=tuple(parts))
 
 
 def load_images(data: DataConfig) -> ImageSet:
-    """Find and check images, and find the photograph that each was made from and the group that it belongs to.
+    """Find and check images, and find the source and the group of each.
 
     Raises
     ------
     UserError
-        If they cannot be used, or nothing says which photograph an image was made from.
+        If they cannot be used, or the source of an image is unknown.
     """
     return _grouped(_with_test(_load(data), data), data)
 
@@ -126,7 +128,7 @@ def _load(data: DataConfig) -> ImageSet:
 
 
 def image_folders(data: DataConfig) -> list[Path]:
-    """Return the folders that the paths in a manifest may be relative to."""
+    """Return the folders to which the paths of a manifest may be relative."""
     if isinstance(data, SmearsData):
         return [smears_folder(data.train_photographs, data.test_photographs, data.copies, data.slides, data.seed)]
     if isinstance(data, BccdData):
@@ -136,9 +138,9 @@ def image_folders(data: DataConfig) -> list[Path]:
 
 
 def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
-    """Take test images by whole photographs where they have no folder of their own.
+    """Hold out test images by photograph if there is no test folder.
 
-    First of all, and of all images: neither a seed of the training, nor the split, nor a limit moves one.
+    This is the first step, so the test set does not depend on the training's seed, the split or a limit.
     """
     if not isinstance(data, FolderData) or data.test_dir is not None:
         return images
@@ -150,7 +152,7 @@ def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
 
 
 def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
-    # That each choice has the setting that it needs was checked with the configuration.
+    # The configuration has been checked: each choice has the setting that it needs.
     match data.groups:
         case "known":
             return images
@@ -176,7 +178,7 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
 
 
 def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClasses) -> list[pd.DataFrame]:
-    """Return the manifest with validation taken, once for every fold."""
+    """Return the manifest with a validation split, once for every fold."""
     match split:
         case GroupHoldoutSplit():
             return [group_holdout(manifest, fraction=split.fraction, seed=split.seed, rare_classes=rare_classes)]
@@ -191,19 +193,19 @@ def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClas
 
 
 def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_groups: str | None = None) -> Prepared:
-    """Resolve leaks and describe those that are left.
+    """Resolve leaks and describe the remaining ones.
 
     A split by file that the user chose may put copies in both training and validation.
     """
     split_by_file = split in BY_FILE and "val" in set(images.manifest["split"])
     policy = on_shared_groups or ("allow" if split_by_file else config.data.on_shared_groups)
-    name = config.data.called
+    name = config.data.group_noun
     manifest, left_out = resolve_leaks(images.manifest, on_shared_groups=policy, group_name=name)
-    leak = Leakage(
+    leakage = Leakage(
         shared=find_shared_groups(manifest, group_name=name),
         split_by_file=split_by_file,
         groups_known=config.data.groups != "none",
         sources_in_groups=sources_in_several_groups(manifest),
         group_name=name,
     )
-    return Prepared(images=replace(images, manifest=manifest), split=split, leak=leak, left_out=left_out)
+    return Prepared(images=replace(images, manifest=manifest), split=split, leakage=leakage, left_out=left_out)

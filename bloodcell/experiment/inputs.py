@@ -1,4 +1,4 @@
-"""Inputs of a run, recorded: configuration, images, model and augmentation."""
+"""Recording the inputs of a run: configuration, images, model and augmentation."""
 
 import logging
 from collections.abc import Sequence
@@ -33,8 +33,8 @@ def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> 
     return environment_tags() | {
         "data_digest": prepared.digest,
         "groups": config.data.groups,
-        "group_name": config.data.called,
-        "leaky": prepared.leak.leaky,
+        "group_name": config.data.group_noun,
+        "leaky": prepared.leakage.leaky,
         "weights": classifier.backbone.weights,
         "weights_digest": classifier.backbone.digest,
         "seed": str(config.hyperparameters.seed),
@@ -43,16 +43,16 @@ def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> 
 
 
 def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, learner: Learner) -> None:
-    """Keep configuration, images, and which images were left out; draw the model and the augmentation."""
+    """Record the configuration, the images and the excluded images; draw the model and the augmentation."""
     images, artifacts = prepared.images, recorder.artifacts
     keep_images(recorder, config, prepared)
     text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
     (artifacts / "config.yaml").write_text(text, encoding="utf-8")
     if len(images.unreadable):
         images.unreadable.to_csv(artifacts / "unreadable_images.csv", index=False)
-        log.warning("left out, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))
+        log.warning("excluded, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))
     if images.other_files:
-        log.warning("left out, not images by their names: %s", ", ".join(images.other_files))
+        log.warning("excluded, without an image suffix: %s", ", ".join(images.other_files))
     _draw_model(recorder, learner.classifier, learner.stages)
     if not learner.classifier.backbone.takes_images:
         return
@@ -61,15 +61,13 @@ def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, lea
 
 
 def keep_images(recorder: Recorder, config: TrainConfig, prepared: Prepared) -> None:
-    """Keep the manifest, the rows that were left out because of a leak, counts, and all parameters."""
+    """Record the manifest, the rows that were excluded because of leakage, counts, and all parameters."""
     images, artifacts = prepared.images, recorder.artifacts
     artifacts.mkdir(parents=True, exist_ok=True)
     write_manifest(prepared.images.manifest, artifacts / "manifest.parquet")
     if len(prepared.left_out):
         prepared.left_out.to_csv(artifacts / "shared_images.csv", index=False)
-        log.warning(
-            "left out, have their photograph or group on another side: %s", ", ".join(prepared.left_out["path"])
-        )
+        log.warning("excluded, photograph or group in another split: %s", ", ".join(prepared.left_out["path"]))
     counts = {"images.unreadable": len(images.unreadable), "images.left_out": len(prepared.left_out)}
     for split, rows in images.manifest.groupby("split"):
         counts |= {f"images.{split}": len(rows), f"photographs.{split}": rows["source"].nunique()}
@@ -86,7 +84,7 @@ def _draw_model(recorder: Recorder, classifier: Classifier, stages: Sequence[Sta
 def _draw_augmentation(
     recorder: Recorder, images: ImageSet, samples: Samples, augmentation: Augmentation, seed: int
 ) -> None:
-    """Draw an image of each of some classes, as it is and as it is trained on."""
+    """Draw images of some classes with their training views."""
     n_views = N_VIEWS if augmentation.changes else 0
     chosen = [int(np.flatnonzero(samples.labels == label)[0]) for label in np.unique(samples.labels)[:N_SAMPLES]]
     rows = [views(samples, index=index, augmentation=augmentation, seed=seed, n_views=n_views) for index in chosen]

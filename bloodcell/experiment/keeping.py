@@ -1,4 +1,4 @@
-"""Keeping a trained model with everything that prediction needs: calibration, novelty, an example image."""
+"""Saving a trained model with everything that prediction needs: calibration, novelty, an example image."""
 
 import io
 from typing import Any
@@ -14,7 +14,7 @@ from bloodcell.evaluation.predictions import arrays_of
 from bloodcell.evaluation.temperature import fit_temperature
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.images.reading import read_image
-from bloodcell.serving.answering import Answering
+from bloodcell.serving.prediction import ServingParameters
 
 EXAMPLE_SIDE = 96
 """Pixels of the longer side of an example image."""
@@ -29,16 +29,28 @@ def keep_model(
     novelty: Novelty,
     example: bytes,
 ) -> str:
-    """Keep a Keras model with its calibration and novelty; return the address to load it from.
+    """Save a model with its calibration and novelty; return the address to load it from.
 
-    ``classes`` are in the order of the outputs; ``held_out`` are predictions of images that the model was not trained
-    on, in a cross-validation the out-of-fold predictions; ``example`` is the content of an image file.
+    Parameters
+    ----------
+    recorder
+        Saves the model.
+    model
+        The Keras model, from raw images to probabilities.
+    classes
+        In the order of the outputs.
+    held_out
+        Predictions of images that the model was not trained on; in a cross-validation, the out-of-fold predictions.
+    novelty
+        Measures how far an image is from the training images.
+    example
+        The content of an image file.
     """
-    return recorder.log_model(model, answering=_answering(classes, held_out, novelty), example=example)
+    return recorder.log_model(model, serving=_serving_parameters(classes, held_out, novelty), example=example)
 
 
 def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
-    """Keep a model that was trained on the training images of a set; see `keep_model`."""
+    """Save a model that was trained on the training images of a set; see `keep_model`."""
     train = images.part("train").sort_values("sha256").groupby("source").head(IMAGES_PER_SOURCE)
     return keep_model(
         recorder,
@@ -50,13 +62,13 @@ def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held
     )
 
 
-def _answering(classes: tuple[str, ...], held_out: pd.DataFrame, novelty: Novelty) -> Answering:
+def _serving_parameters(classes: tuple[str, ...], held_out: pd.DataFrame, novelty: Novelty) -> ServingParameters:
     held_out = held_out.reset_index(drop=True)
     labels, probabilities = arrays_of(held_out, classes)
     # In the order of a hash of the paths: names may be sorted by copy.
     order = np.argsort(pd.util.hash_array(held_out["path"].to_numpy(object)))
     one_of_each = held_out.iloc[order].drop_duplicates("group").index.to_numpy()
-    return Answering(
+    return ServingParameters(
         classes=classes,
         temperature=fit_temperature(labels=labels, probabilities=probabilities, groups=held_out["group"]),
         held_out_labels=labels[one_of_each],

@@ -25,16 +25,24 @@ from bloodcell.plots.gallery import error_gallery
 from bloodcell.plots.training import confusion_matrix, per_class_bars
 
 N_ERRORS = 16
-"""Errors in a gallery."""
+"""Number of errors in a gallery."""
 MAX_ERROR = 0.05
-"""The error rate whose threshold is marked in pictures."""
+"""The maximal error whose threshold is marked in plots."""
 
 
 def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with_images: bool = True) -> None:
-    """Write predictions, metrics and reports, draw pictures, and keep all metrics.
+    """Write predictions, metrics and reports, draw plots, and record all metrics.
 
-    Files are written first. ``images`` are those that were predicted; ``with_images`` is whether their files are there,
-    for the gallery of errors.
+    Parameters
+    ----------
+    recorder
+        Receives everything; files are written first.
+    outcome
+        The predictions and metrics.
+    images
+        The predicted images.
+    with_images
+        Whether their files exist, for the gallery of errors.
     """
     folder = recorder.artifacts
     folder.mkdir(parents=True, exist_ok=True)
@@ -84,7 +92,7 @@ def _keep_report(
 
 
 def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Sequence[str], split: str) -> None:
-    """Draw the reliability diagram, and the error rate against coverage with the threshold for `MAX_ERROR`."""
+    """Draw the reliability diagram, and risk against coverage with the threshold for `MAX_ERROR`."""
     table, temperature, fitted_to = evaluation.table, evaluation.calibrated["temperature"], split == FITTED_TO
     labels, raw = arrays_of(table, classes)
     both = (raw, evaluation.calibrated_probabilities)

@@ -1,4 +1,4 @@
-"""Where the results of an experiment go: always into a folder, and from there into whatever else keeps runs."""
+"""Recorders of an experiment's results: always into a folder, and optionally elsewhere."""
 
 import json
 import math
@@ -13,25 +13,24 @@ from matplotlib.figure import Figure
 
 from bloodcell.files import atomic_write
 from bloodcell.plots.drawing import Pictures
-from bloodcell.serving.answering import Answering
+from bloodcell.serving.prediction import ServingParameters
 
 
 class Recorder:
-    """Takes the results of a run, item by item, and keeps them in a folder.
+    """Records the results of a run, item by item, in a folder.
 
     Parameters, tags, metrics and description are in ``run.json``, the model in ``model/``, everything else in
-    ``artifacts/``, where an experiment writes its files. Use it in a ``with`` block, which ends when all pictures are
-    drawn.
+    ``artifacts/``, where an experiment writes its files. A ``with`` block ends when all plots are drawn.
 
-    To keep runs somewhere else, derive from it, call its method first and then send the item: the folder is complete
-    even if the other place is lost. `bloodcell.tracking.run.TrackedRun` does this for MLflow.
+    For another sink, derive from this class, call its method first and then send the item: the folder is then complete
+    even if the sink fails. `bloodcell.tracking.run.TrackedRun` does this for MLflow.
 
     Parameters
     ----------
     folder
         The run's folder.
     name, tags
-        What the run is called, and facts about it.
+        The run's name, and facts about it.
     """
 
     def __init__(self, folder: Path, *, name: str = "", tags: Mapping[str, str] | None = None) -> None:
@@ -80,22 +79,22 @@ class Recorder:
             with atomic_write(path) as partial:
                 table.to_csv(partial, index=False)
 
-    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:  # noqa: ARG002
-        """Keep a Keras model and return the address to load it from.
+    def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:  # noqa: ARG002
+        """Save a Keras model and return the address to load it from.
 
         Parameters
         ----------
         model
             From raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes).
-        answering
-            What is needed to predict with it: classes, calibration, novelty.
+        serving
+            Classes, calibration and novelty, for prediction.
         example
             The content of an image file, for servers.
         """
         folder = self.folder / "model"
         folder.mkdir(parents=True, exist_ok=True)
         model.save(folder / "model.keras")
-        answering.save(folder)
+        serving.save(folder)
         return str(folder / "model.keras")
 
     def draw(self, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
@@ -103,7 +102,7 @@ class Recorder:
         self._pictures.draw(name, make, *arguments, **settings)
 
     def log_artifacts(self) -> None:
-        """Wait for the pictures and keep all files of `artifacts`."""
+        """Wait for the plots and record all files of `artifacts`."""
         self._pictures.wait()
 
     def tag(self, name: str, value: str) -> None:
@@ -118,7 +117,7 @@ class Recorder:
 
     @contextmanager
     def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> Iterator["Recorder"]:
-        """Start the run of a fold of this cross-validation, numbered from 1; its folder is within this run's."""
+        """Start the run of a fold of this cross-validation, numbered from 1, in this run's folder."""
         with Recorder(self.fold_folder(number), name=f"fold {number} of {n_folds}", tags=tags) as fold:
             yield fold
 
@@ -133,7 +132,7 @@ class Recorder:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """Wait for the pictures."""
+        """Wait for the plots."""
         self._pictures.__exit__(kind, error, traceback)
 
     def _write(self) -> None:

@@ -33,10 +33,14 @@ class Refit:
 
     Attributes
     ----------
-    test, cost
-        Its predictions of the test images, None if they are not evaluated; see `bloodcell.experiment.fold.FoldResult`.
-    model, model_uri
-        The trained Keras model, and where it can be loaded from; empty if it is not kept.
+    test
+        Its predictions of the test images; None if not evaluated.
+    cost
+        See `bloodcell.experiment.fold.FoldResult`.
+    model
+        The trained Keras model.
+    model_uri
+        The address to load it from; empty if it is not saved.
     """
 
     test: Predicted | None
@@ -53,16 +57,29 @@ def refit(
     config: TrainConfig,
     reporting: Reporting = SHOW_ALL,
 ) -> Refit:
-    """Train on all training images, for the median of the folds' best epochs, and keep the model.
+    """Train on all training images, for the median of the folds' best epochs, and save the model.
 
-    No images are left for validation: the history has no validation metrics.
+    There is no validation, so the history has no validation metrics.
+
+    Parameters
+    ----------
+    recorder
+        The recorder of the cross-validation.
+    results
+        Of the folds.
+    prepared
+        All training and test images.
+    config
+        The run's configuration.
+    reporting
+        How progress is shown.
     """
     images, settings = prepared.images, config.hyperparameters
     reporting = reporting.of("on all")
     learner = build_learner(config, n_classes=len(images.classes), backbone_seed=settings.seed)
     restored = settings.early_stopping.restore_best
     stages = as_long_as_was_best(learner.stages, [result.history for result in results], restored=restored)
-    # No images are left to choose an epoch by: the last one is used.
+    # Without validation images the last epoch is used.
     stopping = replace(settings.early_stopping, patience=None, restore_best=False)
     learner = replace(learner, stages=stages, settings=replace(settings, early_stopping=stopping))
     samples = samples_for(learner, config, images, "train")
@@ -76,7 +93,7 @@ def refit(
         reporting=reporting,
     )
     cost = cost_of(learner, seconds=time.perf_counter() - started)
-    # The best epoch was the best on training images: the last one is kept.
+    # The best epoch would be the best on training images, so the last one is used.
     (recorder.folder / "checkpoints" / "best.weights.h5").unlink(missing_ok=True)
     kept = trained.history.index == trained.history.index[-1]
     history = trained.history.assign(val_loss=np.nan, val_accuracy=np.nan, best=kept)
@@ -97,10 +114,17 @@ def refit(
 
 
 def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFrame], *, restored: bool) -> list[Stage]:
-    """Return stages that end after the median of their epochs in the folds.
+    """Return stages with the median of their numbers of epochs in the folds.
 
-    There is one history for each fold. ``restored`` is whether a stage continued from its best epoch: then later epochs
-    do not count, and a stage of which no epoch was better than what was before it is left out.
+    Parameters
+    ----------
+    stages
+        The planned stages.
+    histories
+        The history of each fold, see `bloodcell.training.trainer.Trained`.
+    restored
+        Whether a stage ended with its best epoch: then later epochs do not count, and a stage without an improvement is
+        left out.
     """
     kept = []
     for number, stage in enumerate(stages):

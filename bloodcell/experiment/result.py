@@ -1,4 +1,4 @@
-"""The result of an experiment, as a notebook shows it."""
+"""The result of an experiment, with a view for notebooks."""
 
 import base64
 from collections.abc import Mapping
@@ -23,22 +23,24 @@ class Result:
 
     Attributes
     ----------
-    name, config
-        What the run is called; its configuration.
+    name
+        The name of the run.
+    config
+        The configuration.
     folder
-        Everything that the experiment made: ``run.json``, ``artifacts/``, ``checkpoints/``, the folders of folds.
+        The output folder: ``run.json``, ``artifacts/``, ``checkpoints/``, the folders of folds.
     outcome
-        The evaluation of each split, with everything that the properties below show.
+        The evaluation of each split.
     history
-        A row for each epoch, as of `bloodcell.training.trainer.Trained`; in a cross-validation with the column
+        A row for each epoch, see `bloodcell.training.trainer.Trained`; in a cross-validation with the column
         ``fold``.
     model
         The trained Keras model, from raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes), in the
         order of ``outcome.classes``; None after a cross-validation without ``split.refit``.
     addresses
-        Where the model, or that of each fold, can be loaded from; empty strings if no model is kept.
+        Addresses to load the model, or that of each fold, from; empty strings if no model is saved.
     features
-        Where the input of each stage came from, as text.
+        The origin of the input of each stage, as text.
     """
 
     name: str
@@ -74,7 +76,7 @@ class Result:
 
     @property
     def figures(self) -> Mapping[str, Path]:
-        """The pictures by name, such as ``confusion_val``: PNG files."""
+        """The plots by name, such as ``confusion_val``: PNG files."""
         return {path.stem: path for path in sorted((self.folder / "artifacts" / "plots").glob("*.png"))}
 
     def __repr__(self) -> str:
@@ -83,7 +85,7 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Return a table of metrics, the confusion matrices and the folder."""
-        groups = plural(self.outcome.leak.group_name)
+        groups = plural(self.outcome.leakage.group_name)
         evaluations = self.outcome.splits
         head = "".join(f"<th>{NAMES[split]}</th><th>95 % interval</th><th>majority class</th>" for split in evaluations)
         rows = "".join(
@@ -97,26 +99,27 @@ class Result:
             for name, path in self.figures.items()
             if name in [f"confusion_{split}" for split in evaluations]
         )
-        leak = f"<p><b>Warning:</b> {escape(self.outcome.leak.sentence)}</p>" if self.outcome.leak.sentence else ""
+        sentence = self.outcome.leakage.sentence
+        warning = f"<p><b>Warning:</b> {escape(sentence)}</p>" if sentence else ""
         return (
-            f"<h4>{escape(self.name)}</h4>{leak}<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>"
+            f"<h4>{escape(self.name)}</h4>{warning}<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>"
             f"</table>{pictures}<p><code>{escape(str(self.folder))}</code></p>"
         )
 
     def _lines(self) -> list[str]:
-        leak = self.outcome.leak
+        leakage = self.outcome.leakage
         lines = []
         for split, each in self.outcome.splits.items():
             metrics = each.metrics
             number, noun = metrics["photographs"], PHOTOGRAPH
-            if leak.group_name != PHOTOGRAPH:
-                number, noun = metrics["groups"], leak.group_name
+            if leakage.group_name != PHOTOGRAPH:
+                number, noun = metrics["groups"], leakage.group_name
             lines.append(
                 f"{NAMES[split]} accuracy {metrics['accuracy']:.3f} (95 % CI {interval_text(metrics, 'accuracy')}), "
                 f"{counted(len(each.table), 'image')} of {counted(number, noun)}; majority class "
                 f"{each.baseline['accuracy']:.3f}"
             )
-        return [*lines, f"Warning: {leak.sentence}"] if leak.sentence else lines
+        return [*lines, f"Warning: {leakage.sentence}"] if leakage.sentence else lines
 
 
 def _cells(evaluation: Evaluation, name: str) -> str:

@@ -31,14 +31,16 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class Experiment:
-    """An experiment that is ready to run: settings checked, images prepared, model built.
+    """A checked experiment with prepared images and a built model.
 
     Attributes
     ----------
     config
-        The configuration; ``backbone.weights`` names the weights that were found.
-    prepared, learner
-        The images and their split; the untrained model, in a cross-validation the first fold's.
+        The configuration; ``backbone.weights`` names the weights that are used.
+    prepared
+        The images and their split.
+    learner
+        The untrained model; in a cross-validation that of the first fold.
     """
 
     config: TrainConfig
@@ -47,7 +49,7 @@ class Experiment:
 
     @cached_property
     def name(self) -> str:
-        """What the run is called: its given name, what a sweep varies, or a summary of the configuration."""
+        """The run's name: the given one, the varied settings of a sweep, or a summary of the configuration."""
         config = self.config
         if (given := config.tracking.run_name) is not None:
             return given if config.tracking.sweep_job is None else readable_overrides(given)
@@ -61,12 +63,12 @@ class Experiment:
 
     @property
     def weights_note(self) -> str:
-        """Why ``backbone.weights=auto`` is not ImageNet's weights; empty if it is, or was not asked for."""
+        """Why ``backbone.weights=auto`` does not use ImageNet's weights; else empty."""
         backbone = self.learner.classifier.backbone
         if not backbone.fallback_reason:
             return ""
         note = (
-            f"backbone.weights=auto: uses the weights that come with bloodcell, as ImageNet's are unavailable "
+            f"backbone.weights=auto: uses the weights that bloodcell includes, because ImageNet's are unavailable "
             f"({backbone.fallback_reason})"
         )
         if self.config.data.source == "smears":
@@ -74,10 +76,18 @@ class Experiment:
         return note
 
     def run(self, recorder: Recorder, *, reporting: Reporting = SHOW_ALL) -> Result:
-        """Train, evaluate and record; the learner is trained in place."""
+        """Train, evaluate and record; the learner is trained in place.
+
+        Parameters
+        ----------
+        recorder
+            Receives the results; see `bloodcell.experiment.recorder`.
+        reporting
+            How progress is shown.
+        """
         config, prepared = self.config, self.prepared
-        if prepared.leak.sentence:
-            log.warning(prepared.leak.sentence)
+        if prepared.leakage.sentence:
+            log.warning(prepared.leakage.sentence)
         keep_inputs(recorder, config, prepared, self.learner)
         keep_crops(recorder, config, prepared, reporting=reporting)
         result = self._cross_validate(recorder, reporting) if prepared.folds else self._train(recorder, reporting)
@@ -118,7 +128,14 @@ class Experiment:
 
 
 def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None) -> Experiment:
-    """Find everything wrong with a configuration before anything is written.
+    """Prepare an experiment; find all errors before anything is written.
+
+    Parameters
+    ----------
+    config
+        The configuration.
+    prepared
+        The configuration's images, if already prepared.
 
     Raises
     ------
@@ -132,7 +149,7 @@ def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None)
         backbone_seed=config.hyperparameters.seed,
     )
     if config.backbone.weights == "auto":
-        # Every fold has to use the same weights, and a comparison has to know which.
+        # Every fold uses the same weights, and comparisons read which.
         weights = learner.classifier.backbone.weights
         config = replace(config, backbone=replace(config.backbone, weights=weights))
     return Experiment(config=config, prepared=prepared, learner=learner)
@@ -141,7 +158,7 @@ def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None)
 def train(
     config: TrainConfig | None = None, *, folder: str | Path | None = None, quiet: bool = False, **settings: Any
 ) -> Result:
-    """Train and evaluate a classifier, or one for each fold, without MLflow or Hydra.
+    """Train and evaluate a classifier, or one per fold, without MLflow or Hydra.
 
     The images are grouped, checked for leaks and split as by ``bloodcell train``; the same settings give the same
     result.
@@ -151,7 +168,7 @@ def train(
     config
         The whole configuration, in place of ``settings``. Its ``tracking`` is not used.
     folder
-        A new folder for everything that the training makes; None: a folder within ``outputs``, named after the time.
+        A new output folder; None: a folder in ``outputs``, named after the time.
     quiet
         Show no line for each epoch and print no notes; a leak is still logged as a warning.
     **settings
@@ -160,7 +177,7 @@ def train(
     Returns
     -------
     Result
-        Predictions, metrics with intervals, model, history and figures. In a notebook it shows itself.
+        Predictions, metrics with intervals, model, history and plots. A notebook displays it.
 
     Raises
     ------
@@ -179,12 +196,12 @@ def train(
     if config is not None and settings:
         raise UserError(f"{', '.join(settings)}: give a whole configuration or settings, not both")
     if "tracking" in settings:
-        raise UserError("tracking: is not used, as the folder has everything; `bloodcell train` keeps runs in MLflow")
+        raise UserError("tracking: is not used; the folder has everything, and `bloodcell train` uses MLflow")
     place = Path(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}" if folder is None else folder).expanduser()
     if place.exists() and (not place.is_dir() or any(place.iterdir())):
         raise UserError(f"folder={place}: exists and is not an empty folder; give another")
     experiment = prepare_experiment(config or train_config(**settings))
-    for note in (experiment.weights_note, experiment.prepared.leak.sentence):
+    for note in (experiment.weights_note, experiment.prepared.leakage.sentence):
         if note and not quiet:
             print_status(note)
     with Recorder(place, name=experiment.name, tags=experiment.tags) as recorder:

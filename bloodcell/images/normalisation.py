@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 WORKING_AREA = 320 * 240
-"""Number of pixels to which images are scaled: more cost time without any use."""
+"""Number of pixels to which images are scaled: more would only cost time."""
 
 FILL = 24
 """Largest grey level of black fill after JPEG, of 255."""
@@ -16,7 +16,7 @@ BACKGROUND_LEVEL = 230
 """Grey level of the background after illumination normalisation."""
 
 BACKGROUND_QUANTILE = 0.9
-"""Quantile of a channel that is taken as its background."""
+"""Quantile of a channel that defines its background."""
 
 
 def at_working_size(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
@@ -36,7 +36,7 @@ def at_working_size(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
 
 
 def content_mask(pixels: NDArray[np.uint8], *, margin: int) -> NDArray[np.uint8]:
-    """Return 255 where a pixel is further than ``margin`` from black fill that touches the border, else 0.
+    """Return 255 if a pixel is further than ``margin`` from black fill that touches the border, else 0.
 
     Parameters
     ----------

@@ -48,7 +48,7 @@ def read_file(path: str | bytes | os.PathLike[str]) -> bytes:
         If the file cannot be read.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - also takes the bytes that TensorFlow hands over
+        with open(path, "rb") as file:  # noqa: PTH123 - paths from TensorFlow are bytes
             return file.read()
     except OSError as error:
         raise UnreadableImage(error.strerror or str(error)) from error

@@ -1,6 +1,6 @@
-"""One file a job; a job reads from top to bottom as the recipe of what it does."""
+"""One file per job, which lists the steps of the job."""
 
 from bloodcell.console.quiet import quiet_libraries
 
-# Before a job imports them, also where it is a notebook that imports the job.
+# Before a job imports libraries, also in a notebook that imports the job.
 quiet_libraries()

@@ -60,9 +60,9 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
     UserError
         If the images or the store cannot be used, or the folder cannot be written.
     FindingsError
-        If there is a finding of the severity ``fail_on`` or worse; all is written before.
+        If there is a finding of the severity ``fail_on`` or worse; the report is written before.
     """
-    find_store(config.tracking)  # a store that is not named is refused before anything is read
+    find_store(config.tracking)  # refuses a missing store before anything is read
     folder = output_dir / "artifacts"
     output = folder if config.output is None else Path(config.output).expanduser()
     require_output_folder(output)
@@ -80,7 +80,8 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         tracking=config.tracking,
         name=config.tracking.run_name or audit.title,
         tags=environment_tags()
-        | {"job": "audit", "data_digest": data_digest, "groups": config.data.groups, "group_name": config.data.called},
+        | {"job": "audit", "data_digest": data_digest}
+        | {"groups": config.data.groups, "group_name": config.data.group_noun},
         folder=output_dir,
     ) as tracked:
         tracked.log_parameters(parameters_of(config))
@@ -103,7 +104,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
 
 
 def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
-    manifest, name = images.manifest, config.data.called
+    manifest, name = images.manifest, config.data.group_noun
     random = {"n_permutations": config.n_permutations, "seed": config.seed}
 
     def read(path: str) -> NDArray[np.uint8]:

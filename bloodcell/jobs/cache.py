@@ -24,23 +24,23 @@ from bloodcell.config.schemas import CacheConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.data.smears import smears_dir
 from bloodcell.errors import UserError
-from bloodcell.training.feature_store import FeatureStore, Use, features_dir
+from bloodcell.training.feature_store import FeatureStore, TableUse, features_dir
 
 DAY = 86400.0
 SMEARS = "smears"
 
 
 def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothing is written
-    """Remove what is to be removed and show the rest.
+    """Remove what the configuration names and show the rest.
 
     Raises
     ------
     UserError
-        If nothing has a name that is to be removed, or something cannot be removed.
+        If a name is unknown, or something cannot be removed.
     """
     folder, smears = features_dir(config.dir), smears_dir()
     store = FeatureStore(folder)
-    uses = store.uses()
+    uses = store.usage()
     chosen = _chosen(uses, config)
     try:
         kept = [use.name for use in chosen if not store.remove(use.name)]
@@ -49,31 +49,31 @@ def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - not
     except OSError as error:
         raise UserError(f"remove: {error.filename} cannot be removed ({error.strerror})") from error
     console = Console(highlight=False, soft_wrap=True)
-    left = store.uses()
-    console.print(_table(left) if left else f"No features in {folder}", markup=bool(left))
+    remaining = store.usage()
+    console.print(_table(remaining) if remaining else f"No features in {folder}", markup=bool(remaining))
     n_bytes = sum(file.stat().st_size for file in smears.rglob("*") if file.is_file())
     if n_bytes:
         console.print(f"Rendered smears: {_gigabytes(n_bytes)} in {smears}", markup=False)
-    gone = [use for use in chosen if use.name not in kept]
+    removed = [use for use in chosen if use.name not in kept]
     set_json_result(
         folder=folder.absolute(),
         smears={"folder": smears.absolute(), "bytes": n_bytes},
-        features=[_data(use) for use in left],
-        removed=[_data(use) for use in gone],
+        features=[_data(use) for use in remaining],
+        removed=[_data(use) for use in removed],
         in_use=kept,
     )
     if chosen:
-        console.print(f"Removed {len(gone)}, {_gigabytes(sum(use.n_bytes for use in gone))}")
+        console.print(f"Removed {len(removed)}, {_gigabytes(sum(use.n_bytes for use in removed))}")
     if kept:
         console.print(f"In use, not removed: {', '.join(kept)}")
 
 
-def _data(use: Use) -> dict[str, Any]:
-    used = datetime.fromtimestamp(use.used, tz=UTC).isoformat(timespec="seconds")
+def _data(use: TableUse) -> dict[str, Any]:
+    used = datetime.fromtimestamp(use.last_used, tz=UTC).isoformat(timespec="seconds")
     return {"name": use.name, "recipe": use.recipe, "rows": use.rows, "bytes": use.n_bytes, "used": used}
 
 
-def _chosen(uses: Sequence[Use], config: CacheConfig) -> list[Use]:
+def _chosen(uses: Sequence[TableUse], config: CacheConfig) -> list[TableUse]:
     names = {use.name for use in uses}
     if unknown := [name for name in config.remove if name not in names | {"all", SMEARS}]:
         raise UserError(f"remove={unknown[0]}: there are no features of this name; `bloodcell cache` lists the names")
@@ -81,19 +81,19 @@ def _chosen(uses: Sequence[Use], config: CacheConfig) -> list[Use]:
     return [
         use
         for use in uses
-        if use.name in config.remove or "all" in config.remove or (before is not None and use.used < before)
+        if use.name in config.remove or "all" in config.remove or (before is not None and use.last_used < before)
     ]
 
 
-def _table(uses: Sequence[Use]) -> Table:
+def _table(uses: Sequence[TableUse]) -> Table:
     total = _gigabytes(sum(use.n_bytes for use in uses))
     table = Table(title=f"Stored features: {total}", title_justify="left")
     table.add_column("name", no_wrap=True)
-    table.add_column("what of", ratio=1)
+    table.add_column("features", ratio=1)
     for heading in ("rows", "size", "last used"):
         table.add_column(heading, justify="right", no_wrap=True)
     for use in uses:
-        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(use.used))
+        used = time.strftime("%Y-%m-%d %H:%M", time.localtime(use.last_used))
         table.add_row(use.name, _described(use.recipe), f"{use.rows:,}", _gigabytes(use.n_bytes), used)
     return table
 

@@ -48,14 +48,14 @@ from bloodcell.tracking.comparisons import (
 from bloodcell.tracking.pooling import Pooled, pool
 from bloodcell.tracking.run import JOB_TAG, named_if_lost, tracked_run
 from bloodcell.tracking.store import Store, find_store, open_store
-from bloodcell.tracking.where import where_to_look
+from bloodcell.tracking.where import mlflow_ui
 
 SIZE, QUALITY = (160, 120), 78
-"""The size of a report's pictures in pixels, at most, and their JPEG quality."""
+"""The largest side of a report's pictures in pixels, and their JPEG quality."""
 
 
 def run(config: CompareConfig, *, output_dir: Path) -> None:
-    """Compare runs, write the report into a folder, keep it in MLflow, and show what came out.
+    """Compare runs, write the report into a folder, log it to MLflow, and print the result.
 
     The folder is written first, MLflow second, so a lost store loses nothing.
 
@@ -66,7 +66,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     StoreLostError
         If the store fails after the report was written.
     """
-    find_store(config.tracking)  # a store that is not named is refused before anything is read
+    find_store(config.tracking)  # refuses a missing store before anything is read
     output = output_dir / "artifacts" / FOLDER if config.output is None else Path(config.output).expanduser()
     require_output_folder(output)
     runs = read_compared(tracking=config.tracking, runs=config.runs, study=config.study, experiment=config.experiment)
@@ -99,7 +99,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     set_json_result(
         run_id=holder,
         tracking=store.label,
-        look=where_to_look(config.tracking, store),
+        mlflow_ui=mlflow_ui(config.tracking, store),
         folder=output.absolute(),
         page=(output / "report.html").absolute(),
         log=log_file(),
@@ -108,7 +108,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
 
 
 def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, output_dir: Path) -> str:
-    """Keep the report with the study's parent, or a run of its own; return the run's id."""
+    """Log the report to the study's parent, or a new run; return the run's id."""
     summary = " ".join(report.summary)
     if config.study is not None:
         keep_report(config.study, folder, summary=summary)
@@ -130,7 +130,7 @@ def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, o
 
 
 def _keep_standings(report: Report, pooled: Mapping[str, Pooled], *, holder: str) -> None:
-    """Keep with every run its intervals and its verdict against the baseline."""
+    """Log to every run its intervals and its verdict against the baseline."""
     comparison = report.comparison
     estimates = comparison.estimates[comparison.estimates["unit"] == "image"]
     baseline = comparison.aligned.baseline
@@ -182,7 +182,7 @@ def _run_facts(several: Pooled) -> RunFacts:
 
 
 def _warnings(comparison: Comparison, pooled: Mapping[str, Pooled], *, times: int) -> list[str]:
-    """Return what limits the results."""
+    """Return the warnings about the results."""
     warnings = []
     split = comparison.aligned.split
     if split == "test" and times:
@@ -234,14 +234,14 @@ def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: 
 
 
 def _digest(comparison: Comparison) -> str:
-    """Return a digest of the images and labels that were compared on."""
+    """Return a digest of the compared images and labels."""
     images = comparison.aligned.images
     lines = "\n".join(images["path"] + "\t" + images["label"])
     return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 class _Pictures:
-    """Small JPEGs of the images that are still in their folder."""
+    """Small JPEGs of the images that still exist."""
 
     def __init__(self, pooled: Mapping[str, Pooled]) -> None:
         configs = [run.config for several in pooled.values() for run in several.stored]
@@ -275,7 +275,7 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     by = {unit: own[own["unit"] == unit].set_index("run") for unit in comparison.units}
     for row in comparison.ranking.to_dict("records"):
         cells = [format_interval(each.loc[row["run"]], score) for each in by.values()]
-        if len(cells) > 2:  # or there is no room for names
+        if len(cells) > 2:  # otherwise there is no room for names
             cells = [cell.replace(" (", "\n(") for cell in cells]
         standing = "leaks" if row["leak"] else "can be" if row["can_be_best"] else "no"
         shown.add_row(escape(str(row["run"])), *cells, standing)
@@ -285,5 +285,5 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     console.print(str(report.comparison.certificate), markup=False)
     for warning in report.warnings:
         console.print(f"Warning: {warning}", markup=False)
-    console.print(f"Read it     {folder / 'report.html'}", markup=False)
-    console.print(f"In MLflow   {where}", markup=False)
+    console.print(f"Report      {folder / 'report.html'}", markup=False)
+    console.print(f"MLflow run  {where}", markup=False)

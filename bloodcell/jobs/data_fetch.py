@@ -31,7 +31,7 @@ from bloodcell.files import require_writable
 
 
 def run(config: DataFetchConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all that is written is kagglehub's
-    """Find or download the set, check every image of it, and say how to use it.
+    """Find or download the set, check every image, and print how to use it.
 
     Raises
     ------

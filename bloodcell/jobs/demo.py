@@ -25,7 +25,7 @@ from bloodcell.console.progress import print_status
 from bloodcell.processes import Terminated
 from bloodcell.tracking.store import open_store
 from bloodcell.tracking.study import run_named
-from bloodcell.tracking.where import where_to_look
+from bloodcell.tracking.where import mlflow_ui
 
 
 def run(config: DemoConfig, *, output_dir: Path) -> None:
@@ -36,7 +36,7 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     UserError
         If the store cannot be opened.
     SystemExit
-        If one of the two commands fails, with its exit code; it has said why.
+        If one of the two commands fails, with its exit code; it has printed the reason.
     """
     store, _ = open_store(config.tracking)
     report = output_dir / "report"
@@ -55,8 +55,8 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     page = report / "report.html"
     opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
     set_json_result(study=study, report=page, opened=bool(opened), tracking=store.label)
-    console.print(f"{'Opened' if opened else 'Open it':11} {page}", markup=False)
-    console.print(f"Every run   {where_to_look(config.tracking, store)}", markup=False)
+    console.print(f"{'Opened' if opened else 'Report':11} {page}", markup=False)
+    console.print(f"MLflow UI   {mlflow_ui(config.tracking, store)}", markup=False)
     console.print("Next        bloodcell init path/to/your/images", markup=False)
 
 
@@ -68,22 +68,22 @@ def _where(tracking: TrackingConfig) -> list[str]:
 
 
 def _command(words: Sequence[str]) -> None:
-    """Run a command of bloodcell's as the user would, and end with it if it fails."""
+    """Run a bloodcell command as the user would, and exit if it fails."""
     print_status(f"bloodcell {for_shell(words)}")
     process = subprocess.Popen([sys.executable, "-m", "bloodcell", *words])
     try:
         code = process.wait()
     except Terminated:
-        process.terminate()  # it closes what is open, and keeps what was finished
+        process.terminate()  # the command closes files and runs first
         process.wait()
         raise
     except KeyboardInterrupt:
-        process.wait()  # it was interrupted as well
+        process.wait()  # the command was also interrupted
         raise
     if code:
         raise SystemExit(code)
 
 
 def _has_screen() -> bool:
-    """Say whether a browser would be seen: on Linux without a screen, Python opens one that takes the terminal."""
+    """Return whether there is a screen: without one, Python opens a text browser in the terminal on Linux."""
     return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

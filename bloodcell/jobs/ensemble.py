@@ -8,7 +8,7 @@ cross-validations:
   bloodcell ensemble study=4e5f method=weighted
   bloodcell ensemble study=4e5f method=stacking stacking.l2=30
 
-The test set is evaluated once, at the end, and chooses nothing.
+The test set is evaluated once, at the end, and is not used for choices.
 """
 
 import json
@@ -71,12 +71,12 @@ from bloodcell.tracking.run import JOB_TAG, TrackedRun, tracked_run
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
-from bloodcell.tracking.where import run_data, show_files, where_to_look
+from bloodcell.tracking.where import mlflow_ui, run_data, show_files
 from bloodcell.wording import intervals_note
 
 CROSS_FITTED = (
-    "The ensemble's metrics on validation are cross-fitted: no {group} is combined by weights that saw it. The weights "
-    "that are shown were fitted to all."
+    "The ensemble's metrics on validation are cross-fitted: no {group} is combined by weights that were fitted to it. "
+    "The displayed weights were fitted to all."
 )
 STACKED = "A weight says by how much a member's log probability of a class raises that class above the others."
 
@@ -84,7 +84,7 @@ STACKED = "A weight says by how much a member's log probability of a class raise
 def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     """Combine runs, evaluate and keep the ensemble; return its accuracy on validation.
 
-    Everything that a user can get wrong is found before the run starts. The run's folder is written first, MLflow
+    All errors of the configuration are found before the run starts. The run's folder is written first, MLflow
     second, so a lost store loses nothing.
 
     Raises
@@ -92,7 +92,7 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     UserError
         If the store or a run cannot be used, or the runs cannot be combined.
     """
-    find_store(config.tracking)  # a store that is not named is refused before anything is read
+    find_store(config.tracking)  # refuses a missing store before anything is read
     fits = config.method != "soft"
     runs = read_runs(tracking=config.tracking, run_ids=config.runs, study=config.study)
     splits = ("val", "test") if config.evaluate_test else ("val",)
@@ -119,14 +119,14 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
 
 
 def combine_study(config: TrainConfig, *, folder: Path) -> None:
-    """Combine the finished runs of a sweep in a run of its study; a failure is reported, and kept as a failed run.
+    """Combine the finished runs of a sweep in a run of its study; a failure is logged as a failed run.
 
     Parameters
     ----------
     config
-        Of any of the study's runs.
+        The configuration of any of the study's runs.
     folder
-        The ensemble's.
+        The folder of the ensemble.
     """
     tracking = replace(config.tracking, run_name=f"ensemble: {config.ensemble}", sweep_job=None, run_id=None)
     chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
@@ -144,7 +144,7 @@ def _load(runs: Sequence[StoredRun]) -> list[list[StoredModel]]:
 
 
 def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
-    """Fit what combines the members to all of validation, and measure it on groups that it was not fitted to."""
+    """Fit the combination to validation, and evaluate it cross-fitted by group."""
     settings = Settings(
         rounds=config.greedy.rounds,
         bags=config.greedy.bags,
@@ -165,7 +165,7 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
         tables["test"] = _table(test, combination.combine(test.probabilities), joint.classes)
     images = prepared.images
     return combination, evaluate_outcome(
-        tables, classes=images.classes, training=images.part("train"), leak=prepared.leak
+        tables, classes=images.classes, training=images.part("train"), leakage=prepared.leakage
     )
 
 
@@ -174,18 +174,20 @@ def _table(side: SplitPredictions, probabilities: NDArray[np.float64], classes: 
 
 
 def _members_table(joint: Joint, combination: Combination, outcome: Outcome) -> pd.DataFrame:
-    """Return a row for each member with its weight and figures on validation, and one of the ensemble, the last."""
+    """Return a row for each member, and last the ensemble, with its weight and validation metrics."""
     val = joint.splits["val"]
     rows = [
         {"name": member.name, "run_id": member.run_id, "weight": float(share)}
-        | _figures(_table(val, probabilities, joint.classes), val, joint.classes)
+        | _val_metrics(_table(val, probabilities, joint.classes), val, joint.classes)
         for member, share, probabilities in zip(joint.members, combination.shares, val.probabilities, strict=True)
     ]
-    rows.append({"name": "ensemble", "run_id": "", "weight": np.nan} | _figures(outcome.val.table, val, joint.classes))
+    rows.append(
+        {"name": "ensemble", "run_id": "", "weight": np.nan} | _val_metrics(outcome.val.table, val, joint.classes)
+    )
     return pd.DataFrame(rows)
 
 
-def _figures(table: pd.DataFrame, side: SplitPredictions, classes: Sequence[str]) -> dict[str, float]:
+def _val_metrics(table: pd.DataFrame, side: SplitPredictions, classes: Sequence[str]) -> dict[str, float]:
     probabilities = probabilities_of(table, classes)
     return {
         "accuracy": float((predicted_classes(probabilities) == label_indices(table, classes)).mean()),
@@ -202,8 +204,8 @@ def _tags(config: EnsembleConfig, runs: Sequence[StoredRun], prepared: Prepared)
         "members": ", ".join(each.id for each in runs),
         "data_digest": digest_of(runs, prepared),
         "groups": groups_of(runs),
-        "group_name": prepared.leak.group_name,
-        "leaky": prepared.leak.leaky,
+        "group_name": prepared.leakage.group_name,
+        "leaky": prepared.leakage.leaky,
         "seed": str(config.seed),
         "debug": str(any(each.tags.debug for each in runs)).lower(),
     }
@@ -241,10 +243,10 @@ def _as_json(config: EnsembleConfig, table: pd.DataFrame, combination: Combinati
 
 
 def _notes(config: EnsembleConfig, runs: Sequence[StoredRun], outcome: Outcome) -> list[str]:
-    name = outcome.leak.group_name
+    name = outcome.leakage.group_name
     fitted = [] if config.method == "soft" else [CROSS_FITTED.format(group=name)]
     stacked = [STACKED] if config.method == "stacking" else []
-    warnings = [f"Warning: {outcome.leak.sentence}"] if outcome.leak.sentence else []
+    warnings = [f"Warning: {outcome.leakage.sentence}"] if outcome.leakage.sentence else []
     if fitted and (stopped := stopped_by_validation(runs)):
         names = "; ".join(each.name for each in stopped)
         warnings.append(
@@ -261,7 +263,7 @@ def _keep_inputs(
     prepared: Prepared,
     table: pd.DataFrame,
 ) -> None:
-    """Keep parameters, images, members with their weights, and the cost of their trainings."""
+    """Log parameters, images, members with their weights, and the cost of their trainings."""
     manifest = prepared.images.manifest
     write_manifest(manifest, tracked.artifacts / "manifest.parquet")
     tracked.log_parameters(parameters_of(config))
@@ -280,10 +282,10 @@ def _keep_model(
     combination: Combination,
     outcome: Outcome,
 ) -> str:
-    """Join the members' models and keep the ensemble's.
+    """Join the members' models and save the ensemble.
 
-    What is known of the training images is taken from the model that knows the most of them: those of a
-    cross-validation's folds know no image of their fold.
+    Its novelty detector is that of the member with the most training images; models of folds lack the images of their
+    fold.
     """
     models = [[each.model for each in member] for member in kept]
     if isinstance(combination, Mixture):
@@ -291,14 +293,14 @@ def _keep_model(
     else:
         model = join_models(models, kernel=combination.kernel, bias=combination.bias, floor=FLOOR)
     tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
-    known = max((each for member in kept for each in member), key=lambda each: len(each.answering.novelty.points))
+    largest = max((each for member in kept for each in member), key=lambda each: len(each.serving.novelty.points))
     return keep_model(
         tracked,
         model,
         classes=outcome.classes,
         held_out=outcome.val.table,
-        novelty=known.answering.novelty,
-        example=known.example,
+        novelty=largest.serving.novelty,
+        example=largest.example,
     )
 
 
@@ -320,11 +322,10 @@ def _show(
     console.print(metrics_table(outcome, title="The ensemble"))
     console.print()
     show_confusion(outcome, console=console)
-    console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
+    console.print(f"MLflow UI      {mlflow_ui(config.tracking, tracked.store)}", markup=False)
     if address:
-        console.print(
-            f"Load it     mlflow.tensorflow.load_model({address!r}), from {tracked.store.label}", markup=False
-        )
+        load = f"mlflow.tensorflow.load_model({address!r}), from {tracked.store.label}"
+        console.print(f"Python         {load}", markup=False)
     show_files(tracked, console)
     set_json_result(
         **run_data(tracked, config.tracking),
@@ -340,7 +341,7 @@ def _shown_members(table: pd.DataFrame, outcome: Outcome, *, title: str) -> Tabl
     shown = Table(title=title, title_justify="left")
     shown.add_column("", overflow="fold")
     shown.add_column("weight", justify="right", no_wrap=True)
-    for heading in (f"validation{outcome.leak.mark('val')}", "by photograph"):
+    for heading in (f"validation{outcome.leakage.mark('val')}", "by photograph"):
         shown.add_column(heading, justify="right", no_wrap=True)
     for row in table.to_dict("records"):
         if not row["run_id"]:

@@ -43,37 +43,37 @@ def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - al
     levels = not same_partition(table[PHOTOGRAPH], table["group"])
     with atomic_write(output) as partial:
         table.to_csv(partial, columns=["path", "group", *([PHOTOGRAPH] if levels else [])], index=False)
-    names = {"source": PHOTOGRAPH, "group": config.data.called} if levels else {"source": PHOTOGRAPH}
+    names = {"source": PHOTOGRAPH, "group": config.data.group_noun} if levels else {"source": PHOTOGRAPH}
     _show(images, names, Console(highlight=False, soft_wrap=True), output)
 
 
 def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: Path) -> None:
-    """Print the numbers of sources and groups; ``names`` maps columns of the manifest to people's words."""
+    """Print the numbers of sources and groups; ``names`` maps columns of the manifest to the words that are printed."""
     manifest = images.manifest
     table = Table(title="Photographs and their images", title_justify="left")
     levels = {column: plural(name) for column, name in names.items()}
-    for heading in ("split", "class", *reversed(levels.values()), "images", "alone"):
+    for heading in ("split", "class", *reversed(levels.values()), "images", "without copies"):
         table.add_column(heading, justify="left" if heading in ("split", "class") else "right")
     sizes = manifest["source"].map(manifest["source"].value_counts())
-    parts = [
+    rows = [
         {
             "split": split,
             "class": label,
-            **{name: rows[column].nunique() for column, name in reversed(levels.items())},
-            "images": len(rows),
-            "alone": (sizes[rows.index] == 1).sum(),
+            **{name: part[column].nunique() for column, name in reversed(levels.items())},
+            "images": len(part),
+            "without_copies": (sizes[part.index] == 1).sum(),
         }
-        for (split, label), rows in manifest.groupby(["split", "label"], sort=True)
+        for (split, label), part in manifest.groupby(["split", "label"], sort=True)
     ]
-    for part in parts:
-        table.add_row(*(escape(str(value)) for value in part.values()))
-    n_alone = int((sizes == 1).sum())
+    for row in rows:
+        table.add_row(*(escape(str(value)) for value in row.values()))
+    n_without_copies = int((sizes == 1).sum())
     table.add_section()
     counts = {name: int(manifest[column].nunique()) for column, name in reversed(levels.items())}
-    table.add_row("all", "", *map(str, counts.values()), str(len(manifest)), str(n_alone))
+    table.add_row("all", "", *map(str, counts.values()), str(len(manifest)), str(n_without_copies))
     console.print(table)
-    if n_alone:
-        console.print(f"{n_alone} images have no copy: each is counted as a photograph.")
+    if n_without_copies:
+        console.print(f"{n_without_copies} images have no copy: each is counted as a photograph.")
     for column, where in (
         ("split", "in more than one split"),
         ("label", "with different labels"),
@@ -92,9 +92,9 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
         images=len(manifest),
         photographs=counts["photographs"],
         groups=manifest["group"].nunique(),
-        alone=n_alone,
-        parts=parts,
-        on_both_sides=_with_several(manifest, "split"),
+        without_copies=n_without_copies,
+        by_split_and_class=rows,
+        in_several_splits=_with_several(manifest, "split"),
         of_several_classes=_with_several(manifest, "label"),
         in_several_groups=_with_several(manifest, "group"),
     )

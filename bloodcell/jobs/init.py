@@ -52,7 +52,7 @@ class Inspection:
     groups
         How the configuration finds sources.
     n_compared, n_sources
-        How many images were compared, and how many sources they have.
+        Number of images that were compared, and of their sources.
     complete
         Whether the source of every image is known.
     """
@@ -76,7 +76,7 @@ def run(config: InitConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all 
     _require_new(output, overwrite=config.overwrite)
     layout = detect_layout(Path(config.folder).expanduser())
     images = load_folders(folders=layout.folders, settings=dict.fromkeys(layout.folders, "folder"), on_bad_image="skip")
-    inspection = _inspect(images, n_images=config.look_at)
+    inspection = _inspect(images, n_images=config.max_images)
     facts = [*_facts(layout, inspection), *(f"Warning: {line}" for line in _warnings(layout, inspection))]
     usage = for_shell(["-cd", str(output.parent.parent), override("data", output.stem)])
     text = data_file(

@@ -29,23 +29,23 @@ from bloodcell.images.reading import SUFFIXES, UnreadableImage, read_file, read_
 from bloodcell.models.explanation import explain
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
-from bloodcell.serving.answering import answers
+from bloodcell.serving.prediction import predict_images
 from bloodcell.tracking.models import StoredModel, load_model, model_of
 from bloodcell.tracking.runs import finished_run
 from bloodcell.tracking.store import existing_store
 
 AT_ONCE = 64
-"""Images that are read at a time."""
+"""Number of images that are read at a time."""
 SHOWN = 20
 
 
 def run(config: PredictConfig, *, output_dir: Path) -> None:
-    """Write an answer for every image, and show the first ones.
+    """Write a prediction for every image, and print the first ones.
 
     Raises
     ------
     UserError
-        If the model or an image's path cannot be used, or so few errors cannot be promised.
+        If the model or an image's path cannot be used, or no threshold guarantees ``max_error``.
     """
     files = image_files([config.images] if isinstance(config.images, str) else config.images)
     output = Path(config.output or output_dir / "answers.csv").expanduser()
@@ -75,12 +75,12 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
 
 
 def image_files(places: Sequence[str]) -> list[Path]:
-    """Return files, and those in folders and the folders in them that are images by their names; no hidden ones.
+    """Return the given files, and all files in folders with an image suffix, without hidden ones.
 
     Raises
     ------
     UserError
-        If there is nothing at a place, or no image in a folder.
+        If a path does not exist, or a folder has no image.
     """
     files: list[Path] = []
     for place in places:
@@ -89,7 +89,7 @@ def image_files(places: Sequence[str]) -> list[Path]:
             with folder_errors():
                 found = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
             if not found:
-                raise UserError(f"images={place}: holds no images; give a file or a folder with some")
+                raise UserError(f"images={place}: has no images; give a file or a folder with images")
             files += found
         elif path.exists():
             files.append(path)
@@ -107,7 +107,7 @@ def _model(config: PredictConfig) -> StoredModel:
 
 
 def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = None) -> pd.DataFrame:
-    """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``.
+    """Return the table of `bloodcell.serving.prediction.predict_images` with the files' paths before it, in ``path``.
 
     Parameters
     ----------
@@ -116,14 +116,14 @@ def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = 
     files
         The images.
     max_error
-        As there.
+        See `predict_images`.
     """
     parts: list[pd.DataFrame] = []
     starts = range(0, len(files), AT_ONCE)
     for start in track(starts, "predicting", total=len(starts)):
         paths = files[start : start + AT_ONCE]
         contents, reasons = _contents(paths)
-        part = answers(model.model, model.answering, contents, max_error=max_error)
+        part = predict_images(model.model, model.serving, contents, max_error=max_error)
         for row, reason in reasons.items():
             part.loc[row, "why"] = reason
         part.insert(0, "path", [printable(path) for path in paths])
@@ -132,7 +132,7 @@ def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = 
 
 
 def _contents(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
-    """Return the files' bytes, none where the system does not give them, and why it does not."""
+    """Return the files' bytes (empty for unreadable files), and the reasons why files are unreadable."""
     contents, reasons = [], {}
     for row, path in enumerate(paths):
         try:
@@ -144,7 +144,7 @@ def _contents(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
 
 
 def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *, folder: Path) -> None:
-    """Draw for each image that could be read where a model looks for the class that it takes it for.
+    """Draw a heat map of the predicted class for each readable image.
 
     Parameters
     ----------
@@ -153,9 +153,9 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
     files
         The images.
     table
-        Of `ask`, of these.
+        Their predictions.
     folder
-        Where a picture ``plots/NUMBER-NAME.png`` is written for each row, its number from 1.
+        The folder of the plots ``plots/NUMBER-NAME.png``, one for each row, numbered from 1.
     """
     rows = zip(files, table.to_dict("records"), strict=True)
     for number, (file, row) in enumerate(track(rows, "explaining", total=len(table)), start=1):
@@ -163,7 +163,7 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
             continue
         try:
             pixels = read_image(file)
-        except UnreadableImage as error:  # it could be read a moment ago
+        except UnreadableImage as error:  # the file was removed meanwhile
             print_status(f"{row['path']}: not explained: {error}")
             continue
         path = Path(row["path"])
@@ -183,7 +183,7 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
 
 def _show(table: pd.DataFrame) -> None:
     console = Console(highlight=False, soft_wrap=True)
-    drawn = Table(title="What the images show", title_justify="left")
+    drawn = Table(title="Predictions", title_justify="left")
     for heading, justify in (("image", "left"), ("answer", "left"), ("most probable", "left"), ("why", "left")):
         drawn.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
     for row in table.head(SHOWN).to_dict("records"):

@@ -16,15 +16,15 @@ from bloodcell.cards.model_card import accuracies_of, cautions, metric_lines, mo
 from bloodcell.config.schemas import RegisterConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.tracking.card_facts import card_facts
-from bloodcell.tracking.models import answering_of, log_text, model_of, register
+from bloodcell.tracking.models import log_text, model_of, register, serving_parameters_of
 from bloodcell.tracking.runs import StoredRun, finished_run
 from bloodcell.tracking.store import Store, existing_store
 
 TAGS = ("leaky", "groups", "group_name", "data_digest", "weights", "weights_digest", "git_commit")
-"""Of the run, which the version takes over."""
+"""Tags of the run that the version also gets."""
 CARD = "model_card.md"
 MAX_DESCRIPTION = 5000
-"""What MLflow's databases have room for, in characters."""
+"""The limit of MLflow's databases, in characters."""
 
 
 def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothing is written
@@ -40,8 +40,8 @@ def run(config: RegisterConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - 
     store = existing_store(config.tracking)
     kept = finished_run(config.run, store, setting="run")
     address = model_of(kept, setting="run")
-    answering = answering_of(address, setting=f"run={config.run}")
-    card = model_card(card_facts(kept, name=config.name, answering=answering))
+    serving = serving_parameters_of(address, setting=f"run={config.run}")
+    card = model_card(card_facts(kept, name=config.name, serving=serving))
     page = f"#/experiments/{kept.experiment_id}/runs/{kept.id}/artifacts/{CARD}"
     version = register(
         address,
@@ -74,13 +74,13 @@ def _show(config: RegisterConfig, version: int, lines: Sequence[str], *, run_id:
         run_id=run_id,
         tracking=store.label,
         card=CARD,
-        said=lines,
+        notes=lines,
     )
     console = Console(highlight=False, soft_wrap=True)
     for line in (
         f"{config.name}, version {version}, is now {model} in {store.label}",
         *lines,
-        f"Its card    {CARD}, an artifact of run {run_id}",
-        f"Ask it      bloodcell predict model={model} images=FOLDER",
+        f"Model card  {CARD}, an artifact of run {run_id}",
+        f"Predict     bloodcell predict model={model} images=FOLDER",
     ):
         console.print(line, markup=False)

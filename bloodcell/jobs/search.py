@@ -73,9 +73,9 @@ def run(
     Raises
     ------
     UserError
-        If the space, the images or the store cannot be used, or the folder holds another search.
+        If the space, the images or the store cannot be used, or the folder has another search.
     SearchFailedError
-        If too many trials failed one after the other.
+        If too many consecutive trials failed.
     """
     check_environment()
     find_store(config.tracking)
@@ -83,11 +83,11 @@ def run(
     compose = Composer(tuple((command or Command()).overrides))
     with nullcontext() if is_worker() else folder.lock():
         check_space(config, compose)
-        # What a training refuses is refused before the search starts.
+        # Errors of a training's configuration are found before the search starts.
         experiment = prepare_experiment(for_training(config))
         backbone = experiment.learner.classifier.backbone
-        made_from = {"the images' digest": experiment.prepared.digest, "the weights' digest": backbone.digest}
-        study = _open(config, folder, signature=signature_of(config, made_from=made_from))
+        digests = {"the images' digest": experiment.prepared.digest, "the weights' digest": backbone.digest}
+        study = _open(config, folder, signature=signature_of(config, digests=digests))
         search = _Search(config, folder, compose, experiment.prepared, study)
         if is_worker():
             stay_with_chief()
@@ -102,7 +102,7 @@ def _open(config: SearchConfig, folder: SearchFolder, *, signature: Mapping[str,
     Raises
     ------
     UserError
-        If the folder holds another search, or cannot be written.
+        If the folder has another search, or cannot be written.
     """
     folder.require_usable()
     if config.tuner.overwrite and not is_worker():
@@ -115,7 +115,7 @@ def _open(config: SearchConfig, folder: SearchFolder, *, signature: Mapping[str,
             return study
     if is_worker():
         raise UserError(
-            f"tuner.name={config.tuner.name}: {folder.path} holds no search; start the chief first, with the same "
+            f"tuner.name={config.tuner.name}: {folder.path} has no search; start the chief first, with the same "
             "tuner.dir"
         )
     overrides = [config.tuner.strategy, *config.tuner.space]
@@ -130,7 +130,7 @@ class _Search:
     Parameters
     ----------
     config, folder, compose
-        Its configuration, its folder, and how the configuration of a trial is composed.
+        The configuration, the folder, and the composer of trials' configurations.
     prepared
         Its images.
     study
@@ -152,12 +152,12 @@ class _Search:
             objective=self._objective,
             total=None if isinstance(config.tuner, HyperbandTuner) else config.tuner.max_trials,
             n_workers=config.tuner.workers,
-            alone=not is_worker(),
+            sees_all=not is_worker(),
             best=best and best.score,
         )
 
     def run(self) -> None:
-        """Run or resume all trials, the final training and the baselines; end the study whatever happens."""
+        """Run or resume all trials, the final training and the baselines; end the study also after an error."""
         settings, oracle = self._config.tuner, self.tuner.oracle
         if self._folder.has_trials:
             exclude_interrupted(self._study)
@@ -213,7 +213,7 @@ class _Search:
                 )
         except Exception as error:
             if isinstance(error, StoreLostError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
-                raise  # not the trial's fault: it is repeated when the search is resumed
+                raise  # not an error of the trial: it is repeated when the search is resumed
             log.warning("trial %d failed: %s", number, reason_of(error))
             self._countdown.failed(number, name, reason_of(error))
             raise FailedTrialError(reason_of(error)) from error
@@ -222,7 +222,7 @@ class _Search:
         return {self._objective: value}
 
     def _train_best(self) -> None:
-        """Train the best configuration again and keep its model, unless that is done."""
+        """Train the best configuration again and save its model, unless already done."""
         best, settings, state = best_trial(self.tuner.oracle), self._config.tuner, self._folder.state
         if best is None:
             return
@@ -232,9 +232,9 @@ class _Search:
             return
         if settings.final_test:
             self._count_reading(state.get("test_readings", 0) + 1)
-        # It is not an entry of the leaderboard, which has the trial.
-        name = "the best once more"
-        run_id = create_excluded_run(self._study, name=name, reason=f"trial {int(best.trial_id) + 1} once more")
+        # Not in the leaderboard, which has the trial.
+        name = "best trial, trained again"
+        run_id = create_excluded_run(self._study, name=name, reason=f"trial {int(best.trial_id) + 1} again")
         tracking = replace(self._config.tracking, parent_run=self._study.run_id, run_id=run_id, run_name=name)
         chosen = replace(for_training(self._compose(overrides)), tracking=tracking, log_model=True)
         chosen = replace(chosen, evaluate_test=settings.final_test)
@@ -244,11 +244,11 @@ class _Search:
         self._folder.remember(final={"overrides": overrides, "test": settings.final_test, "run_id": run_id})
 
     def _count_reading(self, readings: int) -> None:
-        """Keep how often the search has measured a model on the test set, and warn from the second time on."""
+        """Log how often the search evaluated on the test set, and warn from the second time on."""
         if readings > 1:
             print(
-                f"tuner.final_test=true: this search has read the test set {readings} times, for another best trial "
-                "each time; the best of these scores is optimistic",
+                f"tuner.final_test=true: this search has evaluated {readings} best trials on the test set; "
+                "the best of these scores is optimistic",
                 file=sys.stderr,
                 flush=True,
             )
@@ -256,7 +256,7 @@ class _Search:
         tag_study(self._study, "test_readings", str(readings))
 
     def _train_baselines(self) -> None:
-        """Train what the trials are compared with, once in a search."""
+        """Train the baselines, once in a search."""
         tracking = replace(self._config.tracking, parent_run=self._study.run_id)
         config = replace(for_training(self._config), tracking=tracking)
         results = train_baselines([config], folder=self._folder.path / "baselines")
@@ -265,13 +265,13 @@ class _Search:
         self._folder.remember(baselines=True)
 
     def _prepared_for(self, chosen: TrainConfig) -> Prepared | None:
-        """Return the search's images if a trial is trained on the same ones."""
+        """Return the search's images if a trial uses the same ones."""
         config = self._config
         same = (chosen.data, chosen.split, chosen.debug) == (config.data, config.split, config.debug)
         return self._prepared if same else None
 
     def _end(self, status: str) -> None:
-        """End all runs, keep the report with the parent run, and show the leaderboard."""
+        """End all runs, log the report to the parent run, and print the leaderboard."""
         study, interrupted = self._study, status == "KILLED"
         entries = close_children(study, expected=None, interrupted=interrupted)
         final = self._folder.state.get("final") or {}

@@ -32,13 +32,13 @@ from bloodcell.experiment.training import Experiment, prepare_experiment
 from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
-from bloodcell.tracking.where import run_data, show_files, where_to_look
+from bloodcell.tracking.where import mlflow_ui, run_data, show_files
 
 log = logging.getLogger(__name__)
 
 
 def run(config: TrainConfig, *, output_dir: Path, command: Command | None = None) -> float:
-    """Train, evaluate and keep one model, or one for each fold; return the validation accuracy. See `train`."""
+    """Train and evaluate one model, or one per fold; return the validation accuracy. See `train`."""
     return train(config, output_dir=output_dir, command=command).outcome.val.metrics["accuracy"]
 
 
@@ -50,23 +50,23 @@ def train(
     quiet: bool = False,
     command: Command | None = None,
 ) -> Result:
-    """Train, evaluate and keep one model, or one for each fold.
+    """Train, evaluate and track one model, or one per fold.
 
-    Everything that a user can get wrong is found before the run starts: a refused configuration leaves no files.
+    All errors of the configuration are found before the run starts, and leave no files.
     The run's folder is written first and MLflow second: if the store is lost, the folder is complete.
 
     Parameters
     ----------
     config
-        What to train on which images.
+        The configuration.
     output_dir
         The run's folder.
     prepared
-        The configuration's images, if they are prepared already.
+        The configuration's images, if already prepared.
     quiet
-        This is one training of many: show no line for each epoch, no warning and no metrics.
+        Print no line for each epoch, no warning and no metrics.
     command
-        The command that the job was started with: what to try next is made of it. None outside the command line.
+        The command that the job was started with, for suggestions; None outside the command line.
 
     Raises
     ------
@@ -74,15 +74,15 @@ def train(
         If the images, the weights or the store cannot be used, or the split leaks and ``data.on_shared_groups`` does
         not allow it.
     """
-    find_store(config.tracking)  # a store that is not named is refused before anything is read
+    find_store(config.tracking)  # refuses a missing store before anything is read
     experiment = prepare_experiment(config, prepared=prepared)
     sweep_job = config.tracking.sweep_job
-    alone = not quiet and sweep_job is None
+    is_single = not quiet and sweep_job is None
     if experiment.weights_note:
         log.warning(experiment.weights_note)
         _say_once(experiment.weights_note)
-    if alone and (leak := experiment.prepared.leak.sentence):
-        print_status(f"warning: {leak}")
+    if is_single and (warning := experiment.prepared.leakage.sentence):
+        print_status(f"warning: {warning}")
     reporting = Reporting(label="" if sweep_job is None else f"{sweep_job}: ", quiet=quiet)
     with tracked_run(
         tracking=config.tracking,
@@ -91,25 +91,25 @@ def train(
         folder=output_dir,
     ) as tracked:
         result = experiment.run(tracked, reporting=reporting)
-    if alone:
+    if is_single:
         _show(experiment, result, tracked, command)
     return result
 
 
 def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> dict[str, Result]:
-    """Train the baselines that the configurations of a study ask for; one that fails does not stop the others.
+    """Train the baselines of a study's configurations; a failed one does not stop the others.
 
     Parameters
     ----------
     configs
-        Those of the study's runs, with its parent run.
+        The configurations of the study's runs, with its parent run.
     folder
-        Where the baselines' folders are made.
+        The folder of the baselines' folders.
 
     Returns
     -------
     dict
-        The results of those that did not fail, by the names of the runs.
+        The results of finished baselines, by the names of the runs.
     """
     results = {}
     for each in needed_baselines(configs):
@@ -129,7 +129,7 @@ def _say_once(line: str) -> None:
 
 
 def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: Command | None) -> None:
-    """Print metrics, confusion matrices, where everything is, and what to try next."""
+    """Print metrics, confusion matrices, paths and suggestions."""
     config, prepared, outcome = experiment.config, experiment.prepared, result.outcome
     console = Console(highlight=False, soft_wrap=True)
     console.print(metrics_table(outcome, title=f"{config.backbone.name}, {prepared.split} split"))
@@ -138,18 +138,18 @@ def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: 
     left_out = _left_out(prepared)
     for line in left_out:
         console.print(line)
-    if outcome.leak.sentence:
-        console.print(f"Warning: {outcome.leak.sentence}", markup=False)
-    console.print(f"Features    {result.features}", markup=False)
-    console.print(f"Look at it  {where_to_look(config.tracking, tracked.store)}", markup=False)
+    if outcome.leakage.sentence:
+        console.print(f"Warning: {outcome.leakage.sentence}", markup=False)
+    console.print(f"Features       {result.features}", markup=False)
+    console.print(f"MLflow UI      {mlflow_ui(config.tracking, tracked.store)}", markup=False)
     addresses = [address for address in result.addresses if address]
     if addresses:
         others = f" (fold 1; the other {len(addresses) - 1} are in folds.csv)" if len(addresses) > 1 else ""
         load = f"mlflow.tensorflow.load_model({addresses[0]!r}), from {tracked.store.label}{others}"
-        console.print(f"Load it     {load}", markup=False)
+        console.print(f"Python         {load}", markup=False)
     show_files(tracked, console)
     weights = experiment.learner.classifier.backbone.weights
-    try_next = suggestions(config, leak=prepared.leak, weights=weights, given=command) if command else []
+    try_next = suggestions(config, leakage=prepared.leakage, weights=weights, given=command) if command else []
     if try_next:
         console.print("\nTry next")
         width = max(len(suggestion.why) for suggestion in try_next)
@@ -171,11 +171,9 @@ def _left_out(prepared: Prepared) -> list[str]:
     images, parts = prepared.images, (prepared, *prepared.folds)
     lines = []
     if len(images.unreadable):
-        lines.append(f"Left out because they cannot be read: {len(images.unreadable)}, listed in the run.")
+        lines.append(f"Excluded, unreadable: {len(images.unreadable)}, listed in the run.")
     if images.other_files:
-        lines.append(f"Left out because their names are not images': {len(images.other_files)}, listed in the log.")
+        lines.append(f"Excluded, without an image suffix: {len(images.other_files)}, listed in the log.")
     if count := sum(len(part.left_out) for part in parts):
-        lines.append(
-            f"Left out because another side has their photograph or group: {count}, listed in shared_images.csv."
-        )
+        lines.append(f"Excluded, photograph or group in another split: {count}, listed in shared_images.csv.")
     return lines

@@ -1,4 +1,4 @@
-"""Open MLflow's pages for the configured store."""
+"""Open the MLflow UI of the configured store."""
 
 import os
 import socket
@@ -21,7 +21,7 @@ STARTING_S = 120.0
 
 
 def run(config: UiConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothing is written
-    """Serve MLflow's pages until interrupted; a store that is a server has pages of its own.
+    """Serve the MLflow UI until interrupted; a tracking server has its own.
 
     Raises
     ------
@@ -32,7 +32,7 @@ def run(config: UiConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothin
     store, experiment_id = open_store(config.tracking)
     page = f"#/experiments/{experiment_id}/runs"
     if store.is_server:
-        console.print(f"The store is a server with pages of its own: {store.label.rstrip('/')}/{page}")
+        console.print(f"The store is a server with its own MLflow UI: {store.label.rstrip('/')}/{page}")
         return
     _require_free(config.host, config.port)
     address = f"http://{config.host}:{config.port}"

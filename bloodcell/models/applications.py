@@ -18,8 +18,7 @@ _PUBLIC = "keras.applications."
 def applications() -> Mapping[str, str]:
     """Return every class and its module, for example ``{"Xception": "keras.applications.xception", ...}``.
 
-    The class itself is an attribute of ``keras.applications``; the module has its ``preprocess_input``, and not always
-    the class.
+    The class is an attribute of ``keras.applications``; the module has ``preprocess_input``, and not always the class.
     """
     keras = importlib.util.find_spec("keras")
     if keras is None or keras.origin is None:
@@ -37,19 +36,17 @@ def applications() -> Mapping[str, str]:
 
 
 def application_name(name: str) -> str:
-    """Return a class's name as Keras spells it; the name as it is if Keras is not installed.
-
-    Runs are read and compared on machines without Keras.
+    """Return a class's name as Keras spells it; without Keras, which comparing runs does not need, the name itself.
 
     Parameters
     ----------
     name
-        The name in any mixture of upper and lower case.
+        The name, in upper or lower case.
 
     Raises
     ------
     UserError
-        If Keras has no such class; the message names the nearest.
+        If Keras has no such class; the message suggests similar names.
     """
     if importlib.util.find_spec("keras") is None:
         return name

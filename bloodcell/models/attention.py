@@ -1,7 +1,7 @@
 """Masks of nucleus and surroundings, computed inside the model, and feature maps averaged over each.
 
 The nucleus is where blue exceeds green by more than Otsu's (1979) threshold, as in `bloodcell.cells.segmentation`,
-which is more exact. Here every operation is one of Keras, so the kept model needs nothing else.
+which is more exact. All operations are Keras's, so a saved model needs no other code.
 """
 
 from typing import Any
@@ -12,9 +12,9 @@ from keras import ops
 SIDE = 56
 """Side of the grid on which the nucleus is found, in cells."""
 LEVELS = 64
-"""How many thresholds are tried."""
+"""Number of thresholds that are tried."""
 TOUCHING, AROUND = 3, 15
-"""Sides of the squares that the nucleus is dilated by: what still belongs to it, and its surroundings."""
+"""Sides of the dilation squares, in cells: the border of the nucleus, and its surroundings."""
 MASKS_SHAPE = (28, 28, 2)
 """Height, width and channels of the masks."""
 
@@ -30,7 +30,7 @@ def cell_masks(images: Any) -> Any:
     Returns
     -------
     Tensor (batch, 28, 28, 2), float32 in [0, 1]
-        The share of each grid cell that is nucleus, and that is within an eighth of the image around the nucleus.
+        The share of each grid cell in the nucleus, and in its surroundings (up to an eighth of the image from it).
     """
     violet = _to_grid(ops.maximum(images[..., 2:3] - images[..., 1:2], 0.0), SIDE)
     nucleus = ops.cast(violet > _otsu(violet), "float32")
@@ -47,7 +47,7 @@ def masked_averages(feature_map: Any, masks: Any) -> tuple[Any, Any]:
     feature_map
         (batch, h, w, c).
     masks
-        As of `cell_masks`.
+        From `cell_masks`.
     """
     weights = ops.cast(_to_grid(masks, feature_map.shape[1]), feature_map.dtype)
     sums = ops.einsum("bhwc,bhwp->bpc", feature_map, weights)
@@ -66,13 +66,13 @@ def _to_grid(maps: Any, side: int) -> Any:
 
 
 def _otsu(values: Any) -> Any:
-    """Return for each map (batch, side, side, 1) the threshold that separates its values best, (batch, 1, 1, 1)."""
+    """Return Otsu's threshold (batch, 1, 1, 1) of each map (batch, side, side, 1)."""
     flat = ops.reshape(values, (-1, SIDE * SIDE, 1))
     thresholds = ops.max(flat, axis=1, keepdims=True) * (ops.arange(LEVELS, dtype="float32") / LEVELS)
     above = ops.cast(flat > thresholds, "float32")
     share, mean = ops.mean(above, axis=1), ops.mean(flat, axis=1)
     between = ops.square(mean * share - ops.mean(flat * above, axis=1)) / (share * (1.0 - share) + 1e-6)
-    # The mean of several that are equally good; not by argmax, as OpenVINO does not know Keras's.
+    # The mean of equally good thresholds; without argmax, because OpenVINO does not support Keras's.
     best = ops.cast(between >= ops.max(between, axis=1, keepdims=True), "float32")
     chosen = ops.sum(best * thresholds[:, 0], axis=1) / ops.sum(best, axis=1)
     return ops.reshape(chosen, (-1, 1, 1, 1))

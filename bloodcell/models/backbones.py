@@ -24,11 +24,11 @@ from bloodcell.models.preparing import CropImages
 from bloodcell.models.summary import Block
 from bloodcell.models.weights import digest_of, load_weights_file
 
-OWN_WEIGHTS = {"MobileNetV2": (Path(__file__).with_name("mobilenetv2_smears.weights.h5"), 0.35)}
-"""Weights that come with bloodcell, trained on rendered smears: their file, and the network's width multiplier."""
+INCLUDED_WEIGHTS = {"MobileNetV2": (Path(__file__).with_name("mobilenetv2_smears.weights.h5"), 0.35)}
+"""Weights that bloodcell includes, trained on synthetic smears: their file, and the network's width multiplier."""
 
 DOWNLOAD_TIMEOUT = 10.0
-"""Seconds that ``auto`` waits for a download host before it uses our own weights."""
+"""Seconds that ``auto`` waits for a download host before it uses the included weights."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,8 +38,7 @@ class Network(FeatureExtractor):
     Attributes
     ----------
     application
-        The model without its top, from preprocessed images to feature maps: those of its last layer, or of inner
-        layers.
+        The model without its top, from preprocessed images to the feature maps of its last layer or of inner layers.
     preprocess
         From images in [0, 255] (batch, size, size, 3) to what ``application`` was trained on.
     input_size
@@ -76,7 +75,7 @@ class Network(FeatureExtractor):
         if crop != "none":
             return [CropImages(crop=crop, size=size, interpolation=interpolation, name="crop")(raw)]
         resize = keras.layers.Resizing(size, size, interpolation=interpolation, dtype="float32", name="resize")
-        # Resizing's own default, training=True, would reach the layers after it if the model is called as a function.
+        # Resizing's default, training=True, would also apply to later layers if the model is called as a function.
         return [keras.ops.clip(resize(keras.ops.cast(raw, "float32")), 0.0, 255.0)]
 
     def maps(self, images: Sequence[Any], *, trained: bool = False, train_statistics: bool = False) -> list[Any]:
@@ -111,27 +110,27 @@ class Network(FeatureExtractor):
 
 
 def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Sequence[str] = ()) -> FeatureExtractor:
-    """Build a feature extractor; for hand-made features only the name counts.
+    """Build a feature extractor; hand-made features need only the name.
 
     Parameters
     ----------
     name
-        Of `bloodcell.models.feature_sets.FEATURE_SETS`, or a class of ``keras.applications`` in any case of letters.
+        In `bloodcell.models.feature_sets.FEATURE_SETS`, or a class of ``keras.applications``, in upper or lower case.
     input_size
         Height and width in pixels.
     weights
-        ``imagenet`` (Keras downloads them once), ``smears`` (our own, of a narrow MobileNetV2), ``auto`` (ImageNet's,
-        or our own if those are unavailable), a weights file of the application without its top, or None for random
+        ``imagenet`` (Keras downloads them once), ``smears`` (included, for a narrow MobileNetV2), ``auto`` (ImageNet's,
+        or ``smears`` if those are unavailable), a weights file of the application without its top, or None for random
         weights.
     taps
-        The layers whose outputs are the feature maps, from the input up; none: the last one's. Layers above all of
-        them are left out.
+        The layers whose outputs are the feature maps, from the input up; empty: the last layer. Layers above them are
+        removed.
 
     Raises
     ------
     UserError
-        If there is no such application, it cannot work at this size, the weights are unavailable, or a tap is not a
-        layer whose output is a feature map.
+        If there is no such application, it does not support this size, the weights are unavailable, or a tap does not
+        output a feature map.
     """
     if name in FEATURE_SETS:
         return FEATURE_SETS[name]
@@ -157,9 +156,9 @@ def _with_weights(name: str, *, input_size: int, weights: str | None) -> tuple[k
         case "imagenet":
             return _make(name, input_size=input_size, weights="imagenet"), "imagenet", ""
         case "smears":
-            return _own(name, input_size=input_size), "smears", ""
+            return _with_included_weights(name, input_size=input_size), "smears", ""
         case "auto":
-            return _imagenet_or_own(name, input_size=input_size)
+            return _imagenet_or_included(name, input_size=input_size)
     file = Path(weights).expanduser()
     if not file.is_file():
         raise UserError(_weights_message(name, weights, "no such file", file.name))
@@ -171,26 +170,26 @@ def _with_weights(name: str, *, input_size: int, weights: str | None) -> tuple[k
     return application, file.name, ""
 
 
-def _imagenet_or_own(name: str, *, input_size: int) -> tuple[keras.Model, str, str]:
+def _imagenet_or_included(name: str, *, input_size: int) -> tuple[keras.Model, str, str]:
     timeout = socket.getdefaulttimeout()
     socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
     try:
         return _make(name, input_size=input_size, weights="imagenet"), "imagenet", ""
     except _UnavailableError as error:
-        if name not in OWN_WEIGHTS:
+        if name not in INCLUDED_WEIGHTS:
             raise
-        return _own(name, input_size=input_size), "smears", error.reason
+        return _with_included_weights(name, input_size=input_size), "smears", error.reason
     finally:
         socket.setdefaulttimeout(timeout)
 
 
-def _own(name: str, *, input_size: int) -> keras.Model:
-    if name not in OWN_WEIGHTS:
+def _with_included_weights(name: str, *, input_size: int) -> keras.Model:
+    if name not in INCLUDED_WEIGHTS:
         raise UserError(
-            f"backbone.weights=smears: there are none for {name}, only for {', '.join(OWN_WEIGHTS)}; "
+            f"backbone.weights=smears: exists only for {', '.join(INCLUDED_WEIGHTS)}, not for {name}; "
             "use backbone=mobilenetv2, or backbone.weights=imagenet"
         )
-    file, width = OWN_WEIGHTS[name]
+    file, width = INCLUDED_WEIGHTS[name]
     application = _make(name, input_size=input_size, alpha=width)
     try:
         load_weights_file(application, file)
@@ -200,7 +199,7 @@ def _own(name: str, *, input_size: int) -> keras.Model:
 
 
 def _tapped(application: keras.Model, taps: Sequence[str]) -> keras.Model:
-    """Return the part of an application up to some layers, whose outputs are its own."""
+    """Return the part of an application whose outputs are those of the named layers."""
     layers = [application.layers[boundary_at_layer(application, name, setting="backbone.taps")] for name in taps]
     for layer in layers:
         if len(layer.output.shape) != 4 or isinstance(layer, keras.layers.InputLayer):
@@ -213,15 +212,17 @@ def _tapped(application: keras.Model, taps: Sequence[str]) -> keras.Model:
 def _make(name: str, *, input_size: int, weights: str | None = None, **settings: float) -> keras.Model:
     make = getattr(keras.applications, name)
     try:
-        with contextlib.redirect_stdout(sys.stderr):  # Keras reports its download where a job's output goes
+        with contextlib.redirect_stdout(sys.stderr):  # Keras prints download progress to the standard output
             return make(include_top=False, weights=weights, input_shape=(input_size, input_size, 3), **settings)
     except ValueError as error:
         chosen = f"{name} with backbone.weights={weights}" if weights else name
-        raise UserError(f"backbone.input_size={input_size}: {chosen} cannot take it ({_first_line(error)})") from error
+        raise UserError(
+            f"backbone.input_size={input_size}: {chosen} does not support it ({_first_line(error)})"
+        ) from error
     except (OSError, HTTPException) as error:
-        reason = f"damaged, or its download broke off ({str(error) or type(error).__name__}); delete it and try again"
+        reason = f"damaged or not completely downloaded ({str(error) or type(error).__name__}); delete it and try again"
         raise _unavailable(name, reason=reason, file=f"in {_downloads()}") from error
-    except Exception as error:  # Keras raises a bare Exception where a download fails
+    except Exception as error:  # Keras raises a bare Exception if a download fails
         if type(error) is not Exception:
             raise
         address, _, reason = str(error).partition(": ")

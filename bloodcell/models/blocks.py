@@ -1,4 +1,4 @@
-"""Where a network can be cut: at layers, blocks and fractions. A plain Keras model works, too."""
+"""Boundaries of a network by layer, block or fraction. A plain Keras model works, too."""
 
 import re
 
@@ -11,19 +11,19 @@ _BLOCK = re.compile(
     r"|expanded_conv(?:_\d+)?"  # MobileNetV3, the first block of MobileNetV2
     r"|(?:conv_)?block_?\d+[a-z]?)(?=_|$)"  # MobileNetV2, Xception, EfficientNet, VGG
 )
-"""How keras.applications name the layers of one block: with the same beginning."""
+"""The common prefix of the names of a block's layers in keras.applications."""
 
 
 def blocks(network: FeatureExtractor) -> list[str]:
-    """Return the names of the blocks, from the input up; empty where its layers' names show none."""
+    """Return the names of the blocks, from the input up; empty if the layers' names show none."""
     found = (_BLOCK.match(layer.name) for layer in network.layers)
     return list(dict.fromkeys(match.group(1) for match in found if match))
 
 
 def depths(network: FeatureExtractor) -> list[int]:
-    """Return how many blocks lie above each layer's own, shape of ``network.layers``; 0 for the top block's.
+    """Return the number of blocks above each layer's block, in the order of ``network.layers``; 0 for the top block.
 
-    A layer of no block is counted with the block that comes next on the way up, or with the top one.
+    A layer outside all blocks counts as part of the next block above it, or else of the top block.
     """
     names = blocks(network)
     found: list[int] = []
@@ -36,10 +36,10 @@ def depths(network: FeatureExtractor) -> list[int]:
 
 
 def rate_factors(network: FeatureExtractor, decay: float) -> dict[str, float]:
-    """Return ``decay`` to the number of blocks above a weight's own, by the weight's path.
+    """Return ``decay`` to the power of the number of blocks above a weight's block, by the weight's path.
 
-    Layer-wise rates are those of Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification"
-    (2018), section 3.2, by blocks.
+    Discriminative learning rates of Howard and Ruder, "Universal Language Model Fine-tuning for Text Classification"
+    (2018), section 3.2, by block.
     """
     return {
         weight.path: decay**depth
@@ -54,11 +54,11 @@ def boundary_at_layer(network: FeatureExtractor, name: str, *, setting: str = "f
     Raises
     ------
     UserError
-        If there is none of this name.
+        If the network has no such layer.
     """
     names = [layer.name for layer in network.layers]
     if name not in names:
-        raise UserError(f"{setting}: {network.name} has no layer {name}; its last ones are {', '.join(names[-5:])}")
+        raise UserError(f"{setting}: {network.name} has no layer {name}; its last layers are {', '.join(names[-5:])}")
     return names.index(name)
 
 
@@ -68,16 +68,17 @@ def boundary_at_block(network: FeatureExtractor, block: str) -> int:
     Raises
     ------
     UserError
-        If there is none.
+        If the network has no such block.
     """
     for index, layer in enumerate(network.layers):
         if layer.name == block or layer.name.startswith(f"{block}_"):
             return index
-    known = ", ".join(blocks(network)[-6:]) or "none with a name; use fraction or layer"
-    raise UserError(f"finetune: {network.name} has no block {block}; its last ones are {known}")
+    known = ", ".join(blocks(network)[-6:])
+    advice = f"its last blocks are {known}" if known else "its blocks have no names; use fraction or layer"
+    raise UserError(f"finetune: {network.name} has no block {block}; {advice}")
 
 
 def boundary_at_fraction(network: FeatureExtractor, fraction: float) -> int:
-    """Return the index of the layer above which lies ``fraction`` of the layers that have weights, at least one."""
+    """Return the index of the first of the last ``fraction`` of the layers that have weights, at least one."""
     weighted = [index for index, layer in enumerate(network.layers) if layer.weights]
     return weighted[-max(1, round(fraction * len(weighted)))]

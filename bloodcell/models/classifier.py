@@ -26,18 +26,18 @@ class Classifier:
     Attributes
     ----------
     backbone
-        What is frozen at first.
+        The feature extractor.
     head
-        What is trained on top of it.
+        Pooling and the layers that are trained on top of it.
     feature_sets
-        The hand-made features that the head takes, names of `bloodcell.models.feature_sets.FEATURE_SETS`.
+        The hand-made features that the head uses, names of `bloodcell.models.feature_sets.FEATURE_SETS`.
     core
-        The model that predicts while it is trained: images of the input size (batch, size, size, 3), float32 in
-        [0, 255], if the backbone takes images, and the hand-made features (batch, n_extra), float32, if there are any,
-        to probabilities (batch, n_classes), float32.
+        The model used in training: from images of the input size (batch, size, size, 3), float32 in [0, 255], if the
+        backbone takes images, and hand-made features (batch, n_extra), float32, if there are any, to probabilities
+        (batch, n_classes), float32.
     whole
-        The model that is kept: raw RGB of any size (batch, height, width, 3), uint8, to probabilities. It shares all
-        its weights with ``core``.
+        The model that is saved: from raw RGB of any size (batch, height, width, 3), uint8, to probabilities. It shares
+        all weights with ``core``.
     """
 
     backbone: FeatureExtractor
@@ -48,19 +48,19 @@ class Classifier:
 
     @property
     def n_extra(self) -> int:
-        """How many hand-made features the head takes."""
+        """The number of hand-made features."""
         return count_features(self.feature_sets)
 
     @property
     def channels(self) -> int:
-        """How many channels all feature maps have together."""
+        """The number of channels of all feature maps together."""
         return sum(output.shape[-1] for output in self.backbone.outputs)
 
     def frozen_part(self, boundary: int | None) -> keras.Model:
         """Return the model from images, as ``core`` takes them, to the features that cross the boundary.
 
-        Features are rows (batch, width), float32: everything that layers above the boundary take from below it, or, if
-        all layers are frozen, the feature maps pooled in both ways of the head. Hand-made features are not among them.
+        Features are rows (batch, width), float32: all outputs below the boundary that layers above it use, or, if all
+        layers are frozen, the feature maps pooled in both ways of the head. Hand-made features are not included.
         """
         (images,) = self.backbone.inputs()
         masks = cell_masks(images) if self.head.needs_masks else None
@@ -75,15 +75,15 @@ class Classifier:
     def trained_part(self, boundary: int | None, *, train_statistics: bool = False) -> keras.Model:
         """Freeze the backbone up to a boundary and return the model from features to probabilities.
 
-        Features are the columns `used_columns` of those of `frozen_part`, followed by the hand-made features.
+        Its input is the columns `used_columns` of `frozen_part`'s features, followed by the hand-made features.
 
         Parameters
         ----------
         boundary
-            Where the backbone is cut.
+            The first trained layer of the backbone.
         train_statistics
-            Whether batch normalisation above the boundary learns its statistics (and dropout inside the backbone
-            acts), rather than working as in inference.
+            Whether batch normalisation above the boundary learns its statistics and dropout inside the backbone is
+            active.
         """
         self.backbone.freeze(boundary)
         width = len(range(self.feature_width(boundary))[self.used_columns(boundary)])
@@ -102,25 +102,25 @@ class Classifier:
         return self._model(features, probabilities)
 
     def trainable_core(self, *, boundary: int | None, train_statistics: bool) -> keras.Model:
-        """Freeze the backbone up to a boundary and return the model that takes what ``core`` takes, to train it."""
+        """Freeze the backbone up to a boundary and return a trainable model with the inputs of ``core``."""
         self.backbone.freeze(boundary)
         return self._model(*_join(self.backbone, self.head, self.n_extra, trained=True, statistics=train_statistics))
 
     def feature_width(self, boundary: int | None) -> int:
-        """Return how many numbers `frozen_part` gives for an image."""
+        """Return the number of features of `frozen_part`."""
         if boundary is None:
             return 2 * self.channels
         return self.backbone.cut(boundary).width + self._masks_width
 
     def name_of(self, boundary: int | None) -> str:
-        """Return a name for the output of `frozen_part` at a boundary; other features have another name."""
+        """Return a name of the output of `frozen_part` at a boundary, different for different features."""
         if boundary is None:
             return "pooled over nucleus and surroundings" if self.head.needs_masks else "pooled"
         layer = str(self.backbone.layers[boundary].name)
         return f"{layer}, with where the cell is" if self.head.needs_masks else layer
 
     def used_columns(self, boundary: int | None) -> slice:
-        """Return which columns of `frozen_part`'s features `trained_part` takes."""
+        """Return the columns of `frozen_part`'s features that `trained_part` uses."""
         return slice(None) if boundary is not None else self.head.used_columns(self.channels)
 
     def frozen_digest(self, boundary: int | None) -> str:
@@ -137,7 +137,7 @@ class Classifier:
 
     def _model(self, inputs: Any, outputs: Any) -> keras.Model:
         model = keras.Model(inputs, outputs, name="core")
-        # The policy that the layers were built under, or Keras would not scale the loss when they compute in float16.
+        # With the layers' policy Keras scales the loss if they compute in float16.
         model.dtype_policy = self.core.dtype_policy
         return model
 
@@ -155,15 +155,15 @@ def build_classifier(
     Parameters
     ----------
     backbone
-        As `bloodcell.models.backbones.build_backbone` returns it.
+        From `bloodcell.models.backbones.build_backbone`.
     head
-        As `bloodcell.models.heads.build_head` returns it.
+        From `bloodcell.models.heads.build_head`.
     interpolation
         How ``whole`` resizes images: ``nearest``, ``bilinear`` or ``bicubic``.
     crop
-        How ``whole`` crops images before.
+        How ``whole`` crops images before resizing.
     extra_features
-        The feature sets that the head takes in addition to the backbone's features, names of
+        Feature sets that the head uses in addition to the backbone's features, names of
         `bloodcell.models.feature_sets.FEATURE_SETS`.
     """
     feature_sets = tuple(dict.fromkeys((*backbone.feature_sets, *extra_features)))
@@ -180,7 +180,7 @@ def build_classifier(
 def _join(
     backbone: FeatureExtractor, head: Head, n_extra: int, *, trained: bool = False, statistics: bool = False
 ) -> tuple[Any, Any]:
-    """Return new inputs of a core and its probabilities; see `FeatureExtractor.maps`."""
+    """Return new inputs of a core and its output; see `FeatureExtractor.maps`."""
     images = backbone.inputs()
     extra = [keras.Input((n_extra,), dtype="float32", name="extra_features")] if n_extra else []
     probabilities = head(
@@ -192,5 +192,5 @@ def _join(
 
 
 def _single(tensors: Sequence[Any]) -> Any:
-    """Return tensors as Keras takes them: a single one not in a list."""
+    """Return tensors as Keras expects them: a single one without a list."""
     return tensors[0] if len(tensors) == 1 else list(tensors)

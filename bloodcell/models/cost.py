@@ -1,4 +1,4 @@
-"""What a model costs: parameters, floating-point operations, time."""
+"""The cost of a model: parameters, floating-point operations, time."""
 
 import time
 from dataclasses import dataclass
@@ -7,23 +7,23 @@ from typing import Any
 import keras
 import tensorflow as tf
 
-_known: dict[str, "Cost"] = {}
+_measured: dict[str, "Cost"] = {}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a model costs to keep and to run.
+    """The cost of storing and running a model.
 
     Attributes
     ----------
     parameters
-        How many numbers were learnt or can be.
+        Number of weights, trained or not.
     megabytes
-        Of its weights.
+        Size of the weights.
     flops
-        Floating-point operations for one image, a multiplication and an addition counted as two.
+        Floating-point operations for one image; a multiplication and an addition count as two.
     images_per_second
-        Of the model alone, on this machine, in batches.
+        Speed of prediction in batches on this machine, without reading images.
     """
 
     parameters: int
@@ -33,14 +33,14 @@ class Cost:
 
 
 def measure_cost(core: keras.Model, *, batch_size: int = 8, seconds: float = 0.3) -> Cost:
-    """Count a model's parameters and operations, and time it for about so many seconds on made-up images.
+    """Count a model's parameters and operations, and time it for about ``seconds`` on blank images.
 
-    Models that are built alike, as those of folds and of many trials are, cost the same and are measured once.
+    Models with the same layers, such as those of folds, are measured once.
     """
     key = core.to_json()
-    if key not in _known:
-        _known[key] = _measure(core, batch_size=batch_size, seconds=seconds)
-    return _known[key]
+    if key not in _measured:
+        _measured[key] = _measure(core, batch_size=batch_size, seconds=seconds)
+    return _measured[key]
 
 
 def _measure(core: keras.Model, *, batch_size: int, seconds: float) -> Cost:
@@ -71,7 +71,7 @@ def _flops(traced: Any) -> int:
     """Count floating-point operations, as TensorFlow's profiler does."""
     logger = tf.get_logger()
     level = logger.level
-    logger.setLevel("ERROR")  # the profiler tells of its own deprecated parts
+    logger.setLevel("ERROR")  # the profiler warns about its deprecated parts
     try:
         options = tf.compat.v1.profiler.ProfileOptionBuilder.float_operation()
         options["output"] = "none"

@@ -1,4 +1,4 @@
-"""A backbone cut in two: what is frozen, and what is trained on top of it."""
+"""A backbone cut in two: frozen layers below, trained layers above."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -18,10 +18,10 @@ class Cut:
     application
         The application.
     tensors
-        What crosses the cut, symbolic: what layers above it take from layers below it. More than one if it goes
-        through a residual or an inception block.
+        The symbolic outputs of layers below the cut that layers above it use; several if the cut is inside a residual
+        or an inception block.
     preprocess
-        From images in [0, 255] to what the application takes.
+        From images in [0, 255] to the application's input.
     """
 
     application: keras.Model
@@ -30,19 +30,19 @@ class Cut:
 
     @property
     def width(self) -> int:
-        """How many numbers cross the cut for one image."""
+        """Number of features per image at the cut."""
         return sum(self._sizes)
 
     def below(self, images: Any) -> Any:
-        """Return what crosses the cut as one row for each image, (batch, width), float32, from images in [0, 255]."""
+        """Return the features at the cut, (batch, width), float32, of images in [0, 255]."""
         model = keras.Model(self.application.input, list(self.tensors))
         crossing = model(self.preprocess(images), training=False)
-        # A model of one output returns it by itself.
+        # A model with one output does not return a list.
         rows = [keras.layers.Flatten(dtype="float32")(tensor) for tensor in keras.tree.flatten(crossing)]
         return keras.layers.Concatenate(dtype="float32")(rows) if len(rows) > 1 else rows[0]
 
     def above(self) -> tuple[Any, keras.Model]:
-        """Return how rows (batch, width) become what crosses the cut, and the model from there to feature maps."""
+        """Return a function from rows (batch, width) to the tensors at the cut, and the model above it."""
 
         def crossing(rows: Any) -> list[Any]:
             ends = np.cumsum(self._sizes).tolist()
@@ -52,7 +52,7 @@ class Cut:
             ]
 
         ids = {id(tensor) for tensor in self.tensors}
-        # Keras refuses a model that hands an input on as it is.
+        # Keras refuses a model whose output is one of its inputs.
         outputs = [
             keras.layers.Activation("linear")(output) if id(output) in ids else output
             for output in self.application.outputs
@@ -65,7 +65,7 @@ class Cut:
 
 
 class Inference(keras.Layer):
-    """A model that works as in inference while the model around it trains; ``training=False`` alone is overruled."""
+    """A model in inference mode inside a model in training, where the argument ``training=False`` has no effect."""
 
     def __init__(self, model: keras.Model) -> None:
         super().__init__(name=model.name)
@@ -83,8 +83,8 @@ def cut_at(application: keras.Model, boundary: int, *, preprocess: Callable[[Any
 
 
 def crossing_tensors(application: keras.Model, position: int) -> list[Any]:
-    """Return what operations from a position on, and the users of the outputs, take from operations below it."""
+    """Return the outputs of operations below a position that later operations use or that are outputs of the model."""
     below = {id(operation) for operation in application.operations[:position]}
-    taken = [tensor for each in application.operations[position:] for tensor in keras.tree.flatten(each.input)]
-    taken += application.outputs
-    return list({id(tensor): tensor for tensor in taken if id(tensor._keras_history.operation) in below}.values())
+    used = [tensor for each in application.operations[position:] for tensor in keras.tree.flatten(each.input)]
+    used += application.outputs
+    return list({id(tensor): tensor for tensor in used if id(tensor._keras_history.operation) in below}.values())

@@ -1,4 +1,4 @@
-"""An ensemble: several models and what combines them, joined to one model."""
+"""An ensemble as one model: its members and their combination."""
 
 from collections.abc import Sequence
 
@@ -6,7 +6,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-import bloodcell.models.preparing  # noqa: F401 - the layers of loaded members, which Keras finds by their names
+import bloodcell.models.preparing  # noqa: F401 - registers layers of loaded members with Keras
 
 
 def join_models(
@@ -17,33 +17,34 @@ def join_models(
     bias: NDArray[np.floating] | None = None,
     floor: float | None = None,
 ) -> keras.Model:
-    """Join models to one that takes what each of them takes.
+    """Join models to one model with the same input.
 
     Parameters
     ----------
     members
-        The models of each of m members; of several, as of the folds of a cross-validation, the mean counts. Each is
-        from raw RGB of any size (batch, height, width, 3), uint8, to probabilities (batch, k). They are given names of
-        their own, since models that were built alike have the same.
+        The models of each of m members, from raw RGB of any size (batch, height, width, 3), uint8, to probabilities
+        (batch, k). Probabilities of several models of a member, such as those of folds, are averaged. The models are
+        renamed, because names must be unique.
     weights
-        Shape (m,), at least 0 and of sum 1: the model gives the weighted mean. Members that count nothing are left out.
+        Shape (m,), at least 0, sum 1: the output is the weighted mean. Members with weight 0 are left out.
     kernel, bias, floor
-        In place of weights, shapes (m k, k) and (k,), and the least probability whose logarithm is taken: the model
-        gives the softmax of the members' log probabilities, side by side, times the kernel, plus the bias.
+        In place of weights, for stacking: shapes (m k, k) and (k,), and the smallest probability for the logarithm. The
+        output is the softmax of the members' concatenated log probabilities times the kernel, plus the bias.
 
     Returns
     -------
     keras.Model
-        From raw RGB of any size, uint8, to probabilities (batch, k), float32. It shares the members' weights, and none
-        of them is trained.
+        From raw RGB of any size, uint8, to probabilities (batch, k), float32. It shares the members' weights, which are
+        not trainable.
 
     Raises
     ------
     ValueError
-        If there is no member, one has no model, or not exactly one of weights and kernel is given, with bias and floor.
+        If there is no member, a member has no model, or not exactly one of weights and kernel (with bias and floor) is
+        given.
     """
     if not members or not all(members):
-        raise ValueError("an ensemble needs members, and each of them a model")
+        raise ValueError("an ensemble needs at least one member, and each member a model")
     stacked = [given is not None for given in (kernel, bias, floor)]
     if any(stacked) != all(stacked) or (weights is None) != all(stacked):
         raise ValueError("give either weights, or kernel, bias and floor")

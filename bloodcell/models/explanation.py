@@ -1,7 +1,7 @@
-"""Where in a photograph a model sees the class that it names: heat maps of any kept model.
+"""Heat maps of the evidence for a class in a photograph, for any saved model.
 
-A model with a network is explained at an inner layer, whose maps are finer than the last ones, by what each place adds
-to the class's log-odds against all others; any other model by `bloodcell.models.occlusion`.
+A network is explained by class activation maps at an inner layer, which are finer than the last ones: the contribution
+of each position to the class's log-odds. Any other model is explained by `bloodcell.models.occlusion`.
 """
 
 from collections.abc import Sequence
@@ -24,27 +24,27 @@ MapMethod = Literal["hirescam", "layercam", "gradcam", "gradcam++"]
 Method = Literal[MapMethod, "occlusion"]
 METHODS: tuple[Method, ...] = (*get_args(MapMethod), "occlusion")
 DEFAULT_METHOD: MapMethod = "hirescam"
-"""What it gives adds up to what a linear head says; LayerCAM's peaks are at the border of Xception's maps."""
+"""With a linear head its heat sums to the logit; LayerCAM has peaks at the border of Xception's maps."""
 BATCH = 16
 
 
 @dataclass(frozen=True, kw_only=True)
 class Explanation:
-    """What spoke for a class in a photograph.
+    """The evidence for a class in a photograph.
 
     Attributes
     ----------
     heat
-        On the photograph's own pixels, (height, width), float32 in [0, 1]: the largest is 1, unless nothing spoke for
-        the class, when all are 0; 0 outside of what the model was shown.
+        For each pixel of the photograph, (height, width), float32 in [0, 1]. The largest is 1, or all are 0 if there is
+        no evidence. Outside the crop it is 0.
     probabilities
         Of all classes, (n_classes,), float32.
     class_index
         The class.
     method
-        How it was reckoned.
+        How it was computed.
     layer
-        The layer that was looked at; empty with occlusion, ``outputs`` for the maps that the head takes.
+        The layer; ``outputs`` for the input of the head, empty with occlusion.
     """
 
     heat: NDArray[np.float32]
@@ -55,7 +55,7 @@ class Explanation:
 
     @property
     def peak(self) -> tuple[int, int] | None:
-        """The hottest pixel's x and y; None where there is no heat."""
+        """The hottest pixel's x and y; None if there is no heat."""
         if not self.heat.any():
             return None
         y, x = np.unravel_index(int(self.heat.argmax()), self.heat.shape)
@@ -70,21 +70,20 @@ def explain(
     layer: str | None = None,
     method: Method | None = None,
 ) -> Explanation:
-    """Explain what a model says of a photograph.
+    """Explain a model's prediction for a photograph.
 
     Parameters
     ----------
     model
-        A kept model, as of `bloodcell.models.classifier.Classifier.whole` or loaded: raw images (batch, height, width,
-        3), uint8, to probabilities. Of several models within it, the mean of their heat.
+        A saved model such as `bloodcell.models.classifier.Classifier.whole`, from raw images (batch, height, width, 3),
+        uint8, to probabilities. For an ensemble, the heat of its networks is averaged.
     pixels
         The photograph, RGB, (height, width, 3), uint8.
     class_index
         The class to explain; None: the most probable.
     layer
-        The layer of the backbone to look at, or ``outputs`` for the maps that the head takes, several ones added up;
-        None: these if they are fine enough, else the last that is (see
-        `bloodcell.models.loaded.LoadedNetwork.last_fine_layer`).
+        The layer of the backbone to explain, or ``outputs`` for the head's input (several maps are added); None: the
+        last layer with fine maps, see `bloodcell.models.loaded.LoadedNetwork.last_fine_layer`.
     method
         ``hirescam`` (Draelos & Carin, 2021), ``layercam`` (Jiang et al., 2021), ``gradcam`` (Selvaraju et al., 2017),
         ``gradcam++`` (Chattopadhyay et al., 2018) or ``occlusion``; None: ``hirescam``, or ``occlusion`` for a model
@@ -93,7 +92,7 @@ def explain(
     Raises
     ------
     UserError
-        If the model has no such layer, or no network and a method is asked for that needs one.
+        If the model has no such layer, or the method needs a network and the model has none.
     """
     indices = None if class_index is None else [class_index]
     return explain_each(model, [pixels], class_indices=indices, layer=layer, method=method)[0]
@@ -107,12 +106,12 @@ def explain_each(
     layer: str | None = None,
     method: Method | None = None,
 ) -> list[Explanation]:
-    """Explain what a model says of several photographs, which may differ in size; as `explain`, and faster."""
+    """Explain predictions for several photographs, which may differ in size, faster than `explain`."""
     networks = [] if method == "occlusion" else networks_in(model)
     if not networks:
         if layer is not None or method not in (None, "occlusion"):
-            asked = f"method={method}" if layer is None else f"layer={layer}"
-            raise UserError(f"{asked}: the model has no network to look into; leave it out for occlusion")
+            given = f"method={method}" if layer is None else f"layer={layer}"
+            raise UserError(f"{given}: the model has no network; remove the setting, to use occlusion")
         return [
             _occluded(model, pixels, None if class_indices is None else class_indices[index])
             for index, pixels in enumerate(photographs)
@@ -127,13 +126,13 @@ def explain_each(
     parts = [explained(network, class_indices=indices) for network in networks]
     return [
         Explanation(
-            heat=_normalised(np.mean([part.heat for part in of_one], axis=0)),
+            heat=_normalised(np.mean([each.heat for each in explanations], axis=0)),
             probabilities=known,
             class_index=index,
             method=chosen,
-            layer=", ".join(dict.fromkeys(part.layer for part in of_one)),
+            layer=", ".join(dict.fromkeys(each.layer for each in explanations)),
         )
-        for *of_one, known, index in zip(*parts, probabilities, indices, strict=True)
+        for *explanations, known, index in zip(*parts, probabilities, indices, strict=True)
     ]
 
 
@@ -152,21 +151,21 @@ def _explained(
         some = photographs[start : start + BATCH]
         prepared = [network.prepare([pixels[np.newaxis]]) for pixels in some]
         inputs = [keras.ops.concatenate(parts) for parts in zip(*prepared, strict=True)]
-        # A copy, as what preprocesses images for some applications works in place.
+        # A copy, because the preprocessing of some applications works in place.
         images = inputs[0] + 0 if network.preprocess is None else network.preprocess(inputs[0])
         crossing = halves.below([images]) if halves else keras.tree.flatten(network.application(images, training=False))
-        looked_at = [crossing[halves.chosen]] if halves else crossing
+        explained_maps = [crossing[halves.chosen]] if halves else crossing
         with tf.GradientTape() as tape:
-            for tensor in looked_at:
+            for tensor in explained_maps:
                 tape.watch(tensor)
-            logits = network.scores(halves.maps(crossing) if halves else crossing, inputs)
+            logits = network.logits(halves.maps(crossing) if halves else crossing, inputs)
             probabilities = np.asarray(keras.ops.softmax(logits), np.float32)
             indices = probabilities.argmax(axis=1)
             if class_indices is not None:
                 indices = np.asarray(class_indices[start : start + BATCH])
             odds = _log_odds(logits, indices)
-        gradients = tape.gradient(odds, looked_at)
-        heat = _added([_map(method, *pair) for pair in zip(looked_at, gradients, strict=True)])
+        gradients = tape.gradient(odds, explained_maps)
+        heat = _sum_of_maps([_map(method, *pair) for pair in zip(explained_maps, gradients, strict=True)])
         explanations += [
             Explanation(
                 heat=_on_photograph(each, pixels, network),
@@ -181,9 +180,9 @@ def _explained(
 
 
 def _log_odds(logits: Any, indices: NDArray[np.int64]) -> Any:
-    """Return how far the logit of a class is above what all others come to, (batch,).
+    """Return the log-odds of a class, (batch,): its logit minus the logarithm of the others' summed exponentials.
 
-    Not the logit itself, to all of which a head may add the same number wherever it pleases.
+    Logits themselves are not comparable: a constant may be added to all of them.
     """
     chosen = keras.ops.one_hot(indices, logits.shape[1], dtype=logits.dtype)
     others = logits - chosen * 1e9
@@ -191,7 +190,7 @@ def _log_odds(logits: Any, indices: NDArray[np.int64]) -> Any:
 
 
 def _map(method: MapMethod, activations: Any, gradients: Any) -> NDArray[np.float32]:
-    """Return what each place adds to the class, (batch, h, w), from maps and gradients (batch, h, w, c)."""
+    """Return the heat of each position, (batch, h, w), from maps and gradients (batch, h, w, c)."""
     maps, slopes = np.asarray(activations).astype(np.float32), np.asarray(gradients).astype(np.float32)
     match method:
         case "layercam":
@@ -201,15 +200,15 @@ def _map(method: MapMethod, activations: Any, gradients: Any) -> NDArray[np.floa
         case "gradcam":
             weights = slopes.mean(axis=(1, 2), keepdims=True)
         case "gradcam++":
-            # Its equation 19, where higher derivatives of the class's exponential are powers of the first.
+            # Equation 19 of the paper: higher derivatives of the class's exponential are powers of the first.
             bottom = 2 * slopes**2 + maps.sum(axis=(1, 2), keepdims=True) * slopes**3
             alpha = np.divide(slopes**2, bottom, out=np.zeros_like(bottom), where=bottom != 0)
             weights = (alpha * np.maximum(slopes, 0.0)).sum(axis=(1, 2), keepdims=True)
     return np.asarray((maps * weights).sum(axis=-1))
 
 
-def _added(heats: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Add maps up on the finest one's grid; a cell of a coarser one shares its heat out."""
+def _sum_of_maps(heats: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Add maps on the grid of the finest one; the heat of a coarser cell is divided among the finer cells."""
     side = max(heat.shape[1:3] for heat in heats)
     total = np.zeros((len(heats[0]), *side), np.float32)
     for heat in heats:
@@ -219,7 +218,7 @@ def _added(heats: Sequence[NDArray[np.float32]]) -> NDArray[np.float32]:
 
 
 def _on_photograph(heat: NDArray[np.float32], pixels: NDArray[np.uint8], network: LoadedNetwork) -> NDArray[np.float32]:
-    """Put heat where it is in the photograph that a model was shown, or a crop of it."""
+    """Map heat from the model's input, which may be a crop, to the photograph."""
     height, width = pixels.shape[:2]
     shown = find_crop(pixels, network.crop)
     if shown is None or not shown.found:
@@ -250,5 +249,5 @@ def _occluded(model: keras.Model, pixels: NDArray[np.uint8], class_index: int | 
 
 
 def _predict(model: keras.Model, images: NDArray[np.uint8]) -> NDArray[np.float32]:
-    # In a graph: what measures or crops images one by one takes many times as long without.
+    # As a graph: layers that measure or crop single images are many times slower without one.
     return np.asarray(model.predict(images, batch_size=len(images), verbose=0), np.float32)

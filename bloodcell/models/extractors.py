@@ -1,5 +1,5 @@
-"""Feature extractors: what turns an image into the features that a head classifies."""
-# ruff: noqa: ARG002 - what the base class does by default needs no arguments
+"""Feature extractors: from an image to the features that a head classifies."""
+# ruff: noqa: ARG002 - defaults of the base class do not use their arguments
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -17,30 +17,30 @@ if TYPE_CHECKING:
 
 
 class FeatureExtractor:
-    """What turns an image into features: a network, or a set of hand-made features.
+    """A network, or a set of hand-made features.
 
-    The defaults here are those of an extractor that takes no images and has no layers; a network overrides them.
+    The defaults are those of an extractor without layers; a network overrides them.
     A boundary is the index of the first layer that is trained; None: all layers are frozen.
 
     Attributes
     ----------
     name
-        As a setting names it, a class of ``keras.applications`` as Keras spells it.
+        As in the settings; a class of ``keras.applications`` as Keras spells it.
     weights
-        ``imagenet``, ``smears``, ``random`` or the name of the file that they came from; ``none`` without weights.
+        ``imagenet``, ``smears``, ``random`` or the name of a file; ``none`` without weights.
     digest
-        Of the weights before any training: see `bloodcell.models.weights.digest_of`.
+        Digest of the weights before training, see `bloodcell.models.weights.digest_of`.
     fallback_reason
-        Why ``auto`` could not use ImageNet's weights; empty if it could, or they were not asked for.
+        Why ``auto`` could not use ImageNet's weights; else empty.
     takes_images
-        Whether the trained model takes images, cropped, resized and augmented; else it takes only numbers that are
-        computed once from each file.
+        Whether the trained model takes images (cropped, resized, augmented) rather than only hand-made features, which
+        are computed once from each file.
     feature_sets
         The hand-made features that it consists of, names of `bloodcell.models.feature_sets.FEATURE_SETS`.
     outputs
-        The feature maps that a head takes, symbolic, each (batch, h, w, c).
+        The symbolic feature maps, each (batch, h, w, c).
     layers
-        What can be fine-tuned, from the input up.
+        The layers that can be fine-tuned, from the input up.
     """
 
     name: str
@@ -53,24 +53,24 @@ class FeatureExtractor:
     layers: Sequence[Any] = ()
 
     def inputs(self) -> list[Any]:
-        """Return new symbolic inputs of the trained model: one of images, or none."""
+        """Return new symbolic inputs of the trained model: one for images, or none."""
         return []
 
     def prepare(self, raw: Any, *, interpolation: str, crop: str) -> list[Any]:
-        """Return what `inputs` take, from raw images (batch, height, width, 3), uint8, inside the kept model."""
+        """Return the values of `inputs` from raw images (batch, height, width, 3), uint8, inside the saved model."""
         return []
 
     def maps(self, images: Sequence[Any], *, trained: bool = False, train_statistics: bool = False) -> list[Any]:
-        """Return feature maps, each (batch, h, w, c), of what `inputs` take.
+        """Return feature maps, each (batch, h, w, c).
 
         Parameters
         ----------
         images
-            As of `inputs`: (batch, size, size, 3), float32 in [0, 255].
+            The values of `inputs`: (batch, size, size, 3), float32 in [0, 255].
         trained
-            Whether the model around it is trained.
+            Whether the model is for training.
         train_statistics
-            Whether batch normalisation learns its statistics then, and dropout acts.
+            Whether batch normalisation then learns its statistics and dropout is active.
         """
         return []
 
@@ -79,7 +79,7 @@ class FeatureExtractor:
         raise IndexError(f"{self.name} has no layer {boundary}")
 
     def summary(self, boundary: int | None) -> list["Block"]:
-        """Return the blocks that the model's picture shows of it, cut at a boundary."""
+        """Return its blocks for the diagram of the model, cut at a boundary."""
         return []
 
     def freeze(self, boundary: int | None) -> None:
@@ -99,17 +99,17 @@ class FeatureSet(FeatureExtractor):
     Attributes
     ----------
     name
-        In settings, as ``backbone=NAME`` and in ``head.extra_features``.
+        For ``backbone=NAME`` and ``head.extra_features``.
     description
-        In a model card.
+        For model cards.
     n_features
-        How many numbers it gives.
+        Number of features.
     compute
-        From an image, RGB, shape (height, width, 3), uint8, to a row, shape (k,), float32. It is called once for all
-        sets that have the same function.
+        From an image, RGB, shape (height, width, 3), uint8, to a row, shape (k,), float32. Sets with the same function
+        share one call.
     compute_files
-        The same from n files and the SHA-256 of their contents, to shape (n, k); it may cache what it computes, as
-        `bloodcell.images.feature_cache.cached_features` does.
+        The same from n files and the SHA-256 of their contents, to shape (n, k); it may use
+        `bloodcell.images.feature_cache.cached_features`.
     select
         From rows (n, k) to the features, shape (n, n_features).
     """
@@ -123,5 +123,5 @@ class FeatureSet(FeatureExtractor):
 
     @property
     def feature_sets(self) -> tuple[str, ...]:  # type: ignore[override]
-        """Its own name."""
+        """A tuple of its name."""
         return (self.name,)

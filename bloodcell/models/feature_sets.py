@@ -1,4 +1,4 @@
-"""The hand-made features that a classifier can take, in place of a network's or in addition to them."""
+"""Hand-made features, used instead of a network's or in addition."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -43,11 +43,11 @@ FEATURE_SETS = {
         ),
     )
 }
-"""By name. Another one is registered here, or from outside by adding it before a configuration is composed."""
+"""Feature sets by name; add yours before a configuration is composed."""
 
 
 def count_features(names: Sequence[str]) -> int:
-    """Return how many numbers feature sets have together."""
+    """Return the total number of features of feature sets."""
     return sum(FEATURE_SETS[name].n_features for name in names)
 
 
@@ -59,7 +59,7 @@ def compute_features(files: Sequence[Path], sha256s: Sequence[str], names: Seque
     files, sha256s
         n files and the SHA-256 of their contents.
     names
-        Of `FEATURE_SETS`, at least one.
+        Names in `FEATURE_SETS`, at least one.
 
     Returns
     -------

@@ -14,20 +14,19 @@ from bloodcell.models.attention import masked_averages
 class Head:
     """A head: pooling, and the layers that follow it.
 
-    It takes feature maps, or the same maps pooled in both ways: what is stored of a frozen backbone, whatever pooling
-    and layers follow.
+    Its input is feature maps, or the same maps pooled in both ways. The latter are cached for a frozen backbone and
+    serve every head.
 
     Attributes
     ----------
     pooling
-        ``average``, ``max``, ``both`` concatenated, or ``cell``: the averages over the nucleus and over its
-        surroundings.
+        ``average``, ``max``, ``both`` (concatenated), or ``cell`` (averages over the nucleus and its surroundings).
     average, maximum, join
         The two ways of pooling, from (batch, h, w, c) to (batch, c), and the layer that concatenates features.
     standardise
-        Scales each feature to mean 0 and variance 1, by statistics of the training images; None: not done.
+        Scales each feature to mean 0 and variance 1, with statistics of the training images; None: not done.
     stack
-        The layers from there to probabilities.
+        The remaining layers, to probabilities.
     """
 
     pooling: str
@@ -48,17 +47,17 @@ class Head:
         Parameters
         ----------
         maps
-            Feature maps, each (batch, h, w, c); none if the backbone has none.
+            Feature maps, each (batch, h, w, c); may be empty.
         masks
-            As of `bloodcell.models.attention.cell_masks`; needed by ``cell``.
+            From `bloodcell.models.attention.cell_masks`; needed by ``cell``.
         extra_features
-            Hand-made features (batch, k); None: there are none.
+            Hand-made features (batch, k), or None.
         """
         pooled = [self.pool(maps, masks=masks)] if maps else []
         return self.classify(self.concatenate([*pooled, *([] if extra_features is None else [extra_features])]))
 
     def pool(self, maps: Sequence[Any], *, masks: Any = None) -> Any:
-        """Return the pooled features that `classify` takes, (batch, c) or (batch, 2 c)."""
+        """Return the pooled features for `classify`, (batch, c) or (batch, 2 c)."""
         match self.pooling:
             case "average":
                 return self.concatenate([self.average(each) for each in maps])
@@ -68,10 +67,9 @@ class Head:
                 return self.pool_both(maps, masks)
 
     def pool_both(self, maps: Sequence[Any], masks: Any = None) -> Any:
-        """Return maps pooled in both ways, (batch, 2 c), c the channels of all of them.
+        """Return maps pooled in both ways, (batch, 2 c), for c channels in total.
 
-        First all averages and then all maxima; with ``cell`` first all averages over the nucleus and then over its
-        surroundings.
+        All averages, then all maxima; with ``cell`` all averages over the nucleus, then over its surroundings.
         """
         if self.needs_masks:
             pairs = [masked_averages(each, masks) for each in maps]
@@ -80,7 +78,7 @@ class Head:
         return self.concatenate([first for first, _ in pairs] + [second for _, second in pairs])
 
     def used_columns(self, channels: int) -> slice:
-        """Return which of the 2 c columns of `pool_both` the head uses."""
+        """Return the columns of `pool_both` that the head uses."""
         columns = {"average": slice(channels), "max": slice(channels, None)}
         return columns.get(self.pooling, slice(None))
 
@@ -89,7 +87,7 @@ class Head:
         return self.join(list(features)) if len(features) > 1 else features[0]
 
     def classify(self, features: Any) -> Any:
-        """Return probabilities (batch, n_classes) from pooled features, the `used_columns`, and extra features."""
+        """Return probabilities (batch, n_classes) from the `used_columns` of pooled features and extra features."""
         if self.standardise is not None:
             features = self.standardise(features)
         for layer in self.stack:
@@ -111,7 +109,7 @@ def build_head(
     Parameters
     ----------
     n_classes
-        How many classes there are.
+        Number of classes.
     pooling
         ``average``, ``max``, ``both`` concatenated, or ``cell``.
     hidden_units
@@ -131,7 +129,7 @@ def build_head(
         stack.append(layers.Dense(units, activation="relu", kernel_regularizer=penalty, name=f"hidden_{number}"))
     if dropout:
         stack.append(layers.Dropout(dropout, name="dropout"))
-    # float32 whatever the policy: a softmax in half precision does not sum to one.
+    # float32 with every policy: a softmax in half precision does not sum to one.
     stack.append(
         layers.Dense(n_classes, activation="softmax", kernel_regularizer=penalty, dtype="float32", name="probabilities")
     )
@@ -140,7 +138,7 @@ def build_head(
         average=layers.GlobalAveragePooling2D(name="average_pooling"),
         maximum=layers.GlobalMaxPooling2D(name="max_pooling"),
         join=layers.Concatenate(name="pooling"),
-        # Frozen, so that it uses the statistics that were set, in training too.
+        # Frozen: it uses the given statistics in training, too.
         standardise=layers.BatchNormalization(
             center=False, scale=False, epsilon=1e-6, trainable=False, dtype="float32", name="standardise"
         )

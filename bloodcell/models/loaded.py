@@ -16,32 +16,32 @@ from bloodcell.models.cut import crossing_tensors
 from bloodcell.models.preparing import CropImages
 
 FINE_CELLS = 14
-"""Cells a side that a map has to have to be looked at; the last maps of most networks have 7."""
+"""Smallest side of a feature map for an explanation, in cells; the last maps of most networks have 7."""
 FINE_STRIDE = 16
-"""For smaller inputs: pixels of the input a cell at most, which comes to the same at 224."""
+"""Largest size of a cell in pixels, for inputs smaller than 224 pixels."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class LoadedNetwork:
-    """A kept model with a backbone, taken apart.
+    """The parts of a saved model with a backbone.
 
     Attributes
     ----------
     crop
         How it crops images.
     prepare
-        From raw images (batch, height, width, 3), uint8, to what the core takes: first images (batch, size, size, 3),
-        float32 in [0, 255], then what was measured, if anything was.
+        From raw images (batch, height, width, 3), uint8, to the core's inputs: images (batch, size, size, 3), float32
+        in [0, 255], then hand-made features, if there are any.
     preprocess
-        From the first of these to what the application takes; None: the same.
+        From these images to the application's input; None: unchanged.
     application
-        From there to feature maps, one or several.
+        From its input to feature maps, one or several.
     head
-        From these feature maps, and from the core's inputs with the indices ``extra_inputs``, to the input of `last`.
+        From feature maps, and the core's inputs with the indices ``extra_inputs``, to the input of `last`.
     extra_inputs
         Indices of inputs.
     last
-        The layer that puts out probabilities.
+        The layer that outputs probabilities.
     """
 
     crop: CropName
@@ -52,31 +52,33 @@ class LoadedNetwork:
     extra_inputs: Sequence[int]
     last: keras.layers.Dense
 
-    def scores(self, maps: Sequence[Any], inputs: Sequence[Any]) -> Any:
-        """Return the logits (batch, n_classes), float32, of feature maps and of what the core takes."""
+    def logits(self, maps: Sequence[Any], inputs: Sequence[Any]) -> Any:
+        """Return the logits (batch, n_classes), float32, of feature maps and the core's inputs."""
         features = self.head([*maps, *(inputs[index] for index in self.extra_inputs)])
         return keras.ops.matmul(keras.ops.cast(features, "float32"), self.last.kernel) + self.last.bias
 
     def halves(self, name: str) -> "Halves":
-        """Cut the application above an operation, which a name names.
+        """Cut the application above the operation of this name.
 
         Raises
         ------
         UserError
-            If there is none, or it puts out no feature map that anything comes of.
+            If it does not exist, or it outputs no feature map that later layers use.
         """
         operations = self.application.operations
         names = [operation.name for operation in operations]
         if name not in names:
             last = ", ".join(names[-5:])
             raise UserError(
-                f"layer={name}: {self.application.name} has no layer of this name; its last ones are {last}"
+                f"layer={name}: {self.application.name} has no layer of this name; its last layers are {last}"
             )
         position = names.index(name)
         crossing = crossing_tensors(self.application, position + 1)
         chosen = operations[position].output
         if not _is_map(operations[position]) or id(chosen) not in map(id, crossing):
-            raise UserError(f"layer={name}: puts out no feature maps of {self.application.name}; name another")
+            raise UserError(
+                f"layer={name}: does not output feature maps of {self.application.name}; name another layer"
+            )
         above = [output for output in self.application.outputs if id(output) not in map(id, crossing)]
         order = [id(tensor) for tensor in (*crossing, *above)]
         return Halves(
@@ -87,12 +89,11 @@ class LoadedNetwork:
         )
 
     def last_fine_layer(self) -> str | None:
-        """Name the layer to look at; None: the application's outputs, where one of them is fine enough.
+        """Return the layer to explain; None: the application's outputs, if one of them is fine enough.
 
-        It is the last whose map is fine enough (`FINE_CELLS`, or `FINE_STRIDE` for smaller inputs), where branches come
-        together and everything goes through it: the end of a block. Where branches never do, it need only be the last
-        that everything goes through; where all goes through none that is not much finer, the last where branches come
-        together.
+        It is the end of the last block whose map is fine enough (`FINE_CELLS`, or `FINE_STRIDE` for smaller inputs): a
+        layer where branches merge and all paths pass. Without merging branches it is the last fine layer that all paths
+        pass; if no such layer is less than twice as fine, it is the last fine layer where branches merge.
         """
         least = min(FINE_CELLS, self.application.inputs[0].shape[1] // FINE_STRIDE)
         if max(output.shape[1] for output in self.application.outputs) >= least:
@@ -111,13 +112,13 @@ class Halves:
     Attributes
     ----------
     below
-        From its input to all that crosses the cut.
+        From its input to the tensors at the cut.
     above
-        From there to those of its outputs that are above the cut; None: all are below.
+        From there to its outputs above the cut; None: all are below.
     chosen
-        Which of all these, first what crosses, then what is above, is what was asked for.
+        Index of the chosen layer's output among the tensors at the cut and the outputs above it.
     outputs
-        Which of them are the application's outputs, in order.
+        Indices of the application's outputs among them, in order.
     """
 
     below: keras.Function
@@ -126,14 +127,14 @@ class Halves:
     outputs: Sequence[int]
 
     def maps(self, crossing: Sequence[Any]) -> list[Any]:
-        """Return the application's outputs of what crosses the cut."""
+        """Return the application's outputs from the tensors at the cut."""
         above = [] if self.above is None else self.above(list(crossing))
         known = [*crossing, *above]
         return [known[index] for index in self.outputs]
 
 
 def networks_in(model: keras.Model) -> list[LoadedNetwork]:
-    """Return a kept model's network; of a model of several models, those of all that have one; none where none has."""
+    """Return the networks of a saved model, several for an ensemble; empty if there is none."""
     core = _model_named(model, "core")
     if core is not None:
         network = _network(model, core)
@@ -144,14 +145,14 @@ def networks_in(model: keras.Model) -> list[LoadedNetwork]:
 
 def _network(whole: keras.Model, core: keras.Model) -> LoadedNetwork | None:
     applications = [layer for layer in core.layers if isinstance(layer, keras.Model)]
-    last, (features,) = _made_from(core.outputs[0])
+    last, (features,) = _origin(core.outputs[0])
     if len(applications) != 1 or not _is_softmax(last):
         return None
     (application,) = applications
     maps, inputs = _sources(features, application)
-    (images,) = _made_from(maps[0])[1]
+    (images,) = _origin(maps[0])[1]
     (resized,) = (tensor for tensor in core.inputs if len(tensor.shape) == 4)
-    operation, prepared = _made_from(whole.outputs[0])
+    operation, prepared = _origin(whole.outputs[0])
     if operation is not core or len(maps) != len(application.outputs):
         return None
     crops = [layer for layer in whole.layers if isinstance(layer, CropImages)]
@@ -168,7 +169,7 @@ def _network(whole: keras.Model, core: keras.Model) -> LoadedNetwork | None:
 
 
 def _bottlenecks(application: keras.Model) -> list[Any]:
-    """Return the operations whose one output is all that crosses a cut above them, from the input up."""
+    """Return the operations that all paths pass, from the input up: a cut above them crosses only their output."""
     position = {id(operation): index for index, operation in enumerate(application.operations)}
     last_use = {id(output): len(position) for output in application.outputs}
     for index, operation in reversed(list(enumerate(application.operations))):
@@ -184,7 +185,7 @@ def _bottlenecks(application: keras.Model) -> list[Any]:
 
 
 def _is_map(operation: Any) -> bool:
-    """Say whether what an operation puts out is one feature map, on the grid that it was made on."""
+    """Return whether an operation outputs one feature map, without padding."""
     if isinstance(operation, keras.layers.InputLayer | keras.layers.ZeroPadding2D):
         return False
     return not isinstance(operation.output, list) and len(operation.output.shape) == 4
@@ -198,25 +199,25 @@ def _is_softmax(layer: Any) -> bool:
     return isinstance(layer, keras.layers.Dense) and layer.activation is keras.activations.softmax
 
 
-def _made_from(tensor: Any) -> tuple[Any, list[Any]]:
-    """Return the operation that a symbolic tensor comes out of, and the tensors that went in."""
+def _origin(tensor: Any) -> tuple[Any, list[Any]]:
+    """Return the operation that outputs a symbolic tensor, and its input tensors."""
     history = tensor._keras_history
     return history.operation, list(history.operation._inbound_nodes[history.node_index].input_tensors)
 
 
 def _sources(tensor: Any, application: keras.Model) -> tuple[list[Any], list[Any]]:
-    """Return what a tensor is made of: an application's outputs, in order, and inputs of the model around it."""
+    """Return an application's outputs, in order, and the outer model's inputs that a tensor depends on."""
     maps, inputs, seen, waiting = {}, [], set(), [tensor]
     while waiting:
         tensor = waiting.pop()
         if id(tensor) in seen:
             continue
         seen.add(id(tensor))
-        operation, made_from = _made_from(tensor)
+        operation, its_inputs = _origin(tensor)
         if operation is application:
             maps[tensor._keras_history.tensor_index] = tensor
         elif isinstance(operation, keras.layers.InputLayer):
             inputs.append(tensor)
         else:
-            waiting.extend(made_from)
+            waiting.extend(its_inputs)
     return [maps[index] for index in sorted(maps)], inputs

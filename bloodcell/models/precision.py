@@ -11,7 +11,7 @@ import tensorflow as tf
 def precision(*, mixed: bool) -> Iterator[None]:
     """Build the layers inside the block in mixed precision, or in single precision.
 
-    Mixed means float16 where there is a GPU and bfloat16 on a CPU, which has no fast float16.
+    Mixed means float16 on a GPU, and bfloat16 on a CPU, which has no fast float16.
     """
     before = keras.config.dtype_policy()
     half = "mixed_float16" if tf.config.list_physical_devices("GPU") else "mixed_bfloat16"

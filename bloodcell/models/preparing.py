@@ -1,7 +1,7 @@
-"""Layers that prepare raw images inside the kept model as the input pipeline does outside of it.
+"""Layers that prepare raw images inside a saved model as the input pipeline does outside it.
 
-They call OpenCV from within TensorFlow, so a model that has one needs bloodcell to be loaded, and XLA cannot compile
-it. Models that only resize have none.
+They call OpenCV from TensorFlow, so loading such a model needs bloodcell, and XLA cannot compile it. Models that only
+resize do not have them.
 """
 
 from collections.abc import Callable, Sequence
@@ -40,7 +40,7 @@ class CropImages(keras.Layer):
         return self._crop
 
     def call(self, images: Any) -> Any:
-        """Return images (batch, size, size, 3), float32 in [0, 255], of raw RGB (batch, height, width, 3), uint8."""
+        """Return images (batch, size, size, 3), float32 in [0, 255], from raw RGB (batch, height, width, 3), uint8."""
 
         def prepared(image: Any) -> Any:
             cropped = _in_python(lambda pixels: crop(pixels, self._crop), image, dtype=tf.uint8, shape=(None, None, 3))
@@ -54,8 +54,8 @@ class CropImages(keras.Layer):
 
     def get_config(self) -> dict[str, Any]:
         """Return the layer's parameters."""
-        own = {"crop": self._crop, "size": self._size, "interpolation": self._interpolation}
-        return {**super().get_config(), **own}
+        parameters = {"crop": self._crop, "size": self._size, "interpolation": self._interpolation}
+        return {**super().get_config(), **parameters}
 
 
 @keras.saving.register_keras_serializable(package="bloodcell")
@@ -65,8 +65,7 @@ class MeasureImages(keras.Layer):
     Parameters
     ----------
     kinds
-        Feature sets, names of `bloodcell.models.feature_sets.FEATURE_SETS`. Kept models have the parameter by this
-        name.
+        Names in `bloodcell.models.feature_sets.FEATURE_SETS`. Saved models have this parameter's name.
     """
 
     def __init__(self, *, kinds: Sequence[str], **settings: Any) -> None:

@@ -1,4 +1,4 @@
-"""Summary of a classifier, block by block, as its picture shows it."""
+"""Summary of a classifier by blocks, for its diagram."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,20 +18,20 @@ POOLING = {
 
 @dataclass(frozen=True)
 class Block:
-    """A part of a model that is drawn as one box.
+    """A part of a model, drawn as one box.
 
     Attributes
     ----------
     name
         Its name in the model.
     kind
-        What it is, such as ``Dense`` or ``MobileNetV2``.
+        Its class, such as ``Dense`` or ``MobileNetV2``.
     output_shape
         The shape of its output, such as ``7 x 7 x 1280``.
     parameters
-        How many weights it has, at least 0.
+        Number of weights.
     trainable
-        Whether they are trained; no meaning if there are none.
+        Whether they are trained.
     """
 
     name: str
@@ -42,7 +42,7 @@ class Block:
 
     @classmethod
     def of_layers(cls, name: str, kind: str, layers: Sequence[Any], *, trainable: bool) -> "Block":
-        """Return a block of layers, the last of which gives its output."""
+        """Return a block of layers; its output is that of the last layer."""
         parameters = sum(layer.count_params() for layer in layers)
         shape = " x ".join(str(side) for side in layers[-1].output.shape[1:])
         return cls(name, kind, shape, parameters, trainable)
@@ -56,14 +56,14 @@ def summarise(classifier: "Classifier", *, boundary: int | None) -> list[Block]:
     classifier
         A classifier.
     boundary
-        The lowest layer of the backbone that any stage trains; None: all of it is frozen. The backbone is cut there.
+        Index of the lowest layer of the backbone that any stage trains; None: all layers are frozen.
     """
     head = classifier.head
     blocks = [Block("image", "RGB, 8 bits", "any size x 3", 0, False), *classifier.backbone.summary(boundary)]
     if width := len(range(2 * classifier.channels)[classifier.used_columns(None)]):
         blocks.append(Block("pooling", POOLING[head.pooling], str(width), 0, False))
     if classifier.n_extra:
-        blocks.append(Block("measure", "numbers of the image", str(classifier.n_extra), 0, False))
+        blocks.append(Block("measure", "hand-made features", str(classifier.n_extra), 0, False))
     layers = [*([] if head.standardise is None else [head.standardise]), *head.stack]
     heads = [Block.of_layers(each.name, type(each).__name__, [each], trainable=each.trainable) for each in layers]
     return [*blocks, *heads]

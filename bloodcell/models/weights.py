@@ -1,4 +1,4 @@
-"""Weights: from files, and what identifies them."""
+"""Loading weights files, and digests of weights."""
 
 import hashlib
 import warnings
@@ -19,17 +19,17 @@ def load_weights_file(model: "keras.Model", path: Path) -> None:
     Raises
     ------
     ValueError
-        If it is not a weights file, or one of another model.
+        If it is not a weights file of this model.
     """
     try:
-        with warnings.catch_warnings(action="ignore"):  # one for each layer that is not in the file
+        with warnings.catch_warnings(action="ignore"):  # a warning for each layer that is not in the file
             model.load_weights(path)
-    except Exception as error:  # h5py and Keras raise whatever their parsers do
+    except Exception as error:  # h5py and Keras raise any error of their parsers
         raise ValueError(f"not weights of {model.name}: {' '.join(str(error).split())[:200]}") from error
 
 
 def digest_of(weights: Iterable[NDArray[np.generic]]) -> str:
-    """Return 16 hexadecimal digits of arrays of weights, in order: the same for the same weights in any file."""
+    """Return 16 hexadecimal digits that identify weights, whatever file they are from."""
     digest = hashlib.sha256()
     for weight in weights:
         digest.update(np.ascontiguousarray(weight).tobytes())

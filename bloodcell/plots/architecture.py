@@ -44,7 +44,7 @@ def architecture(rows: Sequence[Block], *, title: str) -> Figure:
     Raises
     ------
     ValueError
-        When there is no block.
+        If there is no block.
     """
     if not rows:
         raise ValueError("the model has no block to draw")

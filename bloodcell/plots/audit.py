@@ -76,7 +76,7 @@ def sample_sizes(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
     table
         ``split, class, images`` and the number of groups, one row for each class and split.
     groups
-        People's word for groups, and the name of their column.
+        The plural noun for groups, and the name of their column.
     """
     figure = new_figure(
         title=f"{groups.capitalize()} and images of each class and split", width=7.5, height=0.5 + 0.3 * len(table)

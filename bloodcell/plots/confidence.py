@@ -68,7 +68,7 @@ def reliability(
     Raises
     ------
     ValueError
-        When a table lacks a column or has no image.
+        If a table lacks a column or has no image.
     """
     for bins in (before, after):
         require_columns(bins, BIN_COLUMNS)
@@ -108,7 +108,7 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
     Raises
     ------
     ValueError
-        When the curve has no row or lacks a column.
+        If the curve has no row or lacks a column.
     """
     require_columns(curve, CURVE_COLUMNS)
     if curve.empty:

@@ -71,7 +71,7 @@ def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photogr
     Raises
     ------
     ValueError
-        When there is no photograph.
+        If there is no photograph.
     """
     if not rows or not all(rows.values()):
         raise ValueError("each row needs a photograph")

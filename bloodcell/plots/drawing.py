@@ -26,7 +26,7 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
     """Write a figure as ``plots/name.png`` in a folder."""
     (folder / "plots").mkdir(parents=True, exist_ok=True)
     if (layout := figure.get_layout_engine()) is not None:
-        # Saving would draw the whole figure once more to lay it out.
+        # Otherwise saving would draw the whole figure twice, once for the layout.
         figure.set_dpi(DPI)
         layout.execute(figure)
         figure.set_layout_engine("none")
@@ -41,7 +41,7 @@ class Pictures:
     Parameters
     ----------
     folder
-        Where ``plots/`` is made.
+        The folder of ``plots/``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -96,7 +96,7 @@ class Pictures:
         for future, work in waiting:
             try:
                 future.result()
-            except BrokenExecutor:  # the process was killed, as for lack of memory
+            except BrokenExecutor:  # the process was killed, for example for lack of memory
                 _process.cache_clear()
                 work()
 
@@ -108,7 +108,7 @@ def _process() -> ProcessPoolExecutor:
 
 
 def _begin(parent: int) -> None:
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent's to deal with
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent handles it
     exit_with_parent(parent)
 
 

@@ -67,7 +67,7 @@ def ensemble_plot(
     Raises
     ------
     ValueError
-        When the table lacks a column or has no member.
+        If the table lacks a column or has no member.
     """
     require_columns(table, COLUMNS)
     if len(table) < 2:

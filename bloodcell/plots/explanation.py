@@ -87,16 +87,16 @@ def explanation_gallery(explained: Sequence[Explained], *, title: str, nothing: 
     Raises
     ------
     ValueError
-        When the photographs do not have the same number of heat maps, or one of another size.
+        If the photographs do not have the same number of heat maps, or one of another size.
     """
     if not explained:
         return message(nothing, title=title)
     counts = {len(each.heats) for each in explained}
     if len(counts) != 1:
-        raise ValueError(f"each photograph needs as many heat maps, got {sorted(counts)}")
+        raise ValueError(f"each photograph needs the same number of heat maps, got {sorted(counts)}")
     for each in explained:
         if any(heat.heat.shape != each.pixels.shape[:2] for heat in each.heats):
-            raise ValueError(f"{each.name}: its heat has another size than its pixels")
+            raise ValueError(f"{each.name}: the size of its heat differs from that of its pixels")
     n_pictures = 1 + counts.pop()
     abreast = min(2 if n_pictures == 2 else 1, len(explained))
     ratio = min(max(each.pixels.shape[0] / each.pixels.shape[1] for each in explained), LONGEST_SIDE_RATIO)

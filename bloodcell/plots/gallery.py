@@ -53,7 +53,7 @@ def error_gallery(
     Raises
     ------
     ValueError
-        When there is not one image per error, a column lacks, or an image is not uint8 RGB.
+        If there is not one image per error, a column is missing, or an image is not uint8 RGB.
     """
     require_columns(errors, ERROR_COLUMNS)
     if len(images) != len(errors):
@@ -116,7 +116,7 @@ def augmentation_samples(
     Raises
     ------
     ValueError
-        When there is no image, the numbers of views or names do not fit, or an image is not uint8 RGB.
+        If there is no image, the numbers of views or names do not fit, or an image is not uint8 RGB.
     """
     if not originals:
         raise ValueError("there is no image to show")

@@ -78,7 +78,7 @@ def leaderboard_plot(
     Raises
     ------
     ValueError
-        When the table has no run or lacks a column.
+        If the table has no run or lacks a column.
     """
     require_columns(table, COLUMNS)
     if table.empty:
@@ -137,8 +137,8 @@ def _draw(axes: Axes, line: _Line) -> None:
 
 
 def _write(axes: Axes, heading: str, texts: Sequence[str], *, lines: Sequence[_Line], right: float) -> None:
-    """Write a column of texts ``right`` inches beside the panel, each at its line."""
-    # Offsets in points: the layout may give the panel another width than was asked for.
+    """Write a column of texts ``right`` inches to the right of the panel, each at its line."""
+    # Offsets in points, because the layout can change the width of the panel.
     style: dict[str, Any] = {"textcoords": "offset points", "fontsize": SMALL_SIZE, "color": INK}
     axes.annotate(
         heading, (1, 1), xycoords="axes fraction", xytext=(72 * right, 3), va="bottom", fontweight="bold", **style

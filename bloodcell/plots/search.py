@@ -105,7 +105,7 @@ def importance_bars(importance: pd.Series, *, objective: str, n_trials: int) -> 
     Parameters
     ----------
     importance
-        As of `bloodcell.search.importance.hyperparameter_importance`.
+        From `bloodcell.search.importance.hyperparameter_importance`.
     objective
         Its name.
     n_trials

@@ -34,7 +34,7 @@ TITLE_LINE = 0.22
 TITLE_MARGIN = 0.1
 FOOT_LINE = 0.15
 
-# Scripts that the first one lacks are taken from whichever of the others is installed.
+# The other fonts, if installed, have scripts that the first one lacks.
 FONTS = ("DejaVu Sans", "Noto Sans CJK SC", "Noto Sans CJK JP", "Noto Sans", "Arial Unicode MS", "Microsoft YaHei")
 BREAK_AFTER = frozenset(" _-/\\,;:=.+|")
 
@@ -59,16 +59,16 @@ def new_figure(
     Parameters
     ----------
     title
-        What stands at its top left, on as many lines as the width asks for.
+        At the top left, folded to the width.
     width
         In inches.
     height
-        Of what comes between title and notes, in inches.
+        Height between title and notes, in inches.
     layout
-        How the parts are kept from overlapping: "constrained" shares the room out, "compressed" also moves panels of a
-        fixed shape together, "none" leaves all places to the caller.
+        Matplotlib's layout engine: "constrained", "compressed" for panels of a fixed shape, or "none" if the caller
+        sets all positions.
     notes
-        What stands at its foot, a paragraph each, on as many lines as the width asks for; not with "none".
+        Paragraphs below the panels, folded to the width; not with "none".
 
     Returns
     -------
@@ -100,7 +100,7 @@ def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
     Raises
     ------
     ValueError
-        When it lacks a column.
+        If it lacks a column.
     """
     if absent := [column for column in columns if column not in table.columns]:
         raise ValueError(f"the table has no column {', '.join(absent)}")
@@ -152,8 +152,8 @@ def widest(texts: Iterable[str], *, size: float, bold: bool = False) -> float:
 def fold(text: str, *, inches: float, size: float, bold: bool = False) -> str:
     """Break a text into lines of a maximal width in inches.
 
-    Lines end after a space where one is in the second half of the line, else after a separator such as ``_`` or ``=``
-    there, else anywhere but before a combining character.
+    Lines end after a space in their second half, else after a separator such as ``_`` or ``=`` there, else anywhere
+    except before a combining character.
     """
     lines = []
     for paragraph in text.split("\n"):

@@ -65,7 +65,7 @@ def learning_curves(
     Raises
     ------
     ValueError
-        When the history has no epoch or lacks a column.
+        If the history has no epoch or lacks a column.
     """
     require_columns(history, HISTORY_COLUMNS)
     if history.empty:
@@ -103,7 +103,7 @@ def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str],
     Raises
     ------
     ValueError
-        When the matrix does not have the shape (k, k).
+        If the matrix does not have the shape (k, k).
     """
     counts = np.asarray(matrix)
     k = len(classes)
@@ -169,7 +169,7 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
     Raises
     ------
     ValueError
-        When the table has no class or lacks a column.
+        If the table has no class or lacks a column.
     """
     require_columns(table, PER_CLASS_COLUMNS)
     if table.empty:

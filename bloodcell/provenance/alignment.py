@@ -1,7 +1,7 @@
 """Alignment of two images, and their difference after alignment.
 
-Copies of one photograph agree wherever their frames overlap, including fill: where one has fill beyond the
-photograph's edge, the other cannot have cells. Photographs of neighbouring places on a slide share cells and can be
+Copies of one photograph agree in the overlap of their frames, including fill: if one has fill beyond the photograph's
+edge, the other cannot have cells there. Photographs of neighbouring places on a slide share cells and can be
 aligned, too, but one shows cells beyond the other's edge.
 """
 
@@ -125,8 +125,8 @@ def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matr
     covariance = float(((here - here_mean) * (there - there_mean)).mean())
     gain = min(max(there_spread / here_spread, 0.5), 2.0)
     evened = np.where(moved > FILL, (moved.astype(np.float32) - here_mean) * gain + there_mean, moved)
-    apart = cv2.blur(np.abs(evened.astype(np.float32) - fixed), (BLUR, BLUR)) > GREY_LEVELS
-    contradicting = float(apart[overlap > 0].mean())
+    contradicts = cv2.blur(np.abs(evened.astype(np.float32) - fixed), (BLUR, BLUR)) > GREY_LEVELS
+    contradicting = float(contradicts[overlap > 0].mean())
     return 1 - covariance / (here_spread * there_spread) + max(0.0, contradicting - TOLERATED)
 
 

@@ -301,8 +301,8 @@ def _fits_earlier(place: int, batch: Sequence[Keypoints], votes: Sequence[Vote])
         if vote.owner < place:
             alignment = align(batch[place], batch[vote.owner], mirrored=vote.mirrored)
             if alignment is not None:
-                apart = difference(batch[place].thumbnail, batch[vote.owner].thumbnail, alignment.matrix)
-                fits.append(Fit(vote.owner, alignment.matrix, alignment.inliers, apart <= MAX_DIFFERENCE))
+                distance = difference(batch[place].thumbnail, batch[vote.owner].thumbnail, alignment.matrix)
+                fits.append(Fit(vote.owner, alignment.matrix, alignment.inliers, distance <= MAX_DIFFERENCE))
     return fits
 
 

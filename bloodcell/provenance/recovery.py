@@ -28,7 +28,7 @@ def recover_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
     """Return the name of each image's source.
 
     Copies are recognised after rotation, shift, shear, scale, perspective, flips, black or reflected fill, JPEG, and
-    mild changes of brightness and contrast. An image that matches no other is a source of its own. Cached results of
+    mild changes of brightness and contrast. An image without a match is a separate source. Cached results of
     this set, or of one that shares most of it, are used.
 
     Files are readable images, with the digest of each one's content; exact copies always have one source. A name has
@@ -42,7 +42,18 @@ def recover_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[str]:
 
 
 def overlapping_sources(files: Sequence[Path], sha256s: Sequence[str]) -> list[tuple[str, str]]:
-    """Return pairs of sources that show overlapping places; see `recover_sources`."""
+    """Return pairs of sources that show overlapping places, and perhaps the same cell.
+
+    Parameters
+    ----------
+    files, sha256s
+        As for `recover_sources`.
+
+    Returns
+    -------
+    list of (str, str)
+        Names of sources.
+    """
     found = _find(files, sha256s)
     names = _named(_numbers(found), sha256s)
     with ThreadPoolExecutor(os.cpu_count()) as pool:

@@ -1,4 +1,4 @@
-"""The folder of a search: what it was started with, how far it is, and the lock of the process that runs it."""
+"""The folder of a search: its settings, its state, and a lock."""
 
 import hashlib
 import os
@@ -22,7 +22,7 @@ CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "final", "f
 
 
 class SearchFolder:
-    """The folder that a search is kept in, so that it can be resumed.
+    """The folder of a search, from which it can be resumed.
 
     Parameters
     ----------
@@ -36,7 +36,7 @@ class SearchFolder:
 
     @property
     def state(self) -> dict[str, Any]:
-        """What `remember` has written, by name; empty before the search begins."""
+        """Values that `remember` wrote, by name; empty before the search begins."""
         return self._read() or {}
 
     @property
@@ -51,12 +51,12 @@ class SearchFolder:
             partial.write_text(yaml.safe_dump(self.state | values, sort_keys=False), encoding="utf-8")
 
     def clear(self) -> None:
-        """Remove the search that is there."""
+        """Remove the search in this folder."""
         if self._read() is not None:
             shutil.rmtree(self.path)
 
     def require_usable(self) -> None:
-        """Check that the folder can be written, and holds a search or nothing.
+        """Check that the folder can be written, and has a search or nothing.
 
         Raises
         ------
@@ -67,41 +67,41 @@ class SearchFolder:
             require_writable(self.path)
         except OSError as error:
             raise UserError(
-                f"tuner.dir={self.path.parent}: cannot be written ({error.strerror}); give another"
+                f"tuner.dir={self.path.parent}: cannot be written ({error.strerror}); give another folder"
             ) from error
         if self._read() is None and self.path.is_dir() and any(self.path.iterdir()):
-            raise UserError(f"{self._setting}: {self.path} holds something else than a search; give another name")
+            raise UserError(f"{self._setting}: {self.path} has files that are not of a search; give another name")
 
     def require_same(self, signature: Mapping[str, str]) -> None:
-        """Check that the search that is there, if any, was started with the same settings.
+        """Check that a search in this folder has the same settings.
 
         Parameters
         ----------
         signature
-            As of `signature_of`.
+            From `signature_of`.
 
         Raises
         ------
         UserError
-            If the folder holds another search.
+            If the folder has a search with other settings.
         """
         before = self.state.get("signature", signature)
         changed = sorted(key for key in before.keys() | signature.keys() if before.get(key) != signature.get(key))
         if changed:
             more = f", and {len(changed) - 1} more" if len(changed) > 1 else ""
             raise UserError(
-                f"{self._setting}: {self.path} holds a search with {changed[0]}={before.get(changed[0])}, not "
+                f"{self._setting}: {self.path} has a search with {changed[0]}={before.get(changed[0])}, not "
                 f"{signature.get(changed[0])}{more}; give another tuner.name, or tuner.overwrite=true"
             )
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes on this machine from running this search while the block runs.
+        """Lock the search against other processes on this machine.
 
         Raises
         ------
         UserError
-            If another process runs it.
+            If another process has the lock.
         """
         digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
         path = cache_dir() / "searches" / f"{digest}.lock"
@@ -126,17 +126,17 @@ class SearchFolder:
         return state if isinstance(state, dict) else None
 
 
-def signature_of(config: SearchConfig, *, made_from: Mapping[str, str]) -> dict[str, str]:
-    """Return everything that must not change when a search is resumed, as text by name.
+def signature_of(config: SearchConfig, *, digests: Mapping[str, str]) -> dict[str, str]:
+    """Return all settings that must not change when a search is resumed, as text by name.
 
     Parameters
     ----------
     config
         The search's configuration.
-    made_from
-        The digests of its images and weights, by name.
+    digests
+        Digests of its images and weights, by name.
     """
     values = parameters_of(config)
     values["tuner.space"] = as_plain(config.tuner.space)
     changeable = {f"tuner.{name}" for name in CHANGEABLE}
-    return {key: str(value) for key, value in values.items() if key not in changeable} | dict(made_from)
+    return {key: str(value) for key, value in values.items() if key not in changeable} | dict(digests)

@@ -1,4 +1,4 @@
-"""How much each hyperparameter mattered in a search."""
+"""Importance of hyperparameters in a search."""
 
 import numpy as np
 import pandas as pd
@@ -8,39 +8,39 @@ from sklearn.inspection import permutation_importance
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder
 
-FEWEST = 8
-"""Trials below which a forest knows nothing."""
+MIN_TRIALS = 8
+"""Fewer trials are not enough to fit a forest."""
 
 
 def hyperparameter_importance(trials: pd.DataFrame, scores: pd.Series, *, seed: int = 0) -> pd.Series | None:
-    """Return how much worse a random forest predicts the trials' scores with a hyperparameter's values shuffled.
+    """Return the permutation importance of each hyperparameter for the trials' scores.
 
-    Permutation importance (Breiman 2001), of a forest fitted to all trials: it says what explains the scores that were
-    seen, not what would explain others, and with few trials it says little.
+    Breiman, "Random Forests" (2001), with a forest fitted to all trials: it explains the observed scores, not those of
+    other values, and is unreliable with few trials.
 
     Parameters
     ----------
     trials
-        One row for each finished trial, one column for each hyperparameter; missing where it was not active.
+        One row for each finished trial, one column for each hyperparameter; missing if it was not active.
     scores
         The objective of each.
     seed
-        Of the forest and the shuffles.
+        Seed of the forest and the shuffles.
 
     Returns
     -------
     Series or None
-        For each hyperparameter that varied its share of all importance, in [0, 1], the largest first; None with fewer
-        than `FEWEST` trials or scores that are all the same.
+        For each hyperparameter that varied, its share of the total importance, in [0, 1], the largest first; None with
+        fewer than `MIN_TRIALS` trials or scores that are all the same.
     """
     varied = trials.loc[:, [trials[name].astype(str).nunique() > 1 for name in trials]]
-    if len(varied) < FEWEST or varied.empty or scores.nunique() < 2:
+    if len(varied) < MIN_TRIALS or varied.empty or scores.nunique() < 2:
         return None
     numbers = [name for name in varied if pd.api.types.is_numeric_dtype(varied[name])]
     ready = varied.copy()
     for name in varied:
         if name in numbers:
-            # Learning rates and the like count by their ratio.
+            # Positive values, such as learning rates, are compared by ratio.
             positive = (varied[name].dropna() > 0).all()
             ready[name] = (np.log(varied[name]) if positive else varied[name]).fillna(-99.0)
         else:

@@ -1,4 +1,4 @@
-"""The report of a search: its trials as a table and as pictures, and the command that trains the best of them."""
+"""The report of a search: a table and plots of its trials, and the command that trains the best one."""
 
 import shlex
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.search import best_so_far, importance_bars, parallel_coordinates
 from bloodcell.search.importance import hyperparameter_importance
 
-OWN = ("trial", "status", "score", "overrides")
+NOT_HYPERPARAMETERS = ("trial", "status", "score", "overrides")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,25 +37,25 @@ class SearchReport:
 def write_search_report(
     trials: pd.DataFrame, folder: Path, *, config: SearchConfig, overrides: Sequence[str], final_page: str | None
 ) -> SearchReport:
-    """Write the trials as a table and as pictures, the space, and the command that trains the best configuration.
+    """Write the table and plots of the trials, the space, and the command that trains the best configuration.
 
     Parameters
     ----------
     trials
-        At least one row, as of `bloodcell.search.trials.trials_table`.
+        From `bloodcell.search.trials.trials_table`, at least one row.
     folder
         Where to write.
     config
         The search's configuration.
     overrides
-        What it was started with.
+        The overrides that the search was started with.
     final_page
-        The address of the run that trained the best configuration again; None if there is no such run.
+        Address of the run that trained the best configuration again, or None.
     """
     objective = config.tuner.objective
     lower_is_better = direction(objective) == "min"
     finished = trials[trials["status"].str.endswith("COMPLETED")].reset_index(drop=True)
-    values = finished[[name for name in trials if name not in OWN]]
+    values = finished[[name for name in trials if name not in NOT_HYPERPARAMETERS]]
     trials.to_csv(folder / "trials.csv", index=False)
     (folder / "space.yaml").write_text(yaml.safe_dump(as_plain(config.tuner.space), sort_keys=False), "utf-8")
     save_figure(
@@ -78,7 +78,7 @@ def write_search_report(
             figure = importance_bars(importance, objective=objective, n_trials=len(finished))
             save_figure(figure, folder, "importance")
     lines.append(
-        "- The best of many trials is partly luck: its validation score is optimistic; `tuner.final_test=true` "
-        "measures it on the test set, which chose nothing"
+        "- The validation score of the best of many trials is optimistic; `tuner.final_test=true` evaluates it on the "
+        "test set, which is not used for selection"
     )
     return SearchReport(description="\n".join(lines), best=best_score)

@@ -1,4 +1,4 @@
-"""The trials of a search: their configurations before it starts, and what a tuner knows of them."""
+"""The trials of a search: configurations, objective, best trial, table."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -22,7 +22,7 @@ class Composer:
     Attributes
     ----------
     overrides
-        What the search was started with.
+        The overrides that the search was started with.
     """
 
     overrides: tuple[str, ...]
@@ -33,14 +33,14 @@ class Composer:
         Raises
         ------
         UserError
-            If it is refused.
+            If it is not valid.
         """
         composed: SearchConfig = compose_config("search", [*self.overrides, *overrides])
         return composed
 
 
 def for_training(config: SearchConfig) -> TrainConfig:
-    """Return the part of a search's configuration that its trials are trained with."""
+    """Return the configuration of training in a search's configuration."""
     return TrainConfig(**{entry.name: getattr(config, entry.name) for entry in fields(TrainConfig)})
 
 
@@ -50,7 +50,7 @@ def check_space(config: SearchConfig, compose: Composer) -> None:
     Raises
     ------
     UserError
-        If one is refused.
+        If one is not valid.
     """
     for key in config.tuner.space:
         if key.partition(".")[0] in ("tuner", "tracking"):
@@ -92,5 +92,5 @@ def trials_table(oracle: keras_tuner.Oracle) -> pd.DataFrame:
 
 
 def _in_order(oracle: keras_tuner.Oracle) -> list[tuple[str, Trial]]:
-    """Return the trials by number: a search that was made longer has names of different lengths."""
+    """Return the trials by number; in an extended search, names differ in length."""
     return sorted(oracle.trials.items(), key=lambda item: int(item[0]))

@@ -1,4 +1,4 @@
-"""keras-tuner's strategies over trials that are functions; finished trials survive a crash."""
+"""keras-tuner's strategies for trials that are functions; finished trials survive a crash."""
 
 import functools
 import json
@@ -21,8 +21,8 @@ from bloodcell.evaluation.metrics import direction
 from bloodcell.files import atomic_write
 from bloodcell.search.space import hyperparameters
 
-PATIENCE = 0.5
-"""Seconds before a worker is answered that no trial is free."""
+IDLE_WAIT = 0.5
+"""Seconds before a worker is told to ask again, because no trial is available."""
 
 
 @contextmanager
@@ -38,9 +38,9 @@ class FunctionTuner(BaseTuner):
     Parameters
     ----------
     oracle
-        The strategy, as `build_oracle` makes it.
+        The strategy, from `build_oracle`.
     train
-        From a trial to its metrics by name, among them the objective. A trial that fails raises keras-tuner's
+        From a trial to its metrics by name, with the objective. A failed trial raises keras-tuner's
         ``FailedTrialError``; any other error ends the search.
     directory
         The folder of the search.
@@ -63,34 +63,33 @@ class FunctionTuner(BaseTuner):
         Parameters
         ----------
         max_failures
-            As the strategy has it, for the message.
+            That of the strategy, for the message.
 
         Raises
         ------
         SearchFailedError
-            If so many trials failed one after the other, or the chief does not answer this worker.
+            If ``max_failures`` consecutive trials failed, or the chief does not answer this worker.
         """
         try:
             with silent_stdout():
                 self.search()
         except (RuntimeError, grpc.RpcError) as error:
             if "Number of consecutive failures" in str(error):
-                # A worker is not sent the reason by its chief.
+                # The chief does not send the reason to workers.
                 lines = str(error).strip().splitlines() if isinstance(error, RuntimeError) else []
                 last = f", the last: {lines[-1]}" if lines else ""
                 raise SearchFailedError(
-                    f"tuner.max_failures={max_failures}: so many trials failed one after the other{last}; fix the "
-                    "cause and start the same command again, which resumes the search"
+                    f"tuner.max_failures={max_failures}: so many consecutive trials failed{last}; fix the cause "
+                    "and run the same command again, which resumes the search"
                 ) from error
             if isinstance(error, grpc.RpcError):
                 raise SearchFailedError(
-                    "the search's chief does not answer; see how it ended, and start both again, which resumes the "
-                    "search"
+                    "the search's chief does not answer; see its output, and start both again, which resumes the search"
                 ) from error
             raise
 
     def save(self) -> None:
-        """Save the strategy's state; the tuner has none of its own."""
+        """Save the strategy's state; the tuner has no state."""
         if not self._is_worker():
             self.oracle.save()
         with atomic_write(Path(self._get_tuner_fname())) as partial:
@@ -105,7 +104,7 @@ class FunctionTuner(BaseTuner):
         return dict(self._train(trial))
 
     def _try_run_and_update_trial(self, trial: Trial, *args: Any, **kwargs: Any) -> None:
-        # As keras-tuner's own, which prints the traceback of every trial that fails.
+        # As keras-tuner's method, without printing the traceback of each failed trial.
         try:
             self._run_and_update_trial(trial, *args, **kwargs)
             trial.status = TrialStatus.COMPLETED
@@ -121,33 +120,33 @@ def build_oracle(tuner: RandomTuner | BayesianTuner | HyperbandTuner | GridTuner
         "hyperparameters": hyperparameters(tuner.space),
         "allow_new_entries": False,
         "tune_new_entries": False,
-        "seed": tuner.seed + 1,  # keras-tuner takes 0 for none
+        "seed": tuner.seed + 1,  # keras-tuner treats 0 as no seed
         "max_consecutive_failed_trials": tuner.max_failures,
     }
     oracles = keras_tuner.oracles
     match tuner:
         case RandomTuner():
-            made = _whole(oracles.RandomSearchOracle)(max_trials=tuner.max_trials, **shared)
+            made = _crash_safe(oracles.RandomSearchOracle)(max_trials=tuner.max_trials, **shared)
         case BayesianTuner():
-            made = _whole(oracles.BayesianOptimizationOracle)(max_trials=tuner.max_trials, **shared)
+            made = _crash_safe(oracles.BayesianOptimizationOracle)(max_trials=tuner.max_trials, **shared)
         case GridTuner():
-            made = _whole(oracles.GridSearchOracle)(max_trials=tuner.max_trials, **shared)
+            made = _crash_safe(oracles.GridSearchOracle)(max_trials=tuner.max_trials, **shared)
         case HyperbandTuner():
             rungs = {"max_epochs": tuner.max_epochs, "factor": tuner.factor, "hyperband_iterations": tuner.iterations}
-            # It adds entries of its own, the budget among them.
-            made = _whole(oracles.HyperbandOracle)(**shared | {"allow_new_entries": True}, **rungs)
+            # Hyperband adds entries such as the budget.
+            made = _crash_safe(oracles.HyperbandOracle)(**shared | {"allow_new_entries": True}, **rungs)
     made.verbose = 0
     return made
 
 
-def _whole(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
-    """Return a strategy whose files a crash cannot tear, and which after one repeats only what was unfinished."""
+def _crash_safe(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
+    """Return a strategy that writes files atomically and, when resumed, repeats only unfinished trials."""
 
-    class Whole(oracle):
+    class CrashSafe(oracle):
         def create_trial(self, tuner_id: str) -> Trial:
             trial = super().create_trial(tuner_id)
             if trial.status == TrialStatus.IDLE:
-                time.sleep(PATIENCE)  # who asks asks again at once
+                time.sleep(IDLE_WAIT)  # the worker asks again at once
             return trial
 
         def save(self) -> None:
@@ -160,7 +159,7 @@ def _whole(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
 
         def reload(self) -> None:
             super().reload()
-            # The trials' own files know best: the strategy's is written after them.
+            # The trials' files are newer than the strategy's, which is written after them.
             unfinished = (TrialStatus.RUNNING, TrialStatus.INVALID)
             self._retry_queue = [name for name, trial in sorted(self.trials.items()) if trial.status in unfinished]
             for name in sorted(self.trials):
@@ -169,14 +168,14 @@ def _whole(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
                 if name not in self.end_order and self.trials[name].status not in unfinished:
                     self.end_order.append(name)
             if isinstance(self, keras_tuner.oracles.GridSearchOracle):
-                _find_place(self)
+                _restore_order(self)
 
-    Whole.__name__ = oracle.__name__
-    return Whole
+    CrashSafe.__name__ = oracle.__name__
+    return CrashSafe
 
 
-def _find_place(grid: keras_tuner.oracles.GridSearchOracle) -> None:
-    """Let a grid search go on: keras-tuner keeps its trials, but not where in the grid they are."""
+def _restore_order(grid: keras_tuner.oracles.GridSearchOracle) -> None:
+    """Restore a grid search: keras-tuner saves its trials, but not their positions in the grid."""
     order = functools.cmp_to_key(grid._compare)
     tried = sorted(grid.trials, key=lambda name: order(grid.trials[name].hyperparameters.values))
     grid._ordered_ids = type(grid._ordered_ids)()

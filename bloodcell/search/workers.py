@@ -1,4 +1,4 @@
-"""keras-tuner's own chief and workers, as processes on this machine or as environment variables say."""
+"""keras-tuner's chief and workers, on this machine, or as environment variables define."""
 
 import os
 import socket
@@ -12,9 +12,9 @@ from bloodcell.errors import SearchFailedError, UserError
 from bloodcell.processes import exit_with_parent
 
 CHIEF = "BLOODCELL_CHIEF"
-"""The number of the process that has started a worker."""
+"""Id of the process that started a worker."""
 ENVIRONMENT = ("KERASTUNER_TUNER_ID", "KERASTUNER_ORACLE_IP", "KERASTUNER_ORACLE_PORT")
-"""What keras-tuner reads: who this process is (``chief``, or any other name for a worker), and where the chief is."""
+"""keras-tuner's variables: the name of this process (``chief``, or any other for a worker), the chief's address."""
 
 
 def is_worker() -> bool:
@@ -23,40 +23,40 @@ def is_worker() -> bool:
 
 
 def check_environment() -> None:
-    """Refuse to be a part of a search over several machines where the environment says only half of it.
+    """Check keras-tuner's variables for a search on several machines.
 
     Raises
     ------
     UserError
-        If some of keras-tuner's variables are there, but not all.
+        If only some of the variables are set, or the port is not a number.
     """
     given = [name for name in ENVIRONMENT if name in os.environ]
     if given and len(given) < len(ENVIRONMENT):
         (missing, *_) = [name for name in ENVIRONMENT if name not in os.environ]
-        raise UserError(f"{given[0]}: is in the environment, but {missing} is not; set all three, or none")
+        raise UserError(f"{given[0]}: is set, but {missing} is not; set all three environment variables, or none")
     if given and not os.environ["KERASTUNER_ORACLE_PORT"].isdecimal():
         raise UserError(f"KERASTUNER_ORACLE_PORT={os.environ['KERASTUNER_ORACLE_PORT']}: must be a number")
 
 
 def stay_with_chief() -> None:
-    """End this worker when the chief that started it is gone; one on another machine has nobody to stay with."""
+    """End this worker when the chief that started it ends; a worker that no chief started continues."""
     if CHIEF in os.environ:
         exit_with_parent(int(os.environ[CHIEF]))
 
 
 def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[str], None]) -> None:
-    """Search in this process, or be the chief of so many workers that run the same command.
+    """Search in this process, or as the chief of workers that run the same command.
 
     A worker that ends early does not stop the others; its trial is repeated when the search is resumed.
 
     Parameters
     ----------
     search
-        Searches, or serves the workers where this process is their chief.
+        Searches, or serves the workers if this process is their chief.
     n_workers
-        How many.
+        Number of workers.
     lost
-        Told the name of a worker that ended early.
+        Called with the name of a worker that ended early.
 
     Raises
     ------
@@ -78,7 +78,7 @@ def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[s
         for name in names
     ]
     try:
-        # The chief serves for as long as a worker lives; by itself it would wait for one that died.
+        # A daemon thread, because the chief would wait forever for a worker that died.
         threading.Thread(target=search, daemon=True).start()
         while any(worker.poll() is None for worker in workers):
             for name, worker in zip(names, workers, strict=True):

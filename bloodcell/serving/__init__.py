@@ -1,1 +1,1 @@
-"""A kept model at work: from image files to answers."""
+"""Prediction with a saved model, from image files."""

@@ -1,6 +1,6 @@
-"""What MLflow loads a kept model with, to ask it for answers: ``mlflow.pyfunc.load_model``, ``mlflow models serve``.
+"""The loader of saved models for ``mlflow.pyfunc.load_model`` and ``mlflow models serve``.
 
-Images come as the bytes of their files, in the column ``image`` of a data frame; over HTTP in base64.
+The input is a data frame whose column ``image`` has the bytes of image files; over HTTP, in base64.
 """
 
 from collections.abc import Mapping
@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from bloodcell.errors import UserError
-from bloodcell.serving.answering import Answering, answers, load_answering
+from bloodcell.serving.prediction import ServingParameters, load_serving_parameters, predict_images
 
 IMAGE = "image"
 MAX_ERROR = "max_error"
@@ -18,44 +18,44 @@ NO_LIMIT = 1.0
 
 
 class ServedModel:
-    """A model as MLflow asks it.
+    """A model with the interface of MLflow.
 
     Attributes
     ----------
     model
         The Keras model, from raw RGB (batch, height, width, 3), uint8, to probabilities.
-    answering
-        What is known of it.
+    serving
+        Its calibration, held-out predictions and novelty detector.
     """
 
-    def __init__(self, model: Any, answering: Answering) -> None:
-        self.model, self.answering = model, answering
+    def __init__(self, model: Any, serving: ServingParameters) -> None:
+        self.model, self.serving = model, serving
 
     def predict(self, data: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Return the table of `bloodcell.serving.answering.answers`.
+        """Return the table of `bloodcell.serving.prediction.predict_images`.
 
         Parameters
         ----------
         data
             The files' bytes in the column ``image``.
         params
-            ``max_error``: as there; 1, MLflow's default here, is no limit.
+            ``max_error``, as in `predict_images`; 1 is no limit.
         """
         from mlflow.exceptions import MlflowException
 
         max_error = (params or {}).get(MAX_ERROR, NO_LIMIT)
-        wanted = None if max_error == NO_LIMIT else max_error
+        limit = None if max_error == NO_LIMIT else max_error
         try:
-            return answers(self.model, self.answering, data[IMAGE].tolist(), max_error=wanted)
-        except UserError as error:  # an error of the caller is answered with 400
+            return predict_images(self.model, self.serving, data[IMAGE].tolist(), max_error=limit)
+        except UserError as error:  # the server responds with 400
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
     def get_raw_model(self) -> Any:
-        """Return the Keras model: what MLflow's ``get_raw_model`` gives."""
+        """Return the Keras model."""
         return self.model
 
 
 def _load_pyfunc(path: str) -> ServedModel:  # MLflow's name for it
     import mlflow.tensorflow
 
-    return ServedModel(mlflow.tensorflow.load_model(path), load_answering(Path(path)))
+    return ServedModel(mlflow.tensorflow.load_model(path), load_serving_parameters(Path(path)))

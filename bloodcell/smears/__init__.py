@@ -1,4 +1,4 @@
-"""Rendered blood smears: photographs with a known nucleus, cell, class and slide, and augmented copies."""
+"""Synthetic blood smears: photographs with known nucleus, cell, class and slide, and augmented copies."""
 
 from bloodcell.smears.augmentation import augmented_copy
 from bloodcell.smears.photograph import CLASSES, Photograph, render_photograph

@@ -1,4 +1,4 @@
-"""Augmented copies of rendered photographs, made as those of the Kaggle set were."""
+"""Augmented copies of synthetic photographs, with the augmentation of the Kaggle set."""
 
 import cv2
 import numpy as np
@@ -9,25 +9,25 @@ from bloodcell.smears.photograph import CLASSES, Photograph
 ROTATION = np.deg2rad(20)
 SHIFT = 0.1
 SHEAR = 0.2
-"""To either side: radians, parts of height and width, and radians, which Keras's ``shear_range`` was in then."""
+"""Largest rotation (radians), shift (share of height and width) and shear (radians, as in Keras of 2017)."""
 
 _COPY = 3
 
 
 def augmented_copy(photograph: Photograph, *, seed: int) -> Photograph:
-    """Turn, shift, shear and flip a photograph by random amounts; masks go with it, and what was beyond it is black.
+    """Rotate, shift, shear and flip a photograph and its masks at random; pixels beyond it become black.
 
     Parameters
     ----------
     photograph
-        What to copy; the same seed makes different changes to different photographs.
+        The photograph; the same seed changes different photographs differently.
     seed
-        Number of the copy, 0 or more; the same one gives the same copy, pixel by pixel.
+        Number of the copy, 0 or more; the same number gives identical pixels.
 
     Notes
     -----
-    The matrices are those of Keras's ImageDataGenerator as it was in 2017, on rows and columns about the middle, and
-    the nearest pixel is taken, as there: what is as sharp as a photograph is no less sharp in its copies.
+    The matrices and the nearest-neighbour interpolation are those of Keras's ImageDataGenerator of 2017, so copies are
+    as sharp as the photograph.
     """
     height, width = photograph.image.shape[:2]
     label = CLASSES.index(photograph.label)
@@ -41,17 +41,17 @@ def augmented_copy(photograph: Photograph, *, seed: int) -> Photograph:
     middle = np.array([[1, 0, (height - 1) / 2], [0, 1, (width - 1) / 2], [0, 0, 1]])
     source = middle @ rotation @ shift @ shear @ np.diag([*flips, 1]) @ np.linalg.inv(middle)
     return Photograph(
-        image=_moved(photograph.image, source),
-        nucleus=_moved(photograph.nucleus.astype(np.uint8), source) > 0,
-        cell=_moved(photograph.cell.astype(np.uint8), source) > 0,
+        image=_transformed(photograph.image, source),
+        nucleus=_transformed(photograph.nucleus.astype(np.uint8), source) > 0,
+        cell=_transformed(photograph.cell.astype(np.uint8), source) > 0,
         label=photograph.label,
         slide=photograph.slide,
         seed=photograph.seed,
     )
 
 
-def _moved(pixels: NDArray[np.uint8], source: NDArray[np.float64]) -> NDArray[np.uint8]:
-    """Take every pixel from the row and column that a matrix gives."""
+def _transformed(pixels: NDArray[np.uint8], source: NDArray[np.float64]) -> NDArray[np.uint8]:
+    """Apply an affine transformation; the matrix maps an output row and column to the source."""
     height, width = pixels.shape[:2]
     x_and_y = source[[1, 0]][:, [1, 0, 2]]
     return np.asarray(cv2.warpAffine(pixels, x_and_y, (width, height), flags=cv2.INTER_NEAREST | cv2.WARP_INVERSE_MAP))

@@ -1,4 +1,4 @@
-"""The way from a smear's optical density to a photograph: light, lens, sensor and JPEG."""
+"""From a smear's optical density to a photograph: light, lens, sensor and JPEG."""
 
 from dataclasses import dataclass
 
@@ -10,15 +10,15 @@ from bloodcell.smears.shapes import Field
 from bloodcell.smears.slide import Slide
 
 _FINE, _COARSE = 0.75, 6
-"""Pixels over which the noise of the light and that of the colours change."""
+"""Scale of the brightness noise and of the colour noise, in pixels."""
 
 _OUT_OF_FOCUS = 0.12
-"""Share of photographs less sharp than others of their slide."""
+"""Share of photographs that are less sharp than others of their slide."""
 
 
 @dataclass(frozen=True)
 class _Lens:
-    """What glass does to one colour: its share that strays, how many pixels far, and by which share of the fringe."""
+    """The lens for one colour: share of stray light, its reach in pixels, shift relative to the fringe."""
 
     haze: float
     reach: float
@@ -26,7 +26,7 @@ class _Lens:
 
 
 _LENS = (_Lens(0.0, 2.0, -0.5), _Lens(0.18, 3.0, 0.0), _Lens(0.68, 4.5, 0.5))
-"""Red, green, blue: so that red cells fade into the ground as they do in photographs of the Kaggle set."""
+"""Red, green, blue: as in the Kaggle set, red cells fade into the background."""
 
 
 def take_photograph(rng: np.random.Generator, slide: Slide, density: NDArray[np.float32]) -> NDArray[np.uint8]:
@@ -50,7 +50,7 @@ def take_photograph(rng: np.random.Generator, slide: Slide, density: NDArray[np.
 
 
 def _illumination(slide: Slide, shape: tuple[int, int]) -> Field:
-    """Return the light in parts of the middle's, with specks of dust."""
+    """Return the light relative to the centre, with specks of dust."""
     height, width = shape
     x = np.linspace(-1, 1, width, dtype=np.float32)[None]
     y = np.linspace(-1, 1, height, dtype=np.float32)[:, None]
@@ -64,7 +64,7 @@ def _illumination(slide: Slide, shape: tuple[int, int]) -> Field:
 
 
 def _through_lens(rng: np.random.Generator, slide: Slide, pixels: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Blur, and blue far more than red, so that cells have a yellow fringe; sharpen as cameras do."""
+    """Blur, blue more than red (cells get a yellow fringe), and sharpen as cameras do."""
     height, width = pixels.shape[:2]
     blur = slide.blur * float(np.exp(rng.normal(0, 0.12))) + (rng.random() < _OUT_OF_FOCUS) * rng.uniform(0.3, 1.8)
     planes = []
@@ -79,7 +79,7 @@ def _through_lens(rng: np.random.Generator, slide: Slide, pixels: NDArray[np.flo
 
 
 def _noise(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) -> NDArray[np.float32]:
-    """Return fine noise of the light and coarse noise of the colours, as of a sensor with a filter for each pixel."""
+    """Return fine brightness noise and coarse colour noise, as of a sensor with a colour filter array."""
     height, width = shape
     fine = cv2.GaussianBlur(rng.standard_normal(shape, dtype=np.float32), (0, 0), _FINE)
     fine *= np.float32(slide.grain * 2 * np.pi**0.5 * _FINE)

@@ -1,4 +1,4 @@
-"""A photograph of a rendered smear: one white cell among red cells and platelets."""
+"""A photograph of a synthetic smear: one white cell among red cells and platelets."""
 
 from dataclasses import dataclass
 
@@ -16,12 +16,12 @@ CLASSES = ("EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL")
 HEIGHT, WIDTH = 240, 320
 
 _SLIDE, _PHOTOGRAPH = 1, 2
-"""What a random generator is for, so that none of them repeats another."""
+"""Seeds of the random generators of slides and photographs, so they are independent."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Photograph:
-    """A photograph of which everything is known.
+    """A synthetic photograph and its ground truth.
 
     Attributes
     ----------
@@ -34,9 +34,9 @@ class Photograph:
     label
         One of `CLASSES`.
     slide
-        The number of the slide that it is of; photographs of one slide have stain, light and camera in common.
+        Number of its slide; photographs of one slide share stain, light and camera.
     seed
-        Its number among those of its class and slide.
+        Its number among the photographs of its class and slide.
     """
 
     image: NDArray[np.uint8]
@@ -48,7 +48,7 @@ class Photograph:
 
 
 def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
-    """Render a photograph; the same arguments give the same one, pixel by pixel.
+    """Render a photograph; the same arguments give identical pixels.
 
     Parameters
     ----------
@@ -62,12 +62,12 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
     Raises
     ------
     ValueError
-        Where the label is none of `CLASSES`, or a number is negative.
+        If the label is not in `CLASSES`, or a number is negative.
     """
     if label not in CLASSES:
-        raise ValueError(f"no white cell is called {label}: {', '.join(CLASSES)}")
+        raise ValueError(f"{label} is not a class; the classes are {', '.join(CLASSES)}")
     if min(slide, seed) < 0:
-        raise ValueError(f"slides and photographs have numbers from 0, not {min(slide, seed)}")
+        raise ValueError(f"numbers of slides and photographs are at least 0, got {min(slide, seed)}")
     rng = np.random.default_rng([_PHOTOGRAPH, CLASSES.index(label), slide, seed])
     glass = slide_from(np.random.default_rng([_SLIDE, slide]), height=HEIGHT, width=WIDTH)
     white = draw_white_cell(rng, label, glass)
@@ -75,7 +75,7 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
     nucleus, cell = (_framed(part, x, y) for part in (white.nucleus, white.cell))
     red = red_cells(rng, glass, (HEIGHT, WIDTH), keep_clear=(x, y, white.radius))
     small = platelets(rng, glass, (HEIGHT, WIDTH))
-    # A white cell pushes red cells aside; what is left of them lies under it.
+    # A white cell displaces red cells; the remaining ones are under it.
     density = (red * (1 - np.float32(0.85) * cell))[..., None] * glass.red_cell
     density += (small * (1 - cell) * (1 - np.float32(0.4) * np.minimum(red, 1)))[..., None] * glass.platelet
     density += _framed(white.density, x, y)
@@ -90,15 +90,15 @@ def render_photograph(label: str, *, slide: int, seed: int) -> Photograph:
 
 
 def _place(rng: np.random.Generator, radius: float) -> tuple[int, int]:
-    """Return where the cell's middle lies: seldom in the photograph's, and near the border for some."""
-    least = 0.35 * radius
-    x = np.clip(rng.normal(0.47 * WIDTH, 0.22 * WIDTH), least, WIDTH - least)
-    y = rng.uniform(least, HEIGHT - least)
+    """Return the centre of the cell: rarely that of the photograph, sometimes near the border."""
+    margin = 0.35 * radius
+    x = np.clip(rng.normal(0.47 * WIDTH, 0.22 * WIDTH), margin, WIDTH - margin)
+    y = rng.uniform(margin, HEIGHT - margin)
     return round(float(x)), round(float(y))
 
 
 def _framed(patch: Field, x: int, y: int) -> Field:
-    """Return an empty photograph with a square patch centred at a place, cut at the border."""
+    """Return an empty photograph with a square patch centred at x and y, cut at the border."""
     frame = np.zeros((HEIGHT, WIDTH, *patch.shape[2:]), np.float32)
     reach = patch.shape[0] // 2
     left, top = x - reach, y - reach

@@ -1,4 +1,4 @@
-"""Red cells: discs with pallor, alone, in rouleaux and in clumps; and the platelets between them."""
+"""Red cells, single, in rouleaux and in clumps, with central pallor; and platelets."""
 
 import cv2
 import numpy as np
@@ -8,13 +8,13 @@ from bloodcell.smears.shapes import Field, coverage, grid, inside_outline, noise
 from bloodcell.smears.slide import Slide
 
 _STEP = (0.45, 1.5)
-"""How far neighbours in a rouleau lie apart, in radii."""
+"""Distance of neighbours in a rouleau, in radii."""
 
-MOST_LAYERS = 1.75
-"""How dark red cells become over each other, in layers: they give way, and are thinner where they overlap."""
+MAX_LAYERS = 1.75
+"""Largest density of overlapping red cells, in layers: they are thinner where they overlap."""
 
 SLITS = 0.2
-"""Share of pallors that are no disc but a slit."""
+"""Share of pallors that are slits rather than discs."""
 
 GHOSTS = 0.07
 """Share of red cells that have lost most of their stain."""
@@ -23,23 +23,23 @@ GHOSTS = 0.07
 def red_cells(
     rng: np.random.Generator, slide: Slide, shape: tuple[int, int], *, keep_clear: tuple[float, float, float]
 ) -> Field:
-    """Return how many layers of a red cell's stain lie over each pixel, shape (height, width).
+    """Return the number of layers of red cells over each pixel, shape (height, width).
 
     Parameters
     ----------
     keep_clear
-        x, y and radius of a white cell, which pushes red cells aside.
+        x, y and radius of a white cell, which displaces red cells.
     """
     layers = np.zeros(shape, np.float32)
     for x, y in _places(rng, slide, shape, keep_clear):
         radius = float(slide.red_radius * np.exp(rng.normal(0, 0.10)))
         _add(layers, _red_cell(rng, slide, radius), x, y)
-    # One layer alone counts in full.
-    return np.asarray(MOST_LAYERS * (1 - (1 - 1 / MOST_LAYERS) ** layers), np.float32)
+    # A single layer has its full density.
+    return np.asarray(MAX_LAYERS * (1 - (1 - 1 / MAX_LAYERS) ** layers), np.float32)
 
 
 def platelets(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) -> Field:
-    """Return how many layers of a platelet's stain lie over each pixel, shape (height, width)."""
+    """Return the number of layers of platelets over each pixel, shape (height, width)."""
     layers = np.zeros(shape, np.float32)
     for _ in range(rng.poisson(slide.platelets)):
         x, y = rng.uniform(0, shape[1]), rng.uniform(0, shape[0])
@@ -56,7 +56,7 @@ def platelets(rng: np.random.Generator, slide: Slide, shape: tuple[int, int]) ->
 def _places(
     rng: np.random.Generator, slide: Slide, shape: tuple[int, int], keep_clear: tuple[float, float, float]
 ) -> list[tuple[float, float]]:
-    """Return the centres of red cells, some of them beyond the border."""
+    """Return the centres of red cells, some beyond the border."""
     height, width = shape
     radius = slide.red_radius
     target = int(slide.crowding * 1.12 * (height + 2 * radius) * (width + 2 * radius) / (np.pi * radius**2))
@@ -65,7 +65,7 @@ def _places(
     while len(places) < target and tries < 6 * target:
         tries += 1
         x, y = rng.uniform(-radius, width + radius), rng.uniform(-radius, height + radius)
-        if not _free(x, y, places, 1.75 * radius) or _under(x, y, radius, keep_clear, rng):
+        if not _is_free(x, y, places, 1.75 * radius) or _under(x, y, radius, keep_clear, rng):
             continue
         places.append((x, y))
         if rng.random() < slide.clumping:
@@ -74,13 +74,13 @@ def _places(
                 step = rng.uniform(*_STEP) * radius
                 heading += rng.normal(0, 0.5)
                 x, y = x + step * np.cos(heading), y + step * np.sin(heading)
-                if _under(x, y, radius, keep_clear, rng) or not _free(x, y, places, 0.4 * radius):
+                if _under(x, y, radius, keep_clear, rng) or not _is_free(x, y, places, 0.4 * radius):
                     break
                 places.append((x, y))
     return places
 
 
-def _free(x: float, y: float, places: list[tuple[float, float]], distance: float) -> bool:
+def _is_free(x: float, y: float, places: list[tuple[float, float]], distance: float) -> bool:
     return all((x - u) ** 2 + (y - v) ** 2 > distance**2 for u, v in places)
 
 
@@ -96,7 +96,7 @@ def _red_cell(rng: np.random.Generator, slide: Slide, radius: float) -> Field:
     body = coverage(depth, edge=2.5)
     body *= 1 + np.float32(0.18) * cv2.exp(-(((depth - 4.0) / 3.0) ** 2))
     if rng.random() > 0.03 + 0.3 * slide.thickness:
-        # The pallor is a hollow a little off the middle, whose outline is between a disc and the cell's own.
+        # The pallor is slightly off centre; its outline is between a disc and that of the cell.
         u, v = x - np.float32(rng.normal(0, 0.08 * radius)), y - np.float32(rng.normal(0, 0.08 * radius))
         if rng.random() < SLITS:
             angle = rng.uniform(0, np.pi)
@@ -113,14 +113,14 @@ def _red_cell(rng: np.random.Generator, slide: Slide, radius: float) -> Field:
             size = rng.uniform(1.8, 4.5)
             body += rng.uniform(0.5, 1.8) * cv2.exp(-(((drop - size) / 1.3) ** 2))
             body -= rng.uniform(0.7, 1.5) * cv2.exp(-((drop / (0.55 * size)) ** 2))
-    # Light bends at the edge: a bright line follows the outline, over other cells as well.
+    # Refraction at the edge: a bright line follows the outline, also over other cells.
     body -= np.float32(rng.uniform(0.02, 0.12)) * cv2.exp(-(((depth + 2.2) / 1.6) ** 2))
     ghost = rng.random() < GHOSTS
     return body * np.float32(rng.uniform(0.3, 0.7) if ghost else np.exp(rng.normal(0, 0.12)))
 
 
 def _add(layers: Field, patch: NDArray[np.float32], x: float, y: float) -> None:
-    """Add a patch to layers in place, centred there, as far as it lies inside."""
+    """Add the visible part of a patch, centred at x and y, to layers in place."""
     reach = patch.shape[0] // 2
     height, width = layers.shape
     left, top = round(x) - reach, round(y) - reach

@@ -15,7 +15,7 @@ _COSINES, _SINES = np.cos(_ORDERS[:, None] * _ANGLES_AROUND), np.sin(_ORDERS[:, 
 
 
 def grid(reach: int) -> tuple[Field, Field]:
-    """Return the x and the y of a square's pixels as seen from its centre, each of shape (2 * reach + 1,) * 2."""
+    """Return x and y of a square's pixels relative to its centre, each of shape (2 * reach + 1,) * 2."""
     axis = np.arange(-reach, reach + 1, dtype=np.float32)
     x, y = np.meshgrid(axis, axis)
     return x, y
@@ -29,11 +29,11 @@ def noise(rng: np.random.Generator, shape: tuple[int, int], *, scale: float) -> 
     shape
         Of the result, (height, width).
     scale
-        Pixels over which it changes.
+        Distance over which it changes, in pixels.
     """
     height, width = shape
     knots = int(np.ceil(height / scale)) + 1, int(np.ceil(width / scale)) + 1
-    values = rng.standard_normal(knots, dtype=np.float32) * 1.4  # interpolation takes variance away
+    values = rng.standard_normal(knots, dtype=np.float32) * 1.4  # interpolation reduces the variance
     return np.asarray(cv2.resize(values, (width, height), interpolation=cv2.INTER_CUBIC))
 
 
@@ -45,9 +45,9 @@ def random_outline(rng: np.random.Generator, radius: float, *, elongation: float
     radius
         Of the disc of about the same area, in pixels.
     elongation
-        Standard deviation of the logarithm of long over short axis.
+        Standard deviation of the logarithm of the ratio of the axes.
     roughness
-        Standard deviation of the radius in parts of it, of what is no ellipse; the finer the waves, the weaker.
+        Standard deviation of the deviation from an ellipse, relative to the radius; finer waves are weaker.
     """
     ratio = np.exp(abs(rng.normal(0, elongation)))
     turned = _ANGLES_AROUND - rng.uniform(0, np.pi)
@@ -57,7 +57,7 @@ def random_outline(rng: np.random.Generator, radius: float, *, elongation: float
 
 
 def inside_outline(x: Field, y: Field, outline: Field) -> tuple[Field, Field]:
-    """Return how deep pixels lie inside an outline around (0, 0), in pixels, and how far out, 1 on the outline."""
+    """Return the depth of pixels inside an outline around (0, 0), in pixels, and their distance, 1 on the outline."""
     distance, angle = cv2.cartToPolar(x, y)
     position = angle * np.float32(_ANGLES / (2 * np.pi))
     low = np.minimum(position.astype(np.int32), _ANGLES - 1)
@@ -68,7 +68,7 @@ def inside_outline(x: Field, y: Field, outline: Field) -> tuple[Field, Field]:
 def stroke(
     x: Field, y: Field, start: tuple[float, float], end: tuple[float, float], *, radii: tuple[float, float]
 ) -> Field:
-    """Return the depth inside a stroke between two points, whose radius goes from one to the other."""
+    """Return the depth inside a stroke between two points with these radii."""
     across, down = float(end[0] - start[0]), float(end[1] - start[1])
     length = max(across**2 + down**2, 1e-6)
     u, v = x - np.float32(start[0]), y - np.float32(start[1])
@@ -78,7 +78,7 @@ def stroke(
 
 
 def union(fields: Sequence[Field], *, softness: float) -> Field:
-    """Join shapes so that they flow into each other within ``softness`` pixels."""
+    """Join shapes with a smooth transition of ``softness`` pixels."""
     stack = np.stack(fields)
     deepest = stack.max(axis=0)
     total = np.exp((stack - deepest) / np.float32(softness)).sum(axis=0)
@@ -86,7 +86,7 @@ def union(fields: Sequence[Field], *, softness: float) -> Field:
 
 
 def coverage(depth: Field, *, edge: float = 1.0) -> Field:
-    """Return the share of each pixel that a shape covers, whose edge is ``edge`` pixels wide."""
+    """Return the share of each pixel that a shape with an edge of ``edge`` pixels covers."""
     share = np.clip(np.float32(0.5) + depth / np.float32(edge), 0, 1)
     return np.asarray(share * share * (3 - 2 * share), np.float32)
 
@@ -94,7 +94,7 @@ def coverage(depth: Field, *, edge: float = 1.0) -> Field:
 def dots(
     rng: np.random.Generator, shape: tuple[int, int], *, spacing: float, radius: float, packing: float = 1.0
 ) -> Field:
-    """Return soft round dots all over: 1 within a dot, 0 between.
+    """Return a field of soft round dots: 1 inside, 0 between.
 
     Parameters
     ----------
@@ -103,7 +103,7 @@ def dots(
     radius
         Of a dot, in pixels.
     packing
-        Share of the places that have one.
+        Share of the grid points that have a dot.
     """
     height, width = shape
     points = np.zeros(shape, np.float32)

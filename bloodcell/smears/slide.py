@@ -1,8 +1,8 @@
-"""What a slide has of its own: how thick it is smeared, how it took the stain, and how it was photographed.
+"""Properties of a slide: thickness, stain and camera.
 
-Colours are optical densities in the camera's red, green and blue, over the clear ground (Beer and Lambert: what lies
-over each other adds up). They were read from photographs of the Kaggle set. Blue is negative in nuclei, as that camera
-shows them with more blue than the ground.
+Colours are optical densities in the camera's red, green and blue relative to the background; densities of layers add up
+(Beer-Lambert law). They were measured in photographs of the Kaggle set, whose nuclei have more blue than the
+background, so their density of blue is negative.
 """
 
 from dataclasses import dataclass
@@ -37,39 +37,39 @@ class Slide:
     Attributes
     ----------
     thickness
-        0 where cells lie spread and apart, 1 where they lie shrunken and in clumps.
+        0: cells are spread and separate; 1: they are shrunken and in clumps.
     red_cell, nucleus, pale_cytoplasm, blue_cytoplasm, eosin_granule, platelet
         Optical densities of a layer of each, shape (3,), float32.
     red_radius
         Of red cells, in pixels.
     white_scale
-        Size of white cells, in parts of what is usual.
+        Relative size of white cells.
     pallor
-        Share of its stain that the middle of a red cell lacks.
+        Share of the stain that is missing in the centre of a red cell.
     crowding
-        Share of the ground that red cells cover.
+        Share of the background that red cells cover.
     clumping
-        Share of red cells that lie in rouleaux and clumps.
+        Share of red cells in rouleaux and clumps.
     platelets
         Mean number in a photograph.
     refraction
         Share of red cells with bright drops in them.
     light
-        Level of the clear ground in red, green and blue, of 255, shape (3,), float32.
+        Level of the background in red, green and blue, of 255, shape (3,), float32.
     gradient
-        How light changes across and down, and from the middle to the corners, in parts of it, shape (3,), float32.
+        Relative change of light across, down, and from the centre to the corners, shape (3,), float32.
     blur
         Standard deviation of the lens's blur, in pixels.
     fringe
-        By how many pixels blue is shifted against red, across and down, shape (2,), float32.
+        Shift of blue against red in pixels, across and down, shape (2,), float32.
     sharpening
         Strength of the camera's unsharp mask.
     grain, colour_grain
-        Standard deviations of the noise of the light and of the colours, in grey levels.
+        Standard deviations of brightness and colour noise, in grey levels.
     quality
-        Of the camera's JPEG, 1 to 100.
+        JPEG quality, 1 to 100.
     dust
-        Places, radii and strengths of specks on the camera, shape (n, 4), float32.
+        x, y, radius and strength of specks on the camera, shape (n, 4), float32.
     """
 
     thickness: float
@@ -98,15 +98,15 @@ class Slide:
 
 
 def slide_from(rng: np.random.Generator, *, height: int, width: int) -> Slide:
-    """Draw a slide for photographs of a size in pixels."""
+    """Draw a random slide for photographs of a size in pixels."""
     thickness = float(rng.beta(0.6, 0.9))
     strength = np.exp(rng.normal(0, 0.08))
     tint = rng.normal(0, 0.025, 3)
 
-    def colour(name: str, own_way: float = 0.07) -> Colour:
+    def colour(name: str, spread: float = 0.07) -> Colour:
         mean = (1 - thickness) * np.array(_THIN[name]) + thickness * np.array(_THICK[name])
-        own = strength * np.exp(rng.normal(0, own_way, 3))
-        return np.asarray(mean * own + tint * np.abs(mean).max(), np.float32)
+        factor = strength * np.exp(rng.normal(0, spread, 3))
+        return np.asarray(mean * factor + tint * np.abs(mean).max(), np.float32)
 
     n_specks = int(rng.integers(2, 8))
     return Slide(

@@ -1,9 +1,11 @@
-"""The four white cells by what defines them: nucleus, chromatin, granules and cytoplasm.
+"""The four classes of white cells: nucleus, chromatin, granules and cytoplasm.
 
-Neutrophils have two to five lobes with thin bridges, or a band, in pale cytoplasm with very fine granules; eosinophils
-two lobes, seldom three, in cytoplasm packed with coarse granules; lymphocytes a round dense nucleus in a thin blue rim;
-monocytes, the largest, a kidney-shaped, folded or horseshoe nucleus of lacy chromatin in wide grey-blue cytoplasm with
-vacuoles. Every such trait varies, so that some cells look much like another class.
+- Neutrophil: two to five lobes with thin bridges, or a band; pale cytoplasm with very fine granules.
+- Eosinophil: two lobes, rarely three; cytoplasm full of coarse granules.
+- Lymphocyte: round, dense nucleus; thin blue rim.
+- Monocyte: kidney-shaped, folded or horseshoe nucleus with lacy chromatin; wide grey-blue cytoplasm with vacuoles.
+
+All traits vary, so some cells look like another class.
 """
 
 from collections.abc import Callable
@@ -18,11 +20,11 @@ from bloodcell.smears.shapes import Field, coverage, dots, grid, inside_outline,
 from bloodcell.smears.slide import Slide
 
 RADII = {"EOSINOPHIL": 46.0, "LYMPHOCYTE": 30.5, "MONOCYTE": 47.0, "NEUTROPHIL": 45.0}
-"""Of the four cells where they are well spread, in pixels; red cells have 24."""
+"""Mean radii on a thin slide, in pixels; that of red cells is 24."""
 RADIUS_SPREAD = {"EOSINOPHIL": 0.10, "LYMPHOCYTE": 0.18, "MONOCYTE": 0.16, "NEUTROPHIL": 0.11}
 
 ATYPICAL = 0.08
-"""Share of cells of which one trait is not as usual: a band, few and pale granules, a wide rim, a small monocyte."""
+"""Share of cells with an atypical trait: a band, few and pale granules, a wide rim, a small monocyte."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +36,7 @@ class WhiteCell:
     density
         Optical density, shape (side, side, 3), float32.
     nucleus, cell
-        Share of each pixel that the nucleus covers, and the nucleus or the cytoplasm, shape (side, side), float32.
+        Share of each pixel that the nucleus, and the whole cell, covers, shape (side, side), float32.
     radius
         Of the cell, in pixels.
     """
@@ -47,7 +49,7 @@ class WhiteCell:
 
 @dataclass(frozen=True, kw_only=True)
 class _Sheet:
-    """What a cell is drawn on: a square's pixels as seen from its middle, straight, and bent as soft bodies are."""
+    """Coordinates of a square's pixels relative to its centre, straight and with random distortion, and settings."""
 
     rng: np.random.Generator
     slide: Slide
@@ -65,7 +67,7 @@ class _Sheet:
 
 
 def draw_white_cell(rng: np.random.Generator, label: str, slide: Slide) -> WhiteCell:
-    """Draw a white cell of a class as it looks on a slide."""
+    """Draw a white cell of a class on a slide."""
     atypical = bool(rng.random() < ATYPICAL)
     radius = float(RADII[label] * slide.white_scale * np.exp(rng.normal(0, RADIUS_SPREAD[label])))
     if atypical and label in _ATYPICAL_SIZES:
@@ -104,7 +106,7 @@ def _eosinophil(sheet: _Sheet) -> WhiteCell:
     amount = 0.9 + rng.uniform(0.0, 0.25) * sheet.noise(rng.uniform(2.0, 4.5)) + 0.15 * out**4
     cytoplasm = amount[..., None] * under
     cytoplasm = cytoplasm + (np.float32(strength) * granules)[..., None] * slide.eosin_granule
-    # Granules bulge over the outline.
+    # Granules extend beyond the outline.
     body = body + np.float32(2.0) * (granules - np.float32(0.5))
     return _compose(sheet, nucleus, body, cytoplasm, clumps=(0.04, 0.15), scale=0.18 * sheet.radius, over=(0.1, 0.4))
 
@@ -157,7 +159,7 @@ def _compose(
     pale: float = 1.0,
     over: tuple[float, float] = (0.0, 0.15),
 ) -> WhiteCell:
-    """Lay the nucleus into the cytoplasm.
+    """Combine nucleus and cytoplasm.
 
     Parameters
     ----------
@@ -166,11 +168,11 @@ def _compose(
     cytoplasm
         Its optical density.
     clumps, scale
-        How strongly the chromatin varies at least and at most, in parts of its stain, and over how many pixels.
+        Range of the relative variation of the chromatin, and its scale in pixels.
     pale
-        Stain of the chromatin in parts of what is usual.
+        Relative stain of the chromatin.
     over
-        Which share of the cytoplasm lies over the nucleus, at least and at most.
+        Range of the share of the cytoplasm that is over the nucleus.
     """
     rng = sheet.rng
     covered = coverage(nucleus, edge=1.8)
@@ -184,27 +186,27 @@ def _compose(
 
 
 def _body(sheet: _Sheet, *, roughness: float, bent: bool = False) -> tuple[Field, Field]:
-    """Return the depth inside the whole cell's outline, and how far out a pixel lies, 1 on the outline and beyond."""
+    """Return the depth inside the cell's outline, and the distance from its centre, 1 on the outline and beyond."""
     outline = random_outline(sheet.rng, sheet.radius, elongation=0.08, roughness=roughness)
     depth, out = inside_outline(*(sheet.bent if bent else sheet.straight), outline)
     return depth, np.minimum(out, 1)
 
 
 def _lobed(sheet: _Sheet, *, lobes: int, share: float) -> Field:
-    """Return the depth inside lobes along a curve that thin bridges join; one lobe is a band.
+    """Return the depth inside lobes along a curve, joined by thin bridges; one lobe is a band.
 
     Parameters
     ----------
     share
-        The nucleus's area in parts of the cell's.
+        Area of the nucleus relative to that of the cell.
     """
     rng, radius = sheet.rng, sheet.radius
     if lobes == 1:
         return _arc(sheet, span=rng.uniform(2.4, 4.2), bow=0.50, thick=0.24)
     size = radius * (share / lobes) ** 0.5
     bow = min(0.95 * radius - size, 0.56 * radius) * rng.uniform(0.88, 1.0)
-    apart = size * (rng.uniform(1.65, 2.3) if lobes == 2 else rng.uniform(1.6, 2.5))
-    step = 2 * np.arcsin(min(apart / (2 * bow), 0.95))
+    distance = size * (rng.uniform(1.65, 2.3) if lobes == 2 else rng.uniform(1.6, 2.5))
+    step = 2 * np.arcsin(min(distance / (2 * bow), 0.95))
     step = min(step, 5.6 / lobes) if lobes > 2 else min(1.15 * step, np.pi)
     turn = rng.uniform(0, 2 * np.pi)
     parts, middles = [], []
@@ -227,7 +229,7 @@ def _lobed(sheet: _Sheet, *, lobes: int, share: float) -> Field:
 
 
 def _folded(sheet: _Sheet) -> Field:
-    """Return the depth inside a monocyte's nucleus: a kidney, a horseshoe, a folded one, or a nearly round one."""
+    """Return the depth inside a monocyte's nucleus: kidney-shaped, horseshoe, folded or nearly round."""
     rng, radius = sheet.rng, sheet.radius
     kind = rng.choice(["kidney", "horseshoe", "folded", "round"], p=[0.34, 0.16, 0.24, 0.26])
     if kind == "kidney":
@@ -249,11 +251,11 @@ def _folded(sheet: _Sheet) -> Field:
 
 
 def _arc(sheet: _Sheet, *, span: float, bow: float, thick: float) -> Field:
-    """Return the depth inside a bow of an angle; its radius and half its width are in parts of the cell's."""
+    """Return the depth inside an arc; its radius and half its width are relative to the cell's radius."""
     rng, radius = sheet.rng, sheet.radius
     turn = rng.uniform(0, 2 * np.pi)
     bow = bow * rng.uniform(0.9, 1.08) * radius
-    # A short bow lies all on one side of its middle: it is drawn in, so that it stays within the cell.
+    # A short arc is on one side of its centre: it is moved inwards, to stay within the cell.
     back = 0.45 * bow * float(np.sinc(span / (2 * np.pi)))
     angles = turn + np.linspace(-0.5, 0.5, 6) * span
     points = [(bow * np.cos(a) - back * np.cos(turn), bow * np.sin(a) - back * np.sin(turn)) for a in angles]
@@ -264,7 +266,7 @@ def _arc(sheet: _Sheet, *, span: float, bow: float, thick: float) -> Field:
 
 
 def _dented(depth: Field, x: Field, y: Field, *, radius: float, angle: float, dent: float) -> Field:
-    """Take a round bite out of a shape's side; ``dent`` is how deep it goes, in radii."""
+    """Cut a round dent into a shape's side; ``dent`` is its depth in radii."""
     size = 0.7 * radius
     out = radius * (1 - dent) + size
     bite = cv2.magnitude(x - np.float32(out * np.cos(angle)), y - np.float32(out * np.sin(angle))) - np.float32(size)
@@ -272,7 +274,7 @@ def _dented(depth: Field, x: Field, y: Field, *, radius: float, angle: float, de
 
 
 def _vacuoles(sheet: _Sheet) -> Field:
-    """Return where a monocyte has holes: 1 in them, else 0."""
+    """Return a monocyte's vacuoles: 1 inside, else 0."""
     rng = sheet.rng
     holes = np.zeros(sheet.shape, np.float32)
     for _ in range(rng.poisson(3.0) if rng.random() < 0.6 else 0):

@@ -1,4 +1,4 @@
-"""The facts of a model's card, from its run and the runs around it."""
+"""The facts on a model's card, from its run and related runs."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -15,19 +15,19 @@ from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_f
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.experiment.images import BY_FILE
-from bloodcell.serving.answering import Answering
+from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.members import manifests_of_folds
 from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.runs import StoredRun, children_of, run_or_none, search_runs
 
 MAX_ERRORS = (0.05, 0.1)
-"""The shares of errors for which a card gives thresholds."""
+"""Maximal errors for which a card has thresholds."""
 
 T = TypeVar("T")
 
 
-def card_facts(run: StoredRun, *, name: str, answering: Answering) -> CardFacts:
-    """Return the facts of a model's card; what a run did not keep is left open.
+def card_facts(run: StoredRun, *, name: str, serving: ServingParameters) -> CardFacts:
+    """Return the facts on a model's card; facts that the run did not log are unknown.
 
     Parameters
     ----------
@@ -35,12 +35,12 @@ def card_facts(run: StoredRun, *, name: str, answering: Answering) -> CardFacts:
         The run of the model.
     name
         Of the registered model.
-    answering
-        What is needed to predict with it.
+    serving
+        The parameters of the model for prediction.
     """
     is_ensemble = run.tags.job == ENSEMBLE
     trainings = _members(run) if is_ensemble else [_training(run)]
-    predictions = _kept(lambda: _predictions(run, answering))
+    predictions = _kept(lambda: _predictions(run, serving))
     manifest = _kept(lambda: run.manifest)
     siblings, study, readings = _study_of(run)
     return CardFacts(
@@ -52,13 +52,13 @@ def card_facts(run: StoredRun, *, name: str, answering: Answering) -> CardFacts:
         tags=run.tags,
         trainings=trainings,
         method=run.tags.method or "soft" if is_ensemble else "",
-        classes=answering.classes,
+        classes=serving.classes,
         predictions=predictions,
         manifest=manifest,
-        leak=_leak(run, trainings, manifest, predictions),
-        temperature=answering.temperature,
-        thresholds={max_error: answering.threshold(max_error) for max_error in MAX_ERRORS},
-        n_threshold_sources=len(answering.held_out_labels),
+        leakage=_leakage(run, trainings, manifest, predictions),
+        temperature=serving.temperature,
+        thresholds={max_error: serving.threshold(max_error) for max_error in MAX_ERRORS},
+        n_threshold_sources=len(serving.held_out_labels),
         siblings=siblings,
         study=study,
         tested_runs=_tested_runs(run),
@@ -79,7 +79,7 @@ def _training(run: StoredRun, *, weight: float | None = None) -> Training:
 
 
 def _members(run: StoredRun) -> list[Training]:
-    """Return the trainings of an ensemble's members; of one that was deleted only its id and weight."""
+    """Return the trainings of an ensemble's members; of a deleted member only its id and weight."""
     members = []
     for run_id in run.tags.members:
         member, weight = run_or_none(run_id), run.metrics.get(f"weight/{run_id}")
@@ -89,14 +89,14 @@ def _members(run: StoredRun) -> list[Training]:
 
 
 def _kept(read: Callable[[], T | None]) -> T | None:
-    """Return what a run has kept; None if it has not, or if it cannot be read."""
+    """Return the result of a function; None if the run did not log it, or it cannot be read."""
     try:
         return read()
     except (UserError, MlflowException, OSError, ValueError):
         return None
 
 
-def _predictions(run: StoredRun, answering: Answering) -> pd.DataFrame:
+def _predictions(run: StoredRun, serving: ServingParameters) -> pd.DataFrame:
     """Return the run's predictions.
 
     Raises
@@ -104,15 +104,15 @@ def _predictions(run: StoredRun, answering: Answering) -> pd.DataFrame:
     UserError, ValueError
         If they are of other classes than the model's.
     """
-    probabilities_of(run.predictions, answering.classes)
-    label_indices(run.predictions, answering.classes)
+    probabilities_of(run.predictions, serving.classes)
+    label_indices(run.predictions, serving.classes)
     return run.predictions
 
 
-def _leak(
+def _leakage(
     run: StoredRun, trainings: list[Training], manifest: pd.DataFrame | None, predictions: pd.DataFrame | None
 ) -> Leakage | None:
-    """Search for copies in several splits again: the tags of a run say only whether there are any."""
+    """Find copies in several splits again, because the run's tags say only whether there are any."""
     tags = run.tags
     if manifest is None or tags.leaky is None or tags.groups is None:
         return None
@@ -129,7 +129,7 @@ def _leak(
 
 
 def _study_of(run: StoredRun) -> tuple[int, str, int | None]:
-    """Return how many trainings the run's study has, its kind, and how often it has measured its best on test."""
+    """Return the study's number of trainings, its kind, and how often it evaluated its best on test."""
     parent = run_or_none(run.parent) if run.parent and run.tags.fold is None else None
     if parent is None:
         return 0, "", None
@@ -142,7 +142,7 @@ def _study_of(run: StoredRun) -> tuple[int, str, int | None]:
 
 
 def _tested_runs(run: StoredRun) -> int | None:
-    """Return how many runs of the store, this one included, were measured on the test images of the same split."""
+    """Return the number of runs in the store that were evaluated on the same test images, with this one."""
     digest = run.tags.data_digest
     if digest is None or "test/accuracy" not in run.metrics:
         return None

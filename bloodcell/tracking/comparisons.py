@@ -1,4 +1,4 @@
-"""Comparisons of runs: which runs they read, and what they keep with them."""
+"""Comparisons of runs: reading the runs, and logging results to them."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -22,15 +22,15 @@ COMPARE = "compare"
 FOLDER = "comparison"
 """The folder of the report among a run's artifacts."""
 COUNT_TAG = "compared_on."
-"""The start of the tag that counts comparisons on the same images; the images' digest follows."""
+"""Prefix of the tag that counts comparisons on the same images, before the images' digest."""
 NOTE = "- Compared: "
-"""The start of the line that a comparison adds to a run's description."""
+"""Start of the line that a comparison adds to a run's description."""
 FILES = (".csv", ".parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
 class ComparedRun:
-    """A run or a file of predictions that is compared.
+    """A compared run or file of predictions.
 
     Attributes
     ----------
@@ -39,7 +39,7 @@ class ComparedRun:
     predictions
         See `bloodcell.evaluation.predictions`.
     run
-        None: it is a file.
+        None for a file.
     """
 
     name: str
@@ -52,13 +52,13 @@ def read_compared(
 ) -> list[ComparedRun]:
     """Read the runs and files to compare.
 
-    The names of runs of a study or an experiment that did not finish are printed, and the runs are left out.
+    Unfinished runs of a study or an experiment are left out, and their names are printed.
 
     Raises
     ------
     UserError
-        If the store cannot be opened or has no such run, study or experiment, a run is not finished, is a part of
-        another or has no predictions, or a file cannot be read.
+        If the store cannot be opened or has no such run, study or experiment, a run is not finished, is a fold or has
+        no predictions, or a file cannot be read.
     """
     files = [run for run in runs if run.endswith(FILES)]
     tables = [ComparedRun(name=Path(file).stem, predictions=_read_table(file)) for file in files]
@@ -79,7 +79,7 @@ def read_compared(
 
 
 def times_compared(digest: str) -> int:
-    """Return how often the images of a digest were compared on, deleted comparisons included."""
+    """Return the number of comparisons on the images of a digest, including deleted ones."""
     tag = COUNT_TAG + digest
     return sum(int(run.data.tags[tag]) for run in mlflow_runs(f"tags.`{tag}` LIKE '%'", view=ViewType.ALL))
 
@@ -93,7 +93,7 @@ def count_comparison(run_id: str, digest: str) -> None:
 
 
 def keep_report(run_id: str, folder: Path, *, summary: str) -> None:
-    """Keep a report with a run, a study's parent or the comparison's own, and link to it in its description."""
+    """Log a report to a run (a study's parent or the comparison's run), and link to it in its description."""
     MlflowClient().log_artifacts(run_id, str(folder), FOLDER)
     _describe(run_id, summary, report=run_id)
 
@@ -101,16 +101,16 @@ def keep_report(run_id: str, folder: Path, *, summary: str) -> None:
 def keep_standing(
     run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], sentence: str, report: str
 ) -> None:
-    """Keep the result of a comparison with a run that was compared.
+    """Log the result of a comparison to a compared run.
 
     Parameters
     ----------
     run_id
-        The run, which has ended.
+        The finished run.
     metrics, tags
-        What MLflow's tables show.
+        For MLflow's tables.
     sentence
-        What its description says.
+        For its description.
     report
         The id of the run that has the report.
     """
@@ -124,13 +124,13 @@ def keep_standing(
 
 
 def _describe(run_id: str, text: str, *, report: str) -> None:
-    """Put a line into a run's description, in place of an earlier comparison's."""
+    """Put a line into a run's description, replacing that of an earlier comparison."""
     client = MlflowClient()
     holder = client.get_run(report)
     link = f"#/experiments/{holder.info.experiment_id}/runs/{report}/artifacts/{FOLDER}/report.html"
     before = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "").splitlines()
     others = [line for line in before if not line.startswith(NOTE)]
-    # First, as MLflow's pages hide the end of a long description.
+    # First, because the MLflow UI hides the end of a long description.
     client.set_tag(run_id, MLFLOW_RUN_NOTE, "\n".join([f"{NOTE}{text} See the [report]({link}).", *others]))
 
 
@@ -153,7 +153,7 @@ def _read_table(file: str) -> pd.DataFrame:
     try:
         if path.suffix == ".parquet":
             return pd.read_parquet(path)
-        # A class may be called NA or None.
+        # NA or None can be the name of a class.
         texts = dict.fromkeys(("path", "label", "source", "group"), str)
         return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
     except FileNotFoundError as error:

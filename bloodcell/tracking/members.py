@@ -1,4 +1,4 @@
-"""The runs of an ensemble: read from the store, and the images that all of them were trained and measured on."""
+"""The runs of an ensemble, and the images that all of them used."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,13 +25,13 @@ COLUMN_NAMES = {
     "group": "the group",
     "split": "the split",
 }
-"""The columns in which two manifests may differ, and what messages call them."""
+"""The columns in which manifests may differ, with their names in messages."""
 
 
 def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None) -> list[StoredRun]:
     """Return runs by their ids, or the finished runs of a study without its baselines and ensembles.
 
-    Runs of one name have their ids behind it. The names of runs of a study that did not finish are printed.
+    Equal names get the ids of their runs. The names of a study's unfinished runs are printed.
 
     Parameters
     ----------
@@ -45,7 +45,7 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
     Raises
     ------
     UserError
-        If the store cannot be opened, has no such run, or a run is not finished or a part of another.
+        If the store cannot be opened, has no such run, or a run is not finished or a fold.
     """
     store = existing_store(tracking)
     if study is None:
@@ -60,7 +60,7 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
 def _whole_run(run_id: str, store: Store) -> StoredRun:
     run = whole_run(run_id, store)
     if run.tags.job == ENSEMBLE:
-        raise UserError(f"runs={run_id}: is an ensemble itself; give its members")
+        raise UserError(f"runs={run_id}: is an ensemble; give its members")
     return run
 
 
@@ -74,7 +74,7 @@ def member_of(run: StoredRun) -> EnsembleMember:
 
 
 def prepared_of(runs: Sequence[StoredRun], joint: Joint, *, fits: bool) -> Prepared:
-    """Return the images that all runs were trained on, as a training has them.
+    """Return the images that all runs were trained on, in the form of a training's.
 
     Parameters
     ----------
@@ -83,19 +83,19 @@ def prepared_of(runs: Sequence[StoredRun], joint: Joint, *, fits: bool) -> Prepa
     joint
         Their predictions.
     fits
-        Whether something is fitted to the predictions of ``val``, which then must not leak.
+        Whether weights are fitted to the predictions of ``val``, which then must not leak.
 
     Raises
     ------
     UserError
-        If the runs were trained on different files, a cross-validation left an image out, or a run leaks and
-        something is to be fitted.
+        If the runs were trained on different files, a cross-validation lacks an image, or weights are fitted and a run
+        leaks.
     """
     manifest = _common_manifest(runs)
     for run in runs:
         _require_all_validated(run)
-    leak = _leak(runs, manifest)
-    if fits and leak.mark("val") == " *":
+    leakage = _leakage(runs, manifest)
+    if fits and leakage.mark("val") == " *":
         leaky = next(run for run in runs if run.tags.leaky == "true")
         raise UserError(
             f"runs: {leaky} leaks: weights would be fitted to predictions of training images; use method=soft"
@@ -108,11 +108,11 @@ def prepared_of(runs: Sequence[StoredRun], joint: Joint, *, fits: bool) -> Prepa
         other_files=(),
     )
     split = " and ".join(sorted({run.config.split.name if run.config else "unknown" for run in runs}))
-    return Prepared(images=images, split=split, leak=leak, left_out=manifest.iloc[:0])
+    return Prepared(images=images, split=split, leakage=leakage, left_out=manifest.iloc[:0])
 
 
 def has_files(prepared: Prepared) -> bool:
-    """Return whether all images are still in their folder."""
+    """Return whether all image files still exist."""
     return all(path.is_file() for path in prepared.images.files(prepared.images.manifest))
 
 
@@ -123,7 +123,7 @@ def digest_of(runs: Sequence[StoredRun], prepared: Prepared) -> str:
 
 
 def groups_of(runs: Sequence[StoredRun]) -> str:
-    """Return where the members' groups came from; ``none`` if any did not look for them."""
+    """Return the origin of the members' groups; ``none`` if a member's groups are unknown."""
     sources = sorted({run.tags.groups or "none" for run in runs})
     return "none" if "none" in sources else ", ".join(sources)
 
@@ -139,7 +139,7 @@ def manifests_of_folds(predictions: pd.DataFrame, manifest: pd.DataFrame) -> lis
     Parameters
     ----------
     predictions
-        The run's, with the fold of each.
+        The run's predictions, with their folds.
     manifest
         The images; those of validation are in ``train``.
     """
@@ -184,7 +184,7 @@ def _require_all_validated(run: StoredRun) -> None:
         )
 
 
-def _leak(runs: Sequence[StoredRun], manifest: pd.DataFrame) -> Leakage:
+def _leakage(runs: Sequence[StoredRun], manifest: pd.DataFrame) -> Leakage:
     groups_known, name = groups_of(runs) != "none", common_group_name(run.tags for run in runs)
     leaky = [run for run in runs if run.tags.leaky == "true"]
     if not leaky:

@@ -1,4 +1,4 @@
-"""The models of runs: found, loaded, registered."""
+"""Finding, loading and registering the models of runs."""
 
 import sys
 import tempfile
@@ -15,8 +15,8 @@ from mlflow.exceptions import MlflowException
 
 from bloodcell.errors import UserError
 from bloodcell.serving import loader
-from bloodcell.serving.answering import Answering, load_answering
 from bloodcell.serving.loader import IMAGE
+from bloodcell.serving.prediction import ServingParameters, load_serving_parameters
 from bloodcell.tracking.runs import StoredRun
 
 
@@ -28,14 +28,14 @@ class StoredModel:
     ----------
     model
         The Keras model, from raw RGB (batch, height, width, 3), uint8, to probabilities (batch, k).
-    answering
-        What else is needed to predict with it: classes, calibration, novelty.
+    serving
+        Classes, calibration and novelty, for prediction.
     example
         The content of an image file.
     """
 
     model: Any
-    answering: Answering
+    serving: ServingParameters
     example: bytes
 
 
@@ -45,13 +45,13 @@ def model_of(run: StoredRun, *, setting: str) -> str:
     Raises
     ------
     UserError
-        If it has none of its own.
+        If it has no model.
     """
     if run.models:
         return run.models[-1]
     if run.folds:
         raise UserError(
-            f"{setting}={run.id}: is a cross-validation, which has a model for each fold and none of its own; train "
+            f"{setting}={run.id}: is a cross-validation with one model per fold; train "
             f"with split.refit=true, or give the run of a fold, such as {run.folds[0].id}"
         )
     raise UserError(f"{setting}={run.id}: has no model; train with log_model=true")
@@ -71,32 +71,32 @@ def load_model(address: str, *, setting: str) -> StoredModel:
     Parameters
     ----------
     address
-        As MLflow takes it: ``models:/NAME@ALIAS``, ``models:/ID``, ``runs:/ID/model``, a folder.
+        MLflow's address: ``models:/NAME@ALIAS``, ``models:/ID``, ``runs:/ID/model``, a folder.
     setting
-        What named it, for messages.
+        The setting that named it, for messages.
 
     Raises
     ------
     UserError
-        If there is no such model, or another program or another version of bloodcell made it.
+        If there is no such model, or it is from another program or another version of bloodcell.
     """
     with _downloaded(address, setting=setting) as folder, _same_path():
         example = mlflow.models.Model.load(folder).load_input_example(str(folder))
         return StoredModel(
             model=mlflow.tensorflow.load_model(str(folder), keras_model_kwargs={"compile": False}),
-            answering=load_answering(folder),
+            serving=load_serving_parameters(folder),
             example=example[IMAGE].iloc[0],
         )
 
 
-def answering_of(address: str, *, setting: str) -> Answering:
+def serving_parameters_of(address: str, *, setting: str) -> ServingParameters:
     """Return the classes, calibration and novelty of a model without loading it; see `load_model`."""
     with _downloaded(address, setting=setting) as folder:
-        return load_answering(folder)
+        return load_serving_parameters(folder)
 
 
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
-    """Make a model the newest version of a registered one, give it an alias, and return the version's number.
+    """Register a model as a new version with an alias, and return the version's number.
 
     Raises
     ------
@@ -105,7 +105,7 @@ def register(address: str, *, name: str, alias: str, description: str, tags: Map
     """
     client = MlflowClient()
     try:
-        with redirect_stderr(StringIO()):  # MLflow repeats what the job prints
+        with redirect_stderr(StringIO()):  # MLflow prints what the job prints, too
             version = mlflow.register_model(address, name, tags=dict(tags)).version
         client.update_model_version(name, version, description=description)
         client.set_registered_model_alias(name, alias, version)
@@ -117,13 +117,13 @@ def register(address: str, *, name: str, alias: str, description: str, tags: Map
 
 
 def log_text(run: StoredRun, text: str, name: str) -> None:
-    """Keep a text as an artifact of a run that has ended, in place of one of that name."""
+    """Log a text as an artifact of a finished run, replacing one of that name."""
     MlflowClient().log_text(run.id, text, name)
 
 
 @contextmanager
 def _downloaded(address: str, *, setting: str) -> Iterator[Path]:
-    """Yield a folder with a model that bloodcell has kept, and turn errors in the block into one line."""
+    """Yield a folder with a model of bloodcell, and turn errors in the block into one line."""
     with tempfile.TemporaryDirectory() as scratch:
         try:
             folder = Path(mlflow.artifacts.download_artifacts(artifact_uri=address, dst_path=scratch))
@@ -133,13 +133,13 @@ def _downloaded(address: str, *, setting: str) -> Iterator[Path]:
             raise UserError(f"{setting}: cannot be loaded ({reason}); give the address of a model") from error
         if flavours.get("python_function", {}).get("loader_module") != loader.__name__:
             raise UserError(
-                f"{setting}: does not answer for images; give a model that this version of bloodcell has kept"
+                f"{setting}: does not predict from image files; give a model that this version of bloodcell saved"
             )
         try:
             yield folder
         except UserError as error:
             raise UserError(f"{setting}: {str(error).replace(f'{folder}/', '')}") from error
-        except Exception as error:  # whatever Keras or NumPy raise for the files of another version
+        except Exception as error:  # any error of Keras or NumPy for files of another version
             reason = " ".join(str(error).split())
             raise UserError(
                 f"{setting}: cannot be used ({reason}); train it again with this version of bloodcell"
@@ -148,7 +148,7 @@ def _downloaded(address: str, *, setting: str) -> Iterator[Path]:
 
 @contextmanager
 def _same_path() -> Iterator[None]:
-    """Restore Python's path, at whose start MLflow puts the code that is kept with a model."""
+    """Restore Python's path, to which MLflow adds the code that is saved with a model."""
     before = list(sys.path)
     try:
         yield

@@ -1,4 +1,4 @@
-"""Runs of one configuration with several seeds, which a comparison counts as one."""
+"""Pooling runs of one configuration with several seeds for a comparison."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ class Pooled:
 
     @property
     def stored(self) -> list[StoredRun]:
-        """Those that are runs of the store, not files."""
+        """The runs of the store, without files."""
         return [each.run for each in self.runs if each.run is not None]
 
     @property

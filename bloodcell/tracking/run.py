@@ -23,8 +23,8 @@ from bloodcell.errors import StoreLostError, one_line, reason_of, redact
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.serving import loader
-from bloodcell.serving.answering import Answering
 from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
+from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.store import Store, open_store
 
 log = logging.getLogger(__name__)
@@ -48,11 +48,11 @@ REASON_TAG = "reason"
 BASELINE = "baseline: "
 """The start of the names of a study's baselines."""
 EXCLUDED_TAG = "aside"
-"""The tag of a run that is no entry of its study's leaderboard; its value is the reason."""
+"""The tag of a run that is not in its study's leaderboard; its value is the reason."""
 
 
 class TrackedRun(Recorder):
-    """A run in MLflow, which is kept in its folder first.
+    """A run in MLflow, which is written to its folder first.
 
     Parameters
     ----------
@@ -61,7 +61,7 @@ class TrackedRun(Recorder):
     run_id, experiment_id
         MLflow's.
     store
-        Where the run is kept.
+        The store of the run.
     """
 
     def __init__(
@@ -77,19 +77,19 @@ class TrackedRun(Recorder):
         return self._run_id
 
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Keep parameters."""
+        """Log parameters."""
         super().log_parameters(parameters)
         mlflow.log_params(dict(parameters))
 
     def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
-        """Keep final metrics as ``prefix/name``, except those that are not finite."""
+        """Log finite final metrics as ``prefix/name``."""
         super().log_metrics(metrics, prefix=prefix)
         mlflow.log_metrics({f"{prefix}/{name}": value for name, value in metrics.items() if np.isfinite(value)})
 
     def log_epoch(self, epoch: Any) -> None:
-        """Keep the metrics of an epoch as ``epoch/name`` at its step, except those that are not finite.
+        """Log the finite metrics of an epoch as ``epoch/name`` at its step.
 
-        If the store does not answer, training goes on: the metrics wait for the next epoch or the end.
+        If the store does not answer, training continues, and the metrics are sent at a later epoch or the end.
         """
         super().log_epoch(epoch)
         now = int(time.time() * 1000)
@@ -99,11 +99,11 @@ class TrackedRun(Recorder):
         self._waiting.extend(Metric(f"epoch/{name}", value, now, epoch.epoch) for name, value in numbers.items())
         try:
             self._send_waiting()
-        except Exception as error:  # whatever the connection raises
+        except Exception as error:  # any error of the connection
             log.warning("%s does not answer (%s); metrics wait", self.store.label, redact(str(error)))
 
     def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
-        """Keep the manifest as an MLflow dataset."""
+        """Log the manifest as an MLflow dataset."""
         super().log_dataset(manifest, name=name, source=source, digest=digest)
         dataset = mlflow.data.from_pandas(manifest, source=source, name=name, digest=digest)
         try:
@@ -114,8 +114,8 @@ class TrackedRun(Recorder):
                 raise
             mlflow.log_input(dataset, context="training")
 
-    def log_model(self, model: Any, *, answering: Answering, example: bytes) -> str:
-        """Keep a Keras model in MLflow only, with bloodcell's code; the run's folder has its weights.
+    def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:
+        """Log a Keras model to MLflow only, with bloodcell's code; the run's folder has its weights.
 
         Returns
         -------
@@ -128,31 +128,31 @@ class TrackedRun(Recorder):
 
         signature = ModelSignature(
             inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(answering.classes)))]),
+            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(serving.classes)))]),
         )
         logged = Model.log(
             artifact_path=None,
             name="model",
-            flavor=_Answering,
+            flavor=_ServingFlavor,
             flavor_name="mlflow.tensorflow",
             validate_serving_input=False,
-            answering=answering,
+            serving=serving,
             model=model,
             signature=signature,
             input_example=pd.DataFrame({IMAGE: [example]}),
             pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
             code_paths=[str(Path(bloodcell.__file__).parent)],
-            metadata={"classes": list(answering.classes)},
+            metadata={"classes": list(serving.classes)},
         )
         return str(logged.model_uri)
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Keep a table in the format that MLflow's pages show as one."""
+        """Log a table in the format that the MLflow UI shows as a table."""
         super().log_table(table, name)
         mlflow.log_table(table, name)
 
     def log_artifacts(self) -> None:
-        """Wait for the pictures, and keep all files."""
+        """Wait for the plots, and log all files."""
         super().log_artifacts()
         self._send_waiting()
         mlflow.log_artifacts(str(self.artifacts))
@@ -163,7 +163,7 @@ class TrackedRun(Recorder):
         mlflow.set_tag(name, value)
 
     def describe(self, text: str) -> None:
-        """Show a description, in Markdown, on top of the run's page."""
+        """Show a description, in Markdown, at the top of the run's page."""
         super().describe(text)
         mlflow.set_tag("mlflow.note.content", text)
 
@@ -186,7 +186,7 @@ class TrackedRun(Recorder):
             self._waiting.clear()
 
 
-class _Answering:
+class _ServingFlavor:
     """A flavor like ``mlflow.tensorflow`` whose models predict from image files as pyfunc models.
 
     ``mlflow.tensorflow`` cannot skip the validation of the example, which loads the model again, takes as long as
@@ -198,18 +198,18 @@ class _Answering:
         *,
         path: str,
         mlflow_model: Any,
-        answering: Answering,
+        serving: ServingParameters,
         validate_serving_input: bool,  # noqa: ARG004 - for `Model.log`
         **arguments: Any,
     ) -> None:
-        """Save a model as ``mlflow.tensorflow`` does, with what is needed to predict with it."""
+        """Save a model as ``mlflow.tensorflow`` does, with its serving parameters."""
         from mlflow.models import ModelSignature
         from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
 
         mlflow.tensorflow.save_model(path=path, mlflow_model=mlflow_model, **arguments)
-        answering.save(Path(path))
-        numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in answering.classes)]
-        # It knows arrays only.
+        serving.save(Path(path))
+        numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in serving.classes)]
+        # `mlflow.tensorflow` supports signatures of arrays only.
         mlflow_model.signature = ModelSignature(
             inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
             outputs=Schema(
@@ -252,7 +252,7 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
 
 @contextmanager
 def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
-    """Turn an error of the store in the block into one line that names the folder of the results.
+    """Turn an error of the store in the block into one line with the folder of the results.
 
     Raises
     ------
@@ -307,7 +307,7 @@ def _under_way(
 
 
 def _end(status: int, reason: str) -> None:
-    with suppress(Exception):  # the store may be what failed
+    with suppress(Exception):  # the store may have failed
         mlflow.set_tag(REASON_TAG, reason)
     with suppress(Exception):
         mlflow.end_run(RunStatus.to_string(status))

@@ -1,4 +1,4 @@
-"""The runs of a store, read back as typed records. Nothing is changed in the store."""
+"""Reading the runs of a store as typed records."""
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -25,7 +25,7 @@ from bloodcell.tracking.store import Store, is_unknown
 
 PREDICTIONS, MANIFEST, CONFIG = "predictions.parquet", "manifest.parquet", "config.yaml"
 RENAMED = {("head", "beside"): "extra_features"}
-"""Settings that earlier versions of bloodcell called otherwise: group and name, and the name now."""
+"""Settings with another name in earlier versions: group and earlier name, and the present name."""
 FINISHED = "FINISHED"
 EPOCH_ACCURACY = "epoch/val_accuracy"
 
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run of the store. Its files are downloaded when they are first asked for.
+    """A run of the store. Its files are downloaded when first used.
 
     Attributes
     ----------
@@ -43,7 +43,7 @@ class StoredRun:
     started
         When it started, in milliseconds since 1970.
     parent
-        The id of the run that it is in, such as its study or its cross-validation.
+        The id of its parent run, such as its study or its cross-validation.
     tags
         Facts about it.
     parameters
@@ -73,7 +73,7 @@ class StoredRun:
 
     @cached_property
     def config(self) -> TrainConfig | None:
-        """The configuration of a training; None of other jobs, and of a version that had other settings."""
+        """The configuration of a training; None for other jobs, and for versions with other settings."""
         if self.tags.job != TRAIN or CONFIG not in self.files:
             return None
         values = self.read(CONFIG, lambda path: yaml.safe_load(path.read_text(encoding="utf-8")))
@@ -93,7 +93,7 @@ class StoredRun:
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
-        """The images that it was trained and measured on."""
+        """The manifest of its images."""
         return self.read(MANIFEST, lambda path: with_sources(pd.read_parquet(path)))
 
     @cached_property
@@ -109,20 +109,20 @@ class StoredRun:
 
     @cached_property
     def models(self) -> tuple[str, ...]:
-        """The addresses of its own models, the newest last."""
-        # A run that was searched for, not asked for by its id, does not say which models it has.
+        """The addresses of its models, the newest last."""
+        # MLflow returns the models of a run only if it is read by its id.
         outputs = MlflowClient().get_run(self.id).outputs
         return () if outputs is None else tuple(f"models:/{output.model_id}" for output in outputs.model_outputs)
 
     @cached_property
     def curve(self) -> list[tuple[float, float]]:
-        """Pairs of epoch and validation accuracy; of a cross-validation the mean, as far as all folds go."""
+        """Pairs of epoch and validation accuracy; of a cross-validation the mean, up to the shortest fold."""
         runs = [self] if EPOCH_ACCURACY in self.metrics else self.folds
         values: dict[int, list[float]] = {}
         for run in runs:
             for each in MlflowClient().get_metric_history(run.id, EPOCH_ACCURACY):
                 values.setdefault(each.step, []).append(each.value)
-        # A mean of fewer folds would be another one.
+        # A mean of fewer folds would not be comparable.
         return [
             (float(step), sum(several) / len(several))
             for step, several in sorted(values.items())
@@ -130,7 +130,7 @@ class StoredRun:
         ]
 
     def read(self, file: str, reader: Callable[[Path], T]) -> T:
-        """Download one of its files and return what a function reads from it.
+        """Download one of its files and read it with a function.
 
         Raises
         ------
@@ -187,7 +187,7 @@ def finished_run(run_id: str, store: Store, *, setting: str) -> StoredRun:
 
 
 def whole_run(run_id: str, store: Store) -> StoredRun:
-    """Return a finished run that the setting ``runs`` names, and that is no fold of a cross-validation.
+    """Return a finished run that the setting ``runs`` names, and that is not a fold.
 
     Raises
     ------
@@ -196,7 +196,7 @@ def whole_run(run_id: str, store: Store) -> StoredRun:
     """
     run = finished_run(run_id, store, setting="runs")
     if run.tags.fold is not None:
-        raise UserError(f"runs={run_id}: is one fold of a cross-validation; give the whole, {run.parent}")
+        raise UserError(f"runs={run_id}: is a fold of a cross-validation; give the cross-validation, {run.parent}")
     return run
 
 
@@ -211,7 +211,7 @@ def runs_of_study(study: str, store: Store) -> list[StoredRun]:
     parent = find_run(study, store, setting="study")
     children = children_of(study, parent.experiment_id)
     if any(child.tags.fold is not None for child in children):
-        raise UserError(f"study={study}: is one cross-validation, whose runs are its folds; give a study, or runs=")
+        raise UserError(f"study={study}: is a cross-validation, not a study; give a study, or runs=")
     return children
 
 
@@ -221,7 +221,7 @@ def only_finished(runs: Sequence[StoredRun], *, setting: str, advice: str) -> li
     Raises
     ------
     UserError
-        If none finished; ``setting`` named them, ``advice`` says what to do.
+        If no run finished; ``setting`` and ``advice`` are for the message.
     """
     if left_out := [run.name for run in runs if not run.finished]:
         print_status(f"left out, not finished: {'; '.join(left_out)}")
@@ -237,7 +237,7 @@ def children_of(run_id: str, experiment_id: str) -> list[StoredRun]:
 
 
 def search_runs(condition: str, experiment_ids: Sequence[str] | None = None) -> list[StoredRun]:
-    """Return all runs that meet a condition in MLflow's language, the oldest first.
+    """Return all runs that meet a condition in MLflow's syntax, the oldest first.
 
     Parameters
     ----------
@@ -252,7 +252,7 @@ def search_runs(condition: str, experiment_ids: Sequence[str] | None = None) -> 
 def mlflow_runs(
     condition: str, experiment_ids: Sequence[str] | None = None, *, view: int = ViewType.ACTIVE_ONLY
 ) -> list[Run]:
-    """Return what `search_runs` finds as MLflow's objects, with ``view=ViewType.ALL`` deleted runs, too."""
+    """Return the runs of `search_runs` as MLflow's objects; ``view=ViewType.ALL`` includes deleted ones."""
     client = MlflowClient()
     if experiment_ids is None:
         experiment_ids = [each.experiment_id for each in client.search_experiments()]

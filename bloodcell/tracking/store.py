@@ -1,4 +1,4 @@
-"""The store that runs are kept in: an embedded one, a database or a server."""
+"""The MLflow store: an embedded one, a database or a server."""
 
 import logging
 import os
@@ -20,14 +20,14 @@ ENVIRONMENT_VARIABLE = "MLFLOW_TRACKING_URI"
 
 @dataclass(frozen=True, kw_only=True)
 class Store:
-    """Where runs are kept.
+    """The store of runs.
 
     Attributes
     ----------
     uri
-        What MLflow is told, with credentials where they are needed. Never printed or logged: see `label`.
+        MLflow's tracking URI, with credentials if needed. Never printed or logged: see `label`.
     artifacts
-        The folder of artifacts; None where a server keeps them.
+        The folder of artifacts; None for a server.
     named_by
         The setting or environment variable that names it.
     """
@@ -48,15 +48,15 @@ class Store:
 
 
 def find_store(tracking: TrackingConfig) -> Store:
-    """Say where runs are kept, without touching it.
+    """Return the store of the settings, without opening it.
 
     An address in ``tracking.uri`` comes first, then the environment variable ``MLFLOW_TRACKING_URI``, then the folder
-    ``tracking.dir``. An address whose credentials were hidden stands for the environment variable.
+    ``tracking.dir``. An address with hidden credentials means the environment variable.
 
     Raises
     ------
     UserError
-        If a server is asked for and none is named.
+        If a server is required and none is named.
     """
     uri = tracking.uri if tracking.uri and HIDDEN not in tracking.uri else os.environ.get(ENVIRONMENT_VARIABLE) or None
     named_by = "tracking.uri" if tracking.uri else ENVIRONMENT_VARIABLE
@@ -79,9 +79,9 @@ def _absolute(uri: str) -> str:
 
 
 def hide_credentials(uri: str | None) -> str | None:
-    """Move an address with credentials into the environment; return what may be written down in its place.
+    """Move an address with credentials into the environment; return it without credentials.
 
-    The environment variable goes on to the processes that a sweep starts on this machine.
+    Processes that a sweep starts on this machine inherit the environment variable.
     """
     if uri is None or redact(uri) == uri or HIDDEN in uri:
         return uri
@@ -90,7 +90,7 @@ def hide_credentials(uri: str | None) -> str | None:
 
 
 def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
-    """Make the store ready and return it with the id of MLflow's experiment in it.
+    """Open the store; return it with the id of its MLflow experiment.
 
     Raises
     ------
@@ -110,7 +110,7 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
             _require_run(tracking.parent_run, store)
     except UserError:
         raise
-    except Exception as error:  # whatever the database driver or the connection raises
+    except Exception as error:  # any error of the database driver or the connection
         way_out = f"unset {ENVIRONMENT_VARIABLE}" if store.named_by == ENVIRONMENT_VARIABLE else "use tracking=local"
         raise UserError(
             f"{store.named_by}={store.label}: cannot be opened ({_reason(error)}); start it, or {way_out}"
@@ -119,21 +119,21 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
 
 
 def existing_store(tracking: TrackingConfig) -> Store:
-    """Open a store for reading: an embedded one must be there already.
+    """Open a store for reading; an embedded one must exist.
 
     Raises
     ------
     UserError
-        If it is not there, or cannot be opened.
+        If it does not exist, or cannot be opened.
     """
     store = find_store(tracking)
     if store.named_by == "tracking.dir" and not Path(store.uri.removeprefix("sqlite:///")).is_file():
-        raise UserError(f"tracking.dir={tracking.dir}: holds no runs; give the folder that they are in")
+        raise UserError(f"tracking.dir={tracking.dir}: has no runs; give the folder of the runs")
     return open_store(tracking)[0]
 
 
 def _reason(error: BaseException) -> str:
-    """Return what lies at the bottom of an error: what wraps it says it in more and other words."""
+    """Return the message of an error's innermost cause, which is the shortest."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return redact(" ".join(str(error).split()))[:300] or type(error).__name__
@@ -160,17 +160,15 @@ def _experiment(name: str, store: Store) -> str:
     if found is None:
         try:
             location = store.artifacts and store.artifacts.as_uri()
-            # Without it MLflow's pages greet with what they have for language models.
+            # Otherwise the MLflow UI starts with its pages for language models.
             tags = {"mlflow.experimentKind": "custom_model_development"}
             return str(client.create_experiment(name, artifact_location=location, tags=tags))
         except MlflowException:
-            found = client.get_experiment_by_name(name)  # another process was faster
+            found = client.get_experiment_by_name(name)  # another process created it
             if found is None:
                 raise
     if found.lifecycle_stage == "deleted":
-        raise UserError(
-            f"tracking.experiment_name={name}: was deleted in MLflow; restore it there or take another name"
-        )
+        raise UserError(f"tracking.experiment_name={name}: was deleted in MLflow; restore it there or use another name")
     mlflow.set_experiment(experiment_id=found.experiment_id)
     return str(found.experiment_id)
 
@@ -188,14 +186,14 @@ def _require_run(run_id: str, store: Store) -> None:
 
 
 def is_unknown(error: "MlflowException") -> bool:
-    """Say whether the store answered that it has no such run, rather than not at all."""
+    """Return whether the store answered that it has no such run."""
     from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
     return error.error_code in (ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
 
 
 def _check_writable(store: Store) -> None:
-    """Refuse a folder that cannot be written, before a database library says it in its own way."""
+    """Refuse a folder that cannot be written, with a better message than that of the database library."""
     if not store.uri.startswith("sqlite:///"):
         return
     database = Path(store.uri.removeprefix("sqlite:///"))
@@ -210,7 +208,7 @@ def _check_writable(store: Store) -> None:
 
 
 def quiet_mlflow() -> None:
-    """Keep MLflow's and Alembic's running commentary out of the terminal."""
+    """Silence MLflow's and Alembic's log messages."""
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted in multiple ways")

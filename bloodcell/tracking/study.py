@@ -36,16 +36,16 @@ LOST = "its process ended without an error message"
 
 @dataclass(frozen=True, kw_only=True)
 class Study:
-    """A parent run that is under way.
+    """A running parent run.
 
     Attributes
     ----------
     run_id
         MLflow's id of the parent.
     experiment_id
-        MLflow's experiment, the children's too.
+        MLflow's experiment, also of the children.
     store
-        Where it is kept.
+        The store.
     """
 
     run_id: str
@@ -59,11 +59,11 @@ def start_study(*, tracking: TrackingConfig, overrides: Sequence[str], kind: str
     Parameters
     ----------
     tracking
-        Where; ``tracking.run_name`` names it, or the overrides do.
+        The store; ``tracking.run_name`` or the overrides name the run.
     overrides
-        What it was asked for.
+        The overrides of the sweep or search.
     kind
-        What it is.
+        ``sweep`` or ``search``.
 
     Raises
     ------
@@ -80,7 +80,7 @@ def start_study(*, tracking: TrackingConfig, overrides: Sequence[str], kind: str
 
 
 def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
-    """Go on with a study whose parent run is in the store; None if it was removed from it.
+    """Resume a study by its parent run; None if the store no longer has it.
 
     Raises
     ------
@@ -99,7 +99,7 @@ def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
 
 
 def exclude_interrupted(study: Study) -> None:
-    """End the runs that were interrupted with a search; the search repeats them, so the leaderboard excludes them."""
+    """End the runs that were interrupted with a search; it repeats them, so the leaderboard excludes them."""
     client = MlflowClient()
     for run in children_of(study.run_id, study.experiment_id):
         _close(client, run, status="KILLED")
@@ -109,20 +109,20 @@ def exclude_interrupted(study: Study) -> None:
 
 
 def create_excluded_run(study: Study, *, name: str, reason: str) -> str:
-    """Create a run of the study that is no entry of its leaderboard, and return its id."""
+    """Create a run of the study that is not in its leaderboard, and return its id."""
     tags = {MLFLOW_PARENT_RUN_ID: study.run_id, EXCLUDED_TAG: reason}
     return str(MlflowClient().create_run(study.experiment_id, run_name=name, tags=tags).info.run_id)
 
 
 def keep_objective(study: Study, name: str, value: float) -> None:
-    """Keep what a search goes by with the run of this name, which is none of its trials."""
+    """Log the objective of a search to the run of this name, which is not a trial."""
     for run in children_of(study.run_id, study.experiment_id):
         if run.name == name:
             MlflowClient().log_metric(run.id, OBJECTIVE, value)
 
 
 def keep_with_study(study: Study, folder: Path, *, description: str, metrics: Mapping[str, float]) -> None:
-    """Keep the files of a folder, a description in Markdown and metrics with the parent run."""
+    """Log the files of a folder, a description in Markdown and metrics to the parent run."""
     client = MlflowClient()
     client.log_artifacts(study.run_id, str(folder))
     client.set_tag(study.run_id, "mlflow.note.content", description)
@@ -138,21 +138,21 @@ def run_named(name: str, tracking: TrackingConfig) -> str:
 
 
 def tag_study(study: Study, name: str, value: str) -> None:
-    """Keep a fact about a study as text."""
+    """Log a fact about a study as text."""
     MlflowClient().set_tag(study.run_id, name, value)
 
 
 def close_children(study: Study, *, expected: int | None, interrupted: bool) -> list[Entry]:
-    """Return what became of every run of the study that counts, and put an end to those that have none.
+    """Return the entries of the leaderboard, and end the runs that are still running.
 
     Parameters
     ----------
     study
         The study.
     expected
-        How many runs the sweep was to have; None where its sweeper decides.
+        The number of runs of the sweep; None if its sweeper decides.
     interrupted
-        Whether the sweep was stopped: then what did not start is not missing.
+        Whether the sweep was interrupted: then runs that did not start are not missing.
     """
     client = MlflowClient()
     runs = children_of(study.run_id, study.experiment_id)
@@ -175,18 +175,18 @@ def end_study(
     status: str | None = None,
     objective: str | None = None,
 ) -> pd.DataFrame:
-    """Keep the leaderboard with the parent run and end it; return the leaderboard.
+    """Log the leaderboard to the parent run and end it; return the leaderboard.
 
     Parameters
     ----------
     study, entries
-        The study and what became of its runs.
+        The study and its runs.
     interrupted
-        Whether it was stopped.
+        Whether it was interrupted.
     status
-        The parent's; None: FINISHED if all its runs are, KILLED if it was interrupted, else FAILED.
+        The status of the parent; None: FINISHED if all runs are, KILLED if interrupted, else FAILED.
     objective
-        What a search went by, see `leaderboard`.
+        The objective of a search, see `leaderboard`.
     """
     client = MlflowClient()
     table = leaderboard(entries, objective=objective)
@@ -212,7 +212,7 @@ def end_study(
 
 
 def surviving(job: Callable[[], T], config: Any) -> T | float:
-    """Run one job of a study; if it fails, say so, keep it as a failed run, and let the study go on.
+    """Run one job of a study; a failure is printed and logged as a failed run, and the study continues.
 
     Parameters
     ----------
@@ -224,7 +224,7 @@ def surviving(job: Callable[[], T], config: Any) -> T | float:
     Returns
     -------
     object
-        What the job returns; NaN, which every sweeper takes for a failure, if it fails.
+        The result of the job; NaN, which sweepers treat as a failure, if it fails.
     """
     try:
         return job()
@@ -232,7 +232,7 @@ def surviving(job: Callable[[], T], config: Any) -> T | float:
         tracking: TrackingConfig = config.tracking
         name = readable_overrides(tracking.run_name or f"run {tracking.sweep_job}")
         print_status(f"{name} failed: {reason_of(error)}")
-        log.exception("failed")  # the traceback goes to the run's log file, which the terminal is spared
+        log.exception("failed")  # the traceback is in the run's log file
         _, experiment_id = open_store(tracking)
         children = children_of(str(tracking.parent_run), experiment_id)
         number = tracking.sweep_job
@@ -252,7 +252,7 @@ def _record_failure(experiment_id: str, name: str, *, tags: dict[str, str], para
 
 
 def _close(client: MlflowClient, run: StoredRun, *, status: str) -> None:
-    """End a run that has not ended, and its folds."""
+    """End a running run, and its folds."""
     if RunStatus.is_terminated(RunStatus.from_string(run.status)):
         return
     for fold in children_of(run.id, run.experiment_id):

@@ -1,4 +1,4 @@
-"""What a sweep's end looks like on the terminal."""
+"""The result of a sweep on the terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -15,7 +15,7 @@ from bloodcell.tracking.study import Study
 def show_study(
     study: Study, entries: Sequence[Entry], table: pd.DataFrame, *, objective: str | None = None, **more: Any
 ) -> None:
-    """Print a study's leaderboard, what failed, and where to look next; tell machines so, and what more there is."""
+    """Print a study's leaderboard, failed runs and next commands; set the JSON result, with ``more`` values."""
     console = Console(highlight=False, soft_wrap=True)
     if len(table):
         console.print(_leaderboard(table, objective))

@@ -13,7 +13,7 @@ REASON_TAG = "reason"
 
 
 class MLflowTrials:
-    """A mixin for tuners that keeps their trials in MLflow.
+    """A mixin for tuners that logs their trials to MLflow.
 
     Each trial is a run with its hyperparameters as parameters, the metrics of every epoch, the objective as
     ``objective``, and its status: FINISHED, or FAILED with the reason as a tag. For example:
@@ -29,16 +29,16 @@ class MLflowTrials:
     def track(
         self, *, experiment_id: str, parent_run_id: str, client: MlflowClient | None = None, prefix: str = ""
     ) -> None:
-        """Set where the trials are kept; call it before ``search``.
+        """Set the parent run of the trials; call it before ``search``.
 
         Parameters
         ----------
         experiment_id, parent_run_id
             Of MLflow.
         client
-            MLflow's, of the store that is set by default.
+            MLflow's client; by default of the current store.
         prefix
-            Of the parameters' names.
+            Prefix of the parameters' names.
         """
         self._experiment_id, self._parent_run_id, self._prefix = experiment_id, parent_run_id, prefix
         self._client = client or MlflowClient()
@@ -59,7 +59,7 @@ class MLflowTrials:
         )
 
     def on_epoch_end(self, trial: Trial, model: Any, epoch: int, logs: dict[str, float] | None = None) -> None:
-        """Keep an epoch's metrics."""
+        """Log an epoch's metrics."""
         super().on_epoch_end(trial, model, epoch, logs=logs)  # type: ignore[misc]
         now = get_current_time_millis()
         metrics = [Metric(f"epoch/{name}", float(value), now, epoch) for name, value in (logs or {}).items()]
@@ -76,7 +76,7 @@ class MLflowTrials:
                 self._client.log_metric(run_id, "objective", float(ended.score))
                 self._client.set_terminated(run_id, "FINISHED")
             else:
-                if REASON_TAG not in self._client.get_run(run_id).data.tags:  # the training may have set it
-                    reason = (trial.message or ended.message or "its objective is no number").strip().splitlines()[-1]
+                if REASON_TAG not in self._client.get_run(run_id).data.tags:  # the training may have ended it
+                    reason = (trial.message or ended.message or "objective is not finite").strip().splitlines()[-1]
                     self._client.set_tag(run_id, REASON_TAG, reason[:500])
                 self._client.set_terminated(run_id, "FAILED")

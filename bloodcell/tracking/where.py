@@ -1,4 +1,4 @@
-"""Where to find a run: in MLflow's pages and in its folder."""
+"""Printing where a run is: MLflow UI, output folder, log."""
 
 from typing import Any
 
@@ -10,8 +10,8 @@ from bloodcell.tracking.run import TrackedRun
 from bloodcell.tracking.store import Store
 
 
-def where_to_look(tracking: TrackingConfig, store: Store) -> str:
-    """Return where to look at runs: the address of a server, or the command that serves the store."""
+def mlflow_ui(tracking: TrackingConfig, store: Store) -> str:
+    """Return how to open the MLflow UI: the address of a server, or the command that serves the store."""
     if store.is_server:
         return store.label
     default = "" if tracking.dir == "mlruns" else f" tracking.dir={tracking.dir}"
@@ -19,19 +19,19 @@ def where_to_look(tracking: TrackingConfig, store: Store) -> str:
 
 
 def run_data(tracked: TrackedRun, tracking: TrackingConfig) -> dict[str, Any]:
-    """Return the ids and places of a run for a JSON document."""
+    """Return the ids and paths of a run for a JSON document."""
     return {
         "run_id": tracked.run_id,
         "experiment_id": tracked.experiment_id,
         "tracking": tracked.store.label,
-        "look": where_to_look(tracking, tracked.store),
+        "mlflow_ui": mlflow_ui(tracking, tracked.store),
         "folder": tracked.folder.absolute(),
         "log": log_file(),
     }
 
 
 def show_files(tracked: TrackedRun, console: Console) -> None:
-    """Print the folder of a run, and its log file."""
-    console.print(f"Its files   {tracked.folder}", markup=False)
+    """Print the folder of a run and its log file."""
+    console.print(f"Output folder  {tracked.folder}", markup=False)
     if (log := log_file()) is not None:
-        console.print(f"Its log     {log}", markup=False)
+        console.print(f"Log            {log}", markup=False)

@@ -1,4 +1,4 @@
-"""Averaging of weights: what is validated and kept is the mean of the last steps' weights, not the last step's."""
+"""Weight averaging: the moving average of the last steps' weights is validated and saved."""
 
 from typing import Any
 
@@ -6,12 +6,12 @@ import keras
 
 
 class AveragedWeights(keras.callbacks.Callback):
-    """Validates with the averages of the weights that an optimizer with ``use_ema`` keeps.
+    """Validates with the moving averages of an optimizer with ``use_ema``.
 
-    They are in the model from the beginning of an epoch's validation until callbacks that come before this one have
-    heard of its end: what these save are averages. Training goes on from the weights themselves. At the end of ``fit``
-    Keras itself leaves the averages in the model. Unlike Keras's `SwapEMAWeights`, it swaps without rounding, and knows
-    of trainings that stop early.
+    The model has the averages from the start of an epoch's validation until the ``on_epoch_end`` of this callback, so
+    callbacks before it save the averages. Training continues with the weights themselves. At the end of ``fit`` Keras
+    leaves the averages in the model. Unlike Keras's `SwapEMAWeights`, this callback swaps without rounding and supports
+    early stopping.
     """
 
     def __init__(self) -> None:
@@ -26,7 +26,7 @@ class AveragedWeights(keras.callbacks.Callback):
             weight.assign(average)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook
-        """Give the model its own weights back."""
+        """Restore the model's own weights."""
         if self._own is None:
             return
         for weight, own in zip(self._pairs()[0], self._own, strict=True):
@@ -34,5 +34,5 @@ class AveragedWeights(keras.callbacks.Callback):
         self._own = None
 
     def _pairs(self) -> tuple[list[Any], list[Any]]:
-        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # where a loss is scaled
+        optimizer = getattr(self.model.optimizer, "inner_optimizer", self.model.optimizer)  # with loss scaling
         return optimizer._trainable_variables, optimizer._model_variables_moving_average

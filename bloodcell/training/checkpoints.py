@@ -1,4 +1,4 @@
-"""Checkpoints: the best and the last epoch's weights, whole whatever happens."""
+"""Checkpoints: the weights of the best and the last epoch, written atomically."""
 
 from pathlib import Path
 
@@ -8,16 +8,16 @@ from bloodcell.files import atomic_write
 
 
 class Checkpoints:
-    """Keeps the weights of the best and of the last epoch over all stages.
+    """Saves the weights of the best and of the last epoch over all stages.
 
     Parameters
     ----------
     model
-        Whose weights are kept.
+        The model whose weights are saved.
     folder
-        Where ``best.weights.h5`` and ``last.weights.h5`` are written.
+        The folder of ``best.weights.h5`` and ``last.weights.h5``.
     monitor
-        ``val_loss``, of which less is better, or ``val_accuracy``, of which more is.
+        ``val_loss`` (lower is better) or ``val_accuracy`` (higher is better).
     """
 
     def __init__(self, *, model: keras.Model, folder: Path, monitor: str) -> None:
@@ -30,7 +30,7 @@ class Checkpoints:
         self.best_epoch = -1
 
     def save(self, epoch: int, metrics: dict[str, float]) -> bool:
-        """Write the weights after an epoch; return whether it was the best so far."""
+        """Save the weights after an epoch; return whether it is the best so far."""
         self._write(self.last)
         score = self._sign * metrics[self._monitor]
         if not score > self._best_score:
@@ -40,7 +40,7 @@ class Checkpoints:
         return True
 
     def restore_best(self) -> None:
-        """Give the model the weights of the best epoch."""
+        """Load the weights of the best epoch."""
         self._model.load_weights(self.best)
 
     def _write(self, path: Path) -> None:

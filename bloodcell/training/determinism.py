@@ -1,13 +1,13 @@
-"""The same seed gives the same numbers."""
+"""Deterministic training: the same seed gives the same results."""
 
 import keras
 import tensorflow as tf
 
 
 def make_deterministic(seed: int) -> None:
-    """Seed every source of randomness, and have TensorFlow use deterministic operations only.
+    """Seed every random number generator, and allow TensorFlow deterministic operations only.
 
-    Keras's automatic layer names start over too, so that a second run in one process builds the very same model.
+    Keras's automatic layer names restart too, so a second run in one process builds an identical model.
     """
     keras.backend.clear_session()
     keras.utils.set_random_seed(seed)

@@ -1,4 +1,4 @@
-"""Engines: what computes frozen layers, which are only ever asked for their output."""
+"""Inference engines for frozen layers: TensorFlow or OpenVINO."""
 
 import importlib.metadata
 import importlib.util
@@ -20,11 +20,11 @@ log = logging.getLogger(__name__)
 EngineName = Literal["tensorflow", "openvino"]
 
 MAX_DIFFERENCE = 1e-2
-"""How far an engine's output may be from Keras's own, relative to it."""
+"""Largest allowed relative difference of an engine's output from Keras's."""
 
 
 class EngineDiffersError(UserError):
-    """An engine computes something else than Keras, or cannot at all; the message has the figures or the reason."""
+    """An engine's output differs from Keras's, or it cannot run the model; the message says why."""
 
 
 class Engine(Protocol):
@@ -35,24 +35,24 @@ class Engine(Protocol):
 
 
 def choose_engine(name: Literal["auto", "tensorflow", "openvino"], *, mixed: bool) -> EngineName:
-    """Say which engine a setting means on this machine: on a CPU OpenVINO where it is installed, else TensorFlow.
+    """Return the engine of a setting; ``auto`` is OpenVINO on a CPU if it is installed, else TensorFlow.
 
     Parameters
     ----------
     name
         The setting.
     mixed
-        Whether layers compute in mixed precision, which only TensorFlow does as it is meant.
+        Whether layers compute in mixed precision, which only TensorFlow supports.
 
     Raises
     ------
     UserError
-        If OpenVINO is asked for and is not installed.
+        If OpenVINO is chosen and not installed.
     """
     installed = importlib.util.find_spec("openvino") is not None
     if name == "openvino" and not installed:
         raise UserError(
-            "features.engine=openvino: is not installed; run `pip install openvino`, or use features.engine=auto"
+            "features.engine=openvino: it is not installed; run `pip install openvino`, or use features.engine=auto"
         )
     if name == "auto":
         on_cpu = not tf.config.list_physical_devices("GPU")
@@ -66,7 +66,7 @@ def engine_version(name: EngineName) -> str:
 
 
 def build_engine(name: EngineName, model: keras.Model, *, examples: NDArray[np.float32]) -> Engine:
-    """Build an engine for a model, and see that it computes what Keras computes.
+    """Build an engine for a model, and check that its output equals Keras's.
 
     Parameters
     ----------
@@ -75,24 +75,24 @@ def build_engine(name: EngineName, model: keras.Model, *, examples: NDArray[np.f
     model
         From images (n, size, size, 3), float32, to rows (n, width), float32.
     examples
-        A few images to compare on.
+        A few images for the check.
 
     Raises
     ------
     EngineDiffersError
-        If its output differs from Keras's own by more than `MAX_DIFFERENCE`, or it does not know an operation.
+        If the output differs from Keras's by more than `MAX_DIFFERENCE`, or an operation is not supported.
     """
-    own = _Keras(model)
+    reference = _Keras(model)
     if name == "tensorflow":
-        return own
+        return reference
     try:
         engine = _OpenVino(model)
-    except Exception as error:  # its own, of a module that is imported only here
+    except Exception as error:  # OpenVINO's error classes are not imported here
         raise EngineDiffersError(
-            f"features.engine={name}: {engine_version(name)} cannot take over {model.name} "
+            f"features.engine={name}: {engine_version(name)} cannot run {model.name} "
             f"({str(error).strip().splitlines()[-1]}); use features.engine=tensorflow"
         ) from error
-    difference = _relative_difference(engine(examples), own.once(examples))
+    difference = _relative_difference(engine(examples), reference.without_compiling(examples))
     log.info("%s differs from Keras by %.1e at most", engine_version(name), difference)
     if not difference <= MAX_DIFFERENCE:
         raise EngineDiffersError(
@@ -103,7 +103,7 @@ def build_engine(name: EngineName, model: keras.Model, *, examples: NDArray[np.f
 
 
 class _Keras:
-    """Keras's own, in batches of one size: another would be compiled anew."""
+    """Keras, in batches of one size, because it compiles the model for each size."""
 
     def __init__(self, model: keras.Model) -> None:
         self._model = model
@@ -115,20 +115,20 @@ class _Keras:
         padded = np.concatenate([images, np.zeros((missing, *images.shape[1:]), images.dtype)]) if missing else images
         return np.asarray(self._model.predict_on_batch(padded))[: len(images)]
 
-    def once(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
-        """Return the output for a few images, without compiling."""
+    def without_compiling(self, images: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Return the output for a few images."""
         return np.asarray(self._model(images, training=False))
 
 
 class _OpenVino:
-    """OpenVINO on the CPU, as many images at once as there are cores: faster than a batch that shares the cores."""
+    """OpenVINO on the CPU: each core computes one image, which is faster than batches."""
 
     def __init__(self, model: keras.Model) -> None:
-        # Without its telemetry package OpenVINO has a stub of its own, and tells nobody of its use.
+        # Disables telemetry: without this package OpenVINO uses a stub.
         sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
         import openvino
 
-        with warnings.catch_warnings(action="ignore"):  # Keras's, of how it is traced
+        with warnings.catch_warnings(action="ignore"):  # Keras's warnings about tracing
             converted = openvino.convert_model(model)
         settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
         compiled = openvino.Core().compile_model(converted, "CPU", settings)
@@ -150,6 +150,6 @@ class _OpenVino:
 
 
 def _relative_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:
-    """Return the largest relative distance of two rows, in the Euclidean norm."""
+    """Return the largest relative Euclidean distance of two rows."""
     distances = np.linalg.norm(found - expected, axis=1) / np.maximum(np.linalg.norm(expected, axis=1), 1e-12)
     return float(distances.max())

@@ -1,15 +1,14 @@
-"""The feature store: what frozen layers make of images, computed once and kept on disk.
+"""The feature store: features of frozen layers, computed once and cached on disk.
 
-A shelf holds the rows of one recipe: everything that a row depends on but the image and the number of its view. It is a
-folder named after the recipe's digest:
+A table holds the rows of one recipe. The recipe is everything that a row depends on, except the image and the number of
+its view. A table is a folder named after the recipe's digest:
 
-    recipe.json   the recipe, for people; touched whenever the shelf is used
-    rows          row after row, memory-mapped
+    recipe.json   the recipe; its modification time is the time of the last use
+    rows          the rows, memory-mapped
     index         a record for each row: the image's digest, the view's number, checksums of row and record
 
-Whoever adds rows holds a lock, a file beside the shelf. Rows are only ever appended, first the row and then its record,
-so what a crash tears is at the end and is written over. A row or record whose checksum does not hold counts as missing,
-and is made again.
+A process that adds rows holds the table's lock file. It only appends, first the row and then its record, so a crash can
+damage only the end of the files, which the next process overwrites. A row with a wrong checksum is computed again.
 """
 
 import hashlib
@@ -38,11 +37,11 @@ log = logging.getLogger(__name__)
 
 RECORD = np.dtype([("image", "u1", 32), ("view", "<u4"), ("row_sum", "<u4"), ("sum", "<u4")])
 CHECKED = RECORD.itemsize - 4
-"""Bytes of a record that its own checksum is of."""
+"""Bytes of a record that its checksum covers."""
 FILES = {"recipe.json", "rows", "index"}
 ATTEMPTS = 10
-SPARE = 1e9
-"""Bytes that are left free on the disk."""
+MIN_FREE = 1e9
+"""Bytes of the disk that stay free."""
 
 Key = tuple[bytes, int]
 """The SHA-256 of an image's content, and the number of its view."""
@@ -53,90 +52,94 @@ class StoreFullError(Exception):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Use:
-    """What a shelf takes, for people.
+class TableUse:
+    """The size and last use of a table.
 
     Attributes
     ----------
-    name, recipe
-        16 hexadecimal digits of the recipe's digest; the recipe, empty where its file cannot be read.
-    rows, n_bytes
-        How many views of images it holds; its size on disk.
-    used
-        When it was last used, in seconds since 1970.
+    name
+        16 hexadecimal digits of the recipe's digest.
+    recipe
+        The recipe; empty if its file cannot be read.
+    rows
+        Number of rows.
+    n_bytes
+        Bytes on disk.
+    last_used
+        Time of the last use, in seconds since 1970.
     """
 
     name: str
     recipe: Mapping[str, Any]
     rows: int
     n_bytes: int
-    used: float
+    last_used: float
 
 
 def features_dir(folder: str | None) -> Path:
-    """Return the folder of stored features: the one that is given, else that of bloodcell's cache."""
+    """Return the folder of stored features; by default it is in bloodcell's cache."""
     return Path(folder).expanduser() if folder else cache_dir() / "features"
 
 
 class FeatureStore:
-    """Shelves in a folder, together no larger than a limit.
+    """Feature tables in a folder, with a limit of their total size.
 
     Parameters
     ----------
     folder
-        Where the shelves are.
+        The folder.
     max_bytes
-        The limit; shelves that were not used for longest make room for new ones.
+        The limit; to keep it, the least recently used tables are removed.
     """
 
     def __init__(self, folder: Path, *, max_bytes: float = math.inf) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
 
-    def shelf(self, recipe: Mapping[str, Any], *, width: int, dtype: str) -> "Shelf":
-        """Return the shelf for a recipe, made if there is none.
+    def table(self, recipe: Mapping[str, Any], *, width: int, dtype: str) -> "FeatureTable":
+        """Return the table of a recipe; create it if it does not exist.
 
         Parameters
         ----------
         recipe
-            What its rows depend on: plain values by name.
+            What the rows depend on: plain values by name.
         width, dtype
-            Of a row; a part of the recipe too.
+            Of a row; they are added to the recipe.
 
         Raises
         ------
         OSError
-            If it cannot be made.
+            If it cannot be created.
         """
         text = json.dumps({**recipe, "width": width, "dtype": dtype}, sort_keys=True, indent=2)
         folder = self._folder / hashlib.sha256(text.encode()).hexdigest()[:16]
-        shelf = Shelf(folder, recipe=text, width=width, dtype=np.dtype(dtype))
-        shelf.label()
-        return shelf
+        table = FeatureTable(folder, recipe=text, width=width, dtype=np.dtype(dtype))
+        table.touch()
+        return table
 
-    def make_room(self, n_bytes: float, *, for_shelf: "Shelf") -> None:
-        """Take shelves away, those first that were not used for longest, until so many bytes can be added to one.
+    def make_room(self, n_bytes: float, *, for_table: "FeatureTable") -> None:
+        """Remove the least recently used other tables until ``n_bytes`` can be added to a table.
 
         Raises
         ------
         StoreFullError
-            If they cannot, however many others are taken away; then none is.
+            If removing all others is not enough; then none is removed.
         """
-        free = shutil.disk_usage(self._folder).free - SPARE
-        uses = self.uses()
-        own = sum(use.n_bytes for use in uses if use.name == for_shelf.name)
-        others = [use for use in uses if use.name != for_shelf.name]
+        free = shutil.disk_usage(self._folder).free - MIN_FREE
+        uses = self.usage()
+        own = sum(use.n_bytes for use in uses if use.name == for_table.name)
+        others = [use for use in uses if use.name != for_table.name]
         total = sum(use.n_bytes for use in others)
         if own + n_bytes > self._max_bytes:
             raise StoreFullError(
                 f"they would take {(own + n_bytes) / 1e9:.1f} GB of {self._max_bytes / 1e9:.1f} GB allowed; "
-                "`bloodcell cache` shows what can go"
+                "`bloodcell cache` shows what can be removed"
             )
         if n_bytes > free + total:
             raise StoreFullError(
                 f"they would take {n_bytes / 1e9:.1f} GB, and the disk has {max(free, 0) / 1e9:.1f} GB left"
             )
-        for use in sorted(others, key=lambda use: use.used):
+        for use in sorted(others, key=lambda use: use.last_used):
             if own + total + n_bytes <= self._max_bytes and n_bytes <= free:
                 return
             if self.remove(use.name):
@@ -145,34 +148,34 @@ class FeatureStore:
                 total, free = total - use.n_bytes, free + use.n_bytes
         if own + total + n_bytes > self._max_bytes or n_bytes > free:
             raise StoreFullError(
-                f"they would take {n_bytes / 1e9:.1f} GB, and other processes add to what would have to go"
+                f"they would take {n_bytes / 1e9:.1f} GB, and other processes use the tables to be removed"
             )
 
-    def uses(self) -> list[Use]:
-        """Return what every shelf takes, the one used last first; other folders and files are nobody's business."""
+    def usage(self) -> list[TableUse]:
+        """Return the use of every table, the last used first; other folders and files are ignored."""
         folders = self._folder.iterdir() if self._folder.is_dir() else ()
-        uses = [use for use in map(_use, filter(_is_shelf, folders)) if use is not None]
-        return sorted(uses, key=lambda use: -use.used)
+        uses = [use for use in map(_use, filter(_is_table, folders)) if use is not None]
+        return sorted(uses, key=lambda use: -use.last_used)
 
     def remove(self, name: str) -> bool:
-        """Remove a shelf, unless a process adds to it at this moment; return whether it is gone."""
+        """Remove a table unless a process is adding to it; return whether it was removed."""
         folder = self._folder / name
-        if not _is_shelf(folder):
+        if not _is_table(folder):
             return not folder.exists()
         try:
             with FileLock(_lock_of(folder), timeout=0):
-                # Another process may use the name again at any moment, or have been faster.
-                going = folder.with_name(f".{uuid.uuid4().hex}")
+                # Renamed first: another process may create a table of this name, or remove this one, at any moment.
+                removed = folder.with_name(f".{uuid.uuid4().hex}")
                 with suppress(FileNotFoundError):
-                    folder.rename(going)
-                    shutil.rmtree(going)
+                    folder.rename(removed)
+                    shutil.rmtree(removed)
         except Timeout:
             return False
         return True
 
 
-class Shelf:
-    """The rows of one recipe. See `FeatureStore.shelf`."""
+class FeatureTable:
+    """The rows of one recipe. See `FeatureStore.table`."""
 
     def __init__(self, folder: Path, *, recipe: str, width: int, dtype: np.dtype[Any]) -> None:
         self._folder, self._recipe, self._width, self._dtype = folder, recipe, width, dtype
@@ -185,14 +188,14 @@ class Shelf:
 
     @property
     def row_bytes(self) -> int:
-        """Bytes that a row takes, its record included."""
+        """Bytes of a row and its record."""
         return self._width * self._dtype.itemsize + RECORD.itemsize
 
-    def label(self) -> None:
-        """Write the recipe down, unless it is there, and that the shelf is used now."""
+    def touch(self) -> None:
+        """Write the recipe if it is missing, and record that the table is used now."""
         path = self._folder / "recipe.json"
         for _ in range(ATTEMPTS):
-            with suppress(FileNotFoundError):  # another process removes the shelf
+            with suppress(FileNotFoundError):  # another process removes the table
                 if _read(path) != self._recipe.encode():
                     with atomic_write(path) as partial:
                         partial.write_text(self._recipe, encoding="utf-8")
@@ -200,14 +203,14 @@ class Shelf:
                 return
 
     def find(self, keys: Sequence[Key]) -> tuple[NDArray[Any], NDArray[np.int64]]:
-        """Return all rows, and where the rows of some keys are.
+        """Return all rows, and the indices of the rows of some keys.
 
         Returns
         -------
         rows
             Memory-mapped, read-only, shape (n, width).
         places
-            Shape (len(keys),): an index into ``rows``; -1 where there is no row, or a damaged one.
+            Shape (len(keys),): indices into ``rows``; -1 if a row is missing or damaged.
         """
         records, rows = self._records(), self._rows()
         records = records[: len(rows)]
@@ -220,13 +223,13 @@ class Shelf:
         places = np.array([known.get(key, -1) for key in keys], np.int64)
         for place in np.unique(places[places >= 0]):
             if zlib.crc32(rows[place]) != sums[place]:
-                log.warning("row %d of %s is damaged; made again", place, self._folder)
+                log.warning("row %d of %s is damaged and will be computed again", place, self._folder)
                 places[places == place] = -1
         return rows, places
 
     @contextmanager
     def adding(self) -> Iterator[bool]:
-        """Keep other processes from adding rows while the block does; yield whether there was one to wait for."""
+        """Lock the table for the block; yield whether it had to wait for another process."""
         waited = False
         try:
             self._lock.acquire(timeout=0)
@@ -235,7 +238,7 @@ class Shelf:
             log.info("%s: another process adds features; waiting for it", self._folder)
             self._lock.acquire()
         try:
-            self.label()  # whoever held the lock may have removed the shelf
+            self.touch()  # the process that held the lock may have removed the table
             self._repair()
             yield waited
         finally:
@@ -247,7 +250,7 @@ class Shelf:
         Raises
         ------
         OSError
-            If the disk is full; what was added before stays.
+            If the disk is full; rows that were added before remain.
         """
         rows = np.ascontiguousarray(rows, self._dtype)
         records = np.zeros(len(keys), RECORD)
@@ -260,9 +263,9 @@ class Shelf:
                 file.write(content.tobytes())
 
     def _repair(self) -> None:
-        """Cut off what a crash tore, and make the two files as long as each other.
+        """Remove what a crash damaged at the end of the files, and make both files equally long.
 
-        No whole row goes, as other processes may have it mapped: one without a record gets a record of nothing.
+        A complete row without a record gets an empty record: other processes may have mapped the row.
         """
         n_rows, n_records = len(self._rows()), len(self._records())
         with (self._folder / "rows").open("ab") as file:
@@ -278,7 +281,7 @@ class Shelf:
     def _rows(self) -> NDArray[Any]:
         path, size = self._folder / "rows", self._width * self._dtype.itemsize
         with suppress(FileNotFoundError):
-            if n_rows := path.stat().st_size // size:  # nothing cannot be mapped
+            if n_rows := path.stat().st_size // size:  # an empty file cannot be mapped
                 return np.memmap(path, self._dtype, mode="r", shape=(n_rows, self._width))
         return np.empty((0, self._width), self._dtype)
 
@@ -298,8 +301,8 @@ def _read(path: Path) -> bytes | None:
     return None
 
 
-def _is_shelf(folder: Path) -> bool:
-    """Say whether a folder is one that this store made: nothing else is ever counted or removed."""
+def _is_table(folder: Path) -> bool:
+    """Return whether a folder is a table of this store; others are neither counted nor removed."""
     try:
         names = {path.name for path in folder.iterdir() if not path.name.startswith(".")}
     except OSError:
@@ -307,20 +310,20 @@ def _is_shelf(folder: Path) -> bool:
     return re.fullmatch("[0-9a-f]{16}", folder.name) is not None and names <= FILES
 
 
-def _use(folder: Path) -> Use | None:
-    """Return what a shelf takes, or None if it is being removed at this moment."""
-    recipe, used = {}, 0.0
+def _use(folder: Path) -> TableUse | None:
+    """Return the use of a table; None if another process is removing it."""
+    recipe, last_used = {}, 0.0
     with suppress(OSError, ValueError):
         recipe = json.loads((folder / "recipe.json").read_bytes())
-        used = (folder / "recipe.json").stat().st_mtime
+        last_used = (folder / "recipe.json").stat().st_mtime
     try:
         sizes = {path.name: path.stat().st_size for path in folder.iterdir()}
     except FileNotFoundError:
         return None
-    return Use(
+    return TableUse(
         name=folder.name,
         recipe=recipe,
         rows=sizes.get("index", 0) // RECORD.itemsize,
         n_bytes=sum(sizes.values()),
-        used=used,
+        last_used=last_used,
     )

@@ -30,14 +30,14 @@ from bloodcell.training.engines import (
     choose_engine,
     engine_version,
 )
-from bloodcell.training.feature_store import FeatureStore, Key, Shelf, StoreFullError
+from bloodcell.training.feature_store import FeatureStore, FeatureTable, Key, StoreFullError
 
 log = logging.getLogger(__name__)
 
 FEATURES_VERSION = 1
-"""Counted up when a row would hold other numbers, or the same ones in another order."""
+"""Increased when the features of the same image change."""
 VIEWS_SEED = 0
-"""Stored views are the same for every training, so that all share them."""
+"""Stored views are the same for every training, so all trainings share them."""
 BATCH_SIZE = 32
 N_EXAMPLES = 4
 NO_AUGMENTATION = Augmentation()
@@ -50,9 +50,9 @@ class Features:
     Attributes
     ----------
     rows
-        All rows of the shelf, memory-mapped, shape (n, width), of them the columns that the classifier uses.
+        All rows of the table, memory-mapped, with the columns that the classifier uses, shape (n, width).
     places
-        Where the views of each sample are in it, shape (n_samples, n_views), int64.
+        Row index of each view of each sample, shape (n_samples, n_views), int64.
     """
 
     rows: NDArray[Any]
@@ -60,19 +60,25 @@ class Features:
 
 
 class FeatureCache:
-    """Reads features from the store, and computes those that are missing.
+    """Reads features from the store, and computes missing ones.
 
     Parameters
     ----------
     classifier
-        Whose frozen layers; its weights may change between two calls.
-    store, engine, dtype
-        Where features are kept, what computes them, and the type in which they are kept.
+        The classifier whose frozen layers are used; its weights may change between calls.
+    store
+        The store.
+    engine
+        ``auto``, ``tensorflow`` or ``openvino``.
+    dtype
+        Type of stored features: ``float32`` or ``float16``.
 
     Attributes
     ----------
-    n_computed, seconds
-        How many views of images were computed so far, and how long that took.
+    n_computed
+        Number of views computed so far.
+    seconds
+        Time that this took.
     """
 
     def __init__(
@@ -110,27 +116,28 @@ class FeatureCache:
         ----------
         boundary
             As for `bloodcell.models.classifier.Classifier.frozen_part`.
-        augmentation, n_views
-            Views 1 to ``n_views`` of each image are made by it. None: the images themselves, one view.
+        augmentation
+            Makes the views 1 to ``n_views`` of each image. None: the images themselves.
+        n_views
+            Number of views of an image; 1 without augmentation.
 
         Raises
         ------
         StoreFullError
-            If the store cannot take them.
+            If the store has no room for them.
         UserError
-            If the store cannot be written, an image was changed or lost meanwhile, or the engine computes something
-            else than Keras.
+            If the store cannot be written, an image was changed or removed meanwhile, or the engine differs from Keras.
         """
         request = _Request(samples, boundary, self._classifier.frozen_digest(boundary), augmentation, n_views)
         try:
-            return self._look_up(request)
+            return self._read_or_compute(request)
         except EngineDiffersError as error:
             if not self._may_fall_back:
                 raise
             log.warning("%s", error)
             print_status(f"{error}, as features.engine=auto now does")
             self._engine_name = "tensorflow"
-            return self._look_up(request)
+            return self._read_or_compute(request)
         except tf.errors.OpError as error:
             if (reason := unreadable(error)) is None:
                 raise
@@ -143,30 +150,30 @@ class FeatureCache:
                 "use features=on_the_fly"
             ) from error
 
-    def _look_up(self, request: "_Request") -> Features:
-        shelf = self._store.shelf(
+    def _read_or_compute(self, request: "_Request") -> Features:
+        table = self._store.table(
             self._recipe(request), width=self._classifier.feature_width(request.boundary), dtype=self._dtype
         )
         keys = request.keys
-        rows, places = shelf.find(keys)
+        rows, places = table.find(keys)
         if (places < 0).any():
             n_missing = len({key for key, place in zip(keys, places, strict=True) if place < 0})
-            self._store.make_room(n_missing * shelf.row_bytes, for_shelf=shelf)
-            with shelf.adding():
-                _, places = shelf.find(keys)  # another process may have been at it
+            self._store.make_room(n_missing * table.row_bytes, for_table=table)
+            with table.adding():
+                _, places = table.find(keys)  # another process may have computed them
                 missing = {key: number for number, key in enumerate(keys) if places[number] < 0}
                 if missing:
-                    self._compute(shelf, missing, request)
-                rows, places = shelf.find(keys)
+                    self._compute(table, missing, request)
+                rows, places = table.find(keys)
             with suppress(StoreFullError):  # another process may have added as much at the same time
-                self._store.make_room(0, for_shelf=shelf)
+                self._store.make_room(0, for_table=table)
             if (places < 0).any():
-                raise UserError("features.dir: the disk does not give back what was written to it; give another folder")
+                raise UserError("features.dir: features that were written cannot be read back; give another folder")
         used = self._classifier.used_columns(request.boundary)
         return Features(rows=rows[:, used], places=places.reshape(len(request.samples), len(request.numbers)))
 
-    def _compute(self, shelf: Shelf, missing: Mapping[Key, int], request: "_Request") -> None:
-        """Compute what is missing, by key and its place in the request, and add it."""
+    def _compute(self, table: FeatureTable, missing: Mapping[Key, int], request: "_Request") -> None:
+        """Compute missing features and add them; ``missing`` maps a key to its index among the views of all samples."""
         keys = list(missing)
         started = time.perf_counter()
         batches = view_batches(
@@ -181,14 +188,14 @@ class FeatureCache:
         with closing(track(keys, description, total=len(keys))) as progress:
             for images in batches:
                 rows = self._engine(request, images[:N_EXAMPLES])(images)
-                with np.errstate(over="ignore"):  # what overflows is refused
+                with np.errstate(over="ignore"):  # an overflow is refused below
                     kept = rows.astype(self._dtype)
                 if not np.isfinite(kept).all():
                     raise UserError(
                         f"features.dtype={self._dtype}: a feature of {self._classifier.backbone.name} is "
                         f"{np.abs(rows).max():g}, too large for it; use features.dtype=float32 or features=on_the_fly"
                     )
-                shelf.add(list(islice(progress, len(rows))), rows)
+                table.add(list(islice(progress, len(rows))), rows)
         self.n_computed += len(keys)
         self.seconds += time.perf_counter() - started
 
@@ -200,7 +207,7 @@ class FeatureCache:
         return self._engines[key]
 
     def _recipe(self, request: "_Request") -> dict[str, Any]:
-        """Return all that a feature depends on, but the image and the number of its view."""
+        """Return everything that a feature depends on, except the image and the number of its view."""
         backbone, samples = self._classifier.backbone, request.samples
         match request.augmentation:
             case Orientations():

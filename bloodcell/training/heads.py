@@ -1,4 +1,4 @@
-"""What is computed for a head at once, not in epochs: its features' statistics, or its weights."""
+"""Computing a head's standardisation, or the weights of a linear head, without epochs."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,9 @@ from bloodcell.training.stage_data import StageFeatures, head_rows
 
 
 def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images") -> dict[int, float] | None:
-    """Return weights of classes, inverse to their number of images; those of all images sum to their number.
+    """Return class weights, inverse to the number of images of a class; the mean over images is 1.
 
-    None if photographs are sampled: then every class has as many images.
+    None if photographs are sampled: then every class has equally many images.
     """
     if kind == "none" or sampling == "photographs":
         return None
@@ -28,7 +28,14 @@ def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images")
 def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray[np.float64] | None:
     """Return each image's mean weight in the loss over epochs, shape (n,).
 
-    None: all the same. ``kind`` is that of `class_weights`, ``sampling`` as of `bloodcell.data.sampling`.
+    Parameters
+    ----------
+    samples
+        The images.
+    kind
+        As for `class_weights`.
+    sampling
+        See `bloodcell.data.sampling`.
     """
     if sampling == "photographs":
         return source_weights(samples.labels, samples.source_ids)
@@ -37,7 +44,7 @@ def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray
 
 
 def fit_standardising(learner: Learner, features: Features | None, samples: Samples) -> None:
-    """Set the means and variances that a head standardises its features with, of the training images.
+    """Set the means and variances of a head's standardisation from the training images.
 
     Nothing is done if the head does not standardise. The features are as for
     `bloodcell.training.stage_data.head_rows`.
@@ -60,8 +67,19 @@ def solve_head(
 ) -> dict[str, float]:
     """Set the weights of a linear head that minimise its loss on the training images.
 
-    The head of the learner's classifier is one dense layer, after `fit_standardising`; features are those of its stage.
-    Returns ``loss, accuracy, val_loss, val_accuracy``; losses with the penalty, as Keras has it.
+    Parameters
+    ----------
+    learner
+        The head of its classifier must be one dense layer; call `fit_standardising` first.
+    features
+        The features of the head's stage.
+    train_samples, val_samples
+        The images.
+
+    Returns
+    -------
+    dict
+        ``loss, accuracy, val_loss, val_accuracy``; losses include the L2 penalty, as in Keras.
     """
     classifier, settings, l2 = learner.classifier, learner.settings, learner.l2
     size = settings.batch_size

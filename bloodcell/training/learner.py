@@ -20,22 +20,22 @@ class Learner:
     classifier
         Trained in place.
     stages
-        As of `bloodcell.training.stages.plan_stages`.
+        From `bloodcell.training.stages.plan_stages`.
     settings
         Batch size, optimizer, loss, early stopping, seed.
     augmentation
         Of the training images.
     cache
-        Where features of frozen layers are stored; None: every epoch computes them.
+        Stores features of frozen layers; None: every epoch computes them.
     n_views
-        How many augmented views of an image are stored; each epoch draws one.
+        Number of stored augmented views of an image; each epoch draws one.
     solver
-        How the head is trained in the first stage: by ``gradient`` in epochs, or by ``lbfgs`` to convergence, which
-        needs a linear head and counts as one epoch.
+        How the first stage trains the head: ``gradient`` descent in epochs, or ``lbfgs`` to convergence, which needs a
+        linear head and counts as one epoch.
     l2
         The head's penalty, for ``lbfgs``.
     steps_per_epoch
-        Batches after which an epoch ends; None: after all images.
+        Number of batches of an epoch; None: all images.
     """
 
     classifier: Classifier

@@ -26,9 +26,9 @@ def build_optimizer(
         Its ``optimizer``, ``schedule`` (``cosine`` to zero: Loshchilov and Hutter 2017, without restarts), ``warmup``,
         ``momentum``, ``weight_decay`` and ``weight_averaging``.
     learning_rate
-        The highest.
+        The largest learning rate.
     total_steps
-        Steps of the stage, at least 1.
+        Number of steps of the stage, at least 1.
     factors
         Factors of the learning rate by the path of a variable; 1 for all others. Steps and weight decay are scaled,
         Adam's moments are not.
@@ -51,17 +51,17 @@ def build_optimizer(
 
 
 class _Scaled:
-    """Mixin that scales the learning rate of each variable; it comes before Keras's class among the bases."""
+    """Mixin that scales the learning rate of each variable; must precede Keras's class in the bases."""
 
     factors: Mapping[str, float]
 
     def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
-        """Take one variable's step with its own learning rate."""
+        """Update one variable with its own learning rate."""
         factor = self.factors.get(self._trainable_variables[self._get_variable_index(variable)].path, 1.0)  # type: ignore[attr-defined]
         super().update_step(gradient, variable, learning_rate * factor)  # type: ignore[misc]
 
     def _apply_weight_decay(self, variables: Any) -> None:
-        """Decay each variable by its own learning rate; Keras uses one for all."""
+        """Decay each variable with its own learning rate; Keras uses one for all."""
         for variable in variables if self.weight_decay else ():  # type: ignore[attr-defined]
             if self._use_weight_decay(variable):  # type: ignore[attr-defined]
                 share = self.weight_decay * self.learning_rate * self.factors.get(variable.path, 1.0)  # type: ignore[attr-defined]

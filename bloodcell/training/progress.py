@@ -1,4 +1,4 @@
-"""Progress of a training: epoch, batch, metrics and time left; one plain line an epoch where there is no terminal."""
+"""Progress of a training: a bar on a terminal, else one plain line per epoch."""
 
 import sys
 import time
@@ -10,18 +10,18 @@ from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemaining
 from bloodcell.console.progress import INTERVAL, stderr_console
 
 WIDE = 140
-"""Characters in a line that has room for metrics beside the bar."""
+"""Width of a terminal, in characters, from which the bar also shows metrics."""
 
 
 class EpochProgress(keras.callbacks.Callback):
-    """Shows one stage as it trains.
+    """Shows the progress of one stage.
 
     Parameters
     ----------
     stage
         The stage's name.
     quiet
-        Show a bar on a terminal, and no line for each epoch.
+        Show no line for each epoch.
     """
 
     def __init__(self, *, stage: str, quiet: bool = False) -> None:
@@ -33,14 +33,14 @@ class EpochProgress(keras.callbacks.Callback):
         self._task: TaskID | None = None
         self._epoch = 0
         self._last = ""
-        self._started = self._said = time.monotonic()
+        self._started = self._printed = time.monotonic()
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         """Draw the bar."""
         if not self._console.is_terminal:
             return
         columns = [TextColumn("{task.description}"), BarColumn(bar_width=20), TimeRemainingColumn()]
-        if self._console.width >= WIDE:  # else they would push the rest out, and each epoch's line has the metrics
+        if self._console.width >= WIDE:  # otherwise only each epoch's line has the metrics
             columns += [TextColumn("{task.fields[batch]}"), TextColumn("{task.fields[metrics]}")]
         self._progress = Progress(*columns, console=self._console, transient=True)
         self._progress.start()
@@ -49,12 +49,12 @@ class EpochProgress(keras.callbacks.Callback):
         )
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's hook
-        """Count the epoch."""
+        """Remember the epoch and its start time."""
         self._epoch = epoch
-        self._started = self._said = time.monotonic()
+        self._started = self._printed = time.monotonic()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        """Move the bar on."""
+        """Advance the bar."""
         steps, metrics = self.params["steps"], _brief(logs or {})
         if self._progress is not None and self._task is not None:
             self._progress.update(
@@ -64,20 +64,20 @@ class EpochProgress(keras.callbacks.Callback):
                 batch=f"batch {batch + 1}/{steps}",
                 metrics=f"{metrics}  {self._last}",
             )
-        elif time.monotonic() - self._said > INTERVAL:
-            self._say(f"{self._of_epochs()}  batch {batch + 1}/{steps}  {metrics}")
-            self._said = time.monotonic()
+        elif time.monotonic() - self._printed > INTERVAL:
+            self._print(f"{self._of_epochs()}  batch {batch + 1}/{steps}  {metrics}")
+            self._printed = time.monotonic()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's hook
-        """Show what the epoch came to."""
+        """Show the metrics of the epoch."""
         metrics = logs or {}
         validation = {name.removeprefix("val_"): value for name, value in metrics.items() if name.startswith("val_")}
         self._last = f"validation {_brief(validation)}"
         seconds = time.monotonic() - self._started
-        self._say(f"{self._of_epochs()}  training {_brief(metrics)}  {self._last}  {seconds:.0f} s")
+        self._print(f"{self._of_epochs()}  training {_brief(metrics)}  {self._last}  {seconds:.0f} s")
 
     def close(self) -> None:
-        """Give the terminal back."""
+        """Remove the bar."""
         if self._progress is not None:
             self._progress.stop()
             self._progress = None
@@ -85,7 +85,7 @@ class EpochProgress(keras.callbacks.Callback):
     def _of_epochs(self) -> str:
         return f"epoch {self._epoch + 1}/{self.params['epochs']}"
 
-    def _say(self, line: str) -> None:
+    def _print(self, line: str) -> None:
         if self._quiet:
             return
         if self._progress is not None:

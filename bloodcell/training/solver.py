@@ -1,4 +1,4 @@
-"""Linear heads on frozen features: a convex problem, solved to its end rather than descended for some epochs."""
+"""Linear heads on frozen features: a convex problem, solved to convergence."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,7 @@ MAX_ITERATIONS = 1000
 def moments(
     features: NDArray[np.float32], *, weights: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Return each column's mean and variance, shape (width,), float32; of rows that count by ``weights``, (n,)."""
+    """Return the mean and variance of each column, shape (width,), float32; ``weights`` (n,) are of the rows."""
     if weights is not None:
         shares = weights / weights.sum()
         expected = (shares @ features).astype(np.float32)
@@ -37,7 +37,7 @@ def solve_linear(
     labels
         Class indices, shape (n,).
     n_classes
-        How many there are; one that no image has is never predicted.
+        Number of classes; a class without images is never predicted.
     l2
         At least 0; the biases are not penalised.
     weights
@@ -55,7 +55,7 @@ def solve_linear(
         bias[present] = 0.0
         return kernel, bias
     scale = np.ones(len(labels)) if weights is None else weights / weights.mean()
-    # Of two classes it solves for one vector w, here -w/2 and w/2, whose squares sum to half of its own.
+    # For two classes scikit-learn fits one vector w. Here it is -w/2 and w/2, with half the sum of squares.
     squares = 1.0 if len(present) == 2 else 2.0
     strength = 1.0 / (squares * l2 * len(labels)) if l2 else np.inf
     solver = LogisticRegression(C=strength, max_iter=MAX_ITERATIONS)

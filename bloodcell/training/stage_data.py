@@ -1,7 +1,6 @@
-"""Data of a stage: its model, and the batches that the model is trained and validated on.
+"""Data of a stage: its model, and the batches for training and validation.
 
-The output of frozen layers is computed once and stored, and the model begins after them; or images are read and
-augmented on the fly, and the model begins with them.
+Either the features of frozen layers are cached and are the model's input, or images are read and augmented on the fly.
 """
 
 import logging
@@ -36,7 +35,7 @@ log = logging.getLogger(__name__)
 EVALUATION_BATCH_SIZE = 256
 """Rows of features in one evaluation; `MAX_BYTES` may allow fewer."""
 MAX_BYTES = 2**24
-"""Bytes of features that are given to TensorFlow at a time, or a batch if that is more."""
+"""Bytes of features that are passed to TensorFlow at a time; at least one batch is passed."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,12 +45,13 @@ class StageData:
     Attributes
     ----------
     model
-        Not compiled; its weights are the classifier's.
-    training, validation
-        Batches and one-hot labels (batch, n_classes), float32: of all epochs; and of every image once, in order, with
-        the images' weights (batch,), float32, if they differ.
+        Not compiled; it shares the classifier's weights.
+    training
+        Batches of all epochs, with one-hot labels (batch, n_classes), float32.
+    validation
+        Batches of every image once, in order, with weights of images (batch,), float32, if they differ.
     steps_per_execution
-        How many steps TensorFlow may take at once.
+        Number of steps that TensorFlow runs at once.
     """
 
     model: keras.Model
@@ -62,9 +62,14 @@ class StageData:
 
 @dataclass(frozen=True, kw_only=True)
 class StageFeatures:
-    """Features of the images of training and validation, and where they come from.
+    """Features for training and validation of a stage; None: images are read on the fly.
 
-    None: images are read on the fly.
+    Attributes
+    ----------
+    training, validation
+        The features.
+    description
+        Their origin.
     """
 
     training: Features | None
@@ -73,7 +78,7 @@ class StageFeatures:
 
 
 def stage_features(learner: Learner, stage: Stage, *, train_samples: Samples, val_samples: Samples) -> StageFeatures:
-    """Return the output of the layers below a stage's boundary, if they have weights and the store has room."""
+    """Return the features below a stage's boundary, if those layers have weights and the store has room."""
     classifier, cache, boundary = learner.classifier, learner.cache, stage.boundary
     if not classifier.backbone.takes_images:
         return StageFeatures(
@@ -81,7 +86,7 @@ def stage_features(learner: Learner, stage: Stage, *, train_samples: Samples, va
             validation=no_features(val_samples),
             description="hand-made, no network",
         )
-    why = ""
+    reason = ""
     if cache is not None and classifier.has_frozen_part(boundary):
         augmentation = learner.augmentation if learner.augmentation.changes else None
         n_views = learner.n_views if augmentation else 1
@@ -92,10 +97,10 @@ def stage_features(learner: Learner, stage: Stage, *, train_samples: Samples, va
                 description=f"stored ({cache.engine}{f', {n_views} views of each image' if augmentation else ''})",
             )
         except StoreFullError as error:
-            why = f" ({error})"
+            reason = f" ({error})"
             log.warning("%s: features are not stored: %s", stage.name, error)
             print_status(f"{stage.name}: features are not stored, each epoch computes them: {error}")
-    return StageFeatures(training=None, validation=None, description=f"on the fly{why}")
+    return StageFeatures(training=None, validation=None, description=f"on the fly{reason}")
 
 
 def stage_data(
@@ -108,10 +113,20 @@ def stage_data(
     first_epoch: int,
     steps_per_epoch: int,
 ) -> StageData:
-    """Return a stage's model and batches: of features if there are any, else of images.
+    """Return a stage's model and batches, of features if there are any, else of images.
 
-    The learner's classifier is frozen up to the stage's boundary. ``first_epoch`` and ``steps_per_epoch`` are those of
-    `bloodcell.data.pipeline.Epochs`.
+    Parameters
+    ----------
+    learner
+        Its classifier is frozen up to the stage's boundary.
+    stage
+        The stage.
+    features
+        From `stage_features`.
+    train_samples, val_samples
+        The images.
+    first_epoch, steps_per_epoch
+        As for `bloodcell.data.pipeline.Epochs`.
     """
     classifier, settings = learner.classifier, learner.settings
     epochs = Epochs(
@@ -140,17 +155,28 @@ def stage_data(
 
 
 def no_features(samples: Samples) -> Features:
-    """Return features without a column, for a head that takes extra features only."""
+    """Return features with no columns, for a head that uses extra features only."""
     return Features(rows=np.zeros((len(samples), 0), np.float32), places=np.arange(len(samples))[:, None])
 
 
 def head_rows(
     classifier: Classifier, features: Features | None, samples: Samples, *, batch_size: int
 ) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Return the rows that a head takes of samples while the whole backbone is frozen.
+    """Return the input rows of a head if the whole backbone is frozen.
 
-    Features are those of `stage_features`, with every view; None: they are computed now, of images that are not
-    augmented, ``batch_size`` at a time. The rows are (n, width), float32, with the index of each row's sample, (n,).
+    Parameters
+    ----------
+    classifier
+        The classifier.
+    features
+        From `stage_features`; every view is used. None: they are computed now, without augmentation.
+    samples, batch_size
+        The images, and the number of images per batch.
+
+    Returns
+    -------
+    tuple
+        Rows (n, width), float32, and the index of each row's sample, (n,).
     """
     if features is None:
         model = classifier.frozen_part(None)
@@ -163,7 +189,7 @@ def head_rows(
 
 
 def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0) -> tuple[keras.Model, Dataset, int]:
-    """Return a model to predict with, batches of its inputs, and their number.
+    """Return a model for prediction, batches of its inputs in the order of the images, and their number.
 
     Batches are in the order of the images, which are oriented as by `bloodcell.data.orientations.orient`.
     """
@@ -186,10 +212,10 @@ def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0)
 
 
 def feature_batches(features: Features, samples: Samples, epochs: Epochs) -> Dataset:
-    """Return batches of all epochs, each epoch a random view of every image, shuffled.
+    """Return shuffled batches of all epochs; an epoch has a random view of every image.
 
-    With ``sampling=photographs``, of as many images drawn by photograph. Views and order depend on the seed and the
-    number of the epoch only.
+    With ``sampling=photographs`` an epoch has as many images, drawn by photograph. Views and order depend only on the
+    seed and the number of the epoch.
 
     Returns
     -------
@@ -229,12 +255,18 @@ def _evaluation_batch_size(features: Features) -> int:
 def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int) -> Dataset:
     """Return batches of features and one-hot labels.
 
-    ``epochs`` are the samples of each epoch and the places of their rows, shape (2, n). No batch spans two epochs; the
-    last one of each may be smaller.
+    Parameters
+    ----------
+    epochs
+        For each epoch the indices of samples and of their rows, shape (2, n); no batch spans two epochs.
+    features, samples
+        The features and their images.
+    batch_size
+        Samples per batch; the last batch of an epoch may have fewer.
     """
     one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
     width = features.rows.shape[1] + samples.extra_columns.shape[1]
-    # Several batches at a time: one by one, passing them to TensorFlow takes longer than training.
+    # Several batches at a time: passing single batches to TensorFlow takes longer than training.
     at_once = max(1, MAX_BYTES // (batch_size * width * 4))
 
     def blocks() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
@@ -257,18 +289,18 @@ def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: S
 
 
 def _finished(batches: Dataset, *, n_batches: int) -> Dataset:
-    """Set the number of batches, or Keras would search for the end and warn that it found it."""
+    """Set the number of batches; otherwise Keras warns when it reaches the end."""
     return without_autotune(batches.apply(tf.data.experimental.assert_cardinality(n_batches)).prefetch(2))
 
 
 def _rows(
     features: Features, samples: Samples, chosen: NDArray[np.int64], places: NDArray[np.int64]
 ) -> NDArray[np.float32]:
-    """Return features followed by extra features, shape (n, width), of chosen samples, rows at given places."""
+    """Return features followed by extra features of chosen samples, shape (n, width)."""
     rows = features.rows[places].astype(np.float32, copy=False)
     return rows if samples.extra_features is None else np.hstack([rows, samples.extra_features[chosen]])
 
 
 def _divisor(steps: int) -> int:
-    """Return the largest divisor of the steps up to 100: an epoch must be a whole number of executions."""
+    """Return the largest divisor up to 100, because an epoch must be a whole number of executions."""
     return max(divisor for divisor in range(1, min(steps, 100) + 1) if steps % divisor == 0)

@@ -1,4 +1,4 @@
-"""Stages: what is trained, for how long, at which learning rate."""
+"""Stages of a training: trained layers, epochs, learning rate."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -8,8 +8,8 @@ from bloodcell.errors import UserError
 from bloodcell.models.blocks import blocks, boundary_at_block, boundary_at_fraction, boundary_at_layer
 from bloodcell.models.extractors import FeatureExtractor
 
-UNNAMED_TOP = 0.1
-"""The share of the layers with weights that is the top of a backbone whose blocks have no names."""
+TOP_FRACTION = 0.1
+"""The share of layers with weights that ``top`` trains if the backbone's blocks have no names."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,19 +19,19 @@ class Stage:
     Attributes
     ----------
     name
-        What is trained, for people.
+        What is trained, for output.
     boundary
         Index of the first layer of the application that is trained; None: the head only.
     epochs
-        At most so many.
+        Largest number of epochs.
     learning_rate
-        At its highest.
+        The largest learning rate.
     train_statistics
         Whether batch normalisation above the boundary learns its statistics.
     stop_after
-        Epochs after which it ends though its schedule of learning rates goes on; None: all of them.
+        Number of epochs after which it ends, with the learning-rate schedule of all ``epochs``; None: all of them.
     learning_rate_decay
-        What the learning rate of a block is multiplied with for the block below it, in (0, 1].
+        Factor of the learning rate from one block to the block below it, in (0, 1].
     """
 
     name: str
@@ -72,7 +72,7 @@ def plan_stages(
 
 
 def lowest_boundary(stages: Sequence[Stage]) -> int | None:
-    """Return the boundary below which no stage trains anything; None where the whole backbone stays frozen."""
+    """Return the boundary below which no stage trains anything; None if the whole backbone stays frozen."""
     return min((stage.boundary for stage in stages if stage.boundary is not None), default=None)
 
 
@@ -80,7 +80,7 @@ def _top(backbone: FeatureExtractor, plan: TopPlan) -> StageConfig:
     names = blocks(backbone)
     return StageConfig(
         block=names[-1] if names else None,
-        fraction=None if names else UNNAMED_TOP,
+        fraction=None if names else TOP_FRACTION,
         epochs=plan.epochs,
         learning_rate=plan.learning_rate,
         batch_norm=plan.batch_norm,

@@ -1,4 +1,4 @@
-"""The trainer: stage after stage, each an ordinary Keras ``fit``."""
+"""The trainer: one Keras ``fit`` per stage."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
@@ -41,9 +41,11 @@ class Epoch:
     train_loss, train_accuracy
         Mean over the epoch, while it trained, on augmented images.
     val_loss, val_accuracy
-        After the epoch, by image or by photograph as ``early_stopping.counts`` has it.
-    learning_rate, best
-        Of the epoch's last step; whether the epoch was the best so far.
+        After the epoch, by image or by photograph (``early_stopping.counts``).
+    learning_rate
+        Of the epoch's last step.
+    best
+        Whether it is the best so far.
     """
 
     epoch: int
@@ -62,10 +64,12 @@ class Trained:
 
     Attributes
     ----------
-    history, best_epoch
-        One row for each epoch, the columns those of `Epoch`; the epoch with the best monitored metric.
+    history
+        One row for each epoch, with the attributes of `Epoch` as columns.
+    best_epoch
+        The epoch with the best monitored metric.
     inputs
-        Where the input of each stage's model comes from, by the stage's name.
+        The origin of the input of each stage's model, by the stage's name.
     """
 
     history: pd.DataFrame
@@ -74,7 +78,7 @@ class Trained:
 
     @property
     def features(self) -> str:
-        """Where the features of all stages come from, in one line."""
+        """The origin of the features of all stages, in one line."""
         return "; ".join(f"{stage}: {description}" for stage, description in self.inputs.items())
 
 
@@ -87,17 +91,21 @@ def train(
     listeners: Sequence[Callable[[Epoch], Any]] = (),
     reporting: Reporting = SHOW_ALL,
 ) -> Trained:
-    """Train a classifier, stage after stage, each from the best weights so far.
+    """Train a classifier in stages, each from the best weights so far.
 
     Parameters
     ----------
     learner
-        Its classifier is trained in place, and ends with the weights of the best epoch if
-        ``early_stopping.restore_best``.
+        Its classifier is trained in place; with ``early_stopping.restore_best`` it has the weights of the best epoch at
+        the end.
     train_samples, val_samples
         Validation images decide when a stage stops and which epoch is the best.
-    folder, listeners
-        Where the checkpoints are kept, of everything that any stage trains; what is called after each epoch.
+    folder
+        The folder of the checkpoints of all weights that are trained.
+    listeners
+        Called after each epoch.
+    reporting
+        How progress is shown.
 
     Raises
     ------
@@ -145,10 +153,10 @@ def train(
             ),
             loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
             **{metrics_setting: [keras.metrics.CategoricalAccuracy(name="accuracy")]},
-            jit_compile=False,  # compiling takes longer than it saves on small data, and is not deterministic
+            jit_compile=False,  # on small data compiling takes longer than it saves; it is not deterministic
             steps_per_execution=data.steps_per_execution,
         )
-        # The last one: at the end of an epoch the callbacks before it see the averaged weights.
+        # It must be last: at the end of an epoch, callbacks before it see the averaged weights.
         averaging = [AveragedWeights()] if settings.weight_averaging else []
         with closing(EpochProgress(stage=f"{reporting.label}{stage.name}", quiet=reporting.quiet)) as progress:
             data.model.fit(
@@ -186,8 +194,13 @@ def predict_orientations(
 ) -> NDArray[np.float32]:
     """Return probabilities for orientations of every image, (n_orientations, n, n_classes).
 
-    They are the first 1..8 of `bloodcell.data.orientations.orient`, beginning with the image as it is, which is the
-    only one if the backbone takes no images. See `predict`.
+    Parameters
+    ----------
+    learner, samples, description
+        As for `predict`.
+    n_orientations
+        1..8, see `bloodcell.data.orientations.orient`; the first is the unchanged image, the only one if the backbone
+        takes no images.
     """
     n = n_orientations if learner.classifier.backbone.takes_images else 1
     names = [description, *(f"{description}, view {number} of {n}" for number in range(2, n + 1))]
@@ -210,9 +223,9 @@ class _Recorder(keras.callbacks.Callback):
         self._stepped = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Log once that training has started."""
+        """Log that training has started."""
         if not self._stepped:
-            log.info("stage %s: first steps taken", self._stage.name)
+            log.info("stage %s: first steps done", self._stage.name)
             self._stepped = True
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook

@@ -1,18 +1,18 @@
-"""Is a calibration error near its truth? The expected, by chance, and debiased, where the truth is known.
+"""Accuracy of the calibration errors (expected, by chance, debiased) if the truth is known.
 
     uv run python experiments/benchmarks/calibration.py 400
 
-Simulates how sure a model is of images and whether it is right, as many times as asked for each line. Photographs are
-those of the blood-cell set's TEST (13, 6, 4 and 48 of the four classes, 622 images each) or TRAIN (75, 27, 16 and 159,
-2,490 images each), or 20 of 30 images, or there are 2,000 images of one photograph each.
+Simulates confidences and errors, the given number of times for each setting. Photographs are those of the Kaggle set's
+TEST (13, 6, 4 and 48 of the four classes, 622 images each) or TRAIN (75, 27, 16 and 159, 2,490 images each), 20 with 30
+images each, or 2,000 with one image each.
 
-The confidence is 0.3 + 0.7 times a Beta(2, 1) variate, and the image is right with that probability less a gap: none,
-the same for all (*shift*), or from -1.7 to 1.7 times the error (*slope*: unsure images are right more often than the
-model says, sure ones less often), so that the root of the mean squared gap is the true error. Confidences and answers
-are correlated within photographs, by Gaussian copulas; 1 means that a photograph's images are answered alike.
+The confidence is 0.3 + 0.7 times a Beta(2, 1) variate. An image is classified correctly with that probability less a
+gap: none, constant (*shift*), or from -1.7 to 1.7 times the error (*slope*: underconfident at low confidence and
+overconfident at high confidence). The root mean squared gap is the true error. Confidences and errors are correlated
+within photographs by Gaussian copulas; 1 means that all images of a photograph are predicted alike.
 
-One JSON line for each setting: means of the three errors over the simulations; of the debiased one also the standard
-deviation, how often it is 0, and the root of its mean square.
+One JSON line for each setting: means of the three errors; of the debiased one also the standard deviation, the share of
+zeros, and the root mean square.
 """
 
 import json
@@ -51,7 +51,7 @@ def drawn(
     confidence = 0.3 + 0.7 * stats.beta.ppf(quantile, 2, 1)
     gap = error * (np.sqrt(3) * (2 * quantile - 1) if kind == "slope" else 1)
     right = answer < confidence - gap
-    # Four classes, of which the rest share what is left: the first is the predicted one.
+    # Four classes: the first is the predicted one, the others share the rest.
     rest = np.repeat((1 - confidence)[:, None] / 3, 3, axis=1)
     return np.where(right, 0, 1), np.column_stack([confidence, rest]), groups
 

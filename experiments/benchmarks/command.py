@@ -1,4 +1,4 @@
-"""What the benchmarks share: commands as a user runs them, each in a process of its own, and what they cost."""
+"""Running commands in separate processes, and measuring their cost."""
 
 import json
 import os
@@ -13,16 +13,16 @@ from typing import Any
 
 @dataclass(frozen=True, kw_only=True)
 class Cost:
-    """What a process cost.
+    """The cost of a process.
 
     Attributes
     ----------
     seconds
-        From its start to its exit.
+        Time from start to exit.
     cpu_seconds
-        Of all cores.
+        Processor time of all cores.
     gib
-        The most memory that was resident, in GiB.
+        Peak resident memory, in GiB.
     """
 
     seconds: float
@@ -31,12 +31,12 @@ class Cost:
 
 
 def bloodcell(*arguments: str, folder: Path, cache: Path) -> Cost:
-    """Run the command in a folder, with a cache of its own; what it prints goes to the error output."""
+    """Run the command in a folder, with its own cache; its output goes to standard error."""
     return cost_of([sys.executable, "-m", "bloodcell", *arguments], folder=folder, cache=cache)
 
 
 def cost_of(command: Sequence[str], *, folder: Path, cache: Path) -> Cost:
-    """Run any command, and stop here if it fails."""
+    """Run any command; exit if it fails."""
     environment = os.environ | {"XDG_CACHE_HOME": str(cache)}
     started = time.perf_counter()
     process = os.posix_spawn(
@@ -53,12 +53,12 @@ def cost_of(command: Sequence[str], *, folder: Path, cache: Path) -> Cost:
 
 
 def copy_cache(into: Path) -> None:
-    """Copy what is remembered of images (their photographs, sizes, digests), and no features."""
+    """Copy the cache of images (sources, sizes, digests), without features."""
     usual = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bloodcell"
     if usual.is_dir():
         shutil.copytree(usual, into / "bloodcell", ignore=shutil.ignore_patterns("features"))
 
 
 def newest(pattern: str, folder: Path) -> Any:
-    """Return what is in the newest JSON file of a pattern."""
+    """Return the content of the newest JSON file that matches a pattern."""
     return json.loads(max(folder.glob(pattern), key=os.path.getmtime).read_text(encoding="utf-8"))

@@ -1,13 +1,12 @@
-"""How long a comparison takes, and how that grows with runs and images.
+"""The time of a comparison, by the numbers of runs and images.
 
     uv run python experiments/benchmarks/compare.py 30x12444 15x12444 30x24888
 
-For every number of runs and images that is given, puts runs with predictions of so many images (of 36 to a photograph)
-into an embedded MLflow store, and compares all of them by ``bloodcell compare experiment=…`` with its six metrics and
-10,000 or more swaps, from the command to its exit, in a process of its own: reading, comparing, the report, keeping it.
+For every given number of runs and images, logs runs with predictions (36 images per photograph) to an embedded MLflow
+store, and times ``bloodcell compare experiment=…`` with its six metrics, from the command to its exit.
 
-Beside it what a user would otherwise write for one metric: scikit-learn's accuracy of the images of photographs drawn
-at random, 10,000 times for every run and pair; 20 of them are timed. One JSON line has all figures.
+For comparison, times the usual method for one metric: scikit-learn's accuracy on 10,000 bootstrap samples of
+photographs for every run and pair; 20 samples are timed. One JSON line has all numbers.
 """
 
 import json
@@ -54,7 +53,7 @@ def main(sizes: list[tuple[int, int]]) -> None:
 
 
 def fill(folder: Path, *, runs: int, images: int) -> list[pd.DataFrame]:
-    """Put runs with predictions into a store, right of 70 to 90 % of the images."""
+    """Log runs with predictions of 70 to 90 % accuracy to a store."""
     rng = np.random.default_rng(0)
     photograph = np.arange(images) // IMAGES_A_PHOTOGRAPH
     label = photograph % len(CLASSES)
@@ -88,7 +87,7 @@ def fill(folder: Path, *, runs: int, images: int) -> list[pd.DataFrame]:
 
 
 def otherwise(tables: list[pd.DataFrame]) -> float:
-    """Return the seconds that resampling photographs with pandas and scikit-learn would take."""
+    """Return the estimated seconds of a bootstrap with pandas and scikit-learn."""
     table = tables[0]
     columns = [f"p_{name}" for name in CLASSES]
     predicted = np.array(CLASSES)[table[columns].to_numpy().argmax(axis=1)]

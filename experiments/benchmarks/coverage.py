@@ -1,25 +1,25 @@
-"""Are verdicts right as often as they say? Intervals, false differences and power, where the truth is known.
+"""Coverage of intervals, false differences and power of verdicts, if the truth is known.
 
     uv run python experiments/benchmarks/coverage.py 400 experiments/pictures/coverage.png [PROCESSES]
 
-Simulates predictions for images of photographs, as many times as asked for each line. The photographs are as the
-blood-cell set's TRAIN has them (75, 27, 16 and 159 of the four classes, with 33, 92, 155 and 16 images each), or 20 or
-40 of each class with 9 to 160 images each. Intervals are computed by `score_interval`, verdicts by `compare`, as in
-every comparison. 400 simulations a line take one core about 20 minutes.
+Simulates predictions, the given number of times for each line. The photographs are those of the Kaggle set's TRAIN (75,
+27, 16 and 159 of the four classes, with 33, 92, 155 and 16 images each), or 20 or 40 of each class with 9 to 160 images
+each. Intervals are computed by `score_interval`, verdicts by `compare`. 400 simulations take about 20 minutes per line
+on one core.
 
-- *Intervals*: how often a 95 % interval of a score holds what the score would be on photographs without end; beside
-  Wilson's of the accuracy that takes images for independent. In *a hard class*, the class of few large photographs has
-  an accuracy of 0.5, the others of 0.9.
-- *False differences*: eight models of equal true accuracy, how often any two of the 28 pairs are called different;
-  beside McNemar's exact test that takes images for independent, corrected for 28 pairs as well. Once with errors that
-  keep together in photographs alike in all models, once with errors that keep together much in four and little in four.
-- *Power*: photographs of one image, how often a difference is found; beside McNemar's exact test, which is right there.
+- *Intervals*: how often a 95 % interval contains the true score; also Wilson's interval of the accuracy, which assumes
+  independent images. In *a hard class*, the class of few large photographs has an accuracy of 0.5, the others 0.9.
+- *False differences*: how often any two of eight equally accurate models (28 pairs) are found to differ; also McNemar's
+  exact test, which assumes independent images, corrected for 28 pairs. In one setting the correlation of errors within
+  photographs is equal in all models; in another it is high in four models and low in four.
+- *Power*: how often a difference is found, for photographs of one image; also McNemar's exact test, valid here.
 
-An image is right where a normal variate is above zero: a level, a photograph's part with the share of the variance that
-is given as correlation, and its own. Models share half of either part. The true class's probability is a logistic
-function of three times the variate, and the rest is one other class's, the same in all of a photograph's images.
+An image is classified correctly if a normal variate is above zero: the sum of a level, a term of the photograph (with
+the given correlation as its share of the variance), and a term of the image. Models share half of both terms. The true
+class's probability is a logistic function of three times the variate; the rest is the probability of one other class,
+the same for all images of a photograph.
 
-One JSON line has all rates; the picture shows them.
+One JSON line has all rates; the plot shows them.
 """
 
 import json
@@ -55,7 +55,7 @@ METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "log_loss", "brier", "au
 SEVERAL = 8
 HARD = (0.9, 0.9, 0.5, 0.9)
 """The accuracy of each class."""
-NAIVE = "images taken for independent"
+NAIVE = "images assumed independent"
 
 
 def drawn(
@@ -77,7 +77,7 @@ def drawn(
         }
     )
     both = [rng.standard_normal(images.size), rng.standard_normal(photograph.size)]
-    taken_for = (label + rng.integers(1, 4, images.size)[photograph]) % 4
+    predicted_class = (label + rng.integers(1, 4, images.size)[photograph]) % 4
     rows = np.arange(photograph.size)
     answers = []
     for level, correlation in zip(levels, correlations, strict=True):
@@ -89,7 +89,7 @@ def drawn(
         )
         right = np.clip(1 / (1 + np.exp(-3 * variate)), 1e-6, 1 - 1e-6)
         probabilities = np.zeros((photograph.size, 4))
-        probabilities[rows, label], probabilities[rows, taken_for] = right, 1 - right
+        probabilities[rows, label], probabilities[rows, predicted_class] = right, 1 - right
         answers.append(probabilities)
     return table, answers
 
@@ -101,7 +101,7 @@ def with_probabilities(table: pd.DataFrame, probabilities: NDArray[np.float64]) 
 
 
 def answers_of(table: pd.DataFrame, probabilities: NDArray[np.float64]) -> dict[str, Predictions]:
-    """Return a model's answers by image and by photograph."""
+    """Return a model's predictions by image and by photograph."""
     by_image = Predictions(
         labels=pd.Index(CLASSES).get_indexer(table["label"]).astype(np.int64),
         probabilities=probabilities,
@@ -124,7 +124,7 @@ def truth_of(shape: Any, *, level: Any, correlation: float) -> dict[tuple[str, s
 
 
 def coverage(task: tuple[str, Any, float, int, int]) -> dict[str, float]:
-    """Return how often intervals hold the truth."""
+    """Return how often intervals contain the truth."""
     name, accuracy, correlation, repetitions, seed = task
     level = stats.norm.ppf(accuracy)
     truth = truth_of(SHAPES[name], level=level, correlation=correlation)
@@ -144,7 +144,7 @@ def coverage(task: tuple[str, Any, float, int, int]) -> dict[str, float]:
 
 
 def false_differences(task: tuple[str, float, list[float], int, int]) -> dict[str, float]:
-    """Return how often any two of eight equal models are called different."""
+    """Return how often any two of eight equal models are found to differ."""
     name, accuracy, correlations, repetitions, seed = task
     rng = np.random.default_rng(seed)
     ours, naive = [], []
@@ -180,13 +180,13 @@ def power(task: tuple[float, int, int]) -> dict[str, float]:
 
 
 def mcnemar(one: NDArray[np.bool_], other: NDArray[np.bool_]) -> float:
-    """Return McNemar's exact p-value of two models' right answers."""
+    """Return McNemar's exact p-value of two models' correct predictions."""
     only_one, only_other = int((one & ~other).sum()), int((other & ~one).sum())
     return float(stats.binomtest(only_one, only_one + only_other).pvalue) if only_one + only_other else 1.0
 
 
 def tasks(repetitions: int) -> Iterator[tuple[str, Any, Any]]:
-    """Yield what is to be measured: its name, the function and its argument."""
+    """Yield the measurements: name, function and argument."""
     for name in SHAPES:
         for accuracy, correlation in ((0.6, 0.5), (0.85, 0.2), (0.85, 0.5), (0.85, 0.8), (0.95, 0.5)):
             line = f"{name}, accuracy {accuracy}, correlation {correlation}"
@@ -213,7 +213,7 @@ def picture(rates: dict[str, dict[str, float]], repetitions: int, to: Path) -> N
         height=5.6,
         notes=[
             f"{repetitions} simulations a line, of four classes and photographs of 9 to 160 images; dots are the "
-            "scores by image and by photograph. Orange: the usual methods, which take images for independent."
+            "scores by image and by photograph. Orange: the usual methods, which assume independent images."
         ],
     )
     grid = figure.add_gridspec(2, 2, width_ratios=[1.25, 1], height_ratios=[1, 1])
@@ -227,7 +227,7 @@ def picture(rates: dict[str, dict[str, float]], repetitions: int, to: Path) -> N
     intervals.set_yticks(range(len(covered)), list(covered), fontsize=SMALL_SIZE)
     intervals.invert_yaxis()
     intervals.set_xlim(0, 1.02)
-    intervals.set_title("How often a 95 % interval holds the truth", loc="left", fontsize=TEXT_SIZE)
+    intervals.set_title("How often a 95 % interval contains the truth", loc="left", fontsize=TEXT_SIZE)
     for place, each in enumerate(false.values()):
         differences.barh(place - 0.18, each["bloodcell"], 0.32, color=BLUE)
         differences.barh(place + 0.18, each[NAIVE], 0.32, color=ORANGE)
@@ -236,7 +236,7 @@ def picture(rates: dict[str, dict[str, float]], repetitions: int, to: Path) -> N
     differences.set_yticks(range(len(false)), names, fontsize=SMALL_SIZE)
     differences.invert_yaxis()
     differences.set_xlim(0, 1)
-    differences.set_title("How often eight equal models are told apart", loc="left", fontsize=TEXT_SIZE)
+    differences.set_title("How often eight equal models are found to differ", loc="left", fontsize=TEXT_SIZE)
     points = 100 * np.array(list(found))
     for name, colour, style in (("McNemar's exact test", ORANGE, "--"), ("bloodcell", BLUE, "-")):
         powers.plot(points, [each[name] for each in found.values()], style, color=colour, marker="o", label=name)
@@ -251,7 +251,7 @@ def picture(rates: dict[str, dict[str, float]], repetitions: int, to: Path) -> N
 
 
 def main(repetitions: int, to: Path, processes: int | None = None) -> None:
-    """Measure everything, print the line and draw the picture."""
+    """Measure everything, print the line and draw the plot."""
     names, functions, arguments = zip(*tasks(repetitions), strict=True)
     with ProcessPoolExecutor(max_workers=processes) as pool:
         running = [pool.submit(function, argument) for function, argument in zip(functions, arguments, strict=True)]

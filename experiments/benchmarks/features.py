@@ -1,12 +1,11 @@
-"""The feature pass: images a second and the share of this machine's peak, by TensorFlow and by OpenVINO.
+"""The computation of features: images per second and the share of the machine's peak, by TensorFlow and by OpenVINO.
 
     uv run python experiments/benchmarks/features.py path/to/blood-cells
 
-For MobileNetV2, Xception and ResNet50 at 224 pixels (random weights: speed does not depend on them), the whole backbone
-frozen: images through each engine as the store computes them, from files on disk; Keras's own `predict` on the same
-images, already in memory, in its usual batches of 32; and decoding and resizing alone, which must never be what one
-waits for. The peak is what NumPy's product of two large float32 matrices reaches on all cores; a multiplication and an
-addition count as two operations. One JSON line has all figures.
+For MobileNetV2, Xception and ResNet50 at 224 pixels (random weights), with the whole backbone frozen, measures each
+engine with the feature store's pipeline, from files on disk; Keras's `predict` on the same images in memory, in batches
+of 32; and decoding and resizing without a network. The peak is the speed of NumPy's product of two large float32
+matrices on all cores; a multiplication and an addition count as two operations. One JSON line has all numbers.
 """
 
 import hashlib
@@ -48,7 +47,7 @@ def main(root: Path, n_images: int = 512) -> None:
         classifier = build(name)
         flops[name] = measure_cost(classifier.core).flops
         found[name] = rates(classifier.frozen_part(None), samples, images)
-        peak = max(peak, peak_flops())  # a machine that is shared is not always as fast
+        peak = max(peak, peak_flops())  # the best of several, because the machine may be shared
         print(json.dumps(found), file=sys.stderr)
     figures["peak_gflops"] = peak / 1e9
     for name, speeds in found.items():
@@ -62,7 +61,7 @@ def main(root: Path, n_images: int = 512) -> None:
 
 
 def rates(model: Any, samples: Samples, images: NDArray[np.float32]) -> dict[str, float]:
-    """Return images a second of Keras's own predict, and of each engine from files."""
+    """Return images per second of Keras's `predict`, and of each engine from files."""
     model.predict(images[:BATCH], verbose=0)  # compiles
     found = {"keras_predict": rate(lambda: model.predict(images, batch_size=BATCH, verbose=0), len(samples))}
     for name in ENGINES:
@@ -76,7 +75,7 @@ def rates(model: Any, samples: Samples, images: NDArray[np.float32]) -> dict[str
 
 
 def some(files: list[Path]) -> Samples:
-    """Return images without what is of no interest here."""
+    """Return samples of image files."""
     return Samples(
         files=files,
         digests=[hashlib.sha256(file.read_bytes()).hexdigest() for file in files],
@@ -88,7 +87,7 @@ def some(files: list[Path]) -> Samples:
 
 
 def batches(samples: Samples) -> Any:
-    """Return the images as the store reads them."""
+    """Return the images as the feature store reads them."""
     return view_batches(
         samples,
         indices=np.arange(len(samples)),
@@ -112,7 +111,7 @@ def peak_flops() -> float:
 
 
 def rate(work: Callable[[], Any], n: int) -> float:
-    """Return how many of n a second the work gets done."""
+    """Return n divided by the seconds of a function."""
     started = time.perf_counter()
     work()
     return n / (time.perf_counter() - started)

@@ -1,11 +1,11 @@
-"""An epoch of fine-tuning MobileNetV2's last block: with the same layers frozen in Keras, and on stored features.
+"""The time of an epoch of fine-tuning MobileNetV2's last block: in Keras, and in bloodcell on cached features.
 
     uv run python experiments/benchmarks/finetune.py path/to/blood-cells mobilenetv2.weights.h5
 
-Both train the same layers at 224 pixels on so many images of TRAIN (2,000 unless told), in one process, one after the
-other; the epoch before, which compiles, is not counted. Keras: `image_dataset_from_directory` feeding `fit`, the layers
-below the block frozen. bloodcell: the trainer's own input, with the frozen layers' output stored; what computing it
-once takes is said beside. One JSON line has all figures.
+Both train the same layers at 224 pixels on images of TRAIN (by default 2,000), one after the other in one process; the
+first epoch, which compiles, is not counted. Keras: `image_dataset_from_directory` and `fit`, with the layers below the
+block frozen. bloodcell: the trainer's pipeline on cached features; the time to compute them is reported separately. One
+JSON line has all numbers.
 """
 
 import hashlib
@@ -60,7 +60,7 @@ def main(root: Path, weights: Path, n_images: int = 2000) -> None:
 
 
 def choose(root: Path, n_images: int, folder: Path) -> list[Path]:
-    """Link as many images of each class into a folder of their own; return the links."""
+    """Link equally many images of each class into a new folder; return the links."""
     links = []
     for name in CLASSES:
         (folder / name).mkdir(parents=True)
@@ -71,7 +71,7 @@ def choose(root: Path, n_images: int, folder: Path) -> list[Path]:
 
 
 def by_keras(folder: Path, weights: Path) -> float:
-    """Return the seconds of an epoch with the layers below the block frozen in the ordinary way."""
+    """Return the seconds of an epoch in Keras, with the layers below the block frozen."""
     images = keras.utils.image_dataset_from_directory(
         folder, label_mode="categorical", image_size=(SIZE, SIZE), batch_size=BATCH, verbose=False
     )

@@ -1,22 +1,20 @@
-"""What it costs to find out which photograph an image was made from, and how the cost grows.
+"""The cost of recovering sources, by the number of images.
 
     uv run python experiments/benchmarks/groups.py path/to/blood-cells 3000 6000 12444
 
-Runs `recover_sources` on so many images of TRAIN and TEST, each time in a process of its own with nothing remembered,
-and beside it what a user would otherwise do: perceptual hashes (pHash of 64 bits) of the same files, every pair
-compared. Both are judged by the labels: what was put together although its classes differ. It then asks again, and asks
-with 100 images more.
+Runs `recover_sources` on images of TRAIN and TEST, each number in a new process with an empty cache, and for comparison
+64-bit perceptual hashes (pHash) of the same files, comparing every pair. Errors are matches of images with different
+labels. It then repeats the search with the cache, and with 100 more images.
 
-A million images, on paper. An image costs its keypoints, a search of 200 descriptors, and a few alignments, whatever
-the size of the set: inverted lists number 2 sqrt(n) for n descriptors and 8 are read, so a search reads 4 sqrt(n),
-which grows ten times from 12,444 images to a million and is then about half of the cost. At the measured rate that is
-a day on two cores; batches of images are independent but for the search, so it divides by machines. Memory: the
-Kaggle set has 440 representatives of 189 descriptors for 12,444 images; in proportion a million has 6.7 million
-descriptors of 128 bytes, 0.9 GB in the index and as much beside it, and 19 GB of thumbnails, of which 24 for each
-photograph are ever read again: a memory-mapped file. If no two of the million were copies, it would be 24 GB of
-descriptors: shard the index by inverted list (FAISS's on-disk lists, or one shard for each machine, every shard
-searched and votes added up), or keep product codes of 32 bytes, 6 GB. Nothing but `DescriptorIndex` and where
-thumbnails lie would change.
+Estimate for a million images. An image costs its keypoints, a search of 200 descriptors, and a few alignments,
+independent of the set's size. There are 2 sqrt(n) inverted lists for n descriptors, and 8 are read, so a search reads
+4 sqrt(n); from 12,444 images to a million this grows ten times and is then about half of the cost. At the measured rate
+this is a day on two cores; batches of images are independent except for the search, so machines can share the work.
+Memory: the Kaggle set has 440 representatives of 189 descriptors for 12,444 images; a million images have in proportion
+6.7 million descriptors of 128 bytes, 0.9 GB in the index and as much outside it, and 19 GB of thumbnails. Only 24 of a
+photograph are read again, so they fit a memory-mapped file. Without any copies there would be 24 GB of descriptors:
+shard the index by inverted list (FAISS's on-disk lists, or one shard per machine), or store product codes of 32 bytes,
+6 GB. Only `DescriptorIndex` and the storage of thumbnails would change.
 """
 
 import hashlib
@@ -49,7 +47,7 @@ MORE = 100
 
 
 def main(root: Path, counts: Sequence[int]) -> None:
-    """Measure every count, each in a process of its own, and print a table."""
+    """Measure every count in a new process, and print a table."""
     table = Table(title="Finding the photographs of TRAIN and TEST: images, groups, seconds", title_justify="left")
     columns = ("images", "groups", "s", "per s", "GB", "again", f"+{MORE}", "pHash", "ratio")
     for heading in columns:
@@ -76,7 +74,7 @@ def main(root: Path, counts: Sequence[int]) -> None:
 
 
 def one(root: Path, count: int) -> dict[str, float]:
-    """Measure one count, with whatever is remembered in the cache of this process."""
+    """Measure one count, with the cache of this process."""
     files = sorted(path for split in ("TRAIN", "TEST") for path in (root / split).glob("*/*"))
     random.Random(0).shuffle(files)
     chosen, rest = files[:count], files[count : count + MORE]

@@ -1,19 +1,16 @@
-"""Memory: the most that a run has resident, and how that grows with the number of images.
+"""The peak memory of a run, by the number of images.
 
     uv run python experiments/benchmarks/memory.py path/to/blood-cells mobilenetv2.weights.h5 1000 12444 100000
 
-Trains MobileNetV2 at 224 pixels for two epochs on so many images, each count by the whole command in a process of its
-own with nothing in the cache: images are decoded, features computed and stored, a head trained, everything evaluated
-and kept. Counts beyond the set's own are copies with a few bytes appended, so that each is another image to the store;
-which photograph an image was made from is not looked for (experiments/benchmarks/groups.py measures that). One JSON
-line has all figures.
+Trains MobileNetV2 at 224 pixels for two epochs, with the whole command in a new process with an empty cache for each
+count. Counts above the set's size use copies with a few bytes appended, which the store treats as different images.
+Sources are not recovered (experiments/benchmarks/groups.py measures that). One JSON line has all numbers.
 
-On paper. What is resident for each image: its row of the manifest with path, digest and label (about 1 kB as Python
-objects, some copies of it while tables are joined), its place in the feature store's index (41 bytes on disk, about 250
-as a dictionary's entry), its predictions (some 100 bytes). Features are memory-mapped: MobileNetV2's row is 10 kB, so
-12,444 images are 127 MB of file that the system may drop from memory at any time, though it counts as resident while
-there is room; 100,000 images are 1 GB of it. Images in memory are never more than a few batches of 32 at 224 x 224 x 3
-float32, 19 MB each.
+Estimate. Resident for each image: its row of the manifest (about 1 kB as Python objects, with some copies while tables
+are joined), its record in the feature store's index (41 bytes on disk, about 250 as a dictionary's entry), its
+predictions (about 100 bytes). Features are memory-mapped: MobileNetV2's row is 10 kB, so 12,444 images are 127 MB of a
+file that the system can drop from memory at any time, although it counts as resident; 100,000 images are 1 GB. At most
+a few batches of 32 images at 224 x 224 x 3 float32, 19 MB each, are in memory.
 """
 
 import json
@@ -58,7 +55,7 @@ def job(scratch: Path, weights: Path) -> list[str]:
 
 
 def fill(folder: Path, root: Path, count: int) -> None:
-    """Put so many images of TRAIN and TEST into a folder, the same share of each class; what is missing as copies."""
+    """Link images of TRAIN and TEST into a folder, stratified by class, with copies if there are too few."""
     files = sorted(path for split in ("TRAIN", "TEST") for path in (root / split).glob("*/*"))
     for number in range(count):
         file = files[number * len(files) // count] if count <= len(files) else files[number % len(files)]

@@ -7,12 +7,12 @@ A mutant is a module with one change: another operator, a number that is larger 
 negated. Cosmic Ray makes it. The module's own unit tests run on it, and if one fails the mutant is killed. Prints each
 mutant that survives, and the share that is killed: of 200 random mutants, always the same, or of all.
 
-What is left out:
+Not mutated:
 
 - docstrings, types, signatures (but defaults are mutated) and the text of errors: no test should depend on them;
 - flags of `dataclass`, the size of `lru_cache`, and ``strict`` of `zip`: results are the same without them;
-- operators that nobody writes by mistake, such as ``<<`` for ``*``: almost any test kills them, and the share would be
-  too high. Each operator becomes its opposite, each comparison its opposite and its neighbour (``<`` becomes ``>=`` and
+- unlikely replacements of operators, such as ``<<`` for ``*``: almost any test kills them, which would inflate the
+  share. Each operator becomes its opposite, each comparison its opposite and its neighbour (``<`` becomes ``>=`` and
   ``<=``).
 
 Each mutant is tested in a fork of one process that has imported the libraries, so this needs Linux or macOS.
@@ -131,7 +131,7 @@ def mutants_of(module: str) -> list[Mutant]:
 
 
 def left_out(tree: ast.AST) -> Iterator[tuple[Place, Place]]:
-    """Yield the places, from and to, that are not mutated."""
+    """Yield the ranges that are not mutated."""
     for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef | ast.Lambda):
             body = node.body[0] if isinstance(node, ast.FunctionDef) else node.body
@@ -156,18 +156,18 @@ def _end(node: ast.expr | ast.stmt | ast.keyword) -> Place:
 
 
 def import_libraries() -> None:
-    """Import what the tests need but for the modules that are mutated, so that no fork has to."""
+    """Import what the tests need, except the mutated modules, so forks need not."""
     sys.path[:0] = [str(ROOT), str(ROOT / "tests")]
     for name in ("hypothesis", "pictures", "sklearn.metrics", "scipy.stats", "bloodcell.evaluation.sources"):
         importlib.import_module(name)
     if imported := sys.modules.keys() & set(MODULES):
         raise SystemExit(f"{', '.join(imported)}: imported before it is mutated; import less in `import_libraries`")
-    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # most of the time of a fork would go into what they import
-    gc.freeze()  # pytest collects garbage at its end, and need not look through libraries
+    os.environ["PYTEST_DISABLE_PLUGIN_AUTOLOAD"] = "1"  # otherwise forks would spend most of their time on imports
+    gc.freeze()  # excludes libraries from pytest's final garbage collection
 
 
 def is_killed(module: str, source: str | None) -> bool:
-    """Return whether a test fails, or takes too long, if this is the module's source; its own if None."""
+    """Return whether a test fails or times out with this source of the module; None: the original."""
     process = multiprocessing.get_context("fork").Process(target=_test, args=(module, source))
     process.start()
     process.join(SECONDS)
@@ -177,7 +177,7 @@ def is_killed(module: str, source: str | None) -> bool:
 
 
 def _test(module: str, source: str | None) -> None:
-    """Run the tests of a module in this process, and leave it with what pytest returns."""
+    """Run the tests of a module in this process, and exit with pytest's code."""
     if source is not None:
         _replace_source(module, source)
     options = ["-x", "-p", "no:cacheprovider", "-p", "pytest_timeout", "-o", "addopts=", "-m", "not slow and not real"]
@@ -187,7 +187,7 @@ def _test(module: str, source: str | None) -> None:
 
 
 def _replace_source(module: str, source: str) -> None:
-    """Have a module imported from another source than its file's."""
+    """Import a module from the given source instead of its file."""
     of_file = SourceFileLoader.get_code
 
     def get_code(loader: SourceFileLoader, name: str) -> object:

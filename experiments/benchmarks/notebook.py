@@ -1,12 +1,11 @@
-"""The published notebook's job as the notebook does it, and by `bloodcell train experiment=notebook_mobilenetv2`.
+"""The published notebook's job as in the notebook, and by `bloodcell train experiment=notebook_mobilenetv2`.
 
     uv run python experiments/benchmarks/notebook.py path/to/blood-cells mobilenetv2.weights.h5
 
-The notebook: Keras's `ImageDataGenerator` feeding `fit`, a frozen MobileNetV2 at 224 pixels with a head of its own, 15
-epochs, then TEST. Two of its epochs are timed; the other 13 are taken to last as long as the second. bloodcell: the
-whole command, from start to exit, first with no stored features, then with them. Which photograph an image was made
-from was found before (experiments/benchmarks/groups.py measures that), as the notebook does not ask. One JSON line has
-all figures.
+The notebook: Keras's `ImageDataGenerator` and `fit`, a frozen MobileNetV2 at 224 pixels with its head, 15 epochs, then
+TEST. Two epochs are timed; the other 13 are assumed to take as long as the second. bloodcell: the whole command, first
+without cached features, then with them. Sources are already recovered (experiments/benchmarks/groups.py measures that),
+because the notebook does not need them. One JSON line has all numbers.
 """
 
 import json
@@ -41,7 +40,7 @@ def main(root: Path, weights: Path) -> None:
 
 
 def notebook(root: Path, weights: Path) -> dict[str, float]:
-    """Train for two epochs as the notebook does, and evaluate on TEST."""
+    """Train for two epochs as in the notebook, and evaluate on TEST."""
     started = time.perf_counter()
     training, validation, test = generators(root)
     import keras
@@ -98,7 +97,7 @@ def head(n_classes: int) -> list[Any]:
 
 
 def bloodcell(root: Path, weights: Path) -> dict[str, float]:
-    """Run the command twice with a cache that holds everything but features at first."""
+    """Run the command twice, first with a cache without features."""
     job = ["train", "experiment=notebook_mobilenetv2", "data=bccd", f"data.root={root.resolve()}"]
     found: dict[str, float] = {}
     with tempfile.TemporaryDirectory() as name:

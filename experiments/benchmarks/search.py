@@ -1,12 +1,12 @@
-"""A search of 50 trials over head and optimizer: keras-tuner used plainly, and `bloodcell search`.
+"""A search of 50 trials over head and optimizer: keras-tuner, and `bloodcell search`.
 
     uv run python experiments/benchmarks/search.py path/to/blood-cells mobilenetv2.weights.h5
 
 Both choose pooling, hidden units, dropout, optimizer and learning rate of a head on a frozen MobileNetV2 at 224 pixels,
-on the published notebook's images and split, 15 epochs a trial. Plainly: `keras_tuner.RandomSearch` over a model that
-reads the images. Of two of its trials one epoch each is timed, with building and tracing the model, about a hundredth
-of it; all other epochs and trials are taken to last as long. bloodcell: the whole command, from start to exit, with no
-stored features at first, and every trial's pictures, predictions and figures in MLflow. One JSON line has all figures.
+on the published notebook's images and split, with 15 epochs per trial. keras-tuner: `keras_tuner.RandomSearch` with a
+model that reads the images. One epoch of each of two trials is timed, including building and tracing the model (about
+1 %); all other epochs and trials are assumed to take as long. bloodcell: the whole command without cached features at
+first, with every trial's plots, predictions and metrics in MLflow. One JSON line has all numbers.
 """
 
 import json
@@ -41,7 +41,7 @@ def main(root: Path, weights: Path, n_trials: int = TRIALS) -> None:
 
 
 def plainly(root: Path, weights: Path) -> float:
-    """Search as keras-tuner's guide does; return the seconds of an epoch with its validation."""
+    """Search as in keras-tuner's guide; return the seconds of an epoch with its validation."""
     training, validation, _ = notebook.generators(root)
     import keras
     import keras_tuner
@@ -67,7 +67,7 @@ def plainly(root: Path, weights: Path) -> float:
 
 
 def bloodcell(root: Path, weights: Path, n_trials: int) -> dict[str, float]:
-    """Run the command with a cache that holds no features."""
+    """Run the command with a cache without features."""
     job = ["search", "tuner=random", f"tuner.max_trials={n_trials}", "experiment=notebook_mobilenetv2"]
     job += ["data=bccd", f"data.root={root.resolve()}", f"backbone.weights={weights.resolve()}"]
     job += [f"hyperparameters.epochs={EPOCHS}", "hyperparameters.early_stopping.patience=null"]

@@ -1,11 +1,10 @@
-"""Rendered smears as a test bed: how fast they are, and how well nuclei and photographs are found where all is known.
+"""Synthetic smears: the speed of rendering, and the accuracy of segmentation and of recovered sources.
 
     uv run python experiments/benchmarks/smears.py
 
-Photographs and copies a minute on all cores, beside reading as many kept images again, which is what every later job
-does; how often the nucleus finder finds the nucleus, and how well (intersection over union with the known mask, by
-class); how many pairs of copies of one photograph are found in the pixels, and how many of the pairs found are copies.
-One JSON line has all.
+Photographs and copies per minute on all cores, and the speed of reading cached images; how often the nucleus is found,
+and its intersection over union with the known mask, by class; recall and precision of pairs of copies of one
+photograph. One JSON line has all numbers.
 """
 
 import json
@@ -37,7 +36,7 @@ def main() -> None:
 def speeds(images: ImageSet) -> dict[str, float]:
     """Return photographs and images a minute, rendered and read."""
     parallel = joblib.Parallel(n_jobs=-1)
-    parallel(joblib.delayed(os.getpid)() for _ in range(2 * (os.cpu_count() or 1)))  # its processes are started
+    parallel(joblib.delayed(os.getpid)() for _ in range(2 * (os.cpu_count() or 1)))  # starts its processes
     started = time.perf_counter()
     parallel(joblib.delayed(_render)(number) for number in range(N_PHOTOGRAPHS))
     rendered = time.perf_counter() - started
@@ -58,7 +57,7 @@ def nuclei(images: ImageSet) -> dict[str, float]:
     rows = []
     for path, label in images.manifest[["path", "label"]].itertuples(index=False):
         known = np.asarray(Image.open((images.root / NUCLEI / path).with_suffix(".png"))) > 0
-        if known.sum() < 300:  # augmentation has pushed it out of the image
+        if known.sum() < 300:  # augmentation moved it out of the image
             continue
         found = find_cell(read_image(images.root / path)).nucleus > 0
         rows.append((label, (found & known).sum() / (found | known).sum()))
@@ -70,11 +69,14 @@ def nuclei(images: ImageSet) -> dict[str, float]:
 
 
 def pairs(images: ImageSet) -> dict[str, float]:
-    """Return the share of pairs of copies of one photograph that are found, and the share of pairs found that are."""
+    """Return recall and precision of pairs of copies of one photograph."""
     known = images.manifest["group"].to_numpy()
     found = recovered_groups(images).manifest["group"].to_numpy()
-    true, told = (np.triu(np.equal.outer(groups, groups), k=1) for groups in (known, found))
-    return {"pairs_found": (true & told).sum() / true.sum(), "pairs_right": (true & told).sum() / told.sum()}
+    true, predicted = (np.triu(np.equal.outer(groups, groups), k=1) for groups in (known, found))
+    return {
+        "pairs_found": (true & predicted).sum() / true.sum(),
+        "pairs_right": (true & predicted).sum() / predicted.sum(),
+    }
 
 
 def _render(number: int) -> None:

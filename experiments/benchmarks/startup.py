@@ -1,11 +1,11 @@
-"""Start-up: the help, and the time from a command to its first training steps with everything stored.
+"""Start-up: the help, and the time from a command to its first training steps with a full cache.
 
     uv run python experiments/benchmarks/startup.py path/to/blood-cells mobilenetv2.weights.h5
 
-`bloodcell --help` and `bloodcell train --help`, and beside them importing TensorFlow, which any script of one's own
-begins with: the best of five. Then `bloodcell train experiment=notebook_mobilenetv2` on all images, until its log says
-that the first steps were taken: once with nothing stored, then with everything. Beside it, a script of one's own that
-reads the same images in the ordinary way, until its first step. One JSON line has all figures.
+`bloodcell --help` and `bloodcell train --help`, and for comparison importing TensorFlow: the best of five. Then
+`bloodcell train experiment=notebook_mobilenetv2` on all images until the first steps, first with an empty cache, then
+with a full one; and for comparison a Keras script that reads the same images, until its first step. One JSON line has
+all numbers.
 """
 
 import json
@@ -48,7 +48,7 @@ def python(arguments: list[str], scratch: Path) -> command.Cost:
 
 
 def first_steps(root: Path, weights: Path, scratch: Path) -> float:
-    """Train, and return the seconds until the log says that the first steps were taken."""
+    """Train, and return the seconds until the log reports the first steps."""
     started = time.time()
     job = [
         "train",
@@ -59,12 +59,12 @@ def first_steps(root: Path, weights: Path, scratch: Path) -> float:
     ]
     command.bloodcell(*job, f"backbone.weights={weights.resolve()}", folder=scratch, cache=scratch / "cache")
     newest = max(scratch.glob("outputs/*/*/train.log"))
-    line = next(line for line in newest.read_text(encoding="utf-8").splitlines() if "first steps taken" in line)
+    line = next(line for line in newest.read_text(encoding="utf-8").splitlines() if "first steps done" in line)
     return datetime.strptime(" ".join(line.split()[:2]), "%Y-%m-%d %H:%M:%S,%f").timestamp() - started
 
 
 def script(root: Path, weights: Path) -> None:
-    """Train for a step as the notebook does."""
+    """Train for a step as in the notebook."""
     import notebook
 
     training, _, _ = notebook.generators(root)

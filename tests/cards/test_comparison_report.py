@@ -56,7 +56,7 @@ def folder(report, tmp_path_factory) -> Path:
     return folder
 
 
-def test_the_summary_is_three_sentences_that_say_which_how_surely_and_what_to_take(report):
+def test_the_summary_has_three_sentences(report):
     best, verdict, advice = report.summary
     assert " models may be the best by accuracy " in best
     assert "60 photographs" in verdict
@@ -171,7 +171,7 @@ def test_the_page_prints_with_all_that_can_be_opened(folder, tmp_path):
         assert page.locator("details[open]").count() == 0
 
 
-def test_of_one_run_alone_the_report_compares_it_with_the_baseline(tmp_path):
+def test_a_report_of_one_run_compares_it_with_the_baseline(tmp_path):
     one = compare({"alone": predictions(np.random.default_rng(2), 1.0)})
     report = Report(title="Comparison of 1 run", comparison=one)
     write_report(report, tmp_path)

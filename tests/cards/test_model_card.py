@@ -66,7 +66,7 @@ def facts() -> CardFacts:
         classes=CLASSES,
         predictions=predictions,
         manifest=manifest,
-        leak=Leakage(shared=[], split_by_file=False, groups_known=True),
+        leakage=Leakage(shared=[], split_by_file=False, groups_known=True),
         temperature=1.25,
         thresholds={0.05: None},
         n_threshold_sources=20,
@@ -77,7 +77,7 @@ def facts() -> CardFacts:
     )
 
 
-def test_a_card_says_first_that_it_is_not_for_diagnosis_and_has_the_headings_of_mitchell(facts):
+def test_a_card_begins_with_not_for_diagnosis_and_has_mitchells_headings(facts):
     card = model_card(facts)
     assert card.startswith("# Model card: cells\\_1\n\n**For research only. Not for diagnosis.**")
     assert [line.removeprefix("## ") for line in card.splitlines() if line.startswith("## ")] == [
@@ -86,7 +86,7 @@ def test_a_card_says_first_that_it_is_not_for_diagnosis_and_has_the_headings_of_
     ]
 
 
-def test_a_card_says_what_was_trained_and_from_which_weights(facts):
+def test_a_card_has_the_training_and_the_initial_weights(facts):
     card = model_card(facts)
     assert "imagenet, digest 0123456789abcdef" in card
     assert "a square around the nucleus, at 224 × 224 pixels" in card
@@ -94,7 +94,7 @@ def test_a_card_says_what_was_trained_and_from_which_weights(facts):
     assert "/home/me" not in card
 
 
-def test_confusions_copies_told_differently_and_classes_of_few_photographs_are_counted_by_photograph(facts):
+def test_confusions_inconsistent_copies_and_small_classes_are_counted_by_photograph(facts):
     card = model_card(facts)
     assert "MONOCYTE predicted as NEUTROPHIL (3 of 4 photographs)" in card
     assert " 3 of 64 photographs " in card
@@ -104,23 +104,23 @@ def test_confusions_copies_told_differently_and_classes_of_few_photographs_are_c
     assert "| MONOCYTE | 4 (8) |" in card
 
 
-def test_a_class_without_a_photograph_is_said_to_be_unknown(facts):
+def test_a_class_without_a_photograph_is_unknown(facts):
     card = model_card(replace(facts, predictions=table(monocytes=0, neutrophils=60, wrong=0)))
     assert "Recall of MONOCYTE on test is unknown" in card
     assert "| MONOCYTE | – | no photograph |" in card
 
 
-def test_what_chose_what_is_said_and_how_many_runs_saw_the_test_set(facts):
+def test_a_card_has_the_choices_on_validation_and_the_number_of_tested_runs(facts):
     card = model_card(facts)
     assert "the number of epochs, the temperature and the confidence thresholds" in card
     assert "one of 12 of a sweep" in card
     assert "at least 7 runs in the store" in card
 
 
-def test_a_leak_is_said_with_its_count_and_nothing_is_promised(facts):
+def test_leakage_is_reported_with_its_count_and_nothing_is_guaranteed(facts):
     both = facts.manifest.assign(split=["train", "val"] * 64)
-    leak = Leakage(shared=find_shared_groups(both), split_by_file=False, groups_known=True)
-    card = model_card(replace(facts, tags=RunTags(leaky="true", groups="recover"), manifest=both, leak=leak))
+    leakage = Leakage(shared=find_shared_groups(both), split_by_file=False, groups_known=True)
+    card = model_card(replace(facts, tags=RunTags(leaky="true", groups="recover"), manifest=both, leakage=leakage))
     assert "Warning: the split leaks" in card
     assert "64 of 64 validation images have a copy in training" in card
     assert "No maximal error is guaranteed" in card
@@ -138,19 +138,19 @@ def test_a_promise_is_given_with_what_it_rests_on(facts):
     assert "max\\_error=0.05: an error of at most 5 % cannot be guaranteed" in model_card(facts)
 
 
-def test_what_a_run_from_before_did_not_keep_is_said_to_be_not_kept(facts):
+def test_facts_that_an_old_run_did_not_log_are_unknown(facts):
     nothing = replace(TRAINING, config=None, tags=RunTags())
-    empty = {"predictions": None, "manifest": None, "leak": None, "date": None, "tested_runs": None, "siblings": 0}
+    empty = {"predictions": None, "manifest": None, "leakage": None, "date": None, "tested_runs": None, "siblings": 0}
     card = model_card(replace(facts, metrics={"test/accuracy": 0.9}, tags=RunTags(), trainings=[nothing], **empty))
-    for said in (
+    for text in (
         *("accuracy 0.900 (interval unknown) by image, unknown by photograph", "Date: unknown", "Code: unknown"),
         *("Confused classes: unknown", "Photographs and images by class: unknown", "Source: unknown"),
         *("Leakage between splits: unknown", "No maximal error is guaranteed"),
     ):
-        assert said in card
+        assert text in card
 
 
-def test_a_card_that_is_too_long_leaves_out_whole_sections_and_says_where_they_are(facts):
+def test_a_card_that_is_too_long_drops_whole_sections_and_links_to_the_full_card(facts):
     card = model_card(facts)
     short = shortened(card, limit=5000, whole="[model_card.md](#/there)")
     assert len(short) <= 5000 < len(card)

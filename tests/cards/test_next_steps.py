@@ -13,15 +13,15 @@ from bloodcell.data.leaks import Leakage
 CLEAN = Leakage(shared=(), split_by_file=False, groups_known=True)
 
 
-def tried(*overrides: str, leak: Leakage = CLEAN, weights: str = "imagenet", **given: object) -> list[str]:
+def tried(*overrides: str, leakage: Leakage = CLEAN, weights: str = "imagenet", **given: object) -> list[str]:
     config = compose_config("train", ["data=bccd", "data.root=/my cells", *overrides])
     command = Command(
         overrides=["data=bccd", "data.root=/my cells", *overrides], choices={"backbone": "mobilenetv2"} | given
     )
-    return [each.command for each in suggestions(config, leak=leak, weights=weights, given=command)]
+    return [each.command for each in suggestions(config, leakage=leakage, weights=weights, given=command)]
 
 
-def test_a_plain_run_is_told_of_the_cell_of_fine_tuning_and_of_a_comparison():
+def test_a_plain_run_gets_three_suggestions():
     assert tried("finetune=none", "crop=none") == [
         "bloodcell train data=bccd 'data.root=/my cells' finetune=none crop=nucleus",
         "bloodcell train data=bccd 'data.root=/my cells' crop=none finetune=top",
@@ -29,7 +29,7 @@ def test_a_plain_run_is_told_of_the_cell_of_fine_tuning_and_of_a_comparison():
     ]
 
 
-def test_what_was_set_within_the_choice_that_goes_goes_with_it():
+def test_settings_of_a_replaced_choice_are_removed():
     first, *_ = tried("split.fraction=0.3", "split.seed=4", "crop=nucleus", "finetune=staged", "hyperparameters.seed=1")
     assert first == (
         "bloodcell train data=bccd 'data.root=/my cells' crop=nucleus finetune=staged hyperparameters.seed=1 "
@@ -38,14 +38,14 @@ def test_what_was_set_within_the_choice_that_goes_goes_with_it():
 
 
 @pytest.mark.parametrize(
-    ("leak", "change"),
+    ("leakage", "change"),
     [
         (Leakage(shared=(), split_by_file=True, groups_known=True), "split=group_holdout"),
         (Leakage(shared=(), split_by_file=False, groups_known=False), "data.groups=recover"),
     ],
 )
-def test_figures_that_say_too_much_come_first(leak, change):
-    assert tried(leak=leak)[0].endswith(change)
+def test_leakage_comes_first(leakage, change):
+    assert tried(leakage=leakage)[0].endswith(change)
 
 
 def test_random_weights_give_way_to_imagenets():
@@ -64,7 +64,7 @@ def test_another_class_of_keras_is_not_swept_under_its_name():
     assert tried(*overrides, backbone="application")[-1].endswith("/my cells' backbone=mobilenetv2,xception")
 
 
-def test_a_small_run_is_told_to_be_run_whole():
+def test_a_small_run_gets_the_advice_to_run_it_completely():
     assert (
         tried("debug=limit", "debug.limit_per_class=9")[0]
         == "bloodcell train data=bccd 'data.root=/my cells' debug=none"
@@ -79,5 +79,5 @@ def test_every_command_is_one_that_bloodcell_takes(overrides, tmp_path):
     for command in tried(*overrides):
         words = [word for word in shlex.split(command)[1:] if word != "-m"]
         words = [word.replace("mobilenetv2,xception", "xception") for word in words]
-        said = run([*words, "--cfg", "job", "--resolve"], cwd=tmp_path)
-        assert said.returncode == 0, said.stderr
+        completed = run([*words, "--cfg", "job", "--resolve"], cwd=tmp_path)
+        assert completed.returncode == 0, completed.stderr

@@ -50,7 +50,7 @@ def test_a_crop_of_a_real_photograph_holds_all_of_its_nucleus(cells, label):
         assert inside.mean() > 0.98
 
 
-def test_a_square_lies_around_the_nucleus_and_its_size_is_by_the_nucleus():
+def test_a_square_is_around_the_nucleus_and_in_proportion_to_it():
     made = crop_to_nucleus(smear((200, 130, 25)))
     assert (made.found, made.count, made.at_border) == (True, 1, False)
     assert middle(made) == pytest.approx((200, 130), abs=1)
@@ -70,21 +70,21 @@ def test_of_a_cell_that_is_cut_more_is_kept_than_what_is_left_of_it_asks_for():
     assert made.side == 2 * round(MIN_AT_BORDER) + 1
 
 
-def test_of_two_cells_the_larger_is_taken_and_both_are_counted():
+def test_of_two_cells_the_larger_is_cropped_and_both_are_counted():
     made = crop_to_nucleus(smear((80, 160, 20), (230, 80, 26)))
     assert made.count == 2
     assert middle(made) == pytest.approx((230, 80), abs=1)
 
 
 @pytest.mark.parametrize("centre", [(316, 120), (160, 2)])
-def test_a_cell_that_the_border_cuts_is_told_and_what_lies_beyond_is_ground(centre):
+def test_a_cell_at_the_border_is_marked_and_pixels_beyond_it_are_background(centre):
     made = crop_to_nucleus(smear((*centre, 25)))
     assert made.at_border
     beyond = made.pixels[:, -1] if centre[0] > 300 else made.pixels[0]
     assert (beyond == BACKGROUND_LEVEL).all()
 
 
-def test_a_cell_that_black_fill_cuts_is_told_and_the_fill_becomes_ground():
+def test_a_cell_at_black_fill_is_marked_and_the_fill_becomes_background():
     pixels = smear((200, 120, 25))
     pixels[:, 205:] = 0
     made = crop_to_nucleus(pixels)
@@ -159,12 +159,12 @@ def test_a_turned_copy_with_black_corners_has_the_same_cell_in_its_crop(photogra
         assert turned.side == pytest.approx(crop_to_nucleus(pixels).side, rel=0.15)
 
 
-def test_features_of_crops_are_kept_apart_from_those_of_whole_images():
+def test_features_of_crops_and_of_whole_images_have_different_keys():
     assert crop_recipe("none") is None
     assert crop_recipe("nucleus")["name"] == "nucleus"
 
 
-def test_a_crop_that_is_registered_is_known_by_its_name_and_features_of_another_version_are_kept_apart(monkeypatch):
+def test_a_registered_crop_has_a_name_and_versions_have_different_keys(monkeypatch):
     pixels = smear((160, 120, 25))
     recipes = []
     for version in (1, 2):

@@ -31,7 +31,7 @@ def measured(pixels: np.ndarray) -> np.ndarray:
     return measure_cytoplasm(normalise_illumination(pixels, found.background), found, distance)
 
 
-def test_a_cell_has_as_many_numbers_as_are_told_and_all_are_finite(photographs):
+def test_a_cell_has_the_stated_number_of_finite_features(photographs):
     for pixels in (
         *photographs(3),
         cell(cytoplasm=None),

@@ -133,7 +133,7 @@ def test_photographs_of_other_things_are_no_cells(novelty):
     assert novelty.no_cell(nucleus_features([*images, *corners])).all()
 
 
-def test_a_saved_one_says_the_same(novelty, held_out, tmp_path):
+def test_a_saved_novelty_gives_equal_distances(novelty, held_out, tmp_path):
     novelty.save(tmp_path / "new folder" / "novelty.npz")
     loaded = load_novelty(tmp_path / "new folder" / "novelty.npz")
     numbers = nucleus_features(held_out[:3]).numbers
@@ -142,7 +142,7 @@ def test_a_saved_one_says_the_same(novelty, held_out, tmp_path):
         np.testing.assert_array_equal(getattr(loaded, each.name), getattr(novelty, each.name))
 
 
-def test_what_cannot_be_loaded_is_said_in_one_line(novelty, tmp_path):
+def test_a_file_that_cannot_be_loaded_is_an_error_in_one_line(novelty, tmp_path):
     with pytest.raises(UserError, match="no such file"):
         load_novelty(tmp_path / "absent.npz")
     (tmp_path / "torn.npz").write_bytes(b"PK")

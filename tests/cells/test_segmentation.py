@@ -61,7 +61,7 @@ def test_a_real_photograph_has_one_cell_and_its_copies_have_it_too(photographs):
         assert there.area == pytest.approx(find_cell(photograph).area, rel=0.25)
 
 
-def test_how_an_image_lies_in_memory_changes_nothing():
+def test_the_memory_layout_of_an_image_has_no_effect():
     pixels = smear((200, 150, 25))
     turned = np.asfortranarray(pixels)
     assert find_cell(turned).area == find_cell(pixels).area

@@ -134,7 +134,7 @@ def test_a_job_of_two_words_has_its_help(bloodcell):
     assert "Usage: bloodcell data fetch " in bloodcell("data", "fetch", "--help").out
 
 
-def test_a_jobs_help_says_what_it_does_and_what_can_be_chosen(bloodcell):
+def test_a_jobs_help_has_a_description_and_the_choices(bloodcell):
     out = bloodcell("train", "--help").out
     assert out.startswith(jobs()["train"].partition("\n")[0])
     assert "[mobilenetv2]" in out
@@ -289,7 +289,7 @@ def raising(error):
     return work
 
 
-def test_what_the_user_can_mend_is_one_line_from_inside_a_job_too(bloodcell, train):
+def test_an_error_that_the_user_can_fix_is_one_line_also_inside_a_job(bloodcell, train):
     train(raising(UserError("/cells: no such folder\nat all")))
     result = bloodcell("train", *ROOT)
     assert result.code == 2

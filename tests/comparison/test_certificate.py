@@ -33,7 +33,7 @@ def answers_of(right: list[int], sizes: list[int], labels: list[int] | None = No
     return Predictions(labels=label, probabilities=np.eye(3)[np.where(is_right, label, label + 1)], groups=groups)
 
 
-def test_it_says_what_was_found():
+def test_the_file_has_the_findings():
     found = Certificate(
         coverage=0.93,
         false_differences=0.62,
@@ -190,7 +190,7 @@ def test_its_coverage_is_what_another_generator_finds():
     assert 20 < certificate.n_effective < 40
 
 
-def test_more_groups_find_more_and_the_same_design_says_the_same():
+def test_more_groups_have_more_power_and_results_are_reproducible():
     rng = np.random.default_rng(1)
     few, many = ([answers(rng, np.full(n, 5), np.arange(n) % 2) for _ in range(2)] for n in (20, 400))
     assert certify(few, n_simulated=200).power < 0.2 < certify(many, n_simulated=200).power

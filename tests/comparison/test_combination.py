@@ -74,7 +74,7 @@ def test_greedy_selection_comes_near_the_best_weights_and_never_falls_behind_a_s
     assert loss_of(chosen.combine(known["probabilities"]), known) <= alone
 
 
-def test_bags_choose_from_halves_and_say_the_same_again():
+def test_bags_choose_from_halves_and_are_reproducible():
     known = members(skills=(1.0, 1.0, 1.0, 3.0))
     bagged = Settings(rounds=20, bags=30, l2=1.0, folds=5, seed=3)
     weights = fit("greedy", **known, settings=bagged).weights
@@ -112,7 +112,7 @@ def test_copies_of_an_image_add_nothing(method):
     np.testing.assert_allclose(*shares, atol=1e-3)
 
 
-def test_what_is_fitted_to_noise_looks_good_only_where_it_was_fitted():
+def test_weights_fitted_to_noise_are_optimistic_only_on_their_images():
     known = members(skills=(0.0,) * 12, n_photographs=60)
     weak = Settings(rounds=50, bags=1, l2=1e-3, folds=5, seed=0)
     guess = np.log(K)
@@ -177,7 +177,7 @@ def test_a_certain_and_wrong_member_costs_no_infinity():
     assert fit("weighted", **known, settings=SETTINGS).weights[0] == pytest.approx(0, abs=1e-3)
 
 
-def test_logarithms_stand_side_by_side_member_by_member():
+def test_logarithms_are_concatenated_member_by_member():
     probabilities = members(skills=(1.0, 2.0))["probabilities"]
     features = logarithms(probabilities)
     np.testing.assert_allclose(features[:, :K], np.log(probabilities[0]))
@@ -185,7 +185,7 @@ def test_logarithms_stand_side_by_side_member_by_member():
     assert np.isfinite(logarithms(np.zeros((2, 1, K)))).all()
 
 
-def test_shares_of_a_stack_say_what_each_member_moves():
+def test_shares_of_a_stack_are_mean_coefficients():
     stack = Stack(kernel=np.vstack([0.75 * np.eye(K), 0.25 * np.eye(K) + 7.0]), bias=np.zeros(K))
     np.testing.assert_allclose(stack.shares, [0.75, 0.25])
     np.testing.assert_allclose(Mixture(weights=np.array([0.2, 0.8])).shares, [0.2, 0.8])

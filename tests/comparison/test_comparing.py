@@ -104,7 +104,7 @@ def test_sentences_can_be_quoted(three):
     assert re.search(r"[1-9][0-9,]* more photographs .* equivalent", result.sentences[0])
 
 
-def test_more_photographs_settle_what_they_are_said_to_settle():
+def test_the_stated_number_of_photographs_decides_a_comparison():
     rng = np.random.default_rng(5)
     level_a, level_b = 0.88, 0.8
     few = compare({"a": table(drawn(rng, level_a)), "b": table(drawn(rng, level_b))})
@@ -124,7 +124,7 @@ def test_more_photographs_settle_what_they_are_said_to_settle():
     assert 11 <= found <= 20
 
 
-def test_an_interval_is_as_wide_as_the_number_of_photographs_says_it_is():
+def test_the_width_of_an_interval_depends_on_the_number_of_photographs():
     rng = np.random.default_rng(1)
     right = (rng.random(PHOTOGRAPHS) < 0.7).astype(float)
     widths = []
@@ -181,7 +181,7 @@ def test_where_all_differ_alike_the_p_value_is_still_exact(photographs):
     assert found["verdict"] == ("better" if found["p_adjusted"] < 0.05 else "inconclusive")
 
 
-def test_of_fewer_than_five_groups_nothing_is_said():
+def test_with_fewer_than_five_groups_there_is_no_interval():
     tables = {"a": table(np.ones(4), copies=9), "b": table(np.zeros(4), copies=9)}
     result = compare(tables)
     assert row(result.verdicts, "a", "b")["p_value"] == 1
@@ -242,7 +242,7 @@ def test_where_all_leak_none_is_the_best(three):
     assert set(result.not_worse()) <= {MAJORITY}
 
 
-def test_where_no_model_beats_the_baseline_that_is_said():
+def test_a_sentence_reports_that_no_model_beats_the_baseline():
     result = compare({"bad": table(np.zeros(PHOTOGRAPHS)), "worse": table(np.zeros(PHOTOGRAPHS), sure=0.9)})
     assert result.best.startswith(f"No model is better than the baseline, {MAJORITY}, by accuracy (")
 
@@ -302,7 +302,7 @@ def test_out_of_fold_predictions_are_compared_before_test(three):
     assert compare(holdout).aligned.split == "test"
 
 
-def test_folds_of_one_image_are_no_baseline_and_neither_is_a_model_that_always_says_a_rare_class(three):
+def test_folds_of_one_image_and_a_constant_rare_class_are_not_the_majority_baseline(three):
     single = {name: each.assign(split="val", fold=np.arange(len(each))) for name, each in three.items()}
     assert compare({name: each.drop_duplicates("group") for name, each in single.items()}).runs[-1] == MAJORITY
     rare = three["good"].assign(p_A=0.1, p_B=0.1, p_C=0.8)
@@ -438,7 +438,7 @@ def test_what_makes_no_sense_is_refused_in_one_line(three, arguments, message):
         compare({name: each.assign(split="test") for name, each in three.items()}, **arguments)
 
 
-def test_photographs_are_taken_from_another_table_where_one_does_not_have_them(three):
+def test_missing_photographs_are_filled_in_from_another_table(three):
     without = {**three, "poor": three["poor"].drop(columns="group")}
     pd.testing.assert_frame_equal(compare(without).verdicts, compare(three).verdicts)
     with pytest.raises(UserError, match="group"):

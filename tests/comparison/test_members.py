@@ -1,4 +1,4 @@
-"""Which runs can be combined, and what is said of those that cannot."""
+"""Which runs can be combined, and the messages for those that cannot."""
 
 import numpy as np
 import pandas as pd
@@ -118,7 +118,7 @@ def test_nothing_is_fitted_to_a_holdout():
     assert "cross-validation" in refused(one_fold, fits=True)
 
 
-def test_nothing_is_fitted_where_folds_took_copies_apart():
+def test_nothing_is_fitted_if_folds_separate_copies():
     torn = table()
     torn.loc[torn["path"] == "3-a", "fold"] = 1
     torn.loc[torn["path"] == "3-b", "fold"] = 2

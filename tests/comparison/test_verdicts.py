@@ -405,7 +405,7 @@ def test_of_patients_with_many_cells_a_difference_is_found_nearly_as_often_as_by
     assert ours >= paired - 0.05 * 300
 
 
-def test_models_that_are_strong_in_different_classes_are_told_apart():
+def test_models_that_are_strong_in_different_classes_are_distinguished():
     """Classes as the Kaggle set's TEST has them: 20 points are found in four of five samples."""
     rng = np.random.default_rng(0)
     strata = np.repeat(np.arange(4), (13, 6, 4, 48))
@@ -420,7 +420,7 @@ def test_models_that_are_strong_in_different_classes_are_told_apart():
     assert found >= 160
 
 
-def test_of_three_trainings_equal_configurations_are_called_different_as_rarely_as_said():
+def test_with_three_trainings_false_differences_are_as_rare_as_stated():
     """Three seeds against one, seeds with most of the variance: at most 5 % where Satterthwaite's degrees give 8."""
     rng = np.random.default_rng(0)
     seeds = rng.normal(0, 0.05, (400, 4))

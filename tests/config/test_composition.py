@@ -183,7 +183,7 @@ def test_a_mistake_is_named_in_one_line(overrides, parts):
     assert [part for part in parts if part not in message] == []
 
 
-def test_a_missing_value_is_asked_for_with_what_it_is():
+def test_a_missing_value_is_an_error_with_its_meaning():
     message = refusal("train", "data=bccd")
     assert message.startswith("data.root ")
     assert "data.root=VALUE" in message
@@ -231,8 +231,8 @@ def test_what_is_fitted_to_validation_needs_predictions_out_of_fold():
 @pytest.mark.parametrize("name", ["mixup", "weight_averaging", "weight_decay"])
 def test_what_does_nothing_to_a_solved_head_is_refused(name):
     given = f"hyperparameters.{name}=0.1"
-    said = refusal("train", *ROOT, "head=probe", given)
-    assert said.startswith(f"{given}: ")
-    assert "head.solver=gradient" in said
+    message = refusal("train", *ROOT, "head=probe", given)
+    assert message.startswith(f"{given}: ")
+    assert "head.solver=gradient" in message
     staged = compose_config("train", [*ROOT, "head=probe", "finetune=staged", given])
     assert getattr(staged.hyperparameters, name) == 0.1

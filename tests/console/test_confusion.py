@@ -79,7 +79,7 @@ def contrast(one, other) -> float:
 
 
 @pytest.mark.parametrize("name", [RIGHT, WRONG])
-def test_text_on_a_coloured_background_reads_and_stands_out_on_black_and_on_white(name):
+def test_text_on_a_coloured_background_is_legible_on_black_and_on_white(name):
     style = Style.parse(name)
     text, ground = (colour.get_truecolor() for colour in (style.color, style.bgcolor))
     assert contrast(text, ground) >= 4.5
@@ -92,6 +92,6 @@ def test_coloured_text_does_not_depend_on_the_terminals_theme(name):
     assert min(style.color.number, style.bgcolor.number) >= 16
 
 
-def test_a_bar_of_progress_stands_out_on_black_and_on_white():
+def test_a_progress_bar_is_visible_on_black_and_on_white():
     bar = Color.parse(BAR).get_truecolor()
     assert min(contrast(bar, BLACK), contrast(bar, WHITE)) >= 3

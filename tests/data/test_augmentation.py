@@ -126,7 +126,7 @@ def test_a_zoom_scales_within_its_factor_and_uses_it() -> None:
 
 
 @pytest.mark.parametrize(("fill", "beyond"), [("constant", 0), ("reflect", 255), ("nearest", 255)])
-def test_beyond_the_border_is_what_fill_says(fill: Any, beyond: int) -> None:
+def test_pixels_beyond_the_border_follow_fill(fill: Any, beyond: int) -> None:
     white = np.full((20, 20, 3), 255, np.float32)
     lowest = [changed(white, Augmentation(shift=0.5, fill=fill), seed).min() for seed in range(10)]
     np.testing.assert_allclose(min(lowest), beyond, atol=1e-3)

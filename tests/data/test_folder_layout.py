@@ -46,7 +46,7 @@ def test_a_layout_is_recognised(tmp_path: Path, files: Sequence[str], kind: str,
 
 
 @pytest.mark.parametrize(
-    ("files", "told"),
+    ("files", "message"),
     [
         ([], "has no images"),
         (["1.png", "2.png"], "2 images are not in class folders"),
@@ -55,15 +55,15 @@ def test_a_layout_is_recognised(tmp_path: Path, files: Sequence[str], kind: str,
         (["train/a/1.png", "val/a/1.png", "valid/a/1.png"], "has val and valid, which are both val"),
     ],
 )
-def test_what_is_no_layout_is_refused_in_one_line(tmp_path: Path, files: Sequence[str], told: str | None) -> None:
+def test_an_unknown_layout_is_refused_in_one_line(tmp_path: Path, files: Sequence[str], message: str | None) -> None:
     tree(tmp_path, *files)
-    if told is None:  # one class: a layout, and refused when it is read
+    if message is None:  # one class: a layout, and refused when it is read
         assert detect_layout(tmp_path).kind == "classes"
         return
     with pytest.raises(UserError) as refused:
         detect_layout(tmp_path)
     assert str(refused.value).startswith(f"folder={tmp_path}: ")
-    assert told in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize(

@@ -56,7 +56,7 @@ def test_a_table_names_the_groups_in_any_order_and_may_list_more_than_there_is(i
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("text", "message"),
     [
         (
             f"path,group\n{PATHS[0]},1\n{PATHS[1]},\n",
@@ -70,11 +70,11 @@ def test_a_table_names_the_groups_in_any_order_and_may_list_more_than_there_is(i
         ("path,group\na,b,c,d\ne\nf,g,h,i,j,k\n", "is not a CSV file"),
     ],
 )
-def test_a_table_that_cannot_be_used_is_refused_in_one_line(images, tmp_path, text, told):
+def test_an_invalid_table_is_refused_in_one_line(images, tmp_path, text, message):
     file = table(tmp_path, text)
     with pytest.raises(UserError) as refused:
         listed_groups(images, file=file, column="group")
-    assert str(refused.value).startswith(f"data.groups_file={file}: {told}")
+    assert str(refused.value).startswith(f"data.groups_file={file}: {message}")
     assert "\n" not in str(refused.value)
 
 

@@ -173,12 +173,12 @@ def leak_of(manifest: pd.DataFrame, *, split_by_file: bool = False, groups_known
     return Leakage(shared=find_shared_groups(manifest), split_by_file=split_by_file, groups_known=groups_known)
 
 
-def test_a_clean_split_of_known_groups_is_not_leaky_and_has_nothing_to_say():
+def test_a_clean_split_of_known_groups_is_not_leaky_and_has_no_sentence():
     leak = leak_of(CLEAN)
     assert (leak.leaky, leak.sentence, leak.mark("val"), leak.mark("test")) == ("false", "", "", "")
 
 
-def test_a_split_by_file_is_leaky_on_validation_and_says_how_many_images_have_a_copy():
+def test_a_split_by_file_is_leaky_on_validation_with_the_number_of_images_with_a_copy():
     separated = manifest_of(
         ("a", "1", "train", "A"), ("a", "2", "val", "A"), ("b", "3", "val", "A"), ("c", "4", "test", "A")
     )
@@ -189,7 +189,7 @@ def test_a_split_by_file_is_leaky_on_validation_and_says_how_many_images_have_a_
     assert "by file" in leak_of(CLEAN, split_by_file=True).sentence
 
 
-def test_where_nobody_looked_for_groups_it_is_not_known_whether_a_split_leaks():
+def test_leakage_is_unknown_if_groups_are_unknown():
     leak = leak_of(CLEAN, groups_known=False)
     assert (leak.leaky, leak.mark("val"), leak.mark("test")) == ("unknown", " ?", " ?")
     assert "data.groups=none" in leak.sentence

@@ -95,7 +95,7 @@ def test_a_link_that_leads_back_lists_no_image_twice(cells: Path) -> None:
     pd.testing.assert_frame_equal(load(cells).manifest, before)
 
 
-def test_a_class_whose_name_is_not_unicode_is_refused(cells: Path) -> None:
+def test_a_class_without_a_unicode_name_is_refused(cells: Path) -> None:
     (cells / "train" / os.fsdecode(b"M\xff")).mkdir()
     assert "rename it" in refusal(cells)
 
@@ -296,7 +296,7 @@ def test_a_folder_without_the_kaggle_set_is_refused(tmp_path: Path) -> None:
         load_bccd(root=tmp_path, on_bad_image="error")
 
 
-def test_a_flaw_of_the_kaggle_set_is_said_of_the_setting_it_came_from(bccd: Path, tmp_path: Path) -> None:
+def test_an_error_in_the_kaggle_set_names_its_setting(bccd: Path, tmp_path: Path) -> None:
     shutil.copytree(bccd, tmp_path / "set")
     shutil.rmtree(tmp_path / "set" / "TEST" / "MONOCYTE")
     with pytest.raises(UserError, match=r"^data.root=.*TEST: has no folder MONOCYTE"):
@@ -340,7 +340,7 @@ def test_two_manifests_have_one_digest_only_if_they_have_the_same_rows(
     assert same == (sorted(one) == sorted(other))
 
 
-def test_tabs_in_names_cannot_make_two_manifests_look_alike() -> None:
+def test_tabs_in_names_do_not_make_digests_equal() -> None:
     one = pd.DataFrame([("a\tb", "c", "s", "g", "train", "0")], columns=COLUMNS)
     other = pd.DataFrame([("a", "b\tc", "s", "g", "train", "0")], columns=COLUMNS)
     assert digest(one) != digest(other)

@@ -28,7 +28,7 @@ def images() -> np.ndarray:
     return np.broadcast_to((np.arange(N) % CLASSES)[:, None, None, None], (N, 20, 30, 3)).astype(np.float32)
 
 
-def test_nothing_is_done_unless_asked_for(rows):
+def test_the_defaults_change_nothing(rows):
     dataset = batches(rows)
     assert mix_batches(dataset, mixup=0.0, cutmix=0.0, seed=0, first_batch=0) is dataset
 

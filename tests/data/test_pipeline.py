@@ -112,7 +112,7 @@ def test_no_view_comes_twice_in_a_run(samples: Samples) -> None:
     assert len(set(shown)) == len(shown) == 4 * N
 
 
-def test_an_epoch_is_the_same_wherever_a_run_begins(samples: Samples) -> None:
+def test_an_epoch_does_not_depend_on_the_first_epoch(samples: Samples) -> None:
     whole = trained_on(samples, augmentation=STANDARD, number=4)
     for epoch in range(4):
         alone = trained_on(samples, augmentation=STANDARD, first=epoch)

@@ -88,7 +88,7 @@ def test_images_on_the_fly_are_drawn_by_photograph(samples):
         assert ((counts[[0, 1, 3]] >= 5) & (counts[[0, 1, 3]] <= 6)).all()
 
 
-def test_an_epoch_by_photograph_is_the_same_wherever_a_training_begins_and_no_two_are_alike(samples):
+def test_an_epoch_by_photograph_does_not_depend_on_the_first_epoch_and_epochs_differ(samples):
     first, second = shown(samples)
     (alone,) = shown(samples, first=1, number=1)
     np.testing.assert_array_equal(second[0], alone[0])

@@ -48,7 +48,7 @@ def test_every_image_has_the_mask_of_its_nucleus(smears):
             assert pixels[inside, 0].mean() < pixels[~inside & (pixels.sum(axis=2) > 60), 0].mean() - 20
 
 
-def test_they_are_the_same_wherever_they_are_rendered_and_others_with_another_seed(smears, tmp_path, monkeypatch):
+def test_images_depend_only_on_the_seed(smears, tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     again, other = load(), load(seed=1)
     assert again.root != smears.root
@@ -70,7 +70,7 @@ def test_photographs_are_found_in_the_pixels_alone(smears):
     assert (pairs & true).sum() > 0.9 * true.sum()
 
 
-def test_what_was_lost_is_said_with_what_to_do(tmp_path, monkeypatch):
+def test_missing_images_are_an_error_with_advice(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     images = load()
     (images.root / images.manifest["path"].iloc[0]).unlink()
@@ -78,12 +78,12 @@ def test_what_was_lost_is_said_with_what_to_do(tmp_path, monkeypatch):
         load()
 
 
-def test_a_disk_that_takes_nothing_is_named_and_nothing_is_left(tmp_path, monkeypatch):
+def test_an_unwritable_disk_is_named_and_no_files_are_left(tmp_path, monkeypatch):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     folder = smears_folder(*FEW.values())
     folder.parent.parent.mkdir(parents=True)
     folder.parent.write_text("a file where the folder should be")
-    with pytest.raises(UserError, match=r"^data=smears: cannot be written to .*; make room there"):
+    with pytest.raises(UserError, match=r"^data=smears: cannot be written to .*; free disk space"):
         load()
     folder.parent.unlink()
     shutil.rmtree(tmp_path)

@@ -177,7 +177,7 @@ def fill(folder: Path, names: Iterable[str]) -> None:
         (folder / name).write_bytes(file.getvalue())
 
 
-def test_a_limit_keeps_so_many_of_each_class_in_each_split() -> None:
+def test_a_limit_applies_to_each_class_in_each_split() -> None:
     manifest = manifest_of({"A": 9, "B": 4, "C": 2}, test=5)
     few = limit_per_class(manifest, limit=4)
     assert few.groupby(["split", "label"]).size().to_dict() == {

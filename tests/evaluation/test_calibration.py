@@ -160,7 +160,7 @@ def test_images_of_equal_confidence_share_a_bin_in_whatever_order_they_come():
     assert errors.by_chance == pytest.approx(math.sqrt(2 / math.pi * 0.75 * 0.25 / 100), rel=0.1)
 
 
-def test_one_group_says_nothing_and_all_may_be_chance():
+def test_one_group_gives_no_error_and_chance_can_explain_all():
     errors = calibration_errors(labels=[0, 0, 1], probabilities=two_classes([0.9, 0.8, 0.7]), groups=list("aaa"))
     assert math.isnan(errors.debiased)
     assert errors.by_chance == pytest.approx(errors.expected)

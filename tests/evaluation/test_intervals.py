@@ -368,7 +368,7 @@ def test_a_photograph_of_two_classes_counts_as_of_the_more_frequent():
 
 
 @pytest.mark.parametrize("groups", [(20, 20, 20, 20), (48, 13, 6, 4)])
-def test_intervals_of_clustered_images_hold_the_truth_about_as_often_as_they_say(groups):
+def test_intervals_of_clustered_images_have_about_their_nominal_coverage(groups):
     rng = np.random.default_rng(0)
     held, naive = [], []
     for _ in range(400):

@@ -66,7 +66,7 @@ def test_classes_keep_the_order_and_spelling_of_the_model():
     assert classes_of(table_of([CLASSES[0]], [[1, 0, 0]])) == CLASSES
 
 
-def test_probabilities_come_in_the_order_that_is_asked_for():
+def test_probabilities_are_in_the_given_order_of_classes():
     table = table_of([CLASSES[0]], [[0.5, 0.25, 0.25]])
     assert probabilities_of(table, CLASSES[::-1]).tolist() == [[0.25, 0.25, 0.5]]
     assert probabilities_of(table, CLASSES).dtype == np.float64
@@ -142,7 +142,7 @@ def test_a_table_is_read_back_as_it_was_written_to_the_bit(tmp_path_factory, log
     assert probabilities_of(read_predictions(path), CLASSES).astype(np.float32).tobytes() == probabilities.tobytes()
 
 
-def test_writing_makes_the_folder_and_leaves_nothing_beside_the_table(tmp_path: Path):
+def test_writing_creates_the_folder_and_leaves_only_the_table(tmp_path: Path):
     path = tmp_path / "new" / "predictions.parquet"
     write_predictions(table_of([CLASSES[0]], [[1, 0, 0]]), path)
     assert [file.name for file in path.parent.iterdir()] == ["predictions.parquet"]

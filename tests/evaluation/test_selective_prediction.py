@@ -81,7 +81,7 @@ def test_the_promise_holds_on_photographs_not_seen():
     assert np.mean(coverages) > 0.7
 
 
-def test_choosing_the_lowest_threshold_that_looks_good_would_break_the_promise():
+def test_the_lowest_threshold_with_a_low_error_would_break_the_guarantee():
     # What the test above would see without the bound: the same 277 photographs, the error itself held at 5 %.
     fresh_sure, fresh_wrong = photographs(np.random.default_rng(1), 200_000)
     broken = 0
@@ -93,7 +93,7 @@ def test_choosing_the_lowest_threshold_that_looks_good_would_break_the_promise()
     assert broken / 100 > 0.3
 
 
-def test_what_is_said_of_a_threshold_can_be_counted():
+def test_the_numbers_of_a_threshold_are_counts():
     sure, wrong = photographs(np.random.default_rng(3), 277)
     found = threshold_for_error(
         labels=wrong.astype(int), probabilities=two_classes(sure), groups=np.arange(277), max_error=0.05

@@ -27,10 +27,10 @@ def test_the_temperature_undoes_what_was_sharpened(sharpened):
 def test_a_model_that_was_too_sure_is_calibrated():
     labels, probabilities = answers(sharpened=3)
     temperature = fit_temperature(labels=labels, probabilities=probabilities, groups=np.arange(labels.size))
-    fresh, said = answers(sharpened=3, seed=1)
-    before = expected_calibration_error(calibration_bins(labels=fresh, probabilities=said))
+    fresh, predicted = answers(sharpened=3, seed=1)
+    before = expected_calibration_error(calibration_bins(labels=fresh, probabilities=predicted))
     after = expected_calibration_error(
-        calibration_bins(labels=fresh, probabilities=with_temperature(said, temperature))
+        calibration_bins(labels=fresh, probabilities=with_temperature(predicted, temperature))
     )
     assert after < 0.03 < 0.1 < before
 
@@ -97,8 +97,8 @@ def test_what_is_calibrated_by_other_photographs_is_no_measure_of_fit():
         temperature = fit_temperature(**known)
         fitted.append(log_loss(labels, with_temperature(probabilities, temperature)))
         honest.append(log_loss(labels, cross_calibrated(**known)))
-        others, said = answers(sharpened=2.0, n=2000, seed=1000 + seed)
-        fresh.append(log_loss(others, with_temperature(said, temperature)))
+        others, predicted = answers(sharpened=2.0, n=2000, seed=1000 + seed)
+        fresh.append(log_loss(others, with_temperature(predicted, temperature)))
     assert np.mean(fitted) < np.mean(honest)
     assert np.mean(honest) - np.mean(fitted) == pytest.approx(np.mean(fresh) - np.mean(fitted), abs=0.03)
 

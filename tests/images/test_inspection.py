@@ -129,7 +129,9 @@ def test_a_cache_folder_that_is_a_file_only_warns(
     assert "cannot be written" in caplog.text
 
 
-def test_another_pillow_looks_again(files: list[Path], decoded: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_another_version_of_pillow_inspects_again(
+    files: list[Path], decoded: list[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
     inspect(files)
     decoded.clear()
     monkeypatch.setattr("PIL.__version__", "99.0.0")

@@ -13,7 +13,7 @@ def test_every_published_architecture_is_known():
     assert {"MobileNetV2", "Xception", "ResNet50", "InceptionV3", "EfficientNetV2B0", "VGG16"} <= set(applications())
 
 
-def test_what_is_no_class_is_left_out():
+def test_only_classes_are_listed():
     assert not {"imagenet_utils", "xception", "preprocess_input"} & set(applications())
 
 
@@ -36,7 +36,7 @@ def test_an_unknown_name_is_refused_with_the_nearest():
         application_name("InceptionV4")
 
 
-def test_a_name_like_nothing_is_refused_with_all_names():
+def test_a_name_without_similar_names_is_refused_with_all_names():
     with pytest.raises(UserError, match="Xception"):
         application_name("?")
 

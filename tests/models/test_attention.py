@@ -17,7 +17,7 @@ def crops(cells) -> np.ndarray:
     return np.stack([resize(image, input_size=SIZE, interpolation="bilinear") for image in pixels])
 
 
-def test_the_nucleus_is_where_the_cell_finder_has_it(crops):
+def test_the_nucleus_mask_agrees_with_segmentation(crops):
     for image, masks in zip(crops, np.asarray(cell_masks(crops)), strict=True):
         nucleus = find_cell(image.astype(np.uint8)).nucleus > 0
         cells = MASKS_SHAPE[0]
@@ -27,7 +27,7 @@ def test_the_nucleus_is_where_the_cell_finder_has_it(crops):
         assert overlap > 0.6
 
 
-def test_the_surroundings_are_near_the_nucleus_and_no_part_of_it(crops):
+def test_the_surroundings_are_near_the_nucleus_and_exclude_it(crops):
     nucleus, around = np.moveaxis(np.asarray(cell_masks(crops)), -1, 0)
     assert (np.minimum(nucleus, around) > 0.5).mean() < 0.01
     assert (around.sum(axis=(1, 2)) > 0.3 * nucleus.sum(axis=(1, 2))).all()
@@ -35,7 +35,7 @@ def test_the_surroundings_are_near_the_nucleus_and_no_part_of_it(crops):
 
 
 @pytest.mark.parametrize("side", [7, 10, 14, 28, 56])
-def test_feature_maps_of_any_size_are_averaged_cell_masks(side):
+def test_feature_maps_of_any_size_are_averaged_over_masks(side):
     image = np.full((1, SIZE, SIZE, 3), 230, np.float32)
     image[:, : SIZE // 2, :, 1] = 60  # violet above, clear ground below
     feature_map = np.zeros((1, side, side, 2), np.float32)
@@ -46,7 +46,7 @@ def test_feature_maps_of_any_size_are_averaged_cell_masks(side):
     assert around[0, 1] > 0.8
 
 
-def test_where_nothing_is_violet_nothing_is_pooled():
+def test_an_image_without_violet_has_zero_averages():
     image = np.full((1, SIZE, SIZE, 3), 230, np.float32)
     nucleus, around = masked_averages(np.ones((1, 7, 7, 2), np.float32), cell_masks(image))
     assert not np.asarray(nucleus).any()

@@ -33,7 +33,7 @@ SMALLEST = {
 }
 PREPROCESSED_INSIDE = ("EfficientNetV2B0", "MobileNetV3Large")
 RELOADED = ("MobileNetV2", "VGG16", "DenseNet121", "EfficientNetV2B0")
-"""One for each way to preprocess."""
+"""One for each kind of preprocessing."""
 
 LOAD = """
 import sys
@@ -47,7 +47,7 @@ np.savez(folder / "loaded.npz", **{file.stem: keras.models.load_model(file)(imag
 
 
 class Probabilities(NamedTuple):
-    """What one architecture makes of the same images in different ways."""
+    """Probabilities of one architecture for the same images, computed in different ways."""
 
     core: np.ndarray
     by_hand: np.ndarray
@@ -56,7 +56,7 @@ class Probabilities(NamedTuple):
 
 
 def informative_head(classifier: Classifier, features: np.ndarray) -> None:
-    """Give the head weights at which probabilities tell features apart; random backbones put out tiny or huge ones."""
+    """Scale the head's weights so that probabilities differ; outputs of random backbones are tiny or huge."""
     (probabilities,) = classifier.head.stack
     kernel = np.random.default_rng(0).normal(size=(features.shape[1], 4))
     probabilities.set_weights([kernel / np.linalg.norm(features, axis=1).max() * 2, np.zeros(4)])
@@ -83,7 +83,7 @@ def folder(raw, tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def probabilities(raw, folder):
-    """Build an architecture once, save it, and keep what it predicted."""
+    """Build an architecture once, save it, and return its predictions."""
 
     @functools.cache
     def of(name: str) -> Probabilities:
@@ -114,7 +114,7 @@ def probabilities(raw, folder):
 
 @pytest.fixture(scope="module")
 def loaded(probabilities, folder):
-    """What the saved models predict in a process that has Keras and nothing of ours."""
+    """Predictions of the saved models in a process with Keras and without bloodcell."""
     for name in RELOADED:
         probabilities(name)
     subprocess.run([sys.executable, "-c", LOAD, str(folder)], check=True)
@@ -122,7 +122,7 @@ def loaded(probabilities, folder):
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_a_models_own_preprocessing_is_inside_it(name, probabilities):
+def test_preprocessing_is_inside_the_model(name, probabilities):
     made = probabilities(name)
     np.testing.assert_allclose(made.core, made.by_hand, atol=1e-4)
     if name not in PREPROCESSED_INSIDE:
@@ -130,23 +130,23 @@ def test_a_models_own_preprocessing_is_inside_it(name, probabilities):
 
 
 @pytest.mark.parametrize("name", SMALLEST)
-def test_the_kept_model_takes_raw_images_of_any_size(name, probabilities):
+def test_the_saved_model_takes_raw_images_of_any_size(name, probabilities):
     made = probabilities(name)
     np.testing.assert_allclose(made.whole, made.core, atol=1e-5)
 
 
 @pytest.mark.parametrize("name", RELOADED)
-def test_a_saved_model_predicts_the_same_where_only_keras_is_installed(name, probabilities, loaded):
+def test_a_saved_model_predicts_the_same_with_only_keras_installed(name, probabilities, loaded):
     np.testing.assert_allclose(loaded[name], probabilities(name).whole, atol=1e-5)
 
 
 @pytest.mark.parametrize(("name", "too_small"), [("MobileNetV2", 16), ("Xception", 70), ("InceptionV3", 32)])
 def test_an_input_size_that_is_too_small_is_refused_in_one_line(name, too_small):
-    with pytest.raises(UserError, match=rf"^backbone.input_size={too_small}: {name} cannot take it \(.+\)$"):
+    with pytest.raises(UserError, match=rf"^backbone.input_size={too_small}: {name} does not support it \(.+\)$"):
         build_backbone(name=name, input_size=too_small, weights=None)
 
 
-def test_layers_without_a_name_of_their_own_are_numbered_from_the_start():
+def test_automatic_layer_names_do_not_depend_on_earlier_models():
     keras.utils.clear_session()
     names = [layer.name for layer in build_backbone(name="Xception", input_size=71, weights=None).application.layers]
     assert [name for name in names if name.startswith("conv2d")] == ["conv2d", "conv2d_1", "conv2d_2", "conv2d_3"]
@@ -154,7 +154,7 @@ def test_layers_without_a_name_of_their_own_are_numbered_from_the_start():
 
 @pytest.fixture
 def downloads(tmp_path, monkeypatch) -> Path:
-    """An empty folder for Keras's downloads, on a machine that reaches nothing."""
+    """An empty folder for Keras's downloads, without network access."""
     for setting in ("https_proxy", "HTTPS_PROXY"):
         monkeypatch.setenv(setting, "http://127.0.0.1:9")
     for setting in ("no_proxy", "NO_PROXY"):
@@ -181,35 +181,35 @@ def refused_imagenet() -> str:
 WANTED = "mobilenet_v2_weights_tf_dim_ordering_tf_kernels_1.0_96_no_top.h5"
 
 
-def test_weights_that_cannot_be_downloaded_are_named_with_the_ways_out(downloads):
+def test_weights_that_cannot_be_downloaded_are_named_with_advice(downloads):
     line = refused_imagenet()
     begin = f"backbone.weights=imagenet: MobileNetV2's weights file {WANTED}: cannot be downloaded: [Errno"
     assert line.startswith(begin)
     assert f"copy it into {downloads} here" in line
 
 
-def test_a_damaged_download_is_told_with_the_ways_out(downloads):
+def test_a_damaged_download_is_named_with_advice(downloads):
     (downloads / WANTED).write_bytes(b"half a file")
     line = refused_imagenet()
     assert line.startswith(f"backbone.weights=imagenet: MobileNetV2's weights file in {downloads}: damaged")
     assert "delete it and try again" in line
 
 
-def test_a_download_is_used_again_without_a_network(downloads):
+def test_a_download_is_reused_offline(downloads):
     source = build_backbone(name="MobileNetV2", input_size=96, weights=None)
     source.application.save(downloads / WANTED)
     backbone = build_backbone(name="MobileNetV2", input_size=96, weights="imagenet")
     assert (backbone.weights, backbone.digest) == ("imagenet", source.digest)
 
 
-def test_auto_is_imagenet_where_that_is_to_be_had(downloads):
+def test_auto_is_imagenet_if_available(downloads):
     source = build_backbone(name="MobileNetV2", input_size=96, weights=None)
     source.application.save(downloads / WANTED)
     backbone = build_backbone(name="MobileNetV2", input_size=96, weights="auto")
     assert (backbone.weights, backbone.digest, backbone.fallback_reason) == ("imagenet", source.digest, "")
 
 
-def test_auto_is_our_own_weights_where_imagenet_is_out_of_reach_and_says_why(downloads):
+def test_auto_falls_back_to_included_weights_and_says_why(downloads):
     backbone = build_backbone(name="MobileNetV2", input_size=96, weights="auto", taps=["block_6_expand_relu"])
     own = build_backbone(name="MobileNetV2", input_size=96, weights="smears")
     assert (backbone.weights, backbone.digest) == ("smears", own.digest)
@@ -227,16 +227,16 @@ def test_auto_does_not_wait_for_a_host_that_never_answers(downloads, monkeypatch
     assert socket.getdefaulttimeout() is None
 
 
-def test_our_own_weights_are_small_and_of_one_backbone_only(downloads):
-    file, _ = backbones.OWN_WEIGHTS["MobileNetV2"]
+def test_included_weights_are_small_and_for_one_backbone(downloads):
+    file, _ = backbones.INCLUDED_WEIGHTS["MobileNetV2"]
     assert file.stat().st_size < 3e6
-    with pytest.raises(UserError, match=r"^backbone.weights=smears: there are none for Xception, only for MobileNetV2"):
+    with pytest.raises(UserError, match=r"^backbone.weights=smears: exists only for MobileNetV2, not for Xception"):
         build_backbone(name="Xception", input_size=96, weights="smears")
     with pytest.raises(UserError, match=r"^backbone.weights=imagenet: Xception's weights file"):
         build_backbone(name="Xception", input_size=96, weights="auto")
 
 
-def test_what_cannot_be_had_can_be_told_by_another_process(downloads):
+def test_the_error_for_unavailable_weights_can_be_pickled(downloads):
     with pytest.raises(UserError) as caught:
         build_backbone(name="Xception", input_size=96, weights="auto")
     assert str(pickle.loads(pickle.dumps(caught.value))) == str(caught.value)

@@ -52,21 +52,21 @@ def test_block_1_is_not_block_13(mobilenet):
     assert not [name for name in below if name.startswith("block_13")]
 
 
-def test_a_block_begins_where_its_first_layer_does_whatever_comes_later():
+def test_a_block_begins_at_its_first_layer():
     model = named("block_13_a", "block_1_a", "block_1_b", "block_13_b")
     assert boundary_at_block(model, "block_1") == 2
 
 
-def test_a_layer_that_is_called_like_a_block_is_one():
+def test_a_layer_with_the_name_of_a_block_is_a_block():
     assert boundary_at_block(named("stem", "mixed1", "mixed10"), "mixed1") == 2
 
 
-def test_an_unknown_block_is_named_with_those_at_the_top(mobilenet):
+def test_an_unknown_block_is_refused_with_the_last_blocks(mobilenet):
     with pytest.raises(UserError, match=r"^finetune: .* has no block block_17; .*block_15, block_16$"):
         boundary_at_block(mobilenet, "block_17")
 
 
-def test_an_unknown_block_where_none_has_a_name_says_what_works_instead():
+def test_a_block_of_a_network_without_named_blocks_is_refused_with_advice():
     with pytest.raises(UserError, match=r"has no block block_1; .* use fraction or layer$"):
         boundary_at_block(named("conv2d", "mixed0"), "block_1")
 
@@ -98,7 +98,7 @@ def test_depths_count_the_blocks_above_from_the_top_block_down(mobilenet):
     assert depth["expanded_conv_project"] == depth["Conv1"] == 16
 
 
-def test_without_named_blocks_nothing_is_deep():
+def test_without_named_blocks_all_depths_are_zero():
     image = keras.Input((8, 8, 3))
     plain = keras.Model(image, keras.layers.Conv2D(2, 3, name="only")(image))
     assert depths(plain) == [0, 0]

@@ -17,8 +17,8 @@ def backbone() -> Network:
     return build_backbone(name="MobileNetV2", input_size=32, weights=None)
 
 
-def tell_apart(classifier: Classifier, resized: np.ndarray) -> None:
-    """Give the head weights that tell two images apart; what random backbones make of them is almost the same."""
+def make_distinguishing(classifier: Classifier, resized: np.ndarray) -> None:
+    """Give the head weights that distinguish two images; random backbones hardly do."""
     maps = classifier.backbone.application(classifier.backbone.preprocess(resized.copy()))
     features = np.asarray(classifier.head.pool([maps]))
     difference = features[0] - features[1]
@@ -33,7 +33,7 @@ def classify(backbone, *, pooling="max", standardise=False, **changes) -> Classi
 @pytest.fixture(scope="module")
 def classifier(backbone, resized) -> Classifier:
     made = classify(backbone)
-    tell_apart(made, resized)
+    make_distinguishing(made, resized)
     return made
 
 
@@ -54,21 +54,21 @@ def statistics(backbone: Network) -> list[np.ndarray]:
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
-def test_the_kept_model_resizes_as_the_input_pipeline_does(backbone, raw, interpolation):
+def test_the_saved_model_resizes_as_the_input_pipeline_does(backbone, raw, interpolation):
     classifier = classify(backbone, interpolation=interpolation)
     prepared = resize(raw, input_size=32, interpolation=interpolation).numpy()
-    tell_apart(classifier, prepared)
+    make_distinguishing(classifier, prepared)
     np.testing.assert_allclose(classifier.whole(raw), classifier.core(prepared), atol=1e-5)
 
 
-def test_the_kept_model_tells_images_apart_and_takes_any_size(classifier, raw):
+def test_the_saved_model_distinguishes_images_of_any_size(classifier, raw):
     whole, cropped = np.asarray(classifier.whole(raw)), np.asarray(classifier.whole(raw[:, 40:140, 60:210]))
     assert whole.argmax(axis=1).tolist() == [3, 0]
     assert np.abs(whole - cropped).max() > 1e-3
     np.testing.assert_allclose(whole.sum(axis=1), 1, atol=1e-5)
 
 
-def test_the_kept_model_shares_its_weights_with_the_trained_one(classifier, raw, resized):
+def test_the_saved_model_shares_its_weights_with_the_trained_one(classifier, raw, resized):
     probabilities = classifier.head.stack[-1]
     before = probabilities.get_weights()
     probabilities.bias.assign([0, 0, 50, 0])
@@ -78,7 +78,7 @@ def test_the_kept_model_shares_its_weights_with_the_trained_one(classifier, raw,
 
 
 @pytest.mark.parametrize("way", ["called", "predict", "loaded and called"])
-def test_a_model_works_as_in_inference_however_it_is_asked(classifier, raw, resized, tmp_path, way):
+def test_a_model_is_in_inference_mode_however_it_is_called(classifier, raw, resized, tmp_path, way):
     before = statistics(classifier.backbone)
     expected = classifier.core.predict(resized, verbose=0)
     if way == "loaded and called":
@@ -104,9 +104,7 @@ def test_layers_below_the_boundary_are_frozen_and_the_head_never_is(classifier, 
 
 
 @pytest.mark.parametrize("train_statistics", [False, True])
-def test_a_backbone_in_training_works_as_in_inference_unless_it_learns_statistics(
-    classifier, resized, train_statistics
-):
+def test_a_trained_backbone_is_in_inference_mode_unless_it_learns_statistics(classifier, resized, train_statistics):
     model = classifier.trainable_core(boundary=0, train_statistics=train_statistics)
     before = [weight.numpy() for weight in classifier.backbone.application.weights]
     expected = np.asarray(classifier.core(resized))
@@ -124,13 +122,13 @@ def test_a_backbone_in_training_works_as_in_inference_unless_it_learns_statistic
 TAPS = ("block_6_expand_relu", "block_13_expand_relu")
 
 
-def test_a_backbone_ends_at_the_last_layer_that_is_tapped():
+def test_a_backbone_ends_at_the_last_tap():
     backbone = build_backbone(name="MobileNetV2", input_size=32, weights=None, taps=TAPS)
     assert [output.shape[-1] for output in backbone.outputs] == [192, 576]
     assert backbone.application.layers[-1].name == "block_13_expand_relu"
 
 
-def test_a_tap_must_be_a_layer_with_feature_maps():
+def test_a_tap_must_output_feature_maps():
     for tap in ("block_99", "input_layer"):
         with pytest.raises(UserError, match=r"^backbone\.taps: "):
             build_backbone(name="MobileNet", input_size=32, weights=None, taps=(tap,))
@@ -138,7 +136,7 @@ def test_a_tap_must_be_a_layer_with_feature_maps():
 
 @pytest.mark.parametrize("pooling", ["both", "cell"])
 @pytest.mark.parametrize("boundary", [None, "block_3_expand", "block_10_expand"])
-def test_stored_features_of_several_layers_and_measures_give_what_the_whole_gives(raw, pooling, boundary):
+def test_stored_features_give_the_predictions_of_the_whole_model(raw, pooling, boundary):
     backbone = build_backbone(name="MobileNetV2", input_size=64, weights=None, taps=TAPS)
     classifier = classify(
         backbone, pooling=pooling, crop="nucleus", extra_features=("colour_histogram",), standardise=True
@@ -156,7 +154,7 @@ def test_stored_features_of_several_layers_and_measures_give_what_the_whole_give
     assert np.abs(expected[0] - expected[1]).max() > 1e-4
 
 
-def test_without_a_network_the_kept_model_measures_raw_images(raw):
+def test_without_a_network_the_saved_model_measures_raw_images(raw):
     backbone = build_backbone(name="morphology", input_size=224, weights=None)
     classifier = classify(backbone)
     measured = np.stack([image_features(image, ("morphology",)) for image in raw])
@@ -170,7 +168,7 @@ def test_extra_features_that_the_backbone_has_are_not_repeated():
     assert classifier.feature_sets == ("morphology", "colour_histogram")
 
 
-def test_a_model_that_crops_and_measures_is_loaded_as_it_was_saved(raw, tmp_path):
+def test_a_model_that_crops_and_measures_predicts_the_same_after_loading(raw, tmp_path):
     backbone = build_backbone(name="MobileNetV2", input_size=32, weights=None, taps=TAPS)
     classifier = classify(backbone, pooling="cell", crop="nucleus", extra_features=("colour_histogram",))
     classifier.whole.save(tmp_path / "model.keras")
@@ -179,7 +177,7 @@ def test_a_model_that_crops_and_measures_is_loaded_as_it_was_saved(raw, tmp_path
 
 
 @pytest.mark.parametrize(("policy", "scaled"), [("mixed_float16", True), ("mixed_bfloat16", False)])
-def test_the_loss_is_scaled_where_layers_compute_in_float16(policy, scaled):
+def test_the_loss_is_scaled_if_layers_compute_in_float16(policy, scaled):
     keras.config.set_dtype_policy(policy)
     try:
         classifier = classify(build_backbone(name="VGG16", input_size=32, weights=None))

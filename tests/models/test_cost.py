@@ -20,7 +20,7 @@ def cost(core):
     return measure_cost(core, batch_size=1, seconds=0.1)
 
 
-def test_mobilenetv2_needs_the_operations_that_its_paper_says(cost):
+def test_mobilenetv2_has_the_operations_of_its_paper(cost):
     # 300 million multiply-adds (Sandler et al. 2018, table 4), each counted as two.
     assert cost.flops == pytest.approx(0.6e9, rel=0.05)
 
@@ -35,7 +35,7 @@ def test_speed_is_measured(cost):
     assert cost.images_per_second > 0
 
 
-def test_operations_of_one_convolution_are_those_on_paper():
+def test_operations_of_one_convolution_are_exact():
     image = keras.Input((8, 8, 3))
     model = keras.Model(image, keras.layers.Conv2D(5, 3, padding="same", use_bias=False)(image))
     assert measure_cost(model, seconds=0.01).flops == 2 * 8 * 8 * 5 * 3 * 3 * 3

@@ -1,4 +1,4 @@
-"""Several models as one: the same probabilities as their outputs combined, saved and loaded like any other."""
+"""Several models joined to one: the same probabilities, also after saving and loading."""
 
 import keras
 import numpy as np
@@ -39,7 +39,7 @@ def images(bccd) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def members() -> list[list[keras.Model]]:
-    """Three members: of one model, of the two of its folds, and of one that sees more pixels."""
+    """Three members: one model, two models of folds, and one with a larger input."""
     return [[network(1)], [network(2), network(3)], [network(4, size=32)]]
 
 
@@ -52,7 +52,7 @@ def test_the_joined_model_gives_the_weighted_mean(members, images):
     joined = join_models(members, weights=weights)
     expected = Mixture(weights=weights).combine(outputs(members, images))
     np.testing.assert_allclose(joined.predict(images, verbose=0), expected, atol=1e-6)
-    assert np.ptp(expected, axis=0).max() > 0.01  # the images are told apart
+    assert np.ptp(expected, axis=0).max() > 0.01  # the images are distinguished
 
 
 def test_the_joined_model_stacks_as_it_was_fitted(members, images):
@@ -72,7 +72,7 @@ def test_a_certain_member_does_not_break_a_stack(images):
     np.testing.assert_allclose(joined.predict(images, verbose=0), expected, atol=1e-5)
 
 
-def test_it_takes_raw_images_of_any_size_and_comes_back_from_a_file(members, images, tmp_path):
+def test_it_takes_raw_images_of_any_size_and_can_be_saved_and_loaded(members, images, tmp_path):
     joined = join_models(members, weights=np.array([0.5, 0.2, 0.3]))
     joined.save(tmp_path / "ensemble.keras")
     loaded = keras.models.load_model(tmp_path / "ensemble.keras", compile=False)
@@ -82,18 +82,18 @@ def test_it_takes_raw_images_of_any_size_and_comes_back_from_a_file(members, ima
     assert loaded.input.shape == (None, None, None, 3)
 
 
-def test_nothing_in_it_is_left_to_train(members):
+def test_it_has_no_trainable_weights(members):
     assert join_models(members, weights=np.array([0.5, 0.2, 0.3])).trainable_weights == []
 
 
-def test_members_that_count_nothing_are_left_out(members, images):
+def test_members_with_weight_zero_are_left_out(members, images):
     joined = join_models(members, weights=np.array([0.0, 0.0, 1.0]))
     (last,) = members[2]
     assert joined.count_params() == last.count_params() + K * K
     np.testing.assert_allclose(joined.predict(images, verbose=0), last.predict(images, verbose=0), atol=1e-6)
 
 
-def test_layers_of_bloodcells_own_are_found_and_loaded_in_an_ensemble(images, tmp_path):
+def test_an_ensemble_with_bloodcells_layers_can_be_loaded(images, tmp_path):
     cropped = network(1, crop=True)
     measured = build_backbone(name="colour_histogram", input_size=32, weights=None)
     histogram = build_classifier(measured, build_head(n_classes=K)).whole
@@ -103,10 +103,10 @@ def test_layers_of_bloodcells_own_are_found_and_loaded_in_an_ensemble(images, tm
     np.testing.assert_allclose(loaded.predict(images, verbose=0), joined.predict(images, verbose=0), atol=1e-6)
 
 
-def test_members_and_weights_are_asked_for():
-    with pytest.raises(ValueError, match="needs members"):
+def test_members_and_weights_are_required():
+    with pytest.raises(ValueError, match="at least one member"):
         join_models([], weights=np.array([]))
-    with pytest.raises(ValueError, match="needs members"):
+    with pytest.raises(ValueError, match="at least one member"):
         join_models([[]], weights=np.array([1.0]))
     with pytest.raises(ValueError, match="either weights"):
         join_models([[network(1)]])

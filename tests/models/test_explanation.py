@@ -59,7 +59,7 @@ def plain() -> keras.Model:
     return classifier(**KINDS["whole photograph"]).whole
 
 
-def test_heat_is_on_the_photographs_own_pixels_and_probabilities_are_the_models(kept):
+def test_heat_has_the_photographs_size_and_probabilities_are_the_models(kept):
     photographs = [smear(x=60, y=70), smear(x=90, y=50, height=100, width=180)]
     for pixels, explanation in zip(photographs, explain_each(kept, photographs), strict=True):
         assert explanation.heat.shape == pixels.shape[:2]
@@ -71,7 +71,7 @@ def test_heat_is_on_the_photographs_own_pixels_and_probabilities_are_the_models(
         assert explanation.class_index == explanation.probabilities.argmax()
 
 
-def test_a_model_is_explained_as_before_once_it_was_explained_saved_and_loaded(kept, tmp_path):
+def test_a_loaded_model_has_the_same_explanation(kept, tmp_path):
     pixels = smear(x=60, y=70)
     before = explain(kept, pixels)
     kept.save(tmp_path / "model.keras")
@@ -80,7 +80,7 @@ def test_a_model_is_explained_as_before_once_it_was_explained_saved_and_loaded(k
     assert after.layer == before.layer
 
 
-def test_there_is_no_heat_outside_of_the_crop():
+def test_there_is_no_heat_outside_the_crop():
     model, pixels = classifier(**KINDS["crop"]).whole, smear(x=120, y=90, height=240, width=320)
     shown = crop_to_nucleus(pixels)
     assert shown.found
@@ -91,12 +91,12 @@ def test_there_is_no_heat_outside_of_the_crop():
 
 @pytest.mark.parametrize("where", [(30, 85), (125, 40)])
 @pytest.mark.parametrize("method", METHODS)
-def test_heat_is_where_the_evidence_is(where, method):
+def test_heat_is_at_the_evidence(where, method):
     made = classifier(name="VGG16", pooling="average", taps=("block3_conv1",))
     ground, pixels = smear(x=-100, y=-100), smear(x=where[0], y=where[1])
     shown = np.concatenate([networks_in(made.whole)[0].prepare([each[np.newaxis]])[0] for each in (pixels, ground)])
     maps = np.asarray(made.backbone.application(made.backbone.preprocess(shown)))
-    # The channel that stands out the most where the disc is.
+    # The channel with the largest excess at the disc.
     channel = (maps[0] - maps[1].max(axis=(0, 1))).max(axis=(0, 1)).argmax()
     kernel = np.zeros((maps.shape[-1], 3))
     kernel[channel, 0] = 1.0
@@ -105,26 +105,26 @@ def test_heat_is_where_the_evidence_is(where, method):
     assert (x - where[0]) ** 2 + (y - where[1]) ** 2 < 25**2
 
 
-def test_the_maps_that_a_linear_head_takes_add_up_to_what_it_says():
+def test_a_linear_heads_maps_give_its_probabilities():
     made = classifier(**KINDS["taps"])
     pixels = smear(x=60, y=70)
     network = networks_in(made.whole)[0]
     inputs = network.prepare([pixels[np.newaxis]])
     maps = network.application(network.preprocess(inputs[0]))
-    scores = network.scores(maps, inputs)
-    np.testing.assert_allclose(keras.ops.softmax(scores), made.whole(pixels[np.newaxis]), atol=1e-5)
+    logits = network.logits(maps, inputs)
+    np.testing.assert_allclose(keras.ops.softmax(logits), made.whole(pixels[np.newaxis]), atol=1e-5)
     explanation = explain(made.whole, pixels, method="hirescam")
     assert explanation.layer == "outputs"
 
 
-def test_another_class_another_heat(plain):
+def test_classes_have_different_heat(plain):
     pixels = smear(x=60, y=70)
     heats = [explain(plain, pixels, class_index=index).heat for index in range(3)]
     assert np.abs(heats[0] - heats[1]).max() > 0.1
     assert np.abs(heats[1] - heats[2]).max() > 0.1
 
 
-def test_many_photographs_are_explained_as_each_alone(plain):
+def test_many_photographs_are_explained_as_single_ones(plain):
     photographs = [smear(x=20 + 5 * index, y=60) for index in range(18)]
     together = explain_each(plain, photographs, class_indices=[index % 3 for index in range(18)])
     alone = explain(plain, photographs[17], class_index=17 % 3)
@@ -141,12 +141,12 @@ def test_many_photographs_are_explained_as_each_alone(plain):
         ("EfficientNetV2B0", "block5e_add"),
     ],
 )
-def test_without_a_layer_the_end_of_the_last_fine_block_is_looked_at(name, layer):
+def test_the_default_layer_is_the_end_of_the_last_fine_block(name, layer):
     (network,) = networks_in(classifier(name=name, pooling="average").whole)
     assert network.last_fine_layer() == layer
 
 
-def test_any_layer_with_feature_maps_can_be_looked_at(plain):
+def test_any_layer_with_feature_maps_can_be_explained(plain):
     pixels = smear(x=60, y=70)
     for layer in ("block_13_expand_relu", "block_9_depthwise", "out_relu", "outputs"):
         explanation = explain(plain, pixels, layer=layer)
@@ -155,7 +155,7 @@ def test_any_layer_with_feature_maps_can_be_looked_at(plain):
 
 
 @pytest.mark.parametrize("layer", ["block_99", "probabilities", "input_layer"])
-def test_a_layer_that_is_none_is_refused(plain, layer):
+def test_an_unsuitable_layer_is_refused(plain, layer):
     with pytest.raises(UserError, match=f"layer={layer}: "):
         explain(plain, smear(x=60, y=70), layer=layer)
 
@@ -177,7 +177,7 @@ def test_an_ensemble_is_explained_by_the_mean_of_its_members():
     np.testing.assert_allclose(explanation.heat, expected / expected.max(), atol=1e-3)
 
 
-def test_a_model_without_a_network_is_explained_by_hiding_parts_of_the_photograph():
+def test_a_model_without_a_network_is_explained_by_occlusion():
     model = classifier(name="colour_histogram").whole
     explanation = explain(model, smear(x=60, y=70))
     assert explanation.method == "occlusion"
@@ -186,7 +186,7 @@ def test_a_model_without_a_network_is_explained_by_hiding_parts_of_the_photograp
         explain(model, smear(x=60, y=70), layer="block_12_add")
 
 
-def test_a_model_that_looks_nowhere_has_no_heat():
+def test_a_constant_model_has_no_heat():
     model = classifier(name="majority").whole
     explanation = explain(model, smear(x=60, y=70))
     assert not explanation.heat.any()

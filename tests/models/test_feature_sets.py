@@ -26,7 +26,7 @@ def computed(files, *names):
 
 
 @pytest.mark.parametrize("names", [("majority",), ("morphology", "colour_histogram", "majority")])
-def test_images_have_as_many_features_as_the_sets_say(files, names):
+def test_feature_sets_have_the_stated_number_of_features(files, names):
     rows = computed(files, *names)
     assert rows.shape == (3, count_features(names))
     assert rows.dtype == np.float32
@@ -39,7 +39,7 @@ def test_the_majority_class_reads_no_image(tmp_path):
 
 
 @pytest.mark.parametrize("name", FEATURE_SETS)
-def test_one_image_has_the_features_that_many_have_also_from_the_cache(files, name):
+def test_features_of_one_image_equal_those_of_many_also_from_the_cache(files, name):
     rows, cached = computed(files, name), computed(files, name)
     np.testing.assert_array_equal(rows, cached)
     for row, file in zip(rows, files, strict=True):

@@ -25,7 +25,7 @@ def test_pooling_takes_the_average_the_maximum_or_both(pooling, expected):
 
 
 @pytest.mark.parametrize("pooling", ["average", "max", "both"])
-def test_what_is_pooled_both_ways_serves_every_pooling(pooling):
+def test_features_pooled_both_ways_serve_every_pooling(pooling):
     made = head(pooling=pooling, hidden_units=(8,))
     used = np.asarray(made.pool_both([FEATURE_MAPS]))[:, made.used_columns(FEATURE_MAPS.shape[-1])]
     np.testing.assert_allclose(made.classify(used), made([FEATURE_MAPS]), atol=1e-6)
@@ -50,7 +50,7 @@ def test_extra_features_follow_the_pooled_features():
     np.testing.assert_allclose(probabilities, np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True), atol=1e-6)
 
 
-def test_features_are_standardised_by_the_statistics_that_the_head_was_told_in_training_too():
+def test_features_are_standardised_by_the_given_statistics_also_in_training():
     made = head(standardise=True)
     model = keras.Sequential([keras.Input((2,)), made.standardise])
     made.standardise.moving_mean.assign([1.0, 2.0])
@@ -87,7 +87,7 @@ def test_without_dropout_there_are_no_dropout_layers():
     assert [type(layer).__name__ for layer in stack] == ["Dense", "Dense"]
 
 
-def test_probabilities_are_in_single_precision_whatever_the_layers_before_compute_in():
+def test_probabilities_are_in_single_precision_with_every_policy():
     with precision(mixed=True):
         made = head(hidden_units=(64,))
         stack, tensor = made.stack, made.pool([keras.ops.convert_to_tensor(100 * FEATURE_MAPS)])
@@ -98,7 +98,7 @@ def test_probabilities_are_in_single_precision_whatever_the_layers_before_comput
     np.testing.assert_allclose(np.asarray(probabilities).sum(axis=1), 1, atol=1e-6)
 
 
-def test_precision_holds_inside_its_block_only():
+def test_precision_applies_inside_its_block_only():
     before = keras.config.dtype_policy().name
     with pytest.raises(RuntimeError, match="stop"), precision(mixed=True):  # noqa: PT012
         assert keras.config.dtype_policy().name.startswith("mixed")

@@ -24,7 +24,7 @@ def model(raw_to: keras.Layer) -> keras.Model:
 
 
 @pytest.mark.parametrize("interpolation", ["nearest", "bilinear", "bicubic"])
-def test_images_are_cropped_and_resized_as_the_input_pipeline_does_it(raw, interpolation):
+def test_images_are_cropped_and_resized_as_in_the_input_pipeline(raw, interpolation):
     made = model(CropImages(crop="nucleus", size=40, interpolation=interpolation))
     expected = [resize(crop(image, "nucleus"), input_size=40, interpolation=interpolation) for image in raw]
     assert made.output_shape == (None, 40, 40, 3)
@@ -43,7 +43,7 @@ def test_images_are_measured_one_by_one(raw):
     [CropImages(crop="nucleus", size=40, interpolation="bilinear"), MeasureImages(kinds=["majority", "morphology"])],
     ids=["crop", "measure"],
 )
-def test_a_layer_is_made_again_from_its_configuration_and_works_however_it_is_asked(raw, layer):
+def test_a_layer_can_be_built_from_its_configuration(raw, layer):
     again = type(layer).from_config(layer.get_config())
     assert again.get_config() == layer.get_config()
     expected = np.asarray(model(layer)(raw))

@@ -25,7 +25,7 @@ def test_a_frozen_backbone_is_one_block_and_the_head_follows_layer_by_layer(clas
     assert rows[4].output_shape == "2560"
 
 
-def test_a_backbone_is_cut_where_training_begins(classifier):
+def test_a_backbone_is_divided_at_the_first_trained_layer(classifier):
     application = classifier.backbone.application
     rows = summarise(classifier, boundary=boundary_at_block(application, "block_13"))
     below, above = rows[3:5]

@@ -18,13 +18,13 @@ def source() -> Network:
 
 
 def save(application: keras.Model, file: Path) -> None:
-    """Save weights, or where the name says so the model."""
+    """Save the weights, or the model if the suffix says so."""
     write = application.save_weights if file.name.endswith(".weights.h5") else application.save
     write(file)
 
 
 def refusal(weights: Path) -> str:
-    """The one line for a file that is no use, checked for what every such line has."""
+    """Return the message for an unusable file, after checking its common parts."""
     with warnings.catch_warnings(action="error"), pytest.raises(UserError) as caught:
         build_backbone(name="MobileNetV2", input_size=32, weights=str(weights))
     line = str(caught.value)
@@ -37,7 +37,7 @@ def refusal(weights: Path) -> str:
 
 # The second is what Keras downloads, the third a whole model.
 @pytest.mark.parametrize("name", ["mine.weights.h5", "mine.h5", "mine with space.keras"])
-def test_weights_come_back_from_any_file_that_keras_writes(name, source, tmp_path):
+def test_weights_are_loaded_from_any_file_that_keras_writes(name, source, tmp_path):
     file = tmp_path / name
     save(source.application, file)
     backbone = build_backbone(name="mobilenetv2", input_size=48, weights=str(file))
@@ -54,7 +54,7 @@ def test_a_weights_file_may_be_in_the_home_folder(source, tmp_path, monkeypatch)
     assert backbone.digest == source.digest
 
 
-def test_random_weights_are_told_as_such_and_differ_each_time(source):
+def test_random_weights_are_named_random_and_differ_each_time(source):
     other = build_backbone(name="MobileNetV2", input_size=32, weights=None)
     assert (source.weights, other.weights) == ("random", "random")
     assert source.digest != other.digest
@@ -73,7 +73,7 @@ def test_a_missing_file_is_named(tmp_path):
 
 
 @pytest.mark.parametrize("name", ["notes.txt", "notes.h5", "notes.weights.h5", "notes.keras"])
-def test_a_file_that_holds_no_weights_is_named(name, tmp_path):
+def test_a_file_without_weights_is_named(name, tmp_path):
     (tmp_path / name).write_text("this is text")
     assert "not weights of mobilenetv2" in refusal(tmp_path / name)
 

@@ -21,7 +21,7 @@ def _axes_texts(axes: Axes) -> list[Text]:
 
 def _drawn_texts(figure: Figure) -> list[Text]:
     figure.canvas.draw()
-    # Laid out once; drawing again would only measure again.
+    # Laid out once.
     figure.set_layout_engine("none")
     texts = [*figure.texts, *(text for legend in figure.legends for text in legend.get_texts())]
     for axes in figure.axes:
@@ -31,13 +31,13 @@ def _drawn_texts(figure: Figure) -> list[Text]:
 
 @pytest.fixture
 def texts_of() -> Callable[[Figure], list[str]]:
-    """What can be read in a figure, line breaks taken out."""
+    """Return the texts of a figure, without line breaks."""
     return lambda figure: [text.get_text().replace("\n", "") for text in _drawn_texts(figure)]
 
 
 @pytest.fixture
 def check_legible() -> Callable[[Figure], None]:
-    """Fails when a text leaves the canvas or two texts overlap by more than a pixel."""
+    """Fails if a text exceeds the canvas or two texts overlap by more than a pixel."""
 
     def check(figure: Figure) -> None:
         texts = _drawn_texts(figure)

@@ -34,7 +34,7 @@ def test_the_first_block_is_at_the_top_and_boxes_do_not_touch():
     assert all(above.y0 > below.y1 for above, below in pairwise(extents))
 
 
-def test_frozen_trained_and_empty_blocks_look_different():
+def test_frozen_trained_and_empty_blocks_are_drawn_differently():
     image, frozen, trained, last = boxes_of(architecture(BLOCKS, title="Model"))
     assert len({box.get_facecolor() for box in (image, frozen, trained)}) == 3
     assert trained.get_facecolor() == last.get_facecolor()
@@ -42,7 +42,7 @@ def test_frozen_trained_and_empty_blocks_look_different():
     assert frozen.get_linestyle() != trained.get_linestyle()
 
 
-def test_the_legend_adds_up_what_is_trained_and_what_is_frozen(texts_of):
+def test_the_legend_has_the_numbers_of_trained_and_frozen_parameters(texts_of):
     texts = texts_of(architecture(BLOCKS, title="Model"))
     assert "Trained: 1.70 M parameters" in texts
     assert "Frozen: 560 k parameters" in texts

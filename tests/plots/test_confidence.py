@@ -34,7 +34,7 @@ def curve_of(answers: dict[str, np.ndarray]) -> pd.DataFrame:
     return risk_coverage(labels=answers["labels"], probabilities=answers["probabilities"], sources=answers["groups"])
 
 
-def test_a_reliability_diagram_says_the_errors_before_and_after(answers, texts_of, check_legible):
+def test_a_reliability_diagram_shows_the_errors_before_and_after(answers, texts_of, check_legible):
     labels, probabilities = answers["labels"], answers["probabilities"]
     both = (probabilities, with_temperature(probabilities, 1.8))
     before, after = (calibration_bins(labels=labels, probabilities=each) for each in both)
@@ -50,7 +50,7 @@ def test_a_reliability_diagram_says_the_errors_before_and_after(answers, texts_o
     check_legible(figure)
 
 
-def test_a_bar_reaches_to_accuracy_and_the_distance_from_there_to_confidence():
+def test_bars_show_accuracy_and_its_distance_to_confidence():
     bins = calibration_bins(labels=[0, 1, 0, 1], probabilities=np.tile([0.9, 0.1], (4, 1)), n_bins=4)
     (right, distance) = reliability(bins, bins, errors=(NOTHING, NOTHING), temperature=1.0, title="t").axes[0].patches
     assert right.get_height() == pytest.approx(0.5)
@@ -64,7 +64,7 @@ def test_a_single_image_can_be_drawn(check_legible):
     check_legible(risk_against_coverage(curve, threshold=None, title="t"))
 
 
-def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, texts_of, check_legible):
+def test_the_threshold_is_marked_and_described(answers, texts_of, check_legible):
     curve = curve_of(answers)
     threshold = threshold_for_error(**answers, max_error=0.05)
     assert threshold is not None
@@ -79,7 +79,7 @@ def test_the_threshold_is_marked_where_it_answers_and_said_in_words(answers, tex
     check_legible(figure)
 
 
-def test_without_a_threshold_there_are_the_curves_alone(answers, texts_of, check_legible):
+def test_without_a_threshold_there_are_only_the_curves(answers, texts_of, check_legible):
     figure = risk_against_coverage(curve_of(answers), threshold=None, title="t")
     texts = texts_of(figure)
     assert not any("Threshold " in text for text in texts)
@@ -88,7 +88,7 @@ def test_without_a_threshold_there_are_the_curves_alone(answers, texts_of, check
     check_legible(figure)
 
 
-def test_tables_that_lack_a_column_or_all_images_are_refused():
+def test_tables_without_a_column_or_images_are_refused():
     empty = calibration_bins(labels=np.array([], int), probabilities=np.empty((0, 2)))
     with pytest.raises(ValueError, match="no image"):
         reliability(empty, empty, errors=(NOTHING, NOTHING), temperature=1.0, title="t")

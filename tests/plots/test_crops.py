@@ -16,7 +16,7 @@ def cropped(*, found: bool = True, caption: str = "_0_1169.jpeg", height: int = 
     return Cropped(photograph=pixels, crop=crop, caption=caption)
 
 
-def test_every_photograph_is_shown_with_its_square_and_beside_it_the_crop(texts_of, check_legible):
+def test_every_photograph_is_shown_with_its_square_and_its_crop(texts_of, check_legible):
     rows = {"LYMPHOCYTE": [cropped(), cropped()], "MONOCYTE": [cropped()]}
     figure = crop_gallery(rows, title="Crops")
     pairs = [pair for row in rows.values() for pair in row]
@@ -30,7 +30,7 @@ def test_every_photograph_is_shown_with_its_square_and_beside_it_the_crop(texts_
     check_legible(figure)
 
 
-def test_where_no_cell_was_found_there_is_no_square(check_legible):
+def test_a_photograph_without_a_cell_has_no_square(check_legible):
     figure = crop_gallery({"no cell found: 1": [cropped(found=False)]})
     whole, cut = figure.axes
     assert not whole.patches

@@ -24,22 +24,22 @@ def killing(folder: Path) -> Figure:
     return confusion_matrix(COUNTS, **SETTINGS)
 
 
-def test_what_another_process_draws_is_the_same_to_the_last_byte(tmp_path):
-    with Pictures(tmp_path / "beside") as pictures:
+def test_another_process_draws_the_same_bytes(tmp_path):
+    with Pictures(tmp_path / "background") as pictures:
         pictures.draw("confusion", confusion_matrix, COUNTS, **SETTINGS)
     save_figure(confusion_matrix(COUNTS, **SETTINGS), tmp_path / "here", "confusion")
-    beside, here = (tmp_path / place / "plots" / "confusion.png" for place in ("beside", "here"))
-    assert beside.read_bytes() == here.read_bytes()
+    background, here = (tmp_path / place / "plots" / "confusion.png" for place in ("background", "here"))
+    assert background.read_bytes() == here.read_bytes()
 
 
-def test_what_goes_wrong_while_drawing_is_told_at_the_end(tmp_path):
+def test_an_error_of_drawing_is_raised_at_the_end(tmp_path):
     pictures = Pictures(tmp_path)
     pictures.draw("confusion", confusion_matrix, COUNTS, classes=("a",), title="Confusion")
     with pytest.raises(ValueError, match="matrix has shape"), pictures:
         pass
 
 
-def test_another_error_is_not_hidden_by_one_of_drawing(tmp_path):
+def test_an_error_of_drawing_does_not_hide_an_earlier_error(tmp_path):
     def training() -> None:
         with Pictures(tmp_path) as pictures:
             pictures.draw("confusion", confusion_matrix, COUNTS, classes=("a",), title="Confusion")
@@ -49,7 +49,7 @@ def test_another_error_is_not_hidden_by_one_of_drawing(tmp_path):
         training()
 
 
-def test_a_drawing_process_that_is_killed_costs_no_picture(tmp_path):
+def test_all_plots_are_drawn_if_the_process_is_killed(tmp_path):
     with Pictures(tmp_path) as pictures:
         pictures.draw("first", killing, tmp_path)
         pictures.draw("second", confusion_matrix, COUNTS, **SETTINGS)

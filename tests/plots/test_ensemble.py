@@ -40,11 +40,11 @@ def test_every_members_weight_is_a_bar_and_the_ensemble_has_none():
     assert [bar.get_width() for bar in weights.patches] == pytest.approx([0.62, -0.05])
 
 
-def test_everything_can_be_read(texts_of, check_legible):
+def test_all_texts_are_legible(texts_of, check_legible):
     figure = drawn()
     texts = " ".join(texts_of(figure)).replace("\n", " ")
-    for said in ("0: backbone=morphology", "66.0% (61% to 71%)", "83.0% (73% to 93%)", "0.62", "-0.05", "A note."):
-        assert said in texts
+    for text in ("0: backbone=morphology", "66.0% (61% to 71%)", "83.0% (73% to 93%)", "0.62", "-0.05", "A note."):
+        assert text in texts
     check_legible(figure)
 
 

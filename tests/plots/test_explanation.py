@@ -27,31 +27,31 @@ def crosses(axes) -> list[tuple[float, float]]:
     return [(line.get_xdata()[0], line.get_ydata()[0]) for line in axes.lines]
 
 
-def test_a_photograph_stands_beside_its_heat_with_the_peak_marked():
+def test_a_photograph_is_next_to_its_heat_with_the_peak_marked():
     figure = explanation_gallery([explained()], title="Title")
     photograph, heat = figure.axes
     assert crosses(photograph) == []
     assert crosses(heat) == [(25, 10)]
-    said = texts(figure)
-    assert all(part in said for part in ("Title", "A\npredicted as B\nconfidence 87.6%\ncell.jpeg", "for 0"))
+    shown_texts = texts(figure)
+    assert all(part in shown_texts for part in ("Title", "A\npredicted as B\nconfidence 87.6%\ncell.jpeg", "for 0"))
 
 
-def test_what_is_right_is_said_to_be():
+def test_a_correct_classification_is_named():
     assert "classified correctly" in texts(explanation_gallery([explained(predicted="A")], title="Title"))
 
 
-def test_several_heats_stand_beside_one_photograph():
+def test_several_heat_maps_are_next_to_one_photograph():
     assert len(explanation_gallery([explained(n_heats=2)] * 3, title="Title").axes) == 9
 
 
-def test_a_photograph_without_nucleus_or_heat_is_shown_all_the_same():
+def test_a_photograph_without_nucleus_or_heat_is_shown():
     empty = explained(nucleus=False)
     empty.heats[0].heat[:] = 0
     figure = explanation_gallery([empty], title="Title")
     assert crosses(figure.axes[1]) == []
 
 
-def test_pictures_do_not_overlap_nor_leave_the_figure():
+def test_pictures_neither_overlap_nor_exceed_the_figure():
     figure = explanation_gallery([explained()] * 5, title="Title")
     boxes = [axes.get_position() for axes in figure.axes]
     assert all(0 <= box.x0 < box.x1 <= 1 and 0 <= box.y0 < box.y1 <= 1 for box in boxes)
@@ -59,7 +59,7 @@ def test_pictures_do_not_overlap_nor_leave_the_figure():
         assert not any(box.overlaps(other) for other in boxes[index + 1 :])
 
 
-def test_without_photographs_a_sentence_stands_there():
+def test_without_photographs_there_is_a_sentence():
     assert "No image was misclassified." in texts(
         explanation_gallery([], title="Title", nothing="No image was misclassified.")
     )
@@ -67,9 +67,9 @@ def test_without_photographs_a_sentence_stands_there():
 
 def test_heat_of_another_size_is_refused():
     wrong = explained()
-    with pytest.raises(ValueError, match="another size"):
+    with pytest.raises(ValueError, match="size"):
         explanation_gallery([Explained(**{**wrong.__dict__, "pixels": np.zeros((31, 40, 3), np.uint8)})], title="Title")
-    with pytest.raises(ValueError, match="as many"):
+    with pytest.raises(ValueError, match="same number"):
         explanation_gallery([explained(), explained(n_heats=2)], title="Title")
 
 

@@ -37,7 +37,7 @@ def test_long_names_in_a_gallery_are_folded_and_not_cut(texts_of, check_legible)
     check_legible(figure)
 
 
-def test_a_gallery_without_errors_says_so(texts_of, check_legible):
+def test_a_gallery_without_errors_has_a_sentence(texts_of, check_legible):
     figure = error_gallery([], errors=errors_of(0), title="Errors")
     assert "No image was misclassified." in texts_of(figure)
     check_legible(figure)

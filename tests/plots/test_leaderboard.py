@@ -9,11 +9,11 @@ from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.leaderboard import leaderboard_plot
 
 LONG_RUN = "mobilenetv2_lr=0.001,dropout=0.3,augmentation=strong,μ=1,x=2"
-NOTE = "* Copies of one photograph can be on two sides."
+NOTE = "* Copies of one photograph can be in training and validation."
 
 
 def board() -> pd.DataFrame:
-    """Three runs: one with all figures, one without a test set, one without intervals and photographs."""
+    """Three runs: one with all metrics, one without a test set, one without intervals and photographs."""
     table = pd.DataFrame(
         {
             "run": [f"{LONG_RUN} *", "xception", "$resnet$"],
@@ -37,7 +37,7 @@ def segments(figure: Figure) -> list[list[float]]:
     """Return the ends of all horizontal lines of a figure's panel, from left to right."""
     (axes,) = figure.axes
     lines = [artist for artist in axes.collections if isinstance(artist, LineCollection)]
-    # Of an interval that is not known there is a segment without points.
+    # An unknown interval is a segment without points.
     ends = [np.asarray(segment) for artist in lines for segment in artist.get_segments() if len(segment)]
     return sorted(end[:, 0].round(3).tolist() for end in ends if end[0, 1] == end[1, 1])
 
@@ -57,7 +57,7 @@ def test_every_accuracy_is_a_dot_with_its_interval_in_the_order_of_the_table():
     assert segments(figure) == [[0.54, 0.74], [0.57, 0.67], [0.82, 1.0], [0.85, 0.95], [0.85, 1.0], [0.88, 0.98]]
 
 
-def test_the_numbers_are_beside_the_dots(texts_of, check_legible):
+def test_the_numbers_are_next_to_the_dots(texts_of, check_legible):
     figure = leaderboard_plot(board(), title="A study", notes=[NOTE])
     texts = texts_of(figure)
     assert {"A study", NOTE, "By image", "93.0% (88% to 98%)", "95.0% (85% to 100%)"} <= set(texts)
@@ -80,7 +80,7 @@ def test_the_baselines_of_each_run_are_lines_through_its_lines():
         for artist in axes.collections
         if isinstance(artist, LineCollection) and artist.get_linestyle()[0][1] is not None
     ]
-    # Of a baseline that is not known there is a segment without points.
+    # An unknown baseline is a segment without points.
     by_image, by_source = ([np.asarray(end) for end in lines.get_segments() if len(end)] for lines in drawn)
     assert [end[:, 0].tolist() for end in by_image] == [[0.25, 0.25], [0.25, 0.25], [0.31, 0.31]]
     assert [end[:, 0].tolist() for end in by_source] == [[0.68, 0.68]] * 2

@@ -36,7 +36,7 @@ def test_learning_curves_name_the_stages_and_the_best_epoch(texts_of, check_legi
     check_legible(figure)
 
 
-def test_learning_curves_draw_what_the_history_holds():
+def test_learning_curves_draw_the_history():
     history = history_of(("head", 7, 1e-3))
     loss, accuracy = learning_curves(history).axes
     for axes, quantity in ((loss, "loss"), (accuracy, "accuracy")):
@@ -59,7 +59,7 @@ def test_a_history_without_validation_has_no_best_epoch(texts_of, check_legible)
     check_legible(figure)
 
 
-def test_a_quantity_that_was_never_measured_is_said_to_be_missing(texts_of):
+def test_a_missing_quantity_is_named(texts_of):
     history = history_of(("head", 3, 1e-3)).assign(train_accuracy=np.nan, val_accuracy=np.nan, learning_rate=np.nan)
     texts = texts_of(learning_curves(history))
     assert "not recorded" in texts
@@ -132,7 +132,7 @@ def per_class_table() -> pd.DataFrame:
     )
 
 
-def test_class_bars_have_the_height_of_the_numbers_and_name_the_images(texts_of, check_legible):
+def test_class_bars_have_the_lengths_of_the_metrics_and_the_numbers_of_images(texts_of, check_legible):
     figure = per_class_bars(per_class_table(), title="Scores of each class")
     (axes,) = figure.axes
     widths = [patch.get_width() for patch in axes.patches]
@@ -156,7 +156,7 @@ def test_an_empty_table_is_refused():
         per_class_bars(per_class_table().iloc[:0], title="Scores")
 
 
-def test_drawing_leaves_the_global_settings_of_matplotlib_alone():
+def test_drawing_does_not_change_matplotlibs_global_settings():
     before = dict(mpl.rcParams)
     per_class_bars(per_class_table(), title="Scores").canvas.draw()
     assert dict(mpl.rcParams) == before

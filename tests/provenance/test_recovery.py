@@ -130,7 +130,7 @@ def test_a_torn_memory_is_made_again(tmp_path, cache, copies):
     assert groups_of(files) == groups
 
 
-def test_a_search_that_was_cut_off_goes_on_where_it_was(tmp_path, monkeypatch, copies):
+def test_an_interrupted_search_is_resumed(tmp_path, monkeypatch, copies):
     files, truth = copies(n_photographs=6)
     monkeypatch.setattr(provenance, "SAVE_EVERY_S", 0)
     monkeypatch.setattr(provenance, "BATCH", 8)
@@ -158,7 +158,7 @@ def test_a_memory_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch, c
     assert pairs(groups_of(files)) == pairs(truth)
 
 
-def test_fields_that_overlap_are_two_photographs_and_said_to(tmp_path, photographs):
+def test_overlapping_fields_are_two_photographs_and_reported(tmp_path, photographs):
     wide = [cv2.resize(pixels, (480, 360), interpolation=cv2.INTER_CUBIC) for pixels in photographs(3)]
     rng = np.random.default_rng(0)
     fields = [wide[0][:240, :320], wide[0][60:300, 140:460], wide[1][:240, :320], wide[2][:240, :320]]

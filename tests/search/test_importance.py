@@ -1,7 +1,7 @@
 import numpy as np
 import pandas as pd
 
-from bloodcell.search.importance import FEWEST, hyperparameter_importance
+from bloodcell.search.importance import MIN_TRIALS, hyperparameter_importance
 
 
 def trials(n: int = 40) -> pd.DataFrame:
@@ -27,7 +27,7 @@ def test_what_made_the_difference_comes_first_and_shares_sum_to_one():
         assert "constant" not in found
 
 
-def test_few_trials_or_equal_scores_say_nothing():
+def test_few_trials_or_equal_scores_give_no_importance():
     table = trials()
-    assert hyperparameter_importance(table.head(FEWEST - 1), table["rate"].head(FEWEST - 1)) is None
+    assert hyperparameter_importance(table.head(MIN_TRIALS - 1), table["rate"].head(MIN_TRIALS - 1)) is None
     assert hyperparameter_importance(table, pd.Series(np.ones(len(table)))) is None

@@ -67,7 +67,7 @@ def test_a_grid_has_the_combinations_of_its_space_and_no_more():
     assert set(config.tuner.space) == {"head.pooling", "hyperparameters.learning_rate"}
 
 
-def test_a_search_never_looks_at_the_test_set():
+def test_a_search_never_uses_the_test_set():
     with pytest.raises(UserError, match=r"tuner\.final_test"):
         compose_config("search", ["data=bccd", "data.root=/cells", "evaluate_test=true"])
 

@@ -16,8 +16,8 @@ def photographs() -> dict[str, list[Photograph]]:
     return {label: [render_photograph(label, slide=slide, seed=0) for slide in SLIDES] for label in CLASSES}
 
 
-def parts_apart(mask: np.ndarray) -> int:
-    """Count the parts of a nucleus once what is thin, its bridges, is taken away."""
+def lobes_of(mask: np.ndarray) -> int:
+    """Count the lobes of a nucleus, without its thin bridges."""
     thick = cv2.morphologyEx(
         mask.astype(np.uint8), cv2.MORPH_OPEN, cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (15, 15))
     )
@@ -30,7 +30,7 @@ def solidity(mask: np.ndarray) -> float:
     return float(mask.sum() / cv2.contourArea(cv2.convexHull(np.vstack(outlines))))
 
 
-def test_the_same_numbers_give_the_same_photograph_and_others_another():
+def test_equal_seeds_give_equal_photographs_and_other_seeds_different_ones():
     first = render_photograph("MONOCYTE", slide=3, seed=4)
     threads = cv2.getNumThreads()
     cv2.setNumThreads(1)
@@ -42,14 +42,14 @@ def test_the_same_numbers_give_the_same_photograph_and_others_another():
         assert not np.array_equal(first.image, render_photograph("MONOCYTE", **other).image)
 
 
-def test_what_is_no_class_or_no_number_is_refused():
+def test_unknown_classes_and_negative_numbers_are_refused():
     with pytest.raises(ValueError, match="BASOPHIL"):
         render_photograph("BASOPHIL", slide=0, seed=0)
     with pytest.raises(ValueError, match="-1"):
         render_photograph("MONOCYTE", slide=-1, seed=0)
 
 
-def test_a_photograph_has_the_size_of_the_kaggle_sets_and_its_nucleus_lies_in_its_cell(photographs):
+def test_a_photograph_has_the_kaggle_sets_size_and_its_nucleus_is_in_its_cell(photographs):
     for label in CLASSES:
         for photograph in photographs[label]:
             assert photograph.image.shape == (240, 320, 3)
@@ -59,7 +59,7 @@ def test_a_photograph_has_the_size_of_the_kaggle_sets_and_its_nucleus_lies_in_it
             assert not (photograph.nucleus & ~photograph.cell).any()
 
 
-def test_nuclei_are_the_most_violet_in_a_photograph_and_in_its_copies(photographs):
+def test_nuclei_are_the_most_violet_objects_in_photographs_and_copies(photographs):
     for label in CLASSES:
         for photograph in photographs[label][:4]:
             for seed in range(3):
@@ -69,7 +69,7 @@ def test_nuclei_are_the_most_violet_in_a_photograph_and_in_its_copies(photograph
                     assert violet[seen.nucleus].mean() > violet[~seen.cell].mean() + 40
 
 
-def test_a_copy_is_turned_filled_with_black_and_each_its_own(photographs):
+def test_copies_are_transformed_differently_and_filled_with_black(photographs):
     photograph = photographs["EOSINOPHIL"][0]
     copies = [augmented_copy(photograph, seed=seed) for seed in range(20)]
     assert np.array_equal(copies[0].image, augmented_copy(photograph, seed=0).image)
@@ -81,7 +81,7 @@ def test_a_copy_is_turned_filled_with_black_and_each_its_own(photographs):
     assert not np.array_equal(elsewhere.max(axis=2) == 0, copies[0].image.max(axis=2) == 0)
 
 
-def test_the_nucleus_finder_finds_rendered_nuclei_and_the_crop_holds_them(photographs):
+def test_segmentation_finds_rendered_nuclei_and_crops_contain_them(photographs):
     overlaps, held = [], []
     for photograph in (photograph for label in CLASSES for photograph in photographs[label]):
         found = find_cell(photograph.image).nucleus > 0
@@ -94,7 +94,7 @@ def test_the_nucleus_finder_finds_rendered_nuclei_and_the_crop_holds_them(photog
     assert np.mean(np.array(held) > 0.95) > 0.9
 
 
-def test_classes_differ_in_what_defines_them(photographs):
+def test_classes_differ_in_their_defining_traits(photographs):
     def median(measure):
         return {label: np.median([measure(photograph) for photograph in photographs[label]]) for label in CLASSES}
 
@@ -102,9 +102,7 @@ def test_classes_differ_in_what_defines_them(photographs):
     assert size["LYMPHOCYTE"] < 0.65 * min(size[label] for label in CLASSES if label != "LYMPHOCYTE")
     filled = median(lambda photograph: photograph.nucleus.sum() / photograph.cell.sum())
     assert filled["LYMPHOCYTE"] > filled["MONOCYTE"] > max(filled["NEUTROPHIL"], filled["EOSINOPHIL"])
-    parts = {
-        label: np.mean([parts_apart(photograph.nucleus) for photograph in photographs[label]]) for label in CLASSES
-    }
+    parts = {label: np.mean([lobes_of(photograph.nucleus) for photograph in photographs[label]]) for label in CLASSES}
     assert min(parts["NEUTROPHIL"], parts["EOSINOPHIL"]) > 1.2 > max(parts["LYMPHOCYTE"], parts["MONOCYTE"])
     compact = median(lambda photograph: solidity(photograph.nucleus))
     assert compact["LYMPHOCYTE"] > compact["MONOCYTE"] > max(compact["NEUTROPHIL"], compact["EOSINOPHIL"])

@@ -78,8 +78,8 @@ def test_the_images_are_those_of_the_runs():
     prepared = prepare(*runs, fits=True)
     assert digest(prepared.images.manifest) == digest(images())
     assert prepared.images.classes == CLASSES
-    assert prepared.leak.leaky == "false"
-    assert prepared.leak.sentence == ""
+    assert prepared.leakage.leaky == "false"
+    assert prepared.leakage.sentence == ""
     assert digest_of(runs, prepared) == "0123"
 
 
@@ -114,39 +114,39 @@ def test_a_leak_of_the_members_is_one_of_the_ensemble():
     shared["group"] = shared["label"] + (shared.index // 8).astype(str)
     leaky = {"leaky": "true"}
     prepared = prepare(*(trained(name, shared, folds=0, tags=leaky) for name in ("one", "two")))
-    assert prepared.leak.leaky == "true"
-    assert prepared.leak.mark("val") == " *"
-    assert "validation images have a copy in training" in prepared.leak.sentence
+    assert prepared.leakage.leaky == "true"
+    assert prepared.leakage.mark("val") == " *"
+    assert "validation images have a copy in training" in prepared.leakage.sentence
 
 
 def test_a_split_by_file_leaks_also_where_it_shares_nothing():
     runs = [trained(name, images(val=True), folds=0, tags={"leaky": "true"}) for name in ("one", "two")]
-    leak = prepare(*runs).leak
-    assert leak.split_by_file
-    assert leak.mark("val") == " *"
+    leakage = prepare(*runs).leakage
+    assert leakage.split_by_file
+    assert leakage.mark("val") == " *"
 
 
 def test_nothing_is_fitted_where_folds_have_the_same_file():
     copied = images()
     copied.loc[1, "sha256"] = copied.loc[0, "sha256"]  # of another group, so that folds take them apart
     runs = [trained(name, copied, tags={"leaky": "true"}) for name in ("one", "two")]
-    assert prepare(*runs).leak.mark("val") == " *"
+    assert prepare(*runs).leakage.mark("val") == " *"
     with pytest.raises(UserError, match=r"id-one \(one\) leaks.* method=soft"):
         prepare(*runs, fits=True)
 
 
-def test_a_leak_into_test_is_told_but_keeps_nobody_from_fitting():
+def test_a_leak_into_test_is_reported_and_does_not_prevent_fitting():
     shared = images()
     shared.loc[shared["path"] == "TEST/0", "group"] = "TRAIN 0"
     runs = [trained(name, shared, tags={"leaky": "true"}) for name in ("one", "two")]
-    leak = prepare(*runs, fits=True).leak
-    assert (leak.mark("val"), leak.mark("test")) == ("", " *")
+    leakage = prepare(*runs, fits=True).leakage
+    assert (leakage.mark("val"), leakage.mark("test")) == ("", " *")
 
 
-def test_groups_that_one_run_did_not_look_for_are_unknown():
+def test_groups_are_unknown_if_those_of_one_run_are():
     runs = trained("one", images()), trained("two", images(), tags={"groups": "none", "leaky": "unknown"})
     assert groups_of(runs) == "none"
-    assert prepare(*runs).leak.leaky == "unknown"
+    assert prepare(*runs).leakage.leaky == "unknown"
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_groups_that_one_run_did_not_look_for_are_unknown():
         ),
     ],
 )
-def test_runs_whose_epochs_validation_chose_are_told_from_others(overrides, stopped):
+def test_runs_whose_epochs_validation_chose_are_identified(overrides, stopped):
     config = compose_config("train", ["data=bccd", "data.root=/cells", "split=group_kfold", *overrides])
     run = stored("one", tags={}, config=config)
     assert stopped_by_validation([run]) == [run] * stopped

@@ -27,7 +27,7 @@ def tracking(tmp_path) -> TrackingConfig:
     )
 
 
-def test_two_processes_may_say_at_once_which_images_they_train_on(tracking, tmp_path):
+def test_two_processes_can_log_the_same_images_at_once(tracking, tmp_path):
     images = pd.DataFrame({"path": ["a.jpeg"], "label": ["A"]})
 
     def log_data() -> None:

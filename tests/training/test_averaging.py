@@ -10,7 +10,7 @@ MOMENTUM, EPOCHS, STEPS = 0.5, 3, 2
 
 
 class Watch(keras.callbacks.Callback):
-    """Notes the weight after each step, and what it is when an epoch ends."""
+    """Records the weight after each step and at the end of each epoch."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -29,7 +29,7 @@ class Watch(keras.callbacks.Callback):
 
 @pytest.fixture
 def fitted():
-    """A line through the origin, fitted with averaging: what its weight was, and what validation said of it."""
+    """A line through the origin, fitted with averaging: its weights and validation losses."""
 
     def fit(*callbacks):
         model = keras.Sequential([keras.Input((1,)), keras.layers.Dense(1, use_bias=False, kernel_initializer="zeros")])
@@ -59,13 +59,13 @@ def averages(steps: list[float]) -> list[float]:
     return found
 
 
-def test_training_goes_on_from_the_weights_themselves(fitted):
+def test_training_continues_with_the_weights_themselves(fitted):
     watch, _, _ = fitted()
     # A fifth of the way to 1 in every step.
     assert watch.steps == pytest.approx([1 - 0.8**step for step in range(1, STEPS * EPOCHS + 1)], rel=1e-5)
 
 
-def test_validation_and_what_is_saved_at_an_epochs_end_have_the_averages(fitted):
+def test_validation_and_checkpoints_have_the_averages(fitted):
     watch, losses, _ = fitted()
     expected = averages(watch.steps)[STEPS - 1 :: STEPS]
     assert watch.ends == pytest.approx(expected, rel=1e-5)
@@ -77,7 +77,7 @@ def test_the_model_ends_with_the_averages(fitted):
     assert last == pytest.approx(averages(watch.steps)[-1], rel=1e-5)
 
 
-def test_the_model_ends_with_the_averages_also_where_training_stops_early(fitted):
+def test_the_model_ends_with_the_averages_also_after_early_stopping(fitted):
     stop = keras.callbacks.LambdaCallback(on_epoch_end=lambda *_: setattr(stop.model, "stop_training", True))
     watch, losses, last = fitted(stop)
     assert len(losses) == 1

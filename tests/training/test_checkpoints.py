@@ -28,15 +28,15 @@ def kept(model: keras.Model, file) -> float:
 @pytest.mark.parametrize(
     ("monitor", "values", "best"), [("val_loss", [3.0, 1.0, 2.0], 1), ("val_accuracy", [0.5, 0.2, 0.9], 2)]
 )
-def test_the_best_and_the_last_epoch_are_kept(model, tmp_path, monitor, values, best):
+def test_the_best_and_the_last_epoch_are_saved(model, tmp_path, monitor, values, best):
     checkpoints = Checkpoints(model=model, folder=tmp_path, monitor=monitor)
-    told = []
+    is_best = []
     for epoch, value in enumerate(values):
         become(model, epoch)
-        told.append(checkpoints.save(epoch, {monitor: value}))
+        is_best.append(checkpoints.save(epoch, {monitor: value}))
     assert (kept(model, checkpoints.best), kept(model, checkpoints.last)) == (best, len(values) - 1)
     assert checkpoints.best_epoch == best
-    assert [told[epoch] for epoch in (0, best)] == [True, True]
+    assert [is_best[epoch] for epoch in (0, best)] == [True, True]
     checkpoints.restore_best()
     assert model.get_weights()[0].item() == best
 
@@ -52,7 +52,7 @@ def test_only_the_two_files_are_written(checkpoints):
     assert {file.name for file in checkpoints.best.parent.iterdir()} == {"best.weights.h5", "last.weights.h5"}
 
 
-def test_a_write_that_fails_leaves_the_old_checkpoint_whole(model, checkpoints, monkeypatch):
+def test_a_failed_write_does_not_damage_the_old_checkpoint(model, checkpoints, monkeypatch):
     become(model, 5)
     checkpoints.save(0, {"val_loss": 1.0})
 

@@ -1,4 +1,4 @@
-"""What is kept is given back, and nothing else: whatever happened to the files meanwhile."""
+"""The store returns exactly what was stored, whatever happens to its files."""
 
 import os
 import subprocess
@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bloodcell.training.feature_store import RECORD, FeatureStore, Shelf, StoreFullError
+from bloodcell.training.feature_store import RECORD, FeatureStore, FeatureTable, StoreFullError
 
 WIDTH = 6
 RECIPE = {"backbone": "Tiny", "boundary": "pooled"}
@@ -20,8 +20,8 @@ def store(tmp_path) -> FeatureStore:
     return FeatureStore(tmp_path / "features", max_bytes=1e9)
 
 
-def shelf_of(store: FeatureStore, **changes) -> Shelf:
-    return store.shelf(RECIPE | changes, width=WIDTH, dtype="float32")
+def table_of(store: FeatureStore, **changes) -> FeatureTable:
+    return store.table(RECIPE | changes, width=WIDTH, dtype="float32")
 
 
 def keys(*numbers: int) -> list[tuple[bytes, int]]:
@@ -32,102 +32,102 @@ def rows(*numbers: int) -> np.ndarray:
     return np.array([np.arange(WIDTH) + 10 * number for number in numbers], np.float32)
 
 
-def fill(shelf: Shelf, *numbers: int) -> None:
-    with shelf.adding():
-        shelf.add(keys(*numbers), rows(*numbers))
+def fill(table: FeatureTable, *numbers: int) -> None:
+    with table.adding():
+        table.add(keys(*numbers), rows(*numbers))
 
 
-def held(shelf: Shelf, *numbers: int) -> list[bool]:
-    """Which of these are there, each as it was put."""
-    found, places = shelf.find(keys(*numbers))
+def held(table: FeatureTable, *numbers: int) -> list[bool]:
+    """Return which rows are stored, after checking their values."""
+    found, places = table.find(keys(*numbers))
     for number, place in zip(numbers, places, strict=True):
         if place >= 0:
             np.testing.assert_array_equal(found[place], rows(number)[0])
     return (places >= 0).tolist()
 
 
-def folder_of(store: FeatureStore, shelf: Shelf):
-    return store._folder / shelf.name
+def folder_of(store: FeatureStore, table: FeatureTable):
+    return store._folder / table.name
 
 
-def test_what_was_added_is_found_by_image_and_view_in_any_order(store):
-    shelf = shelf_of(store)
-    fill(shelf, 1, 2)
-    fill(shelf, 3)
-    assert held(shelf_of(store), 3, 9, 1, 2) == [True, False, True, True]
-    assert shelf.find([(keys(1)[0][0], 7)])[1].tolist() == [-1]
+def test_rows_are_found_by_image_and_view_in_any_order(store):
+    table = table_of(store)
+    fill(table, 1, 2)
+    fill(table, 3)
+    assert held(table_of(store), 3, 9, 1, 2) == [True, False, True, True]
+    assert table.find([(keys(1)[0][0], 7)])[1].tolist() == [-1]
 
 
-def test_rows_are_mapped_and_not_read(store):
-    fill(shelf_of(store), 1)
-    assert isinstance(shelf_of(store).find([])[0], np.memmap)
+def test_rows_are_memory_mapped(store):
+    fill(table_of(store), 1)
+    assert isinstance(table_of(store).find([])[0], np.memmap)
 
 
-def test_another_recipe_has_a_shelf_of_its_own(store):
-    fill(shelf_of(store), 1)
-    assert held(shelf_of(store, boundary="block_3"), 1) == [False]
-    assert store.shelf(RECIPE, width=WIDTH, dtype="float16").name != shelf_of(store).name
+def test_recipes_have_separate_tables(store):
+    fill(table_of(store), 1)
+    assert held(table_of(store, boundary="block_3"), 1) == [False]
+    assert store.table(RECIPE, width=WIDTH, dtype="float16").name != table_of(store).name
 
 
 @pytest.mark.parametrize("part", ["rows", "index"])
 @pytest.mark.parametrize("left", [0, 1, 30, 60])
-def test_a_file_that_was_cut_off_gives_what_is_whole_and_takes_the_rest_again(store, part, left):
-    shelf = shelf_of(store)
-    fill(shelf, 1, 2, 3)
-    file = folder_of(store, shelf) / part
+def test_a_truncated_file_keeps_complete_rows_and_the_rest_can_be_added_again(store, part, left):
+    table = table_of(store)
+    fill(table, 1, 2, 3)
+    file = folder_of(store, table) / part
     os.truncate(file, min(left, file.stat().st_size))
     whole = left // (WIDTH * 4 if part == "rows" else RECORD.itemsize)
-    assert held(shelf, 1, 2, 3) == [number <= whole for number in (1, 2, 3)]
-    fill(shelf, 1, 2, 3)
-    assert held(shelf, 1, 2, 3) == [True] * 3
+    assert held(table, 1, 2, 3) == [number <= whole for number in (1, 2, 3)]
+    fill(table, 1, 2, 3)
+    assert held(table, 1, 2, 3) == [True] * 3
 
 
 @pytest.mark.parametrize("part", ["rows", "index", "recipe.json"])
-def test_a_file_that_is_gone_is_made_again(store, part):
-    shelf = shelf_of(store)
-    fill(shelf, 1)
-    (folder_of(store, shelf) / part).unlink()
-    assert held(shelf_of(store), 1) == [part == "recipe.json"]
-    fill(shelf, 1)
-    assert held(shelf, 1) == [True]
+def test_a_missing_file_is_created_again(store, part):
+    table = table_of(store)
+    fill(table, 1)
+    (folder_of(store, table) / part).unlink()
+    assert held(table_of(store), 1) == [part == "recipe.json"]
+    fill(table, 1)
+    assert held(table, 1) == [True]
 
 
 @pytest.mark.parametrize("part", ["rows", "index"])
-def test_a_single_wrong_bit_anywhere_costs_its_row_and_no_other(store, part):
-    shelf = shelf_of(store)
-    fill(shelf, 1, 2, 3)
-    file = folder_of(store, shelf) / part
+def test_a_wrong_bit_invalidates_only_its_row(store, part):
+    table = table_of(store)
+    fill(table, 1, 2, 3)
+    file = folder_of(store, table) / part
     intact = file.read_bytes()
     size = len(intact) // 3
     for place in range(size, 2 * size):
         file.write_bytes(intact[:place] + bytes([intact[place] ^ 16]) + intact[place + 1 :])
-        assert held(shelf, 1, 2, 3) == [True, False, True]
-    fill(shelf, 2)
-    assert held(shelf, 1, 2, 3) == [True] * 3
+        assert held(table, 1, 2, 3) == [True, False, True]
+    fill(table, 2)
+    assert held(table, 1, 2, 3) == [True] * 3
 
 
-def test_rows_without_records_are_written_over(store):
-    shelf = shelf_of(store)
-    fill(shelf, 1)
-    with (folder_of(store, shelf) / "rows").open("ab") as file:
+def test_rows_without_records_are_ignored(store):
+    table = table_of(store)
+    fill(table, 1)
+    with (folder_of(store, table) / "rows").open("ab") as file:
         file.write(b"torn" * 9)
-    fill(shelf, 2)
-    assert held(shelf, 1, 2) == [True, True]
+    fill(table, 2)
+    assert held(table, 1, 2) == [True, True]
 
 
 ADD = """
 import sys, time
 from pathlib import Path
 sys.path[:0] = sys.argv[3:]
-from test_feature_store import FeatureStore, fill, held, keys, rows, shelf_of
-shelf = shelf_of(FeatureStore(Path(sys.argv[1]), max_bytes=1e9))
-with shelf.adding() as waited:
+from test_feature_store import FeatureStore, fill, held, keys, rows, table_of
+table = table_of(FeatureStore(Path(sys.argv[1]), max_bytes=1e9))
+with table.adding() as waited:
     print("in", flush=True)
-    if not all(held(shelf, 1, 2)):
-        shelf.add(keys(1), rows(1))
+    if not all(held(table, 1, 2)):
+        table.add(keys(1), rows(1))
         print("half", flush=True)
         time.sleep(float(sys.argv[2]))
-        shelf.add(keys(2), rows(2))
+        table.add(keys(2), rows(2))
 print("waited" if waited else "did not wait", flush=True)
 """
 
@@ -139,101 +139,101 @@ def start_adding(folder, *, seconds: float) -> subprocess.Popen:
     )
 
 
-def test_two_processes_add_one_after_the_other_and_nothing_twice(tmp_path):
+def test_two_processes_add_in_turn_and_nothing_twice(tmp_path):
     store = FeatureStore(tmp_path / "features", max_bytes=1e9)
     first = start_adding(tmp_path / "features", seconds=3)
     assert [first.stdout.readline() for _ in range(2)] == ["in\n", "half\n"]
     second = start_adding(tmp_path / "features", seconds=0)
-    said = second.communicate(timeout=60)[0].split("\n")
+    output = second.communicate(timeout=60)[0].split("\n")
     first.communicate(timeout=60)
-    assert "half" not in said
-    assert "waited" in said
-    assert held(shelf_of(store), 1, 2) == [True, True]
-    assert store.uses()[0].rows == 2
+    assert "half" not in output
+    assert "waited" in output
+    assert held(table_of(store), 1, 2) == [True, True]
+    assert store.usage()[0].rows == 2
 
 
-def test_a_process_that_is_killed_leaves_what_it_had_added_and_no_lock(tmp_path):
+def test_a_killed_process_leaves_its_rows_and_no_lock(tmp_path):
     first = start_adding(tmp_path / "features", seconds=60)
     assert [first.stdout.readline() for _ in range(2)] == ["in\n", "half\n"]
     first.kill()
     first.communicate()
-    shelf = shelf_of(FeatureStore(tmp_path / "features", max_bytes=1e9))
-    assert held(shelf, 1, 2) == [True, False]
-    fill(shelf, 2)
-    assert held(shelf, 1, 2) == [True, True]
+    table = table_of(FeatureStore(tmp_path / "features", max_bytes=1e9))
+    assert held(table, 1, 2) == [True, False]
+    fill(table, 2)
+    assert held(table, 1, 2) == [True, True]
 
 
-def test_what_was_not_used_for_longest_makes_room(store):
-    shelves = [shelf_of(store, boundary=name) for name in "abc"]
-    for age, shelf in zip((30, 10, 20), shelves, strict=True):
-        fill(shelf, 1, 2)
-        os.utime(folder_of(store, shelf) / "recipe.json", (1e9 - age, 1e9 - age))
-    assert [use.name for use in store.uses()] == [shelves[place].name for place in (1, 2, 0)]
-    new = shelf_of(store, boundary="new")
-    store._max_bytes = sum(use.n_bytes for use in store.uses()) + 200
-    store.make_room(300, for_shelf=new)
-    assert {use.name for use in store.uses()} == {new.name, shelves[1].name, shelves[2].name}
+def test_the_least_recently_used_table_is_removed(store):
+    tables = [table_of(store, boundary=name) for name in "abc"]
+    for age, table in zip((30, 10, 20), tables, strict=True):
+        fill(table, 1, 2)
+        os.utime(folder_of(store, table) / "recipe.json", (1e9 - age, 1e9 - age))
+    assert [use.name for use in store.usage()] == [tables[place].name for place in (1, 2, 0)]
+    new = table_of(store, boundary="new")
+    store._max_bytes = sum(use.n_bytes for use in store.usage()) + 200
+    store.make_room(300, for_table=new)
+    assert {use.name for use in store.usage()} == {new.name, tables[1].name, tables[2].name}
 
 
-def test_what_can_never_fit_takes_nothing_away(store):
-    fill(shelf_of(store), 1)
+def test_features_that_can_never_fit_remove_nothing(store):
+    fill(table_of(store), 1)
     store._max_bytes = 1000
     with pytest.raises(StoreFullError, match=r"0\.0 GB allowed"):
-        store.make_room(2000, for_shelf=shelf_of(store, boundary="new"))
-    assert held(shelf_of(store), 1) == [True]
+        store.make_room(2000, for_table=table_of(store, boundary="new"))
+    assert held(table_of(store), 1) == [True]
 
 
-def test_a_shelf_that_is_being_added_to_is_not_removed(store):
-    shelf = shelf_of(store)
-    fill(shelf, 1)
+def test_a_table_that_is_being_added_to_is_not_removed(store):
+    table = table_of(store)
+    fill(table, 1)
     inside, done = threading.Event(), threading.Event()
 
     def add() -> None:
-        with shelf_of(store).adding():
+        with table_of(store).adding():
             inside.set()
             done.wait(30)
 
     thread = threading.Thread(target=add)
     thread.start()
     inside.wait(30)
-    assert not store.remove(shelf.name)
+    assert not store.remove(table.name)
     done.set()
     thread.join()
-    assert store.remove(shelf.name)
-    assert store.uses() == []
-    fill(shelf, 2)
-    assert held(shelf, 1, 2) == [False, True]
+    assert store.remove(table.name)
+    assert store.usage() == []
+    fill(table, 2)
+    assert held(table, 1, 2) == [False, True]
 
 
-def test_what_is_not_the_stores_own_is_neither_counted_nor_removed(tmp_path):
+def test_other_files_are_neither_counted_nor_removed(tmp_path):
     for name in ("photographs", "0123456789abcdef"):
         (tmp_path / name).mkdir()
         (tmp_path / name / "precious.tif").write_bytes(bytes(900))
     store = FeatureStore(tmp_path, max_bytes=500)
-    shelf = shelf_of(store)
-    fill(shelf, 1)
-    store.make_room(100, for_shelf=shelf)
-    assert [use.name for use in store.uses()] == [shelf.name]
+    table = table_of(store)
+    fill(table, 1)
+    store.make_room(100, for_table=table)
+    assert [use.name for use in store.usage()] == [table.name]
     assert not store.remove("photographs")
     assert not store.remove("0123456789abcdef")
     assert len(list(tmp_path.glob("*/precious.tif"))) == 2
 
 
-def test_rows_that_others_have_mapped_stay_when_the_index_is_lost(store):
-    shelf = shelf_of(store)
-    fill(shelf, 1, 2)
-    mapped, places = shelf.find(keys(1, 2))
-    (folder_of(store, shelf) / "index").unlink()
-    fill(shelf, 3)
+def test_mapped_rows_remain_valid_without_the_index(store):
+    table = table_of(store)
+    fill(table, 1, 2)
+    mapped, places = table.find(keys(1, 2))
+    (folder_of(store, table) / "index").unlink()
+    fill(table, 3)
     np.testing.assert_array_equal(mapped[places], rows(1, 2))
-    assert held(shelf, 1, 2, 3) == [False, False, True]
+    assert held(table, 1, 2, 3) == [False, False, True]
 
 
-def test_a_shelf_that_another_process_removed_is_no_error(store):
-    shelf = shelf_of(store)
-    fill(shelf, 1)
-    assert store.remove(shelf.name)
-    assert store.remove(shelf.name)
-    assert held(shelf, 1) == [False]
-    fill(shelf, 1)
-    assert held(shelf, 1) == [True]
+def test_a_table_that_another_process_removed_is_not_an_error(store):
+    table = table_of(store)
+    fill(table, 1)
+    assert store.remove(table.name)
+    assert store.remove(table.name)
+    assert held(table, 1) == [False]
+    fill(table, 1)
+    assert held(table, 1) == [True]

@@ -1,4 +1,4 @@
-"""Frozen layers are computed once: again only where something that went in has changed."""
+"""Features are computed once, and again only if an input changed."""
 
 import hashlib
 import shutil
@@ -39,7 +39,7 @@ def first(samples: Samples, count: int) -> Samples:
     return replace(samples, files=samples.files[:count], digests=samples.digests[:count], labels=samples.labels[:count])
 
 
-def test_features_are_what_the_frozen_layers_make_of_images_and_of_their_views(classifier, data, tmp_path):
+def test_features_are_the_frozen_layers_output_for_images_and_views(classifier, data, tmp_path):
     cache = tiny.cache(classifier, tmp_path)
     for boundary in (None, 6):
         frozen = classifier.frozen_part(boundary)
@@ -69,7 +69,7 @@ def test_nothing_is_computed_twice(classifier, data, tmp_path):
     assert (cache.n_computed, again.n_computed) == (len(data.val), 0)
 
 
-def test_more_views_leave_those_that_there_are(classifier, data, tmp_path):
+def test_more_views_do_not_change_existing_ones(classifier, data, tmp_path):
     cache = tiny.cache(classifier, tmp_path)
     two = cache.features(data.val, boundary=None, augmentation=FLIPS, n_views=2)
     three = cache.features(data.val, boundary=None, augmentation=FLIPS, n_views=3)
@@ -89,7 +89,7 @@ def test_copies_of_a_file_are_one_image(classifier, data, tmp_path):
     assert cache.n_computed == len(data.val)
 
 
-def test_everything_that_goes_in_is_in_the_key(data, tmp_path, monkeypatch):
+def test_every_input_is_in_the_key(data, tmp_path, monkeypatch):
     keras.utils.set_random_seed(0)
     backbone = tiny.backbone()
     samples = first(data.val, 2)
@@ -105,7 +105,7 @@ def test_everything_that_goes_in_is_in_the_key(data, tmp_path, monkeypatch):
         return build_classifier(backbone, build_head(n_classes=4, **head))
 
     assert computed() == 2
-    # What is above the boundary, and how the head is made, changes nothing.
+    # Layers above the boundary, and the head, change nothing.
     assert computed(classify(pooling="both", hidden_units=(8,))) == 0
     layer = backbone.application.get_layer("block_3_conv")
     layer.set_weights([weight + 1 for weight in layer.get_weights()])
@@ -143,7 +143,7 @@ def test_everything_that_goes_in_is_in_the_key(data, tmp_path, monkeypatch):
     assert computed() == 0
 
 
-def test_which_layer_features_are_taken_from_is_in_the_key_also_where_weights_are_the_same(data, tmp_path):
+def test_the_layer_is_in_the_key_also_if_weights_are_equal(data, tmp_path):
     whole, computed = tiny.backbone(), []
     for name in ("block_3_bn", "block_3_relu"):
         output = whole.application.get_layer(name).output
@@ -154,7 +154,7 @@ def test_which_layer_features_are_taken_from_is_in_the_key_also_where_weights_ar
     assert computed == [2, 2]
 
 
-def test_another_backbone_or_size_is_another_key(data, tmp_path):
+def test_backbones_and_sizes_have_different_keys(data, tmp_path):
     names = set()
     for name, size in (("MobileNetV2", 32), ("MobileNetV2", 48), ("MobileNet", 32)):
         backbone = build_backbone(name=name, input_size=size, weights=None)
@@ -162,11 +162,11 @@ def test_another_backbone_or_size_is_another_key(data, tmp_path):
         cache = tiny.cache(model, tmp_path)
         cache.features(replace(first(data.val, 1), input_size=size), boundary=None)
         assert cache.n_computed == 1
-        names |= {use.name for use in cache._store.uses()}
+        names |= {use.name for use in cache._store.usage()}
     assert len(names) == 3
 
 
-def test_damaged_features_are_made_again(classifier, data, tmp_path):
+def test_damaged_features_are_computed_again(classifier, data, tmp_path):
     tiny.cache(classifier, tmp_path).features(data.val, boundary=None)
     (rows,) = tmp_path.glob("*/rows")
     content = bytearray(rows.read_bytes())
@@ -192,9 +192,7 @@ def wrong(self, images):
     return np.full((len(images), 32), 1.0, np.float32)
 
 
-def test_an_engine_that_computes_something_else_is_refused_with_the_figures(
-    classifier, data, tmp_path, monkeypatch, capsys
-):
+def test_an_engine_that_differs_is_refused_with_the_difference(classifier, data, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(engines._OpenVino, "__call__", wrong)
     with pytest.raises(UserError, match=r"features\.engine=openvino: openvino \S+ differs from Keras by \d.*0\.01"):
         tiny.cache(classifier, tmp_path, engine="openvino").features(data.val, boundary=None)
@@ -211,7 +209,7 @@ def test_features_that_half_precision_cannot_hold_are_refused(classifier, data, 
         tiny.cache(classifier, tmp_path, dtype="float16").features(data.val, boundary=None)
 
 
-def test_without_room_training_goes_on_the_fly_and_says_so(classifier, data, tmp_path, capsys):
+def test_without_room_features_are_computed_on_the_fly_and_a_note_says_so(classifier, data, tmp_path, capsys):
     cache = tiny.cache(classifier, tmp_path / "features", max_bytes=1000)
     with pytest.raises(StoreFullError):
         cache.features(data.val, boundary=None)
@@ -223,17 +221,17 @@ def test_without_room_training_goes_on_the_fly_and_says_so(classifier, data, tmp
 
 
 class Busy(FeatureStore):
-    """A store to which another process adds as soon as room was made."""
+    """A store to which another process adds after each removal."""
 
-    def make_room(self, n_bytes, *, for_shelf):
-        super().make_room(n_bytes, for_shelf=for_shelf)
+    def make_room(self, n_bytes, *, for_table):
+        super().make_room(n_bytes, for_table=for_table)
         if n_bytes:
             self.other()
 
 
-def test_two_processes_that_add_at_once_do_not_stay_above_the_limit(classifier, data, tmp_path):
+def test_two_processes_that_add_at_once_keep_the_limit(classifier, data, tmp_path):
     tiny.cache(classifier, tmp_path / "one").features(data.val, boundary=None)
-    (one,) = FeatureStore(tmp_path / "one").uses()
+    (one,) = FeatureStore(tmp_path / "one").usage()
     limit = 1.5 * one.n_bytes
     cache = tiny.cache(classifier, tmp_path / "both")
     cache._store = Busy(tmp_path / "both", max_bytes=limit)
@@ -241,10 +239,10 @@ def test_two_processes_that_add_at_once_do_not_stay_above_the_limit(classifier, 
     cache._store.other = lambda: other.features(data.val, boundary=None)
     assert len(cache.features(data.val, boundary=None).places) == len(data.val)
     assert other.n_computed == cache.n_computed == len(data.val)
-    assert sum(use.n_bytes for use in cache._store.uses()) <= limit
+    assert sum(use.n_bytes for use in cache._store.usage()) <= limit
 
 
-def test_a_stage_that_trains_everything_is_on_the_fly(classifier, data, tmp_path):
+def test_a_stage_that_trains_all_layers_is_on_the_fly(classifier, data, tmp_path):
     cache = tiny.cache(classifier, tmp_path / "features")
     stages = [tiny.head(), tiny.tuning(classifier, "block_2"), tiny.tuning(classifier, "block_1")]
     learner = tiny.learner(classifier, *stages, augmentation=FLIPS, cache=cache, n_views=2)
@@ -255,7 +253,7 @@ def test_a_stage_that_trains_everything_is_on_the_fly(classifier, data, tmp_path
     assert predict(learner, data.val, description="predicting").shape == (20, 4)
 
 
-def test_stored_and_on_the_fly_come_to_the_same_without_augmentation(data, tmp_path):
+def test_stored_and_on_the_fly_are_equal_without_augmentation(data, tmp_path):
     found = []
     for kind in ("stored", "on the fly"):
         keras.utils.set_random_seed(0)
@@ -264,7 +262,7 @@ def test_stored_and_on_the_fly_come_to_the_same_without_augmentation(data, tmp_p
             model,
             tiny.head(3),
             tiny.tuning(model, "block_2", epochs=2),
-            settings=tiny.settings(batch_size=40, restore_best=False),  # one batch, so that order plays no part
+            settings=tiny.settings(batch_size=40, restore_best=False),  # one batch: the order has no effect
             cache=tiny.cache(model, tmp_path / "features") if kind == "stored" else None,
         )
         train(learner, train_samples=data.train, val_samples=data.val, folder=tmp_path)
@@ -272,7 +270,7 @@ def test_stored_and_on_the_fly_come_to_the_same_without_augmentation(data, tmp_p
     np.testing.assert_allclose(*found, atol=1e-4)
 
 
-def test_an_image_that_was_changed_since_its_digest_was_taken_is_not_stored_under_it(classifier, data, tmp_path):
+def test_an_image_that_changed_after_its_digest_is_not_stored(classifier, data, tmp_path):
     changed = tmp_path / "changed.png"
     Image.open(data.val.files[0]).transpose(Image.Transpose.ROTATE_90).save(changed)
     samples = replace(first(data.val, 2), files=[changed, data.val.files[1]])

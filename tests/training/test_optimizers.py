@@ -24,7 +24,7 @@ def rates(steps: list[int], **changes) -> list[float]:
     return found
 
 
-def test_a_constant_learning_rate_stays():
+def test_a_constant_learning_rate_is_constant():
     assert rates([0, 50, 99]) == pytest.approx([RATE] * 3)
 
 
@@ -111,7 +111,7 @@ def test_a_factor_scales_a_variables_steps_and_its_weight_decay(name, weight_dec
     np.testing.assert_allclose(scaled[:, 1], plain[:, 1] * 0.25, rtol=1e-3, atol=1e-6)
 
 
-def test_factors_go_with_averages_of_the_weights():
+def test_factors_work_with_weight_averaging():
     optimizer = build(optimizer="adamw", weight_averaging=0.9, factors={"kernel": 0.5})
     assert optimizer.use_ema
     assert optimizer.ema_momentum == 0.9

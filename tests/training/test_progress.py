@@ -46,13 +46,13 @@ def test_without_a_terminal_every_epoch_is_one_plain_line(model, plain, capsys):
     progress = EpochProgress(stage="2: head")
     fit(model, progress)
     progress.close()
-    said = capsys.readouterr()
-    assert said.out == ""
+    output = capsys.readouterr()
+    assert output.out == ""
     number = r"\d+\.\d{4}"
     values = f"loss {number} accuracy {number}"
-    for epoch, line in enumerate(said.err.splitlines(), start=1):
+    for epoch, line in enumerate(output.err.splitlines(), start=1):
         assert re.fullmatch(rf"2: head: epoch {epoch}/3  training {values}  validation {values}  \d+ s", line), line
-    assert len(said.err.splitlines()) == 3
+    assert len(output.err.splitlines()) == 3
 
 
 def test_without_a_terminal_a_long_epoch_says_where_it_is(model, plain, capsys, monkeypatch):
@@ -63,7 +63,7 @@ def test_without_a_terminal_a_long_epoch_says_where_it_is(model, plain, capsys, 
     assert len(lines) == 3 * (3 + 1)
 
 
-def test_a_terminal_shows_batches_metrics_and_epochs_and_is_given_back(model, terminal):
+def test_a_terminal_shows_batches_metrics_and_epochs_and_is_restored(model, terminal):
     before = sys.stdout, sys.stderr
     progress = EpochProgress(stage="head")
     fit(model, progress)
@@ -87,7 +87,7 @@ def test_a_narrow_terminal_still_shows_the_time_left(model, monkeypatch):
     assert re.search(r"epoch 3/3 .*\d:\d\d:\d\d", written.getvalue())
 
 
-def test_a_terminal_is_given_back_when_training_breaks_off(terminal, bccd, tmp_path):
+def test_a_terminal_is_restored_after_an_error(terminal, bccd, tmp_path):
     def listener(epoch) -> None:
         assert HIDE_CURSOR in terminal.getvalue()
         assert SHOW_CURSOR not in terminal.getvalue()

@@ -13,7 +13,7 @@ N, WIDTH = 120, 6
 
 
 def data(n_classes: int) -> tuple[np.ndarray, np.ndarray]:
-    """Overlapping classes: a label that is hard to tell from the features."""
+    """Overlapping classes."""
     labels = np.arange(N) % n_classes
     features = RNG.normal(size=(N, WIDTH)) + np.eye(WIDTH)[labels % WIDTH]
     return features.astype(np.float32), labels
@@ -27,7 +27,7 @@ def gradient(
     l2: float,
     weights: np.ndarray | None,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the gradient of the loss that Keras trains a head by, in double precision."""
+    """Return the gradient of Keras's loss of a head, in double precision."""
     keras.utils.clear_session()
     layer = keras.layers.Dense(
         kernel.shape[1],
@@ -47,7 +47,7 @@ def gradient(
 @pytest.mark.parametrize("n_classes", [2, 4])
 @pytest.mark.parametrize("l2", [0.0, 0.01, 0.3])
 @pytest.mark.parametrize("weighed", [False, True])
-def test_what_is_solved_is_the_loss_that_keras_trains_by(n_classes, l2, weighed):
+def test_the_solution_minimises_keras_loss(n_classes, l2, weighed):
     features, labels = data(n_classes)
     weights = np.where(labels == 0, 2.0, 0.5) if weighed else None
     if weights is not None:
@@ -64,7 +64,7 @@ def test_what_is_solved_is_the_loss_that_keras_trains_by(n_classes, l2, weighed)
 def test_probabilities_are_those_of_scikit_learn(n_classes):
     features, labels = data(n_classes)
     kernel, bias = solve_linear(features, labels, n_classes=n_classes, l2=0.05)
-    # Its two-class model has one vector of weights w for what are -w/2 and w/2 here, with half its squares.
+    # With two classes scikit-learn has one weight vector w; here it is -w/2 and w/2, with half the sum of squares.
     expected = LogisticRegression(C=1 / ((1 if n_classes == 2 else 2) * 0.05 * N)).fit(features, labels)
     logits = features @ kernel + bias
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
@@ -85,13 +85,13 @@ def test_a_class_without_images_is_never_predicted_and_changes_nothing_for_the_o
     assert np.isfinite(wide_bias).all()
 
 
-def test_where_all_images_are_of_one_class_it_is_always_predicted():
+def test_a_single_class_is_always_predicted():
     kernel, bias = solve_linear(np.ones((5, 2), np.float32), np.full(5, 1), n_classes=3, l2=0.01)
     assert not kernel.any()
     assert bias.argmax() == 1
 
 
-def test_an_image_that_weighs_twice_counts_as_two_of_it():
+def test_an_image_with_weight_two_counts_twice():
     features, labels = data(3)
     twice = np.where(np.arange(N) < 20, 2.0, 1.0)
     repeated = np.repeat(np.arange(N), twice.astype(int))
@@ -101,7 +101,7 @@ def test_an_image_that_weighs_twice_counts_as_two_of_it():
         np.testing.assert_allclose(part, expected, atol=0.01)
 
 
-def test_features_that_say_nothing_leave_how_frequent_the_classes_are():
+def test_uninformative_features_give_the_class_frequencies():
     labels = np.repeat([0, 1, 2], [60, 30, 10])
     kernel, bias = solve_linear(np.zeros((100, 1), np.float32), labels, n_classes=3, l2=0.06)
     shares = np.exp(bias) / np.exp(bias).sum()
@@ -109,7 +109,7 @@ def test_features_that_say_nothing_leave_how_frequent_the_classes_are():
     assert not kernel.any()
 
 
-def test_nothing_is_said_of_classes_that_can_be_told_apart_without_a_mistake():
+def test_separable_classes_give_no_warning():
     features, labels = data(3)
     features[np.arange(N), labels] += 30
     with warnings.catch_warnings():
@@ -118,7 +118,7 @@ def test_nothing_is_said_of_classes_that_can_be_told_apart_without_a_mistake():
     assert ((features @ kernel + bias).argmax(axis=1) == labels).all()
 
 
-def test_moments_are_those_of_the_columns_and_hold_for_large_levels():
+def test_moments_are_exact_also_for_large_values():
     features = (RNG.normal(size=(5000, 3)) * [1, 2, 0] + [10_000, -3, 7]).astype(np.float32)
     mean, variance = moments(features)
     np.testing.assert_allclose(mean, features.astype(np.float64).mean(axis=0), rtol=1e-6)

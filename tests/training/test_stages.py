@@ -30,7 +30,7 @@ def test_every_plan_begins_with_the_head(application, finetune):
     assert head == Stage(name="head", boundary=None, epochs=7, learning_rate=1e-3, train_statistics=False)
 
 
-def test_a_frozen_plan_is_the_head_alone(application):
+def test_a_frozen_plan_has_only_the_head(application):
     assert len(plan(application, FrozenPlan(name="none"))) == 1
 
 
@@ -50,7 +50,7 @@ def test_a_stage_begins_at_a_layer_a_block_or_a_fraction(application, where, fir
     assert (stage.epochs, stage.learning_rate, stage.train_statistics) == (2, 1e-5, False)
 
 
-def test_half_of_the_layers_with_weights_lie_above_a_fraction_of_a_half(application):
+def test_a_fraction_of_a_half_trains_half_of_the_layers_with_weights(application):
     _, stage = plan(application, staged(fraction=0.5))
     weighted = [bool(layer.weights) for layer in application.layers]
     assert sum(weighted[stage.boundary :]) == sum(weighted) / 2
@@ -84,7 +84,7 @@ def test_a_gradual_plan_unfreezes_one_more_block_each_stage(application):
     assert {stage.epochs for stage in tuning} == {4}
 
 
-def test_batch_normalisation_learns_statistics_only_where_a_plan_says_so(application):
+def test_batch_normalisation_learns_statistics_only_if_a_plan_says_so(application):
     _, stage = plan(application, staged(fraction=0.5, batch_norm="train"))
     assert stage.train_statistics
     assert all(stage.train_statistics for stage in plan(application, gradual(batch_norm="train"))[1:])
@@ -98,7 +98,7 @@ def test_batch_normalisation_learns_statistics_only_where_a_plan_says_so(applica
         (gradual(blocks=18), "finetune.blocks=18: .* has 17 blocks"),
     ],
 )
-def test_what_a_backbone_does_not_have_is_named_in_one_line(application, finetune, named):
+def test_a_missing_layer_or_block_is_named_in_one_line(application, finetune, named):
     with pytest.raises(UserError, match=f"^{named}") as caught:
         plan(application, finetune)
     assert "\n" not in str(caught.value)
@@ -119,5 +119,7 @@ def test_a_stage_may_lower_the_learning_rate_from_block_to_block(application):
 def test_without_named_blocks_learning_rates_cannot_fall_from_block_to_block():
     image = keras.Input((8, 8, 3))
     plain = keras.Model(image, keras.layers.Conv2D(2, 3, name="only")(image), name="plain")
-    with pytest.raises(UserError, match=r"^finetune.stages: learning_rate_decay=0.4 .* plain has none.*$"):
+    with pytest.raises(
+        UserError, match=r"^finetune.stages: learning_rate_decay=0.4 .* plain have no names; remove it$"
+    ):
         plan(plain, staged(fraction=0.5, learning_rate_decay=0.4))

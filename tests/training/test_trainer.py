@@ -36,7 +36,7 @@ def unbalanced(data) -> tiny.Data:
 
 
 BOTH = pytest.mark.parametrize("way", ["stored", "on the fly"])
-"""For what depends on whether batches are of stored features or of images."""
+"""Batches of stored features, or of images."""
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def probabilities(classifier: Classifier, samples: Samples) -> np.ndarray:
 
 
 def cross_entropy(predicted: np.ndarray, samples: Samples, smoothing: float = 0.0) -> np.ndarray:
-    """Each image's loss."""
+    """Return the loss of each image."""
     targets = np.eye(4)[samples.labels] * (1 - smoothing) + smoothing / 4
     return -(targets * np.log(predicted)).sum(axis=1)
 
@@ -91,13 +91,13 @@ def weights(layers) -> dict[str, np.ndarray]:
 
 
 def changed(before: dict[str, np.ndarray], layers) -> set[str]:
-    """The weights that are no longer what they were, by layer and name."""
+    """Return the changed weights, by layer and name."""
     now = weights(layers)
     return {"/".join(path.split("/")[-2:]) for path in before if not np.array_equal(before[path], now[path])}
 
 
 @BOTH
-def test_the_head_alone_is_trained_while_the_backbone_is_frozen(fit):
+def test_only_the_head_is_trained_while_the_backbone_is_frozen(fit):
     classifier = tiny.classifier()
     layers = classifier.backbone.application.layers
     before, head = weights(layers), weights(classifier.head.stack)
@@ -108,7 +108,7 @@ def test_the_head_alone_is_trained_while_the_backbone_is_frozen(fit):
 
 @BOTH
 @pytest.mark.parametrize("train_statistics", [False, True])
-def test_a_stage_changes_only_what_lies_above_its_boundary(fit, train_statistics):
+def test_a_stage_changes_only_layers_above_its_boundary(fit, train_statistics):
     classifier = tiny.classifier()
     layers = classifier.backbone.application.layers
     before = weights(layers)
@@ -118,7 +118,7 @@ def test_a_stage_changes_only_what_lies_above_its_boundary(fit, train_statistics
     assert changed(before, layers) == {f"block_{number}_{name}" for number in (2, 3) for name in learnt}
 
 
-def test_the_learning_curve_goes_on_over_the_stages(fit):
+def test_the_learning_curve_continues_over_the_stages(fit):
     classifier = tiny.classifier()
     trained = fit(classifier, tiny.head(2), tiny.tuning(classifier, epochs=2, learning_rate=1e-3))
     history = trained.history
@@ -139,7 +139,7 @@ def test_training_learns(fit):
 
 
 @pytest.mark.parametrize("restore_best", [True, False])
-def test_a_training_ends_with_the_best_epochs_weights_if_asked_to(fit, data, restore_best):
+def test_a_training_ends_with_the_best_weights_if_configured(fit, data, restore_best):
     classifier = tiny.classifier()
     ruin = replace(tiny.head(), name="ruin", learning_rate=10.0)
     trained = fit(classifier, tiny.head(2), ruin, restore_best=restore_best)
@@ -157,7 +157,7 @@ def test_a_stage_begins_with_the_best_weights_so_far(fit):
     assert losses[3] == pytest.approx(losses[:2].min(), rel=1e-4)
 
 
-def test_the_best_epoch_may_be_that_of_accuracy(fit, data):
+def test_the_best_epoch_can_be_by_accuracy(fit, data):
     classifier = tiny.classifier()
     trained = fit(classifier, tiny.head(4, learning_rate=0.1), monitor="val_accuracy")
     best = trained.history["val_accuracy"].idxmax()
@@ -186,7 +186,7 @@ def test_label_smoothing_smooths_the_targets(fit, data):
 
 
 @BOTH
-def test_balanced_classes_count_the_same_whatever_their_number_of_images(fit, unbalanced):
+def test_balanced_classes_have_equal_weight(fit, unbalanced):
     classifier = tiny.classifier()
     row = fit(
         classifier, tiny.head(1, tiny.NOTHING), optimizer="sgd", on=unbalanced, class_weights="balanced"
@@ -198,7 +198,7 @@ def test_balanced_classes_count_the_same_whatever_their_number_of_images(fit, un
 
 
 @BOTH
-def test_an_epoch_can_be_cut_to_a_number_of_steps(fit):
+def test_an_epoch_can_be_limited_to_a_number_of_steps(fit):
     # A cosine halves the learning rate in the middle of the steps: after one of two, and after three of six.
     cut = fit(tiny.classifier(), tiny.head(2), steps=1, schedule="cosine").history["learning_rate"]
     assert cut.tolist() == pytest.approx([1e-2, 5e-3])
@@ -206,7 +206,7 @@ def test_an_epoch_can_be_cut_to_a_number_of_steps(fit):
     assert full.tolist() == pytest.approx([1e-2 * (1 + np.cos(np.pi * step / 6)) / 2 for step in (2, 5)])
 
 
-def test_checkpoints_hold_what_was_trained_at_the_best_and_the_last_epoch(fit, data, tmp_path):
+def test_checkpoints_have_the_best_and_the_last_epochs_weights(fit, data, tmp_path):
     classifier = tiny.classifier()
     trained = fit(classifier, tiny.head(2), replace(tiny.head(), learning_rate=10.0), restore_best=False)
     other = tiny.classifier()
@@ -217,14 +217,14 @@ def test_checkpoints_hold_what_was_trained_at_the_best_and_the_last_epoch(fit, d
         assert val_loss(other, data) == pytest.approx(expected, rel=1e-4)
 
 
-@pytest.mark.parametrize("steps", [None, 1])  # in one step nothing but the validation loss has seen the new weights
-def test_a_loss_that_is_no_number_is_told_with_the_learning_rate(fit, steps):
+@pytest.mark.parametrize("steps", [None, 1])  # after one step only the validation loss uses the new weights
+def test_a_loss_that_is_not_finite_is_an_error_with_the_learning_rate(fit, steps):
     with pytest.raises(UserError, match=r"^hyperparameters.learning_rate: .*stage head.* 1e\+38; lower it$") as caught:
         fit(tiny.classifier(), tiny.head(2, 1e38), optimizer="sgd", steps=steps)
     assert "\n" not in str(caught.value)
 
 
-def test_listeners_hear_of_every_epoch_once_and_in_order(fit):
+def test_listeners_are_called_once_per_epoch_in_order(fit):
     heard: list[tuple[str, Epoch]] = []
     listeners = [lambda epoch: heard.append(("first", epoch)), lambda epoch: heard.append(("second", epoch))]
     trained = fit(tiny.classifier(), tiny.head(2), tiny.head(1), listeners=listeners)
@@ -234,7 +234,7 @@ def test_listeners_hear_of_every_epoch_once_and_in_order(fit):
     pd.testing.assert_frame_equal(pd.DataFrame([epoch for who, epoch in heard if who == "first"]), trained.history)
 
 
-def test_a_checkpoint_is_written_before_listeners_are_told(fit, tmp_path):
+def test_a_checkpoint_is_written_before_listeners_are_called(fit, tmp_path):
     there: list[bool] = []
     fit(tiny.classifier(), tiny.head(), listeners=[lambda _: there.append((tmp_path / "best.weights.h5").is_file())])
     assert there == [True]
@@ -254,7 +254,7 @@ def test_mixed_precision_trains_and_its_probabilities_are_in_single_precision(fi
     np.testing.assert_allclose(predicted.sum(axis=1), 1, atol=1e-6)
 
 
-def test_predictions_are_in_the_order_of_the_images_and_skip_none(data):
+def test_predictions_are_in_the_order_of_all_images(data):
     classifier = tiny.classifier()
     predicted = predict(
         tiny.learner(classifier, settings=tiny.settings(batch_size=7)), data.val, description="predicting"
@@ -266,7 +266,7 @@ def test_predictions_are_in_the_order_of_the_images_and_skip_none(data):
 
 @pytest.fixture(scope="module")
 def copied(data) -> tiny.Data:
-    """Of one class a photograph of ten images, of two others photographs of one each, seven in all."""
+    """One class with a photograph of ten images; two others with photographs of one image, seven in total."""
     counts = {0: 10, 1: 5, 3: 2}
     chosen = np.concatenate([np.flatnonzero(data.train.labels == label)[:count] for label, count in counts.items()])
     files = [data.train.files[index] for index in chosen]
@@ -278,10 +278,10 @@ def copied(data) -> tiny.Data:
 
 @BOTH
 @pytest.mark.parametrize("class_weights", ["none", "balanced"])
-def test_sampled_by_photographs_all_classes_count_the_same(fit, copied, class_weights):
+def test_sampling_by_photographs_gives_classes_equal_weight(fit, copied, class_weights):
     classifier = tiny.classifier()
     head = classifier.head.stack[-1]
-    head.kernel.assign(head.kernel * 10)  # or all images' losses would be nearly the same
+    head.kernel.assign(head.kernel * 10)  # otherwise all images' losses are nearly equal
     stage = tiny.head(20, tiny.NOTHING)
     history = fit(
         classifier, stage, optimizer="sgd", on=copied, sampling="photographs", class_weights=class_weights
@@ -292,8 +292,8 @@ def test_sampled_by_photographs_all_classes_count_the_same(fit, copied, class_we
     assert losses.mean() != pytest.approx(expected, rel=0.02)
 
 
-def test_a_solved_head_weighs_photographs_as_sampling_would(copied, tmp_path):
-    """Solved on weights, or on as many copies of each image as it weighs: the same head."""
+def test_a_solved_head_weights_photographs_as_sampling_does(copied, tmp_path):
+    """Weights and repeated images give the same head."""
     often = source_weights(copied.train.labels, copied.train.sources) * 30 / 17
     expanded = np.repeat(np.arange(17), np.round(often).astype(int))
     np.testing.assert_allclose(often, np.round(often))
@@ -317,7 +317,7 @@ def test_a_solved_head_weighs_photographs_as_sampling_would(copied, tmp_path):
 
 
 @BOTH
-def test_mixed_training_is_the_same_again_and_another_than_unmixed(fit):
+def test_mixup_is_reproducible_and_changes_the_training(fit):
     def loss(**settings) -> float:
         keras.utils.set_random_seed(0)
         return fit(tiny.classifier(), tiny.head(2), **settings).history["train_loss"].iloc[-1]
@@ -327,14 +327,14 @@ def test_mixed_training_is_the_same_again_and_another_than_unmixed(fit):
     assert mixed != pytest.approx(loss(), rel=1e-5)
 
 
-def test_images_can_be_mixed_by_rectangles_on_the_fly(data, tmp_path):
+def test_cutmix_works_on_the_fly(data, tmp_path):
     learner = tiny.learner(tiny.classifier(), tiny.head(2), settings=tiny.settings(cutmix=1.0))
     trained = train(learner, train_samples=data.train, val_samples=data.val, folder=tmp_path)
     assert trained.history["train_loss"].notna().all()
 
 
 @pytest.mark.parametrize("restore_best", [True, False])
-def test_averaged_weights_are_validated_kept_and_what_a_training_ends_with(fit, data, tmp_path, restore_best):
+def test_averaged_weights_are_validated_saved_and_final(fit, data, tmp_path, restore_best):
     classifier = tiny.classifier()
     history = fit(
         classifier, tiny.head(3, 0.3), weight_averaging=0.8, restore_best=restore_best, optimizer="sgd"
@@ -356,8 +356,8 @@ def test_averaging_does_not_change_how_weights_are_trained(fit):
     np.testing.assert_allclose(losses[0], losses[1], rtol=1e-5)
 
 
-def test_blocks_learn_the_slower_the_lower_they_are(fit):
-    """In one step of Adam every weight moves by its learning rate."""
+def test_lower_blocks_learn_more_slowly(fit):
+    """One step of Adam changes every weight by its learning rate."""
     classifier = tiny.classifier()
     kernels = {layer.name: layer.kernel for layer in classifier.backbone.application.layers if hasattr(layer, "kernel")}
     kernels["head"] = classifier.head.stack[-1].kernel
@@ -370,7 +370,7 @@ def test_blocks_learn_the_slower_the_lower_they_are(fit):
 
 
 @pytest.mark.parametrize("boundary", ["head", "block_2"])
-def test_turned_images_are_predicted_alike_from_the_store_and_on_the_fly(data, tmp_path, boundary):
+def test_orientations_are_predicted_equally_from_the_store_and_on_the_fly(data, tmp_path, boundary):
     classifier = tiny.classifier()
     stage = tiny.head() if boundary == "head" else tiny.tuning(classifier, boundary)
     stored, flown = (
@@ -388,7 +388,7 @@ def test_turned_images_are_predicted_alike_from_the_store_and_on_the_fly(data, t
 
 
 @pytest.mark.parametrize(("solver", "l2"), [("gradient", 0.0), ("lbfgs", 0.01)])
-def test_validation_may_count_each_photograph_once(fit, data, solver, l2):
+def test_validation_can_count_each_photograph_once(fit, data, solver, l2):
     groups = np.minimum(np.arange(20), 8)  # the last photograph has twelve images
     grouped = data._replace(val=replace(data.val, sources=groups))
     classifier = tiny.classifier()

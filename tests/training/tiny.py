@@ -123,7 +123,7 @@ def tuning(
 
 
 def learner(model: Classifier, *stages: Stage, **changes: Any) -> Learner:
-    """How a classifier is trained, by default its head alone, without augmentation, on the fly."""
+    """Return a learner; by default it trains only the head, without augmentation, on the fly."""
     return Learner(
         **{"classifier": model, "stages": stages or (head(),), "settings": settings(), "augmentation": Augmentation()}
         | changes

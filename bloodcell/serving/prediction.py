@@ -1,4 +1,4 @@
-"""Answers of a saved model: classes with probabilities, and refusals of uncertain or unlike images."""
+"""Predictions of a saved model, which refuses images that are uncertain or unlike its training images."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,32 +21,32 @@ from bloodcell.images.reading import UnreadableImage, decode_image
 UNCERTAIN = "uncertain"
 UNLIKE = "unlike the training images"
 UNREADABLE = "cannot be read"
-"""Answers in place of a class."""
+"""Values of ``answer`` for images that get no class."""
 
 BATCH = 32
 """Images of one shape that go through the model at a time."""
 
-_ARRAYS = "answering.npz"
+_ARRAYS = "answering.npz"  # the name in models that are already saved
 _NOVELTY = "novelty.npz"
 
 Pixels = NDArray[np.uint8]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Answering:
-    """What a model needs for its answers beside its weights.
+class ServingParameters:
+    """What a model needs besides its weights to predict.
 
     Attributes
     ----------
     classes
-        The k classes in the order of its outputs.
+        The k classes, in the order of the model's outputs.
     temperature
         See `bloodcell.evaluation.temperature`.
     held_out_labels, held_out_probabilities
-        Of images that it, or in a cross-validation models of its kind, were not trained on, one of each photograph:
-        class indices (n,), int64, and probabilities at temperature 1, (n, k), float32.
+        Class indices (n,), int64, and probabilities at temperature 1, (n, k), float32, of held-out images, one of each
+        photograph; in a cross-validation, the out-of-fold predictions.
     novelty
-        Says how far an image is from those of training.
+        Measures how far an image is from the training images.
     """
 
     classes: tuple[str, ...]
@@ -56,10 +56,10 @@ class Answering:
     novelty: Novelty
 
     def threshold(self, max_error: float) -> Threshold | None:
-        """Return how probable an answer must be for at most a share ``max_error`` of the answers to be wrong.
+        """Return the probability from which at most a share ``max_error`` of the predictions is wrong.
 
-        By `bloodcell.evaluation.selective_prediction.threshold_for_error`, at 95 % confidence; None if that cannot be
-        promised.
+        By `bloodcell.evaluation.selective_prediction.threshold_for_error`, at 95 % confidence; None if no probability
+        is high enough.
         """
         return threshold_for_error(
             labels=self.held_out_labels,
@@ -69,7 +69,7 @@ class Answering:
         )
 
     def save(self, folder: Path) -> None:
-        """Write everything into a folder."""
+        """Write the parameters into a folder."""
         with atomic_write(folder / _ARRAYS) as partial, partial.open("wb") as file:
             np.savez(
                 file,
@@ -81,10 +81,10 @@ class Answering:
         self.novelty.save(folder / _NOVELTY)
 
 
-def load_answering(folder: Path) -> Answering:
-    """Read what `Answering.save` wrote."""
+def load_serving_parameters(folder: Path) -> ServingParameters:
+    """Read what `ServingParameters.save` wrote."""
     with np.load(folder / _ARRAYS, allow_pickle=False) as arrays:
-        return Answering(
+        return ServingParameters(
             classes=tuple(arrays["classes"].tolist()),
             temperature=float(arrays["temperature"]),
             held_out_labels=arrays["labels"],
@@ -93,22 +93,22 @@ def load_answering(folder: Path) -> Answering:
         )
 
 
-def answers(
-    model: Any, answering: Answering, contents: Sequence[bytes], *, max_error: float | None = None
+def predict_images(
+    model: Any, serving: ServingParameters, contents: Sequence[bytes], *, max_error: float | None = None
 ) -> pd.DataFrame:
-    """Return the class or the refusal for each image.
+    """Predict images, or refuse them.
 
     Parameters
     ----------
     model
         From raw RGB (batch, height, width, 3), uint8, to probabilities (batch, k).
-    answering
+    serving
         Its calibration, held-out predictions and novelty detector.
     contents
         n image files' bytes.
     max_error
-        The share of the answers that may be wrong, between 0 and 1; images below the probability that this needs are
-        ``uncertain``. None: every image gets a class.
+        The share of the predictions that may be wrong, between 0 and 1; images with a lower probability than this needs
+        are ``uncertain``. None: no image is uncertain.
 
     Returns
     -------
@@ -121,9 +121,9 @@ def answers(
     Raises
     ------
     UserError
-        If ``max_error`` is not between 0 and 1, or so few errors cannot be promised.
+        If ``max_error`` is not between 0 and 1, or no threshold guarantees it.
     """
-    least = 0.0 if max_error is None else _least_probability(answering, max_error)
+    threshold = 0.0 if max_error is None else _probability_threshold(serving, max_error)
     images: dict[int, Pixels] = {}
     reasons: dict[int, str] = {}
     for index, content in enumerate(contents):
@@ -132,46 +132,46 @@ def answers(
         except UnreadableImage as error:
             reasons[index] = str(error)
     known = list(images)
-    probabilities = np.full((len(contents), len(answering.classes)), np.nan)
+    probabilities = np.full((len(contents), len(serving.classes)), np.nan)
     if known:
-        raw = _probabilities(model, list(images.values()), len(answering.classes))
-        probabilities[known] = with_temperature(raw, answering.temperature)
+        raw = _probabilities(model, list(images.values()), len(serving.classes))
+        probabilities[known] = with_temperature(raw, serving.temperature)
     rows = []
     for index, row in enumerate(probabilities):
         if index in reasons:
             rows.append((UNREADABLE, reasons[index], "", np.nan, np.nan))
             continue
         best = int(row.argmax())
-        novelty, strange = _novelty_of(answering.novelty, images[index])
-        word, why = answering.classes[best], ""
-        if strange:
-            word, why = UNLIKE, strange
-        elif row[best] < least:
-            word, why = UNCERTAIN, f"probability below {least:.1%}"
-        rows.append((word, why, answering.classes[best], row[best], novelty))
+        novelty, reason = _novelty_of(serving.novelty, images[index])
+        answer, why = serving.classes[best], ""
+        if reason:
+            answer, why = UNLIKE, reason
+        elif row[best] < threshold:
+            answer, why = UNCERTAIN, f"probability below {threshold:.1%}"
+        rows.append((answer, why, serving.classes[best], row[best], novelty))
     table = pd.DataFrame(rows, columns=["answer", "why", "predicted", "probability", "novelty"])
-    table[[PROBABILITY_PREFIX + name for name in answering.classes]] = probabilities
+    table[[PROBABILITY_PREFIX + name for name in serving.classes]] = probabilities
     return table
 
 
-def _least_probability(answering: Answering, max_error: float) -> float:
+def _probability_threshold(serving: ServingParameters, max_error: float) -> float:
     if not 0 < max_error < 1:
         raise UserError(f"max_error={max_error:g}: must be between 0 and 1")
-    threshold = answering.threshold(max_error)
+    threshold = serving.threshold(max_error)
     if threshold is None:
         raise UserError(
-            f"max_error={max_error:g}: this model cannot keep it, however many images it refuses; give a larger share"
+            f"max_error={max_error:g}: no probability threshold of this model guarantees it; give a larger share"
         )
     return threshold.value
 
 
 def _novelty_of(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:
-    """Return an image's distance from the training images, 1 at the limit, and why it is refused, if it is."""
+    """Return an image's distance from the training images, 1 at the threshold, and why it is refused (or "")."""
     seen = nucleus_features([pixels])
     distance = float(novelty.distance(seen.numbers)[0]) / novelty.threshold
     if not novelty.no_cell(seen)[0]:
         return distance, ""
-    return distance, "unlike the images of training" if seen.found[0] else "no nucleus is found"
+    return distance, "far from the training images" if seen.found[0] else "no nucleus found"
 
 
 def _probabilities(model: Any, images: Sequence[Pixels], n_classes: int) -> NDArray[np.float32]:
