@@ -4,7 +4,7 @@ import pandas as pd
 
 from bloodcell.audit.finding import Finding, Picture, ReadImage
 from bloodcell.data.leaks import connected_components
-from bloodcell.plots.audit import gallery
+from bloodcell.plots.images import captioned
 from bloodcell.wording import PHOTOGRAPH, counted
 
 N_PAIRS = 4
@@ -37,11 +37,10 @@ def conflicting_labels(manifest: pd.DataFrame, *, read: ReadImage) -> Finding:
         pictures=[
             Picture(
                 name="conflicting_labels",
-                figure=gallery(
+                figure=captioned(
                     [read(path) for path, _ in pairs],
                     captions=[f"{label}\n{path}" for path, label in pairs],
                     title=title,
-                    columns=4,
                 ),
                 caption=f"{title}, in pairs",
             )

@@ -20,7 +20,7 @@ from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, Picture, Rea
 from bloodcell.audit.permutation import Array, p_value, shuffles
 from bloodcell.audit.sources import SourceTable
 from bloodcell.data.leaks import SPLIT_NAMES
-from bloodcell.plots.audit import gallery
+from bloodcell.plots.images import captioned
 from bloodcell.wording import PHOTOGRAPH, counted
 
 REGULARISATION = 0.1
@@ -163,7 +163,7 @@ def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bo
         pictures=[
             Picture(
                 name="suspicious_labels",
-                figure=gallery(
+                figure=captioned(
                     [read(row["path"]) for row in shown],
                     captions=[
                         f"label {row['label']}\npredicted {row['looks_like']} "
@@ -171,7 +171,6 @@ def _suspicious(sources: SourceTable, probabilities: Array, agree: NDArray[np.bo
                         for row in shown
                     ],
                     title="Suspicious and doubtful labels",
-                    columns=4,
                 ),
                 caption="Suspicious and doubtful labels: one image of each photograph, the least probable label first",
             )
@@ -262,11 +261,10 @@ def several_cells(sources: SourceTable, *, read: ReadImage, n_permutations: int,
         pictures=[
             Picture(
                 name="several_cells",
-                figure=gallery(
+                figure=captioned(
                     [read(row["path"]) for row in rows[:N_SHOWN]],
                     captions=[f"{row['label']}\n{row['path']}" for row in rows[:N_SHOWN]],
                     title=title,
-                    columns=4,
                 ),
                 caption=f"{title}: one image of each",
             )

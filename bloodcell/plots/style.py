@@ -6,9 +6,8 @@ Figures are made with matplotlib's object interface and leave its global setting
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -58,22 +57,13 @@ def new_figure(
 
     Parameters
     ----------
-    title
-        What stands at its top left, on as many lines as the width asks for.
-    width
-        In inches.
-    height
-        Of what comes between title and notes, in inches.
+    title, notes
+        On as many lines as the width asks for; each note is a paragraph. No notes with the layout "none".
+    width, height
+        In inches; the height is that between title and notes.
     layout
-        How the parts are kept from overlapping: "constrained" shares the room out, "compressed" also moves panels of a
-        fixed shape together, "none" leaves all places to the caller.
-    notes
-        What stands at its foot, a paragraph each, on as many lines as the width asks for; not with "none".
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Rendered at 150 dots per inch.
+        "constrained" shares the room out, "compressed" also moves panels of a fixed shape together, "none" leaves all
+        places to the caller.
     """
     lines = fold(title, inches=width - 2 * TITLE_MARGIN, size=TITLE_SIZE, bold=True)
     foot = "\n".join(fold(note, inches=width - 3 * TITLE_MARGIN, size=SMALL_SIZE) for note in notes)
@@ -94,28 +84,24 @@ def new_figure(
     return figure
 
 
-def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Check that a table has the columns to draw.
-
-    Raises
-    ------
-    ValueError
-        When it lacks a column.
-    """
-    if absent := [column for column in columns if column not in table.columns]:
-        raise ValueError(f"the table has no column {', '.join(absent)}")
-
-
 def tidy(axes: Axes, *, grid: str | None = None) -> None:
-    """Remove a panel's frame; `grid` ("x" or "y") is the axis with faint lines."""
+    """Remove a panel's frame and set the style of its labels; `grid` ("x" or "y") is the axis with faint lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(labelsize=TEXT_SIZE, labelcolor=INK, color=MUTED, length=3)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(fontsize=TEXT_SIZE, color=INK)
     axes.set_axisbelow(True)
     if grid == "x":
         axes.xaxis.grid(visible=True, color=FAINT, linewidth=0.7)
     elif grid == "y":
         axes.yaxis.grid(visible=True, color=FAINT, linewidth=0.7)
+
+
+def annotate(axes: Axes, text: str, point: tuple[float, float], *, offset: tuple[float, float], **style: Any) -> None:
+    """Write a small text at an offset in points from a point, by default beside it."""
+    usual = {"va": "center", "fontsize": SMALL_SIZE, "color": MUTED}
+    axes.annotate(text, point, xytext=offset, textcoords="offset points", **usual | style)
 
 
 def finish(figure: Figure) -> Figure:
