@@ -237,8 +237,7 @@ def _board(report: Report) -> list[dict[str, Any]]:
     """Return the rows of the leaderboard, the best first."""
     comparison = report.comparison
     score = comparison.scores[0]
-    estimates = comparison.estimates[comparison.estimates["metric"] == score.name]
-    by = {unit: estimates[estimates["unit"] == unit].set_index("run") for unit in comparison.units}
+    by = comparison.estimates_of(score)
     trivial = comparison.aligned.trivial
     baseline = float(by["image"]["value"][comparison.aligned.baseline])
     models = by["image"].drop(index=list(trivial))
@@ -287,15 +286,9 @@ def _scale(table: pd.DataFrame) -> charts.Scale:
 
 def _estimates(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]]:
     """Return each run's scores by image: the value, and the text with its interval."""
-    by_image = comparison.estimates[comparison.estimates["unit"] == "image"].set_index(["run", "metric"])
+    by_image = [(score, comparison.estimates_of(score)["image"]) for score in comparison.scores]
     return [
-        (
-            run,
-            [
-                (by_image["value"][run, score.name], format_interval(by_image.loc[(run, score.name)], score))
-                for score in comparison.scores
-            ],
-        )
+        (run, [(table["value"][run], format_interval(table.loc[run], score)) for score, table in by_image])
         for run in comparison.ranking["run"]
     ]
 

@@ -152,7 +152,7 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
     first, (images, *_) = next(iter(trainings.items()))
     for name, several in trainings.items():
         for number, each in enumerate(several, 1):
-            if differs := describe_difference(images, each):
+            if differs := describe_difference(images, each, columns=("label", "source", "group")):
                 other = name if name != first else f"its table {number}"
                 raise UserError(f"{first} and {other} differ: {differs}; compare models on the same images")
     candidates = [

@@ -92,8 +92,12 @@ class Comparison:
     def units(self) -> dict[str, str]:
         """The units of the first metric's estimates, with a heading each."""
         headings = {"image": "by image", "source": "by photograph", "group_mean": f"mean of {plural(self.group_name)}"}
-        own = set(self.estimates.loc[self.estimates["metric"] == self.scores[0].name, "unit"])
-        return {unit: heading for unit, heading in headings.items() if unit in own}
+        return {unit: headings[unit] for unit in self.estimates_of(self.scores[0])}
+
+    def estimates_of(self, score: Score) -> dict[str, pd.DataFrame]:
+        """Return the estimates by a score for each unit: ``value, low, high``, with the runs as index."""
+        own = self.estimates[self.estimates["metric"] == score.name].set_index("run")
+        return {str(unit): rows[["value", "low", "high"]] for unit, rows in own.groupby("unit", sort=False)}
 
     @property
     def runs(self) -> tuple[str, ...]:

@@ -140,7 +140,7 @@ def _predictions(members: Sequence[EnsembleMember], split: str) -> SplitPredicti
     classes = classes_of(members[0].predictions)
     tables = [_every_image_once(member, split) for member in members]
     for member, table in zip(members[1:], tables[1:], strict=True):
-        if differs := describe_difference(tables[0], table):
+        if differs := describe_difference(tables[0], table, columns=("label", "source", "group")):
             raise UserError(
                 f"runs: {members[0]} and {member} differ in {SPLIT_NAMES[split]}: {differs}; give runs of the same "
                 "images and the same split"

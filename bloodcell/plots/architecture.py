@@ -43,12 +43,11 @@ def architecture(rows: Sequence[Block], *, title: str) -> Figure:
     top = 0.0
     for position, (row, height) in enumerate(zip(rows, heights, strict=True)):
         axes.add_patch(_box(row, top=top, width=width, height=height))
-        upper, lower = {"y": top + 0.09, "va": "top"}, {"y": top + height - 0.09, "va": "bottom"}
-        small = {"fontsize": SMALL_SIZE, "color": INK}
-        axes.text(0.16, s=names[position], **upper, fontsize=TEXT_SIZE, fontweight="bold", color=INK)
-        axes.text(0.16, s=kinds[position], **lower, **small | {"color": MUTED})
-        axes.text(width - 0.16, s=shapes[position], **upper, **small, ha="right")
-        axes.text(width - 0.16, s=counts[position], **lower, **small, ha="right")
+        left, right, upper, lower = 0.16, width - 0.16, top + 0.09, top + height - 0.09
+        axes.text(left, upper, names[position], va="top", fontsize=TEXT_SIZE, fontweight="bold", color=INK)
+        axes.text(left, lower, kinds[position], va="bottom", fontsize=SMALL_SIZE, color=MUTED)
+        axes.text(right, upper, shapes[position], va="top", ha="right", fontsize=SMALL_SIZE, color=INK)
+        axes.text(right, lower, counts[position], va="bottom", ha="right", fontsize=SMALL_SIZE, color=INK)
         if position:
             axes.annotate(
                 "",

@@ -142,8 +142,14 @@ def _legend(figure: Figure, *, pale: bool) -> None:
         Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="Perfect calibration"),
         *([Patch(facecolor=BLUE, alpha=0.35, label=f"Fewer than {FEW_IMAGES} images")] if pale else []),
     ]
-    place = {"loc": "outside lower left", "ncols": len(handles)}
-    figure.legend(handles=handles, **place, fontsize=SMALL_SIZE, frameon=False, handlelength=1.6)
+    figure.legend(
+        handles=handles,
+        loc="outside lower left",
+        ncols=len(handles),
+        fontsize=SMALL_SIZE,
+        frameon=False,
+        handlelength=1.6,
+    )
 
 
 def _counts(axes: Axes, bins: pd.DataFrame) -> None:

@@ -100,7 +100,7 @@ def tidy(axes: Axes, *, grid: str | None = None) -> None:
 
 def annotate(axes: Axes, text: str, point: tuple[float, float], *, offset: tuple[float, float], **style: Any) -> None:
     """Write a small text at an offset in points from a point, by default beside it."""
-    usual = {"va": "center", "fontsize": SMALL_SIZE, "color": MUTED}
+    usual: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE, "color": MUTED}
     axes.annotate(text, point, xytext=offset, textcoords="offset points", **usual | style)
 
 

@@ -1,7 +1,7 @@
 """Plots of a run: learning curves, confusion matrix and metrics by class."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
@@ -135,7 +135,7 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
         places = np.arange(n_classes) + (bar - (len(bars) - 1) / 2) * bar_height
         axes.barh(places, np.nan_to_num(values), bar_height * 0.92, color=colour, label=metric.capitalize())
         for place, value in zip(places, values, strict=True):
-            style = {"offset": (4, 0), "va": "center_baseline"}
+            style: dict[str, Any] = {"offset": (4, 0), "va": "center_baseline"}
             if np.isnan(value):
                 annotate(axes, "undefined", (0, place), **style, fontstyle="italic")
             else:
@@ -146,8 +146,15 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
     axes.set_xlim(0, 1.12)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
-    where = {"loc": "lower left", "bbox_to_anchor": (0, 1), "ncols": len(bars), "borderaxespad": 0.2}
-    axes.legend(**where, fontsize=SMALL_SIZE + 0.5, frameon=False, handlelength=1.6)
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(bars),
+        fontsize=SMALL_SIZE + 0.5,
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.6,
+    )
     return finish(figure)
 
 
@@ -241,7 +248,7 @@ def _draw_matrix(axes: Axes, *, shades: NDArray[np.float64], texts: NDArray[np.s
         axes.text(
             column,
             row,
-            texts[row, column],
+            str(texts[row, column]),
             ha="center",
             va="center",
             fontsize=size,
