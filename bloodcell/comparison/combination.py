@@ -4,7 +4,7 @@ Fits weight every group once, however many images it has.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -71,6 +71,11 @@ class Mixture:
         """The weight of each member, shape (m,)."""
         return self.weights
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that combines the members, by name."""
+        return {"weights": self.weights}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Stack:
@@ -103,6 +108,11 @@ class Stack:
         own = np.trace(blocks, axis1=1, axis2=2) / k
         others = (blocks.sum(axis=(1, 2)) / k - own) / (k - 1)
         return np.asarray(own - others)
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that combines the members, by name; ``floor`` is the least probability whose log is taken."""
+        return {"kernel": self.kernel, "bias": self.bias, "floor": FLOOR}
 
 
 Combination = Mixture | Stack

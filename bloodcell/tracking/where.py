@@ -1,5 +1,6 @@
 """Where to find a run: in MLflow's pages and in its folder."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -30,8 +31,13 @@ def run_data(tracked: TrackedRun, tracking: TrackingConfig) -> dict[str, Any]:
     }
 
 
-def show_files(tracked: TrackedRun, console: Console) -> None:
-    """Print the folder of a run, and its log file."""
+def show_places(tracked: TrackedRun, tracking: TrackingConfig, console: Console, *, models: Sequence[str]) -> None:
+    """Print where to look at a run, how to load its models by their addresses, its folder and its log file."""
+    console.print(f"Look at it  {where_to_look(tracking, tracked.store)}", markup=False)
+    if models:
+        others = f" (fold 1; the other {len(models) - 1} are in folds.csv)" if len(models) > 1 else ""
+        load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"
+        console.print(f"Load it     {load}", markup=False)
     console.print(f"Its files   {tracked.folder}", markup=False)
     if (log := log_file()) is not None:
         console.print(f"Its log     {log}", markup=False)
