@@ -60,14 +60,10 @@ class Comparison:
         A sentence on which runs may be the best.
     scores
         The metrics, in order.
-    aligned
-        The candidates and their images.
     equivalence
         Smaller differences do not matter, in the metric's unit.
     n_resamples, seed
         Of `certificate`.
-    group_name
-        What a group is called.
     """
 
     estimates: pd.DataFrame
@@ -366,14 +362,6 @@ def _ranking(estimates: pd.DataFrame, pairs: Pairs, *, score: Score, aligned: Al
 
 
 def cheapest(comparison: Comparison, costs: Mapping[str, float]) -> str | None:
-    """Return the cheapest run of `Comparison.not_worse`; None if no cost is known.
-
-    Parameters
-    ----------
-    comparison
-        The comparison.
-    costs
-        By run; NaN or missing if unknown.
-    """
+    """Return the cheapest run of `Comparison.not_worse` by costs, NaN or missing if unknown; None without any."""
     known = {run: costs[run] for run in comparison.not_worse() if np.isfinite(costs.get(run, np.nan))}
     return min(known, key=lambda run: known[run]) if known else None

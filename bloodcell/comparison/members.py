@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -22,17 +23,9 @@ from bloodcell.wording import PHOTOGRAPH
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleMember:
-    """A run of an ensemble.
+    """A run of an ensemble, with its table of `bloodcell.evaluation.predictions`.
 
-    Attributes
-    ----------
-    name
-        The run's name.
-    run_id
-        MLflow's id.
-    predictions
-        Its table, see `bloodcell.evaluation.predictions`. In a cross-validation, an image of ``val`` is in it once for
-        each repeat.
+    In a cross-validation, an image of ``val`` is in the table once for each repeat.
     """
 
     name: str
@@ -188,7 +181,7 @@ def members_table(joint: Joint, *, shares: NDArray[np.float64], combined: pd.Dat
         predictions_table(manifest=val.images, probabilities=each, classes=joint.classes) for each in val.probabilities
     ]
     names = [{"name": member.name, "run_id": member.run_id} for member in joint.members]
-    rows = []
+    rows: list[dict[str, Any]] = []
     for name, weight, table in zip(
         [*names, {"name": "ensemble", "run_id": ""}], [*shares, np.nan], [*tables, combined], strict=True
     ):

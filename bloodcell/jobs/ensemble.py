@@ -15,6 +15,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
@@ -128,7 +129,7 @@ def _load(runs: Sequence[StoredRun]) -> list[list[StoredModel]]:
 def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
     """Fit what combines the members to all of validation, and measure it on groups that it was not fitted to."""
     val = joint.splits["val"]
-    known = {
+    known: dict[str, Any] = {
         "probabilities": val.probabilities,
         "labels": val.labels,
         "groups": val.groups,

@@ -98,22 +98,23 @@ def keep_standings(comparison: Comparison, runs: Mapping[str, Sequence[StoredRun
     ``report`` is the id of the run that has the report.
     """
     prefix = f"compared/{comparison.aligned.split}"
-    by_image = {score.name: comparison.estimates_of(score)["image"] for score in comparison.scores}
-    on_baseline = comparison.verdicts.assign(sentence=comparison.sentences)
-    on_baseline = on_baseline[
-        (on_baseline["metric"] == comparison.scores[0].name) & (on_baseline["b"] == comparison.aligned.baseline)
-    ].set_index("a")
+    by_image = {score.name: comparison.estimates_of(score)["image"].to_dict("index") for score in comparison.scores}
+    on_baseline = {
+        row["a"]: row
+        for row in comparison.verdicts.assign(sentence=comparison.sentences).to_dict("records")
+        if row["metric"] == comparison.scores[0].name and row["b"] == comparison.aligned.baseline
+    }
     can_be_best = comparison.ranking.set_index("run")["can_be_best"]
     link = f"runs:/{report}/{FOLDER}/report.html"
     for name, several in runs.items():
         metrics = {
-            f"{metric}{end}": estimates.loc[name, end.strip("_") or "value"]
+            f"{metric}{end}": estimates[name][end.strip("_") or "value"]
             for metric, estimates in by_image.items()
             for end in ENDS
         }
         sentence = "It is the baseline."
-        if name in on_baseline.index:
-            row = on_baseline.loc[name]
+        if name in on_baseline:
+            row = on_baseline[name]
             metrics |= {f"above_baseline{end}": row[end.strip("_") or "difference"] for end in ENDS}
             sentence = row["sentence"]
         now = get_current_time_millis()
