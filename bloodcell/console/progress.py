@@ -17,14 +17,9 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Reporting:
-    """How the progress of a training is shown.
+    """How the progress of a training is shown: with a label before the names of stages, to tell runs apart.
 
-    Attributes
-    ----------
-    label
-        What is written before the name of a stage, to tell runs apart.
-    quiet
-        Show a bar on a terminal and nothing else, because this is one training of many.
+    If ``quiet``, as for one training of many, there is a bar on a terminal and nothing else.
     """
 
     label: str = ""

@@ -102,14 +102,9 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
 
 
 def combine_study(config: TrainConfig, *, folder: Path) -> None:
-    """Combine the finished runs of a sweep in a run of its study; a failure is reported, and kept as a failed run.
+    """Combine the finished runs of a sweep, one of which has this configuration, in a run of its study.
 
-    Parameters
-    ----------
-    config
-        Of any of the study's runs.
-    folder
-        The ensemble's.
+    A failure is reported, and kept as a failed run.
     """
     tracking = replace(config.tracking, run_name=f"ensemble: {config.ensemble}", sweep_job=None, run_id=None)
     chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])

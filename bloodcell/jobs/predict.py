@@ -77,10 +77,7 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
 def image_files(places: Sequence[str]) -> list[Path]:
     """Return files, and those in folders and the folders in them that are images by their names; no hidden ones.
 
-    Raises
-    ------
-    UserError
-        If there is nothing at a place, or no image in a folder.
+    A `UserError` if there is nothing at a place, or no image in a folder.
     """
     files: list[Path] = []
     for place in places:
@@ -107,17 +104,7 @@ def _model(config: PredictConfig) -> StoredModel:
 
 
 def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = None) -> pd.DataFrame:
-    """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``.
-
-    Parameters
-    ----------
-    model
-        See `bloodcell.tracking.models.load_model`.
-    files
-        The images.
-    max_error
-        As there.
-    """
+    """Return the table of `bloodcell.serving.answering.answers` with the files' paths before it, in ``path``."""
     parts: list[pd.DataFrame] = []
     starts = range(0, len(files), AT_ONCE)
     for start in track(starts, "predicting", total=len(starts)):
@@ -144,18 +131,9 @@ def _contents(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
 
 
 def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *, folder: Path) -> None:
-    """Draw for each image that could be read where a model looks for the class that it takes it for.
+    """Draw the model's evidence for the predicted class of each image that could be read, given the table of `ask`.
 
-    Parameters
-    ----------
-    model
-        The Keras model.
-    files
-        The images.
-    table
-        Of `ask`, of these.
-    folder
-        Where a picture ``plots/NUMBER-NAME.png`` is written for each row, its number from 1.
+    The picture of a row is ``plots/NUMBER-NAME.png`` in the folder, its number from 1.
     """
     rows = zip(files, table.to_dict("records"), strict=True)
     for number, (file, row) in enumerate(track(rows, "explaining", total=len(table)), start=1):
@@ -184,8 +162,8 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
 def _show(table: pd.DataFrame) -> None:
     console = Console(highlight=False, soft_wrap=True)
     drawn = Table(title="What the images show", title_justify="left")
-    for heading, justify in (("image", "left"), ("answer", "left"), ("most probable", "left"), ("why", "left")):
-        drawn.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for heading in ("image", "answer", "most probable", "why"):
+        drawn.add_column(heading, overflow="fold")
     for row in table.head(SHOWN).to_dict("records"):
         sure = f"{row['predicted']} {row['probability']:.1%}" if row["predicted"] else ""
         drawn.add_row(*(escape(str(cell)) for cell in (row["path"], row["answer"], sure, row["why"])))

@@ -85,13 +85,7 @@ def run(
 
 
 def _open(config: SearchConfig, folder: SearchFolder, *, signature: Mapping[str, str]) -> Study:
-    """Return the parent run of the search in the folder, or start a new one.
-
-    Raises
-    ------
-    UserError
-        If the folder holds another search, or cannot be written.
-    """
+    """Return the parent run of the search in the folder, or start one; refuse the folder of another search."""
     folder.require_usable()
     if config.tuner.overwrite and not is_worker():
         open_store(config.tracking)  # nothing is removed for a search that cannot start
@@ -254,11 +248,11 @@ class _Search:
         if len(trials):
             page = f"#/experiments/{study.experiment_id}/runs/{final['run_id']}" if final else None
             with TemporaryDirectory() as scratch:
-                report = write_search_report(
+                description, score = write_search_report(
                     trials, Path(scratch), config=self._config, overrides=self._compose.overrides, final_page=page
                 )
-                metrics = {} if report.best is None else {"best/objective": report.best}
-                study.keep(Path(scratch), description=report.description, metrics=metrics)
+                metrics = {} if score is None else {"best/objective": score}
+                study.keep(Path(scratch), description=description, metrics=metrics)
         best = best_trial(self.tuner.oracle)
         overrides = overrides_of(best.hyperparameters) if best else []
         finish_study(

@@ -59,8 +59,6 @@ def train(
     ----------
     config
         What to train on which images.
-    output_dir
-        The run's folder.
     prepared
         The configuration's images, if they are prepared already.
     quiet
@@ -97,19 +95,9 @@ def train(
 
 
 def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> dict[str, Result]:
-    """Train the baselines that the configurations of a study ask for; one that fails does not stop the others.
+    """Train the baselines that the configurations of a study's runs ask for, in folders below ``folder``.
 
-    Parameters
-    ----------
-    configs
-        Those of the study's runs, with its parent run.
-    folder
-        Where the baselines' folders are made.
-
-    Returns
-    -------
-    dict
-        The results of those that did not fail, by the names of the runs.
+    One that fails does not stop the others. Return the results of the others by the names of their runs.
     """
     results = {}
     for each in needed_baselines(configs):

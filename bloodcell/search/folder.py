@@ -22,13 +22,7 @@ CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "final", "f
 
 
 class SearchFolder:
-    """The folder that a search is kept in, so that it can be resumed.
-
-    Parameters
-    ----------
-    path
-        The folder; its name is ``tuner.name``.
-    """
+    """The folder that a search is kept in, so that it can be resumed; its name is ``tuner.name``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -56,13 +50,7 @@ class SearchFolder:
             shutil.rmtree(self.path)
 
     def require_usable(self) -> None:
-        """Check that the folder can be written, and holds a search or nothing.
-
-        Raises
-        ------
-        UserError
-            If not.
-        """
+        """Raise a `UserError` unless the folder can be written, and holds a search or nothing."""
         try:
             require_writable(self.path)
         except OSError as error:
@@ -73,18 +61,7 @@ class SearchFolder:
             raise UserError(f"{self._setting}: {self.path} holds something else than a search; give another name")
 
     def require_same(self, signature: Mapping[str, str]) -> None:
-        """Check that the search that is there, if any, was started with the same settings.
-
-        Parameters
-        ----------
-        signature
-            As of `signature_of`.
-
-        Raises
-        ------
-        UserError
-            If the folder holds another search.
-        """
+        """Raise a `UserError` if a search with another signature (`signature_of`) is there."""
         before = self.state.get("signature", signature)
         changed = sorted(key for key in before.keys() | signature.keys() if before.get(key) != signature.get(key))
         if changed:
@@ -96,13 +73,7 @@ class SearchFolder:
 
     @contextmanager
     def lock(self) -> Iterator[None]:
-        """Keep other processes on this machine from running this search while the block runs.
-
-        Raises
-        ------
-        UserError
-            If another process runs it.
-        """
+        """Keep other processes on this machine from running this search; a `UserError` if one runs it."""
         digest = hashlib.sha256(os.fsencode(self.path.resolve())).hexdigest()[:16]
         path = cache_dir() / "searches" / f"{digest}.lock"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -129,12 +100,7 @@ class SearchFolder:
 def signature_of(config: SearchConfig, *, made_from: Mapping[str, str]) -> dict[str, str]:
     """Return everything that must not change when a search is resumed, as text by name.
 
-    Parameters
-    ----------
-    config
-        The search's configuration.
-    made_from
-        The digests of its images and weights, by name.
+    ``made_from`` has the digests of its images and weights.
     """
     values = parameters_of(config)
     values["tuner.space"] = as_plain(config.tuner.space)

@@ -24,8 +24,6 @@ def hyperparameter_importance(trials: pd.DataFrame, scores: pd.Series, *, seed: 
         One row for each finished trial, one column for each hyperparameter; missing where it was not active.
     scores
         The objective of each.
-    seed
-        Of the forest and the shuffles.
 
     Returns
     -------

@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -18,39 +17,26 @@ from bloodcell.search.importance import hyperparameter_importance
 OWN = ("trial", "status", "score", "overrides")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchReport:
-    """The summary of a search.
-
-    Attributes
-    ----------
-    description
-        In Markdown.
-    best
-        The best objective; None if no trial has finished.
-    """
-
-    description: str
-    best: float | None
-
-
 def write_search_report(
     trials: pd.DataFrame, folder: Path, *, config: SearchConfig, overrides: Sequence[str], final_page: str | None
-) -> SearchReport:
+) -> tuple[str, float | None]:
     """Write the trials as a table and as pictures, the space, and the command that trains the best configuration.
 
     Parameters
     ----------
     trials
         At least one row, as of `bloodcell.search.trials.trials_table`.
-    folder
-        Where to write.
-    config
-        The search's configuration.
     overrides
-        What it was started with.
+        What the search was started with.
     final_page
         The address of the run that trained the best configuration again; None if there is no such run.
+
+    Returns
+    -------
+    description
+        In Markdown.
+    best
+        The best objective; None if no trial has finished.
     """
     objective = config.tuner.objective
     lower_is_better = direction(objective) == "min"
@@ -81,4 +67,4 @@ def write_search_report(
         "- The best of many trials is partly luck: its validation score is optimistic; `tuner.final_test=true` "
         "measures it on the test set, which chose nothing"
     )
-    return SearchReport(description="\n".join(lines), best=best_score)
+    return "\n".join(lines), best_score

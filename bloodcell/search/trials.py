@@ -17,24 +17,12 @@ from bloodcell.search.space import overrides_of, probes
 
 @dataclass(frozen=True)
 class Composer:
-    """Composes the configuration of a trial: the overrides of the search, then those of the trial.
-
-    Attributes
-    ----------
-    overrides
-        What the search was started with.
-    """
+    """Composes the configuration of a trial: the overrides of the search, then those of the trial."""
 
     overrides: tuple[str, ...]
 
     def __call__(self, overrides: Sequence[str]) -> SearchConfig:
-        """Return the configuration of a trial.
-
-        Raises
-        ------
-        UserError
-            If it is refused.
-        """
+        """Return the configuration of a trial; a `UserError` if it is refused."""
         composed: SearchConfig = compose_config("search", [*self.overrides, *overrides])
         return composed
 
@@ -45,13 +33,7 @@ def for_training(config: SearchConfig) -> TrainConfig:
 
 
 def check_space(config: SearchConfig, compose: Composer) -> None:
-    """Compose a configuration with every choice and both ends of every range.
-
-    Raises
-    ------
-    UserError
-        If one is refused.
-    """
+    """Raise a `UserError` unless a configuration can be composed with every choice and both ends of every range."""
     for key in config.tuner.space:
         if key.partition(".")[0] in ("tuner", "tracking"):
             raise UserError(f"tuner.space: {key} is not a setting of a training")

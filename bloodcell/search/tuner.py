@@ -42,28 +42,16 @@ class FunctionTuner(BaseTuner):
     train
         From a trial to its metrics by name, among them the objective. A trial that fails raises keras-tuner's
         ``FailedTrialError``; any other error ends the search.
-    directory
-        The folder of the search.
     """
 
     def __init__(
-        self,
-        oracle: keras_tuner.Oracle,
-        *,
-        train: Callable[[Trial], Mapping[str, float]],
-        directory: Path,
-        **kwargs: Any,
+        self, oracle: keras_tuner.Oracle, *, train: Callable[[Trial], Mapping[str, float]], directory: Path
     ) -> None:
         self._train = train
-        super().__init__(oracle=oracle, directory=str(directory.parent), project_name=directory.name, **kwargs)
+        super().__init__(oracle=oracle, directory=str(directory.parent), project_name=directory.name)
 
     def run(self, *, max_failures: int) -> None:
-        """Search, without keras-tuner's own output.
-
-        Parameters
-        ----------
-        max_failures
-            As the strategy has it, for the message.
+        """Search, without keras-tuner's own output; ``max_failures`` is for the message.
 
         Raises
         ------

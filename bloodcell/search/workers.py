@@ -23,13 +23,7 @@ def is_worker() -> bool:
 
 
 def check_environment() -> None:
-    """Refuse to be a part of a search over several machines where the environment says only half of it.
-
-    Raises
-    ------
-    UserError
-        If some of keras-tuner's variables are there, but not all.
-    """
+    """Raise a `UserError` if some of keras-tuner's variables are in the environment, but not all."""
     given = [name for name in ENVIRONMENT if name in os.environ]
     if given and len(given) < len(ENVIRONMENT):
         (missing, *_) = [name for name in ENVIRONMENT if name not in os.environ]
@@ -52,16 +46,9 @@ def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[s
     Parameters
     ----------
     search
-        Searches, or serves the workers where this process is their chief.
-    n_workers
-        How many.
+        Searches, or serves the workers if this process is their chief.
     lost
-        Told the name of a worker that ended early.
-
-    Raises
-    ------
-    SearchFailedError
-        If a worker ended early.
+        Gets the name of a worker that ended early; then a `SearchFailedError` is raised.
     """
     if n_workers == 1 or "KERASTUNER_ORACLE_IP" in os.environ:
         search()
@@ -71,7 +58,7 @@ def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[s
         port = str(free.getsockname()[1])
     shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     os.environ.update(shared, KERASTUNER_TUNER_ID="chief")
-    command = [sys.executable, "-m", "bloodcell", *_arguments()]
+    command = [sys.executable, "-m", "bloodcell", sys.argv[0].split()[-1], *sys.argv[1:]]  # the same job
     names = [f"worker-{number}" for number in range(1, n_workers + 1)]
     workers = [
         subprocess.Popen(command, env=os.environ | {"KERASTUNER_TUNER_ID": name, CHIEF: str(os.getpid())})
@@ -97,8 +84,3 @@ def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[s
         raise SearchFailedError(
             f"tuner.workers={n_workers}: {early} of them ended early, see above; the same command resumes the search"
         )
-
-
-def _arguments() -> list[str]:
-    job = sys.argv[0].split()[-1]
-    return [job, *sys.argv[1:]]

@@ -18,28 +18,15 @@ NO_LIMIT = 1.0
 
 
 class ServedModel:
-    """A model as MLflow asks it.
-
-    Attributes
-    ----------
-    model
-        The Keras model, from raw RGB (batch, height, width, 3), uint8, to probabilities.
-    answering
-        What is known of it.
-    """
+    """A model as MLflow asks it: the Keras model, and what it needs for its answers."""
 
     def __init__(self, model: Any, answering: Answering) -> None:
         self.model, self.answering = model, answering
 
     def predict(self, data: pd.DataFrame, params: Mapping[str, Any] | None = None) -> pd.DataFrame:
-        """Return the table of `bloodcell.serving.answering.answers`.
+        """Return the table of `bloodcell.serving.answering.answers` for the files' bytes in the column ``image``.
 
-        Parameters
-        ----------
-        data
-            The files' bytes in the column ``image``.
-        params
-            ``max_error``: as there; 1, MLflow's default here, is no limit.
+        The parameter ``max_error`` is as there; 1, MLflow's default here, is no limit.
         """
         from mlflow.exceptions import MlflowException
 

@@ -27,17 +27,7 @@ T = TypeVar("T")
 
 
 def card_facts(run: StoredRun, *, name: str, answering: Answering) -> CardFacts:
-    """Return the facts of a model's card; what a run did not keep is left open.
-
-    Parameters
-    ----------
-    run
-        The run of the model.
-    name
-        Of the registered model.
-    answering
-        What is needed to predict with it.
-    """
+    """Return the facts of the card of a run's model; what the run did not keep is left open."""
     is_ensemble = run.tags.job == ENSEMBLE
     trainings = _members(run) if is_ensemble else [_training(run)]
     predictions = _kept(lambda: _predictions(run, answering))
@@ -97,13 +87,7 @@ def _kept(read: Callable[[], T | None]) -> T | None:
 
 
 def _predictions(run: StoredRun, answering: Answering) -> pd.DataFrame:
-    """Return the run's predictions.
-
-    Raises
-    ------
-    UserError, ValueError
-        If they are of other classes than the model's.
-    """
+    """Return the run's predictions; an error if they are of other classes than the model's."""
     probabilities_of(run.predictions, answering.classes)
     label_indices(run.predictions, answering.classes)
     return run.predictions

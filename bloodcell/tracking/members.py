@@ -24,15 +24,6 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
 
     Runs of one name have their ids behind it. The names of runs of a study that did not finish are printed.
 
-    Parameters
-    ----------
-    tracking
-        The store.
-    run_ids
-        The runs.
-    study
-        The id of the parent of a sweep or a search, in place of runs.
-
     Raises
     ------
     UserError
@@ -67,14 +58,7 @@ def member_of(run: StoredRun) -> EnsembleMember:
 def prepared_of(runs: Sequence[StoredRun], joint: Joint, *, fits: bool) -> Prepared:
     """Return the images that all runs were trained on, as a training has them.
 
-    Parameters
-    ----------
-    runs
-        The members.
-    joint
-        Their predictions.
-    fits
-        Whether something is fitted to the predictions of ``val``, which then must not leak.
+    If something ``fits`` the predictions of ``val``, these must not leak.
 
     Raises
     ------
@@ -125,15 +109,7 @@ def stopped_by_validation(runs: Sequence[StoredRun]) -> list[StoredRun]:
 
 
 def manifests_of_folds(predictions: pd.DataFrame, manifest: pd.DataFrame) -> list[pd.DataFrame]:
-    """Return the manifest of each fold of a cross-validation.
-
-    Parameters
-    ----------
-    predictions
-        The run's, with the fold of each.
-    manifest
-        The images; those of validation are in ``train``.
-    """
+    """Return the manifest of each fold of a cross-validation, whose manifest has validation images in ``train``."""
     return [
         manifest.assign(split=manifest["split"].where(~manifest["path"].isin(rows["path"]), "val"))
         for _, rows in predictions[predictions["split"] == "val"].groupby("fold")

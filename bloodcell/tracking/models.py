@@ -40,13 +40,7 @@ class StoredModel:
 
 
 def model_of(run: StoredRun, *, setting: str) -> str:
-    """Return the address of a run's model; ``setting`` named the run.
-
-    Raises
-    ------
-    UserError
-        If it has none of its own.
-    """
+    """Return the address of a run's model; a `UserError` if it has none of its own. ``setting`` named the run."""
     if run.models:
         return run.models[-1]
     if run.folds:
@@ -68,12 +62,8 @@ def models_of(run: StoredRun) -> tuple[str, ...]:
 def load_model(address: str, *, setting: str) -> StoredModel:
     """Load a model to predict with.
 
-    Parameters
-    ----------
-    address
-        As MLflow takes it: ``models:/NAME@ALIAS``, ``models:/ID``, ``runs:/ID/model``, a folder.
-    setting
-        What named it, for messages.
+    Its address is as MLflow takes it: ``models:/NAME@ALIAS``, ``models:/ID``, ``runs:/ID/model``, a folder. ``setting``
+    named it, for messages.
 
     Raises
     ------
@@ -98,10 +88,7 @@ def answering_of(address: str, *, setting: str) -> Answering:
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
     """Make a model the newest version of a registered one, give it an alias, and return the version's number.
 
-    Raises
-    ------
-    UserError
-        If MLflow refuses the name or the alias.
+    A `UserError` if MLflow refuses the name or the alias.
     """
     client = MlflowClient()
     try:

@@ -52,17 +52,7 @@ EXCLUDED_TAG = "aside"
 
 
 class TrackedRun(FolderRecorder):
-    """A run in MLflow, which is kept in its folder first.
-
-    Parameters
-    ----------
-    folder, name, tags
-        As for `bloodcell.experiment.recorder.FolderRecorder`.
-    run_id, experiment_id
-        MLflow's.
-    store
-        Where the run is kept.
-    """
+    """A run in MLflow, which is kept in its folder first."""
 
     def __init__(
         self, folder: Path, *, name: str, tags: Mapping[str, str], run_id: str, experiment_id: str, store: Store
@@ -252,13 +242,7 @@ def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str],
 
 @contextmanager
 def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
-    """Turn an error of the store in the block into one line that names the folder of the results.
-
-    Raises
-    ------
-    StoreLostError
-        If it does.
-    """
+    """Turn an error of the store in the block into a `StoreLostError` that names the folder of the results."""
     try:
         yield
     except Exception as error:

@@ -38,14 +38,10 @@ class StoredRun:
 
     Attributes
     ----------
-    id, experiment_id, name, status
-        MLflow's.
     started
         When it started, in milliseconds since 1970.
     parent
         The id of the run that it is in, such as its study or its cross-validation.
-    tags
-        Facts about it.
     parameters
         Its settings by their dotted names, as text; see also `config`.
     metrics
@@ -130,13 +126,7 @@ class StoredRun:
         ]
 
     def read(self, file: str, reader: Callable[[Path], T]) -> T:
-        """Download one of its files and return what a function reads from it.
-
-        Raises
-        ------
-        UserError
-            If it has no such file.
-        """
+        """Download one of its files and return what a function reads from it; a `UserError` if it has no such file."""
         if file not in self.files:
             raise UserError(f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble")
         with TemporaryDirectory() as folder:
@@ -148,13 +138,7 @@ _TRAIN_CONFIG: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 
 
 def find_run(run_id: str, store: Store, *, setting: str) -> StoredRun:
-    """Return a run; ``setting`` named it.
-
-    Raises
-    ------
-    UserError
-        If the store has no such run.
-    """
+    """Return a run, which ``setting`` names; a `UserError` if the store has no such run."""
     run = run_or_none(run_id)
     if run is None:
         raise UserError(f"{setting}={run_id}: {store.label} has no such run; give the id of one")
@@ -173,13 +157,7 @@ def run_or_none(run_id: str) -> StoredRun | None:
 
 
 def finished_run(run_id: str, store: Store, *, setting: str) -> StoredRun:
-    """Return a finished run; ``setting`` named it.
-
-    Raises
-    ------
-    UserError
-        If the store has no such run, or it did not finish.
-    """
+    """Return a finished run, which ``setting`` names; a `UserError` if there is no such run, or it did not finish."""
     run = find_run(run_id, store, setting=setting)
     if not run.finished:
         raise UserError(f"{setting}={run_id}: is not finished ({run.status}); give a finished run")
@@ -187,13 +165,7 @@ def finished_run(run_id: str, store: Store, *, setting: str) -> StoredRun:
 
 
 def whole_run(run_id: str, store: Store) -> StoredRun:
-    """Return a finished run that the setting ``runs`` names, and that is no fold of a cross-validation.
-
-    Raises
-    ------
-    UserError
-        If the store has no such run, it did not finish, or is a fold.
-    """
+    """Return a run that the setting ``runs`` names; a `UserError` if it is not there, not finished, or a fold."""
     run = finished_run(run_id, store, setting="runs")
     if run.tags.fold is not None:
         raise UserError(f"runs={run_id}: is one fold of a cross-validation; give the whole, {run.parent}")
@@ -201,13 +173,7 @@ def whole_run(run_id: str, store: Store) -> StoredRun:
 
 
 def runs_of_study(study: str, store: Store) -> list[StoredRun]:
-    """Return the runs of a study, the oldest first.
-
-    Raises
-    ------
-    UserError
-        If the store has no such run, or it is a cross-validation.
-    """
+    """Return the runs of a study, the oldest first; a `UserError` if it is not there, or a cross-validation."""
     parent = find_run(study, store, setting="study")
     children = children_of(study, parent.experiment_id)
     if any(child.tags.fold is not None for child in children):
@@ -218,10 +184,7 @@ def runs_of_study(study: str, store: Store) -> list[StoredRun]:
 def only_finished(runs: Sequence[StoredRun], *, setting: str, advice: str) -> list[StoredRun]:
     """Return the runs that finished, and print the names of the others.
 
-    Raises
-    ------
-    UserError
-        If none finished; ``setting`` named them, ``advice`` says what to do.
+    A `UserError` if none finished: ``setting`` named them, ``advice`` says what to do.
     """
     if left_out := [run.name for run in runs if not run.finished]:
         print_status(f"left out, not finished: {'; '.join(left_out)}")
@@ -237,14 +200,9 @@ def children_of(run_id: str, experiment_id: str) -> list[StoredRun]:
 
 
 def search_runs(condition: str, experiment_ids: Sequence[str] | None = None) -> list[StoredRun]:
-    """Return all runs that meet a condition in MLflow's language, the oldest first.
+    """Return all runs that meet a condition such as ``tags.data_digest = '0123'``, in all experiments if None is given.
 
-    Parameters
-    ----------
-    condition
-        For example ``tags.data_digest = '0123'``; empty: all runs.
-    experiment_ids
-        Where to search; None: in all experiments.
+    The oldest come first; with an empty condition, all runs.
     """
     return [_record(run) for run in mlflow_runs(condition, experiment_ids)]
 

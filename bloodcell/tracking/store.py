@@ -48,7 +48,7 @@ class Store:
 
 
 def find_store(tracking: TrackingConfig) -> Store:
-    """Say where runs are kept, without touching it.
+    """Return where runs are kept, without touching it.
 
     An address in ``tracking.uri`` comes first, then the environment variable ``MLFLOW_TRACKING_URI``, then the folder
     ``tracking.dir``. An address whose credentials were hidden stands for the environment variable.

@@ -29,17 +29,7 @@ class MLflowTrials:
     def track(
         self, *, experiment_id: str, parent_run_id: str, client: MlflowClient | None = None, prefix: str = ""
     ) -> None:
-        """Set where the trials are kept; call it before ``search``.
-
-        Parameters
-        ----------
-        experiment_id, parent_run_id
-            Of MLflow.
-        client
-            MLflow's, of the store that is set by default.
-        prefix
-            Of the parameters' names.
-        """
+        """Set where the trials are kept, and the prefix of their parameters' names; call it before ``search``."""
         self._experiment_id, self._parent_run_id, self._prefix = experiment_id, parent_run_id, prefix
         self._client = client or MlflowClient()
         self.trial_runs: dict[str, str] = {}
