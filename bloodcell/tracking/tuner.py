@@ -29,7 +29,10 @@ class MLflowTrials:
     def track(
         self, *, experiment_id: str, parent_run_id: str, client: MlflowClient | None = None, prefix: str = ""
     ) -> None:
-        """Set where the trials are kept, and the prefix of their parameters' names; call it before ``search``."""
+        """Set where the trials are kept, and the prefix of their parameters' names; call it before ``search``.
+
+        Without a client, the store is the one that MLflow has by default.
+        """
         self._experiment_id, self._parent_run_id, self._prefix = experiment_id, parent_run_id, prefix
         self._client = client or MlflowClient()
         self.trial_runs: dict[str, str] = {}
