@@ -124,7 +124,7 @@ def test_an_unreadable_image_is_named_and_refused_otherwise(swept, tmp_path):
 
 def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
     from bloodcell.tracking.store import Store
-    from bloodcell.tracking.study import LOST, Study, close_children
+    from bloodcell.tracking.study import LOST, Study
 
     look_into(swept.folder)
     client = MlflowClient()
@@ -135,7 +135,7 @@ def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
     fold = client.create_run(experiment, run_name="fold 1 of 2", tags={"mlflow.parentRunId": running.info.run_id})
     store = Store(uri="sqlite://", artifacts=None)
     study = Study(run_id=parent.info.run_id, experiment_id=experiment, store=store)
-    entries = close_children(study, expected=2, interrupted=False)
+    entries = study.close_runs(expected=2, interrupted=False)
     assert [(entry.run, entry.status, entry.reason) for entry in entries] == [
         ("was running", "FAILED", LOST),
         ("run 1", "FAILED", LOST),

@@ -9,7 +9,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from bloodcell.plots.audit import gallery
+from bloodcell.plots.images import captioned
 
 Severity = Literal["error", "warning", "note", "clear"]
 Numbers = dict[str, float | int | str]
@@ -68,7 +68,7 @@ def gallery_picture(
     name: str, paths: Sequence[str], *, read: ReadImage, labels: Sequence[str], title: str, note: str
 ) -> Picture:
     """Show images, four in a row, each with its label; the caption is the title with a note."""
-    figure = gallery([read(path) for path in paths], captions=list(labels), title=title, columns=4)
+    figure = captioned([read(path) for path in paths], captions=list(labels), title=title)
     return Picture(name=name, figure=figure, caption=f"{title}{note}")
 
 

@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import compress
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from bloodcell.comparison.candidates import Aligned, Candidate
 from bloodcell.comparison.comparing import Comparison, cheapest
 from bloodcell.comparison.sentences import format_interval, format_score
 from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
+from bloodcell.console.json_output import plain
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.metrics import confusion, per_class
 from bloodcell.evaluation.probabilities import predicted_classes
@@ -55,7 +57,7 @@ class RunFacts:
     curve
         Pairs of epoch and validation accuracy, in 0..1; may be empty.
     run_ids
-        MLflow's ids of its trainings.
+        Of its trainings, MLflow's.
     """
 
     configuration: Mapping[str, str] = field(default_factory=dict)
@@ -70,10 +72,6 @@ class Report:
 
     Attributes
     ----------
-    title
-        Of the page.
-    comparison
-        Its results.
     runs
         Facts by run; some may be missing.
     warnings
@@ -110,6 +108,15 @@ class Report:
         return pd.DataFrame(tables[0].assign(predicted=predicted).loc[wrong])
 
     @property
+    def cheapest(self) -> dict[str, str | None]:
+        """The run of the lowest cost that may be the best, for each of `COSTS`; None if the costs are unknown."""
+        return {cost: cheapest(self.comparison, self.costs(cost)) for cost in COSTS}
+
+    def costs(self, cost: str) -> dict[str, float]:
+        """Return the known costs of a kind by run."""
+        return {run: float(each.costs[cost]) for run, each in self.runs.items() if each.costs.get(cost)}
+
+    @property
     def summary(self) -> list[str]:
         """Three sentences: best models, verdict on the first two, recommendation."""
         comparison = self.comparison
@@ -135,7 +142,7 @@ def as_data(report: Report) -> dict[str, Any]:
     """Return the content of ``report.json``; undefined numbers are null."""
     comparison = report.comparison
     verdicts = comparison.verdicts.assign(sentence=comparison.sentences)
-    return {
+    data = {
         "title": report.title,
         "summary": report.summary,
         "warnings": list(report.warnings),
@@ -147,27 +154,18 @@ def as_data(report: Report) -> dict[str, Any]:
         "group_name": comparison.group_name,
         "equivalence": comparison.equivalence,
         "certificate": asdict(comparison.certificate),
-        "estimates": _records(comparison.estimates),
-        "verdicts": _records(verdicts),
-        "ranking": _records(comparison.ranking),
+        "estimates": comparison.estimates.to_dict("records"),
+        "verdicts": verdicts.to_dict("records"),
+        "ranking": comparison.ranking.to_dict("records"),
         "not_worse_than_the_best": comparison.not_worse(),
-        "cheapest": {cost: cheapest(comparison, _costs(report, cost)) for cost in COSTS},
+        "cheapest": report.cheapest,
         "wrong_of_all": report.misclassified_by_all["source"].tolist(),
         "runs": {
             run: {"configuration": dict(each.configuration), "costs": dict(each.costs), "run_ids": list(each.run_ids)}
             for run, each in report.runs.items()
         },
     }
-
-
-def _records(table: pd.DataFrame) -> list[dict[str, Any]]:
-    return [
-        {
-            str(name): None if isinstance(value, float) and not math.isfinite(value) else value
-            for name, value in row.items()
-        }
-        for row in table.to_dict("records")
-    ]
+    return dict(plain(data))
 
 
 def _first_verdict(comparison: Comparison) -> str:
@@ -182,12 +180,10 @@ def _first_verdict(comparison: Comparison) -> str:
 
 def _recommendation(report: Report) -> str:
     comparison = report.comparison
-    by = {cost: cheapest(comparison, _costs(report, cost)) for cost in COSTS}
-    known = {cost: run for cost, run in by.items() if run is not None}
-    if known:
-        cost, run = next(iter(known.items()))
-        size = f"{_costs(report, cost)[run]:,.0f} {COSTS[cost]}"
-        return f"{run} is the cheapest model that is not significantly worse than the best ({size})."
+    for cost, run in report.cheapest.items():
+        if run is not None:
+            size = f"{report.costs(cost)[run]:,.0f} {COSTS[cost]}"
+            return f"{run} is the cheapest model that is not significantly worse than the best ({size})."
     several = len(comparison.not_worse())
     if several > 1:
         return f"{several} models are not significantly worse than the best: choose the cheapest of them."
@@ -237,8 +233,7 @@ def _board(report: Report) -> list[dict[str, Any]]:
     """Return the rows of the leaderboard, the best first."""
     comparison = report.comparison
     score = comparison.scores[0]
-    estimates = comparison.estimates[comparison.estimates["metric"] == score.name]
-    by = {unit: estimates[estimates["unit"] == unit].set_index("run") for unit in comparison.units}
+    by = comparison.estimates_of(score)
     trivial = comparison.aligned.trivial
     baseline = float(by["image"]["value"][comparison.aligned.baseline])
     models = by["image"].drop(index=list(trivial))
@@ -287,15 +282,9 @@ def _scale(table: pd.DataFrame) -> charts.Scale:
 
 def _estimates(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]]:
     """Return each run's scores by image: the value, and the text with its interval."""
-    by_image = comparison.estimates[comparison.estimates["unit"] == "image"].set_index(["run", "metric"])
+    by_image = [(score, comparison.estimates_of(score)["image"]) for score in comparison.scores]
     return [
-        (
-            run,
-            [
-                (by_image["value"][run, score.name], format_interval(by_image.loc[(run, score.name)], score))
-                for score in comparison.scores
-            ],
-        )
+        (run, [(table["value"][run], format_interval(table.loc[run], score)) for score, table in by_image])
         for run in comparison.ranking["run"]
     ]
 
@@ -308,11 +297,8 @@ def _matrix(comparison: Comparison, score: Score) -> list[tuple[str, list[dict[s
         defined = math.isfinite(row.difference)
         for a, b, verdict, sign in ((row.a, row.b, row.verdict, 1), (row.b, row.a, REVERSED[row.verdict], -1)):
             difference = format_score(sign * row.difference, score, signed=True) if defined else ""
-            cells[a, b] = {
-                "verdict": verdict,
-                "difference": difference,
-                "sentence": comparison.sentences[row.Index],
-            }
+            sentence = comparison.sentences[row.Index]
+            cells[a, b] = {"verdict": verdict, "difference": difference, "sentence": sentence}
     order = list(comparison.ranking["run"])
     return [(a, [cells.get((a, b)) for b in order]) for a in order]
 
@@ -327,16 +313,12 @@ def _sentences(comparison: Comparison) -> list[str]:
     ]
 
 
-def _costs(report: Report, cost: str) -> dict[str, float]:
-    return {run: float(each.costs[cost]) for run, each in report.runs.items() if each.costs.get(cost)}
-
-
 def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any:
     """Return a chart of the first score against a cost; None for fewer than two runs."""
     comparison = report.comparison
     score = comparison.scores[0]
     table = comparison.ranking[["run", "value", "low", "high"]].replace([np.inf, -np.inf], np.nan).dropna()
-    table = table.assign(cost=table["run"].map(_costs(report, cost)), number=table["run"].map(numbers)).dropna()
+    table = table.assign(cost=table["run"].map(report.costs(cost)), number=table["run"].map(numbers)).dropna()
     if len(table) < 2:
         return None
     better = 1 if score.greater_is_better else -1
@@ -417,42 +399,26 @@ def _disagreement(report: Report) -> dict[str, Any] | None:
     for run, this, that in ((a, one, other), (b, other, one)):
         only = this.assign(predicted=that["predicted"])[this["correct"] & ~that["correct"]]
         sides.append({"run": run, "n": len(only), "pictures": _pictures(report, only, limit=MAX_PICTURES // 2)})
-    neither = int((~one["correct"] & ~other["correct"]).sum())
-    return {
-        "a": a,
-        "b": b,
-        "sides": sides,
-        "neither": neither,
-        "both": int((one["correct"] & other["correct"]).sum()),
-        "all": len(one),
-    }
+    both, either = one["correct"] & other["correct"], one["correct"] | other["correct"]
+    counts = {"both": int(both.sum()), "neither": int((~either).sum()), "all": len(one)}
+    return {"a": a, "b": b, "sides": sides, **counts}
 
 
 def _pictures(report: Report, sources: pd.DataFrame, *, limit: int) -> list[dict[str, str]]:
     shown = []
     for row in rows(sources.head(limit)):
         jpeg = report.picture(row.path)
-        shown.append(
-            {
-                "path": row.path,
-                "label": row.label,
-                "predicted": row.predicted,
-                "data": base64.b64encode(jpeg).decode("ascii") if jpeg else "",
-            }
-        )
+        data = base64.b64encode(jpeg).decode("ascii") if jpeg else ""
+        shown.append({"path": row.path, "label": row.label, "predicted": row.predicted, "data": data})
     return shown
 
 
 def _differences(report: Report, order: Sequence[str]) -> list[tuple[str, list[str]]]:
     """Return the settings in which runs differ, with each run's value."""
     names = dict.fromkeys(name for run in order for name in report.facts_of(run).configuration)
-    described = [run for run in order if report.facts_of(run).configuration]
-    differing = []
-    for name in names:
-        values = [report.facts_of(run).configuration.get(name, "–") for run in described]
-        if len(set(values)) > 1:
-            differing.append((name, [report.facts_of(run).configuration.get(name, "–") for run in order]))
-    return differing
+    values = {name: [report.facts_of(run).configuration.get(name, "–") for run in order] for name in names}
+    described = [bool(report.facts_of(run).configuration) for run in order]
+    return [(name, row) for name, row in values.items() if len(set(compress(row, described))) > 1]
 
 
 def _models(comparison: Comparison) -> list[str]:

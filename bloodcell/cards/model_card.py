@@ -71,18 +71,16 @@ METHODS = {
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """The facts on a model's card.
+    """The facts on a model's card; None: unknown, or not logged.
 
     Attributes
     ----------
     name
-        Of the registered model.
-    run_id, run_name
-        Of the run that logged it.
+        Of the registered model; the others are of the run that logged it.
     date
-        When the run started, as text in UTC; None: unknown.
-    metrics, tags
-        Of the run; metrics by ``<split>/<name>``.
+        When the run started, as text in UTC.
+    metrics
+        By ``<split>/<name>``.
     trainings
         The model's training, or those of an ensemble's members.
     method
@@ -104,7 +102,7 @@ class CardFacts:
     siblings, study
         The number of runs of its study, and its kind, ``sweep`` or ``search``; 0: none or unknown.
     tested_runs
-        The number of runs in the store that were evaluated on this test set; None: unknown.
+        The number of runs in the store that were evaluated on this test set.
     test_readings
         How often its search evaluated its best on the test set; None: never or unknown.
     """
@@ -165,17 +163,7 @@ def model_card(facts: CardFacts) -> str:
 
 
 def shortened(card: str, *, limit: int, whole: str) -> str:
-    """Shorten a card to a maximal length by dropping whole sections.
-
-    Parameters
-    ----------
-    card
-        From `model_card`.
-    limit
-        The maximal number of characters.
-    whole
-        A Markdown link to the whole card.
-    """
+    """Shorten a card to ``limit`` characters by dropping whole sections; ``whole`` is a link to the whole card."""
     if len(card) <= limit:
         return card
     head, *sections = re.split(r"^(?=## )", card, flags=re.MULTILINE)
@@ -204,17 +192,14 @@ def metric_lines(metrics: Mapping[str, float], *, group_name: str = PHOTOGRAPH) 
             f"{_metric(metrics, f'{split}/{each}')} {ACCURACIES[each].format(groups=plural(group_name))}"
             for each in accuracies_of(group_name)
         )
-        majority = _number(metrics.get(f"baseline/{split}/accuracy"))
-        lines.append(
-            f"{name}: accuracy {shown} (95 % intervals, {_groups_in(metrics, split, group_name)}); the majority class "
-            f"{majority} by image"
-        )
+        majority, n_groups = _number(metrics.get(f"baseline/{split}/accuracy")), _n_groups(metrics, split)
+        groups = UNKNOWN if n_groups is None else counted(n_groups, group_name)
+        lines.append(f"{name}: accuracy {shown} (95 % intervals, {groups}); the majority class {majority} by image")
     return lines
 
 
-def _groups_in(metrics: Mapping[str, float], split: str, group_name: str) -> str:
-    number = metrics.get(f"{split}/groups", metrics.get(f"{split}/photographs"))
-    return UNKNOWN if number is None else counted(number, group_name)
+def _n_groups(metrics: Mapping[str, float], split: str) -> float | None:
+    return metrics.get(f"{split}/groups", metrics.get(f"{split}/photographs"))
 
 
 def cautions(tags: RunTags) -> list[str]:
@@ -249,21 +234,13 @@ def _images(facts: CardFacts) -> tuple[list[str], list[list[str]]] | None:
     """Return a table of groups and images by class and split; None if unknown."""
     if facts.manifest is None:
         return None
-    splits = [split for split in SPLITS if (facts.manifest["split"] == split).any()]
-    rows = []
-    for label in facts.classes:
-        rows.append([label, *(_group_counts(_of(facts.manifest, split=split, label=label)) for split in splits)])
-    rows.append(["all", *(_group_counts(_of(facts.manifest, split=split)) for split in splits)])
-    return ["class", *(SPLIT_NAMES[split] for split in splits)], rows
+    sides = {split: rows for split in SPLITS if len(rows := facts.manifest[facts.manifest["split"] == split])}
 
+    def counts(rows: pd.DataFrame) -> str:
+        return f"{rows['group'].nunique()} ({len(rows)})"
 
-def _of(manifest: pd.DataFrame, *, split: str, label: str | None = None) -> pd.DataFrame:
-    chosen = manifest["split"] == split
-    return manifest[chosen if label is None else chosen & (manifest["label"] == label)]
-
-
-def _group_counts(rows: pd.DataFrame) -> str:
-    return f"{rows['group'].nunique()} ({len(rows)})"
+    by_class = [[label, *(counts(side[side["label"] == label]) for side in sides.values())] for label in facts.classes]
+    return ["class", *(SPLIT_NAMES[split] for split in sides)], [*by_class, ["all", *map(counts, sides.values())]]
 
 
 def _data(facts: CardFacts) -> list[tuple[str, str]]:
@@ -348,7 +325,8 @@ def _test_use(facts: CardFacts) -> str:
             "the same test images; the best of them has optimistic test metrics"
         )
     if facts.test_readings is not None:
-        sentence += f". Its search evaluated on it {_times(facts.test_readings)}"
+        times = "once" if facts.test_readings == 1 else f"{facts.test_readings} times"
+        sentence += f". Its search evaluated on it {times}"
     return sentence
 
 
@@ -358,13 +336,13 @@ def _metric_rows(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]
     for split, name in HELD_OUT.items():
         if f"{split}/accuracy" not in facts.metrics:
             continue
-        mark = facts.leakage.mark(split).strip() if facts.leakage else ""
+        n_groups = _n_groups(facts.metrics, split)
         rows.append(
             [
-                f"{name}{mark and f' {mark}'}",
+                f"{name}{facts.leakage.mark(split) if facts.leakage else ''}",
                 *(_metric(facts.metrics, f"{split}/{each}") for each in accuracies),
                 " / ".join(_number(facts.metrics.get(f"baseline/{split}/{each}")) for each in accuracies),
-                _count(facts.metrics.get(f"{split}/groups", facts.metrics.get(f"{split}/photographs"))),
+                UNKNOWN if n_groups is None else f"{n_groups:.0f}",
             ]
         )
     return rows
@@ -374,9 +352,9 @@ def _confidence(facts: CardFacts) -> list[str]:
     direction = "lowers" if facts.temperature > 1 else "raises"
     sentences = [
         f"Probabilities are calibrated with the temperature {facts.temperature:.2f}, fitted to validation; it "
-        f"{direction} the model's confidence."
+        f"{direction} the model's confidence.",
+        f"Expected calibration error: {_before_and_after(facts, 'ece') or UNKNOWN}.",
     ]
-    sentences.append(f"Expected calibration error: {_before_and_after(facts, 'ece') or UNKNOWN}.")
     if by_chance := _before_and_after(facts, "ece_by_chance"):
         sentences.append(f"Expected by chance for a perfectly calibrated model: {by_chance}.")
     if debiased := _before_and_after(facts, "calibration_error"):
@@ -475,11 +453,3 @@ def _metric(metrics: Mapping[str, float], name: str) -> str:
 
 def _number(value: Any) -> str:
     return UNKNOWN if value is None else f"{value:.3f}"
-
-
-def _count(value: float | None) -> str:
-    return UNKNOWN if value is None else f"{value:.0f}"
-
-
-def _times(count: int) -> str:
-    return "once" if count == 1 else f"{count} times"

@@ -24,12 +24,8 @@ class Training:
 
     Attributes
     ----------
-    name, run_id
-        Of its run.
     config
         Its settings; None: not logged, or of a version of bloodcell with other settings.
-    tags
-        Facts on its run.
     weight
         Its weight in an ensemble; None: no ensemble, or unknown.
     n_unreadable, n_left_out

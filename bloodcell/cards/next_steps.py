@@ -24,18 +24,9 @@ class Suggestion:
 
 
 def suggestions(config: TrainConfig, *, leakage: Leakage, weights: str, given: Command) -> list[Suggestion]:
-    """Return at most three suggestions, the most useful first.
+    """Return at most three suggestions after a run, from its configuration and command, the most useful first.
 
-    Parameters
-    ----------
-    config
-        The configuration of the run.
-    leakage
-        The leaks in its split.
-    weights
-        The weights of its backbone: ``imagenet``, ``smears``, ``random``, ``none``, or the name of a file.
-    given
-        The command of the run.
+    ``weights`` are those of its backbone: ``imagenet``, ``smears``, ``random``, ``none``, or the name of a file.
     """
     changes = islice(_changes(config, leakage=leakage, weights=weights), N_CHANGES)
     suggested = [Suggestion(why=why, command=_command(given, change)) for why, change in changes]
@@ -44,11 +35,8 @@ def suggestions(config: TrainConfig, *, leakage: Leakage, weights: str, given: C
     # If ImageNet weights are unavailable, they are for every backbone.
     second = "mobilenetv2_inner" if weights == "smears" else "xception"
     other = second if one == "mobilenetv2" else "mobilenetv2"
-    comparison = Suggestion(
-        why="Compare two backbones",
-        command=_command(given, f"backbone={one},{other}", sweep=True),
-    )
-    return [*suggested, comparison]
+    comparison = _command(given, f"backbone={one},{other}", sweep=True)
+    return [*suggested, Suggestion(why="Compare two backbones", command=comparison)]
 
 
 def _changes(config: TrainConfig, *, leakage: Leakage, weights: str) -> Iterator[tuple[str, str]]:

@@ -112,17 +112,13 @@ class TrackStudy(Callback):
         self._end(interrupted=True)
 
     def _end(self, *, interrupted: bool, status: str | None = None) -> bool:
-        from bloodcell.tracking.study import close_children, end_study
-        from bloodcell.tracking.study_report import show_study
+        from bloodcell.tracking.study_report import finish_study
 
         if self._study is None:
             return True
         study, self._study = self._study, None
         atexit.unregister(self._abandon)
-        entries = close_children(study, expected=self._expected, interrupted=interrupted)
-        table = end_study(study, entries, interrupted=interrupted, status=status)
-        show_study(study, entries, table, folder=self._folder)
-        return all(entry.status == "FINISHED" for entry in entries)
+        return finish_study(study, expected=self._expected, interrupted=interrupted, status=status, folder=self._folder)
 
 
 def _complete(config: DictConfig) -> None:

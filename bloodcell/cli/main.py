@@ -31,13 +31,7 @@ if TYPE_CHECKING:
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run the command line.
-
-    Parameters
-    ----------
-    argv
-        The words after ``bloodcell``; those of the process by default.
-    """
+    """Run the command line: the words after ``bloodcell``, by default those of the process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     match arguments:
         case [] | ["-h" | "--help", *_] | ["--json"]:

@@ -1,28 +1,28 @@
 """The candidates of a comparison: predictions of several models on the same images, aligned."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.comparison.differing import describe_difference, describe_set_difference, split_between_folds
+from bloodcell.comparison.tables import checked_table
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, classes_of, label_indices, probabilities_of
-from bloodcell.evaluation.probabilities import ROW_SUM_TOLERANCE, checked_probabilities, predicted_classes
+from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Predictions
 from bloodcell.wording import PHOTOGRAPH
 
 Tables = Mapping[str, pd.DataFrame | Sequence[pd.DataFrame]]
+Named = list[tuple[str, pd.DataFrame]]
+"""Tables with the names of their models; a model may have several."""
 
 MAJORITY = "majority class"
 """The name of the baseline that every comparison includes."""
-ROUNDING = 5e-3
-"""The largest error of a sum of probabilities that few digits explain."""
 LEAKY_SPLIT = "copies of one photograph are, or can be, in both training and validation"
 
 
@@ -32,8 +32,6 @@ class Candidate:
 
     Attributes
     ----------
-    name
-        In every table.
     probabilities
         Shape (n, k), float64, of each training.
     leak
@@ -136,177 +134,100 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
         raise UserError(f"runs: {nameless[0]!r} is not a name; give every table of predictions a name")
     if unknown := set(leaky) - set(tables):
         raise UserError(f"leaky={sorted(unknown)[0]}: is not a run; the runs are {', '.join(tables)}")
-    given = {
-        name: [_checked(name, table) for table in (each if isinstance(each, (list, tuple)) else [each])]
+    given = [
+        (name, checked_table(name, table))
         for name, each in tables.items()
-    }
-    if empty := [name for name, each in given.items() if not each]:
-        raise UserError(f"{empty[0]}: has no table of predictions; give one, or leave it out")
-    given = _with_sources(_with_groups(given))
+        for table in (each if isinstance(each, (list, tuple)) else [each])
+    ]
+    if empty := set(tables) - {name for name, _ in given}:
+        raise UserError(f"{min(empty)}: has no table of predictions; give one, or leave it out")
+    given = _with_names(given)
     classes = _common_classes(given)
     chosen = split if split is not None else _chosen_split(given)
-    trainings = {
-        name: [each for table in several for each in _trainings(name, _of_split(name, table, chosen))]
-        for name, several in given.items()
-    }
-    first, (images, *_) = next(iter(trainings.items()))
-    for name, several in trainings.items():
-        for number, each in enumerate(several, 1):
-            if differs := describe_difference(images, each):
-                other = name if name != first else f"its table {number}"
-                raise UserError(f"{first} and {other} differ: {differs}; compare models on the same images")
-    candidates = [
-        Candidate(
-            name=name,
-            probabilities=tuple(probabilities_of(each, classes) for each in several),
-            leak=LEAKY_SPLIT if name in leaky else next(filter(None, map(_leak, given[name])), ""),
-            trivial=all(_is_trivial(each, classes) for each in several),
-        )
-        for name, several in trainings.items()
-    ]
+    trainings = [(name, each) for name, table in given for each in _trainings(name, _of_split(name, table, chosen))]
+    first, images = trainings[0]
+    for number, (name, each) in enumerate(trainings, 1):
+        if differs := describe_difference(images, each, columns=("label", "source", "group")):
+            other = name if name != first else f"its table {number}"
+            raise UserError(f"{first} and {other} differ: {differs}; compare models on the same images")
     majority = _majority(images, classes, name=MAJORITY if MAJORITY not in tables else f"{MAJORITY} of these images")
-    candidates = [
-        replace(each, majority=each.trivial and not each.leak and _predict_same_classes(each, majority))
-        for each in candidates
-    ]
+    candidates = []
+    for name in tables:
+        own = [each for run, each in trainings if run == name]
+        leaks = (_leak(table) for run, table in given if run == name)
+        leak = LEAKY_SPLIT if name in leaky else next(filter(None, leaks), "")
+        trivial = all(_is_trivial(each, classes) for each in own)
+        probabilities = tuple(probabilities_of(each, classes) for each in own)
+        same = trivial and not leak and all(_same_classes(each, majority.probabilities[0]) for each in probabilities)
+        candidates.append(Candidate(name=name, probabilities=probabilities, leak=leak, trivial=trivial, majority=same))
     if not any(candidate.majority for candidate in candidates):
         candidates.append(majority)
-    val = [table[_is_of(table, "val")] for several in given.values() for table in several]
     return Aligned(
         images=images[["path", "label", "source", "group"]],
         classes=classes,
         candidates=tuple(sorted(candidates, key=lambda candidate: candidate.trivial)),
         split=chosen,
-        out_of_fold=chosen == "val" and any(table["fold"].nunique() > 1 for table in val),
+        out_of_fold=chosen == "val" and _cross_validated(given),
     )
 
 
-def _checked(name: str, table: Any) -> pd.DataFrame:
-    """Return a table with all columns and the right types."""
-    if not isinstance(table, pd.DataFrame):
-        raise UserError(f"{name}: is a {type(table).__name__}, not a table; give a pandas.DataFrame of predictions")
-    if absent := [column for column in ("path", "label") if column not in table.columns]:
+def _with_names(given: Named) -> Named:
+    """Fill in missing groups and sources from the other tables, and sources that no table has from groups."""
+    groups, sources = (_names_by_path(given, column) for column in ("group", "source"))
+    if groups.empty:
         raise UserError(
-            f"{name}: has no column {absent[0]}; give a table of predictions, with path, label and p_<class>"
-        )
-    classes = classes_of(table)
-    if len(classes) < 2:
-        raise UserError(f"{name}: has {len(classes)} columns {PROBABILITY_PREFIX}<class>; give one for each class")
-    if table.columns.has_duplicates:
-        raise UserError(f"{name}: has the column {table.columns[table.columns.duplicated()][0]} twice; leave one out")
-    if table.empty:
-        raise UserError(f"{name}: has no rows; give the predictions of at least one image")
-    for column in ("path", "label", *(name for name in ("source", "group") if name in table.columns)):
-        if (missing := table[column].isna()).any():
-            raise UserError(
-                f"{name}: has no {column} in {missing.sum()} rows, the first is row {missing.argmax()}; add it"
-            )
-    checked = pd.DataFrame({"path": _texts(table["path"]), "label": _texts(table["label"])})
-    for column in ("source", "group", "split"):
-        checked[column] = _texts(table[column]) if column in table.columns else None
-    checked["fold"] = pd.to_numeric(table["fold"], errors="coerce").to_numpy() if "fold" in table.columns else None
-    if "fold" in table.columns and (checked["fold"].isna().to_numpy() & table["fold"].notna().to_numpy()).any():
-        checked["fold"] = pd.factorize(table["fold"])[0]  # names rather than numbers
-    if unknown := sorted(set(checked["label"]) - set(classes)):
-        raise UserError(f"{name}: has the label {unknown[0]}, but no column {PROBABILITY_PREFIX}{unknown[0]}; add it")
-    columns = [PROBABILITY_PREFIX + each for each in classes]
-    try:
-        values = checked_probabilities(
-            _rounded(table[columns].to_numpy(dtype=np.float64)), n_images=len(table), n_classes=len(classes)
-        )
-    except (TypeError, ValueError) as error:
-        raise UserError(f"{name}: {error}; correct the table") from error
-    checked[columns] = values
-    return checked
-
-
-def _texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
-    """Return names as strings; floats that are whole numbers as integers."""
-    if pd.api.types.is_float_dtype(column) and (column == column.round()).all():
-        column = column.astype("int64")
-    return np.asarray(column.astype(str), dtype=object)
-
-
-def _rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Correct rounding: rows that sum to nearly 1, and slightly negative zeros.
-
-    Rows that sum to 1 within the precision of their type stay unchanged: division would break ties.
-    """
-    clipped = np.where((probabilities < 0) & (probabilities > -ROUNDING), 0.0, probabilities)
-    sums = clipped.sum(axis=1, keepdims=True)
-    off = np.abs(sums - 1)
-    return np.where((off > ROW_SUM_TOLERANCE) & (off <= ROUNDING), clipped / np.where(sums > 0, sums, 1.0), clipped)
-
-
-def _with_groups(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
-    """Fill in missing groups from the other tables."""
-    tables = [table for several in given.values() for table in several]
-    known = [table for table in tables if table["group"].notna().all()]
-    if len(known) == len(tables):
-        return dict(given)
-    if not known:
-        raise UserError(
-            f"{next(iter(given))}: has no column group, nor has another table; add it (the patient, or the photograph "
+            f"{given[0][0]}: has no column group, nor has another table; add it (the patient, or the photograph "
             "that an image was made from), because intervals count groups"
         )
-    groups = pd.concat([table[["path", "group"]] for table in known]).drop_duplicates("path").set_index("path")["group"]
-    filled = {}
-    for name, several in given.items():
-        filled[name] = [
-            table if table["group"].notna().all() else table.assign(group=table["path"].map(groups))
-            for table in several
-        ]
-        for table in filled[name]:
-            if (missing := table["group"].isna()).any():
-                raise UserError(
-                    f"{name}: no table has the group of {table['path'][missing.argmax()]} and "
-                    f"{missing.sum() - 1} more images; add a column group"
-                )
+    filled = []
+    for name, table in given:
+        group = table["group"].fillna(table["path"].map(groups))
+        if (missing := group.isna()).any():
+            raise UserError(
+                f"{name}: no table has the group of {table['path'][missing.argmax()]} and {missing.sum() - 1} more "
+                "images; add a column group"
+            )
+        source = table["source"].fillna(table["path"].map(sources)).fillna(group)
+        filled.append((name, table.assign(group=group, source=source)))
     return filled
 
 
-def _with_sources(given: Mapping[str, list[pd.DataFrame]]) -> dict[str, list[pd.DataFrame]]:
-    """Fill in missing sources from the other tables, else from groups."""
-    known = [table for several in given.values() for table in several if table["source"].notna().all()]
-    names: pd.Series[str] = pd.Series(dtype=object)
-    if known:
-        names = pd.concat(known).drop_duplicates("path").set_index("path")["source"]
-    return {
-        name: [
-            table.assign(source=table["source"].fillna(table["path"].map(names)).fillna(table["group"]))
-            for table in several
-        ]
-        for name, several in given.items()
-    }
+def _names_by_path(given: Named, column: str) -> "pd.Series[str]":
+    known = [table[["path", column]] for _, table in given if table[column].notna().all()]
+    if not known:
+        return pd.Series(dtype=object)
+    return pd.concat(known).drop_duplicates("path").set_index("path")[column]
 
 
-def _common_classes(given: Mapping[str, list[pd.DataFrame]]) -> tuple[str, ...]:
-    first, (table, *_) = next(iter(given.items()))
+def _common_classes(given: Named) -> tuple[str, ...]:
+    first, table = given[0]
     classes = classes_of(table)
-    for name, several in given.items():
-        for each in several:
-            if differs := describe_set_difference(classes_of(each), classes):
-                raise UserError(
-                    f"{first} and {name} have different classes: {differs}; compare models with the same classes"
-                )
+    for name, each in given:
+        if differs := describe_set_difference(classes_of(each), classes):
+            raise UserError(
+                f"{first} and {name} have different classes: {differs}; compare models with the same classes"
+            )
     return tuple(sorted(classes))
 
 
-def _chosen_split(given: Mapping[str, list[pd.DataFrame]]) -> str:
-    tables = [table for several in given.values() for table in several]
-    known = [set(table["split"].dropna()) - {"train"} for table in tables if table["split"].notna().any()]
+def _chosen_split(given: Named) -> str:
+    known = [set(table["split"].dropna()) - {"train"} for _, table in given if table["split"].notna().any()]
     common = set.intersection(*known) if known else {"test"}
-    if "val" in common:
-        val = [table[_is_of(table, "val")] for table in tables]
-        folded = any(table["fold"].nunique() > 1 for table in val)
-        if folded and len({frozenset(table["path"]) for table in val}) == 1:
-            return "val"
+    validated = {frozenset(table["path"][_is_of(table, "val")]) for _, table in given}
+    if "val" in common and len(validated) == 1 and _cross_validated(given):
+        return "val"
     if not common:
+        names = " and ".join(dict.fromkeys(name for name, _ in given))
         raise UserError(
-            f"{' and '.join(given)}: have no predictions of the same split ({'; '.join(map(_listed, known))}); "
-            "compare models on the same images"
+            f"{names}: have no predictions of the same split ({'; '.join(map(_listed, known))}); compare models on "
+            "the same images"
         )
     return next((split for split in ("test", "val") if split in common), min(common))
+
+
+def _cross_validated(given: Named) -> bool:
+    """Return whether validation has several folds in a table."""
+    return any(table["fold"][_is_of(table, "val")].nunique() > 1 for _, table in given)
 
 
 def _listed(names: Collection[str]) -> str:
@@ -370,10 +291,8 @@ def _is_trivial(table: pd.DataFrame, classes: Sequence[str]) -> bool:
     return len(varies) > 0 and bool((varies.to_numpy() < 1e-6).all())
 
 
-def _predict_same_classes(one: Candidate, other: Candidate) -> bool:
-    return all(
-        np.array_equal(predicted_classes(each), predicted_classes(other.probabilities[0])) for each in one.probabilities
-    )
+def _same_classes(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
+    return np.array_equal(predicted_classes(one), predicted_classes(other))
 
 
 def _majority(images: pd.DataFrame, classes: Sequence[str], *, name: str) -> Candidate:

@@ -46,14 +46,12 @@ class Certificate:
         The share of equally accurate pairs that are called different.
     power
         The share of differences of `DIFFERENCE` that are detected.
-    n_groups, n_effective
-        The number of groups, and the effective number (Kish 1965).
+    n_effective
+        The effective number of groups (Kish 1965).
     accuracy, correlation
         The accuracy of the simulated models, and the correlation of their errors within groups.
     n_simulated
-        The number of simulations.
-    group_name
-        The user's word for a group.
+        The number of simulations; 0 if groups are too few.
     """
 
     coverage: float
@@ -88,14 +86,7 @@ class Certificate:
 def certify(predictions: Sequence[Predictions], *, n_simulated: int = N_SIMULATED, seed: int = 0) -> Certificate:
     """Simulate comparisons on groups of the same sizes and classes.
 
-    Parameters
-    ----------
-    predictions
-        Of each model, for the same images; their mean accuracy and correlation are simulated.
-    n_simulated
-        The number of simulations.
-    seed
-        Of the simulations.
+    The models' predictions are for the same images; their mean accuracy and correlation are simulated.
     """
     first = predictions[0]
     found = [_correlation(each) for each in predictions]

@@ -4,7 +4,7 @@ Fits weight every group once, however many images it has.
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -39,8 +39,6 @@ class Settings:
         geometric mean, added to the log losses of all groups.
     folds
         Folds of groups for cross-fitting.
-    seed
-        Of bags and folds.
     """
 
     rounds: int
@@ -52,13 +50,7 @@ class Settings:
 
 @dataclass(frozen=True, kw_only=True)
 class Mixture:
-    """A weighted mean of probabilities.
-
-    Attributes
-    ----------
-    weights
-        Shape (m,), at least 0, of sum 1.
-    """
+    """A weighted mean of probabilities; the weights, shape (m,), are at least 0 and of sum 1."""
 
     weights: Floats
 
@@ -70,6 +62,11 @@ class Mixture:
     def shares(self) -> Floats:
         """The weight of each member, shape (m,)."""
         return self.weights
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that combines the members, by name."""
+        return {"weights": self.weights}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -104,6 +101,11 @@ class Stack:
         others = (blocks.sum(axis=(1, 2)) / k - own) / (k - 1)
         return np.asarray(own - others)
 
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """Everything that combines the members, by name; ``floor`` is the least probability whose log is taken."""
+        return {"kernel": self.kernel, "bias": self.bias, "floor": FLOOR}
+
 
 Combination = Mixture | Stack
 
@@ -131,8 +133,6 @@ def fit(
         Shape (n,), in 0..k-1.
     groups
         Shape (n,), the group of each image.
-    settings
-        Of the fit.
     """
     weight = equal_source_weights(groups)
     true_class = np.clip(probabilities[:, np.arange(labels.size), labels], FLOOR, None)
@@ -155,14 +155,9 @@ def cross_fitted(
     groups: NDArray[np.str_],
     settings: Settings,
 ) -> Floats:
-    """Return the ensemble's probabilities for each image, fitted to other groups only.
+    """Return the ensemble's probabilities for each image, shape (n, k), fitted to other groups only.
 
     The arguments are those of `fit`; folds are stratified by class.
-
-    Returns
-    -------
-    numpy.ndarray
-        Shape (n, k); those of ``soft`` need no folds.
 
     Raises
     ------
@@ -188,15 +183,7 @@ def cross_fitted(
 
 
 def group_log_loss(probabilities: Floats, *, labels: NDArray[np.int64], groups: NDArray[np.str_]) -> float:
-    """Return the mean over groups of their mean log loss, in nats.
-
-    Parameters
-    ----------
-    probabilities
-        Shape (n, k).
-    labels, groups
-        Shape (n,).
-    """
+    """Return the mean over groups of their mean log loss, in nats, of probabilities of shape (n, k)."""
     true_class = np.clip(probabilities[np.arange(labels.size), labels], FLOOR, None)
     return float(np.average(-np.log(true_class), weights=equal_source_weights(groups)))
 

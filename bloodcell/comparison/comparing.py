@@ -60,8 +60,6 @@ class Comparison:
         A sentence on which runs may be the best.
     scores
         The metrics, in order.
-    aligned
-        The candidates and their images.
     equivalence
         Smaller differences do not matter, in the metric's unit.
     n_resamples, seed
@@ -92,8 +90,12 @@ class Comparison:
     def units(self) -> dict[str, str]:
         """The units of the first metric's estimates, with a heading each."""
         headings = {"image": "by image", "source": "by photograph", "group_mean": f"mean of {plural(self.group_name)}"}
-        own = set(self.estimates.loc[self.estimates["metric"] == self.scores[0].name, "unit"])
-        return {unit: heading for unit, heading in headings.items() if unit in own}
+        return {unit: headings[unit] for unit in self.estimates_of(self.scores[0])}
+
+    def estimates_of(self, score: Score) -> dict[str, pd.DataFrame]:
+        """Return the estimates by a score for each unit: ``value, low, high``, with the runs as index."""
+        own = self.estimates[self.estimates["metric"] == score.name].set_index("run")
+        return {str(unit): rows[["value", "low", "high"]] for unit, rows in own.groupby("unit", sort=False)}
 
     @property
     def runs(self) -> tuple[str, ...]:
@@ -362,14 +364,6 @@ def _ranking(estimates: pd.DataFrame, pairs: Pairs, *, score: Score, aligned: Al
 
 
 def cheapest(comparison: Comparison, costs: Mapping[str, float]) -> str | None:
-    """Return the cheapest run of `Comparison.not_worse`; None if no cost is known.
-
-    Parameters
-    ----------
-    comparison
-        The comparison.
-    costs
-        By run; NaN or missing if unknown.
-    """
+    """Return the cheapest run of `Comparison.not_worse` by costs, NaN or missing if unknown; None without any."""
     known = {run: costs[run] for run in comparison.not_worse() if np.isfinite(costs.get(run, np.nan))}
     return min(known, key=lambda run: known[run]) if known else None

@@ -1,31 +1,37 @@
 """Differences between predictions tables that should agree, in words."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 import pandas as pd
 
 from bloodcell.data.leaks import same_partition
 
+NOUNS = {
+    "sha256": "the content",
+    "label": "the label",
+    "source": "the photograph",
+    "group": "the group",
+    "split": "the split",
+}
+"""The columns in which tables of images may differ."""
 
-def describe_difference(one: pd.DataFrame, other: pd.DataFrame) -> str:
-    """Return how two tables differ in images or their labels; empty if they agree.
 
-    Parameters
-    ----------
-    one, other
-        Predictions tables of the same split, sorted by path.
+def describe_difference(one: pd.DataFrame, other: pd.DataFrame, *, columns: Sequence[str]) -> str:
+    """Return how two tables of images, sorted by path, differ in images or columns; empty if they agree.
+
+    Names of sources and of groups may differ if they are of the same images.
     """
     if not one["path"].equals(other["path"]) and (differs := describe_set_difference(other["path"], one["path"])):
         return f"images {differs}"
-    for column, noun in (("label", "the label"), ("source", "the photograph"), ("group", "the group")):
+    for column in columns:
         wrong = np.flatnonzero(one[column].to_numpy() != other[column].to_numpy())
-        if wrong.size and not (column != "label" and same_partition(one[column], other[column])):
+        if wrong.size and not (column in ("source", "group") and same_partition(one[column], other[column])):
             row = wrong[0]
-            return (
-                f"{noun} of {one['path'][row]} is {one[column][row]} in one and {other[column][row]} in the other"
-                + (f", and so for {wrong.size - 1} more" if wrong.size > 1 else "")
-            )
+            digits = 12 if column == "sha256" else None
+            this, that = (str(table[column][row])[:digits] for table in (one, other))
+            more = f", and so for {wrong.size - 1} more" if wrong.size > 1 else ""
+            return f"{NOUNS[column]} of {one['path'][row]} is {this} in one and {that} in the other{more}"
     return ""
 
 

@@ -44,16 +44,12 @@ class Entry:
     ----------
     run
         Its name.
-    run_id
-        MLflow's id.
     status
         FINISHED, FAILED or KILLED.
     reason
         Why it did not finish; empty if it did.
     metrics
-        Its final columns by their names, such as ``val/accuracy``.
-    tags
-        Facts about it.
+        Its final metrics by their names, such as ``val/accuracy``.
     """
 
     run: str

@@ -3,32 +3,29 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from bloodcell.comparison.combination import group_log_loss
 from bloodcell.comparison.differing import describe_difference, describe_set_difference, split_between_folds
 from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.errors import UserError
 from bloodcell.evaluation.folds import mean_by_image
-from bloodcell.evaluation.predictions import classes_of, label_indices, probabilities_of
+from bloodcell.evaluation.intervals import accuracy_intervals
+from bloodcell.evaluation.predictions import classes_of, label_indices, predictions_table, probabilities_of
+from bloodcell.evaluation.probabilities import predicted_classes
+from bloodcell.evaluation.sources import source_metrics
 from bloodcell.wording import PHOTOGRAPH
 
 
 @dataclass(frozen=True, kw_only=True)
 class EnsembleMember:
-    """A run of an ensemble.
+    """A run of an ensemble, with its table of `bloodcell.evaluation.predictions`.
 
-    Attributes
-    ----------
-    name
-        The run's name.
-    run_id
-        MLflow's id.
-    predictions
-        Its table, see `bloodcell.evaluation.predictions`. In a cross-validation, an image of ``val`` is in it once for
-        each repeat.
+    In a cross-validation, an image of ``val`` is in the table once for each repeat.
     """
 
     name: str
@@ -140,7 +137,7 @@ def _predictions(members: Sequence[EnsembleMember], split: str) -> SplitPredicti
     classes = classes_of(members[0].predictions)
     tables = [_every_image_once(member, split) for member in members]
     for member, table in zip(members[1:], tables[1:], strict=True):
-        if differs := describe_difference(tables[0], table):
+        if differs := describe_difference(tables[0], table, columns=("label", "source", "group")):
             raise UserError(
                 f"runs: {members[0]} and {member} differ in {SPLIT_NAMES[split]}: {differs}; give runs of the same "
                 "images and the same split"
@@ -159,3 +156,44 @@ def _every_image_once(member: EnsembleMember, split: str) -> pd.DataFrame:
         advice = "use evaluate_test=false, or runs with evaluate_test=true" if split == "test" else "give other runs"
         raise UserError(f"runs: {member} has no predictions of {SPLIT_NAMES[split]}; {advice}")
     return mean_by_image([table], classes=classes_of(member.predictions))
+
+
+def members_table(joint: Joint, *, shares: NDArray[np.float64], combined: pd.DataFrame) -> pd.DataFrame:
+    """Return the metrics on validation of each member and, last, of the ensemble.
+
+    Parameters
+    ----------
+    joint
+        The members.
+    shares
+        Shape (m,), the weights of the members.
+    combined
+        The predictions table of the ensemble for ``val``.
+
+    Returns
+    -------
+    DataFrame
+        ``name, run_id, weight, accuracy, photograph_accuracy``, the ends of their intervals, ``photograph_log_loss``;
+        the ensemble has no id, and NaN as weight.
+    """
+    val = joint.splits["val"]
+    tables = [
+        predictions_table(manifest=val.images, probabilities=each, classes=joint.classes) for each in val.probabilities
+    ]
+    names = [{"name": member.name, "run_id": member.run_id} for member in joint.members]
+    rows: list[dict[str, Any]] = []
+    for name, weight, table in zip(
+        [*names, {"name": "ensemble", "run_id": ""}], [*shares, np.nan], [*tables, combined], strict=True
+    ):
+        probabilities = probabilities_of(table, joint.classes)
+        rows.append(
+            {
+                **name,
+                "weight": float(weight),
+                "accuracy": float((predicted_classes(probabilities) == val.labels).mean()),
+                "photograph_accuracy": source_metrics(table, classes=joint.classes)["photograph_accuracy"],
+                **accuracy_intervals(table, classes=joint.classes),
+                "photograph_log_loss": group_log_loss(probabilities, labels=val.labels, groups=val.groups),
+            }
+        )
+    return pd.DataFrame(rows)

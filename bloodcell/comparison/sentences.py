@@ -21,19 +21,7 @@ CONFIDENCE = f"{100 * (1 - SIGNIFICANCE):.0f} % confidence"
 
 @dataclass(frozen=True, kw_only=True)
 class Context:
-    """What all pairs of a comparison share.
-
-    Attributes
-    ----------
-    score
-        The metric that the pairs are compared by.
-    n_groups, n_pairs
-        The numbers of groups, and of pairs that p-values are corrected for.
-    equivalence
-        Smaller differences do not matter, in the metric's unit.
-    group_name
-        The user's word for a group.
-    """
+    """What all pairs of a comparison share; ``equivalence`` is in the metric's unit."""
 
     score: Score
     n_groups: int
@@ -70,8 +58,6 @@ def verdict_sentence(
     ----------
     row
         A row of the verdicts.
-    context
-        What all pairs share.
     sample_size
         The sentence of `sample_size_sentence`; may be empty.
     leak
@@ -125,8 +111,6 @@ def sample_size_sentence(
     ----------
     row
         A row of the verdicts.
-    context
-        What all pairs share.
     error
         The standard error of the difference.
     group_share, undetected
@@ -162,16 +146,9 @@ def sample_size_sentence(
 
 
 def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[str]) -> str:
-    """Return which candidates may be the best, with the confidence.
+    """Return which candidates of `Comparison.ranking` may be the best, with the confidence.
 
-    Parameters
-    ----------
-    ranking
-        See `Comparison.ranking`.
-    score
-        The metric that it ranks by.
-    trivial
-        The names of the trivial baselines.
+    ``trivial`` has the names of the trivial baselines.
     """
     models = ranking[~ranking["run"].isin(trivial)]
     if models.empty:

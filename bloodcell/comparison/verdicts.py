@@ -179,17 +179,7 @@ def compare_pairs(scores: Sequence[Sequence[ScoreByGroup]], *, strata: Integers,
 def _undrawn_group(
     group_scores: Floats, *, strata: Integers, weights: Floats, max_difference: float
 ) -> tuple[Integers, Floats]:
-    """Return each pair's number of differing groups, and square for one more group.
-
-    Parameters
-    ----------
-    group_scores
-        Shape (candidates, g).
-    strata, weights
-        Shape (g,).
-    max_difference
-        How much two models can differ in one group.
-    """
+    """Return each pair's number of differing groups, and square for one more group, of scores (candidates, g)."""
     members = np.unique(strata)[:, None] == strata
     share = members @ weights / weights.sum()
     counts, squares = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
@@ -296,8 +286,6 @@ def p_value_best(pairs: Pairs, *, eligible: Sequence[bool], greater_is_better: b
         Of all candidates.
     eligible
         Shape (c,), which candidates are ranked: others are neither the best nor better than any.
-    greater_is_better
-        Of the score.
 
     Returns
     -------

@@ -25,7 +25,7 @@ LABEL_WIDTH = 24
 def confusion_on_terminal(
     matrix: npt.NDArray[np.integer], *, classes: Sequence[str], name: str, width: int
 ) -> RenderableType:
-    """Return a confusion matrix, or with many classes the most frequent confusions.
+    """Return a confusion matrix, row % and counts, or with many classes the most frequent confusions.
 
     Parameters
     ----------
@@ -37,11 +37,6 @@ def confusion_on_terminal(
         The split of the images, for example ``Validation``.
     width
         Characters in a line. If names or counts do not fit, names are replaced by numbers and counts left out.
-
-    Returns
-    -------
-    RenderableType
-        For Rich's console. Each cell has its share of the row in % and its count.
     """
     counts = np.asarray(matrix)
     numbers = [str(number) for number in range(1, len(classes) + 1)]

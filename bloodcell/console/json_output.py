@@ -21,13 +21,7 @@ _error: ContextVar[list[str] | None] = ContextVar("error", default=None)
 
 
 def set_json_result(**values: Any) -> None:
-    """Set the result in the JSON document. Only the last call counts, for jobs that run other jobs.
-
-    Parameters
-    ----------
-    values
-        Plain values, NumPy's, paths, and mappings and iterables of these. NaN and infinity become null.
-    """
+    """Set the result in the JSON document, see `plain`. Only the last call counts, for jobs that run other jobs."""
     result = _result.get()
     if result is not None:
         result.clear()
@@ -66,7 +60,7 @@ def json_document(job: str) -> Generator[None]:
 
 
 def plain(value: Any) -> Any:
-    """Return a value in the types of JSON; NaN and infinity become null."""
+    """Return plain or NumPy's values, paths, and mappings and iterables of these in JSON's types; NaN becomes null."""
     if isinstance(value, Mapping):
         return {str(key): plain(entry) for key, entry in value.items()}
     if value is None or isinstance(value, (str, bool, int)):

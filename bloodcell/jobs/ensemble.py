@@ -11,74 +11,39 @@ cross-validations:
 The test set is evaluated once, at the end, and is not used for choices.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-import numpy as np
-import pandas as pd
-import yaml
-from numpy.typing import NDArray
 from rich.console import Console
-from rich.markup import escape
-from rich.table import Table
 
-from bloodcell.cards.outcome import interval_text, metrics_table, outcome_data, show_confusion
-from bloodcell.comparison.combination import (
-    FLOOR,
-    Combination,
-    Mixture,
-    Settings,
-    cross_fitted,
-    fit,
-    group_log_loss,
-)
-from bloodcell.comparison.members import Joint, SplitPredictions, join
-from bloodcell.comparison.run_tags import ENSEMBLE
+from bloodcell.cards.ensemble import notes_on, terminal_table
+from bloodcell.cards.outcome import metrics_table, outcome_data, show_confusion
+from bloodcell.comparison.combination import Combination, Settings, cross_fitted, fit
+from bloodcell.comparison.members import Joint, join, members_table
 from bloodcell.config.composition import compose_config
-from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schemas import EnsembleConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_to
-from bloodcell.data.manifest import write_manifest
 from bloodcell.errors import UserError
-from bloodcell.evaluation.intervals import accuracy_intervals
 from bloodcell.evaluation.outcome import Outcome, evaluate_outcome
-from bloodcell.evaluation.predictions import label_indices, predictions_table, probabilities_of
-from bloodcell.evaluation.probabilities import predicted_classes
-from bloodcell.evaluation.sources import source_metrics
-from bloodcell.experiment.environment import environment_tags
+from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_model
 from bloodcell.experiment.outcome import keep_outcome
-from bloodcell.files import atomic_write
 from bloodcell.models.ensemble import join_models
 from bloodcell.plots.ensemble import ensemble_plot
-from bloodcell.tracking.members import (
-    digest_of,
-    groups_of,
-    has_files,
-    member_of,
-    prepared_of,
-    read_runs,
-    stopped_by_validation,
-)
+from bloodcell.tracking.ensembles import keep_combination, keep_inputs, tags_of
+from bloodcell.tracking.members import has_files, member_of, prepared_of, read_runs, stopped_by_validation
 from bloodcell.tracking.models import StoredModel, load_model, models_of
-from bloodcell.tracking.run import JOB_TAG, TrackedRun, tracked_run
+from bloodcell.tracking.run import TrackedRun, tracked_run
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
-from bloodcell.tracking.where import mlflow_ui, run_data, show_files
-from bloodcell.wording import intervals_note
-
-CROSS_FITTED = (
-    "The ensemble's metrics on validation are cross-fitted: no {group} is combined by weights that were fitted to it. "
-    "The displayed weights were fitted to all."
-)
-STACKED = "A weight says by how much a member's log probability of a class raises that class above the others."
+from bloodcell.tracking.where import run_data, show_places
 
 
 def run(config: EnsembleConfig, *, output_dir: Path) -> float:
@@ -100,21 +65,39 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     prepared = prepared_of(runs, joint, fits=fits)
     kept = _load(runs) if config.log_model else []
     combination, outcome = _combined(config, joint, prepared)
-    table = _members_table(joint, combination, outcome)
-    notes = _notes(config, runs, outcome)
+    table = members_table(joint, shares=combination.shares, combined=outcome.val.table)
+    notes = notes_on(config.method, outcome, stopped=[each.name for each in stopped_by_validation(runs)])
     with tracked_run(
         tracking=config.tracking,
         name=config.tracking.run_name or f"ensemble of {len(runs)}, {config.method}",
-        tags=_tags(config, runs, prepared) | {"output_dir": str(output_dir)},
+        tags=tags_of(config, runs, prepared) | {"output_dir": str(output_dir)},
         folder=output_dir,
     ) as tracked:
-        _keep_combination(tracked, config, combination, table)
-        _draw_members(tracked, table, outcome, notes=notes)
+        keep_combination(tracked, config, combination, joint)
+        baseline = outcome.val.baseline
+        baselines = {"baseline": baseline["accuracy"], "photograph_baseline": baseline["photograph_accuracy"]}
+        tracked.draw("members", ensemble_plot, table, **baselines, notes=notes)
         keep_outcome(tracked, outcome, images=prepared.images, with_images=has_files(prepared))
-        _keep_inputs(tracked, config, runs, prepared, table)
-        address = _keep_model(tracked, kept, combination, outcome) if kept else ""
+        keep_inputs(tracked, config, runs, prepared, table)
+        models = [_keep_model(tracked, kept, combination, outcome)] if kept else []
         tracked.log_artifacts()
-    _show(config, table, outcome, notes=notes, tracked=tracked, address=address)
+    console = Console(highlight=False, soft_wrap=True)
+    console.print(terminal_table(table, outcome, title=f"Ensemble of {len(runs)} runs, {config.method}"))
+    for note in notes:
+        console.print(note, markup=False)
+    console.print()
+    console.print(metrics_table(outcome, title="The ensemble"))
+    console.print()
+    show_confusion(outcome, console=console)
+    show_places(tracked, config.tracking, console, models=models)
+    set_json_result(
+        **run_data(tracked, config.tracking),
+        **outcome_data(outcome),
+        method=config.method,
+        members=table.iloc[:-1].to_dict("records"),
+        notes=notes,
+        models=models,
+    )
     return outcome.val.metrics["accuracy"]
 
 
@@ -144,154 +127,42 @@ def _load(runs: Sequence[StoredRun]) -> list[list[StoredModel]]:
 
 
 def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
-    """Fit the combination to validation, and evaluate it cross-fitted by group."""
-    settings = Settings(
-        rounds=config.greedy.rounds,
-        bags=config.greedy.bags,
-        l2=config.stacking.l2,
-        folds=config.folds,
-        seed=config.seed,
-    )
+    """Fit what combines the members to all of validation, and measure it on groups that it was not fitted to."""
     val = joint.splits["val"]
-    combination = fit(
-        config.method, probabilities=val.probabilities, labels=val.labels, groups=val.groups, settings=settings
-    )
-    honest = cross_fitted(
-        config.method, probabilities=val.probabilities, labels=val.labels, groups=val.groups, settings=settings
-    )
-    tables = {"val": _table(val, honest, joint.classes)}
-    if "test" in joint.splits:
-        test = joint.splits["test"]
-        tables["test"] = _table(test, combination.combine(test.probabilities), joint.classes)
-    images = prepared.images
-    return combination, evaluate_outcome(
-        tables, classes=images.classes, training=images.part("train"), leakage=prepared.leakage
-    )
-
-
-def _table(side: SplitPredictions, probabilities: NDArray[np.float64], classes: Sequence[str]) -> pd.DataFrame:
-    return predictions_table(manifest=side.images, probabilities=probabilities, classes=classes)
-
-
-def _members_table(joint: Joint, combination: Combination, outcome: Outcome) -> pd.DataFrame:
-    """Return a row for each member, and last the ensemble, with its weight and validation metrics."""
-    val = joint.splits["val"]
-    rows = [
-        {"name": member.name, "run_id": member.run_id, "weight": float(share)}
-        | _val_metrics(_table(val, probabilities, joint.classes), val, joint.classes)
-        for member, share, probabilities in zip(joint.members, combination.shares, val.probabilities, strict=True)
-    ]
-    rows.append(
-        {"name": "ensemble", "run_id": "", "weight": np.nan} | _val_metrics(outcome.val.table, val, joint.classes)
-    )
-    return pd.DataFrame(rows)
-
-
-def _val_metrics(table: pd.DataFrame, side: SplitPredictions, classes: Sequence[str]) -> dict[str, float]:
-    probabilities = probabilities_of(table, classes)
-    return {
-        "accuracy": float((predicted_classes(probabilities) == label_indices(table, classes)).mean()),
-        "photograph_accuracy": source_metrics(table, classes=classes)["photograph_accuracy"],
-        **accuracy_intervals(table, classes=classes),
-        "photograph_log_loss": group_log_loss(probabilities, labels=side.labels, groups=side.groups),
+    known: dict[str, Any] = {
+        "probabilities": val.probabilities,
+        "labels": val.labels,
+        "groups": val.groups,
+        "settings": Settings(
+            rounds=config.greedy.rounds,
+            bags=config.greedy.bags,
+            l2=config.stacking.l2,
+            folds=config.folds,
+            seed=config.seed,
+        ),
     }
-
-
-def _tags(config: EnsembleConfig, runs: Sequence[StoredRun], prepared: Prepared) -> dict[str, str]:
-    return environment_tags() | {
-        JOB_TAG: ENSEMBLE,
-        "method": config.method,
-        "members": ", ".join(each.id for each in runs),
-        "data_digest": digest_of(runs, prepared),
-        "groups": groups_of(runs),
-        "group_name": prepared.leakage.group_name,
-        "leaky": prepared.leakage.leaky,
-        "seed": str(config.seed),
-        "debug": str(any(each.tags.debug for each in runs)).lower(),
+    combination = fit(config.method, **known)
+    combined = {
+        split: cross_fitted(config.method, **known) if split == "val" else combination.combine(side.probabilities)
+        for split, side in joint.splits.items()
     }
-
-
-def _keep_combination(
-    tracked: TrackedRun, config: EnsembleConfig, combination: Combination, table: pd.DataFrame
-) -> None:
-    """Write the configuration and the combination."""
-    folder = tracked.artifacts
-    folder.mkdir(parents=True, exist_ok=True)
-    text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
-    (folder / "config.yaml").write_text(text, encoding="utf-8")
-    with atomic_write(folder / "combination.json") as partial:
-        partial.write_text(json.dumps(_as_json(config, table, combination), indent=2), encoding="utf-8")
-
-
-def _draw_members(tracked: TrackedRun, table: pd.DataFrame, outcome: Outcome, *, notes: Sequence[str]) -> None:
-    baseline = outcome.val.baseline
-    tracked.draw(
-        "members",
-        ensemble_plot,
-        table,
-        baseline=baseline["accuracy"],
-        photograph_baseline=baseline["photograph_accuracy"],
-        notes=notes,
-    )
-
-
-def _as_json(config: EnsembleConfig, table: pd.DataFrame, combination: Combination) -> dict[str, object]:
-    values: dict[str, object] = {"method": config.method, "members": table["run_id"].tolist()[:-1]}
-    if isinstance(combination, Mixture):
-        return values | {"weights": combination.weights.tolist()}
-    return values | {"kernel": combination.kernel.tolist(), "bias": combination.bias.tolist(), "floor": FLOOR}
-
-
-def _notes(config: EnsembleConfig, runs: Sequence[StoredRun], outcome: Outcome) -> list[str]:
-    name = outcome.leakage.group_name
-    fitted = [] if config.method == "soft" else [CROSS_FITTED.format(group=name)]
-    stacked = [STACKED] if config.method == "stacking" else []
-    warnings = [f"Warning: {outcome.leakage.sentence}"] if outcome.leakage.sentence else []
-    if fitted and (stopped := stopped_by_validation(runs)):
-        names = "; ".join(each.name for each in stopped)
-        warnings.append(
-            f"Warning: the epochs of {names} were chosen by the same images, each fold's by its own, so that they "
-            "count a little too much."
-        )
-    return [intervals_note(name), *fitted, *stacked, *warnings]
-
-
-def _keep_inputs(
-    tracked: TrackedRun,
-    config: EnsembleConfig,
-    runs: Sequence[StoredRun],
-    prepared: Prepared,
-    table: pd.DataFrame,
-) -> None:
-    """Log parameters, images, members with their weights, and the cost of their trainings."""
-    manifest = prepared.images.manifest
-    write_manifest(manifest, tracked.artifacts / "manifest.parquet")
-    tracked.log_parameters(parameters_of(config))
-    tracked.log_dataset(manifest, name="members", source=str(prepared.images.root), digest=digest_of(runs, prepared))
-    tracked.log_table(table, "members.json")
-    weights = zip(table["run_id"][:-1], table["weight"][:-1], strict=True)
-    tracked.log_metrics(dict(weights), prefix="weight")
-    seconds = [each.metrics["cost/train_seconds"] for each in runs if "cost/train_seconds" in each.metrics]
-    if len(seconds) == len(runs):
-        tracked.log_metrics({"train_seconds": sum(seconds)}, prefix="cost")
+    tables = {
+        split: predictions_table(manifest=joint.splits[split].images, probabilities=each, classes=joint.classes)
+        for split, each in combined.items()
+    }
+    training = prepared.images.part("train")
+    return combination, evaluate_outcome(tables, classes=joint.classes, training=training, leakage=prepared.leakage)
 
 
 def _keep_model(
-    tracked: TrackedRun,
-    kept: Sequence[Sequence[StoredModel]],
-    combination: Combination,
-    outcome: Outcome,
+    tracked: TrackedRun, kept: Sequence[Sequence[StoredModel]], combination: Combination, outcome: Outcome
 ) -> str:
     """Join the members' models and save the ensemble.
 
     Its novelty detector is that of the member with the most training images; models of folds lack the images of their
     fold.
     """
-    models = [[each.model for each in member] for member in kept]
-    if isinstance(combination, Mixture):
-        model = join_models(models, weights=combination.weights)
-    else:
-        model = join_models(models, kernel=combination.kernel, bias=combination.bias, floor=FLOOR)
+    model = join_models([[each.model for each in member] for member in kept], **combination.parameters)
     tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
     largest = max((each for member in kept for each in member), key=lambda each: len(each.serving.novelty.points))
     return keep_model(
@@ -302,53 +173,3 @@ def _keep_model(
         novelty=largest.serving.novelty,
         example=largest.example,
     )
-
-
-def _show(
-    config: EnsembleConfig,
-    table: pd.DataFrame,
-    outcome: Outcome,
-    *,
-    notes: Sequence[str],
-    tracked: TrackedRun,
-    address: str,
-) -> None:
-    console = Console(highlight=False, soft_wrap=True)
-    title = f"Ensemble of {len(table) - 1} runs, {config.method}"
-    console.print(_shown_members(table, outcome, title=title))
-    for note in notes:
-        console.print(note, markup=False)
-    console.print()
-    console.print(metrics_table(outcome, title="The ensemble"))
-    console.print()
-    show_confusion(outcome, console=console)
-    console.print(f"MLflow UI      {mlflow_ui(config.tracking, tracked.store)}", markup=False)
-    if address:
-        load = f"mlflow.tensorflow.load_model({address!r}), from {tracked.store.label}"
-        console.print(f"Python         {load}", markup=False)
-    show_files(tracked, console)
-    set_json_result(
-        **run_data(tracked, config.tracking),
-        **outcome_data(outcome),
-        method=config.method,
-        members=table.iloc[:-1].to_dict("records"),
-        notes=notes,
-        models=[address] if address else [],
-    )
-
-
-def _shown_members(table: pd.DataFrame, outcome: Outcome, *, title: str) -> Table:
-    shown = Table(title=title, title_justify="left")
-    shown.add_column("", overflow="fold")
-    shown.add_column("weight", justify="right", no_wrap=True)
-    for heading in (f"validation{outcome.leakage.mark('val')}", "by photograph"):
-        shown.add_column(heading, justify="right", no_wrap=True)
-    for row in table.to_dict("records"):
-        if not row["run_id"]:
-            shown.add_section()
-        weight = f"{row['weight']:.2f}" if row["run_id"] else ""
-        accuracies = (f"{row[name]:.3f}\n{interval_text(row, name)}" for name in ("accuracy", "photograph_accuracy"))
-        shown.add_row(escape(row["name"]), weight, *accuracies)
-    baseline = outcome.val.baseline
-    shown.add_row("majority class", "", *(f"{baseline[name]:.3f}" for name in ("accuracy", "photograph_accuracy")))
-    return shown

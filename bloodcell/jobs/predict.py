@@ -184,8 +184,8 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
 def _show(table: pd.DataFrame) -> None:
     console = Console(highlight=False, soft_wrap=True)
     drawn = Table(title="Predictions", title_justify="left")
-    for heading, justify in (("image", "left"), ("answer", "left"), ("most probable", "left"), ("why", "left")):
-        drawn.add_column(heading, justify=justify, overflow="fold")  # type: ignore[arg-type]
+    for heading in ("image", "answer", "most probable", "why"):
+        drawn.add_column(heading, overflow="fold")
     for row in table.head(SHOWN).to_dict("records"):
         sure = f"{row['predicted']} {row['probability']:.1%}" if row["predicted"] else ""
         drawn.add_row(*(escape(str(cell)) for cell in (row["path"], row["answer"], sure, row["why"])))

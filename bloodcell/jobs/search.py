@@ -12,13 +12,11 @@ The same command resumes an interrupted search. conf/tuner/space/head.yaml expla
 
 import errno
 import logging
-import sys
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
@@ -28,6 +26,7 @@ from bloodcell.config.quoting import short_override
 from bloodcell.config.search import HyperbandTuner, SearchConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import log_errors, log_to
+from bloodcell.console.progress import print_status
 from bloodcell.errors import StoreLostError, UserError, reason_of
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.images import Prepared
@@ -40,19 +39,8 @@ from bloodcell.search.trials import Composer, best_trial, check_space, for_train
 from bloodcell.search.tuner import FunctionTuner, build_oracle, silent_stdout
 from bloodcell.search.workers import check_environment, distributed, is_worker, stay_with_chief
 from bloodcell.tracking.store import find_store, open_store
-from bloodcell.tracking.study import (
-    Study,
-    close_children,
-    create_excluded_run,
-    end_study,
-    exclude_interrupted,
-    keep_objective,
-    keep_with_study,
-    resume_study,
-    start_study,
-    tag_study,
-)
-from bloodcell.tracking.study_report import show_study
+from bloodcell.tracking.study import Study, resume_study, start_study
+from bloodcell.tracking.study_report import finish_study
 from bloodcell.tracking.tuner import MLflowTrials
 
 log = logging.getLogger(__name__)
@@ -125,17 +113,7 @@ def _open(config: SearchConfig, folder: SearchFolder, *, signature: Mapping[str,
 
 
 class _Search:
-    """A search that is ready to run.
-
-    Parameters
-    ----------
-    config, folder, compose
-        The configuration, the folder, and the composer of trials' configurations.
-    prepared
-        Its images.
-    study
-        Its parent run.
-    """
+    """A search that is ready to run: its configuration, folder, composer of trials, images and parent run."""
 
     def __init__(
         self, config: SearchConfig, folder: SearchFolder, compose: Composer, prepared: Prepared, study: Study
@@ -160,11 +138,8 @@ class _Search:
         """Run or resume all trials, the final training and the baselines; end the study also after an error."""
         settings, oracle = self._config.tuner, self.tuner.oracle
         if self._folder.has_trials:
-            exclude_interrupted(self._study)
-            n_ended = len(oracle.end_order)
-            print(
-                f"resumes the search in {self._folder.path}: {n_ended} trials have ended", file=sys.stderr, flush=True
-            )
+            self._study.exclude_interrupted()
+            print_status(f"resumes the search in {self._folder.path}: {len(oracle.end_order)} trials have ended")
         else:
             self.tuner.save()
         status = "FAILED"
@@ -234,10 +209,14 @@ class _Search:
             self._count_reading(state.get("test_readings", 0) + 1)
         # Not in the leaderboard, which has the trial.
         name = "best trial, trained again"
-        run_id = create_excluded_run(self._study, name=name, reason=f"trial {int(best.trial_id) + 1} again")
+        run_id = self._study.create_excluded_run(name=name, reason=f"trial {int(best.trial_id) + 1} again")
         tracking = replace(self._config.tracking, parent_run=self._study.run_id, run_id=run_id, run_name=name)
-        chosen = replace(for_training(self._compose(overrides)), tracking=tracking, log_model=True)
-        chosen = replace(chosen, evaluate_test=settings.final_test)
+        chosen = replace(
+            for_training(self._compose(overrides)),
+            tracking=tracking,
+            log_model=True,
+            evaluate_test=settings.final_test,
+        )
         output_dir = self._folder.path / "final" / f"trial_{best.trial_id}"
         with log_to(output_dir / "train.log"), log_errors():
             train(chosen, output_dir=output_dir, prepared=self._prepared_for(chosen))
@@ -246,14 +225,12 @@ class _Search:
     def _count_reading(self, readings: int) -> None:
         """Log how often the search evaluated on the test set, and warn from the second time on."""
         if readings > 1:
-            print(
+            print_status(
                 f"tuner.final_test=true: this search has evaluated {readings} best trials on the test set; "
-                "the best of these scores is optimistic",
-                file=sys.stderr,
-                flush=True,
+                "the best of these scores is optimistic"
             )
         self._folder.remember(test_readings=readings)
-        tag_study(self._study, "test_readings", str(readings))
+        self._study.tag("test_readings", str(readings))
 
     def _train_baselines(self) -> None:
         """Train the baselines, once in a search."""
@@ -261,7 +238,7 @@ class _Search:
         config = replace(for_training(self._config), tracking=tracking)
         results = train_baselines([config], folder=self._folder.path / "baselines")
         for name, result in results.items():
-            keep_objective(self._study, name, objective_of(result.outcome, self._objective))
+            self._study.keep_objective(name, objective_of(result.outcome, self._objective))
         self._folder.remember(baselines=True)
 
     def _prepared_for(self, chosen: TrainConfig) -> Prepared | None:
@@ -272,33 +249,30 @@ class _Search:
 
     def _end(self, status: str) -> None:
         """End all runs, log the report to the parent run, and print the leaderboard."""
-        study, interrupted = self._study, status == "KILLED"
-        entries = close_children(study, expected=None, interrupted=interrupted)
-        final = self._folder.state.get("final") or {}
-        trials = trials_table(self.tuner.oracle)
+        study, state = self._study, self._folder.state
+        trials, final = trials_table(self.tuner.oracle), state.get("final") or {}
         if len(trials):
             page = f"#/experiments/{study.experiment_id}/runs/{final['run_id']}" if final else None
             with TemporaryDirectory() as scratch:
-                report = write_search_report(
+                description, score = write_search_report(
                     trials, Path(scratch), config=self._config, overrides=self._compose.overrides, final_page=page
                 )
-                metrics = {} if report.best is None else {"best/objective": report.best}
-                keep_with_study(study, Path(scratch), description=report.description, metrics=metrics)
-        table = end_study(study, entries, interrupted=interrupted, status=status, objective=self._objective)
-        show_study(
+                metrics = {} if score is None else {"best/objective": score}
+                study.keep(Path(scratch), description=description, metrics=metrics)
+        best = best_trial(self.tuner.oracle)
+        overrides = overrides_of(best.hyperparameters) if best else []
+        finish_study(
             study,
-            entries,
-            table,
+            expected=None,
+            interrupted=status == "KILLED",
+            status=status,
             objective=self._objective,
             folder=self._folder.path.absolute(),
-            best=self._best_data(final),
+            best=best
+            and {
+                "trial": int(best.trial_id) + 1,
+                "score": best.score,
+                "overrides": overrides,
+                "trained_again": final.get("run_id") if final.get("overrides") == overrides else None,
+            },
         )
-
-    def _best_data(self, final: Mapping[str, Any]) -> dict[str, Any] | None:
-        """Return the best trial, and the run that trained its configuration again, for a JSON document."""
-        best = best_trial(self.tuner.oracle)
-        if best is None:
-            return None
-        overrides = overrides_of(best.hyperparameters)
-        again = final.get("run_id") if final.get("overrides") == overrides else None
-        return {"trial": int(best.trial_id) + 1, "score": best.score, "overrides": overrides, "trained_again": again}

@@ -32,7 +32,7 @@ from bloodcell.experiment.training import Experiment, prepare_experiment
 from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
-from bloodcell.tracking.where import mlflow_ui, run_data, show_files
+from bloodcell.tracking.where import run_data, show_places
 
 log = logging.getLogger(__name__)
 
@@ -141,13 +141,8 @@ def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: 
     if outcome.leakage.sentence:
         console.print(f"Warning: {outcome.leakage.sentence}", markup=False)
     console.print(f"Features       {result.features}", markup=False)
-    console.print(f"MLflow UI      {mlflow_ui(config.tracking, tracked.store)}", markup=False)
     addresses = [address for address in result.addresses if address]
-    if addresses:
-        others = f" (fold 1; the other {len(addresses) - 1} are in folds.csv)" if len(addresses) > 1 else ""
-        load = f"mlflow.tensorflow.load_model({addresses[0]!r}), from {tracked.store.label}{others}"
-        console.print(f"Python         {load}", markup=False)
-    show_files(tracked, console)
+    show_places(tracked, config.tracking, console, models=addresses)
     weights = experiment.learner.classifier.backbone.weights
     try_next = suggestions(config, leakage=prepared.leakage, weights=weights, given=command) if command else []
     if try_next:

@@ -6,18 +6,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch, Patch
 
 from bloodcell.models.summary import Block
-from bloodcell.plots.style import (
-    BLUE,
-    INK,
-    MUTED,
-    PAPER,
-    SMALL_SIZE,
-    TEXT_SIZE,
-    finish,
-    fold,
-    new_figure,
-    widest,
-)
+from bloodcell.plots.style import BLUE, INK, MUTED, PAPER, SMALL_SIZE, TEXT_SIZE, finish, fold, new_figure, widest
 
 BOX_GAP = 0.24
 LINE = 0.17
@@ -26,28 +15,11 @@ FROZEN_FILL = "#EDEDED"
 
 
 def architecture(rows: Sequence[Block], *, title: str) -> Figure:
-    """Draw a model as a chain of boxes with the input at the top.
+    """Draw a model's blocks, at least one, as a chain of boxes with the input at the top.
 
-    Parameters
-    ----------
-    rows
-        The blocks from the input to the output.
-    title
-        Of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One box per block: trained ones blue, frozen ones grey with a dashed edge, those without parameters white; the
-        legend has the numbers of parameters.
-
-    Raises
-    ------
-    ValueError
-        If there is no block.
+    Trained ones are blue, frozen ones grey with a dashed edge, those without parameters white; the legend has the
+    numbers of parameters.
     """
-    if not rows:
-        raise ValueError("the model has no block to draw")
     names = [fold(row.name, inches=3.6, size=TEXT_SIZE, bold=True) for row in rows]
     kinds = [fold(row.kind, inches=3.6, size=SMALL_SIZE) for row in rows]
     shapes = [fold(row.output_shape, inches=2.2, size=SMALL_SIZE) for row in rows]
@@ -71,12 +43,11 @@ def architecture(rows: Sequence[Block], *, title: str) -> Figure:
     top = 0.0
     for position, (row, height) in enumerate(zip(rows, heights, strict=True)):
         axes.add_patch(_box(row, top=top, width=width, height=height))
-        axes.text(0.16, top + 0.09, names[position], va="top", fontsize=TEXT_SIZE, fontweight="bold", color=INK)
-        axes.text(0.16, top + height - 0.09, kinds[position], va="bottom", fontsize=SMALL_SIZE, color=MUTED)
-        axes.text(width - 0.16, top + 0.09, shapes[position], va="top", ha="right", fontsize=SMALL_SIZE, color=INK)
-        axes.text(
-            width - 0.16, top + height - 0.09, counts[position], va="bottom", ha="right", fontsize=SMALL_SIZE, color=INK
-        )
+        left, right, upper, lower = 0.16, width - 0.16, top + 0.09, top + height - 0.09
+        axes.text(left, upper, names[position], va="top", fontsize=TEXT_SIZE, fontweight="bold", color=INK)
+        axes.text(left, lower, kinds[position], va="bottom", fontsize=SMALL_SIZE, color=MUTED)
+        axes.text(right, upper, shapes[position], va="top", ha="right", fontsize=SMALL_SIZE, color=INK)
+        axes.text(right, lower, counts[position], va="bottom", ha="right", fontsize=SMALL_SIZE, color=INK)
         if position:
             axes.annotate(
                 "",

@@ -9,40 +9,32 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from bloodcell.images.normalisation import content_mask
+from bloodcell.plots.images import captioned
 from bloodcell.plots.style import (
     BLUE,
-    FAINT,
     INK,
-    MUTED,
     ORANGE,
     SKY,
     SMALL_SIZE,
     TEXT_SIZE,
     VERMILION,
+    annotate,
     finish,
-    fold,
     new_figure,
     tidy,
 )
 
 Pixels = NDArray[np.uint8]
-Pair = tuple[Pixels, Pixels, Pixels | None]
-
-# In inches.
-TILE = 2.3
-LINE = 0.155
-GAP = 0.1
-ROW = 0.42
 
 JITTER = 0.3
 SQUARE = 30
 FILL_MARGIN = 3
 """In pixels."""
 
-SHADES = (BLUE, ORANGE)
 
-
-def aligned_pairs(pairs: Sequence[Pair], *, names: Sequence[tuple[str, str]], title: str) -> Figure:
+def aligned_pairs(
+    pairs: Sequence[tuple[Pixels, Pixels, Pixels | None]], *, names: Sequence[tuple[str, str]], title: str
+) -> Figure:
     """Draw pairs of images, and a checkerboard of the first and the aligned second.
 
     Parameters
@@ -52,50 +44,30 @@ def aligned_pairs(pairs: Sequence[Pair], *, names: Sequence[tuple[str, str]], ti
         width, 3), uint8.
     names
         Captions of the two images of each pair.
-    title
-        Title of the figure.
     """
-    rows = []
-    captions = []
+    images: list[Pixels | None] = []
+    captions: list[str] = []
     for (first, second, aligned), paths in zip(pairs, names, strict=True):
-        rows += [first, second, None if aligned is None else _checkerboard(first, aligned)]
+        images += [first, second, None if aligned is None else _checkerboard(first, aligned)]
         captions += [*paths, "" if aligned is None else "checkerboard of the two, aligned"]
-    return _tiles(rows, captions=captions, title=title, columns=3)
-
-
-def gallery(images: Sequence[Pixels], *, captions: Sequence[str], title: str, columns: int) -> Figure:
-    """Draw RGB images, shape (height, width, 3), uint8, in rows with captions."""
-    return _tiles(list(images), captions=captions, title=title, columns=min(columns, max(len(images), 1)))
+    return captioned(images, captions=captions, title=title, columns=3)
 
 
 def sample_sizes(table: pd.DataFrame, *, groups: str = "photographs") -> Figure:
     """Draw the number of groups of each class and split as bars, annotated with the number of images.
 
-    Parameters
-    ----------
-    table
-        ``split, class, images`` and the number of groups, one row for each class and split.
-    groups
-        The plural noun for groups, and the name of their column.
+    The table has a row for each class and split: ``split, class, images``, and the number of groups in a column with
+    their name.
     """
-    figure = new_figure(
-        title=f"{groups.capitalize()} and images of each class and split", width=7.5, height=0.5 + 0.3 * len(table)
-    )
+    title = f"{groups.capitalize()} and images of each class and split"
+    figure = new_figure(title=title, width=7.5, height=0.5 + 0.3 * len(table))
     axes = figure.subplots()
     places = np.arange(len(table))[::-1]
     colours = dict(zip(table["split"].unique(), (BLUE, SKY, ORANGE), strict=False))
     axes.barh(places, table[groups], color=[colours[split] for split in table["split"]], height=0.7)
     axes.set_yticks(places, (table["split"] + "  " + table["class"]).tolist())
     for place, number, images in zip(places, table[groups], table["images"], strict=True):
-        axes.annotate(
-            f"{number:,} {groups}, {images:,} images",
-            (number, place),
-            xytext=(4, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL_SIZE,
-            color=MUTED,
-        )
+        annotate(axes, f"{number:,} {groups}, {images:,} images", (number, place), offset=(4, 0))
     axes.set_xlim(0, 1.45 * table[groups].max())
     tidy(axes, grid="x")
     axes.tick_params(axis="y", length=0)
@@ -115,15 +87,11 @@ def drift(
     Parameters
     ----------
     values
-        Shape (n, k).
+        Shape (n, k), of n photographs and k properties.
     in_second
-        Whether each photograph is in the second split, shape (n,).
-    properties
-        Names of the properties, k of them.
+        Shape (n,), whether each is in the second split.
     p_adjusted
-        Adjusted p-values, shape (k,).
-    splits
-        Names of the splits.
+        Shape (k,), adjusted p-values.
     """
     rows = -(-len(properties) // 3)
     title = f"Properties of {splits[0]} and {splits[1]} photographs"
@@ -132,7 +100,7 @@ def drift(
     for axes in panels[len(properties) :]:
         axes.set_visible(False)
     for axes, name, column, p in zip(panels, properties, values.T, p_adjusted, strict=False):
-        for place, (chosen, colour) in enumerate(zip((~in_second, in_second), SHADES, strict=True)):
+        for place, (chosen, colour) in enumerate(zip((~in_second, in_second), (BLUE, ORANGE), strict=True)):
             _dots(axes, column[chosen], 1 - place, colour)
         axes.set_yticks([1, 0], splits)
         axes.set_ylim(-0.6, 1.6)
@@ -150,21 +118,9 @@ def drift(
 
 
 def by_class(values: NDArray[np.float64], labels: NDArray[np.str_], *, names: Sequence[str], title: str) -> Figure:
-    """Draw the distribution of several numbers by class, one dot per photograph.
-
-    Parameters
-    ----------
-    values
-        Shape (n, k).
-    labels
-        Shape (n,).
-    names
-        Names of the columns.
-    title
-        Title of the figure.
-    """
+    """Draw the distributions of k numbers, shape (n, k), by class, labels of shape (n,): one dot per photograph."""
     classes = np.unique(labels)
-    figure = new_figure(title=title, width=7.5, height=0.6 + ROW * len(classes))
+    figure = new_figure(title=title, width=7.5, height=0.6 + 0.42 * len(classes))
     panels = np.asarray(figure.subplots(1, values.shape[1], sharey=True, squeeze=False)).ravel()
     for axes, name, column in zip(panels, names, values.T, strict=True):
         for place, label in enumerate(classes[::-1]):
@@ -188,32 +144,3 @@ def _checkerboard(first: Pixels, second: Pixels) -> Pixels:
     empty_first, empty_second = (content_mask(image, margin=FILL_MARGIN) == 0 for image in (first, second))
     chosen = (from_first & ~empty_first) | empty_second
     return np.where(chosen[..., None], first, second).astype(np.uint8)
-
-
-def _tiles(images: Sequence[Pixels | None], *, captions: Sequence[str], title: str, columns: int) -> Figure:
-    folded = ["\n".join(fold(line, inches=TILE, size=SMALL_SIZE) for line in text.split("\n")) for text in captions]
-    below = LINE * (1 + max(text.count("\n") for text in folded)) + 0.08
-    shapes = [image.shape for image in images if image is not None]
-    height = TILE * min(max(shape[0] / shape[1] for shape in shapes), 1.5)
-    rows = -(-len(images) // columns)
-    figure = new_figure(
-        title=title,
-        width=columns * (TILE + GAP) + GAP,
-        height=GAP + rows * (height + below + GAP),
-        layout="none",
-    )
-    total_width, total_height = figure.get_size_inches()
-    for place, (image, caption) in enumerate(zip(images, folded, strict=True)):
-        if image is None:
-            continue
-        row, column = divmod(place, columns)
-        left = GAP + column * (TILE + GAP)
-        bottom = (rows - row) * (height + below + GAP) - height
-        axes = figure.add_axes((left / total_width, bottom / total_height, TILE / total_width, height / total_height))
-        axes.imshow(image, interpolation="antialiased")
-        axes.set_xticks([])
-        axes.set_yticks([])
-        axes.set_anchor("S")
-        axes.spines[:].set_color(FAINT)
-        axes.set_xlabel(caption, fontsize=SMALL_SIZE, color=INK, loc="left")
-    return finish(figure)

@@ -20,14 +20,11 @@ from bloodcell.plots.style import (
     SMALL_SIZE,
     TEXT_SIZE,
     VERMILION,
+    annotate,
     finish,
     new_figure,
-    require_columns,
     tidy,
 )
-
-BIN_COLUMNS = ("lower", "upper", "images", "confidence", "accuracy")
-CURVE_COLUMNS = ("threshold", "image_coverage", "image_risk", "photograph_coverage", "photograph_risk")
 
 FEW_IMAGES = 30
 """Bins with fewer images have an uncertain accuracy and are drawn pale."""
@@ -57,23 +54,7 @@ def reliability(
         In the title of the second panel.
     cross_fitted
         Whether temperatures were fitted to other groups; ``temperature`` is then that of all.
-    title
-        Of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Accuracy over confidence with the gaps coloured, calibration errors, and the number of images per bin.
-
-    Raises
-    ------
-    ValueError
-        If a table lacks a column or has no image.
     """
-    for bins in (before, after):
-        require_columns(bins, BIN_COLUMNS)
-        if not bins["images"].sum():
-            raise ValueError("the bins have no image to draw")
     figure = new_figure(title=title, width=9.4, height=5.8)
     panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.2, 1))
     names = ("Uncalibrated", f"Temperature {temperature:.2f}{', cross-fitted' if cross_fitted else ''}")
@@ -81,8 +62,8 @@ def reliability(
         upper, lower = panels[:, column]
         _diagram(upper, bins, error=error, name=name)
         _counts(lower, bins)
-    panels[0, 0].set_ylabel("Accuracy", fontsize=TEXT_SIZE, color=INK)
-    panels[1, 0].set_ylabel("Images", fontsize=TEXT_SIZE, color=INK)
+    panels[0, 0].set_ylabel("Accuracy")
+    panels[1, 0].set_ylabel("Images")
     _legend(figure, pale=any(bool(bins["images"].between(1, FEW_IMAGES - 1).any()) for bins in (before, after)))
     panels[1, 0].set_ylim(0, 1.3 * max(int(before["images"].max()), int(after["images"].max())))
     return finish(figure)
@@ -97,22 +78,7 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
         The table of `bloodcell.evaluation.selective_prediction.risk_coverage`.
     threshold
         The threshold to mark; None if there is none.
-    title
-        Of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Curves by image and by photograph with their areas, the maximal error, and the threshold with its bound.
-
-    Raises
-    ------
-    ValueError
-        If the curve has no row or lacks a column.
     """
-    require_columns(curve, CURVE_COLUMNS)
-    if curve.empty:
-        raise ValueError("the curve has no threshold to draw")
     figure = new_figure(title=title, width=8.2, height=4.6)
     axes = figure.subplots()
     tidy(axes, grid="y")
@@ -136,8 +102,8 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
         highest.append(max(threshold.upper_bound, threshold.max_error))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, min(1.45 * max(highest), 1.02))
-    axes.set_xlabel("Coverage (share predicted, most confident first)", fontsize=TEXT_SIZE, color=INK)
-    axes.set_ylabel("Risk (error of predictions)", fontsize=TEXT_SIZE, color=INK)
+    axes.set_xlabel("Coverage (share predicted, most confident first)")
+    axes.set_ylabel("Risk (error of predictions)")
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0 if max(highest) > 0.05 else 1))
     axes.legend(fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="upper left")
@@ -197,16 +163,9 @@ def _counts(axes: Axes, bins: pd.DataFrame) -> None:
     axes.set_title(summary, loc="left", fontsize=SMALL_SIZE + 0.5, color=MUTED, pad=4)
     for lower, share, count in zip(bins["lower"], width, bins["images"], strict=True):
         if count:
-            axes.annotate(
-                f"{count:,}",
-                (lower + share / 2, count),
-                xytext=(0, 2),
-                textcoords="offset points",
-                ha="center",
-                fontsize=SMALL_SIZE - 2,
-                color=MUTED,
-            )
-    axes.set_xlabel("Confidence", fontsize=TEXT_SIZE, color=INK)
+            style = {"ha": "center", "va": "baseline", "fontsize": SMALL_SIZE - 2}
+            annotate(axes, f"{count:,}", (lower + share / 2, count), offset=(0, 2), **style)
+    axes.set_xlabel("Confidence")
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
 

@@ -4,13 +4,13 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from bloodcell.cells.crop import Crop
-from bloodcell.plots.images import MIN_WIDTH, show_picture
+from bloodcell.plots.images import GAP, MIN_WIDTH, panel, show_picture
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
@@ -26,7 +26,6 @@ from bloodcell.plots.style import (
 )
 
 # In inches.
-GAP = 0.12
 CROP_GAP = 0.04
 NAME_WIDTH = 1.3
 WIDTH = 1.7
@@ -36,42 +35,17 @@ CAPTION = 0.2
 
 @dataclass(frozen=True, kw_only=True)
 class Cropped:
-    """A photograph and its crop.
+    """A photograph, RGB, shape (height, width, 3), uint8, and its crop; the caption below them may be empty."""
 
-    Attributes
-    ----------
-    photograph
-        RGB, shape (height, width, 3), uint8.
-    crop
-        Of `bloodcell.cells.crop.find_crop`.
-    caption
-        Below them; may be empty.
-    """
-
-    photograph: npt.NDArray[np.uint8]
+    photograph: NDArray[np.uint8]
     crop: Crop
     caption: str = ""
 
 
 def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photographs and their crops") -> Figure:
-    """Show photographs with the cropped square, and each crop.
+    """Show photographs with the cropped square, and each crop; none of the rows, by their names, is empty.
 
-    Parameters
-    ----------
-    rows
-        Photographs by the name of their row, such as a class; no row is empty.
-    title
-        Of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        A photograph without a found nucleus has no square, and the whole image as its crop.
-
-    Raises
-    ------
-    ValueError
-        If there is no photograph.
+    A photograph without a found nucleus has no square, and the whole image as its crop.
     """
     if not rows or not all(rows.values()):
         raise ValueError("each row needs a photograph")
@@ -99,20 +73,11 @@ def crop_gallery(rows: Mapping[str, Sequence[Cropped]], *, title: str = "Photogr
         )
         for place, pair in enumerate(pairs):
             left = GAP + NAME_WIDTH + GAP + place * column
-            sizes = (left, WIDTH), (left + WIDTH + CROP_GAP, HEIGHT)
-            whole, cut = (
-                figure.add_axes((x / width, bottom / height, across / width, HEIGHT / height)) for x, across in sizes
-            )
-            _photograph(whole, pair)
+            _photograph(panel(figure, left=left, bottom=bottom, width=WIDTH, height=HEIGHT), pair)
+            cut = panel(figure, left=left + WIDTH + CROP_GAP, bottom=bottom, width=HEIGHT, height=HEIGHT)
             show_picture(cut, pair.crop.pixels, edge=BLUE if pair.crop.found else VERMILION, anchor="W")
-            figure.text(
-                left / width,
-                (bottom - 0.05) / height,
-                fold(pair.caption, inches=column - GAP, size=SMALL_SIZE).partition("\n")[0],
-                fontsize=SMALL_SIZE,
-                color=MUTED,
-                va="top",
-            )
+            caption = fold(pair.caption, inches=column - GAP, size=SMALL_SIZE).partition("\n")[0]
+            figure.text(left / width, (bottom - 0.05) / height, caption, fontsize=SMALL_SIZE, color=MUTED, va="top")
     return finish(figure)
 
 
@@ -122,7 +87,7 @@ def _photograph(axes: Axes, pair: Cropped) -> None:
     crop = pair.crop
     if crop.found:
         corner = (crop.left - 0.5, crop.top - 0.5)
-        axes.add_patch(Rectangle(corner, crop.side, crop.side, fill=False, edgecolor=PAPER, linewidth=2.6))
-        axes.add_patch(Rectangle(corner, crop.side, crop.side, fill=False, edgecolor=BLUE, linewidth=1.4))
+        for colour, line in ((PAPER, 2.6), (BLUE, 1.4)):
+            axes.add_patch(Rectangle(corner, crop.side, crop.side, fill=False, edgecolor=colour, linewidth=line))
     axes.set_xlim(-0.5, width - 0.5)
     axes.set_ylim(height - 0.5, -0.5)

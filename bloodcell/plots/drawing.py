@@ -34,14 +34,9 @@ def save_figure(figure: Figure, folder: Path, name: str) -> None:
 
 
 class Pictures:
-    """Draws plots into a folder in one shared background process.
+    """Draws plots into ``plots/`` in a folder, in one shared background process.
 
     The end of a ``with`` block waits for all plots and raises their errors.
-
-    Parameters
-    ----------
-    folder
-        The folder of ``plots/``.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -49,16 +44,9 @@ class Pictures:
         self._waiting: list[tuple[Future[None], Callable[[], None]]] = []
 
     def draw(self, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
-        """Draw ``plots/name.png`` in the background.
+        """Draw ``plots/name.png`` in the background: ``make`` is a module-level function that returns the figure.
 
-        Parameters
-        ----------
-        name
-            Of the plot.
-        make
-            A module-level function that returns the figure.
-        arguments, settings
-            Its arguments; do not change them before the plot is written.
+        Do not change its arguments before the plot is written.
         """
         work = functools.partial(_draw, self._folder, name, make, arguments, settings)
         try:
@@ -85,13 +73,7 @@ class Pictures:
                 future.cancel()
 
     def wait(self) -> None:
-        """Wait until all plots are written.
-
-        Raises
-        ------
-        Exception
-            The error of a plot.
-        """
+        """Wait until all plots are written, and raise the error of one that is not."""
         waiting, self._waiting = self._waiting, []
         for future, work in waiting:
             try:

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from bloodcell.plots.forest import BASELINES, ENDS, MEASURES, OFFSET, Accuracy, accuracy_in, draw_accuracy, frame
+from bloodcell.plots.forest import BASELINES, MEASURES, OFFSET, Accuracy, accuracy_in, draw_accuracy, frame
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
@@ -21,12 +21,10 @@ from bloodcell.plots.style import (
     finish,
     fold,
     new_figure,
-    require_columns,
     tidy,
     widest,
 )
 
-COLUMNS = ("name", "weight", *(f"{measure}{end}" for measure in MEASURES for end in ENDS))
 # In inches.
 PANEL = 4.4
 WEIGHTS = 1.5
@@ -36,12 +34,7 @@ NAME_LINE = 0.17
 
 
 def ensemble_plot(
-    table: pd.DataFrame,
-    *,
-    baseline: float,
-    photograph_baseline: float,
-    title: str = "Validation accuracy of the ensemble and its members, with 95 % intervals",
-    notes: Sequence[str] = (),
+    table: pd.DataFrame, *, baseline: float, photograph_baseline: float, notes: Sequence[str] = ()
 ) -> Figure:
     """Draw the accuracies of an ensemble and its members, and their weights.
 
@@ -53,30 +46,15 @@ def ensemble_plot(
         ends of its interval; in 0..1.
     baseline, photograph_baseline
         The accuracy of the majority class, by image and by photograph.
-    title
-        Of the figure.
     notes
-        Paragraphs below it.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        From the top in the order of the table a dot and its interval by image, a diamond and its interval by
-        photograph; at the right a bar for each member's weight.
-
-    Raises
-    ------
-    ValueError
-        If the table lacks a column or has no member.
+        Paragraphs below the figure.
     """
-    require_columns(table, COLUMNS)
-    if len(table) < 2:
-        raise ValueError("an ensemble is drawn with at least one member and itself")
     labels = [fold(str(name), inches=LABEL, size=TEXT_SIZE) for name in table["name"]]
     line = max(LINE, (max(label.count("\n") for label in labels) + 1.6) * NAME_LINE)
     rows = [[accuracy_in(row, measure) for measure in MEASURES] for row in table.to_dict("records")]
     texts = widest((str(accuracy) for row in rows for accuracy in row), size=SMALL_SIZE, bold=True)
     width = widest(labels, size=TEXT_SIZE, bold=True) + PANEL + texts + WEIGHTS + 1.1
+    title = "Validation accuracy of the ensemble and its members, with 95 % intervals"
     figure = new_figure(title=title, width=width, height=len(table) * line + 1.0, notes=notes)
     accuracies, gap, weights = figure.subplots(1, 3, sharey=True, width_ratios=[PANEL, texts, WEIGHTS])
     _draw_accuracies(accuracies, rows, baselines={"accuracy": baseline, "photograph_accuracy": photograph_baseline})

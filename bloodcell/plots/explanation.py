@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.patheffects import Stroke
 from numpy.typing import NDArray
 
-from bloodcell.plots.images import LONGEST_SIDE_RATIO, message, show_picture
+from bloodcell.plots.images import LINE, MAX_SIDE_RATIO, message, panel, show_picture
 from bloodcell.plots.style import INK, MUTED, PAPER, TEXT_SIZE, VERMILION, finish, fold, new_figure
 
 COLOURS = "inferno"
@@ -21,7 +21,6 @@ MIN_OPACITY, MAX_OPACITY = 0.25, 0.85
 PICTURE_WIDTH = 1.9
 TEXT_WIDTH = 1.75
 GAP = 0.1
-LINE = 0.175
 KEY = (
     "Colour: evidence for the class, from none (dark) to most (bright). Line: the detected nucleus. Cross: the maximum."
 )
@@ -29,15 +28,7 @@ KEY = (
 
 @dataclass(frozen=True, kw_only=True)
 class Heat:
-    """A heat map: the evidence for a class in a photograph.
-
-    Attributes
-    ----------
-    name
-        Its title, such as the class.
-    heat
-        (height, width) as the photograph, in [0, 1].
-    """
+    """The evidence for a class in a photograph, (height, width) as the photograph, in [0, 1], and its title."""
 
     name: str
     heat: NDArray[np.float32]
@@ -55,8 +46,8 @@ class Explained:
         Its mask, (height, width), bool; None: not found.
     heats
         At least one.
-    label, predicted
-        Its class (None: unknown) and the predicted one.
+    label
+        Its class; None: unknown.
     probability
         Of the predicted class, in [0, 1].
     name
@@ -73,16 +64,7 @@ class Explained:
 
 
 def explanation_gallery(explained: Sequence[Explained], *, title: str, nothing: str = "No image to explain.") -> Figure:
-    """Show photographs, each with its heat maps.
-
-    Parameters
-    ----------
-    explained
-        The photographs with the same number of heat maps each.
-    title
-        Of the figure.
-    nothing
-        The text if there are none.
+    """Show photographs, each with its heat maps; without a photograph, the text ``nothing``.
 
     Raises
     ------
@@ -99,32 +81,22 @@ def explanation_gallery(explained: Sequence[Explained], *, title: str, nothing: 
             raise ValueError(f"{each.name}: the size of its heat differs from that of its pixels")
     n_pictures = 1 + counts.pop()
     abreast = min(2 if n_pictures == 2 else 1, len(explained))
-    ratio = min(max(each.pixels.shape[0] / each.pixels.shape[1] for each in explained), LONGEST_SIDE_RATIO)
-    height, above = PICTURE_WIDTH * ratio, LINE
+    ratio = min(max(each.pixels.shape[0] / each.pixels.shape[1] for each in explained), MAX_SIDE_RATIO)
+    height = PICTURE_WIDTH * ratio
     entry = n_pictures * (PICTURE_WIDTH + GAP) + TEXT_WIDTH + GAP
     n_rows = -(-len(explained) // abreast)
     width = GAP + abreast * entry
     key = fold(KEY, inches=width - 2 * GAP, size=TEXT_SIZE)
     key_height = (key.count("\n") + 1) * LINE + GAP
-    figure = new_figure(
-        title=title, width=width, height=n_rows * (above + height + GAP) + key_height + GAP, layout="none"
-    )
+    figure_height = n_rows * (LINE + height + GAP) + key_height + GAP
+    figure = new_figure(title=title, width=width, height=figure_height, layout="none")
     total_width, total_height = figure.get_size_inches()
     for index, each in enumerate(explained):
         row, column = divmod(index, abreast)
-        bottom = (n_rows - 1 - row) * (above + height + GAP) + key_height + GAP
+        bottom = (n_rows - 1 - row) * (LINE + height + GAP) + key_height + GAP
         left = GAP + column * entry
-        panels = [
-            figure.add_axes(
-                (
-                    (left + number * (PICTURE_WIDTH + GAP)) / total_width,
-                    bottom / total_height,
-                    PICTURE_WIDTH / total_width,
-                    height / total_height,
-                )
-            )
-            for number in range(n_pictures)
-        ]
+        lefts = [left + number * (PICTURE_WIDTH + GAP) for number in range(n_pictures)]
+        panels = [panel(figure, left=x, bottom=bottom, width=PICTURE_WIDTH, height=height) for x in lefts]
         _draw(panels, each)
         figure.text(
             (left + n_pictures * (PICTURE_WIDTH + GAP)) / total_width,
@@ -140,19 +112,7 @@ def explanation_gallery(explained: Sequence[Explained], *, title: str, nothing: 
 
 
 def heat_over(pixels: NDArray[np.uint8], heat: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Overlay a heat map on the photograph in grey.
-
-    Parameters
-    ----------
-    pixels
-        RGB, (height, width, 3), uint8.
-    heat
-        (height, width), in [0, 1].
-
-    Returns
-    -------
-    ndarray of shape (height, width, 3), float64 in [0, 1]
-    """
+    """Overlay a heat map, in [0, 1], on an RGB photograph in grey; return (height, width, 3), float64 in [0, 1]."""
     grey = np.repeat(pixels.mean(axis=2, keepdims=True) / 255, 3, axis=2)
     cover = (MIN_OPACITY + (MAX_OPACITY - MIN_OPACITY) * heat)[..., np.newaxis]
     return np.asarray((1 - cover) * grey + cover * matplotlib.colormaps[COLOURS](heat)[..., :3])
@@ -163,12 +123,8 @@ def _draw(panels: Sequence[Axes], each: Explained) -> None:
     show_picture(panels[0], each.pixels, edge=INK if right else VERMILION, anchor="N")
     for axes, heat in zip(panels[1:], each.heats, strict=True):
         show_picture(axes, heat_over(each.pixels, heat.heat), edge=INK, anchor="N")
-        axes.set_title(
-            fold(heat.name, inches=PICTURE_WIDTH, size=TEXT_SIZE).split("\n")[0],
-            fontsize=TEXT_SIZE,
-            color=INK,
-            pad=3,
-        )
+        title = fold(heat.name, inches=PICTURE_WIDTH, size=TEXT_SIZE).split("\n")[0]
+        axes.set_title(title, fontsize=TEXT_SIZE, color=INK, pad=3)
         if each.nucleus is not None and each.nucleus.any() and not each.nucleus.all():
             axes.contour(each.nucleus.astype(float), levels=[0.5], colors=[PAPER], linewidths=[1.0])
         if heat.heat.any():

@@ -61,17 +61,7 @@ def draw_accuracy(axes: Axes, middle: float, *, by_image: Accuracy, by_source: A
 
 
 def frame(axes: Axes, *, colours: Mapping[str, str], with_photographs: bool) -> Legend:
-    """Draw grid, scale and legend; return the legend.
-
-    Parameters
-    ----------
-    axes
-        The panel.
-    colours
-        Of the dots by image, by their label.
-    with_photographs
-        Whether there are diamonds.
-    """
+    """Draw grid, scale and legend, with the colours of the dots by their label; return the legend."""
     tidy(axes, grid="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)

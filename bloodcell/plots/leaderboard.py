@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from bloodcell.plots.forest import BASELINES, ENDS, MEASURES, Accuracy, accuracy_in, draw_accuracy, frame
+from bloodcell.plots.forest import BASELINES, MEASURES, Accuracy, accuracy_in, draw_accuracy, frame
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
@@ -23,16 +23,10 @@ from bloodcell.plots.style import (
     finish,
     fold,
     new_figure,
-    require_columns,
     widest,
 )
 
 SPLITS = {"val": ("Validation", ORANGE), "test": ("Test", BLUE)}
-COLUMNS = (
-    "run",
-    *(f"baseline_{measure}" for measure in MEASURES),
-    *(f"{split}_{measure}{end}" for split in SPLITS for measure in MEASURES for end in ENDS),
-)
 # In inches.
 PANEL = 4.6
 LABEL = 3.2
@@ -51,10 +45,8 @@ class _Line:
     by_source: Accuracy
 
 
-def leaderboard_plot(
-    table: pd.DataFrame, *, title: str = "Accuracy of every run, with 95 % intervals", notes: Sequence[str] = ()
-) -> Figure:
-    """Draw the accuracies of a study's runs and of the majority class.
+def leaderboard_plot(table: pd.DataFrame, *, notes: Sequence[str] = ()) -> Figure:
+    """Draw the accuracies of a study's runs, at least one, and of the majority class.
 
     Parameters
     ----------
@@ -63,8 +55,6 @@ def leaderboard_plot(
         ``baseline_photograph_accuracy`` (on test), and for ``val`` and ``test`` ``<split>_accuracy`` and
         ``<split>_photograph_accuracy``, each also with ``_low`` and ``_high``, the ends of its interval; all in 0..1,
         NaN if not evaluated.
-    title
-        Of the figure.
     notes
         Paragraphs below it: the meaning of marks.
 
@@ -74,15 +64,7 @@ def leaderboard_plot(
         For each run, from the top in the order of the table, a line for validation and one for test: a dot and its
         interval by image, a diamond and its interval by photograph, and both in numbers at the right. The baseline is
         a dashed line by image and a dotted one by photograph.
-
-    Raises
-    ------
-    ValueError
-        If the table has no run or lacks a column.
     """
-    require_columns(table, COLUMNS)
-    if table.empty:
-        raise ValueError("the leaderboard has no run to draw")
     labels = [fold(str(run), inches=LABEL, size=TEXT_SIZE) for run in table["run"]]
     # All positions are in lines.
     gap = BETWEEN_RUNS / LINE
@@ -94,6 +76,7 @@ def leaderboard_plot(
         written["By photograph"] = [str(line.by_source) for line in lines]
     widths = [widest([heading, *texts], size=SMALL_SIZE, bold=bool(heading)) for heading, texts in written.items()]
     width = widest(labels, size=TEXT_SIZE) + PANEL + sum(widths) + COLUMN_GAP * len(widths) + 0.4
+    title = "Accuracy of every run, with 95 % intervals"
     figure = new_figure(title=title, width=width, height=tops[-1] * LINE + 0.95, notes=notes)
     axes = figure.subplots()
     for top, bottom in list(pairwise(tops))[1::2]:

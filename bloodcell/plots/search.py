@@ -11,11 +11,11 @@ from bloodcell.plots.style import (
     BLUE,
     FAINT,
     INK,
-    MUTED,
     ORANGE,
     SMALL_SIZE,
     TEXT_SIZE,
     VERMILION,
+    annotate,
     finish,
     new_figure,
     tidy,
@@ -27,17 +27,7 @@ MAX_LINEAR_RATIO = 20
 
 
 def best_so_far(scores: pd.Series, *, objective: str, lower_is_better: bool) -> Figure:
-    """Draw the objective of every trial and the best so far.
-
-    Parameters
-    ----------
-    scores
-        The objective of each trial, float64; NaN if it failed.
-    objective
-        Its name.
-    lower_is_better
-        Whether the objective is minimised.
-    """
+    """Draw the objective of every trial, float64, NaN if it failed, and the best so far."""
     figure = new_figure(title=f"{objective} of every trial, and the best so far", width=7.5, height=3.4)
     axes = figure.subplots()
     numbers = np.arange(1, len(scores) + 1)
@@ -49,23 +39,16 @@ def best_so_far(scores: pd.Series, *, objective: str, lower_is_better: bool) -> 
         bottom = [0.03] * len(failed)
         axes.plot(failed, bottom, "x", color=VERMILION, transform=axes.get_xaxis_transform(), label="failed")
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    axes.set_xlabel("trial", fontsize=TEXT_SIZE, color=INK)
+    axes.set_xlabel("trial")
     tidy(axes, grid="y")
     axes.legend(fontsize=SMALL_SIZE, frameon=False, loc="lower right")
     return finish(figure)
 
 
 def parallel_coordinates(trials: pd.DataFrame, scores: pd.Series, *, objective: str) -> Figure:
-    """Draw each trial as a line through its hyperparameters, coloured by objective.
+    """Draw each trial as a line through its hyperparameters, coloured by its score, the objective.
 
-    Parameters
-    ----------
-    trials
-        One row per trial, one column per hyperparameter; missing if inactive.
-    scores
-        The objective of each, float64.
-    objective
-        Its name.
+    ``trials`` has a row per trial and a column per hyperparameter, missing if inactive.
     """
     names = [str(name) for name in trials]
     width = max(7.5, 1.35 * (len(names) + 1))
@@ -79,53 +62,26 @@ def parallel_coordinates(trials: pd.DataFrame, scores: pd.Series, *, objective: 
     for place, name in enumerate([*names, objective]):
         axes.axvline(place, color=FAINT, linewidth=1, zorder=0)
         for height, text in _heights(scores if place == len(names) else trials[name])[1]:
-            axes.annotate(
-                text,
-                (place, height),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center",
-                fontsize=SMALL_SIZE,
-                color=INK,
-                bbox={"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5},
-            )
+            box = {"facecolor": "white", "alpha": 0.7, "linewidth": 0, "pad": 0.5}
+            annotate(axes, text, (place, height), offset=(4, 0), color=INK, bbox=box)
     labels = [name.rpartition(".")[2].replace("_", "\n") for name in names]
     axes.set_xticks(range(len(names) + 1), [*labels, objective], fontsize=SMALL_SIZE)
     axes.set_ylim(-0.12, 1.05)
     axes.set_yticks([])
-    for side in ("left", "right", "top", "bottom"):
-        axes.spines[side].set_visible(False)
+    axes.spines[:].set_visible(False)
     axes.tick_params(axis="x", length=0, labelcolor=INK)
     return finish(figure)
 
 
 def importance_bars(importance: pd.Series, *, objective: str, n_trials: int) -> Figure:
-    """Draw the importance of each hyperparameter for the objective.
-
-    Parameters
-    ----------
-    importance
-        From `bloodcell.search.importance.hyperparameter_importance`.
-    objective
-        Its name.
-    n_trials
-        The number of trials.
-    """
+    """Draw what `bloodcell.search.importance.hyperparameter_importance` returns."""
     title = f"Importance of hyperparameters for {objective}, from {n_trials} trials"
     label = widest(list(importance.index), size=TEXT_SIZE)
     figure = new_figure(title=title, width=label + 4.5, height=0.7 + 0.28 * len(importance))
     axes = figure.subplots()
     axes.barh(list(importance.index), importance, color=BLUE, height=0.62)
     for place, share in enumerate(importance):
-        axes.annotate(
-            f"{share:.0%}",
-            (share, place),
-            xytext=(3, 0),
-            textcoords="offset points",
-            va="center",
-            fontsize=SMALL_SIZE,
-            color=MUTED,
-        )
+        annotate(axes, f"{share:.0%}", (share, place), offset=(3, 0))
     axes.invert_yaxis()
     axes.set_xlim(0, max(importance.max() * 1.15, 0.1))
     axes.set_xticks([])
@@ -146,10 +102,8 @@ def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str]]]:
             heights = (scaled - ends[0]) / (ends[1] - ends[0])
             labels = [(0.0, f"{known.min():.3g}"), (1.0, f"{known.max():.3g}")]
         else:
-            heights, labels = (
-                np.where(np.isfinite(numbers), 0.5, np.nan),
-                [(0.5, f"{value:.3g}") for value in known[:1]],
-            )
+            heights = np.where(np.isfinite(numbers), 0.5, np.nan)
+            labels = [(0.5, f"{value:.3g}") for value in known[:1]]
     else:
         kinds = sorted({str(value) for value in values.dropna()})
         where = {kind: number / max(len(kinds) - 1, 1) for number, kind in enumerate(kinds)}

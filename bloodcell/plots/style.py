@@ -6,9 +6,8 @@ Figures are made with matplotlib's object interface and leave its global setting
 import unicodedata
 from collections.abc import Iterable, Sequence
 from functools import lru_cache
-from typing import Literal
+from typing import Any, Literal
 
-import pandas as pd
 from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -94,28 +93,24 @@ def new_figure(
     return figure
 
 
-def require_columns(table: pd.DataFrame, columns: Iterable[str]) -> None:
-    """Check that a table has the columns to draw.
-
-    Raises
-    ------
-    ValueError
-        If it lacks a column.
-    """
-    if absent := [column for column in columns if column not in table.columns]:
-        raise ValueError(f"the table has no column {', '.join(absent)}")
-
-
 def tidy(axes: Axes, *, grid: str | None = None) -> None:
-    """Remove a panel's frame; `grid` ("x" or "y") is the axis with faint lines."""
+    """Remove a panel's frame and set the style of its labels; `grid` ("x" or "y") is the axis with faint lines."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.spines[["left", "bottom"]].set_color(MUTED)
     axes.tick_params(labelsize=TEXT_SIZE, labelcolor=INK, color=MUTED, length=3)
+    for label in (axes.xaxis.label, axes.yaxis.label):
+        label.set(fontsize=TEXT_SIZE, color=INK)
     axes.set_axisbelow(True)
     if grid == "x":
         axes.xaxis.grid(visible=True, color=FAINT, linewidth=0.7)
     elif grid == "y":
         axes.yaxis.grid(visible=True, color=FAINT, linewidth=0.7)
+
+
+def annotate(axes: Axes, text: str, point: tuple[float, float], *, offset: tuple[float, float], **style: Any) -> None:
+    """Write a small text at an offset in points from a point, by default beside it."""
+    usual: dict[str, Any] = {"va": "center", "fontsize": SMALL_SIZE, "color": MUTED}
+    axes.annotate(text, point, xytext=offset, textcoords="offset points", **usual | style)
 
 
 def finish(figure: Figure) -> Figure:

@@ -20,17 +20,7 @@ DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 @dataclass(frozen=True, kw_only=True)
 class Scale:
-    """Maps numbers to positions on an axis.
-
-    Attributes
-    ----------
-    low, high
-        The numbers at its ends.
-    start, end
-        The positions of its ends, in pixels.
-    log
-        Whether the axis is logarithmic.
-    """
+    """Maps the numbers ``low`` to ``high`` to the positions ``start`` to ``end``, in pixels, on an axis."""
 
     low: float
     high: float
@@ -85,7 +75,7 @@ def cost_chart(points: pd.DataFrame, *, cost: str, score: str, times: float) -> 
     cost, score
         Their labels.
     times
-        Factor of the score on its axis.
+        The factor of the score on its axis.
     """
     width, height = 420, 300
     costs = points["cost"]
@@ -116,17 +106,7 @@ def cost_chart(points: pd.DataFrame, *, cost: str, score: str, times: float) -> 
 def curves_chart(
     curves: Mapping[str, Sequence[tuple[float, float]]], *, numbers: Mapping[str, int], label: str
 ) -> Markup:
-    """Return the learning curves of several runs.
-
-    Parameters
-    ----------
-    curves
-        By run, pairs of epoch and value in 0..1.
-    numbers
-        Of the runs, for their colours.
-    label
-        Of the values.
-    """
+    """Return the learning curves of runs, pairs of epoch and value in 0..1; numbers choose their colours."""
     width, height = 760, 320
     points = [point for each in curves.values() for point in each]
     low, high = min(value for _, value in points), max(value for _, value in points)
@@ -143,17 +123,7 @@ def curves_chart(
 
 
 def calibration_chart(bins: pd.DataFrame, *, run: str, errors: CalibrationErrors) -> Markup:
-    """Return a reliability diagram: accuracy against confidence.
-
-    Parameters
-    ----------
-    bins
-        See `bloodcell.evaluation.calibration.calibration_bins`.
-    run
-        Its name.
-    errors
-        Its calibration errors.
-    """
+    """Return a run's reliability diagram, of `bloodcell.evaluation.calibration.calibration_bins`."""
     size = 150
     place = Scale(low=0, high=1, start=8, end=size - 8)
     marks = [

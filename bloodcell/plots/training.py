@@ -1,16 +1,15 @@
 """Plots of a run: learning curves, confusion matrix and metrics by class."""
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from numpy.typing import NDArray
 
 from bloodcell.plots.style import (
     BLUE,
@@ -22,59 +21,37 @@ from bloodcell.plots.style import (
     SKY,
     SMALL_SIZE,
     TEXT_SIZE,
+    annotate,
     finish,
     fold,
     new_figure,
-    require_columns,
     text_colour_on,
     text_width,
     tidy,
     widest,
 )
+from bloodcell.wording import counted
 
 Monitor = Literal["val_loss", "val_accuracy"]
 """The metric that selects the best epoch."""
 
-HISTORY_COLUMNS = ("epoch", "stage", "train_loss", "train_accuracy", "val_loss", "val_accuracy", "learning_rate")
-PER_CLASS_COLUMNS = ("class", "precision", "recall", "f1", "images")
 
-
-def learning_curves(
-    history: pd.DataFrame,
-    *,
-    title: str = "Learning curves",
-    monitor: Monitor = "val_loss",
-) -> Figure:
-    """Draw loss and accuracy over the epochs of all stages.
+def learning_curves(history: pd.DataFrame, *, monitor: Monitor = "val_loss") -> Figure:
+    """Draw loss and accuracy over the epochs of all stages, each with its learning rate.
 
     Parameters
     ----------
     history
-        One row per epoch with the columns ``epoch`` (int from 0, counted through all stages), ``stage`` (str),
+        One row per epoch, at least one: ``epoch`` (int from 0, counted through all stages), ``stage`` (str),
         ``train_loss, train_accuracy, val_loss, val_accuracy`` and ``learning_rate`` (float, NaN where not measured).
-    title
-        Of the figure.
     monitor
         The column that selects the best epoch: the first with the lowest loss or the highest accuracy.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels, the stages shaded in turn and named with their learning rates, the best epoch marked.
-
-    Raises
-    ------
-    ValueError
-        If the history has no epoch or lacks a column.
     """
-    require_columns(history, HISTORY_COLUMNS)
-    if history.empty:
-        raise ValueError("the history has no epoch to draw")
     history = history.sort_values("epoch").reset_index(drop=True)
     best = _best_row(history, monitor=monitor)
     stages = _stage_spans(history)
     key = _packed([f"{number}  {name}" for number, (name, _, _) in enumerate(stages, 1)], inches=10.6, size=SMALL_SIZE)
-    figure = new_figure(title=title, width=11, height=4.1 + 0.14 * key.count("\n"))
+    figure = new_figure(title="Learning curves", width=11, height=4.1 + 0.14 * key.count("\n"))
     loss, accuracy = figure.subplots(1, 2)
     _curves(loss, history, quantity="loss", best=best, stages=stages)
     _curves(accuracy, history, quantity="accuracy", best=best, stages=stages)
@@ -83,8 +60,8 @@ def learning_curves(
     return finish(figure)
 
 
-def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str], title: str) -> Figure:
-    """Draw a confusion matrix as counts and as row percentages.
+def confusion_matrix(matrix: NDArray[np.integer], *, classes: Sequence[str], title: str) -> Figure:
+    """Draw a confusion matrix as counts and as row percentages; a class without images has dashes for shares.
 
     Parameters
     ----------
@@ -92,13 +69,6 @@ def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str],
         Shape (k, k), counts at least 0: rows are true classes, columns predicted ones.
     classes
         The k class names.
-    title
-        Of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        Two panels of k x k cells; a class without images has dashes for shares.
 
     Raises
     ------
@@ -112,7 +82,6 @@ def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str],
     images = counts.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         shares = counts / images
-    percent = [["–" if np.isnan(share) else f"{share:.0%}" for share in row] for row in shares]
     size = TEXT_SIZE if k <= 8 else SMALL_SIZE
     labels = [fold(name, inches=2.2, size=size) for name in classes]
     cell_texts = [f"{count:,}" for count in counts.ravel()] + ["100%"]
@@ -129,63 +98,64 @@ def confusion_matrix(matrix: npt.NDArray[np.integer], *, classes: Sequence[str],
         layout="compressed",
     )
     left, right = figure.subplots(1, 2)
-    _matrix_panel(
-        left,
-        shades=counts / max(int(counts.max()), 1),
-        texts=[[f"{count:,}" for count in row] for row in counts],
-        labels=labels,
-        upright=upright,
-        size=size,
-        title="Images",
-    )
-    _matrix_panel(
-        right,
-        shades=shares,
-        texts=percent,
-        labels=labels,
-        upright=upright,
-        size=size,
-        title="Row %",
-    )
+    numbers = np.array([f"{count:,}" for count in counts.ravel()]).reshape(k, k)
+    percents = np.array(["–" if np.isnan(share) else f"{share:.0%}" for share in shares.ravel()]).reshape(k, k)
+    for axes, name, shades, texts in (
+        (left, "Images", counts / max(int(counts.max()), 1), numbers),
+        (right, "Row %", shares, percents),
+    ):
+        axes.set_title(name, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+        _draw_matrix(axes, shades=shades, texts=texts, size=size)
+        _label_matrix(axes, labels, upright=upright, size=size)
     return finish(figure)
 
 
 def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
-    """Draw precision, recall and F1 of each class.
+    """Draw precision, recall and F1 of each class as bars; "undefined" for a NaN.
 
     Parameters
     ----------
     table
         One row per class: ``class`` (str), ``precision, recall, f1`` (float in 0..1, NaN where undefined) and
         ``images`` (int), as `bloodcell.evaluation.metrics.per_class` returns it.
-    title
-        Of the figure.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-        One group of three horizontal bars per class, from the top in the order of the table; "undefined" for a NaN.
-
-    Raises
-    ------
-    ValueError
-        If the table has no class or lacks a column.
     """
-    require_columns(table, PER_CLASS_COLUMNS)
-    if table.empty:
-        raise ValueError("the table has no class to draw")
     labels = [
-        f"{fold(str(name), inches=3, size=TEXT_SIZE)}\n{images:,} image{'' if images == 1 else 's'}"
+        f"{fold(str(name), inches=3, size=TEXT_SIZE)}\n{counted(images, 'image')}"
         for name, images in zip(table["class"], table["images"], strict=True)
     ]
-    return _grouped_bars(
-        values=table[["precision", "recall", "f1"]].to_numpy(dtype=np.float64),
-        names=("Precision", "Recall", "F1"),
-        colours=(SKY, BLUE, ORANGE),
-        labels=labels,
-        title=title,
-        absent="undefined",
+    n_classes, bars = len(table), {"precision": SKY, "recall": BLUE, "f1": ORANGE}
+    lines = max(label.count("\n") + 1 for label in labels)
+    class_height = max(0.2 * len(bars), 0.17 * lines) + 0.16
+    figure = new_figure(title=title, width=widest(labels, size=TEXT_SIZE) + 6.5, height=n_classes * class_height + 0.95)
+    axes = figure.subplots()
+    tidy(axes, grid="x")
+    bar_height = 0.8 / len(bars)
+    for bar, (metric, colour) in enumerate(bars.items()):
+        values = table[metric].to_numpy(dtype=np.float64)
+        places = np.arange(n_classes) + (bar - (len(bars) - 1) / 2) * bar_height
+        axes.barh(places, np.nan_to_num(values), bar_height * 0.92, color=colour, label=metric.capitalize())
+        for place, value in zip(places, values, strict=True):
+            style: dict[str, Any] = {"offset": (4, 0), "va": "center_baseline"}
+            if np.isnan(value):
+                annotate(axes, "undefined", (0, place), **style, fontstyle="italic")
+            else:
+                annotate(axes, f"{value:.1%}", (value, place), **style, color=INK)
+    axes.set_yticks(np.arange(n_classes), labels)
+    axes.tick_params(axis="y", length=0)
+    axes.set_ylim(n_classes - 0.5, -0.5)
+    axes.set_xlim(0, 1.12)
+    axes.set_xticks(np.linspace(0, 1, 6))
+    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
+    axes.legend(
+        loc="lower left",
+        bbox_to_anchor=(0, 1),
+        ncols=len(bars),
+        fontsize=SMALL_SIZE + 0.5,
+        frameon=False,
+        borderaxespad=0.2,
+        handlelength=1.6,
     )
+    return finish(figure)
 
 
 def _best_row(history: pd.DataFrame, *, monitor: Monitor) -> int | None:
@@ -208,7 +178,7 @@ def _stage_spans(history: pd.DataFrame) -> list[tuple[str, int, int]]:
     ]
 
 
-def _rate_text(rates: npt.NDArray[np.float64]) -> str:
+def _rate_text(rates: NDArray[np.float64]) -> str:
     known = rates[~np.isnan(rates)]
     if not known.size:
         return ""
@@ -245,17 +215,8 @@ def _curves(
         axes.axvspan(first - 0.5, last + 0.5, color=FAINT, alpha=0.45 if number % 2 == 0 else 0, linewidth=0, zorder=0)
         if number > 1:
             axes.axvline(first - 0.5, color=MUTED, linewidth=0.8, linestyle=(0, (2, 2)), zorder=1)
-        axes.annotate(
-            str(number),
-            ((first + last) / 2, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
-            va="bottom",
-            fontsize=SMALL_SIZE,
-            color=MUTED,
-        )
+        style = {"xycoords": ("data", "axes fraction"), "ha": "center", "va": "bottom"}
+        annotate(axes, str(number), ((first + last) / 2, 1), offset=(0, 3), **style)
     measured = False
     for values, colour, label in ((train, ORANGE, "Training"), (validation, BLUE, "Validation")):
         if not np.isnan(values).all():
@@ -271,40 +232,34 @@ def _curves(
     axes.set_title(headline, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=16)
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("Epoch (from 0)", fontsize=TEXT_SIZE, color=INK)
-    axes.set_ylabel(quantity.capitalize(), fontsize=TEXT_SIZE, color=INK)
+    axes.set_xlabel("Epoch (from 0)")
+    axes.set_ylabel(quantity.capitalize())
     if measured:
         axes.legend(fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="best")
     else:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", fontsize=TEXT_SIZE, color=MUTED)
 
 
-def _matrix_panel(
-    axes: Axes,
-    *,
-    shades: npt.NDArray[np.float64],
-    texts: list[list[str]],
-    labels: list[str],
-    upright: bool,
-    size: float,
-    title: str,
-) -> None:
+def _draw_matrix(axes: Axes, *, shades: NDArray[np.float64], texts: NDArray[np.str_], size: float) -> None:
+    """Draw the cells of a matrix: shades in 0..1 and texts, both of shape (k, k)."""
     colours = colormaps["Blues"](np.nan_to_num(shades))
     axes.imshow(colours, aspect="equal", interpolation="nearest")
-    for row, line in enumerate(texts):
-        for column, text in enumerate(line):
-            axes.text(
-                column,
-                row,
-                text,
-                ha="center",
-                va="center",
-                fontsize=size,
-                fontweight="bold" if row == column else "normal",
-                color=text_colour_on(tuple(colours[row, column])),
-                # Cells are made as large as their texts, so the layout need not measure each.
-                in_layout=False,
-            )
+    for row, column in np.ndindex(texts.shape):
+        axes.text(
+            column,
+            row,
+            str(texts[row, column]),
+            ha="center",
+            va="center",
+            fontsize=size,
+            fontweight="bold" if row == column else "normal",
+            color=text_colour_on(tuple(colours[row, column])),
+            # Cells are made as large as their texts, so the layout need not measure each.
+            in_layout=False,
+        )
+
+
+def _label_matrix(axes: Axes, labels: Sequence[str], *, upright: bool, size: float) -> None:
     ticks = np.arange(len(labels))
     axes.set_xticks(ticks, labels, rotation=90 if upright else 0, multialignment="center")
     axes.set_yticks(ticks, labels)
@@ -316,56 +271,3 @@ def _matrix_panel(
     axes.spines[:].set_visible(False)
     axes.set_xlabel("Predicted", fontsize=TEXT_SIZE, color=MUTED)
     axes.set_ylabel("True", fontsize=TEXT_SIZE, color=MUTED)
-    axes.set_title(title, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
-
-
-def _grouped_bars(
-    *,
-    values: npt.NDArray[np.float64],
-    names: Sequence[str],
-    colours: Sequence[str],
-    labels: Sequence[str],
-    title: str,
-    absent: str,
-) -> Figure:
-    """Draw a group of bars from 0 to 1 per label; values: (labels, names)."""
-    n_groups, n_bars = values.shape
-    lines = max(label.count("\n") + 1 for label in labels)
-    group_height = max(0.2 * n_bars, 0.17 * lines) + 0.16
-    figure = new_figure(title=title, width=widest(labels, size=TEXT_SIZE) + 6.5, height=n_groups * group_height + 0.95)
-    axes = figure.subplots()
-    tidy(axes, grid="x")
-    bar_height = 0.8 / n_bars
-    for bar, colour in enumerate(colours):
-        offset = (bar - (n_bars - 1) / 2) * bar_height
-        axes.barh(np.arange(n_groups) + offset, np.nan_to_num(values[:, bar]), bar_height * 0.92, color=colour)
-        for group, value in enumerate(values[:, bar]):
-            missing = np.isnan(value)
-            axes.annotate(
-                absent if missing else f"{value:.1%}",
-                (0 if missing else value, group + offset),
-                xytext=(4, 0),
-                textcoords="offset points",
-                va="center_baseline",
-                fontsize=SMALL_SIZE,
-                color=MUTED if missing else INK,
-                fontstyle="italic" if missing else "normal",
-            )
-    handles = [Patch(facecolor=colour, label=name) for name, colour in zip(names, colours, strict=True)]
-    axes.set_yticks(np.arange(n_groups), list(labels))
-    axes.tick_params(axis="y", length=0)
-    axes.set_ylim(n_groups - 0.5, -0.5)
-    axes.set_xlim(0, 1.12)
-    axes.set_xticks(np.linspace(0, 1, 6))
-    axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
-    axes.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 1),
-        ncols=len(handles),
-        fontsize=SMALL_SIZE + 0.5,
-        frameon=False,
-        borderaxespad=0.2,
-        handlelength=1.6,
-    )
-    return finish(figure)

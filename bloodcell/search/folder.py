@@ -22,13 +22,7 @@ CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "final", "f
 
 
 class SearchFolder:
-    """The folder of a search, from which it can be resumed.
-
-    Parameters
-    ----------
-    path
-        The folder; its name is ``tuner.name``.
-    """
+    """The folder of a search, from which it can be resumed; its name is ``tuner.name``."""
 
     def __init__(self, path: Path) -> None:
         self.path = path

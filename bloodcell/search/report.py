@@ -2,7 +2,6 @@
 
 import shlex
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import pandas as pd
@@ -18,39 +17,26 @@ from bloodcell.search.importance import hyperparameter_importance
 NOT_HYPERPARAMETERS = ("trial", "status", "score", "overrides")
 
 
-@dataclass(frozen=True, kw_only=True)
-class SearchReport:
-    """The summary of a search.
-
-    Attributes
-    ----------
-    description
-        In Markdown.
-    best
-        The best objective; None if no trial has finished.
-    """
-
-    description: str
-    best: float | None
-
-
 def write_search_report(
     trials: pd.DataFrame, folder: Path, *, config: SearchConfig, overrides: Sequence[str], final_page: str | None
-) -> SearchReport:
+) -> tuple[str, float | None]:
     """Write the table and plots of the trials, the space, and the command that trains the best configuration.
 
     Parameters
     ----------
     trials
         From `bloodcell.search.trials.trials_table`, at least one row.
-    folder
-        Where to write.
-    config
-        The search's configuration.
     overrides
         The overrides that the search was started with.
     final_page
         Address of the run that trained the best configuration again, or None.
+
+    Returns
+    -------
+    description
+        In Markdown.
+    best
+        The best objective; None if no trial has finished.
     """
     objective = config.tuner.objective
     lower_is_better = direction(objective) == "min"
@@ -81,4 +67,4 @@ def write_search_report(
         "- The validation score of the best of many trials is optimistic; `tuner.final_test=true` evaluates it on the "
         "test set, which is not used for selection"
     )
-    return SearchReport(description="\n".join(lines), best=best_score)
+    return "\n".join(lines), best_score

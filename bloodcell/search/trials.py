@@ -17,13 +17,7 @@ from bloodcell.search.space import overrides_of, probes
 
 @dataclass(frozen=True)
 class Composer:
-    """Composes the configuration of a trial: the overrides of the search, then those of the trial.
-
-    Attributes
-    ----------
-    overrides
-        The overrides that the search was started with.
-    """
+    """Composes the configuration of a trial: the overrides of the search, then those of the trial."""
 
     overrides: tuple[str, ...]
 

@@ -42,20 +42,13 @@ class FunctionTuner(BaseTuner):
     train
         From a trial to its metrics by name, with the objective. A failed trial raises keras-tuner's
         ``FailedTrialError``; any other error ends the search.
-    directory
-        The folder of the search.
     """
 
     def __init__(
-        self,
-        oracle: keras_tuner.Oracle,
-        *,
-        train: Callable[[Trial], Mapping[str, float]],
-        directory: Path,
-        **kwargs: Any,
+        self, oracle: keras_tuner.Oracle, *, train: Callable[[Trial], Mapping[str, float]], directory: Path
     ) -> None:
         self._train = train
-        super().__init__(oracle=oracle, directory=str(directory.parent), project_name=directory.name, **kwargs)
+        super().__init__(oracle=oracle, directory=str(directory.parent), project_name=directory.name)
 
     def run(self, *, max_failures: int) -> None:
         """Search, without keras-tuner's own output.

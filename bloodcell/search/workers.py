@@ -71,7 +71,7 @@ def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[s
         port = str(free.getsockname()[1])
     shared = {"KERASTUNER_ORACLE_IP": "127.0.0.1", "KERASTUNER_ORACLE_PORT": port}
     os.environ.update(shared, KERASTUNER_TUNER_ID="chief")
-    command = [sys.executable, "-m", "bloodcell", *_arguments()]
+    command = [sys.executable, "-m", "bloodcell", sys.argv[0].split()[-1], *sys.argv[1:]]  # the same job
     names = [f"worker-{number}" for number in range(1, n_workers + 1)]
     workers = [
         subprocess.Popen(command, env=os.environ | {"KERASTUNER_TUNER_ID": name, CHIEF: str(os.getpid())})
@@ -97,8 +97,3 @@ def distributed(search: Callable[[], None], *, n_workers: int, lost: Callable[[s
         raise SearchFailedError(
             f"tuner.workers={n_workers}: {early} of them ended early, see above; the same command resumes the search"
         )
-
-
-def _arguments() -> list[str]:
-    job = sys.argv[0].split()[-1]
-    return [job, *sys.argv[1:]]

@@ -27,17 +27,7 @@ T = TypeVar("T")
 
 
 def card_facts(run: StoredRun, *, name: str, serving: ServingParameters) -> CardFacts:
-    """Return the facts on a model's card; facts that the run did not log are unknown.
-
-    Parameters
-    ----------
-    run
-        The run of the model.
-    name
-        Of the registered model.
-    serving
-        The parameters of the model for prediction.
-    """
+    """Return the facts on the card of a run's model; facts that the run did not log are unknown."""
     is_ensemble = run.tags.job == ENSEMBLE
     trainings = _members(run) if is_ensemble else [_training(run)]
     predictions = _kept(lambda: _predictions(run, serving))

@@ -5,12 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Metric, RunTag, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from mlflow.utils.time import get_current_time_millis
 
+from bloodcell.comparison.comparing import Comparison
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
 from bloodcell.errors import UserError
@@ -26,6 +28,8 @@ COUNT_TAG = "compared_on."
 NOTE = "- Compared: "
 """Start of the line that a comparison adds to a run's description."""
 FILES = (".csv", ".parquet")
+ENDS = ("", "_low", "_high")
+"""Behind a metric's name: its value and the ends of its interval."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,29 +102,38 @@ def keep_report(run_id: str, folder: Path, *, summary: str) -> None:
     _describe(run_id, summary, report=run_id)
 
 
-def keep_standing(
-    run_id: str, *, metrics: Mapping[str, float], tags: Mapping[str, str], sentence: str, report: str
-) -> None:
-    """Log the result of a comparison to a compared run.
+def keep_standings(comparison: Comparison, runs: Mapping[str, Sequence[StoredRun]], *, report: str) -> None:
+    """Log to every compared run, by its name in the comparison, its intervals and its verdict against the baseline.
 
-    Parameters
-    ----------
-    run_id
-        The finished run.
-    metrics, tags
-        For MLflow's tables.
-    sentence
-        For its description.
-    report
-        The id of the run that has the report.
+    ``report`` is the id of the run that has the report.
     """
-    now = get_current_time_millis()
-    MlflowClient().log_batch(
-        run_id,
-        metrics=[Metric(name, value, now, 0) for name, value in metrics.items()],
-        tags=[RunTag(name, value) for name, value in {**tags, FOLDER: f"runs:/{report}/{FOLDER}/report.html"}.items()],
-    )
-    _describe(run_id, sentence, report=report)
+    prefix = f"compared/{comparison.aligned.split}"
+    by_image = {score.name: comparison.estimates_of(score)["image"].to_dict("index") for score in comparison.scores}
+    on_baseline = {
+        row["a"]: row
+        for row in comparison.verdicts.assign(sentence=comparison.sentences).to_dict("records")
+        if row["metric"] == comparison.scores[0].name and row["b"] == comparison.aligned.baseline
+    }
+    can_be_best = comparison.ranking.set_index("run")["can_be_best"]
+    link = f"runs:/{report}/{FOLDER}/report.html"
+    for name, several in runs.items():
+        metrics = {
+            f"{metric}{end}": estimates[name][end.strip("_") or "value"]
+            for metric, estimates in by_image.items()
+            for end in ENDS
+        }
+        sentence = "It is the baseline."
+        if name in on_baseline:
+            row = on_baseline[name]
+            metrics |= {f"above_baseline{end}": row[end.strip("_") or "difference"] for end in ENDS}
+            sentence = row["sentence"]
+        now = get_current_time_millis()
+        kept = [Metric(f"{prefix}/{key}", float(value), now, 0) for key, value in metrics.items() if np.isfinite(value)]
+        best = str(bool(can_be_best[name])).lower()
+        tags = {"verdict_on_baseline": sentence, "can_be_best": best, FOLDER: link}
+        for run in several:
+            MlflowClient().log_batch(run.id, metrics=kept, tags=[RunTag(*tag) for tag in tags.items()])
+            _describe(run.id, sentence, report=report)
 
 
 def _describe(run_id: str, text: str, *, report: str) -> None:

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 
+from bloodcell.comparison.differing import NOUNS, describe_difference
 from bloodcell.comparison.members import EnsembleMember, Joint
 from bloodcell.comparison.run_tags import ENSEMBLE, common_group_name
 from bloodcell.config.tracking import TrackingConfig
@@ -18,29 +18,11 @@ from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.runs import StoredRun, only_finished, runs_of_study, whole_run
 from bloodcell.tracking.store import Store, existing_store
 
-COLUMN_NAMES = {
-    "sha256": "the content",
-    "label": "the label",
-    "source": "the photograph",
-    "group": "the group",
-    "split": "the split",
-}
-"""The columns in which manifests may differ, with their names in messages."""
-
 
 def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None) -> list[StoredRun]:
     """Return runs by their ids, or the finished runs of a study without its baselines and ensembles.
 
     Equal names get the ids of their runs. The names of a study's unfinished runs are printed.
-
-    Parameters
-    ----------
-    tracking
-        The store.
-    run_ids
-        The runs.
-    study
-        The id of the parent of a sweep or a search, in place of runs.
 
     Raises
     ------
@@ -150,27 +132,14 @@ def manifests_of_folds(predictions: pd.DataFrame, manifest: pd.DataFrame) -> lis
 
 
 def _common_manifest(runs: Sequence[StoredRun]) -> pd.DataFrame:
-    first, *others = runs
-    manifest = _sorted(first)
-    for other in others:
-        theirs = _sorted(other)
-        if manifest.equals(theirs):
-            continue
-        both = f"runs: {first} and {other}"
-        if set(manifest["path"]) != set(theirs["path"]):
-            example = min(set(manifest["path"]) ^ set(theirs["path"]))
-            raise UserError(f"{both} were trained on different images, {example} by one only; give runs of one set")
-        for column, name in COLUMN_NAMES.items():
-            if (rows := np.flatnonzero(manifest[column].to_numpy() != theirs[column].to_numpy())).size:
-                raise UserError(
-                    f"{both} differ in {name} of {rows.size} images, such as {manifest['path'].iloc[rows[0]]}; give "
-                    "runs of the same images and the same split"
-                )
+    manifest, *others = (run.manifest[list(COLUMNS)].sort_values("path", ignore_index=True) for run in runs)
+    for other, theirs in zip(runs[1:], others, strict=True):
+        if differs := describe_difference(manifest, theirs, columns=tuple(NOUNS)):
+            raise UserError(
+                f"runs: {runs[0]} and {other} were trained on different data: {differs}; give runs of the same images "
+                "and the same split"
+            )
     return manifest
-
-
-def _sorted(run: StoredRun) -> pd.DataFrame:
-    return run.manifest[list(COLUMNS)].sort_values("path", ignore_index=True)
 
 
 def _require_all_validated(run: StoredRun) -> None:

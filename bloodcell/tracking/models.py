@@ -98,10 +98,7 @@ def serving_parameters_of(address: str, *, setting: str) -> ServingParameters:
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
     """Register a model as a new version with an alias, and return the version's number.
 
-    Raises
-    ------
-    UserError
-        If MLflow refuses the name or the alias.
+    A `UserError` if MLflow refuses the name or the alias.
     """
     client = MlflowClient()
     try:

@@ -52,17 +52,7 @@ EXCLUDED_TAG = "aside"
 
 
 class TrackedRun(Recorder):
-    """A run in MLflow, which is written to its folder first.
-
-    Parameters
-    ----------
-    folder, name, tags
-        As for `bloodcell.experiment.recorder.Recorder`.
-    run_id, experiment_id
-        MLflow's.
-    store
-        The store of the run.
-    """
+    """A run in MLflow, which is written to its folder first."""
 
     def __init__(
         self, folder: Path, *, name: str, tags: Mapping[str, str], run_id: str, experiment_id: str, store: Store

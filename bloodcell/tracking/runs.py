@@ -38,8 +38,6 @@ class StoredRun:
 
     Attributes
     ----------
-    id, experiment_id, name, status
-        MLflow's.
     started
         When it started, in milliseconds since 1970.
     parent
@@ -148,13 +146,7 @@ _TRAIN_CONFIG: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)
 
 
 def find_run(run_id: str, store: Store, *, setting: str) -> StoredRun:
-    """Return a run; ``setting`` named it.
-
-    Raises
-    ------
-    UserError
-        If the store has no such run.
-    """
+    """Return a run, which ``setting`` names; a `UserError` if the store has no such run."""
     run = run_or_none(run_id)
     if run is None:
         raise UserError(f"{setting}={run_id}: {store.label} has no such run; give the id of one")
@@ -173,13 +165,7 @@ def run_or_none(run_id: str) -> StoredRun | None:
 
 
 def finished_run(run_id: str, store: Store, *, setting: str) -> StoredRun:
-    """Return a finished run; ``setting`` named it.
-
-    Raises
-    ------
-    UserError
-        If the store has no such run, or it did not finish.
-    """
+    """Return a finished run, which ``setting`` names; a `UserError` if there is no such run, or it did not finish."""
     run = find_run(run_id, store, setting=setting)
     if not run.finished:
         raise UserError(f"{setting}={run_id}: is not finished ({run.status}); give a finished run")
@@ -201,13 +187,7 @@ def whole_run(run_id: str, store: Store) -> StoredRun:
 
 
 def runs_of_study(study: str, store: Store) -> list[StoredRun]:
-    """Return the runs of a study, the oldest first.
-
-    Raises
-    ------
-    UserError
-        If the store has no such run, or it is a cross-validation.
-    """
+    """Return the runs of a study, the oldest first; a `UserError` if it is not there, or a cross-validation."""
     parent = find_run(study, store, setting="study")
     children = children_of(study, parent.experiment_id)
     if any(child.tags.fold is not None for child in children):
@@ -239,12 +219,7 @@ def children_of(run_id: str, experiment_id: str) -> list[StoredRun]:
 def search_runs(condition: str, experiment_ids: Sequence[str] | None = None) -> list[StoredRun]:
     """Return all runs that meet a condition in MLflow's syntax, the oldest first.
 
-    Parameters
-    ----------
-    condition
-        For example ``tags.data_digest = '0123'``; empty: all runs.
-    experiment_ids
-        Where to search; None: in all experiments.
+    The oldest come first; with an empty condition, all runs.
     """
     return [_record(run) for run in mlflow_runs(condition, experiment_ids)]
 

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
 from bloodcell.comparison.leaderboard import OBJECTIVE, Entry, leaderboard, marked_runs, notes
 from bloodcell.comparison.run_tags import common_group_name
@@ -51,6 +51,108 @@ class Study:
     run_id: str
     experiment_id: str
     store: Store
+
+    @property
+    def runs(self) -> list[StoredRun]:
+        """Its runs as they are in the store now, the oldest first."""
+        return children_of(self.run_id, self.experiment_id)
+
+    def exclude_interrupted(self) -> None:
+        """End the runs that were interrupted with a search, which repeats them; the leaderboard excludes them."""
+        for run in self.runs:
+            _close(run, status="KILLED")
+        for run in self.runs:
+            if run.status == "KILLED":
+                MlflowClient().set_tag(run.id, EXCLUDED_TAG, "repeated")
+
+    def create_excluded_run(self, *, name: str, reason: str) -> str:
+        """Create a run that is no entry of the leaderboard, and return its id."""
+        tags = {MLFLOW_PARENT_RUN_ID: self.run_id, EXCLUDED_TAG: reason}
+        return str(MlflowClient().create_run(self.experiment_id, run_name=name, tags=tags).info.run_id)
+
+    def keep_objective(self, name: str, value: float) -> None:
+        """Keep the objective of a search with the run of this name, which is none of its trials."""
+        for run in self.runs:
+            if run.name == name:
+                MlflowClient().log_metric(run.id, OBJECTIVE, value)
+
+    def keep(self, folder: Path, *, description: str, metrics: Mapping[str, float]) -> None:
+        """Keep the files of a folder, a description in Markdown and metrics with the parent run."""
+        client = MlflowClient()
+        client.log_artifacts(self.run_id, str(folder))
+        client.set_tag(self.run_id, MLFLOW_RUN_NOTE, description)
+        for name, value in metrics.items():
+            client.log_metric(self.run_id, name, value)
+
+    def tag(self, name: str, value: str) -> None:
+        """Keep a fact about the study as text."""
+        MlflowClient().set_tag(self.run_id, name, value)
+
+    def close_runs(self, *, expected: int | None, interrupted: bool) -> list[Entry]:
+        """End the runs that have not ended, and return every run that counts.
+
+        ``expected`` is how many runs the sweep was to have; None if its sweeper decides. If it was ``interrupted``,
+        what did not start is not missing.
+        """
+        runs = self.runs
+        for run in runs:
+            _close(run, status="KILLED" if interrupted else "FAILED")
+        numbers = {run.tags.sweep_job for run in runs}
+        for number in range(0 if interrupted or expected is None else expected):
+            if number not in numbers:
+                tags = {MLFLOW_PARENT_RUN_ID: self.run_id, REASON_TAG: LOST, SWEEP_JOB_TAG: str(number)}
+                _record_failure(self.experiment_id, f"run {number}", tags=tags, parameters={})
+        return [
+            Entry(
+                run=run.name,
+                run_id=run.id,
+                status=run.status,
+                reason=run.tags.reason,
+                metrics=run.metrics,
+                tags=run.tags,
+            )
+            for run in self.runs
+            if not run.tags.excluded
+        ]
+
+    def end(
+        self, entries: Sequence[Entry], *, interrupted: bool, status: str | None = None, objective: str | None = None
+    ) -> pd.DataFrame:
+        """Keep the leaderboard with the parent run and end it; return the leaderboard.
+
+        Parameters
+        ----------
+        entries
+            Of `close_runs`.
+        interrupted
+            Whether it was stopped.
+        status
+            The parent's; None: FINISHED if all its runs are, KILLED if it was interrupted, else FAILED.
+        objective
+            That of a search, see `leaderboard`.
+        """
+        client = MlflowClient()
+        table = leaderboard(entries, objective=objective)
+        failed = [entry for entry in entries if entry.status != "FINISHED"]
+        if len(table):
+            client.log_table(self.run_id, table, "leaderboard.json")
+            name = common_group_name(entry.tags for entry in entries if entry.status == "FINISHED")
+            with TemporaryDirectory() as scratch:
+                shown = table.assign(run=marked_runs(table))
+                figure = leaderboard_plot(shown, notes=[*notes(table), intervals_note(name)])
+                save_figure(figure, Path(scratch), "leaderboard")
+                table.to_csv(Path(scratch) / "leaderboard.csv", index=False)
+                client.log_artifacts(self.run_id, scratch)
+            best = table.iloc[0]
+            client.log_metric(self.run_id, "best/val_accuracy", best["val_accuracy"])
+            self.tag("best_run", best["run_id"])
+        client.log_metric(self.run_id, "runs/finished", len(table))
+        client.log_metric(self.run_id, "runs/failed", len(failed))
+        if failed:
+            self.tag(REASON_TAG, f"{len(failed)} of {len(entries)} runs did not finish")
+        by_runs = "KILLED" if interrupted else "FAILED" if failed else "FINISHED"
+        client.set_terminated(self.run_id, status or by_runs)
+        return table
 
 
 def start_study(*, tracking: TrackingConfig, overrides: Sequence[str], kind: str = "sweep") -> Study:
@@ -98,38 +200,6 @@ def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
     return Study(run_id=run_id, experiment_id=experiment_id, store=store)
 
 
-def exclude_interrupted(study: Study) -> None:
-    """End the runs that were interrupted with a search; it repeats them, so the leaderboard excludes them."""
-    client = MlflowClient()
-    for run in children_of(study.run_id, study.experiment_id):
-        _close(client, run, status="KILLED")
-    for run in children_of(study.run_id, study.experiment_id):
-        if run.status == "KILLED":
-            client.set_tag(run.id, EXCLUDED_TAG, "repeated")
-
-
-def create_excluded_run(study: Study, *, name: str, reason: str) -> str:
-    """Create a run of the study that is not in its leaderboard, and return its id."""
-    tags = {MLFLOW_PARENT_RUN_ID: study.run_id, EXCLUDED_TAG: reason}
-    return str(MlflowClient().create_run(study.experiment_id, run_name=name, tags=tags).info.run_id)
-
-
-def keep_objective(study: Study, name: str, value: float) -> None:
-    """Log the objective of a search to the run of this name, which is not a trial."""
-    for run in children_of(study.run_id, study.experiment_id):
-        if run.name == name:
-            MlflowClient().log_metric(run.id, OBJECTIVE, value)
-
-
-def keep_with_study(study: Study, folder: Path, *, description: str, metrics: Mapping[str, float]) -> None:
-    """Log the files of a folder, a description in Markdown and metrics to the parent run."""
-    client = MlflowClient()
-    client.log_artifacts(study.run_id, str(folder))
-    client.set_tag(study.run_id, "mlflow.note.content", description)
-    for name, value in metrics.items():
-        client.log_metric(study.run_id, name, value)
-
-
 def run_named(name: str, tracking: TrackingConfig) -> str:
     """Return the id of the only run of this name in the experiment."""
     _, experiment_id = open_store(tracking)
@@ -137,94 +207,11 @@ def run_named(name: str, tracking: TrackingConfig) -> str:
     return str(run.info.run_id)
 
 
-def tag_study(study: Study, name: str, value: str) -> None:
-    """Log a fact about a study as text."""
-    MlflowClient().set_tag(study.run_id, name, value)
-
-
-def close_children(study: Study, *, expected: int | None, interrupted: bool) -> list[Entry]:
-    """Return the entries of the leaderboard, and end the runs that are still running.
-
-    Parameters
-    ----------
-    study
-        The study.
-    expected
-        The number of runs of the sweep; None if its sweeper decides.
-    interrupted
-        Whether the sweep was interrupted: then runs that did not start are not missing.
-    """
-    client = MlflowClient()
-    runs = children_of(study.run_id, study.experiment_id)
-    for run in runs:
-        _close(client, run, status="KILLED" if interrupted else "FAILED")
-    numbers = {run.tags.sweep_job for run in runs}
-    for number in range(0 if interrupted or expected is None else expected):
-        if number not in numbers:
-            tags = {MLFLOW_PARENT_RUN_ID: study.run_id, REASON_TAG: LOST, SWEEP_JOB_TAG: str(number)}
-            _record_failure(study.experiment_id, f"run {number}", tags=tags, parameters={})
-    children = children_of(study.run_id, study.experiment_id)
-    return [_entry(run) for run in children if not run.tags.excluded]
-
-
-def end_study(
-    study: Study,
-    entries: Sequence[Entry],
-    *,
-    interrupted: bool,
-    status: str | None = None,
-    objective: str | None = None,
-) -> pd.DataFrame:
-    """Log the leaderboard to the parent run and end it; return the leaderboard.
-
-    Parameters
-    ----------
-    study, entries
-        The study and its runs.
-    interrupted
-        Whether it was interrupted.
-    status
-        The status of the parent; None: FINISHED if all runs are, KILLED if interrupted, else FAILED.
-    objective
-        The objective of a search, see `leaderboard`.
-    """
-    client = MlflowClient()
-    table = leaderboard(entries, objective=objective)
-    failed = [entry for entry in entries if entry.status != "FINISHED"]
-    if len(table):
-        client.log_table(study.run_id, table, "leaderboard.json")
-        name = common_group_name(entry.tags for entry in entries if entry.status == "FINISHED")
-        with TemporaryDirectory() as scratch:
-            figure = leaderboard_plot(table.assign(run=marked_runs(table)), notes=[*notes(table), intervals_note(name)])
-            save_figure(figure, Path(scratch), "leaderboard")
-            table.to_csv(Path(scratch) / "leaderboard.csv", index=False)
-            client.log_artifacts(study.run_id, scratch)
-        best = table.iloc[0]
-        client.log_metric(study.run_id, "best/val_accuracy", best["val_accuracy"])
-        client.set_tag(study.run_id, "best_run", best["run_id"])
-    client.log_metric(study.run_id, "runs/finished", len(table))
-    client.log_metric(study.run_id, "runs/failed", len(failed))
-    if failed:
-        client.set_tag(study.run_id, REASON_TAG, f"{len(failed)} of {len(entries)} runs did not finish")
-    by_runs = "KILLED" if interrupted else "FAILED" if failed else "FINISHED"
-    client.set_terminated(study.run_id, status or by_runs)
-    return table
-
-
 def surviving(job: Callable[[], T], config: Any) -> T | float:
-    """Run one job of a study; a failure is printed and logged as a failed run, and the study continues.
+    """Run one job of a study and return its result; if it fails, print and log the failure, and return NaN.
 
-    Parameters
-    ----------
-    job
-        The job.
-    config
-        Its configuration, whose ``tracking`` has the study's parent run, and the job's number in a sweep or its name.
-
-    Returns
-    -------
-    object
-        The result of the job; NaN, which sweepers treat as a failure, if it fails.
+    Sweepers treat NaN as a failure. The configuration's ``tracking`` has the study's parent run, and the job's number
+    in a sweep or its name.
     """
     try:
         return job()
@@ -251,22 +238,12 @@ def _record_failure(experiment_id: str, name: str, *, tags: dict[str, str], para
     client.set_terminated(run.info.run_id, "FAILED")
 
 
-def _close(client: MlflowClient, run: StoredRun, *, status: str) -> None:
+def _close(run: StoredRun, *, status: str) -> None:
     """End a running run, and its folds."""
     if RunStatus.is_terminated(RunStatus.from_string(run.status)):
         return
     for fold in children_of(run.id, run.experiment_id):
-        _close(client, fold, status=status)
+        _close(fold, status=status)
+    client = MlflowClient()
     client.set_tag(run.id, REASON_TAG, LOST)
     client.set_terminated(run.id, status)
-
-
-def _entry(run: StoredRun) -> Entry:
-    return Entry(
-        run=run.name,
-        run_id=run.id,
-        status=run.status,
-        reason=run.tags.reason,
-        metrics=run.metrics,
-        tags=run.tags,
-    )

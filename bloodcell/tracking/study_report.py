@@ -1,4 +1,4 @@
-"""The result of a sweep on the terminal."""
+"""The end of a study, in the store and on the terminal."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -10,6 +10,25 @@ from rich.table import Table
 from bloodcell.comparison.leaderboard import Entry, marked_runs, notes
 from bloodcell.console.json_output import set_json_result
 from bloodcell.tracking.study import Study
+
+
+def finish_study(
+    study: Study,
+    *,
+    expected: int | None,
+    interrupted: bool,
+    status: str | None = None,
+    objective: str | None = None,
+    **more: Any,
+) -> bool:
+    """End a study and its runs, and show its leaderboard; return whether all runs finished.
+
+    The arguments are those of `Study.close_runs`, `Study.end` and `show_study`.
+    """
+    entries = study.close_runs(expected=expected, interrupted=interrupted)
+    table = study.end(entries, interrupted=interrupted, status=status, objective=objective)
+    show_study(study, entries, table, objective=objective, **more)
+    return all(entry.status == "FINISHED" for entry in entries)
 
 
 def show_study(

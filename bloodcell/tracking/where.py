@@ -1,5 +1,6 @@
 """Printing where a run is: MLflow UI, output folder, log."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -30,8 +31,13 @@ def run_data(tracked: TrackedRun, tracking: TrackingConfig) -> dict[str, Any]:
     }
 
 
-def show_files(tracked: TrackedRun, console: Console) -> None:
-    """Print the folder of a run and its log file."""
+def show_places(tracked: TrackedRun, tracking: TrackingConfig, console: Console, *, models: Sequence[str]) -> None:
+    """Print the MLflow page of a run, how to load its models by their addresses, its folder and its log file."""
+    console.print(f"MLflow UI      {mlflow_ui(tracking, tracked.store)}", markup=False)
+    if models:
+        others = f" (fold 1; the other {len(models) - 1} are in folds.csv)" if len(models) > 1 else ""
+        load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"
+        console.print(f"Python         {load}", markup=False)
     console.print(f"Output folder  {tracked.folder}", markup=False)
     if (log := log_file()) is not None:
         console.print(f"Log            {log}", markup=False)

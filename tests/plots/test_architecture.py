@@ -68,11 +68,6 @@ def test_a_single_block_can_be_drawn(check_legible):
     check_legible(architecture(BLOCKS[-1:], title="Head"))
 
 
-def test_a_model_without_blocks_is_refused():
-    with pytest.raises(ValueError, match="no block"):
-        architecture([], title="Model")
-
-
 @pytest.mark.parametrize(
     ("count", "text"),
     [

@@ -86,14 +86,3 @@ def test_without_a_threshold_there_are_only_the_curves(answers, texts_of, check_
     assert any(text.startswith("By image:") for text in texts)
     assert any(text.startswith("By photograph:") for text in texts)
     check_legible(figure)
-
-
-def test_tables_without_a_column_or_images_are_refused():
-    empty = calibration_bins(labels=np.array([], int), probabilities=np.empty((0, 2)))
-    with pytest.raises(ValueError, match="no image"):
-        reliability(empty, empty, errors=(NOTHING, NOTHING), temperature=1.0, title="t")
-    with pytest.raises(ValueError, match="accuracy"):
-        reliability(empty.drop(columns="accuracy"), empty, errors=(NOTHING, NOTHING), temperature=1.0, title="t")
-    curve = risk_coverage(labels=[0], probabilities=np.array([[0.6, 0.4]]), sources=["a"])
-    with pytest.raises(ValueError, match="image_risk"):
-        risk_against_coverage(curve.drop(columns="image_risk"), threshold=None, title="t")

@@ -46,10 +46,3 @@ def test_all_texts_are_legible(texts_of, check_legible):
     for text in ("0: backbone=morphology", "66.0% (61% to 71%)", "83.0% (73% to 93%)", "0.62", "-0.05", "A note."):
         assert text in texts
     check_legible(figure)
-
-
-def test_a_table_without_members_or_columns_is_refused():
-    with pytest.raises(ValueError, match="at least one member"):
-        ensemble_plot(standings().tail(1), baseline=0.25, photograph_baseline=0.5)
-    with pytest.raises(ValueError, match="no column weight"):
-        ensemble_plot(standings().drop(columns="weight"), baseline=0.25, photograph_baseline=0.5)

@@ -1,0 +1,90 @@
+"""The facts of a comparison's report, from its runs."""
+
+from collections.abc import Mapping
+from io import BytesIO
+
+from PIL import Image
+
+from bloodcell.cards.comparison_report import Picture, RunFacts
+from bloodcell.comparison.candidates import Aligned
+from bloodcell.comparison.run_tags import TRAIN
+from bloodcell.experiment.images import image_folders
+from bloodcell.tracking.pooling import Pooled
+
+SIZE, QUALITY = (160, 120), 78
+"""The size of a report's pictures in pixels, at most, and their JPEG quality."""
+
+
+def run_facts(several: Pooled) -> RunFacts:
+    """Return the facts on runs of one configuration; costs and curve are those of the first."""
+    if not several.stored:
+        return RunFacts()
+    first = several.stored[0]
+    speed = first.metrics.get("cost/images_per_second")
+    costs = {
+        "parameters": first.metrics.get("cost/parameters"),
+        "flops": first.metrics.get("cost/flops"),
+        "milliseconds": 1000 / speed if speed else None,
+    }
+    return RunFacts(
+        configuration=several.configuration,
+        costs={name: value for name, value in costs.items() if value is not None},
+        curve=first.curve,
+        run_ids=[each.id for each in several.stored],
+    )
+
+
+def limitations(aligned: Aligned, pooled: Mapping[str, Pooled], *, times: int) -> list[str]:
+    """Return what limits the results, a sentence each; ``times``: how often the images were compared on before."""
+    sentences = []
+    if aligned.split == "test" and times:
+        sentences.append(
+            f"These test images have been compared on {times} {'times' if times > 1 else 'time'} before: if that chose "
+            "a model, its test results are optimistic."
+        )
+    stored = {name: several.stored for name, several in pooled.items()}
+    tags = [run.tags for runs in stored.values() for run in runs]
+    configs = {name: [run.config for run in runs if run.tags.job == TRAIN] for name, runs in stored.items()}
+    if aligned.split == "val" and any(each.trial is not None for each in tags):
+        sentences.append("A search chose its trials by these images: the result of the best is optimistic.")
+    stopped = [name for name, runs in configs.items() if any(each and each.stops_by_validation for each in runs)]
+    if aligned.split == "val" and stopped:
+        which = "all runs" if len(stopped) == len(pooled) else "; ".join(stopped)
+        sentences.append(f"Validation chose the epochs of {which}: results on these images are slightly optimistic.")
+    sentences += [f"{each.name} leaks, and cannot win: {each.leak}." for each in aligned.candidates if each.leak]
+    if unknown := [name for name, runs in configs.items() if None in runs]:
+        sentences.append(
+            f"The settings of {'; '.join(unknown)} are those of another version of bloodcell: whether validation chose "
+            "their epochs is unknown."
+        )
+    if any(each.groups == "none" for each in tags):
+        sentences.append(
+            "Groups are unknown (data.groups=none): if there are copies, they count as independent, and intervals are "
+            "too narrow."
+        )
+    models = [each for each in aligned.candidates if not each.trivial]
+    single = [each.name for each in models if len(each.probabilities) == 1]
+    if len(single) < len(models):  # else every verdict says it
+        sentences += [f"{name} was trained once: its interval does not include the choice of seed." for name in single]
+    return sentences
+
+
+def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
+    """Return a function from the path of an image to a small JPEG; None if the image no longer exists."""
+    configs = [run.config for several in pooled.values() for run in several.stored]
+    folders = list(dict.fromkeys(folder for each in configs if each for folder in image_folders(each.data)))
+
+    def picture(path: str) -> bytes | None:
+        for folder in folders:
+            try:
+                with Image.open(folder / path) as image:
+                    small = image.convert("RGB")
+            except OSError:
+                continue
+            small.thumbnail(SIZE)
+            kept = BytesIO()
+            small.save(kept, "JPEG", quality=QUALITY)
+            return kept.getvalue()
+        return None
+
+    return picture
