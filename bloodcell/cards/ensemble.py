@@ -37,8 +37,8 @@ def notes_on(method: Method, outcome: Outcome, *, stopped: Sequence[str]) -> lis
     notes = [intervals_note(group)]
     if method != "soft":
         notes.append(
-            f"The ensemble's metrics on validation are cross-fitted: no {group} is combined by weights that were fitted to it. "
-            "The displayed weights were fitted to all."
+            f"The ensemble's metrics on validation are cross-fitted: no {group} is combined by weights that were "
+            "fitted to it. The displayed weights were fitted to all."
         )
     if method == "stacking":
         notes.append(
