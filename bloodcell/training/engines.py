@@ -1,5 +1,6 @@
 """Inference engines for frozen layers: TensorFlow or OpenVINO."""
 
+import functools
 import importlib.metadata
 import importlib.util
 import logging
@@ -124,14 +125,13 @@ class _OpenVino:
     """OpenVINO on the CPU: each core computes one image, which is faster than batches."""
 
     def __init__(self, model: keras.Model) -> None:
-        # Disables telemetry: without this package OpenVINO uses a stub.
-        sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+        core = _openvino_core()
         import openvino
 
         with warnings.catch_warnings(action="ignore"):  # Keras's warnings about tracing
             converted = openvino.convert_model(model)
         settings = {"INFERENCE_PRECISION_HINT": "f32", "PERFORMANCE_HINT": "THROUGHPUT"}
-        compiled = openvino.Core().compile_model(converted, "CPU", settings)
+        compiled = core.compile_model(converted, "CPU", settings)
         self._queue = openvino.AsyncInferQueue(compiled, os.cpu_count() or 1)
         self._queue.set_callback(self._keep)
         self._width = model.output_shape[-1]
@@ -147,6 +147,20 @@ class _OpenVino:
     def _keep(request: Any, place: tuple[NDArray[np.float32], int]) -> None:
         rows, number = place
         rows[number] = request.get_output_tensor(0).data[0]
+
+
+@functools.cache
+def _openvino_core() -> Any:
+    """Return the only core of this process.
+
+    Each core of OpenVINO 2026.4 sets its own stack for signals and, when it is freed, sets the stack before it, which
+    may be freed too: then the process crashes at the next signal, such as Ctrl-C.
+    """
+    # Disables telemetry: without this package OpenVINO uses a stub.
+    sys.modules.setdefault("openvino_telemetry", None)  # type: ignore[arg-type]
+    import openvino
+
+    return openvino.Core()
 
 
 def _relative_difference(found: NDArray[np.float32], expected: NDArray[np.float32]) -> float:

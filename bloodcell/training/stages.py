@@ -115,8 +115,8 @@ def _stage(backbone: FeatureExtractor, config: StageConfig, *, max_epochs: int) 
         name, boundary = f"top {config.fraction:.0%}", boundary_at_fraction(backbone, config.fraction)
     if config.learning_rate_decay != 1 and not blocks(backbone):
         raise UserError(
-            f"finetune.stages: learning_rate_decay={config.learning_rate_decay:g} goes from block to block, and "
-            f"{backbone.name} has none with names; leave it out"
+            f"finetune.stages: learning_rate_decay={config.learning_rate_decay:g} is per block, and the blocks of "
+            f"{backbone.name} have no names; remove it"
         )
     return Stage(
         name=f"from {name}",
