@@ -45,7 +45,7 @@ def run(arguments: Sequence[str], *, cwd: Path, drawn: bool = False) -> Complete
         pytest.MonkeyPatch.context() as patch,
     ):
         if not drawn:
-            patch.setattr(Pictures, "draw", _one_pixel)
+            patch.setattr(Pictures, "draw", one_pixel)
         try:
             main(arguments)
         except SystemExit as end:
@@ -72,8 +72,9 @@ def start(arguments: Sequence[str], *, cwd: Path, **environment: str) -> "subpro
 def small(data: Path) -> list[str]:
     """Return overrides that make a run as small as it can be: no network, for which TensorFlow would be prepared."""
     return [
-        *("data=bccd", f"data.root={data}", "backbone=colour_histogram", "head=dense", "finetune=none"),
+        *("data=bccd", f"data.root={data}", "backbone=colour_histogram", "head=probe", "finetune=none"),
         *("hyperparameters.epochs=1", "hyperparameters.batch_size=16", "baselines=[]", "explain=none"),
+        "log_model=false",
         # Every image its own photograph.
         *("data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph"),
     ]
@@ -82,10 +83,10 @@ def small(data: Path) -> list[str]:
 def small_network(data: Path) -> list[str]:
     """Return overrides of a run with a network that has few layers, so that TensorFlow is soon done."""
     network = ["backbone=application", "backbone.name=VGG16", "backbone.weights=null", "backbone.input_size=32"]
-    return [*small(data), *network]
+    return [*small(data), *network, "head=dense", "log_model=true"]
 
 
-def _one_pixel(pictures: Pictures, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
+def one_pixel(pictures: Pictures, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
     """Write a picture of one pixel, if the function that makes the figure takes these arguments."""
     inspect.signature(make).bind(*arguments, **settings)
     folder = pictures._folder / "plots"

@@ -1,5 +1,6 @@
 """What the tests share: a place of their own for caches and stores, and a few dozen images."""
 
+import gc
 import logging
 import os
 import re
@@ -48,6 +49,12 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Start with the longest, the command line's among them, so that no worker is left alone with them at the end."""
     items.sort(key=lambda item: (item.path.stem not in LONGEST, item.path.parent.name != "tests"))
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from visiting, again and again, the million objects of TensorFlow and MLflow."""
+    gc.freeze()
+    gc.set_threshold(100_000, 20, 50)
 
 
 @pytest.fixture(scope="session", autouse=True)

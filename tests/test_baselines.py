@@ -9,14 +9,15 @@ from bloodcell.config.composition import compose_config
 from bloodcell.experiment.baselines import baseline_config
 from bloodcell.jobs.train import train_baselines
 
+OWN = ["data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph", "log_model=false"]
+
 
 @pytest.fixture(scope="module")
 def sweep(bccd, tmp_path_factory):
     """A sweep of one run, which is a baseline itself."""
     folder = tmp_path_factory.mktemp("baselines")
-    own = ["data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph", "log_model=false"]
     completed = run(
-        ["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "head=probe"], cwd=folder
+        ["train", "-m", "data=bccd", f"data.root={bccd}", *OWN, "backbone=majority", "head=probe"], cwd=folder
     )
     assert completed.returncode == 0, completed.stderr
     return completed, *runs_in(folder)
@@ -37,13 +38,7 @@ def test_baselines_are_trained_on_the_same_images_as_the_runs(sweep):
 
 
 def test_settings_of_networks_do_not_prevent_baselines(bccd, tmp_path):
-    own = [
-        "data.groups=pattern",
-        "data.groups_pattern='(.+)'",
-        "data.group_name=photograph",
-        "log_model=false",
-        "baselines=[majority]",
-    ]
+    own = [*OWN, "baselines=[majority]"]
     of_networks = [
         "features=on_the_fly",
         "hyperparameters.label_smoothing=0.1",
@@ -64,13 +59,7 @@ def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):
 
 
 def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):
-    own = [
-        "data.groups=pattern",
-        "data.groups_pattern='(.+)'",
-        "data.group_name=photograph",
-        "log_model=false",
-        "baselines=[majority]",
-    ]
+    own = [*OWN, "baselines=[majority]"]
     words = ["backbone=colour_histogram", "head=probe", "split.seed=1,2"]
     completed = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
@@ -88,26 +77,14 @@ def test_an_ensemble_is_of_a_sweep(bccd, tmp_path):
 
 
 def test_a_run_with_extra_features_is_no_baseline(bccd, tmp_path):
-    own = [
-        "data.groups=pattern",
-        "data.groups_pattern='(.+)'",
-        "data.group_name=photograph",
-        "log_model=false",
-        "baselines=[colour_histogram]",
-    ]
+    own = [*OWN, "baselines=[colour_histogram]"]
     words = ["backbone=colour_histogram", "head=probe", "head.extra_features=[morphology]"]
     assert run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path).returncode == 0
     assert [each.info.run_name for each in runs_in(tmp_path)][2:] == ["baseline: colour_histogram"]
 
 
 def test_a_sweep_whose_ensemble_fails_has_not_finished(bccd, tmp_path):
-    own = [
-        "data.groups=pattern",
-        "data.groups_pattern='(.+)'",
-        "data.group_name=photograph",
-        "log_model=false",
-        "baselines=[]",
-    ]
+    own = [*OWN, "baselines=[]"]
     completed = run(
         ["train", "-m", "data=bccd", f"data.root={bccd}", *own, "backbone=majority", "ensemble=soft"], cwd=tmp_path
     )
@@ -119,14 +96,7 @@ def test_a_sweep_whose_ensemble_fails_has_not_finished(bccd, tmp_path):
 
 
 def test_a_sweep_can_end_with_an_ensemble_of_its_runs_without_the_baselines(bccd, tmp_path):
-    own = [
-        "data.groups=pattern",
-        "data.groups_pattern='(.+)'",
-        "data.group_name=photograph",
-        "split=group_kfold",
-        "split.folds=2",
-        "split.refit=true",
-    ]
+    own = [*OWN, "split=group_kfold", "split.folds=2"]
     words = ["backbone=morphology,colour_histogram", "head=probe", "ensemble=weighted", "baselines=[majority]"]
     completed = run(["train", "-m", "data=bccd", f"data.root={bccd}", *own, *words], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr

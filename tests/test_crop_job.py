@@ -105,6 +105,7 @@ def predicted_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any
     return json.loads(completed.stdout.splitlines()[-1]), logged
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
 def test_a_model_without_bloodcell_predicts_what_the_run_logged(predicted_elsewhere, name):
     predicted, logged = predicted_elsewhere

@@ -116,7 +116,7 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
 
 
 def test_a_refitted_model_is_trained_on_every_training_image_and_predicts_test(bccd, tmp_path):
-    again = validated(small(bccd), tmp_path, "split.refit=true")
+    again = validated(small(bccd), tmp_path, "head=dense", "split.refit=true", "log_model=true")
     model = mlflow.tensorflow.load_model(f"runs:/{again.parent.info.run_id}/model")
     test = again.predictions.query("split == 'test'")
     pixels = [np.asarray(Image.open(bccd / path))[None] for path in test["path"]]
@@ -167,7 +167,7 @@ def test_finished_folds_stay_when_a_later_one_does_not_finish(bccd, tmp_path, mo
 
 
 def test_a_cross_validation_in_a_sweep_is_one_run_of_the_study(bccd, tmp_path):
-    completed = run(["train", "-m", *small(bccd), *KFOLD], cwd=tmp_path)
+    completed = run(["train", "-m", *small(bccd), "head=dense", *KFOLD], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
     study, whole, *folds = runs_in(tmp_path)
     assert whole.data.tags["mlflow.parentRunId"] == study.info.run_id

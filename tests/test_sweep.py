@@ -30,9 +30,9 @@ class Swept(NamedTuple):
     folder: object
 
 
-@pytest.fixture(scope="module")
-def swept(bccd, tmp_path_factory):
-    """Two batch sizes by two learning rates, in two processes; one rate is too high, and one image cannot be read."""
+@pytest.fixture(scope="module", params=["basic", pytest.param("joblib", marks=pytest.mark.slow)])
+def swept(request, bccd, tmp_path_factory):
+    """Two batch sizes by two learning rates; one rate is too high, and one image cannot be read."""
     folder = tmp_path_factory.mktemp("sweep")
     data = folder / "data"
     shutil.copytree(bccd, data)
@@ -41,7 +41,8 @@ def swept(bccd, tmp_path_factory):
     work.mkdir()
     sweep = ["hyperparameters.batch_size=8,16", "hyperparameters.learning_rate=0.001,1e38", "data.on_bad_image=skip"]
     sweep += ["hyperparameters.optimizer=sgd", "tracking.run_name=rates", "explain=single", "log_model=false"]
-    completed = run(["train", "-m", *small(data), *sweep, "hydra/launcher=joblib", "hydra.launcher.n_jobs=2"], cwd=work)
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2"] if request.param == "joblib" else []
+    completed = run(["train", "-m", *small(data), "head=dense", *sweep, *launcher], cwd=work)
     parent, *children = runs_in(work)
     return Swept(completed, parent, children, work)
 
@@ -81,7 +82,7 @@ def test_an_error_of_the_user_after_the_last_run_ends_the_study_and_the_program(
         raise UserError("baselines=majority: refused")
 
     monkeypatch.setattr("bloodcell.cli.callbacks._complete", refuse)
-    completed = run(["train", "-m", *small(bccd), "log_model=false"], cwd=tmp_path)
+    completed = run(["train", "-m", *small(bccd)], cwd=tmp_path)
     assert completed.returncode == 2
     assert completed.stderr.splitlines()[-1] == "bloodcell: baselines=majority: refused"
     parent, *children = runs_in(tmp_path)
@@ -272,7 +273,14 @@ def test_a_server_gets_runs_without_credentials_and_its_failure_loses_nothing(se
     work = tmp_path / "work"
     work.mkdir()
     command = start(
-        ["train", *small(bccd), "tracking=server", f"tracking.uri={with_password}", "hyperparameters.epochs=3"],
+        [
+            "train",
+            *small(bccd),
+            "head=dense",
+            "tracking=server",
+            f"tracking.uri={with_password}",
+            "hyperparameters.epochs=3",
+        ],
         cwd=work,
         MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
     )

@@ -354,7 +354,7 @@ def test_a_run_with_unknown_groups_reports_that_leakage_is_unknown(bccd, tmp_pat
 
 def test_a_run_with_an_infinite_loss_ends_as_failed_with_the_reason(bccd, tmp_path):
     explode = ["hyperparameters.optimizer=sgd", "hyperparameters.learning_rate=1e30", "hyperparameters.epochs=3"]
-    completed = run(["train", *small(bccd), *explode], cwd=tmp_path)
+    completed = run(["train", *small(bccd), "head=dense", *explode], cwd=tmp_path)
     assert completed.returncode == 2
     assert "hyperparameters.learning_rate" in completed.stderr.splitlines()[-1]
     (failed,) = runs_in(tmp_path)
@@ -363,7 +363,7 @@ def test_a_run_with_an_infinite_loss_ends_as_failed_with_the_reason(bccd, tmp_pa
 
 
 def test_a_terminated_run_ends_as_killed_with_its_checkpoint(bccd, tmp_path):
-    process = start(["train", *small(bccd), "hyperparameters.epochs=5000"], cwd=tmp_path)
+    process = start(["train", *small(bccd), "head=dense", "hyperparameters.epochs=5000"], cwd=tmp_path)
     for line in process.stderr:
         if "epoch 2/" in line:
             break

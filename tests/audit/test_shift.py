@@ -1,6 +1,7 @@
 from dataclasses import replace
 
 import numpy as np
+import pytest
 from audit.sources import some
 
 from bloodcell.audit.permutation import shuffles
@@ -32,6 +33,7 @@ def test_other_class_frequencies_are_no_shift():
     assert codes["drift"].severity == codes["splits-differ"].severity == "clear"
 
 
+@pytest.mark.slow
 def test_false_alarms_are_as_rare_as_the_significance_level():
     warned = 0
     for order in shuffles(np.zeros(90), groups=np.arange(90), values=np.arange(90), n=15, seed=0):
@@ -41,6 +43,7 @@ def test_false_alarms_are_as_rare_as_the_significance_level():
     assert warned <= 1  # two tests at 1 % each
 
 
+@pytest.mark.slow
 def test_slides_that_differ_are_no_shift_between_splits():
     """30 slides of 20 photographs, each with its own sharpness: shuffling photographs warns of 4 of these 8 sets."""
     warned = 0

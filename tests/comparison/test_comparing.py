@@ -475,6 +475,7 @@ def test_small_and_odd_tables_have_verdicts_that_hold_together(data):
     assert result.ranking["can_be_best"].any()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("photographs", [(20, 20, 20), (16, 75, 159)])
 def test_equal_models_are_seldom_called_different_and_intervals_hold_the_truth(photographs):
     rng = np.random.default_rng(11)

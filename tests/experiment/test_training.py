@@ -9,11 +9,13 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
+from commands import one_pixel
 
 import bloodcell
 from bloodcell.config.keywords import train_config
 from bloodcell.errors import UserError
 from bloodcell.images.reading import read_image
+from bloodcell.plots.drawing import Pictures
 
 SMEARS = {"source": "smears", "train_photographs": 24, "test_photographs": 20, "copies": 2}
 SMALL = {"data": SMEARS, "backbone": "colour_histogram", "head": "dense", "finetune": "none", "epochs": 2}
@@ -88,13 +90,15 @@ def test_a_result_shows_itself(result):
     assert html.count("<table>") == html.count("</table>") == 1
 
 
-def test_the_same_seed_gives_the_same_metrics(result, tmp_path):
+def test_the_same_seed_gives_the_same_metrics(result, tmp_path, monkeypatch):
+    monkeypatch.setattr(Pictures, "draw", one_pixel)
     again = bloodcell.train(train_config(**SMALL), folder=tmp_path / "run", quiet=True)
     pd.testing.assert_frame_equal(again.metrics, result.metrics, check_exact=True)
     pd.testing.assert_frame_equal(again.predictions, result.predictions, check_exact=True)
 
 
-def test_a_cross_validation_has_the_folds_within_its_folder(tmp_path):
+def test_a_cross_validation_has_the_folds_within_its_folder(tmp_path, monkeypatch):
+    monkeypatch.setattr(Pictures, "draw", one_pixel)
     split = {"name": "group_kfold", "folds": 2, "refit": True}
     result = bloodcell.train(**SMALL, split=split, folder=tmp_path / "run", quiet=True)
     assert set(result.history["fold"]) == {1, 2}

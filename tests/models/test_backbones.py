@@ -135,6 +135,7 @@ def test_the_saved_model_takes_raw_images_of_any_size(name, probabilities):
     np.testing.assert_allclose(made.whole, made.core, atol=1e-5)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", RELOADED)
 def test_a_saved_model_predicts_the_same_with_only_keras_installed(name, probabilities, loaded):
     np.testing.assert_allclose(loaded[name], probabilities(name).whole, atol=1e-5)

@@ -29,6 +29,7 @@ def test_the_same_seed_gives_the_same_training_to_the_last_digit(first, data, tm
     np.testing.assert_array_equal(again[1], first[1])
 
 
+@pytest.mark.slow
 def test_the_same_seed_gives_the_same_training_in_another_process(first, bccd, tmp_path):
     program = Path(tiny.__file__)
     output = subprocess.run(

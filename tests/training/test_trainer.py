@@ -106,8 +106,7 @@ def test_only_the_head_is_trained_while_the_backbone_is_frozen(fit):
     assert changed(head, classifier.head.stack) == {"probabilities/kernel", "probabilities/bias"}
 
 
-@BOTH
-@pytest.mark.parametrize("train_statistics", [False, True])
+@pytest.mark.parametrize(("way", "train_statistics"), [("stored", False), ("on the fly", True)])
 def test_a_stage_changes_only_layers_above_its_boundary(fit, train_statistics):
     classifier = tiny.classifier()
     layers = classifier.backbone.application.layers
@@ -240,7 +239,7 @@ def test_a_checkpoint_is_written_before_listeners_are_called(fit, tmp_path):
     assert there == [True]
 
 
-@BOTH
+@pytest.mark.parametrize("way", ["on the fly"])
 def test_mixed_precision_trains_and_its_probabilities_are_in_single_precision(fit, data):
     with precision(mixed=True):
         classifier = tiny.classifier(dropout=0.1)
@@ -276,8 +275,7 @@ def copied(data) -> tiny.Data:
     return data._replace(train=replace(data.train, files=files, digests=digests, labels=labels, sources=groups))
 
 
-@BOTH
-@pytest.mark.parametrize("class_weights", ["none", "balanced"])
+@pytest.mark.parametrize(("way", "class_weights"), [("stored", "balanced"), ("on the fly", "none")])
 def test_sampling_by_photographs_gives_classes_equal_weight(fit, copied, class_weights):
     classifier = tiny.classifier()
     head = classifier.head.stack[-1]
