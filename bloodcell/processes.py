@@ -1,13 +1,9 @@
-"""Processes: exit on SIGTERM and with the parent process, and joblib's replaced workers."""
+"""Processes: exit with the parent process, and joblib's replaced workers."""
 
 import os
 import threading
 import time
 import warnings
-
-
-class Terminated(KeyboardInterrupt):
-    """SIGTERM as an exception, so open files and runs are closed."""
 
 
 def exit_with_parent(parent: int) -> None:

@@ -2,18 +2,16 @@
 
 import errno
 import shutil
-import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from types import FrameType
 from typing import NoReturn
 
 from bloodcell.console.json_output import set_json_error
 from bloodcell.errors import UserError
-from bloodcell.processes import Terminated
+from bloodcell.signals import Terminated
 
 
 def fail(message: str, *, code: int) -> NoReturn:
@@ -44,25 +42,6 @@ def one_line_errors(job: str = "", arguments: Sequence[str] = ()) -> Iterator[No
             if is_composition_error(error):
                 fail(composition_message(error, job, arguments), code=2)
         raise
-
-
-@contextmanager
-def raise_on_sigterm() -> Iterator[None]:
-    """Raise `Terminated` on SIGTERM, so that files and runs are closed. Later signals are ignored."""
-
-    def terminate(_signal: int, _frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise Terminated
-
-    try:
-        before = signal.signal(signal.SIGTERM, terminate)
-    except ValueError:  # only the main thread may set handlers; in others the program around decides
-        yield
-        return
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
 
 
 def remove_unused_folder(folder: Path) -> None:

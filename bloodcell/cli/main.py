@@ -17,7 +17,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bloodcell.cli.arguments import ASKING, hydra_arguments
-from bloodcell.cli.exits import one_line_errors, raise_on_sigterm, remove_unused_folder
+from bloodcell.cli.exits import one_line_errors, remove_unused_folder
 from bloodcell.cli.help import overview
 from bloodcell.config.command import Command
 from bloodcell.config.jobs import command_name, first_words, register_help_resolvers, split_job
@@ -25,6 +25,7 @@ from bloodcell.console.json_output import FLAG, json_document
 from bloodcell.console.logs import log_errors, log_warnings
 from bloodcell.console.quiet import quiet_libraries, quiet_stderr
 from bloodcell.errors import UserError
+from bloodcell.signals import signals_as_exceptions
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -47,7 +48,7 @@ def main(argv: Sequence[str] | None = None) -> None:
             given = [word for word in words if word != FLAG]
             with json_output(given) if FLAG in words else nullcontext(), one_line_errors():
                 job, rest = split_job(given)
-                with one_line_errors(job, rest), raise_on_sigterm():
+                with one_line_errors(job, rest), signals_as_exceptions():
                     run_hydra(job, hydra_arguments(job, rest))
 
 

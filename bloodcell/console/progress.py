@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from bloodcell.console.colours import THEME
+from bloodcell.signals import raise_if_interrupted
 
 T = TypeVar("T")
 
@@ -68,6 +69,7 @@ def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, N
     with Progress(*columns, console=console, transient=True) as progress:
         task = progress.add_task(description, total=total)
         for item in items:
+            raise_if_interrupted()
             yield item
             progress.advance(task)
 
@@ -82,6 +84,7 @@ def duration(seconds: float) -> str:
 def _plain(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
     started = printed = time.monotonic()
     for done, item in enumerate(items, start=1):
+        raise_if_interrupted()
         yield item
         now = time.monotonic()
         if now - printed > INTERVAL:

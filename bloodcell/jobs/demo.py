@@ -22,7 +22,7 @@ from bloodcell.config.schemas import DemoConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.progress import print_status
-from bloodcell.processes import Terminated
+from bloodcell.signals import Terminated
 from bloodcell.tracking.store import open_store
 from bloodcell.tracking.study import run_named
 from bloodcell.tracking.where import mlflow_ui

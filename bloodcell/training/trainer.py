@@ -18,6 +18,7 @@ from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import equal_source_weights
 from bloodcell.errors import UserError
 from bloodcell.models.blocks import rate_factors
+from bloodcell.signals import raise_if_interrupted
 from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.checkpoints import Checkpoints
 from bloodcell.training.heads import class_weights, fit_standardising, solve_head
@@ -223,7 +224,8 @@ class _Recorder(keras.callbacks.Callback):
         self._stepped = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Log that training has started."""
+        """Log that training has started, and end it after a signal."""
+        raise_if_interrupted()
         if not self._stepped:
             log.info("stage %s: first steps done", self._stage.name)
             self._stepped = True

@@ -1,0 +1,99 @@
+"""SIGINT and SIGTERM as exceptions, raised only where the main thread can be left.
+
+Python calls the handler of a signal between any two instructions of the main thread. An exception there is lost in a
+destructor, and crashes TensorFlow in functions that its C++ code calls. The handler looks at the interrupted code, and
+waits while that is unsafe.
+"""
+
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+LIBRARIES = frozenset({"tensorflow", "keras", "openvino"})
+"""Packages in whose functions, and in functions that they call, no exception is raised."""
+PATIENCE = 20.0
+"""Seconds after which an exception is raised anywhere."""
+INTERVAL = 0.02
+"""Seconds between two looks at the interrupted code."""
+CLEANING = 10.0
+"""Seconds after an exception in which further signals are ignored, so that files and runs are closed."""
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM as an exception, so open files and runs are closed."""
+
+
+class _Handler:
+    """Handles both signals."""
+
+    def __init__(self) -> None:
+        self._received: int | None = None
+        self._since = self._raised = float("-inf")
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if now - self._raised < CLEANING:
+            return
+        if self._received is None:
+            self._received, self._since = number, now
+            threading.Thread(target=self._repeat, daemon=True).start()
+        if _is_safe(frame) or now - self._since > PATIENCE:
+            self.raise_received()
+
+    def raise_received(self) -> None:
+        """Raise the exception of a signal that was received."""
+        if self._received is not None:
+            exception = Terminated if self._received == signal.SIGTERM else KeyboardInterrupt
+            self._received, self._raised = None, time.monotonic()
+            raise exception
+
+    def _repeat(self) -> None:
+        """Send the signal again until its exception was raised."""
+        while (number := self._received) is not None:
+            signal.pthread_kill(threading.main_thread().ident or 0, number)
+            time.sleep(INTERVAL)
+
+
+_active: list[_Handler] = []
+
+
+@contextmanager
+def signals_as_exceptions() -> Iterator[None]:
+    """Raise KeyboardInterrupt on SIGINT and `Terminated` on SIGTERM in the block.
+
+    In another thread than the main one nothing changes, because only the main thread may set handlers. Where SIGINT is
+    ignored, as in background jobs of a shell, it stays ignored.
+    """
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handler = _Handler()
+    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    before = {number: signal.signal(number, handler) for number in numbers}
+    _active.append(handler)
+    try:
+        yield
+    finally:
+        _active.remove(handler)
+        handler._received = None
+        for number, previous in before.items():
+            signal.signal(number, previous)
+
+
+def raise_if_interrupted() -> None:
+    """Raise the exception of a signal that was received; for code that libraries call, such as callbacks."""
+    if _active and threading.current_thread() is threading.main_thread():
+        _active[-1].raise_received()
+
+
+def _is_safe(frame: FrameType | None) -> bool:
+    """Return whether no function on the stack is a destructor, or of `LIBRARIES`."""
+    while frame is not None:
+        package = str(frame.f_globals.get("__name__")).partition(".")[0]
+        if frame.f_code.co_name == "__del__" or package in LIBRARIES:
+            return False
+        frame = frame.f_back
+    return True
