@@ -3,31 +3,24 @@
 import os
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 
 from bloodcell.errors import UserError
 
 
 def require_writable(folder: Path) -> None:
-    """Check that files can be created in a folder, which need not exist, and remove them again.
+    """Check that files can be created in a folder, or in the nearest existing one above it.
 
     Raises
     ------
     OSError
         If files cannot be created.
     """
-    missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
-    attempt = folder / f".{uuid.uuid4().hex}"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        attempt.touch()
-    finally:
-        with suppress(OSError):
-            attempt.unlink(missing_ok=True)
-        for made in missing:
-            with suppress(OSError):
-                made.rmdir()
+    existing = next(parent for parent in (folder.absolute(), *folder.absolute().parents) if parent.exists())
+    attempt = existing / f".{uuid.uuid4().hex}"
+    attempt.touch()
+    attempt.unlink(missing_ok=True)
 
 
 @contextmanager

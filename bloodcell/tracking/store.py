@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import HIDDEN, UserError, redact
+from bloodcell.tracking.database import create_database
 
 if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
@@ -40,6 +41,12 @@ class Store:
     def label(self) -> str:
         """The address without credentials."""
         return redact(self.uri)
+
+    @property
+    def database(self) -> Path | None:
+        """The file of an SQLite database; None for other stores."""
+        path = self.uri.removeprefix("sqlite:///")
+        return Path(path) if path != self.uri and path not in ("", ":memory:") else None
 
     @property
     def is_server(self) -> bool:
@@ -98,8 +105,8 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
         If it cannot be written or reached.
     """
     store = find_store(tracking)
-    _check_writable(store)
     quiet_mlflow()
+    _prepare_database(store)
     import mlflow
 
     with _unchanged(ENVIRONMENT_VARIABLE):  # MLflow leaves the address there for child processes
@@ -112,9 +119,10 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
         raise
     except Exception as error:  # any error of the database driver or the connection
         way_out = f"unset {ENVIRONMENT_VARIABLE}" if store.named_by == ENVIRONMENT_VARIABLE else "use tracking=local"
-        raise UserError(
-            f"{store.named_by}={store.label}: cannot be opened ({_reason(error)}); start it, or {way_out}"
-        ) from error
+        advice = f"start it, or {way_out}"
+        if store.database is not None:
+            advice = f"move {store.database} away to start a new store, or give another tracking.dir"
+        raise UserError(f"{store.named_by}={store.label}: cannot be opened ({_reason(error)}); {advice}") from error
     return store, experiment_id
 
 
@@ -127,7 +135,7 @@ def existing_store(tracking: TrackingConfig) -> Store:
         If it does not exist, or cannot be opened.
     """
     store = find_store(tracking)
-    if store.named_by == "tracking.dir" and not Path(store.uri.removeprefix("sqlite:///")).is_file():
+    if store.named_by == "tracking.dir" and store.database is not None and not store.database.is_file():
         raise UserError(f"tracking.dir={tracking.dir}: has no runs; give the folder of the runs")
     return open_store(tracking)[0]
 
@@ -192,18 +200,17 @@ def is_unknown(error: "MlflowException") -> bool:
     return error.error_code in (ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
 
 
-def _check_writable(store: Store) -> None:
-    """Refuse a folder that cannot be written, with a better message than that of the database library."""
-    if not store.uri.startswith("sqlite:///"):
+def _prepare_database(store: Store) -> None:
+    """Create the database of an embedded store; refuse a folder or a file that cannot be written."""
+    if store.database is None:
         return
-    database = Path(store.uri.removeprefix("sqlite:///"))
     try:
-        database.parent.mkdir(parents=True, exist_ok=True)
-        with database.open("ab"):
+        create_database(store.database)
+        with store.database.open("ab"):
             pass
     except OSError as error:
         raise UserError(
-            f"tracking.dir={database.parent}: cannot be written ({error.strerror}); give another folder"
+            f"tracking.dir={store.database.parent}: cannot be written ({error.strerror}); give another folder"
         ) from error
 
 
