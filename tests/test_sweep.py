@@ -200,6 +200,7 @@ def test_ui_refuses_a_port_in_use(address, tmp_path):
 
 
 @needs_browser
+@pytest.mark.parametrize("swept", ["joblib"], indirect=True)  # with real pictures
 def test_the_runs_are_listed_and_compared_in_a_browser(address, swept, tmp_path):
     experiment = swept.parent.info.experiment_id
     finished = [child for child in swept.children if child.info.status == "FINISHED"]
@@ -221,6 +222,7 @@ def test_the_runs_are_listed_and_compared_in_a_browser(address, swept, tmp_path)
 
 
 @needs_browser
+@pytest.mark.parametrize("swept", ["joblib"], indirect=True)
 def test_the_report_opens_from_the_page_of_a_run_that_was_compared(address, swept):
     completed = run(["compare", f"study={swept.parent.info.run_id}"], cwd=swept.folder)
     assert completed.returncode == 0, completed.stderr
