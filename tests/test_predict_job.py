@@ -3,6 +3,7 @@
 import base64
 import json
 import os
+import pickle
 import shutil
 import socket
 import subprocess
@@ -116,6 +117,23 @@ def test_a_model_of_a_version_that_measured_otherwise_is_refused(kept, job, monk
     assert completed.returncode == 2
     assert completed.stderr.startswith(f"bloodcell: run={kept.run_id}: novelty.npz: ")
     assert completed.stderr.count("\n") == 1
+
+
+def test_no_code_of_a_models_folder_is_run(kept, answers, tmp_path):
+    class Planted:
+        def __reduce__(self):
+            return Path.touch, (tmp_path / "ran",)
+
+    (model,) = (path.parent for path in (kept.folder / "mlruns").rglob("MLmodel"))
+    folder = tmp_path / "model"
+    shutil.copytree(model, folder)
+    for name in ("custom_objects.cloudpickle", "global_custom_objects.cloudpickle"):
+        (folder / "data" / name).write_bytes(pickle.dumps(Planted()))
+    (folder / "data" / "keras_module.txt").write_text("evil")
+    (folder / "code" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
+    again = predict(kept, f"model={folder}", output="hostile.csv")
+    assert not (tmp_path / "ran").exists()
+    pd.testing.assert_frame_equal(again, answers)
 
 
 @pytest.mark.parametrize("alias", ["v2", "a b"])

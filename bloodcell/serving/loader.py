@@ -12,6 +12,8 @@ import pandas as pd
 from bloodcell.errors import UserError
 from bloodcell.serving.prediction import ServingParameters, load_serving_parameters, predict_images
 
+KERAS_FILE = "data/model.keras"
+"""Where MLflow puts the Keras model in the folder of a model."""
 IMAGE = "image"
 MAX_ERROR = "max_error"
 NO_LIMIT = 1.0
@@ -56,6 +58,6 @@ class ServedModel:
 
 
 def _load_pyfunc(path: str) -> ServedModel:  # MLflow's name for it
-    import mlflow.tensorflow
+    from bloodcell.models.saved import load_saved_model
 
-    return ServedModel(mlflow.tensorflow.load_model(path), load_serving_parameters(Path(path)))
+    return ServedModel(load_saved_model(Path(path, KERAS_FILE)), load_serving_parameters(Path(path)))

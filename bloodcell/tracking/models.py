@@ -1,6 +1,5 @@
 """Finding, loading and registering the models of runs."""
 
-import sys
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
@@ -14,8 +13,9 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from bloodcell.errors import UserError
+from bloodcell.models.saved import load_saved_model
 from bloodcell.serving import loader
-from bloodcell.serving.loader import IMAGE
+from bloodcell.serving.loader import IMAGE, KERAS_FILE
 from bloodcell.serving.prediction import ServingParameters, load_serving_parameters
 from bloodcell.tracking.runs import StoredRun
 
@@ -80,10 +80,10 @@ def load_model(address: str, *, setting: str) -> StoredModel:
     UserError
         If there is no such model, or it is from another program or another version of bloodcell.
     """
-    with _downloaded(address, setting=setting) as folder, _same_path():
+    with _downloaded(address, setting=setting) as folder:
         example = mlflow.models.Model.load(folder).load_input_example(str(folder))
         return StoredModel(
-            model=mlflow.tensorflow.load_model(str(folder), keras_model_kwargs={"compile": False}),
+            model=load_saved_model(folder / KERAS_FILE),
             serving=load_serving_parameters(folder),
             example=example[IMAGE].iloc[0],
         )
@@ -141,13 +141,3 @@ def _downloaded(address: str, *, setting: str) -> Iterator[Path]:
             raise UserError(
                 f"{setting}: cannot be used ({reason}); train it again with this version of bloodcell"
             ) from error
-
-
-@contextmanager
-def _same_path() -> Iterator[None]:
-    """Restore Python's path, to which MLflow adds the code that is saved with a model."""
-    before = list(sys.path)
-    try:
-        yield
-    finally:
-        sys.path[:] = before
