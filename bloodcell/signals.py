@@ -14,11 +14,11 @@ from types import FrameType
 
 LIBRARIES = frozenset({"tensorflow", "keras", "openvino"})
 """Packages in whose functions, and in functions that they call, no exception is raised."""
-PATIENCE = 20.0
+FORCE_AFTER = 20.0
 """Seconds after which an exception is raised anywhere."""
-INTERVAL = 0.02
+RETRY_EVERY = 0.02
 """Seconds between two looks at the interrupted code."""
-CLEANING = 10.0
+IGNORE_FOR = 10.0
 """Seconds after an exception in which further signals are ignored, so that files and runs are closed."""
 
 
@@ -35,12 +35,12 @@ class _Handler:
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
         now = time.monotonic()
-        if now - self._raised < CLEANING:
+        if now - self._raised < IGNORE_FOR:
             return
         if self._received is None:
             self._received, self._since = number, now
             threading.Thread(target=self._repeat, daemon=True).start()
-        if _is_safe(frame) or now - self._since > PATIENCE:
+        if _is_safe(frame) or now - self._since > FORCE_AFTER:
             self.raise_received()
 
     def raise_received(self) -> None:
@@ -54,7 +54,7 @@ class _Handler:
         """Send the signal again until its exception was raised."""
         while (number := self._received) is not None:
             signal.pthread_kill(threading.main_thread().ident or 0, number)
-            time.sleep(INTERVAL)
+            time.sleep(RETRY_EVERY)
 
 
 _active: list[_Handler] = []

@@ -144,33 +144,33 @@ def test_a_worker_that_dies_without_a_word_is_found_missing(swept):
     assert client.get_run(fold.info.run_id).info.status == "FAILED"
 
 
-def test_a_leaderboard_marks_leaks_and_unknown_groups(capsys):
+def test_a_leaderboard_marks_leaks_and_unknown_groups_and_ranks_leaks_last(capsys):
     from bloodcell.comparison.leaderboard import Entry, leaderboard
     from bloodcell.comparison.run_tags import RunTags
     from bloodcell.tracking.store import Store
     from bloodcell.tracking.study import Study
     from bloodcell.tracking.study_report import show_study
 
-    figures = dict.fromkeys(("val/accuracy", "test/accuracy", "test/balanced_accuracy", "cost/train_seconds"), 0.5)
+    metrics = dict.fromkeys(("test/accuracy", "test/balanced_accuracy", "cost/train_seconds"), 0.5)
     entries = [
         Entry(
             run=run_,
             run_id=run_,
             status="FINISHED",
             reason="",
-            metrics=figures,
+            metrics=metrics | {"val/accuracy": accuracy},
             tags=RunTags(leaky=leaky, groups=groups),
         )
-        for run_, leaky, groups in (
-            ("one", "true", "recover"),
-            ("two", "unknown", "none"),
-            ("three", "false", "recover"),
+        for run_, leaky, groups, accuracy in (
+            ("one", "true", "recover", 0.9),
+            ("two", "unknown", "none", 0.6),
+            ("three", "false", "recover", 0.7),
         )
     ]
     study = Study(run_id="0", experiment_id="0", store=Store(uri="sqlite://", artifacts=None))
     show_study(study, entries, leaderboard(entries))
     lines = capsys.readouterr().out.splitlines()
-    assert [" ".join(line.split()[1:3]) for line in lines if "0.500" in line] == ["one *", "three │", "two ?"]
+    assert [" ".join(line.split()[1:3]) for line in lines if "0.500" in line] == ["three │", "two ?", "one *"]
     assert any(line.startswith("* ") for line in lines)
     assert any(line.startswith("? ") for line in lines)
 

@@ -272,7 +272,7 @@ def _evaluation(facts: CardFacts) -> list[tuple[str, str]]:
     folder = config is not None and isinstance(config.data, FolderData) and config.data.val_dir is not None
     given = folder and facts.manifest is not None and "val" in set(facts.manifest["split"])
     name = facts.group_name
-    described = SPLIT.get(split, UNKNOWN).format(group=name, groups=plural(name))
+    described = SPLIT.get(split, split).format(group=name, groups=plural(name))
     validation = "a folder of its own" if given else described
     if facts.tags.fold is not None:
         validation = f"fold {facts.tags.fold} of a cross-validation by {name}"

@@ -65,7 +65,7 @@ OBJECTIVE = "objective"
 
 
 def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd.DataFrame:
-    """Rank the finished runs by validation; the test set is not used.
+    """Rank the finished runs by validation, those that leak last; the test set is not used.
 
     Parameters
     ----------
@@ -95,9 +95,9 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
         if entry.status == "FINISHED"
     ]
     table = pd.DataFrame(rows, columns=["run", *columns, "leaky", "groups", "run_id"])
-    order = {"val_accuracy": False, "val_log_loss": True, "run": True}
+    order = {"leaky": True, "val_accuracy": False, "val_log_loss": True, "run": True}
     if objective is not None:
-        order = {OBJECTIVE: direction(objective) == "min"} | order
+        order = {"leaky": True, OBJECTIVE: direction(objective) == "min"} | order
     return table.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
 
 

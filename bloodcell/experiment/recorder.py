@@ -118,7 +118,7 @@ class Recorder:
     @contextmanager
     def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> Iterator["Recorder"]:
         """Start the run of a fold of this cross-validation, numbered from 1, in this run's folder."""
-        with Recorder(self.fold_folder(number), name=f"fold {number} of {n_folds}", tags=tags) as fold:
+        with type(self)(self.fold_folder(number), name=f"fold {number} of {n_folds}", tags=tags) as fold:
             yield fold
 
     def fold_folder(self, number: int) -> Path:

@@ -67,7 +67,7 @@ def _leaderboard(table: pd.DataFrame, objective: str | None) -> Table:
     first = f"the best {objective} first" if own else "the best on validation first"
     drawn = Table(title=f"Accuracy, {first}", title_justify="left")
     drawn.add_column("run", overflow="fold", ratio=1)
-    for heading in (*own, "validation", "test", "test, balanced", "training"):
+    for heading in (*own, "validation", "test", "test, balanced", "time"):
         drawn.add_column(heading, justify="right", no_wrap=True)
     for name, row in zip(marked_runs(table), table.itertuples(), strict=True):
         drawn.add_row(
