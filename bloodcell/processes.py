@@ -1,11 +1,13 @@
 """Processes: exit with the parent process, and joblib's replaced workers."""
 
+import functools
 import os
 import threading
 import time
 import warnings
 
 
+@functools.cache  # once for each process
 def exit_with_parent(parent: int) -> None:
     """Exit within seconds after the parent process with this id has ended for any reason."""
 

@@ -3,6 +3,7 @@
 Hydra accepts launchers from the namespace ``hydra_plugins`` only, so this file is outside ``bloodcell``.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from joblib import Parallel, delayed
 from joblib.externals.loky import get_reusable_executor
 from omegaconf import DictConfig, open_dict
 
-from bloodcell.processes import expect_replaced_workers
+from bloodcell.processes import exit_with_parent, expect_replaced_workers
 
 ConfigStore.instance().store(
     group="hydra/launcher",
@@ -53,7 +54,7 @@ class JoblibLauncher(Launcher):
         get_reusable_executor().shutdown()  # workers of an earlier sweep have its environment
         try:
             runs: list[JobReturn] = Parallel(n_jobs=self.n_jobs, backend="loky", batch_size=1)(
-                delayed(_run)(number, overrides, self.context, self.task, self.config, state)
+                delayed(_run)(number, overrides, self.context, self.task, self.config, state, os.getpid())
                 for number, overrides in enumerate(job_overrides, start=initial_job_idx)
             )
         finally:
@@ -68,8 +69,10 @@ def _run(
     task: TaskFunction,
     config: DictConfig,
     state: Mapping[Any, Any],
+    parent: int,
 ) -> JobReturn:
-    """Run one job in a process of its own, which knows of Hydra only what ``state`` says."""
+    """Run one job in a worker process, which knows of Hydra only what ``state`` says and ends with its parent."""
+    exit_with_parent(parent)
     setup_globals()
     Singleton.set_state(dict(state))
     run = context.config_loader.load_sweep_config(config, list(overrides))

@@ -22,7 +22,7 @@ from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
 from bloodcell.files import atomic_write, cache_dir
-from bloodcell.processes import expect_replaced_workers
+from bloodcell.processes import exit_with_parent, expect_replaced_workers
 from bloodcell.smears import CLASSES, augmented_copy, render_photograph
 
 SHARES = {"EOSINOPHIL": 0.25, "LYMPHOCYTE": 0.2, "MONOCYTE": 0.15, "NEUTROPHIL": 0.4}
@@ -146,7 +146,7 @@ def _render(plan: Sequence[_Plan], folder: Path) -> None:
         expect_replaced_workers()
         few = len(plan) < 4 * (os.cpu_count() or 1)
         rendering = joblib.Parallel(n_jobs=1 if few else -1, return_as="generator_unordered")(
-            joblib.delayed(_write)(photograph, partial) for photograph in plan
+            joblib.delayed(_write)(photograph, partial, parent=None if few else os.getpid()) for photograph in plan
         )
         for _ in track(rendering, "rendering blood smears", total=len(plan)):
             pass
@@ -165,7 +165,9 @@ def _render(plan: Sequence[_Plan], folder: Path) -> None:
         shutil.rmtree(partial, ignore_errors=True)
 
 
-def _write(planned: _Plan, folder: Path) -> None:
+def _write(planned: _Plan, folder: Path, *, parent: int | None) -> None:
+    if parent is not None:
+        exit_with_parent(parent)
     photograph = render_photograph(planned.label, slide=planned.slide, seed=planned.seed)
     for index, name in enumerate(planned.copies):
         copy = augmented_copy(photograph, seed=index)
