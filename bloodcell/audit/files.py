@@ -5,10 +5,10 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
 from bloodcell.audit.finding import Finding, Numbers, passed, records
 from bloodcell.data.manifest import ImageSet
+from bloodcell.images.reading import read_header
 from bloodcell.wording import counted
 
 MAX_ODD_SHARE = 0.1
@@ -29,8 +29,8 @@ def odd_files(images: ImageSet) -> list[Finding]:
 
 
 def _header(file: Path) -> tuple[str, str]:
-    with Image.open(file) as image:
-        return f"{image.width} x {image.height}", image.mode
+    width, height, mode = read_header(file)
+    return f"{width} x {height}", mode
 
 
 def _unreadable(unreadable: pd.DataFrame) -> Finding:

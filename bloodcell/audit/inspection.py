@@ -8,7 +8,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from PIL import Image
 
 from bloodcell.audit.sample_size import MAX_IMBALANCE, TYPICAL_ACCURACY, half_width
 from bloodcell.config.data_file import Groups
@@ -16,6 +15,7 @@ from bloodcell.data.file_names import PATTERN, agrees_with_pixels, sources_from_
 from bloodcell.data.folder_layout import FolderLayout, detect_layout
 from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
+from bloodcell.images.reading import read_header
 from bloodcell.provenance.recovery import recover_sources
 from bloodcell.wording import PHOTOGRAPH, counted, listed
 
@@ -158,7 +158,8 @@ def _sources(manifest: pd.DataFrame, split: str) -> "pd.Series[int]":
 
 def _sizes(images: ImageSet) -> str:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        sizes = Counter(pool.map(_size, images.files(images.manifest)))
+        headers = pool.map(read_header, images.files(images.manifest))
+        sizes = Counter((width, height) for width, height, _ in headers)
     ((width, height), number), *_ = sizes.most_common()
     if len(sizes) == 1:
         return f"all {width} x {height} pixels"
@@ -167,8 +168,3 @@ def _sizes(images: ImageSet) -> str:
         f"{low[0]} to {high[0]} pixels wide and {low[1]} to {high[1]} high, "
         f"most often {width} x {height} ({number / sizes.total():.0%})"
     )
-
-
-def _size(file: Path) -> tuple[int, int]:
-    with Image.open(file) as image:
-        return image.size

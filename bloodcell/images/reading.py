@@ -2,6 +2,7 @@
 
 import io
 import os
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,6 +10,12 @@ from PIL import Image, ImageOps, UnidentifiedImageError
 
 SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
 """Suffixes of image files."""
+
+FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
+"""The formats that are read, by Pillow's names. Others can start programs, such as Ghostscript for PostScript."""
+
+MAX_PIXELS = 64_000_000
+"""Most pixels of an image: decoded, 192 MB. A file of one kilobyte can claim gigabytes."""
 
 DECODER_VERSION = 2
 """Increased when the same file is decoded to other pixels; caches of decoded images are keyed by it."""
@@ -24,7 +31,7 @@ def read_image(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
     Parameters
     ----------
     path
-        A file in any format that Pillow reads.
+        A file in one of `FORMATS`.
 
     Returns
     -------
@@ -72,12 +79,12 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     Raises
     ------
     UnreadableImage
-        If the bytes are not a whole image.
+        If the bytes are not a whole image of one of `FORMATS`, or it has more than `MAX_PIXELS` pixels.
     """
     if not data:
         raise UnreadableImage("the file is empty")
     try:
-        with Image.open(io.BytesIO(data)) as image:
+        with _opened(io.BytesIO(data)) as image:
             image.load()
             upright = ImageOps.exif_transpose(image)
         return np.asarray(_to_rgb(upright))
@@ -87,6 +94,19 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         raise UnreadableImage("not an image") from error
     except Exception as error:  # Pillow's plugins raise any error of their parsers
         raise UnreadableImage(str(error) or type(error).__name__) from error
+
+
+def read_header(path: Path) -> tuple[int, int, str]:
+    """Return the width and height of a readable image in pixels, and its mode, without decoding it."""
+    with _opened(path) as image:
+        return image.width, image.height, image.mode
+
+
+def _opened(source: io.BytesIO | Path) -> Image.Image:
+    image = Image.open(source, formats=FORMATS)
+    if image.width * image.height > MAX_PIXELS:
+        raise UnreadableImage(f"has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
+    return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -1,7 +1,9 @@
 """The facts of a comparison's report, from its runs."""
 
+import os
 from collections.abc import Mapping
 from io import BytesIO
+from pathlib import Path
 
 from PIL import Image
 
@@ -9,6 +11,7 @@ from bloodcell.cards.comparison_report import Picture, RunFacts
 from bloodcell.comparison.candidates import Aligned
 from bloodcell.comparison.run_tags import TRAIN
 from bloodcell.experiment.images import image_folders
+from bloodcell.images.reading import UnreadableImage, read_image
 from bloodcell.tracking.pooling import Pooled
 
 SIZE, QUALITY = (160, 120), 78
@@ -72,14 +75,17 @@ def limitations(aligned: Aligned, pooled: Mapping[str, Pooled], *, times: int) -
 def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
     """Return a function from the path of an image to a small JPEG; None if the image no longer exists."""
     configs = [run.config for several in pooled.values() for run in several.stored]
-    folders = list(dict.fromkeys(folder for each in configs if each for folder in image_folders(each.data)))
+    found = (folder for each in configs if each for folder in image_folders(each.data))
+    folders = [Path(os.path.normpath(folder)) for folder in dict.fromkeys(found)]
 
     def picture(path: str) -> bytes | None:
         for folder in folders:
+            file = Path(os.path.normpath(folder / path))
+            if not file.is_relative_to(folder):  # a table of predictions may name any file
+                continue
             try:
-                with Image.open(folder / path) as image:
-                    small = image.convert("RGB")
-            except OSError:
+                small = Image.fromarray(read_image(file))
+            except UnreadableImage:
                 continue
             small.thumbnail(SIZE)
             kept = BytesIO()

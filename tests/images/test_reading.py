@@ -196,10 +196,17 @@ def test_a_truncated_file_is_never_read_as_an_image(kind: str, share: float) -> 
         decode_image(whole[: int(share * len(whole))])
 
 
-def test_an_image_too_large_to_decode_safely_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
-    with pytest.raises(UnreadableImage, match="exceeds limit"):
-        decode_image(encoded(Image.new("RGB", (10, 10))))
+def test_a_small_file_of_a_large_image_is_refused_before_it_is_decoded() -> None:
+    bomb = encoded(Image.new("1", (8001, 8000)))
+    assert len(bomb) < 20_000
+    with pytest.raises(UnreadableImage, match="8001 x 8000 pixels"):
+        decode_image(bomb)
+
+
+def test_formats_that_start_programs_are_no_images() -> None:
+    postscript = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n%%EndComments\nshowpage\n"
+    with pytest.raises(UnreadableImage, match="not an image"):
+        decode_image(postscript)
 
 
 def test_too_little_memory_is_not_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:

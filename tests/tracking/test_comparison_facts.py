@@ -1,0 +1,37 @@
+"""Pictures in a report are of the runs' images only."""
+
+from io import BytesIO
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from bloodcell.config.data import FolderData
+from bloodcell.tracking.comparison_facts import pictures_of
+
+
+@pytest.fixture
+def picture(tmp_path):
+    (tmp_path / "cells").mkdir()
+    wide = np.full((300, 400), 40_000, np.uint16)
+    Image.fromarray(wide).save(tmp_path / "cells" / "grey.png")
+    Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
+    (tmp_path / "cells" / "text.png").write_text("no image")
+    config = SimpleNamespace(data=FolderData(train_dir=str(tmp_path / "cells")))
+    return pictures_of({"run": SimpleNamespace(stored=[SimpleNamespace(config=config)])})
+
+
+def test_an_image_of_the_set_is_small_and_its_16_bits_are_not_white(picture):
+    with Image.open(BytesIO(picture("grey.png"))) as small:
+        assert small.size == (160, 120)
+        assert 150 < np.asarray(small).mean() < 160
+
+
+@pytest.mark.parametrize("path", ["../secret.png", "cells/../../secret.png", "gone.png", "text.png"])
+def test_a_path_outside_the_set_or_without_an_image_has_no_picture(picture, path):
+    assert picture(path) is None
+
+
+def test_an_absolute_path_has_no_picture(picture, tmp_path):
+    assert picture(str(tmp_path / "secret.png")) is None
