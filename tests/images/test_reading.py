@@ -210,7 +210,7 @@ def test_formats_that_start_programs_are_no_images() -> None:
 
 
 def test_too_little_memory_is_not_a_bad_image(monkeypatch: pytest.MonkeyPatch) -> None:
-    def exhausted(_file: object) -> None:
+    def exhausted(*_: object, **__: object) -> None:
         raise MemoryError
 
     monkeypatch.setattr(Image, "open", exhausted)
