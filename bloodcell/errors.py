@@ -5,7 +5,14 @@ from typing import ClassVar
 
 HIDDEN = "***"
 MAX_REASON = 500
-_USER_INFO = re.compile(r"(?<=://)[^/\s]*@")
+_USER_INFO = re.compile(
+    r"""(?<=://)(?:[^/@\s:]+:(?!\d+(?:[\s/?#]|$))[^'"\n]*|\S*)@"""  # passwords may have /, @ and spaces; ports are none
+)
+_SECRETS = re.compile(
+    r"\b(password|passwd|pwd|token|access_token|auth_token|api_?key|secret\w*|credentials?|signature|sig|odbc_connect)"
+    r"(=|%3D)[^&\s'\"]+",
+    flags=re.IGNORECASE,
+)
 
 
 class UserError(Exception):
@@ -37,8 +44,8 @@ class SearchFailedError(UserError):
 
 
 def redact(text: str) -> str:
-    """Return a text with the user names and passwords of all addresses in it hidden."""
-    return _USER_INFO.sub(f"{HIDDEN}@", text)
+    """Return a text with the user names, passwords and tokens of all addresses in it hidden."""
+    return _SECRETS.sub(rf"\1\2{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", text))
 
 
 def one_line(error: BaseException) -> str:
