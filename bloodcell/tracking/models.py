@@ -13,7 +13,6 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from bloodcell.errors import UserError
-from bloodcell.models.saved import load_saved_model
 from bloodcell.serving import loader
 from bloodcell.serving.loader import IMAGE, KERAS_FILE
 from bloodcell.serving.prediction import ServingParameters, load_serving_parameters
@@ -80,6 +79,8 @@ def load_model(address: str, *, setting: str) -> StoredModel:
     UserError
         If there is no such model, or it is from another program or another version of bloodcell.
     """
+    from bloodcell.models.saved import load_saved_model  # with Keras, which other functions do not need
+
     with _downloaded(address, setting=setting) as folder:
         example = mlflow.models.Model.load(folder).load_input_example(str(folder))
         return StoredModel(
