@@ -54,6 +54,24 @@ def test_a_score_is_the_weighted_mean_of_its_losses(name):
     assert (1 - mean if score.greater_is_better else mean) == pytest.approx(value)
 
 
+MEANS = ("accuracy", "log_loss", "brier")
+
+
+def test_only_scores_that_are_means_over_images_have_a_mean_of_groups():
+    assert [name for name, score in SCORES.items() if score.is_mean] == sorted(MEANS, key=list(SCORES).index)
+    assert not Score(name="mine", function=lambda labels, _: float(labels.mean())).is_mean
+
+
+@pytest.mark.parametrize("name", MEANS)
+def test_the_mean_of_groups_counts_each_group_once(name):
+    given, score = answers(n=50, groups=7), SCORES[name]
+    members = [given.groups == group for group in range(given.n_groups)]
+    each = [score.function(given.labels[own], given.probabilities[own]) for own in members]
+    assert len({own.sum() for own in members}) > 1
+    assert score.group_mean(given) == pytest.approx(np.mean(each))
+    assert score.group_mean(given) != pytest.approx(score.function(given.labels, given.probabilities), rel=1e-3)
+
+
 def test_auroc_of_probabilities_that_tie_is_scikit_learns():
     """A nearest-neighbours classifier's probabilities are ninths, whose sums are 1 but for rounding."""
     rng = np.random.default_rng(1)
