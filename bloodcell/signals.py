@@ -50,6 +50,10 @@ class _Handler:
             self._received, self._raised = None, time.monotonic()
             raise exception
 
+    def forget(self) -> None:
+        """Forget a signal whose exception was not raised."""
+        self._received = None
+
     def _repeat(self) -> None:
         """Send the signal again until its exception was raised."""
         while (number := self._received) is not None:
@@ -78,7 +82,7 @@ def signals_as_exceptions() -> Iterator[None]:
         yield
     finally:
         _active.remove(handler)
-        handler._received = None
+        handler.forget()
         for number, previous in before.items():
             signal.signal(number, previous)
 

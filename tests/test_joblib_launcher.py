@@ -27,15 +27,18 @@ if __name__ == "__main__":
 """
 
 
+def sweep_of(program: str, values: str, *, folder: Path) -> list[str]:
+    """Write a program, and return the command that sweeps over values of ``x`` in two worker processes."""
+    (folder / "program.py").write_text(program)
+    (folder / "config.yaml").write_text(f"x: 0\nfile: {folder}/ran\n")
+    launcher = ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={folder}/out"]
+    return [sys.executable, "program.py", "-m", values, *launcher]
+
+
 @pytest.mark.slow
 def test_workers_that_grow_are_replaced_and_each_sweep_has_its_own_environment(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(PROGRAM)
-    (tmp_path / "config.yaml").write_text(f"x: 0\nfile: {tmp_path}/ran \n")
-    words = ["-m", "x=0", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path}/out"]
-
-    ended = subprocess.run(
-        [sys.executable, "program.py", *words], cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60
-    )
+    command = sweep_of(PROGRAM, "x=0", folder=tmp_path)
+    ended = subprocess.run(command, cwd=tmp_path, env=os.environ, capture_output=True, text=True, timeout=60)
 
     assert ended.returncode == 0, ended.stderr
     assert "Warning" not in ended.stderr
@@ -57,14 +60,11 @@ if __name__ == "__main__":
 
 @pytest.mark.slow
 def test_workers_end_with_a_sweep_that_is_killed(tmp_path: Path) -> None:
-    (tmp_path / "program.py").write_text(WAITING)
-    (tmp_path / "config.yaml").write_text(f"x: 0\nfile: {tmp_path}/worker\n")
-    words = ["-m", "x=range(2)", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2", f"hydra.sweep.dir={tmp_path}/out"]
-    sweep = subprocess.Popen([sys.executable, "program.py", *words], cwd=tmp_path)
-    _wait_until(lambda: len(list(tmp_path.glob("worker*"))) == 2)
+    sweep = subprocess.Popen(sweep_of(WAITING, "x=range(2)", folder=tmp_path), cwd=tmp_path)
+    _wait_until(lambda: len(list(tmp_path.glob("ran*"))) == 2)
     sweep.kill()
     sweep.wait()
-    workers = [int(path.name.removeprefix("worker")) for path in tmp_path.glob("worker*")]
+    workers = [int(path.name.removeprefix("ran")) for path in tmp_path.glob("ran*")]
     _wait_until(lambda: not any(Path(f"/proc/{worker}/exe").exists() for worker in workers))
 
 

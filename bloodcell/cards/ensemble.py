@@ -1,4 +1,4 @@
-"""An ensemble for people: its members as a table for the terminal, and notes on its metrics."""
+"""The members of an ensemble as a table for the terminal, and notes on its metrics."""
 
 from collections.abc import Sequence
 

@@ -246,9 +246,11 @@ def _overrides(words: Sequence[str]) -> list[str]:
     options = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     options.add_argument("--config-dir", "-cd")
     known, others = options.parse_known_args(words)
-    folder = override("", f"file://{Path(known.config_dir or '.').resolve()}").removeprefix("=")
-    own = [f"hydra.searchpath=[{folder}]"] if known.config_dir else []
-    return [*own, *(word for word in others if not word.startswith("-"))]
+    overrides = [word for word in others if not word.startswith("-")]
+    if known.config_dir:
+        folder = override("", f"file://{Path(known.config_dir).resolve()}").removeprefix("=")
+        overrides.append(f"hydra.searchpath=[{folder}]")
+    return overrides
 
 
 def _names_with_defaults(job: str, config: DictConfig) -> list[str]:

@@ -18,7 +18,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, kw_only=True)
 class Reporting:
-    """How the progress of a training is shown: with a label before the names of stages, to tell runs apart.
+    """How the progress of a training is shown.
 
     Attributes
     ----------

@@ -15,7 +15,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bloodcell.audit.inspection import Inspection, facts_of, inspect_folder
+from bloodcell.audit.folder import Inspection, facts_of, inspect_folder
 from bloodcell.config.conf_files import conf_dir
 from bloodcell.config.data_file import data_file
 from bloodcell.config.quoting import for_shell, override

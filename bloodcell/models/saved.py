@@ -53,8 +53,8 @@ def _foreign_classes(value: Any) -> Iterator[str]:
         return
     module, name = str(value.get("module") or ""), str(value.get("class_name") or "")
     is_own = OWN.get(str(value.get("registered_name"))) == module
-    is_kerass = module in ("", "builtins", "keras") or module.startswith("keras.")
-    if not (is_own or is_kerass) or name in REFUSED:
+    is_keras = module in ("", "builtins", "keras") or module.startswith("keras.")
+    if not (is_own or is_keras) or name in REFUSED:
         yield f"{module}.{name}".strip(".")
     for each in value.values():
         yield from _foreign_classes(each)
