@@ -112,7 +112,6 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
     assert "folds' accuracy, mean ± SD" in twice.completed.stdout
     listed = pd.read_csv(artifacts_of(twice.parent) / "folds.csv")
     assert listed["val_accuracy"].tolist() == accuracies
-    assert listed["run_id"].tolist() == [fold.info.run_id for fold in twice.folds]
 
 
 def test_a_refitted_model_is_trained_on_every_training_image_and_predicts_test(bccd, tmp_path):

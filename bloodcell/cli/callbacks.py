@@ -52,9 +52,9 @@ class TrackStudy(Callback):
 
         try:
             overrides = swept_overrides(config)
-            self._study = start_study(tracking=parse_tracking(config), overrides=overrides)
-            self._expected = count_runs(config)
             self._folder = Path(config.hydra.sweep.dir).absolute()
+            self._expected = count_runs(config)
+            self._study = start_study(tracking=parse_tracking(config), overrides=overrides, folder=self._folder)
         except UserError as error:
             fail(str(error), code=error.exit_code)
         swept = {text.partition("=")[0] for text in overrides}

@@ -111,7 +111,7 @@ def task(config: "DictConfig") -> float | None:
     # The folder of a failed run of a sweep stays: its log has the error.
     from bloodcell.tracking.study import surviving
 
-    return surviving(start, parsed)
+    return surviving(start, parsed, folder=output_dir)
 
 
 USING_COMMAND = ("search", "train")

@@ -18,6 +18,8 @@ class RunTags:
 
     Attributes
     ----------
+    key
+        Names the run in its folder, see `bloodcell.experiment.recorder`.
     job
         The job that made the run; runs without the tag are of ``train``.
     study, test_readings
@@ -45,6 +47,7 @@ class RunTags:
         The commit of the code; whether it had uncommitted changes; versions of packages.
     """
 
+    key: str | None = None
     job: str = TRAIN
     study: str = ""
     test_readings: int | None = None
@@ -72,6 +75,7 @@ class RunTags:
         """Return the tags of a run from text."""
         leaky = tags.get("leaky")
         return cls(
+            key=tags.get("bloodcell.key"),
             job=tags.get("job", TRAIN),
             study=tags.get("study", ""),
             test_readings=_whole(tags.get("test_readings")),

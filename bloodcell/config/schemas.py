@@ -30,6 +30,15 @@ class UiConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class SyncConfig:
+    """The configuration of ``bloodcell sync``."""
+
+    folder: NonEmpty
+    uri: NonEmpty | None
+    wait_seconds: Annotated[float, Field(ge=0)]
+
+
+@dataclass(frozen=True, config=STRICT)
 class DemoConfig:
     """The configuration of ``bloodcell demo``."""
 
@@ -210,5 +219,6 @@ SCHEMAS: dict[str, type] = {
     "register": RegisterConfig,
     "search": SearchConfig,
     "train": TrainConfig,
+    "sync": SyncConfig,
     "ui": UiConfig,
 }

@@ -18,5 +18,5 @@ class TrackingConfig:
     experiment_name: NonEmpty = "bloodcell"
     run_name: NonEmpty | None = None
     parent_run: NonEmpty | None = None
-    run_id: NonEmpty | None = None
     sweep_job: Annotated[int, Field(ge=0)] | None = None
+    wait_seconds: Annotated[float, Field(ge=0)] = 60.0

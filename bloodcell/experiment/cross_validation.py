@@ -169,8 +169,6 @@ def _folds_table(results: Sequence[FoldResult]) -> pd.DataFrame:
             },
             "best_epoch": result.best_epoch,
             "train_seconds": result.cost["train_seconds"],
-            "run_id": result.run_id,
-            "model_uri": result.model_uri,
         }
         for number, result in enumerate(results, start=1)
     ]

@@ -40,8 +40,8 @@ from bloodcell.tracking.comparisons import (
     times_compared,
 )
 from bloodcell.tracking.pooling import Pooled, pool
-from bloodcell.tracking.run import JOB_TAG, named_if_lost, tracked_run
-from bloodcell.tracking.store import Store, find_store, open_store
+from bloodcell.tracking.run import JOB_TAG, require_delivered, tracked_run
+from bloodcell.tracking.store import Store, find_store, named_if_lost, open_store
 from bloodcell.tracking.where import mlflow_ui
 
 
@@ -105,19 +105,17 @@ def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, o
         keep_report(config.study, folder, summary=summary)
         count_comparison(config.study, digest)
         return config.study
-    with (
-        tracked_run(
-            tracking=config.tracking,
-            name=config.tracking.run_name or report.title,
-            tags=environment_tags() | {JOB_TAG: COMPARE, "output_dir": str(output_dir)},
-            folder=output_dir,
-        ) as tracked,
-        named_if_lost(tracked.store, folder),
-    ):
+    with tracked_run(
+        tracking=config.tracking,
+        name=config.tracking.run_name or report.title,
+        tags=environment_tags() | {JOB_TAG: COMPARE, "output_dir": str(output_dir)},
+        folder=output_dir,
+    ) as tracked:
         tracked.log_parameters(parameters_of(config))
-        keep_report(tracked.run_id, folder, summary=summary)
-        count_comparison(tracked.run_id, digest)
-        return tracked.run_id
+    require_delivered(tracked)
+    keep_report(tracked.run_id, folder, summary=summary)
+    count_comparison(tracked.run_id, digest)
+    return tracked.run_id
 
 
 def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: str) -> dict[str, str]:

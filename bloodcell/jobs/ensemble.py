@@ -39,7 +39,7 @@ from bloodcell.plots.ensemble import ensemble_plot
 from bloodcell.tracking.ensembles import keep_combination, keep_inputs, tags_of
 from bloodcell.tracking.members import has_files, member_of, prepared_of, read_runs, stopped_by_validation
 from bloodcell.tracking.models import StoredModel, load_model, models_of
-from bloodcell.tracking.run import TrackedRun, tracked_run
+from bloodcell.tracking.run import TrackedRun, deliver_all, tracked_run
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
@@ -79,7 +79,8 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
         tracked.draw("members", ensemble_plot, table, **baselines, notes=notes)
         keep_outcome(tracked, outcome, images=prepared.images, with_images=has_files(prepared))
         keep_inputs(tracked, config, runs, prepared, table)
-        models = [_keep_model(tracked, kept, combination, outcome)] if kept else []
+        if kept:
+            _keep_model(tracked, kept, combination, outcome)
         tracked.log_artifacts()
     console = Console(highlight=False, soft_wrap=True)
     console.print(terminal_table(table, outcome, title=f"Ensemble of {len(runs)} runs, {config.method}"))
@@ -89,14 +90,14 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     console.print(metrics_table(outcome, title="The ensemble"))
     console.print()
     show_confusion(outcome, console=console)
-    show_places(tracked, config.tracking, console, models=models)
+    show_places(tracked, config.tracking, console)
     set_json_result(
         **run_data(tracked, config.tracking),
         **outcome_data(outcome),
         method=config.method,
         members=table.iloc[:-1].to_dict("records"),
         notes=notes,
-        models=models,
+        models=tracked.models,
     )
     return outcome.val.metrics["accuracy"]
 
@@ -111,11 +112,12 @@ def combine_study(config: TrainConfig, *, folder: Path) -> None:
     folder
         The folder of the ensemble.
     """
-    tracking = replace(config.tracking, run_name=f"ensemble: {config.ensemble}", sweep_job=None, run_id=None)
+    tracking = replace(config.tracking, run_name=f"ensemble: {config.ensemble}", sweep_job=None)
     chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
     chosen = replace(chosen, tracking=tracking, evaluate_test=config.evaluate_test, log_model=config.log_model)
+    deliver_all(patience=config.tracking.wait_seconds)  # the runs are read from the store
     with log_to(folder / "ensemble.log"):
-        surviving(partial(run, chosen, output_dir=folder), chosen)
+        surviving(partial(run, chosen, output_dir=folder), chosen, folder=folder)
 
 
 def _load(runs: Sequence[StoredRun]) -> list[list[StoredModel]]:
@@ -156,7 +158,7 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
 
 def _keep_model(
     tracked: TrackedRun, kept: Sequence[Sequence[StoredModel]], combination: Combination, outcome: Outcome
-) -> str:
+) -> None:
     """Join the members' models and save the ensemble.
 
     Its novelty detector is that of the member with the most training images; models of folds lack the images of their
@@ -165,7 +167,7 @@ def _keep_model(
     model = join_models([[each.model for each in member] for member in kept], **combination.parameters)
     tracked.log_metrics({"parameters": float(model.count_params())}, prefix="cost")
     largest = max((each for member in kept for each in member), key=lambda each: len(each.serving.novelty.points))
-    return keep_model(
+    keep_model(
         tracked,
         model,
         classes=outcome.classes,

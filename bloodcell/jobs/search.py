@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
@@ -27,27 +26,25 @@ from bloodcell.config.search import HyperbandTuner, SearchConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import log_errors, log_to
 from bloodcell.console.progress import print_status
-from bloodcell.errors import StoreLostError, UserError, reason_of
+from bloodcell.errors import UserError, reason_of
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.training import prepare_experiment
-from bloodcell.jobs.train import train, train_baselines
+from bloodcell.jobs.train import Role, train, train_baselines
 from bloodcell.search.folder import SearchFolder, signature_of
 from bloodcell.search.report import write_search_report
 from bloodcell.search.space import overrides_of
 from bloodcell.search.trials import Composer, best_trial, check_space, for_training, objective_of, trials_table
 from bloodcell.search.tuner import FunctionTuner, build_oracle, silent_stdout
 from bloodcell.search.workers import check_environment, distributed, is_worker, stay_with_chief
+from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.run import EXCLUDED_TAG, TRIAL_TAG, deliver_all
+from bloodcell.tracking.runs import run_or_none
 from bloodcell.tracking.store import find_store, open_store
-from bloodcell.tracking.study import Study, resume_study, start_study
+from bloodcell.tracking.study import Study, record_failure, start_study
 from bloodcell.tracking.study_report import finish_study
-from bloodcell.tracking.tuner import MLflowTrials
 
 log = logging.getLogger(__name__)
-
-
-class Tuner(MLflowTrials, FunctionTuner):
-    """A tuner whose trials are trainings."""
 
 
 def run(
@@ -84,8 +81,8 @@ def run(
             search.run()
 
 
-def _open(config: SearchConfig, folder: SearchFolder, *, signature: Mapping[str, str]) -> Study:
-    """Return the parent run of the search in the folder, or start a new one.
+def _open(config: SearchConfig, folder: SearchFolder, *, signature: Mapping[str, str]) -> Study | str:
+    """Return the parent run of the search in the folder, or start a new one; in a worker, return its id.
 
     Raises
     ------
@@ -97,18 +94,24 @@ def _open(config: SearchConfig, folder: SearchFolder, *, signature: Mapping[str,
         open_store(config.tracking)  # nothing is removed for a search that cannot start
         folder.clear()
     folder.require_same(signature)
-    if parent := folder.state.get("parent_run"):
-        study = resume_study(tracking=config.tracking, run_id=parent)
-        if study is not None:
-            return study
+    before = Delivery(folder.path, store=find_store(config.tracking)).run_id
     if is_worker():
-        raise UserError(
-            f"tuner.name={config.tuner.name}: {folder.path} has no search; start the chief first, with the same "
-            "tuner.dir"
-        )
+        if before is None:
+            raise UserError(
+                f"tuner.name={config.tuner.name}: {folder.path} has no search; start the chief first, with the same "
+                "tuner.dir"
+            )
+        return before
+    _, experiment_id = open_store(config.tracking)
+    found = run_or_none(before) if before is not None else None
+    resumes = found is not None and found.experiment_id == experiment_id
+    folder.remember(signature=dict(signature))
     overrides = [config.tuner.strategy, *config.tuner.space]
-    study = start_study(tracking=config.tracking, overrides=overrides, kind="search")
-    folder.remember(signature=dict(signature), parent_run=study.run_id, final=None)
+    study = start_study(
+        tracking=config.tracking, overrides=overrides, folder=folder.path, kind="search", resume=resumes
+    )
+    if not resumes:
+        folder.remember(final=None)
     return study
 
 
@@ -116,14 +119,14 @@ class _Search:
     """A search that is ready to run: its configuration, folder, composer of trials, images and parent run."""
 
     def __init__(
-        self, config: SearchConfig, folder: SearchFolder, compose: Composer, prepared: Prepared, study: Study
+        self, config: SearchConfig, folder: SearchFolder, compose: Composer, prepared: Prepared, study: Study | str
     ) -> None:
         self._config, self._folder, self._compose = config, folder, compose
         self._prepared, self._study = prepared, study
+        self._parent_run = study if isinstance(study, str) else study.run_id
         self._objective = config.tuner.objective
         with silent_stdout():
-            self.tuner = Tuner(build_oracle(config.tuner), train=self._train, directory=folder.path.resolve())
-        self.tuner.track(experiment_id=study.experiment_id, parent_run_id=study.run_id, prefix="trial/")
+            self.tuner = FunctionTuner(build_oracle(config.tuner), train=self._train, directory=folder.path.resolve())
         best = None if is_worker() else best_trial(self.tuner.oracle)
         self._countdown = Countdown(
             noun="trial",
@@ -138,7 +141,6 @@ class _Search:
         """Run or resume all trials, the final training and the baselines; end the study also after an error."""
         settings, oracle = self._config.tuner, self.tuner.oracle
         if self._folder.has_trials:
-            self._study.exclude_interrupted()
             print_status(f"resumes the search in {self._folder.path}: {len(oracle.end_order)} trials have ended")
         else:
             self.tuner.save()
@@ -158,37 +160,48 @@ class _Search:
         except KeyboardInterrupt:
             status = "KILLED"
             raise
-        except StoreLostError:
-            status = "LOST"
-            raise
         finally:
-            if status != "LOST":
-                self._end(status)
+            self._end(status)
 
     def _train(self, trial: Trial) -> Mapping[str, float]:
         overrides = overrides_of(trial.hyperparameters)
         number, name = int(trial.trial_id) + 1, ", ".join(map(short_override, overrides))
+        tracking = replace(
+            self._config.tracking,
+            parent_run=self._parent_run,
+            run_name=f"trial {number}: {name}"[:250],
+            sweep_job=number - 1,
+        )
+        values = trial.hyperparameters.values
+        role = Role(
+            tags={TRIAL_TAG: trial.trial_id},
+            parameters={f"trial/{key}": str(value) for key, value in values.items()},
+            objective=lambda outcome: objective_of(outcome, self._objective),
+        )
+        output_dir = self._folder.path / f"trial_{trial.trial_id}" / "run"
         self._countdown.begin()
         try:
             chosen = self._compose(overrides)
-            tracking = replace(
-                self._config.tracking,
-                parent_run=self._study.run_id,
-                run_id=self.tuner.trial_runs[trial.trial_id],
-                run_name=f"trial {number}: {name}"[:250],
-                sweep_job=number - 1,
-            )
-            output_dir = self._folder.path / f"trial_{trial.trial_id}" / "run"
             with log_to(output_dir / "train.log"), log_errors():
                 result = train(
                     replace(for_training(chosen), tracking=tracking),
                     output_dir=output_dir,
                     prepared=self._prepared_for(chosen),
                     quiet=True,
+                    role=role,
+                    resume=True,
                 )
         except Exception as error:
-            if isinstance(error, StoreLostError) or (isinstance(error, OSError) and error.errno == errno.ENOSPC):
+            if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise  # not an error of the trial: it is repeated when the search is resumed
+            record_failure(
+                output_dir,
+                str(tracking.run_name),
+                tracking=tracking,
+                reason=reason_of(error),
+                tags=role.tags,
+                parameters=role.parameters,
+            )
             log.warning("trial %d failed: %s", number, reason_of(error))
             self._countdown.failed(number, name, reason_of(error))
             raise FailedTrialError(reason_of(error)) from error
@@ -207,10 +220,7 @@ class _Search:
             return
         if settings.final_test:
             self._count_reading(state.get("test_readings", 0) + 1)
-        # Not in the leaderboard, which has the trial.
-        name = "best trial, trained again"
-        run_id = self._study.create_excluded_run(name=name, reason=f"trial {int(best.trial_id) + 1} again")
-        tracking = replace(self._config.tracking, parent_run=self._study.run_id, run_id=run_id, run_name=name)
+        tracking = replace(self._config.tracking, parent_run=self._parent_run, run_name="best trial, trained again")
         chosen = replace(
             for_training(self._compose(overrides)),
             tracking=tracking,
@@ -219,8 +229,18 @@ class _Search:
         )
         output_dir = self._folder.path / "final" / f"trial_{best.trial_id}"
         with log_to(output_dir / "train.log"), log_errors():
-            train(chosen, output_dir=output_dir, prepared=self._prepared_for(chosen))
-        self._folder.remember(final={"overrides": overrides, "test": settings.final_test, "run_id": run_id})
+            # Not in the leaderboard, which has the trial.
+            role = Role(tags={EXCLUDED_TAG: f"trial {int(best.trial_id) + 1} again"})
+            train(chosen, output_dir=output_dir, prepared=self._prepared_for(chosen), role=role, resume=True)
+        final = {"overrides": overrides, "test": settings.final_test, "folder": str(output_dir)}
+        self._folder.remember(final=final)
+
+    @property
+    def _open_study(self) -> Study:
+        """The study, which only the chief writes."""
+        if isinstance(self._study, str):
+            raise TypeError("a worker does not write the study")
+        return self._study
 
     def _count_reading(self, readings: int) -> None:
         """Log how often the search evaluated on the test set, and warn from the second time on."""
@@ -230,15 +250,14 @@ class _Search:
                 "the best of these scores is optimistic"
             )
         self._folder.remember(test_readings=readings)
-        self._study.tag("test_readings", str(readings))
+        self._open_study.tag("test_readings", str(readings))
 
     def _train_baselines(self) -> None:
         """Train the baselines, once in a search."""
-        tracking = replace(self._config.tracking, parent_run=self._study.run_id)
+        tracking = replace(self._config.tracking, parent_run=self._parent_run)
         config = replace(for_training(self._config), tracking=tracking)
-        results = train_baselines([config], folder=self._folder.path / "baselines")
-        for name, result in results.items():
-            self._study.keep_objective(name, objective_of(result.outcome, self._objective))
+        role = Role(objective=lambda outcome: objective_of(outcome, self._objective))
+        train_baselines([config], folder=self._folder.path / "baselines", role=role)
         self._folder.remember(baselines=True)
 
     def _prepared_for(self, chosen: TrainConfig) -> Prepared | None:
@@ -249,16 +268,19 @@ class _Search:
 
     def _end(self, status: str) -> None:
         """End all runs, log the report to the parent run, and print the leaderboard."""
-        study, state = self._study, self._folder.state
+        study, state = self._open_study, self._folder.state
         trials, final = trials_table(self.tuner.oracle), state.get("final") or {}
+        deliver_all(patience=self._config.tracking.wait_seconds)
+        final_run = Delivery(Path(final["folder"]), store=study.store).run_id if "folder" in final else None
         if len(trials):
-            page = f"#/experiments/{study.experiment_id}/runs/{final['run_id']}" if final else None
-            with TemporaryDirectory() as scratch:
-                description, score = write_search_report(
-                    trials, Path(scratch), config=self._config, overrides=self._compose.overrides, final_page=page
-                )
-                metrics = {} if score is None else {"best/objective": score}
-                study.keep(Path(scratch), description=description, metrics=metrics)
+            page = f"#/experiments/{study.run.experiment_id}/runs/{final_run}" if final_run else None
+            artifacts = study.run.artifacts
+            artifacts.mkdir(parents=True, exist_ok=True)
+            description, score = write_search_report(
+                trials, artifacts, config=self._config, overrides=self._compose.overrides, final_page=page
+            )
+            study.run.describe(description)
+            study.run.log_metrics({} if score is None else {"objective": score}, prefix="best")
         best = best_trial(self.tuner.oracle)
         overrides = overrides_of(best.hyperparameters) if best else []
         finish_study(
@@ -273,6 +295,6 @@ class _Search:
                 "trial": int(best.trial_id) + 1,
                 "score": best.score,
                 "overrides": overrides,
-                "trained_again": final.get("run_id") if final.get("overrides") == overrides else None,
+                "trained_again": final_run if final.get("overrides") == overrides else None,
             },
         )

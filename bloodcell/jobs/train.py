@@ -11,20 +11,23 @@ The Kaggle set; another backbone and fine-tuning; cross-validation; your own fol
 
 import functools
 import logging
-from collections.abc import Sequence
-from dataclasses import asdict, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 
 from bloodcell.cards.next_steps import suggestions
 from bloodcell.cards.outcome import metrics_table, outcome_data, show_confusion
+from bloodcell.comparison.leaderboard import OBJECTIVE
 from bloodcell.config.command import Command
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_to
 from bloodcell.console.progress import Reporting, print_status
+from bloodcell.evaluation.outcome import Outcome
 from bloodcell.experiment.baselines import needed_baselines
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.result import Result
@@ -35,6 +38,23 @@ from bloodcell.tracking.study import surviving
 from bloodcell.tracking.where import run_data, show_places
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Role:
+    """What a training is in a search.
+
+    Attributes
+    ----------
+    tags, parameters
+        Tags and parameters of its run, besides those of every training.
+    objective
+        From the outcome to the metric ``objective``; None without one.
+    """
+
+    tags: Mapping[str, str] = field(default_factory=dict)
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    objective: Callable[[Outcome], float] | None = None
 
 
 def run(config: TrainConfig, *, output_dir: Path, command: Command | None = None) -> float:
@@ -49,11 +69,14 @@ def train(
     prepared: Prepared | None = None,
     quiet: bool = False,
     command: Command | None = None,
+    role: Role = Role(),
+    resume: bool = False,
 ) -> Result:
     """Train, evaluate and track one model, or one per fold.
 
     All errors of the configuration are found before the run starts, and leave no files.
-    The run's folder is written first and MLflow second: if the store is lost, the folder is complete.
+    The run's folder is written first and delivered to MLflow in the background: if the store is away, `bloodcell sync`
+    delivers it later.
 
     Parameters
     ----------
@@ -67,6 +90,10 @@ def train(
         Print no line for each epoch, no warning and no metrics.
     command
         The command that the job was started with, for suggestions; None outside the command line.
+    role
+        Its role in a search.
+    resume
+        Whether to continue the run in the folder, if there is one.
 
     Raises
     ------
@@ -87,16 +114,20 @@ def train(
     with tracked_run(
         tracking=config.tracking,
         name=experiment.name,
-        tags={**experiment.tags, "output_dir": str(output_dir)},
+        tags={**experiment.tags, "output_dir": str(output_dir), **role.tags},
         folder=output_dir,
+        resume=resume,
     ) as tracked:
+        tracked.log_parameters(role.parameters)
         result = experiment.run(tracked, reporting=reporting)
+        if role.objective is not None:
+            tracked.log_metrics({OBJECTIVE: role.objective(result.outcome)}, prefix="")
     if is_single:
         _show(experiment, result, tracked, command)
     return result
 
 
-def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> dict[str, Result]:
+def train_baselines(configs: Sequence[TrainConfig], *, folder: Path, role: Role = Role()) -> None:
     """Train the baselines of a study's configurations; a failed one does not stop the others.
 
     Parameters
@@ -105,22 +136,16 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path) -> dict[str
         The configurations of the study's runs, with its parent run.
     folder
         The folder of the baselines' folders.
-
-    Returns
-    -------
-    dict
-        The results of finished baselines, by the names of the runs.
+    role
+        Their role in a search.
     """
-    results = {}
     for each in needed_baselines(configs):
         name = f"{BASELINE}{each.name}"
-        tracking = replace(each.config.tracking, run_name=name, sweep_job=None, run_id=None)
+        tracking = replace(each.config.tracking, run_name=name, sweep_job=None)
         config, output_dir = replace(each.config, tracking=tracking), folder / each.folder
         with log_to(output_dir / "train.log"):
-            result = surviving(partial(train, config, output_dir=output_dir, quiet=True), config)
-        if isinstance(result, Result):
-            results[name] = result
-    return results
+            job = partial(train, config, output_dir=output_dir, quiet=True, role=role)
+            surviving(job, config, folder=output_dir)
 
 
 @functools.cache
@@ -141,8 +166,7 @@ def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: 
     if outcome.leakage.sentence:
         console.print(f"Warning: {outcome.leakage.sentence}", markup=False)
     console.print(f"Features       {result.features}", markup=False)
-    addresses = [address for address in result.addresses if address]
-    show_places(tracked, config.tracking, console, models=addresses)
+    show_places(tracked, config.tracking, console)
     weights = experiment.learner.classifier.backbone.weights
     try_next = suggestions(config, leakage=prepared.leakage, weights=weights, given=command) if command else []
     if try_next:
@@ -156,7 +180,7 @@ def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: 
         split=prepared.split,
         left_out=left_out,
         features=result.features,
-        models=addresses,
+        models=tracked.models,
         folds=[fold.metrics for fold in outcome.folds],
         try_next=[asdict(suggestion) for suggestion in try_next],
     )

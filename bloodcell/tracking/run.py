@@ -1,39 +1,24 @@
-"""A run in MLflow: its start, its results, its end."""
+"""A run of this process: recorded in its folder, and delivered to MLflow in the background."""
 
-import logging
-import time
+import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict
-from importlib.metadata import version
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
-import mlflow
-import numpy as np
 import pandas as pd
-from mlflow import MlflowClient
-from mlflow.entities import Metric, RunStatus
-from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
+from filelock import FileLock, Timeout
 
-import bloodcell
 from bloodcell.config.tracking import TrackingConfig
-from bloodcell.errors import StoreLostError, one_line, reason_of, redact
-from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
+from bloodcell.console.progress import print_status
+from bloodcell.errors import StoreLostError, UserError
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.serving import loader
-from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
+from bloodcell.files import atomic_write
 from bloodcell.serving.prediction import ServingParameters
-from bloodcell.tracking.store import Store, open_store
-
-log = logging.getLogger(__name__)
-
-PACKAGES = (
-    *("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "opencv-python-headless"),
-    *("pydantic", "rich", "filelock"),
-)
-"""Requirements of a logged model, besides bloodcell's code, which is logged with it."""
+from bloodcell.tracking.courier import courier
+from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.machine import process_tags
+from bloodcell.tracking.store import Store, find_store, open_store, recorded_store
 
 SWEEP_JOB_TAG = "sweep_job"
 """The number of a run in its sweep."""
@@ -43,268 +28,204 @@ JOB_TAG = "job"
 """The job of a run, except of trainings."""
 TRIAL_TAG = "trial"
 """The trial of a search."""
-REASON_TAG = "reason"
-"""Why a run failed."""
 BASELINE = "baseline: "
 """The start of the names of a study's baselines."""
 EXCLUDED_TAG = "aside"
 """The tag of a run that is not in its study's leaderboard; its value is the reason."""
+AFTER_ERROR = 5.0
+"""Seconds to wait, at most, for a store that fails after a run that failed."""
+LOCK_FILE = ".lock"
+"""The file in a run's folder that is locked while a process writes the run."""
 
 
 class TrackedRun(Recorder):
-    """A run in MLflow, which is written to its folder first."""
+    """A run that is recorded in its folder, from which it is delivered to MLflow in the background.
 
-    def __init__(
-        self, folder: Path, *, name: str, tags: Mapping[str, str], run_id: str, experiment_id: str, store: Store
-    ) -> None:
-        super().__init__(folder, name=name, tags=tags)
-        self._run_id, self.experiment_id, self.store = run_id, experiment_id, store
-        self._waiting: list[Metric] = []
+    Nothing waits for the store, and no error of the store ends the run: see `bloodcell.tracking.courier`.
 
-    @property
-    def run_id(self) -> str:
-        """MLflow's id."""
-        return self._run_id
-
-    def log_parameters(self, parameters: Mapping[str, Any]) -> None:
-        """Log parameters."""
-        super().log_parameters(parameters)
-        mlflow.log_params(dict(parameters))
-
-    def log_metrics(self, metrics: Mapping[str, float], *, prefix: str) -> None:
-        """Log finite final metrics as ``prefix/name``."""
-        super().log_metrics(metrics, prefix=prefix)
-        mlflow.log_metrics({f"{prefix}/{name}": value for name, value in metrics.items() if np.isfinite(value)})
-
-    def log_epoch(self, epoch: Any) -> None:
-        """Log the finite metrics of an epoch as ``epoch/name`` at its step.
-
-        If the store does not answer, training continues, and the metrics are sent at a later epoch or the end.
-        """
-        super().log_epoch(epoch)
-        now = int(time.time() * 1000)
-        numbers = {
-            name: value for name, value in asdict(epoch).items() if isinstance(value, float) and np.isfinite(value)
-        }
-        self._waiting.extend(Metric(f"epoch/{name}", value, now, epoch.epoch) for name, value in numbers.items())
-        try:
-            self._send_waiting()
-        except Exception as error:  # any error of the connection
-            log.warning("%s does not answer (%s); metrics wait", self.store.label, redact(str(error)))
-
-    def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
-        """Log the manifest as an MLflow dataset."""
-        super().log_dataset(manifest, name=name, source=source, digest=digest)
-        dataset = mlflow.data.from_pandas(manifest, source=source, name=name, digest=digest)
-        try:
-            mlflow.log_input(dataset, context="training")
-        except MlflowException as error:
-            # MLflow looks for the dataset before it adds it: another process may have added it in between.
-            if not any(word in str(error).lower() for word in ("unique", "duplicate")):
-                raise
-            mlflow.log_input(dataset, context="training")
-
-    def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:
-        """Log a Keras model to MLflow only, with bloodcell's code; the run's folder has its weights.
-
-        Returns
-        -------
-        str
-            The address to load it from: the Keras model with ``mlflow.tensorflow.load_model``, one that predicts from
-            files with ``mlflow.pyfunc.load_model`` (see `bloodcell.serving.loader`).
-        """
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(serving.classes)))]),
-        )
-        logged = Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=_ServingFlavor,
-            flavor_name="mlflow.tensorflow",
-            validate_serving_input=False,
-            serving=serving,
-            model=model,
-            signature=signature,
-            input_example=pd.DataFrame({IMAGE: [example]}),
-            pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
-            code_paths=[str(Path(bloodcell.__file__).parent)],
-            metadata={"classes": list(serving.classes)},
-        )
-        return str(logged.model_uri)
-
-    def log_table(self, table: pd.DataFrame, name: str) -> None:
-        """Log a table in the format that the MLflow UI shows as a table."""
-        super().log_table(table, name)
-        mlflow.log_table(table, name)
-
-    def log_artifacts(self) -> None:
-        """Wait for the plots, and log all files."""
-        super().log_artifacts()
-        self._send_waiting()
-        mlflow.log_artifacts(str(self.artifacts))
-
-    def tag(self, name: str, value: str) -> None:
-        """Keep a tag."""
-        super().tag(name, value)
-        mlflow.set_tag(name, value)
-
-    def describe(self, text: str) -> None:
-        """Show a description, in Markdown, at the top of the run's page."""
-        super().describe(text)
-        mlflow.set_tag("mlflow.note.content", text)
-
-    @contextmanager
-    def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str]) -> Iterator["TrackedRun"]:
-        """Start the run of a fold within this one; it ends as `tracked_run` does."""
-        with _under_way(
-            experiment_id=self.experiment_id,
-            name=f"fold {number} of {n_folds}",
-            parent=self.run_id,
-            tags={**tags, FOLD_TAG: str(number)},
-            store=self.store,
-            folder=self.fold_folder(number),
-        ) as run:
-            yield run
-
-    def _send_waiting(self) -> None:
-        if self._waiting:
-            MlflowClient().log_batch(self.run_id, metrics=self._waiting)
-            self._waiting.clear()
-
-
-class _ServingFlavor:
-    """A flavor like ``mlflow.tensorflow`` whose models predict from image files as pyfunc models.
-
-    ``mlflow.tensorflow`` cannot skip the validation of the example, which loads the model again, takes as long as
-    everything else, and only warns if it fails. (``mlflow.keras`` logs the same models, but fails with an example.)
-    """
-
-    @staticmethod
-    def save_model(
-        *,
-        path: str,
-        mlflow_model: Any,
-        serving: ServingParameters,
-        validate_serving_input: bool,  # noqa: ARG004 - for `Model.log`
-        **arguments: Any,
-    ) -> None:
-        """Save a model as ``mlflow.tensorflow`` does, with its serving parameters."""
-        from mlflow.models import ModelSignature
-        from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-
-        mlflow.tensorflow.save_model(path=path, mlflow_model=mlflow_model, **arguments)
-        serving.save(Path(path))
-        numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in serving.classes)]
-        # `mlflow.tensorflow` supports signatures of arrays only.
-        mlflow_model.signature = ModelSignature(
-            inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
-            outputs=Schema(
-                [ColSpec(DataType.string, name) for name in ("answer", "why", "predicted")]
-                + [ColSpec(DataType.double, name) for name in numbers]
-            ),
-            params=ParamSchema([ParamSpec(MAX_ERROR, DataType.double, NO_LIMIT)]),
-        )
-        mlflow_model.flavors["python_function"]["loader_module"] = loader.__name__
-        del mlflow_model.flavors["python_function"]["data"]  # the loader needs the whole folder
-        mlflow_model.save(str(Path(path) / "MLmodel"))
-
-
-@contextmanager
-def tracked_run(*, tracking: TrackingConfig, name: str, tags: Mapping[str, str], folder: Path) -> Iterator[TrackedRun]:
-    """Start a run; it ends as FINISHED, as FAILED with a reason if the block raises, or as KILLED if interrupted.
+    Parameters
+    ----------
+    folder, name, tags, resume
+        As for `bloodcell.experiment.recorder.Recorder`.
+    tracking
+        The store, the experiment, and the parent run.
+    parent
+        The parent run as in `bloodcell.tracking.delivery.Delivery`; None: that of ``tracking``.
 
     Raises
     ------
     UserError
-        If the store cannot be opened.
-    StoreLostError
-        If the store fails during the run.
+        If another process writes this run.
     """
-    store, experiment_id = open_store(tracking)
-    with (
-        named_if_lost(store, folder),
-        _under_way(
-            experiment_id=experiment_id,
-            name=name,
-            parent=tracking.parent_run,
-            run_id=tracking.run_id,
-            tags={**tags, **sweep_mark(tracking)},
-            store=store,
-            folder=folder,
-        ) as run,
-    ):
-        yield run
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        name: str,
+        tags: Mapping[str, str],
+        tracking: TrackingConfig,
+        parent: str | None = None,
+        resume: bool = False,
+    ) -> None:
+        self._lock = lock_run(folder)
+        super().__init__(folder, name=name, tags={**tags, **process_tags()}, resume=resume)
+        self.tracking = tracking
+        store = find_store(tracking)
+        self._run |= {"parent": parent or tracking.parent_run, "experiment": tracking.experiment_name}
+        self._run |= {"tables": [], "model": False, "artifacts": False, "store": recorded_store(store, folder)}
+        self._write()
+        self.folds: list[TrackedRun] = []
+        self.delivery = Delivery(folder, store=store)
+
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.delivery.store
+
+    @property
+    def run_id(self) -> str:
+        """MLflow's id of the run, or its key until the store has the run."""
+        return self.delivery.run_id or str(self._run["key"])
+
+    @property
+    def experiment_id(self) -> str | None:
+        """MLflow's id of its experiment; None until the store has the run."""
+        return self.delivery.experiment_id
+
+    @property
+    def models(self) -> list[str]:
+        """The addresses of its model, or of its folds' models: folders until the store has them."""
+        if not self._run["model"]:
+            return [address for fold in self.folds for address in fold.models]
+        model_id = self.delivery.model_id
+        return [f"models:/{model_id}" if model_id else str(self.folder / "model")]
+
+    def log_table(self, table: pd.DataFrame, name: str) -> None:
+        """Keep a table also in the format that the MLflow UI shows as a table."""
+        super().log_table(table, name)
+        with atomic_write(self.artifacts / name) as partial:
+            table.to_json(partial, orient="split", index=False, date_format="iso")
+        self._run["tables"] = [*self._run["tables"], name]
+        self._write()
+
+    def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:
+        """Save a Keras model in MLflow's format, which MLflow serves from the folder, too; return its folder."""
+        from bloodcell.tracking.model_format import save_model
+
+        folder = self.folder / "model"
+        shutil.rmtree(folder, ignore_errors=True)
+        save_model(folder, model, serving=serving, example=example)
+        self._run["model"] = True
+        self._write()
+        return str(folder)
+
+    def log_artifacts(self) -> None:
+        """Wait for the plots, and let the files be delivered."""
+        super().log_artifacts()
+        self._run["artifacts"] = True
+        self._write()
+
+    @contextmanager
+    def fold(
+        self, number: int, *, n_folds: int, tags: Mapping[str, str], resume: bool = False
+    ) -> Iterator["TrackedRun"]:
+        """Start the run of a fold within this one."""
+        with TrackedRun(
+            self.fold_folder(number),
+            name=f"fold {number} of {n_folds}",
+            tags={**tags, FOLD_TAG: str(number)},
+            tracking=self.tracking,
+            parent="../..",
+            resume=resume,
+        ) as run:
+            self.folds.append(run)
+            yield run
+
+    def __enter__(self) -> Self:
+        """Start to deliver the run."""
+        super().__enter__()
+        courier().add(self.delivery)
+        return self
+
+    def close(self, status: str) -> None:
+        """Record that the run has ended, and let other processes write it."""
+        super().close(status)
+        self._lock.release()
+
+
+def lock_run(folder: Path) -> FileLock:
+    """Lock the folder of a run until this process releases it or ends; return the lock.
+
+    Raises
+    ------
+    UserError
+        If another process has the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=0)
+    except Timeout as error:
+        raise UserError(f"{folder}: another process writes this run; wait for it, or give another folder") from error
+    return lock
 
 
 @contextmanager
-def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
-    """Turn an error of the store in the block into one line with the folder of the results.
+def tracked_run(
+    *, tracking: TrackingConfig, name: str, tags: Mapping[str, str], folder: Path, resume: bool = False
+) -> Iterator[TrackedRun]:
+    """Start a run, see `TrackedRun`; at its end wait for the store, unless this process runs its study, too.
+
+    Raises
+    ------
+    UserError
+        If the store cannot be opened; in a sweep, the run starts without it.
+    """
+    within_study = courier().has_running
+    if tracking.sweep_job is None and not within_study:
+        open_store(tracking)
+    run = TrackedRun(folder, name=name, tags={**tags, **sweep_mark(tracking)}, tracking=tracking, resume=resume)
+    try:
+        with run:
+            yield run
+    except BaseException as error:
+        if not within_study:
+            deliver_all(patience=min(tracking.wait_seconds, AFTER_ERROR if isinstance(error, Exception) else 1.0))
+        raise
+    if not within_study:  # else the study waits
+        deliver_all(patience=tracking.wait_seconds)
+
+
+def deliver_all(*, patience: float) -> list[Path]:
+    """Wait until all runs of this process are delivered; print and return the folders of those that are not.
+
+    ``patience``: see `bloodcell.tracking.courier.Courier.flush`.
+    """
+    waiting = courier().flush(patience=patience)
+    if waiting:
+        some = f"{waiting[0].folder}" + (f" and {len(waiting) - 1} more" if len(waiting) > 1 else "")
+        print_status(
+            f"{waiting[0].store.label}: does not have the results in {some} yet ({courier().error}); "
+            "`bloodcell sync` delivers them"
+        )
+    return [each.folder for each in waiting]
+
+
+def require_delivered(run: TrackedRun) -> None:
+    """Check that the store has a run that has ended.
 
     Raises
     ------
     StoreLostError
-        If it does.
+        If it does not.
     """
-    try:
-        yield
-    except Exception as error:
-        if _is_of_store(error):
-            raise StoreLostError(
-                f"{store.label}: failed during the run ({one_line(error)}); all results are in {folder}"
-            ) from error
-        raise
+    if not run.delivery.complete:
+        raise StoreLostError(
+            f"{run.store.label}: does not have the results in {run.folder} yet; start it, and run `bloodcell sync`"
+        )
 
 
 def sweep_mark(tracking: TrackingConfig) -> dict[str, str]:
     """Return the tag with the number of a run in its sweep; empty outside a sweep."""
     return {} if tracking.sweep_job is None else {SWEEP_JOB_TAG: str(tracking.sweep_job)}
-
-
-@contextmanager
-def _under_way(
-    *,
-    experiment_id: str,
-    name: str,
-    parent: str | None,
-    run_id: str | None = None,
-    tags: Mapping[str, str],
-    store: Store,
-    folder: Path,
-) -> Iterator[TrackedRun]:
-    nested = parent is not None
-    if run_id is None:
-        active = mlflow.start_run(
-            experiment_id=experiment_id, run_name=name, parent_run_id=parent, nested=nested, tags=dict(tags)
-        )
-    else:
-        active = mlflow.start_run(run_id=run_id, nested=nested)
-        mlflow.set_tags({**tags, MLFLOW_RUN_NAME: name})
-    try:
-        with TrackedRun(
-            folder, name=name, tags=tags, run_id=active.info.run_id, experiment_id=experiment_id, store=store
-        ) as run:
-            yield run
-    except BaseException as error:
-        interrupted = isinstance(error, (KeyboardInterrupt, SystemExit, GeneratorExit))
-        _end(RunStatus.KILLED if interrupted else RunStatus.FAILED, reason_of(error))
-        raise
-    else:
-        mlflow.end_run()
-
-
-def _end(status: int, reason: str) -> None:
-    with suppress(Exception):  # the store may have failed
-        mlflow.set_tag(REASON_TAG, reason)
-    with suppress(Exception):
-        mlflow.end_run(RunStatus.to_string(status))
-
-
-def _is_of_store(error: BaseException) -> bool:
-    from requests.exceptions import RequestException
-    from sqlalchemy.exc import SQLAlchemyError
-
-    return isinstance(error, (MlflowException, RequestException, SQLAlchemyError))

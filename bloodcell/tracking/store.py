@@ -3,17 +3,18 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bloodcell.config.tracking import TrackingConfig
-from bloodcell.errors import HIDDEN, UserError, redact
+from bloodcell.errors import HIDDEN, StoreLostError, UserError, one_line, redact
 from bloodcell.tracking.database import create_database
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
     from mlflow.exceptions import MlflowException
 
 ENVIRONMENT_VARIABLE = "MLFLOW_TRACKING_URI"
@@ -71,7 +72,7 @@ def find_store(tracking: TrackingConfig) -> Store:
     if uri is None and tracking.store == "server":
         raise UserError(f"tracking.uri is not set: give the server's address, or set {ENVIRONMENT_VARIABLE}")
     if uri is None:
-        return Store(uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=folder / "artifacts", named_by="tracking.dir")
+        return _embedded(folder)
     if uri.startswith(("http://", "https://", "databricks")):
         return Store(uri=uri, artifacts=None, named_by=named_by)
     return Store(uri=_absolute(uri), artifacts=folder / "artifacts", named_by=named_by)
@@ -83,6 +84,65 @@ def _absolute(uri: str) -> str:
     if not uri.startswith(prefix) or uri.removeprefix(prefix).startswith("/"):
         return uri
     return prefix + str(Path(uri.removeprefix(prefix)).resolve())
+
+
+def recorded_store(store: Store, folder: Path) -> dict[str, str | None]:
+    """Return what a run's folder records of its store, without credentials, for `store_in_record`.
+
+    The place of an embedded store is relative to the folder, so both can be moved together.
+    """
+    if store.artifacts is None or store.named_by != "tracking.dir":
+        return {"uri": store.label, "dir": None if store.artifacts is None else str(store.artifacts.parent)}
+    return {"uri": None, "dir": os.path.relpath(store.artifacts.parent, folder.resolve())}
+
+
+def store_in_record(record: Mapping[str, str | None], folder: Path) -> Store:
+    """Return the store that a run's folder records.
+
+    Raises
+    ------
+    UserError
+        If an embedded store is not there, or the address had credentials and the environment does not have them.
+    """
+    uri, place = record["uri"], record["dir"]
+    if uri is not None and HIDDEN in uri and redact(os.environ.get(ENVIRONMENT_VARIABLE, "")) != uri:
+        raise UserError(f"{ENVIRONMENT_VARIABLE}: is not the address of {uri}, which has the run in {folder}; set it")
+    settings = TrackingConfig(uri=uri, dir=os.path.normpath(folder.resolve() / (place or ".")))
+    store = find_store(settings) if uri is not None else _embedded(Path(settings.dir))
+    if store.database is not None and not store.database.exists():
+        raise UserError(f"{store.database}: does not exist, and belongs to the run in {folder}; give uri=")
+    return store
+
+
+def _embedded(folder: Path) -> Store:
+    return Store(uri=f"sqlite:///{folder / 'mlflow.db'}", artifacts=folder / "artifacts", named_by="tracking.dir")
+
+
+@contextmanager
+def named_if_lost(store: Store, folder: Path) -> Iterator[None]:
+    """Turn an error of the store in the block into one line with the folder of the results.
+
+    Raises
+    ------
+    StoreLostError
+        If it does.
+    """
+    try:
+        yield
+    except Exception as error:
+        if _is_of_store(error):
+            raise StoreLostError(
+                f"{store.label}: failed during the run ({one_line(error)}); all results are in {folder}"
+            ) from error
+        raise
+
+
+def _is_of_store(error: BaseException) -> bool:
+    from mlflow.exceptions import MlflowException
+    from requests.exceptions import RequestException
+    from sqlalchemy.exc import SQLAlchemyError
+
+    return isinstance(error, (MlflowException, RequestException, SQLAlchemyError))
 
 
 def hide_credentials(uri: str | None) -> str | None:
@@ -105,14 +165,15 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
         If it cannot be written or reached.
     """
     store = find_store(tracking)
-    quiet_mlflow()
+    set_up_mlflow()
     _prepare_database(store)
     import mlflow
+    from mlflow import MlflowClient
 
     with _unchanged(ENVIRONMENT_VARIABLE):  # MLflow leaves the address there for child processes
         mlflow.set_tracking_uri(store.uri)
     try:
-        experiment_id = _experiment(tracking.experiment_name, store)
+        experiment_id = experiment_of(tracking.experiment_name, store, MlflowClient())
         if tracking.parent_run is not None:
             _require_run(tracking.parent_run, store)
     except UserError:
@@ -158,12 +219,16 @@ def _unchanged(variable: str) -> Iterator[None]:
             os.environ[variable] = before
 
 
-def _experiment(name: str, store: Store) -> str:
-    import mlflow
-    from mlflow import MlflowClient
+def experiment_of(name: str, store: Store, client: "MlflowClient") -> str:
+    """Return the id of the experiment of a name in a store; create it if there is none.
+
+    Raises
+    ------
+    UserError
+        If the experiment was deleted.
+    """
     from mlflow.exceptions import MlflowException
 
-    client = MlflowClient()
     found = client.get_experiment_by_name(name)
     if found is None:
         try:
@@ -177,7 +242,6 @@ def _experiment(name: str, store: Store) -> str:
                 raise
     if found.lifecycle_stage == "deleted":
         raise UserError(f"tracking.experiment_name={name}: was deleted in MLflow; restore it there or use another name")
-    mlflow.set_experiment(experiment_id=found.experiment_id)
     return str(found.experiment_id)
 
 
@@ -214,8 +278,9 @@ def _prepare_database(store: Store) -> None:
         ) from error
 
 
-def quiet_mlflow() -> None:
-    """Silence MLflow's and Alembic's log messages."""
+def set_up_mlflow() -> None:
+    """Silence MLflow's and Alembic's log messages, and have it give up on a server that is away within seconds."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted in multiple ways")

@@ -1,29 +1,31 @@
-"""A study: the runs of one sweep under one parent run."""
+"""A study: the runs of one sweep or search under one parent run."""
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 
-from bloodcell.comparison.leaderboard import OBJECTIVE, Entry, leaderboard, marked_runs, notes
-from bloodcell.comparison.run_tags import common_group_name
+from bloodcell.comparison.leaderboard import Entry, leaderboard, marked_runs, notes
+from bloodcell.comparison.run_tags import RunTags, common_group_name
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.quoting import readable_overrides, short_override
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
-from bloodcell.errors import reason_of
+from bloodcell.errors import UserError, one_line, reason_of
 from bloodcell.experiment.environment import environment_tags
+from bloodcell.experiment.recorder import FAILED, FINISHED, KILLED, REASON_TAG, read_run
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.leaderboard import leaderboard_plot
-from bloodcell.tracking.run import EXCLUDED_TAG, REASON_TAG, SWEEP_JOB_TAG, sweep_mark
-from bloodcell.tracking.runs import StoredRun, children_of, run_or_none
+from bloodcell.tracking.courier import courier
+from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.local_runs import LOST, close_abandoned, run_folders
+from bloodcell.tracking.run import TrackedRun, deliver_all, sweep_mark
+from bloodcell.tracking.runs import StoredRun, children_of
 from bloodcell.tracking.store import Store, open_store
 from bloodcell.wording import intervals_note
 
@@ -31,89 +33,72 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
-LOST = "its process ended without an error message"
 
-
-@dataclass(frozen=True, kw_only=True)
 class Study:
-    """A running parent run.
+    """The parent run of a sweep or a search, and its runs.
 
-    Attributes
+    Parameters
     ----------
-    run_id
-        MLflow's id of the parent.
-    experiment_id
-        MLflow's experiment, also of the children.
-    store
-        The store.
+    run
+        The parent, which is running.
     """
 
-    run_id: str
-    experiment_id: str
-    store: Store
+    def __init__(self, run: TrackedRun) -> None:
+        self.run = run
 
     @property
-    def runs(self) -> list[StoredRun]:
-        """Its runs as they are in the store now, the oldest first."""
-        return children_of(self.run_id, self.experiment_id)
+    def run_id(self) -> str:
+        """MLflow's id of the parent."""
+        return self.run.run_id
 
-    def exclude_interrupted(self) -> None:
-        """End the runs that were interrupted with a search, which repeats them; the leaderboard excludes them."""
-        for run in self.runs:
-            _close(run, status="KILLED")
-        for run in self.runs:
-            if run.status == "KILLED":
-                MlflowClient().set_tag(run.id, EXCLUDED_TAG, "repeated")
+    @property
+    def experiment_id(self) -> str | None:
+        """MLflow's id of the experiment."""
+        return self.run.experiment_id
 
-    def create_excluded_run(self, *, name: str, reason: str) -> str:
-        """Create a run that is no entry of the leaderboard, and return its id."""
-        tags = {MLFLOW_PARENT_RUN_ID: self.run_id, EXCLUDED_TAG: reason}
-        return str(MlflowClient().create_run(self.experiment_id, run_name=name, tags=tags).info.run_id)
-
-    def keep_objective(self, name: str, value: float) -> None:
-        """Keep the objective of a search with the run of this name, which is none of its trials."""
-        for run in self.runs:
-            if run.name == name:
-                MlflowClient().log_metric(run.id, OBJECTIVE, value)
-
-    def keep(self, folder: Path, *, description: str, metrics: Mapping[str, float]) -> None:
-        """Keep the files of a folder, a description in Markdown and metrics with the parent run."""
-        client = MlflowClient()
-        client.log_artifacts(self.run_id, str(folder))
-        client.set_tag(self.run_id, MLFLOW_RUN_NOTE, description)
-        for name, value in metrics.items():
-            client.log_metric(self.run_id, name, value)
+    @property
+    def store(self) -> Store:
+        """The store."""
+        return self.run.store
 
     def tag(self, name: str, value: str) -> None:
         """Keep a fact about the study as text."""
-        MlflowClient().set_tag(self.run_id, name, value)
+        self.run.tag(name, value)
 
     def close_runs(self, *, expected: int | None, interrupted: bool) -> list[Entry]:
-        """End the runs that have not ended, and return every run that counts.
+        """End the runs whose processes are gone, and return every run that counts, the oldest first.
 
-        ``expected`` is how many runs the sweep was to have; None if its sweeper decides. If it was ``interrupted``,
-        what did not start is not missing.
+        Runs that the store does not have yet are read from their folders.
+
+        Parameters
+        ----------
+        expected
+            The number of runs that the sweep was to have; None if its sweeper decides.
+        interrupted
+            Whether the study was stopped: then runs that did not start are not missing.
         """
-        runs = self.runs
-        for run in runs:
-            _close(run, status="KILLED" if interrupted else "FAILED")
-        numbers = {run.tags.sweep_job for run in runs}
-        for number in range(0 if interrupted or expected is None else expected):
-            if number not in numbers:
-                tags = {MLFLOW_PARENT_RUN_ID: self.run_id, REASON_TAG: LOST, SWEEP_JOB_TAG: str(number)}
-                _record_failure(self.experiment_id, f"run {number}", tags=tags, parameters={})
-        return [
-            Entry(
-                run=run.name,
-                run_id=run.id,
-                status=run.status,
-                reason=run.tags.reason,
-                metrics=run.metrics,
-                tags=run.tags,
-            )
-            for run in self.runs
-            if not run.tags.excluded
+        status = KILLED if interrupted else FAILED
+        runs = {}
+        for folder in run_folders(self.run.folder):
+            close_abandoned(folder, status=status)
+            runs[folder] = read_run(folder) or {}
+            if folder != self.run.folder and not (delivery := Delivery(folder, store=self.store)).complete:
+                courier().add(delivery)
+        recorded = {run["key"]: run for run in runs.values() if run["parent"] == self.run_id}
+        deliver_all(patience=self.run.tracking.wait_seconds)
+        stored = self._stored(recorded, status=status)
+        late = [run for key, run in recorded.items() if key not in {each.tags.key for each in stored}]
+        entries = sorted(
+            [(each.started or 0, _entry_of(each)) for each in stored]
+            + [(run["started"], _entry_in(run)) for run in late],
+            key=lambda each: each[0],
+        )
+        counted = [entry for _, entry in entries if not entry.tags.excluded]
+        numbers = {entry.tags.sweep_job for entry in counted}
+        missing = [
+            number for number in range(0 if interrupted or expected is None else expected) if number not in numbers
         ]
+        return [*counted, *(self._missing(number) for number in missing)]
 
     def end(
         self, entries: Sequence[Entry], *, interrupted: bool, status: str | None = None, objective: str | None = None
@@ -131,32 +116,54 @@ class Study:
         objective
             That of a search, see `leaderboard`.
         """
-        client = MlflowClient()
         table = leaderboard(entries, objective=objective)
-        failed = [entry for entry in entries if entry.status != "FINISHED"]
+        failed = [entry for entry in entries if entry.status != FINISHED]
         if len(table):
-            client.log_table(self.run_id, table, "leaderboard.json")
-            name = common_group_name(entry.tags for entry in entries if entry.status == "FINISHED")
-            with TemporaryDirectory() as scratch:
-                shown = table.assign(run=marked_runs(table))
-                figure = leaderboard_plot(shown, notes=[*notes(table), intervals_note(name)])
-                save_figure(figure, Path(scratch), "leaderboard")
-                table.to_csv(Path(scratch) / "leaderboard.csv", index=False)
-                client.log_artifacts(self.run_id, scratch)
+            self.run.artifacts.mkdir(parents=True, exist_ok=True)
+            table.to_csv(self.run.artifacts / "leaderboard.csv", index=False)
+            self.run.log_table(table, "leaderboard.json")
+            name = common_group_name(entry.tags for entry in entries if entry.status == FINISHED)
+            shown = table.assign(run=marked_runs(table))
+            save_figure(
+                leaderboard_plot(shown, notes=[*notes(table), intervals_note(name)]), self.run.artifacts, "leaderboard"
+            )
             best = table.iloc[0]
-            client.log_metric(self.run_id, "best/val_accuracy", best["val_accuracy"])
+            self.run.log_metrics({"val_accuracy": best["val_accuracy"]}, prefix="best")
             self.tag("best_run", best["run_id"])
-        client.log_metric(self.run_id, "runs/finished", len(table))
-        client.log_metric(self.run_id, "runs/failed", len(failed))
+        self.run.log_metrics({"finished": len(table), "failed": len(failed)}, prefix="runs")
         if failed:
             self.tag(REASON_TAG, f"{len(failed)} of {len(entries)} runs did not finish")
-        by_runs = "KILLED" if interrupted else "FAILED" if failed else "FINISHED"
-        client.set_terminated(self.run_id, status or by_runs)
+        self.run.close(status or (KILLED if interrupted else FAILED if failed else FINISHED))
+        deliver_all(patience=self.run.tracking.wait_seconds)
         return table
 
+    def _stored(self, recorded: Mapping[str, Any], *, status: str) -> list[StoredRun]:
+        """Return the runs in the store, and end those of other machines; none if the store is away."""
+        experiment_id = self.run.experiment_id
+        if courier().error or experiment_id is None:
+            return []
+        try:
+            runs = children_of(self.run_id, experiment_id)
+            for run in runs:
+                if run.tags.key not in recorded:
+                    _close(run, status=status)
+            return children_of(self.run_id, experiment_id)
+        except Exception as error:  # any error of the connection
+            log.warning("%s: cannot be read (%s)", self.store.label, error)
+            return []
 
-def start_study(*, tracking: TrackingConfig, overrides: Sequence[str], kind: str = "sweep") -> Study:
-    """Start the parent run of a sweep or a search.
+    def _missing(self, number: int) -> Entry:
+        """Record a run of a sweep that never began."""
+        folder = self.run.folder / str(number)
+        tracking = replace(self.run.tracking, parent_run=self.run_id, sweep_job=number, run_name=None)
+        record_failure(folder, f"run {number}", tracking=tracking, reason=LOST)
+        return _entry_in(read_run(folder) or {})
+
+
+def start_study(
+    *, tracking: TrackingConfig, overrides: Sequence[str], folder: Path, kind: str = "sweep", resume: bool = False
+) -> Study:
+    """Start the parent run of a sweep or a search, or continue the one in its folder.
 
     Parameters
     ----------
@@ -164,40 +171,30 @@ def start_study(*, tracking: TrackingConfig, overrides: Sequence[str], kind: str
         The store; ``tracking.run_name`` or the overrides name the run.
     overrides
         The overrides of the sweep or search.
+    folder
+        Its folder, which has the folders of its runs.
     kind
         ``sweep`` or ``search``.
+    resume
+        Whether to continue the run in the folder.
 
     Raises
     ------
     UserError
         If the store cannot be opened.
     """
-    store, experiment_id = open_store(tracking)
+    store, _ = open_store(tracking)
     name = tracking.run_name or f"{kind}: {' × '.join(short_override(override) for override in overrides)}"
-    tags = environment_tags() | {"study": kind, "overrides": " ".join(overrides)}
-    if tracking.parent_run is not None:
-        tags[MLFLOW_PARENT_RUN_ID] = tracking.parent_run
-    created = MlflowClient().create_run(experiment_id, tags=tags, run_name=name[:250])
-    return Study(run_id=created.info.run_id, experiment_id=experiment_id, store=store)
-
-
-def resume_study(*, tracking: TrackingConfig, run_id: str) -> Study | None:
-    """Resume a study by its parent run; None if the store no longer has it.
-
-    Raises
-    ------
-    UserError
-        If the store cannot be opened.
-    """
-    store, experiment_id = open_store(tracking)
-    found = run_or_none(run_id)
-    if found is None or found.experiment_id != experiment_id:
-        return None
-    client = MlflowClient()
-    client.update_run(run_id, status="RUNNING")
-    if found.tags.reason:
-        client.delete_tag(run_id, REASON_TAG)
-    return Study(run_id=run_id, experiment_id=experiment_id, store=store)
+    tags = environment_tags() | {"study": kind, "overrides": " ".join(overrides), "output_dir": str(folder)}
+    run = TrackedRun(folder, name=name[:250], tags=tags, tracking=tracking, resume=resume)
+    try:
+        run.delivery.create()  # its id is the parent of its runs
+    except Exception as error:  # any error of the connection
+        run.end(error)
+        raise UserError(
+            f"{store.label}: cannot be written ({one_line(error)}); start it, or use tracking=local"
+        ) from error
+    return Study(run.__enter__())
 
 
 def run_named(name: str, tracking: TrackingConfig) -> str:
@@ -207,11 +204,11 @@ def run_named(name: str, tracking: TrackingConfig) -> str:
     return str(run.info.run_id)
 
 
-def surviving(job: Callable[[], T], config: Any) -> T | float:
+def surviving(job: Callable[[], T], config: Any, *, folder: Path) -> T | float:
     """Run one job of a study and return its result; if it fails, print and log the failure, and return NaN.
 
     Sweepers treat NaN as a failure. The configuration's ``tracking`` has the study's parent run, and the job's number
-    in a sweep or its name.
+    in a sweep or its name; ``folder`` is the job's.
     """
     try:
         return job()
@@ -220,22 +217,42 @@ def surviving(job: Callable[[], T], config: Any) -> T | float:
         name = readable_overrides(tracking.run_name or f"run {tracking.sweep_job}")
         print_status(f"{name} failed: {reason_of(error)}")
         log.exception("failed")  # the traceback is in the run's log file
-        _, experiment_id = open_store(tracking)
-        children = children_of(str(tracking.parent_run), experiment_id)
-        number = tracking.sweep_job
-        if not any(run.name == name if number is None else run.tags.sweep_job == number for run in children):
-            tags = {MLFLOW_PARENT_RUN_ID: str(tracking.parent_run), REASON_TAG: reason_of(error)}
-            tags |= sweep_mark(tracking)
-            _record_failure(experiment_id, name, tags=tags, parameters=parameters_of(config))
+        record_failure(folder, name, tracking=tracking, reason=reason_of(error), parameters=parameters_of(config))
         return float("nan")
 
 
-def _record_failure(experiment_id: str, name: str, *, tags: dict[str, str], parameters: dict[str, Any]) -> None:
-    client = MlflowClient()
-    run = client.create_run(experiment_id, tags=tags, run_name=name)
-    for key, value in parameters.items():
-        client.log_param(run.info.run_id, key, value)
-    client.set_terminated(run.info.run_id, "FAILED")
+def record_failure(
+    folder: Path,
+    name: str,
+    *,
+    tracking: TrackingConfig,
+    reason: str,
+    tags: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> None:
+    """Record a run that failed before it started, unless its folder has the record of the failed run."""
+    before = read_run(folder)
+    if before is not None and before["status"] in (FAILED, KILLED) and before["parent"] == tracking.parent_run:
+        return
+    run = TrackedRun(folder, name=name, tags={**sweep_mark(tracking), **(tags or {})}, tracking=tracking)
+    run.log_parameters(parameters or {})
+    run.tag(REASON_TAG, reason)
+    run.close(FAILED)
+    courier().add(run.delivery)
+
+
+def _entry_of(run: StoredRun) -> Entry:
+    return Entry(
+        run=run.name, run_id=run.id, status=run.status, reason=run.tags.reason, metrics=run.metrics, tags=run.tags
+    )
+
+
+def _entry_in(run: Mapping[str, Any]) -> Entry:
+    """Return the entry of a run from its folder; its id is its key."""
+    tags = RunTags.read(run["tags"])
+    return Entry(
+        run=run["name"], run_id=run["key"], status=run["status"], reason=tags.reason, metrics=run["metrics"], tags=tags
+    )
 
 
 def _close(run: StoredRun, *, status: str) -> None:

@@ -1,6 +1,5 @@
 """Printing where a run is: MLflow UI, output folder, log."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from rich.console import Console
@@ -24,6 +23,7 @@ def run_data(tracked: TrackedRun, tracking: TrackingConfig) -> dict[str, Any]:
     return {
         "run_id": tracked.run_id,
         "experiment_id": tracked.experiment_id,
+        "delivered": tracked.delivery.complete,
         "tracking": tracked.store.label,
         "mlflow_ui": mlflow_ui(tracking, tracked.store),
         "folder": tracked.folder.absolute(),
@@ -31,11 +31,11 @@ def run_data(tracked: TrackedRun, tracking: TrackingConfig) -> dict[str, Any]:
     }
 
 
-def show_places(tracked: TrackedRun, tracking: TrackingConfig, console: Console, *, models: Sequence[str]) -> None:
-    """Print the MLflow page of a run, how to load its models by their addresses, its folder and its log file."""
+def show_places(tracked: TrackedRun, tracking: TrackingConfig, console: Console) -> None:
+    """Print the MLflow page of a run, how to load its model, its folder and its log file."""
     console.print(f"MLflow UI      {mlflow_ui(tracking, tracked.store)}", markup=False)
-    if models:
-        others = f" (fold 1; the other {len(models) - 1} are in folds.csv)" if len(models) > 1 else ""
+    if models := tracked.models:
+        others = " (fold 1; every fold's run has its own)" if len(models) > 1 else ""
         load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"
         console.print(f"Python         {load}", markup=False)
     console.print(f"Output folder  {tracked.folder}", markup=False)

@@ -1,0 +1,129 @@
+"""Delivering the runs of this process in the background, so that no training waits for the store."""
+
+import functools
+import logging
+import threading
+import time
+from pathlib import Path
+
+from bloodcell.console.progress import print_status
+from bloodcell.errors import one_line
+from bloodcell.tracking.delivery import Delivery
+
+log = logging.getLogger(__name__)
+
+INTERVAL = 2.0
+"""Seconds between two deliveries of a running run."""
+LONGEST_PAUSE = 30.0
+"""Seconds between two attempts, at most, while a store fails."""
+LONGEST_PAUSE_AT_END = 4.0
+"""The same while a command waits for the store at its end."""
+SAID_AFTER = 3.0
+"""Seconds after which a message says that the command waits for the store."""
+
+
+class Courier:
+    """Delivers runs in a background thread, and tries again until each has ended and is delivered.
+
+    Attributes
+    ----------
+    error
+        Why the last attempt failed; empty if it did not.
+    """
+
+    def __init__(self) -> None:
+        self.error = ""
+        self._deliveries: dict[Path, Delivery] = {}
+        self._changed = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._attempts = self._failures = self._waiting = 0
+        self._failing_since: float | None = None
+
+    def add(self, delivery: Delivery) -> None:
+        """Deliver a run from now on until it has ended and is delivered."""
+        with self._changed:
+            self._deliveries[delivery.folder] = delivery
+            if self._thread is None:
+                self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
+                self._thread.start()
+            self._changed.notify_all()
+
+    @property
+    def has_running(self) -> bool:
+        """Whether a run of this process has not ended."""
+        with self._changed:
+            return len(self._ended()) < len(self._deliveries)
+
+    def flush(self, *, patience: float) -> list[Delivery]:
+        """Wait until all runs that have ended are delivered; return those that the store does not have yet.
+
+        Parameters
+        ----------
+        patience
+            The seconds that the store may fail without any success, also before this call.
+        """
+        started, said = time.monotonic(), False
+        with self._changed:
+            attempts = self._attempts + 1  # one may be under way
+            self._waiting += 1
+            self._changed.notify_all()
+            try:
+                while self._ended():
+                    self._changed.wait(timeout=0.2)
+                    now = time.monotonic()
+                    failing = 0.0 if self._failing_since is None else now - self._failing_since
+                    if failing > patience and self._attempts > attempts:
+                        break
+                    if not said and now - started > SAID_AFTER:
+                        said = True
+                        label = self._ended()[0].store.label if self._ended() else ""
+                        print_status(f"{label}: sending results" + (f" (it fails: {self.error})" if self.error else ""))
+            finally:
+                self._waiting -= 1
+            return self._ended()
+
+    def _ended(self) -> list[Delivery]:
+        return [each for each in self._deliveries.values() if each.ended]
+
+    def _work(self) -> None:
+        while True:
+            with self._changed:
+                deliveries = list(self._deliveries.values())
+            succeeded = sum(map(self._try, deliveries)) == len(deliveries)
+            with self._changed:
+                for each in deliveries:
+                    if each.complete and self._deliveries.get(each.folder) is each:
+                        del self._deliveries[each.folder]
+                self._note(succeeded)
+                self._changed.notify_all()
+                if succeeded and self._ended():
+                    continue
+                longest = LONGEST_PAUSE_AT_END if self._waiting else LONGEST_PAUSE
+                pause = INTERVAL if succeeded else min(2.0 ** (self._failures - 1), longest)
+                self._changed.wait(timeout=pause if self._deliveries else None)
+
+    def _try(self, delivery: Delivery) -> bool:
+        before = delivery.steps
+        try:
+            delivery.deliver()
+        except Exception as error:  # any error of the connection or the database
+            self.error = one_line(error)
+            log.warning("%s: not delivered yet (%s)", delivery.folder, self.error)
+            if delivery.steps > before:
+                self._failing_since = None
+            return False
+        return True
+
+    def _note(self, succeeded: bool) -> None:
+        self._attempts += 1
+        if succeeded:
+            self._failing_since, self._failures, self.error = None, 0, ""
+        else:
+            self._failing_since = self._failing_since or time.monotonic()
+            self._failures += 1
+
+
+@functools.cache
+def courier() -> Courier:
+    """Return the courier of this process."""
+    return Courier()

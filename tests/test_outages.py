@@ -1,0 +1,134 @@
+"""A server that is away, slow or faulty: nothing waits for it, nothing is lost, and nothing is delivered twice."""
+
+import subprocess
+from pathlib import Path
+
+import pytest
+from commands import run, small, start
+from mlflow import MlflowClient
+from mlflow.entities import Run
+from servers import Proxy, mlflow_server
+
+pytestmark = pytest.mark.slow
+
+MEASURED = ("cost/", "explain/seconds")
+"""Metrics that differ between two equal trainings."""
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
+        yield running
+
+
+@pytest.fixture
+def proxy(server):
+    proxy = Proxy(server.address)
+    yield proxy
+    proxy.close()
+
+
+def settings(bccd: Path, proxy: Proxy, experiment: str) -> list[str]:
+    return [
+        *small(bccd),
+        *("head=dense", "hyperparameters.epochs=3", "tracking=server", f"tracking.uri={proxy.address}"),
+        *(f"tracking.experiment_name={experiment}", "tracking.wait_seconds=1"),
+    ]
+
+
+def runs_of(address: str, experiment: str) -> list[Run]:
+    client = MlflowClient(address)
+    found = client.get_experiment_by_name(experiment)
+    return client.search_runs([found.experiment_id], order_by=["attributes.start_time ASC"]) if found else []
+
+
+def content(address: str, run: Run) -> dict:
+    """Return what a store has of a run, without ids, times and what is measured anew."""
+    client = MlflowClient(address)
+    run = client.get_run(run.info.run_id)
+    own = {name for name in run.data.metrics if not name.startswith(MEASURED)}
+    histories = {name: client.get_metric_history(run.info.run_id, name) for name in own}
+    files, folders = [], [""]
+    while folders:
+        for each in client.list_artifacts(run.info.run_id, folders.pop()):
+            (folders if each.is_dir else files).append(each.path)
+    skipped = ("output_dir", "bloodcell.", "mlflow.note", "mlflow.parentRunId", "mlflow.source", "study", "overrides")
+    return {
+        "name": run.info.run_name,
+        "status": run.info.status,
+        "metrics": {name: [(each.step, each.value) for each in rows] for name, rows in histories.items()},
+        "parameters": {k: v for k, v in run.data.params.items() if not k.startswith("tracking.")},
+        "tags": {name: value for name, value in run.data.tags.items() if not name.startswith(skipped)},
+        "inputs": [each.dataset.digest for each in run.inputs.dataset_inputs],
+        "models": len(run.outputs.model_outputs),
+        "files": sorted(files),
+    }
+
+
+def when(command: "subprocess.Popen[str]", text: str) -> None:
+    """Wait until a command has written a text to standard error."""
+    for line in command.stderr:
+        if text in line:
+            return
+
+
+@pytest.fixture(scope="module")
+def undisturbed(server, bccd, tmp_path_factory) -> dict:
+    """What the server has of a run that nothing disturbed."""
+    proxy = Proxy(server.address)
+    completed = run(
+        ["train", *settings(bccd, proxy, "undisturbed"), "log_model=true"], cwd=tmp_path_factory.mktemp("undisturbed")
+    )
+    assert completed.returncode == 0, completed.stderr
+    (found,) = runs_of(server.address, "undisturbed")
+    assert proxy.requests < 80
+    proxy.close()
+    return content(server.address, found)
+
+
+def test_a_run_whose_server_goes_away_ends_well_and_is_delivered_later(server, proxy, bccd, tmp_path, undisturbed):
+    command = start(["train", *settings(bccd, proxy, "away"), "log_model=true"], cwd=tmp_path)
+    when(command, "epoch 1/")
+    proxy.away = True
+    _, stderr = command.communicate(timeout=250)
+    assert command.returncode == 0, stderr
+    assert "Traceback" not in stderr
+    assert "bloodcell sync" in stderr
+    (folder,) = tmp_path.glob("outputs/*/*")
+    completed = run(["sync", "wait_seconds=1"], cwd=tmp_path)
+    assert completed.returncode == 1
+    proxy.away = False
+    for _ in range(2):
+        completed = run(["sync", str(folder)], cwd=tmp_path)
+        assert completed.returncode == 0, completed.stderr
+    (found,) = runs_of(server.address, "away")
+    assert content(server.address, found) == undisturbed
+
+
+@pytest.mark.parametrize(("errors", "delay"), [(0.2, 0.0), (0.0, 1.0)], ids=["errors", "slow"])
+def test_a_faulty_or_slow_server_gets_every_run_once(server, proxy, bccd, tmp_path, undisturbed, errors, delay):
+    name = f"errors {errors} delay {delay}"
+    proxy.errors, proxy.delay = errors, delay
+    arguments = ["train", *settings(bccd, proxy, name), "log_model=true", "tracking.wait_seconds=100"]
+    completed = run(arguments, cwd=tmp_path)
+    proxy.errors, proxy.delay = 0.0, 0.0
+    assert completed.returncode == 0, completed.stderr
+    (found,) = runs_of(server.address, name)
+    assert content(server.address, found) == undisturbed
+
+
+def test_a_sweep_whose_server_goes_away_trains_every_run(server, proxy, bccd, tmp_path):
+    swept = ["train", "-m", "hyperparameters.seed=0,1,2"]
+    completed = run([*swept, *settings(bccd, proxy, "sweep")], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    expected = [content(server.address, each) for each in runs_of(server.address, "sweep")]
+    command = start([*swept, *settings(bccd, proxy, "swept away")], cwd=tmp_path)
+    when(command, "1 of 3")
+    proxy.away = True
+    stdout, stderr = command.communicate(timeout=250)
+    assert command.returncode == 0, stderr
+    assert "3 of 3 runs finished" in stdout
+    proxy.away = False
+    completed = run(["sync", "multirun"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert [content(server.address, each) for each in runs_of(server.address, "swept away")] == expected
