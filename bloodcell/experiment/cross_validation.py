@@ -7,10 +7,11 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.progress import SHOW_ALL, Reporting
+from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.outcome import FOLD_MEAN, FOLD_STD, Outcome, evaluate_outcome
 from bloodcell.experiment.countdown import Countdown
+from bloodcell.experiment.finished import load_fold
 from bloodcell.experiment.fold import FoldResult, Predicted, build_learner, train_fold
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.inputs import keep_images, tags_of
@@ -41,6 +42,7 @@ def train_folds(
     prepared: Prepared,
     config: TrainConfig,
     reporting: Reporting = SHOW_ALL,
+    resume: bool = False,
 ) -> list[FoldResult]:
     """Train the folds one by one; finished folds are kept if a later one fails.
 
@@ -56,18 +58,30 @@ def train_folds(
         The run's configuration.
     reporting
         How progress is shown.
+    resume
+        Whether to continue an interrupted cross-validation in the recorder's folder: finished folds are read from their
+        folders, an interrupted one is trained from its last saved epoch on.
     """
     results: list[FoldResult] = []
     configs, backbone_seed = fold_configs(config, n_folds=len(prepared.folds)), config.hyperparameters.seed
+    weights_digest = learner.classifier.backbone.digest  # of all folds
     countdown = Countdown(noun=f"{reporting.label}fold", objective="val/accuracy", total=len(configs))
     for number, (part, own) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
+        if resume:
+            folder = recorder.fold_folder(number)
+            finished = load_fold(folder, prepared=part, config=own, weights_digest=weights_digest)
+            if finished is not None:
+                results.append(finished)
+                if not reporting.quiet:
+                    print_status(f"{reporting.label}fold {number} of {len(configs)}: is already finished")
+                continue
         countdown.begin()
         if number > 1:
             learner = build_learner(own, n_classes=len(part.images.classes), backbone_seed=backbone_seed)
         with recorder.fold(number, n_folds=len(configs), tags=tags_of(own, part, learner.classifier)) as fold:
             keep_images(fold, own, part)
             shown = reporting.of(f"fold {number} of {len(configs)}")
-            result = train_fold(fold, learner, prepared=part, config=own, fold=number, reporting=shown)
+            result = train_fold(fold, learner, prepared=part, config=own, fold=number, reporting=shown, resume=resume)
             fold.log_artifacts()
             results.append(result)
         if not reporting.quiet:

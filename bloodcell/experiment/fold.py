@@ -1,9 +1,10 @@
 """Training on one split, from images to predictions and metrics."""
 
 import functools
-import time
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 import keras
 import pandas as pd
@@ -19,11 +20,12 @@ from bloodcell.errors import UserError
 from bloodcell.evaluation.outcome import Outcome, evaluate_outcome
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.experiment.explanation import explain_run, is_explained
+from bloodcell.experiment.identity import experiment_digest
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.files import require_writable
+from bloodcell.files import atomic_write, require_writable
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.cost import measure_cost
@@ -37,6 +39,9 @@ from bloodcell.training.features import FeatureCache
 from bloodcell.training.learner import Learner
 from bloodcell.training.stages import plan_stages
 from bloodcell.training.trainer import predict_orientations, train
+
+RESULT_FILE = "result.json"
+"""The file in a run's folder with what `bloodcell.experiment.finished.load_fold` finds in no other file."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -182,10 +187,12 @@ def train_fold(
     config: TrainConfig,
     fold: int | None = None,
     reporting: Reporting = SHOW_ALL,
+    resume: bool = False,
 ) -> FoldResult:
     """Train on one split, evaluate on validation and test, and record everything except the inputs.
 
-    The caller calls `Recorder.log_artifacts` afterwards.
+    The caller calls `Recorder.log_artifacts` afterwards. `bloodcell.experiment.finished.load_fold` reads the result
+    from the folder.
 
     Parameters
     ----------
@@ -201,12 +208,13 @@ def train_fold(
         The number of the fold of a cross-validation, from 1, or None.
     reporting
         How progress is shown.
+    resume
+        Whether to continue an interrupted training in the recorder's folder, see `bloodcell.training.trainer.train`.
     """
     images, settings = prepared.images, config.hyperparameters
     recorder.artifacts.mkdir(parents=True, exist_ok=True)
     evaluated = ("val", "test") if config.evaluate_test else ("val",)
     samples = {split: samples_for(learner, config, images, split) for split in ("train", *evaluated)}
-    started = time.perf_counter()
     trained = train(
         learner,
         train_samples=samples["train"],
@@ -214,8 +222,11 @@ def train_fold(
         folder=recorder.folder / "checkpoints",
         listeners=[recorder.log_epoch],
         reporting=reporting,
+        resume=resume,
+        digest=experiment_digest(
+            config, data_digest=prepared.digest, weights_digest=learner.classifier.backbone.digest
+        ),
     )
-    seconds = time.perf_counter() - started
     keep_history(recorder, trained.history, monitor=settings.early_stopping.monitor)
     held_out = {
         split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=reporting.label)
@@ -230,7 +241,7 @@ def train_fold(
         views={split: each.views for split, each in held_out.items() if each.views is not None},
     )
     keep_outcome(recorder, outcome, images=images)
-    cost = cost_of(learner, seconds=seconds)
+    cost = cost_of(learner, seconds=trained.seconds)
     whole = learner.classifier.whole
     recorder.tag("features", trained.features)
     recorder.log_metrics(cost, prefix="cost")
@@ -240,7 +251,7 @@ def train_fold(
     # Last, because it can fail: the model is already saved.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
         recorder.log_metrics(explain_run(recorder, whole, outcome.val.table, images=images), prefix="explain")
-    return FoldResult(
+    result = FoldResult(
         outcome=outcome,
         cost=cost,
         history=trained.history,
@@ -249,6 +260,17 @@ def train_fold(
         run_id=recorder.run_id,
         model_uri=model_uri,
     )
+    _write_result(result, recorder.folder / RESULT_FILE)
+    return result
+
+
+def _write_result(result: FoldResult, path: Path) -> None:
+    """Write everything except the outcome, which the predictions tables have."""
+    values = {name: getattr(result, name) for name in ("cost", "best_epoch", "features", "run_id", "model_uri")}
+    # Not as CSV: not every reader returns the floats that were written.
+    text = json.dumps(values | {"history": result.history.to_dict("list")}, indent=2)
+    with atomic_write(path) as partial:
+        partial.write_text(text, encoding="utf-8")
 
 
 def predicted(

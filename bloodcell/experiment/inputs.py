@@ -13,6 +13,7 @@ from bloodcell.data.manifest import ImageSet, write_manifest
 from bloodcell.data.pipeline import Samples, views
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.fold import samples_for
+from bloodcell.experiment.identity import experiment_digest
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.models.classifier import Classifier
@@ -30,13 +31,15 @@ N_VIEWS = 5
 
 def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> dict[str, str]:
     """Return a run's tags: code, machine, images, groups, weights, seed, and whether the split leaks."""
+    weights_digest = classifier.backbone.digest
     return environment_tags() | {
+        "experiment_digest": experiment_digest(config, data_digest=prepared.digest, weights_digest=weights_digest),
         "data_digest": prepared.digest,
         "groups": config.data.groups,
         "group_name": config.data.group_noun,
         "leaky": prepared.leakage.leaky,
         "weights": classifier.backbone.weights,
-        "weights_digest": classifier.backbone.digest,
+        "weights_digest": weights_digest,
         "seed": str(config.hyperparameters.seed),
         "debug": str(config.debug != DebugConfig()).lower(),
     }

@@ -1,6 +1,5 @@
 """The final model of a cross-validation: one more training, on all training images."""
 
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -20,6 +19,7 @@ from bloodcell.experiment.fold import (
     predicted,
     samples_for,
 )
+from bloodcell.experiment.identity import experiment_digest
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.recorder import Recorder
@@ -56,6 +56,7 @@ def refit(
     prepared: Prepared,
     config: TrainConfig,
     reporting: Reporting = SHOW_ALL,
+    resume: bool = False,
 ) -> Refit:
     """Train on all training images, for the median of the folds' best epochs, and save the model.
 
@@ -73,6 +74,8 @@ def refit(
         The run's configuration.
     reporting
         How progress is shown.
+    resume
+        Whether to continue an interrupted training in the recorder's folder, see `bloodcell.training.trainer.train`.
     """
     images, settings = prepared.images, config.hyperparameters
     reporting = reporting.of("on all")
@@ -83,7 +86,6 @@ def refit(
     stopping = replace(settings.early_stopping, patience=None, restore_best=False)
     learner = replace(learner, stages=stages, settings=replace(settings, early_stopping=stopping))
     samples = samples_for(learner, config, images, "train")
-    started = time.perf_counter()
     trained = train(
         learner,
         train_samples=samples,
@@ -91,8 +93,12 @@ def refit(
         folder=recorder.folder / "checkpoints",
         listeners=[lambda epoch: recorder.log_epoch(replace(epoch, val_loss=np.nan, val_accuracy=np.nan))],
         reporting=reporting,
+        resume=resume,
+        digest=experiment_digest(
+            config, data_digest=prepared.digest, weights_digest=learner.classifier.backbone.digest
+        ),
     )
-    cost = cost_of(learner, seconds=time.perf_counter() - started)
+    cost = cost_of(learner, seconds=trained.seconds)
     # The best epoch would be the best on training images, so the last one is used.
     (recorder.folder / "checkpoints" / "best.weights.h5").unlink(missing_ok=True)
     kept = trained.history.index == trained.history.index[-1]

@@ -75,7 +75,7 @@ class Experiment:
             note += "; scores are optimistic: these weights and the images come from the same generator"
         return note
 
-    def run(self, recorder: Recorder, *, reporting: Reporting = SHOW_ALL) -> Result:
+    def run(self, recorder: Recorder, *, reporting: Reporting = SHOW_ALL, resume: bool = False) -> Result:
         """Train, evaluate and record; the learner is trained in place.
 
         Parameters
@@ -84,21 +84,28 @@ class Experiment:
             Receives the results; see `bloodcell.experiment.recorder`.
         reporting
             How progress is shown.
+        resume
+            Whether to continue an interrupted run in the recorder's folder; the result is the same, to the last digit,
+            as that of a run that was not interrupted.
         """
         config, prepared = self.config, self.prepared
         if prepared.leakage.sentence:
             log.warning(prepared.leakage.sentence)
         keep_inputs(recorder, config, prepared, self.learner)
         keep_crops(recorder, config, prepared, reporting=reporting)
-        result = self._cross_validate(recorder, reporting) if prepared.folds else self._train(recorder, reporting)
+        carry_out = self._cross_validate if prepared.folds else self._train
+        result = carry_out(recorder, reporting=reporting, resume=resume)
         recorder.log_artifacts()
         return result
 
-    def _train(self, recorder: Recorder, reporting: Reporting) -> Result:
-        trained = train_fold(recorder, self.learner, prepared=self.prepared, config=self.config, reporting=reporting)
+    def _train(self, recorder: Recorder, *, reporting: Reporting, resume: bool) -> Result:
+        config, prepared = self.config, self.prepared
+        trained = train_fold(
+            recorder, self.learner, prepared=prepared, config=config, reporting=reporting, resume=resume
+        )
         return Result(
             name=self.name,
-            config=self.config,
+            config=config,
             folder=recorder.folder,
             outcome=trained.outcome,
             history=trained.history,
@@ -107,12 +114,14 @@ class Experiment:
             features=trained.features,
         )
 
-    def _cross_validate(self, recorder: Recorder, reporting: Reporting) -> Result:
+    def _cross_validate(self, recorder: Recorder, *, reporting: Reporting, resume: bool) -> Result:
         config, prepared = self.config, self.prepared
-        folds = train_folds(recorder, self.learner, prepared=prepared, config=config, reporting=reporting)
+        folds = train_folds(
+            recorder, self.learner, prepared=prepared, config=config, reporting=reporting, resume=resume
+        )
         final = None
         if isinstance(config.split, GroupKfoldSplit) and config.split.refit:
-            final = refit(recorder, folds, prepared=prepared, config=config, reporting=reporting)
+            final = refit(recorder, folds, prepared=prepared, config=config, reporting=reporting, resume=resume)
         outcome = keep_cross_validation(recorder, folds, final, prepared=prepared, config=config)
         histories = [each.history.assign(fold=number) for number, each in enumerate(folds, start=1)]
         return Result(

@@ -111,6 +111,7 @@ def stage_data(
     train_samples: Samples,
     val_samples: Samples,
     first_epoch: int,
+    n_epochs: int,
     steps_per_epoch: int,
 ) -> StageData:
     """Return a stage's model and batches, of features if there are any, else of images.
@@ -125,13 +126,13 @@ def stage_data(
         From `stage_features`.
     train_samples, val_samples
         The images.
-    first_epoch, steps_per_epoch
-        As for `bloodcell.data.pipeline.Epochs`.
+    first_epoch, n_epochs, steps_per_epoch
+        As ``first``, ``number`` and ``steps`` of `bloodcell.data.pipeline.Epochs`.
     """
     classifier, settings = learner.classifier, learner.settings
     epochs = Epochs(
         first=first_epoch,
-        number=stage.epochs,
+        number=n_epochs,
         steps=steps_per_epoch,
         batch_size=settings.batch_size,
         seed=settings.seed,

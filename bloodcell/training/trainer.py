@@ -1,6 +1,8 @@
 """The trainer: one Keras ``fit`` per stage."""
 
+import functools
 import logging
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict, dataclass, replace
@@ -25,8 +27,9 @@ from bloodcell.training.heads import class_weights, fit_standardising, solve_hea
 from bloodcell.training.learner import Learner
 from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
-from bloodcell.training.stage_data import evaluation_data, stage_data, stage_features
+from bloodcell.training.stage_data import StageFeatures, evaluation_data, stage_data, stage_features
 from bloodcell.training.stages import Stage, lowest_boundary
+from bloodcell.training.state import StateFile, TrainingState, assign_values, values_of
 
 log = logging.getLogger(__name__)
 
@@ -71,11 +74,15 @@ class Trained:
         The epoch with the best monitored metric.
     inputs
         The origin of the input of each stage's model, by the stage's name.
+    seconds
+        How long it took, computing features included; after an interruption, the time up to the saved state and the
+        time since.
     """
 
     history: pd.DataFrame
     best_epoch: int
     inputs: Mapping[str, str]
+    seconds: float
 
     @property
     def features(self) -> str:
@@ -91,8 +98,15 @@ def train(
     folder: Path,
     listeners: Sequence[Callable[[Epoch], Any]] = (),
     reporting: Reporting = SHOW_ALL,
+    resume: bool = False,
+    digest: str = "",
 ) -> Trained:
     """Train a classifier in stages, each from the best weights so far.
+
+    A training that was killed at any moment can be resumed: its history and weights are then equal, to the last digit,
+    to those of a training that was not interrupted. For that, ``state.npz`` in the folder has everything that the next
+    epoch depends on. It is written after each epoch, unless that would take more than about 5 % of the time, and after
+    each stage.
 
     Parameters
     ----------
@@ -102,78 +116,33 @@ def train(
     train_samples, val_samples
         Validation images decide when a stage stops and which epoch is the best.
     folder
-        The folder of the checkpoints of all weights that are trained.
+        The folder of the state and of the checkpoints of all weights that are trained.
     listeners
-        Called after each epoch.
+        Called after each epoch, before the state is saved. After an interruption they are not called again for epochs
+        of the saved state, but again for those after it. The history has all epochs once.
     reporting
         How progress is shown.
+    resume
+        Whether to continue from the state in the folder. A finished training returns its result at once. Without a
+        state, or if it cannot be used, the training starts from nothing.
+    digest
+        Identifies configuration, images and weights; a state with another digest is not used.
 
     Raises
     ------
     UserError
         If the loss is not finite.
     """
-    classifier, settings = learner.classifier, learner.settings
-    trained_part = classifier.trained_part(lowest_boundary(learner.stages))
-    checkpoints = Checkpoints(model=trained_part, folder=folder, monitor=settings.early_stopping.monitor)
-    steps = -(-len(train_samples) // settings.batch_size)
-    steps = min(steps, learner.steps_per_epoch or steps)
-    if settings.early_stopping.counts == "photographs":
-        weights = equal_source_weights(val_samples.source_ids)
-        # Of mean 1, since Keras divides the weighted sum by the number of images.
-        val_samples = replace(val_samples, weights=weights / weights.mean())
-    # Weighted metrics count class weights in training, too.
-    metrics_setting = "metrics" if val_samples.weights is None else "weighted_metrics"
-    epochs: list[Epoch] = []
-    inputs: dict[str, str] = {}
-    for number, stage in enumerate(learner.stages):
-        features = stage_features(learner, stage, train_samples=train_samples, val_samples=val_samples)
-        inputs[stage.name] = features.description
-        record = _Recorder(stage=stage, checkpoints=checkpoints, epochs=epochs, listeners=listeners)
-        if number == 0:
-            fit_standardising(learner, features.training, train_samples)
-        if number == 0 and learner.solver == "lbfgs":
-            record.finished(solve_head(learner, features, train_samples, val_samples), learning_rate=0.0)
-            continue
-        data = stage_data(
-            learner,
-            stage,
-            features=features,
-            train_samples=train_samples,
-            val_samples=val_samples,
-            first_epoch=len(epochs),
-            steps_per_epoch=steps,
-        )
-        decay = stage.learning_rate_decay
-        data.model.compile(
-            optimizer=build_optimizer(
-                settings,
-                learning_rate=stage.learning_rate,
-                total_steps=steps * stage.epochs,
-                factors=rate_factors(classifier.backbone, decay) if decay != 1 else None,
-            ),
-            loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
-            **{metrics_setting: [keras.metrics.CategoricalAccuracy(name="accuracy")]},
-            jit_compile=False,  # on small data compiling takes longer than it saves; it is not deterministic
-            steps_per_execution=data.steps_per_execution,
-        )
-        # It must be last: at the end of an epoch, callbacks before it see the averaged weights.
-        averaging = [AveragedWeights()] if settings.weight_averaging else []
-        with closing(EpochProgress(stage=f"{reporting.label}{stage.name}", quiet=reporting.quiet)) as progress:
-            data.model.fit(
-                data.training,
-                steps_per_epoch=steps,
-                epochs=stage.stop_after or stage.epochs,
-                validation_data=data.validation,
-                class_weight=class_weights(train_samples, settings.class_weights, sampling=settings.sampling),
-                callbacks=[record, progress, *_early_stopping(settings), *averaging],
-                verbose=0,
-                shuffle=False,  # the pipeline shuffles
-            )
-        if settings.early_stopping.restore_best:
-            checkpoints.restore_best()
-    history = pd.DataFrame([asdict(epoch) for epoch in epochs])
-    return Trained(history=history, best_epoch=checkpoints.best_epoch, inputs=inputs)
+    training = _Training(
+        learner,
+        train_samples=train_samples,
+        val_samples=val_samples,
+        folder=folder,
+        listeners=listeners,
+        reporting=reporting,
+        digest=digest,
+    )
+    return training.run(training.restore() if resume else None)
 
 
 def predict(learner: Learner, samples: Samples, *, description: str, orientation: int = 0) -> NDArray[np.float32]:
@@ -208,19 +177,182 @@ def predict_orientations(
     return np.stack([predict(learner, samples, description=name, orientation=i) for i, name in enumerate(names)])
 
 
-class _Recorder(keras.callbacks.Callback):
-    """Records the epochs of one stage: saves the checkpoint first, then calls the listeners."""
+class _Training:
+    """A training; the arguments are those of `train`."""
 
     def __init__(
         self,
+        learner: Learner,
         *,
-        stage: Stage,
-        checkpoints: Checkpoints,
-        epochs: list[Epoch],
+        train_samples: Samples,
+        val_samples: Samples,
+        folder: Path,
         listeners: Sequence[Callable[[Epoch], Any]],
+        reporting: Reporting,
+        digest: str,
     ) -> None:
+        self._started = time.perf_counter()
+        classifier, stopping = learner.classifier, learner.settings.early_stopping
+        if stopping.counts == "photographs":
+            weights = equal_source_weights(val_samples.source_ids)
+            # Of mean 1, since Keras divides the weighted sum by the number of images.
+            val_samples = replace(val_samples, weights=weights / weights.mean())
+        self._learner, self._train_samples, self._val_samples = learner, train_samples, val_samples
+        self._listeners, self._reporting = listeners, reporting
+        trained_part = classifier.trained_part(lowest_boundary(learner.stages))
+        self._weights = trained_part.weights
+        # Of the whole classifier: dropout can be active in layers that are not trained, too.
+        weights_of_all = {id(weight) for weight in classifier.core.weights}
+        self._seeds = [each for each in classifier.core.variables if id(each) not in weights_of_all]
+        self._checkpoints = Checkpoints(model=trained_part, folder=folder, monitor=stopping.monitor)
+        self._states = StateFile(folder / "state.npz", digest=digest)
+        self._epochs: list[Epoch] = []
+        self._inputs: dict[str, str] = {}
+
+    def restore(self) -> TrainingState | None:
+        """Restore weights and checkpoints from the saved state and return it; None without a usable one."""
+        state = self._states.read()
+        if state is None:
+            return None
+        if state.stage == len(self._learner.stages):
+            restore_best = self._learner.settings.early_stopping.restore_best
+            file = self._checkpoints.best if restore_best else self._checkpoints.last
+            if not file.is_file():
+                log.warning("%s: is missing; the training starts from nothing", file)
+                return None
+            self._checkpoints.resume(state.epochs)
+            self._checkpoints.restore(file)
+        else:
+            self._checkpoints.resume(state.epochs, best_weights=state.best_weights)
+            assign_values(self._weights, state.weights)
+        assign_values(self._seeds, state.seeds)
+        return state
+
+    def run(self, state: TrainingState | None) -> Trained:
+        """Train from a state on, or from nothing."""
+        self._states.clean(keep=state is not None)
+        start = state or TrainingState()
+        self._epochs += [Epoch(**attributes) for attributes in start.epochs]
+        self._inputs |= start.inputs
+        self._earlier_seconds = self._seconds = start.seconds
+        learner = self._learner
+        for number, stage in enumerate(learner.stages[start.stage :], start=start.stage):
+            features = stage_features(learner, stage, train_samples=self._train_samples, val_samples=self._val_samples)
+            self._inputs[stage.name] = features.description
+            if not self._epochs:
+                fit_standardising(learner, features.training, self._train_samples)
+            if number == 0 and learner.solver == "lbfgs":
+                metrics = solve_head(learner, features, self._train_samples, self._val_samples)
+                self.finish_epoch(metrics, stage=stage, learning_rate=0.0)
+            else:
+                self._fit(number, features, start if number == start.stage else TrainingState())
+            self._save_state(stage=number + 1)
+        return Trained(
+            history=pd.DataFrame([asdict(epoch) for epoch in self._epochs]),
+            best_epoch=self._checkpoints.best_epoch,
+            inputs=self._inputs,
+            seconds=self._seconds,
+        )
+
+    def _fit(self, number: int, features: StageFeatures, start: TrainingState) -> None:
+        """Train the stage with this number, after the epochs and with the optimizer of the state."""
+        learner, settings, stage = self._learner, self._learner.settings, self._learner.stages[number]
+        steps = -(-len(self._train_samples) // settings.batch_size)
+        steps = min(steps, learner.steps_per_epoch or steps)
+        data = stage_data(
+            learner,
+            stage,
+            features=features,
+            train_samples=self._train_samples,
+            val_samples=self._val_samples,
+            first_epoch=len(self._epochs),
+            n_epochs=stage.epochs - start.stage_epochs,
+            steps_per_epoch=steps,
+        )
+        decay = stage.learning_rate_decay
+        # Weighted metrics count class weights in training, too.
+        metrics_setting = "metrics" if self._val_samples.weights is None else "weighted_metrics"
+        data.model.compile(
+            optimizer=build_optimizer(
+                settings,
+                learning_rate=stage.learning_rate,
+                total_steps=steps * stage.epochs,
+                factors=rate_factors(learner.classifier.backbone, decay) if decay != 1 else None,
+            ),
+            loss=keras.losses.CategoricalCrossentropy(label_smoothing=settings.label_smoothing),
+            **{metrics_setting: [keras.metrics.CategoricalAccuracy(name="accuracy")]},
+            jit_compile=False,  # on small data compiling takes longer than it saves; it is not deterministic
+            steps_per_execution=data.steps_per_execution,
+        )
+        if start.optimizer:
+            data.model.optimizer.build(data.model.trainable_variables)
+            assign_values(data.model.optimizer.variables, start.optimizer)
+        earlier = self._epochs[len(self._epochs) - start.stage_epochs :]
+        name = f"{self._reporting.label}{stage.name}"
+        with closing(EpochProgress(stage=name, quiet=self._reporting.quiet)) as progress:
+            data.model.fit(
+                data.training,
+                steps_per_epoch=steps,
+                initial_epoch=len(earlier),
+                epochs=stage.stop_after or stage.epochs,
+                validation_data=data.validation,
+                class_weight=class_weights(self._train_samples, settings.class_weights, sampling=settings.sampling),
+                callbacks=[
+                    _EpochEnd(self, stage),
+                    progress,
+                    *_early_stopping(settings, earlier),
+                    # At the end of an epoch, callbacks before it see the averaged weights, those after it do not.
+                    *([AveragedWeights()] if settings.weight_averaging else []),
+                    _StateSaver(functools.partial(self._save_state, stage=number), self._states),
+                ],
+                verbose=0,
+                shuffle=False,  # the pipeline shuffles
+            )
+        if settings.early_stopping.restore_best:
+            self._checkpoints.restore(self._checkpoints.best)
+
+    def finish_epoch(self, metrics: dict[str, float], *, stage: Stage, learning_rate: float) -> None:
+        """Record an epoch with its ``loss, accuracy, val_loss, val_accuracy``: first save the checkpoint."""
+        number = len(self._epochs)
+        epoch = Epoch(
+            epoch=number,
+            stage=stage.name,
+            train_loss=metrics["loss"],
+            train_accuracy=metrics["accuracy"],
+            val_loss=metrics["val_loss"],
+            val_accuracy=metrics["val_accuracy"],
+            learning_rate=learning_rate,
+            best=self._checkpoints.save(number, metrics),
+        )
+        self._epochs.append(epoch)
+        for listener in self._listeners:
+            listener(epoch)
+
+    def _save_state(self, *, stage: int, stage_epochs: int = 0, optimizer: Sequence[Any] = ()) -> None:
+        """Save the state in a stage after some of its epochs, or before it."""
+        self._seconds = self._earlier_seconds + time.perf_counter() - self._started
+        finished = stage == len(self._learner.stages)
+        self._states.write(
+            TrainingState(
+                stage=stage,
+                stage_epochs=stage_epochs,
+                epochs=[asdict(epoch) for epoch in self._epochs],
+                inputs=self._inputs,
+                seconds=self._seconds,
+                weights=() if finished else values_of(self._weights),
+                best_weights=() if finished else self._checkpoints.best_weights,
+                seeds=values_of(self._seeds),
+                optimizer=values_of(optimizer),
+            )
+        )
+
+
+class _EpochEnd(keras.callbacks.Callback):
+    """Checks the loss of every epoch of a stage and records it; ends the training after a signal."""
+
+    def __init__(self, training: _Training, stage: Stage) -> None:
         super().__init__()
-        self._stage, self._checkpoints, self._epochs, self._listeners = stage, checkpoints, epochs, listeners
+        self._training, self._stage = training, stage
         self._stepped = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
@@ -239,29 +371,43 @@ class _Recorder(keras.callbacks.Callback):
                 f"hyperparameters.learning_rate: the loss of stage {self._stage.name} became "
                 f"{loss} at a learning rate of {self._stage.learning_rate:g}; lower it"
             )
-        self.finished(metrics, learning_rate=last_learning_rate(self.model.optimizer))
-
-    def finished(self, metrics: dict[str, float], *, learning_rate: float) -> None:
-        """Record a finished epoch with its ``loss, accuracy, val_loss, val_accuracy``."""
-        number = len(self._epochs)
-        epoch = Epoch(
-            epoch=number,
-            stage=self._stage.name,
-            train_loss=metrics["loss"],
-            train_accuracy=metrics["accuracy"],
-            val_loss=metrics["val_loss"],
-            val_accuracy=metrics["val_accuracy"],
-            learning_rate=learning_rate,
-            best=self._checkpoints.save(number, metrics),
-        )
-        self._epochs.append(epoch)
-        for listener in self._listeners:
-            listener(epoch)
+        rate = last_learning_rate(self.model.optimizer)
+        self._training.finish_epoch(metrics, stage=self._stage, learning_rate=rate)
 
 
-def _early_stopping(settings: HyperparametersConfig) -> list[keras.callbacks.Callback]:
+class _StateSaver(keras.callbacks.Callback):
+    """Saves the state after epochs of a stage, except the last: the state after that is the next stage's.
+
+    Must be after all callbacks that have a state of their own or change weights.
+    """
+
+    def __init__(self, save: Callable[..., None], states: StateFile) -> None:
+        super().__init__()
+        self._save, self._states = save, states
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook
+        is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
+        if not is_last and self._states.is_due():
+            self._save(stage_epochs=epoch + 1, optimizer=self.model.optimizer.variables)
+
+
+class _EarlyStopping(keras.callbacks.EarlyStopping):
+    """Keras's early stopping, which has also seen a stage's epochs before an interruption."""
+
+    def __init__(self, *, earlier: Sequence[Epoch], **settings: Any) -> None:
+        super().__init__(**settings)
+        self._earlier = earlier
+
+    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
+        """Begin, and count the earlier epochs."""
+        super().on_train_begin(logs)
+        for number, epoch in enumerate(self._earlier):
+            self.on_epoch_end(number, {self.monitor: getattr(epoch, self.monitor)})
+
+
+def _early_stopping(settings: HyperparametersConfig, earlier: Sequence[Epoch]) -> list[keras.callbacks.Callback]:
     stopping = settings.early_stopping
     if stopping.patience is None:
         return []
     mode = "min" if stopping.monitor == "val_loss" else "max"
-    return [keras.callbacks.EarlyStopping(monitor=stopping.monitor, patience=stopping.patience, mode=mode)]
+    return [_EarlyStopping(earlier=earlier, monitor=stopping.monitor, patience=stopping.patience, mode=mode)]

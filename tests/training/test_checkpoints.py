@@ -37,7 +37,7 @@ def test_the_best_and_the_last_epoch_are_saved(model, tmp_path, monitor, values,
     assert (kept(model, checkpoints.best), kept(model, checkpoints.last)) == (best, len(values) - 1)
     assert checkpoints.best_epoch == best
     assert [is_best[epoch] for epoch in (0, best)] == [True, True]
-    checkpoints.restore_best()
+    checkpoints.restore(checkpoints.best)
     assert model.get_weights()[0].item() == best
 
 

@@ -33,7 +33,10 @@ def test_the_same_seed_gives_the_same_training_to_the_last_digit(first, data, tm
 def test_the_same_seed_gives_the_same_training_in_another_process(first, bccd, tmp_path):
     program = Path(tiny.__file__)
     output = subprocess.run(
-        [sys.executable, str(program), str(bccd), str(tmp_path), "7"], stdout=subprocess.PIPE, text=True, check=True
+        [sys.executable, str(program), str(bccd), str(tmp_path), "7", "2"],
+        stdout=subprocess.PIPE,
+        text=True,
+        check=True,
     ).stdout
     there = json.loads(output)
     pd.testing.assert_frame_equal(pd.DataFrame(there["history"]), first[0].history, check_exact=True)

@@ -1,6 +1,6 @@
 """A training that takes a second: a backbone of three blocks on a few dozen images of 32 pixels.
 
-Run as a program, it prints what the training came to: ``tiny.py IMAGES FOLDER SEED``.
+Run as a program, it resumes or starts a training, and prints its result: ``tiny.py IMAGES FOLDER SEED EPOCHS``.
 """
 
 import json
@@ -130,23 +130,28 @@ def learner(model: Classifier, *stages: Stage, **changes: Any) -> Learner:
     )
 
 
-def repeatable(data: Data, folder: Path, *, seed: int) -> tuple[Trained, np.ndarray]:
+def repeatable(
+    data: Data, folder: Path, *, seed: int, epochs: int = 2, resume: bool = False
+) -> tuple[Trained, np.ndarray]:
     """Train with everything that is random: weights, order, augmentation, dropout."""
     make_deterministic(seed)
     model = classifier(dropout=0.3)
     made = learner(
         model,
-        head(2),
-        tuning(model, "block_2", train_statistics=True),
+        head(epochs),
+        tuning(model, "block_2", epochs=epochs - 1, train_statistics=True),
         augmentation=Augmentation(horizontal_flip=True, rotation=90, brightness=0.1),
         settings=settings(seed=seed),
         cache=cache(model, folder / "features"),
         n_views=2,
     )
-    trained = train(made, train_samples=data.train, val_samples=data.val, folder=folder)
+    trained = train(made, train_samples=data.train, val_samples=data.val, folder=folder, resume=resume)
     return trained, predict(made, data.val, description="predicting")
 
 
 if __name__ == "__main__":
-    trained, probabilities = repeatable(data(Path(sys.argv[1])), Path(sys.argv[2]), seed=int(sys.argv[3]))
+    images, folder, seed, epochs = sys.argv[1:]
+    trained, probabilities = repeatable(
+        data(Path(images)), Path(folder), seed=int(seed), epochs=int(epochs), resume=True
+    )
     json.dump({"history": trained.history.to_dict("list"), "probabilities": probabilities.tolist()}, sys.stdout)
