@@ -1,12 +1,18 @@
 """Files: atomic writes, checks that files can be written, and the cache folder."""
 
 import os
+import re
+import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from bloodcell.errors import UserError
+
+OLD = 3600.0
+"""Seconds after which a temporary file is left over."""
+_TEMPORARY = re.compile(r"\.[0-9a-f]{32}(\.|$)")
 
 
 def require_writable(folder: Path) -> None:
@@ -37,6 +43,16 @@ def atomic_write(path: Path) -> Iterator[Path]:
         partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def left_over_files(roots: Iterable[Path]) -> list[Path]:
+    """Return temporary files in these folders, at any depth, that a process left when it was killed.
+
+    They have the names of `atomic_write`, and are older than `OLD` seconds: a process may be writing newer ones.
+    """
+    before = time.time() - OLD
+    found = {path for root in roots if root.is_dir() for path in root.rglob(".*") if _TEMPORARY.match(path.name)}
+    return sorted(path for path in found if path.is_file() and path.stat().st_mtime < before)
 
 
 def cache_dir() -> Path:

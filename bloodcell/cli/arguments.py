@@ -15,7 +15,7 @@ ASKING = ("-h", "--help", "--hydra-help", "-c", "--cfg", "-i", "--info", "-sc", 
 SWITCHES = {"predict": {"--explain": "explain=true"}}
 """Flags of a job that set a setting."""
 
-POSITIONAL = {"init": "folder", "sync": "folder"}
+POSITIONAL = {"doctor": "folder", "init": "folder", "sync": "folder"}
 """The setting of a job whose value may be given as the first word, without its name."""
 
 

@@ -48,19 +48,26 @@ class TrackStudy(Callback):
         The runs get its id by an override, which reaches every process or machine that a launcher uses.
         """
         from bloodcell.config.composition import parse_tracking
+        from bloodcell.tracking.resuming import COMMAND_TAG, command_digest
         from bloodcell.tracking.study import start_study
 
         try:
             overrides = swept_overrides(config)
             self._folder = Path(config.hydra.sweep.dir).absolute()
             self._expected = count_runs(config)
-            self._study = start_study(tracking=parse_tracking(config), overrides=overrides, folder=self._folder)
+            self._study = start_study(
+                tracking=parse_tracking(config),
+                overrides=overrides,
+                folder=self._folder,
+                tags={COMMAND_TAG: command_digest("train -m", overrides_of(config, "task"))},
+                resume=bool(config.resume),
+            )
         except UserError as error:
             fail(str(error), code=error.exit_code)
         swept = {text.partition("=")[0] for text in overrides}
         _remove_overrides(config, set(OWN_KEYS) - swept)  # these were the parent's
-        fixed = {text.partition("=")[0] for text in _overrides(config, "task")} - swept
-        _add_overrides(
+        fixed = {text.partition("=")[0] for text in overrides_of(config, "task")} - swept
+        add_overrides(
             config,
             f"hydra.job.config.override_dirname.exclude_keys={[*sorted(fixed), *OWN_KEYS]}",
             f"tracking.parent_run={self._study.run_id}",
@@ -149,10 +156,11 @@ def _hide(config: DictConfig) -> None:
     with read_write(config.hydra):
         config.hydra.job.override_dirname = redact(config.hydra.job.override_dirname)
         for kind in ("task", "hydra"):
-            config.hydra.overrides[kind] = [redact(text) for text in _overrides(config, kind)]
+            config.hydra.overrides[kind] = [redact(text) for text in overrides_of(config, kind)]
 
 
-def _overrides(config: DictConfig, kind: str) -> list[str]:
+def overrides_of(config: DictConfig, kind: str) -> list[str]:
+    """Return the overrides of the command of a kind, ``task`` or ``hydra``."""
     # Iterating over the configuration would resolve interpolations that have a value only in a run.
     texts: Any = OmegaConf.to_container(config.hydra.overrides[kind], resolve=False)
     return list(texts)
@@ -161,11 +169,12 @@ def _overrides(config: DictConfig, kind: str) -> list[str]:
 def _remove_overrides(config: DictConfig, keys: set[str]) -> None:
     with read_write(config.hydra):
         config.hydra.overrides.task = [
-            text for text in _overrides(config, "task") if text.partition("=")[0].lstrip("+") not in keys
+            text for text in overrides_of(config, "task") if text.partition("=")[0].lstrip("+") not in keys
         ]
 
 
-def _add_overrides(config: DictConfig, *overrides: str) -> None:
+def add_overrides(config: DictConfig, *overrides: str) -> None:
+    """Add overrides for every run of a sweep."""
     # Hydra composes every run of a sweep from these and then from the run's own overrides, which take precedence.
     with read_write(config.hydra):
-        config.hydra.overrides.hydra = [*_overrides(config, "hydra"), *overrides]
+        config.hydra.overrides.hydra = [*overrides_of(config, "hydra"), *overrides]

@@ -20,6 +20,8 @@ class RunTags:
     ----------
     key
         Names the run in its folder, see `bloodcell.experiment.recorder`.
+    output_dir
+        Its folder on its machine.
     job
         The job that made the run; runs without the tag are of ``train``.
     study, test_readings
@@ -48,6 +50,7 @@ class RunTags:
     """
 
     key: str | None = None
+    output_dir: str | None = None
     job: str = TRAIN
     study: str = ""
     test_readings: int | None = None
@@ -76,6 +79,7 @@ class RunTags:
         leaky = tags.get("leaky")
         return cls(
             key=tags.get("bloodcell.key"),
+            output_dir=tags.get("output_dir"),
             job=tags.get("job", TRAIN),
             study=tags.get("study", ""),
             test_readings=_whole(tags.get("test_readings")),

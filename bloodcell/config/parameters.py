@@ -21,11 +21,12 @@ def as_plain(config: Any) -> Any:
 def parameters_of(config: Any) -> dict[str, Any]:
     """Return a configuration's values by their dotted names, with credentials hidden.
 
-    A list of plain values stays one value; the entries of a list of settings are numbered. ``tracking`` is left out:
-    where a run is kept does not change its result.
+    A list of plain values stays one value; the entries of a list of settings are numbered. ``tracking`` and ``resume``
+    are left out: they do not change a run's result.
     """
     values = as_plain(config)
-    values.pop("tracking", None)
+    for name in ("tracking", "resume"):
+        values.pop(name, None)
     return dict(_leaves("", values))
 
 

@@ -30,6 +30,15 @@ class UiConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class DoctorConfig:
+    """The configuration of ``bloodcell doctor``."""
+
+    tracking: TrackingConfig
+    folder: NonEmpty
+    repair: bool
+
+
+@dataclass(frozen=True, config=STRICT)
 class SyncConfig:
     """The configuration of ``bloodcell sync``."""
 
@@ -212,6 +221,7 @@ SCHEMAS: dict[str, type] = {
     "compare": CompareConfig,
     "demo": DemoConfig,
     "data_fetch": DataFetchConfig,
+    "doctor": DoctorConfig,
     "ensemble": EnsembleConfig,
     "groups": GroupsConfig,
     "init": InitConfig,

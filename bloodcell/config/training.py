@@ -114,6 +114,7 @@ class TrainConfig:
     baselines: tuple[Annotated[str, one_of(feature_sets)], ...] = ("majority", "colour_histogram", "morphology")
     ensemble: Literal["none", "soft", "weighted", "greedy", "stacking"] = "none"
     explain: Literal["none", "single", "every"] = "single"
+    resume: bool | NonEmpty = False
 
     @property
     def stays_frozen(self) -> bool:

@@ -78,7 +78,8 @@ def train_folds(
         countdown.begin()
         if number > 1:
             learner = build_learner(own, n_classes=len(part.images.classes), backbone_seed=backbone_seed)
-        with recorder.fold(number, n_folds=len(configs), tags=tags_of(own, part, learner.classifier)) as fold:
+        tags = tags_of(own, part, learner.classifier)
+        with recorder.fold(number, n_folds=len(configs), tags=tags, resume=resume) as fold:
             keep_images(fold, own, part)
             shown = reporting.of(f"fold {number} of {len(configs)}")
             result = train_fold(fold, learner, prepared=part, config=own, fold=number, reporting=shown, resume=resume)

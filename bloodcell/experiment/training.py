@@ -56,7 +56,7 @@ class Experiment:
         plan = "frozen" if config.stays_frozen else f"tuned ({config.finetune.name})"
         return f"{config.backbone.name.lower()} {plan}, {self.prepared.split} split, seed {config.hyperparameters.seed}"
 
-    @property
+    @cached_property
     def tags(self) -> Mapping[str, str]:
         """Code, machine, images, groups, weights, seed, and whether the split leaks."""
         return tags_of(self.config, self.prepared, self.learner.classifier)

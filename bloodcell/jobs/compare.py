@@ -108,7 +108,7 @@ def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, o
     with tracked_run(
         tracking=config.tracking,
         name=config.tracking.run_name or report.title,
-        tags=environment_tags() | {JOB_TAG: COMPARE, "output_dir": str(output_dir)},
+        tags=environment_tags() | {JOB_TAG: COMPARE},
         folder=output_dir,
     ) as tracked:
         tracked.log_parameters(parameters_of(config))

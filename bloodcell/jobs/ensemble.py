@@ -34,11 +34,13 @@ from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_model
 from bloodcell.experiment.outcome import keep_outcome
+from bloodcell.experiment.recorder import FINISHED, read_run
 from bloodcell.models.ensemble import join_models
 from bloodcell.plots.ensemble import ensemble_plot
 from bloodcell.tracking.ensembles import keep_combination, keep_inputs, tags_of
 from bloodcell.tracking.members import has_files, member_of, prepared_of, read_runs, stopped_by_validation
 from bloodcell.tracking.models import StoredModel, load_model, models_of
+from bloodcell.tracking.resuming import can_continue
 from bloodcell.tracking.run import TrackedRun, deliver_all, tracked_run
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import find_store
@@ -70,7 +72,7 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     with tracked_run(
         tracking=config.tracking,
         name=config.tracking.run_name or f"ensemble of {len(runs)}, {config.method}",
-        tags=tags_of(config, runs, prepared) | {"output_dir": str(output_dir)},
+        tags=tags_of(config, runs, prepared),
         folder=output_dir,
     ) as tracked:
         keep_combination(tracked, config, combination, joint)
@@ -116,6 +118,11 @@ def combine_study(config: TrainConfig, *, folder: Path) -> None:
     chosen = compose_config("ensemble", [f"study={tracking.parent_run}", f"method={config.ensemble}"])
     chosen = replace(chosen, tracking=tracking, evaluate_test=config.evaluate_test, log_model=config.log_model)
     deliver_all(patience=config.tracking.wait_seconds)  # the runs are read from the store
+    if config.resume and (before := read_run(folder)) is not None and before["status"] == FINISHED:
+        runs = read_runs(tracking=tracking, run_ids=(), study=tracking.parent_run)
+        if before["tags"]["members"] == ", ".join(each.id for each in runs):
+            return
+        can_continue(folder, digest="")
     with log_to(folder / "ensemble.log"):
         surviving(partial(run, chosen, output_dir=folder), chosen, folder=folder)
 

@@ -20,6 +20,7 @@ from pathlib import Path
 from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
 
+from bloodcell.comparison.leaderboard import OBJECTIVE
 from bloodcell.config.command import Command
 from bloodcell.config.quoting import short_override
 from bloodcell.config.search import HyperbandTuner, SearchConfig
@@ -30,7 +31,7 @@ from bloodcell.errors import UserError, reason_of
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.training import prepare_experiment
-from bloodcell.jobs.train import Role, train, train_baselines
+from bloodcell.jobs.train import Role, already_finished, train, train_baselines
 from bloodcell.search.folder import SearchFolder, signature_of
 from bloodcell.search.report import write_search_report
 from bloodcell.search.space import overrides_of
@@ -89,10 +90,10 @@ def _open(config: SearchConfig, folder: SearchFolder, *, signature: Mapping[str,
     UserError
         If the folder has another search, or cannot be written.
     """
-    folder.require_usable()
     if config.tuner.overwrite and not is_worker():
         open_store(config.tracking)  # nothing is removed for a search that cannot start
         folder.clear()
+    folder.require_usable()
     folder.require_same(signature)
     before = Delivery(folder.path, store=find_store(config.tracking)).run_id
     if is_worker():
@@ -183,14 +184,12 @@ class _Search:
         try:
             chosen = self._compose(overrides)
             with log_to(output_dir / "train.log"), log_errors():
-                result = train(
-                    replace(for_training(chosen), tracking=tracking),
-                    output_dir=output_dir,
-                    prepared=self._prepared_for(chosen),
-                    quiet=True,
-                    role=role,
-                    resume=True,
-                )
+                config = replace(for_training(chosen), tracking=tracking)
+                experiment = prepare_experiment(config, prepared=self._prepared_for(chosen))
+                value = already_finished(experiment, output_dir, OBJECTIVE)
+                if value is None:
+                    result = train(experiment, output_dir=output_dir, quiet=True, role=role, resume=True)
+                    value = objective_of(result.outcome, self._objective)
         except Exception as error:
             if isinstance(error, OSError) and error.errno == errno.ENOSPC:
                 raise  # not an error of the trial: it is repeated when the search is resumed
@@ -205,7 +204,6 @@ class _Search:
             log.warning("trial %d failed: %s", number, reason_of(error))
             self._countdown.failed(number, name, reason_of(error))
             raise FailedTrialError(reason_of(error)) from error
-        value = objective_of(result.outcome, self._objective)
         self._countdown.finished(number, name, value)
         return {self._objective: value}
 
@@ -231,7 +229,8 @@ class _Search:
         with log_to(output_dir / "train.log"), log_errors():
             # Not in the leaderboard, which has the trial.
             role = Role(tags={EXCLUDED_TAG: f"trial {int(best.trial_id) + 1} again"})
-            train(chosen, output_dir=output_dir, prepared=self._prepared_for(chosen), role=role, resume=True)
+            experiment = prepare_experiment(chosen, prepared=self._prepared_for(chosen))
+            train(experiment, output_dir=output_dir, role=role, resume=True)
         final = {"overrides": overrides, "test": settings.final_test, "folder": str(output_dir)}
         self._folder.remember(final=final)
 

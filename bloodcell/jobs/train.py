@@ -32,6 +32,14 @@ from bloodcell.experiment.baselines import needed_baselines
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.result import Result
 from bloodcell.experiment.training import Experiment, prepare_experiment
+from bloodcell.tracking.resuming import (
+    COMMAND_TAG,
+    DIGEST_TAG,
+    can_continue,
+    command_digest,
+    deliver_again,
+    finished_metric,
+)
 from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
@@ -58,15 +66,32 @@ class Role:
 
 
 def run(config: TrainConfig, *, output_dir: Path, command: Command | None = None) -> float:
-    """Train and evaluate one model, or one per fold; return the validation accuracy. See `train`."""
-    return train(config, output_dir=output_dir, command=command).outcome.val.metrics["accuracy"]
+    """Train and evaluate one model, or one per fold; return the validation accuracy. See `train`.
+
+    With ``resume``, a finished run is not repeated.
+    """
+    find_store(config.tracking)  # refuses a missing store before anything is read
+    experiment = prepare_experiment(config)
+    resume = bool(config.resume)
+    if resume and (accuracy := already_finished(experiment, output_dir, "val/accuracy")) is not None:
+        return accuracy
+    result = train(experiment, output_dir=output_dir, command=command, resume=resume)
+    return result.outcome.val.metrics["accuracy"]
+
+
+def already_finished(experiment: Experiment, folder: Path, metric: str) -> float | None:
+    """Return a final metric of the run in a folder if it has finished this experiment, and deliver it; else None."""
+    value = finished_metric(folder, digest=experiment.tags[DIGEST_TAG], name=metric)
+    if value is not None:
+        print_status(f"{experiment.name}: is already finished, in {folder}")
+        deliver_again(folder)
+    return value
 
 
 def train(
-    config: TrainConfig,
+    experiment: Experiment,
     *,
     output_dir: Path,
-    prepared: Prepared | None = None,
     quiet: bool = False,
     command: Command | None = None,
     role: Role = Role(),
@@ -74,18 +99,15 @@ def train(
 ) -> Result:
     """Train, evaluate and track one model, or one per fold.
 
-    All errors of the configuration are found before the run starts, and leave no files.
     The run's folder is written first and delivered to MLflow in the background: if the store is away, `bloodcell sync`
     delivers it later.
 
     Parameters
     ----------
-    config
-        The configuration.
+    experiment
+        The checked experiment.
     output_dir
         The run's folder.
-    prepared
-        The configuration's images, if already prepared.
     quiet
         Print no line for each epoch, no warning and no metrics.
     command
@@ -98,11 +120,9 @@ def train(
     Raises
     ------
     UserError
-        If the images, the weights or the store cannot be used, or the split leaks and ``data.on_shared_groups`` does
-        not allow it.
+        If the store cannot be used.
     """
-    find_store(config.tracking)  # refuses a missing store before anything is read
-    experiment = prepare_experiment(config, prepared=prepared)
+    config = experiment.config
     sweep_job = config.tracking.sweep_job
     is_single = not quiet and sweep_job is None
     if experiment.weights_note:
@@ -111,15 +131,15 @@ def train(
     if is_single and (warning := experiment.prepared.leakage.sentence):
         print_status(f"warning: {warning}")
     reporting = Reporting(label="" if sweep_job is None else f"{sweep_job}: ", quiet=quiet)
+    tags = {**experiment.tags, **role.tags}
+    if command is not None:
+        tags[COMMAND_TAG] = command_digest("train", command.overrides)
+    resume = resume and can_continue(output_dir, digest=experiment.tags[DIGEST_TAG])
     with tracked_run(
-        tracking=config.tracking,
-        name=experiment.name,
-        tags={**experiment.tags, "output_dir": str(output_dir), **role.tags},
-        folder=output_dir,
-        resume=resume,
+        tracking=config.tracking, name=experiment.name, tags=tags, folder=output_dir, resume=resume
     ) as tracked:
         tracked.log_parameters(role.parameters)
-        result = experiment.run(tracked, reporting=reporting)
+        result = experiment.run(tracked, reporting=reporting, resume=resume)
         if role.objective is not None:
             tracked.log_metrics({OBJECTIVE: role.objective(result.outcome)}, prefix="")
     if is_single:
@@ -144,8 +164,13 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path, role: Role 
         tracking = replace(each.config.tracking, run_name=name, sweep_job=None)
         config, output_dir = replace(each.config, tracking=tracking), folder / each.folder
         with log_to(output_dir / "train.log"):
-            job = partial(train, config, output_dir=output_dir, quiet=True, role=role)
-            surviving(job, config, folder=output_dir)
+            surviving(partial(_train_baseline, config, output_dir, role), config, folder=output_dir)
+
+
+def _train_baseline(config: TrainConfig, output_dir: Path, role: Role) -> None:
+    experiment = prepare_experiment(config)
+    if not config.resume or already_finished(experiment, output_dir, "val/accuracy") is None:
+        train(experiment, output_dir=output_dir, quiet=True, role=role, resume=bool(config.resume))
 
 
 @functools.cache

@@ -1,6 +1,7 @@
 """The folder of a search: its settings, its state, and a lock."""
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator, Mapping
@@ -16,7 +17,7 @@ from bloodcell.config.search import SearchConfig
 from bloodcell.errors import UserError
 from bloodcell.files import atomic_write, cache_dir, require_writable
 
-STATE = "search.yaml"
+STATE, ORACLE = "search.yaml", "oracle.json"
 CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "final", "final_test", "max_trials")
 """Settings of the tuner that may change when a search is resumed."""
 
@@ -36,7 +37,7 @@ class SearchFolder:
     @property
     def has_trials(self) -> bool:
         """Whether the strategy has written its state: then the search is resumed."""
-        return (self.path / "oracle.json").exists()
+        return (self.path / ORACLE).exists()
 
     def remember(self, **values: Any) -> None:
         """Write values into the search's state."""
@@ -63,6 +64,10 @@ class SearchFolder:
             raise UserError(
                 f"tuner.dir={self.path.parent}: cannot be written ({error.strerror}); give another folder"
             ) from error
+        if self._read() is not None and (damaged := damaged_searches(self.path)):
+            raise UserError(
+                f"{damaged[0]}: cannot be read; give another tuner.name, or start again with tuner.overwrite=true"
+            )
         if self._read() is None and self.path.is_dir() and any(self.path.iterdir()):
             raise UserError(f"{self._setting}: {self.path} has files that are not of a search; give another name")
 
@@ -118,6 +123,29 @@ class SearchFolder:
         except (OSError, yaml.YAMLError) as error:
             raise UserError(f"{self.path / STATE}: cannot be read ({error}); remove the folder {self.path}") from error
         return state if isinstance(state, dict) else None
+
+
+def damaged_searches(root: Path) -> list[Path]:
+    """Return the files of searches in a folder, at any depth, that cannot be read."""
+    damaged = []
+    for state in root.glob(f"**/{STATE}"):
+        try:
+            SearchFolder(state.parent)._read()
+        except UserError:
+            damaged.append(state)
+        damaged += [
+            path for path in (state.parent / ORACLE, *state.parent.glob("trial_*/trial.json")) if not _is_json(path)
+        ]
+    return sorted(damaged)
+
+
+def _is_json(path: Path) -> bool:
+    try:
+        return isinstance(json.loads(path.read_text(encoding="utf-8")), dict)
+    except FileNotFoundError:
+        return True
+    except (OSError, ValueError):
+        return False
 
 
 def signature_of(config: SearchConfig, *, digests: Mapping[str, str]) -> dict[str, str]:

@@ -62,7 +62,7 @@ class Delivery:
         self.steps = 0
         self._client = MlflowClient(store.uri)
         self._lock = threading.RLock()
-        self._sent = self._read_sent()
+        self._sent = read_sent(self.folder)
         """What the store has: the values that were sent, the size and time of files, ids, and ``state``."""
         self._continued = bool(self._sent)
 
@@ -116,7 +116,7 @@ class Delivery:
             Of MLflow, of the connection or of the database, if the store fails; what was sent is remembered.
         """
         with self._lock, FileLock(self.folder / LOCK_FILE, timeout=LOCK_SECONDS):
-            self._sent = self._read_sent()
+            self._sent = read_sent(self.folder)
             state, run = _state(self.folder), self._run()
             if state == self._sent.get("state"):
                 self._beat(run)
@@ -283,18 +283,20 @@ class Delivery:
             raise FileNotFoundError(self.folder / RUN_FILE)
         return run
 
-    def _read_sent(self) -> dict[str, Any]:
-        try:
-            sent = json.loads((self.folder / SENT_FILE).read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return {}
-        return sent if isinstance(sent, dict) and sent.get("key") == (read_run(self.folder) or {}).get("key") else {}
-
     def _remember(self, **values: Any) -> None:
         self.steps += 1
         self._sent |= {"key": self._run()["key"], **values}
         with atomic_write(self.folder / SENT_FILE) as partial:
             partial.write_text(json.dumps(self._sent), encoding="utf-8")
+
+
+def read_sent(folder: Path) -> dict[str, Any]:
+    """Return what was delivered of the run in a folder; empty if nothing was, or the folder has another run now."""
+    try:
+        sent = json.loads((folder / SENT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return sent if isinstance(sent, dict) and sent.get("key") == (read_run(folder) or {}).get("key") else {}
 
 
 def _state(folder: Path) -> list[int]:

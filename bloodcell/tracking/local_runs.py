@@ -2,11 +2,33 @@
 
 from pathlib import Path
 
+from filelock import FileLock, Timeout
+
 from bloodcell.errors import UserError
 from bloodcell.experiment.recorder import REASON_TAG, RUN_FILE, RUNNING, now, read_run, write_run
-from bloodcell.tracking.run import lock_run
 
+LOCK_FILE = ".lock"
+"""The file in a run's folder that is locked while a process writes the run."""
 LOST = "its process ended without an error message"
+
+
+def lock_run(folder: Path, *, seconds: float = 1.0) -> FileLock:
+    """Lock the folder of a run until this process releases it or ends; return the lock.
+
+    ``seconds`` is how long to wait for another process, which may only look whether the run is written.
+
+    Raises
+    ------
+    UserError
+        If another process has the lock.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(folder / LOCK_FILE)
+    try:
+        lock.acquire(timeout=seconds)
+    except Timeout as error:
+        raise UserError(f"{folder}: another process writes this run; wait for it, or give another folder") from error
+    return lock
 
 
 def run_folders(root: Path) -> list[Path]:
@@ -18,7 +40,7 @@ def run_folders(root: Path) -> list[Path]:
 def is_written(folder: Path) -> bool:
     """Return whether a process, also on another machine with the same file system, writes the run in a folder."""
     try:
-        lock_run(folder).release()
+        lock_run(folder, seconds=0).release()
     except UserError:
         return True
     return False

@@ -7,16 +7,17 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
-from filelock import FileLock, Timeout
 
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
-from bloodcell.errors import StoreLostError, UserError
-from bloodcell.experiment.recorder import Recorder
+from bloodcell.errors import StoreLostError
+from bloodcell.experiment.recorder import Recorder, read_run
 from bloodcell.files import atomic_write
 from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.courier import courier
+from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.local_runs import lock_run
 from bloodcell.tracking.machine import process_tags
 from bloodcell.tracking.store import Store, find_store, open_store, recorded_store
 
@@ -34,8 +35,6 @@ EXCLUDED_TAG = "aside"
 """The tag of a run that is not in its study's leaderboard; its value is the reason."""
 AFTER_ERROR = 5.0
 """Seconds to wait, at most, for a store that fails after a run that failed."""
-LOCK_FILE = ".lock"
-"""The file in a run's folder that is locked while a process writes the run."""
 
 
 class TrackedRun(Recorder):
@@ -51,6 +50,8 @@ class TrackedRun(Recorder):
         The store, the experiment, and the parent run.
     parent
         The parent run as in `bloodcell.tracking.delivery.Delivery`; None: that of ``tracking``.
+    parent_key
+        The key of the cross-validation, if it is a fold.
 
     Raises
     ------
@@ -66,16 +67,19 @@ class TrackedRun(Recorder):
         tags: Mapping[str, str],
         tracking: TrackingConfig,
         parent: str | None = None,
+        parent_key: str | None = None,
         resume: bool = False,
     ) -> None:
         self._lock = lock_run(folder)
-        super().__init__(folder, name=name, tags={**tags, **process_tags()}, resume=resume)
+        super().__init__(
+            folder, name=name, tags={**tags, **process_tags(), "output_dir": str(folder.absolute())}, resume=resume
+        )
         self.tracking = tracking
         store = find_store(tracking)
-        self._run |= {"parent": parent or tracking.parent_run, "experiment": tracking.experiment_name}
+        self._run |= {"parent": parent or tracking.parent_run, "parent_key": parent_key}
+        self._run |= {"experiment": tracking.experiment_name}
         self._run |= {"tables": [], "model": False, "artifacts": False, "store": recorded_store(store, folder)}
         self._write()
-        self.folds: list[TrackedRun] = []
         self.delivery = Delivery(folder, store=store)
 
     @property
@@ -96,10 +100,17 @@ class TrackedRun(Recorder):
     @property
     def models(self) -> list[str]:
         """The addresses of its model, or of its folds' models: folders until the store has them."""
-        if not self._run["model"]:
-            return [address for fold in self.folds for address in fold.models]
-        model_id = self.delivery.model_id
-        return [f"models:/{model_id}" if model_id else str(self.folder / "model")]
+        folders = [self.folder] if self._run["model"] else self._fold_folders()
+        return [_model_address(folder, self.store) for folder in folders if (read_run(folder) or {}).get("model")]
+
+    def _fold_folders(self) -> list[Path]:
+        """Return the folders of its folds; in a folder that was used before, not those of other runs."""
+        found = [
+            (run["tags"].get(FOLD_TAG, ""), path.parent)
+            for path in self.folder.glob("folds/*/run.json")
+            if (run := read_run(path.parent)) is not None and run.get("parent_key") == self._run["key"]
+        ]
+        return [folder for _, folder in sorted(found, key=lambda each: int(each[0]))]
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
         """Keep a table also in the format that the MLflow UI shows as a table."""
@@ -137,15 +148,17 @@ class TrackedRun(Recorder):
             tags={**tags, FOLD_TAG: str(number)},
             tracking=self.tracking,
             parent="../..",
+            parent_key=self._run["key"],
             resume=resume,
         ) as run:
-            self.folds.append(run)
             yield run
 
     def __enter__(self) -> Self:
         """Start to deliver the run."""
         super().__enter__()
         courier().add(self.delivery)
+        for folder in self._fold_folders():  # of an earlier process, if this one continues its run
+            courier().add(Delivery(folder, store=self.store))
         return self
 
     def close(self, status: str) -> None:
@@ -154,21 +167,9 @@ class TrackedRun(Recorder):
         self._lock.release()
 
 
-def lock_run(folder: Path) -> FileLock:
-    """Lock the folder of a run until this process releases it or ends; return the lock.
-
-    Raises
-    ------
-    UserError
-        If another process has the lock.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(folder / LOCK_FILE)
-    try:
-        lock.acquire(timeout=0)
-    except Timeout as error:
-        raise UserError(f"{folder}: another process writes this run; wait for it, or give another folder") from error
-    return lock
+def _model_address(folder: Path, store: Store) -> str:
+    model_id = Delivery(folder, store=store).model_id
+    return f"models:/{model_id}" if model_id else str(folder / "model")
 
 
 @contextmanager
@@ -184,7 +185,7 @@ def tracked_run(
     """
     within_study = courier().has_running
     if tracking.sweep_job is None and not within_study:
-        open_store(tracking)
+        end_dead_runs(*open_store(tracking))
     run = TrackedRun(folder, name=name, tags={**tags, **sweep_mark(tracking)}, tracking=tracking, resume=resume)
     try:
         with run:

@@ -65,6 +65,11 @@ class StoredRun:
         return f"{self.id} ({self.name})"
 
     @property
+    def output_dir(self) -> Path | None:
+        """Its folder on the machine that trained it; None if the run does not say."""
+        return Path(self.tags.output_dir) if self.tags.output_dir else None
+
+    @property
     def finished(self) -> bool:
         """Whether it has finished."""
         return self.status == FINISHED

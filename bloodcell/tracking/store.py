@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import HIDDEN, StoreLostError, UserError, one_line, redact
-from bloodcell.tracking.database import create_database
+from bloodcell.tracking.database import prepare_database
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -269,7 +269,7 @@ def _prepare_database(store: Store) -> None:
     if store.database is None:
         return
     try:
-        create_database(store.database)
+        prepare_database(store.database)
         with store.database.open("ab"):
             pass
     except OSError as error:

@@ -22,6 +22,7 @@ from bloodcell.experiment.recorder import FAILED, FINISHED, KILLED, REASON_TAG, 
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.leaderboard import leaderboard_plot
 from bloodcell.tracking.courier import courier
+from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.delivery import Delivery
 from bloodcell.tracking.local_runs import LOST, close_abandoned, run_folders
 from bloodcell.tracking.run import TrackedRun, deliver_all, sweep_mark
@@ -161,7 +162,13 @@ class Study:
 
 
 def start_study(
-    *, tracking: TrackingConfig, overrides: Sequence[str], folder: Path, kind: str = "sweep", resume: bool = False
+    *,
+    tracking: TrackingConfig,
+    overrides: Sequence[str],
+    folder: Path,
+    kind: str = "sweep",
+    tags: Mapping[str, str] | None = None,
+    resume: bool = False,
 ) -> Study:
     """Start the parent run of a sweep or a search, or continue the one in its folder.
 
@@ -175,6 +182,8 @@ def start_study(
         Its folder, which has the folders of its runs.
     kind
         ``sweep`` or ``search``.
+    tags
+        Further facts.
     resume
         Whether to continue the run in the folder.
 
@@ -183,10 +192,11 @@ def start_study(
     UserError
         If the store cannot be opened.
     """
-    store, _ = open_store(tracking)
+    store, experiment_id = open_store(tracking)
+    end_dead_runs(store, experiment_id)
     name = tracking.run_name or f"{kind}: {' × '.join(short_override(override) for override in overrides)}"
-    tags = environment_tags() | {"study": kind, "overrides": " ".join(overrides), "output_dir": str(folder)}
-    run = TrackedRun(folder, name=name[:250], tags=tags, tracking=tracking, resume=resume)
+    facts = {"study": kind, "overrides": " ".join(overrides), **(tags or {})}
+    run = TrackedRun(folder, name=name[:250], tags=environment_tags() | facts, tracking=tracking, resume=resume)
     try:
         run.delivery.create()  # its id is the parent of its runs
     except Exception as error:  # any error of the connection

@@ -10,7 +10,7 @@ import pytest
 
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import UserError
-from bloodcell.tracking.database import create_database
+from bloodcell.tracking.database import prepare_database
 from bloodcell.tracking.store import open_store
 
 
@@ -30,7 +30,7 @@ def created(monkeypatch):
 
 def test_at_once_only_one_creates_it(tmp_path, created):
     path = tmp_path / "mlruns" / "mlflow.db"
-    threads = [threading.Thread(target=create_database, args=(path,)) for _ in range(4)]
+    threads = [threading.Thread(target=prepare_database, args=(path,)) for _ in range(4)]
     for thread in threads:
         thread.start()
     for thread in threads:

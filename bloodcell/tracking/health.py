@@ -1,0 +1,64 @@
+"""Problems of the embedded store and of the runs on this machine."""
+
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from bloodcell.errors import UserError
+from bloodcell.experiment.recorder import read_run
+from bloodcell.tracking.database import prepare_database
+from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.local_runs import is_written, run_folders
+from bloodcell.tracking.store import store_in_record
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A problem, and what repairs it.
+
+    Attributes
+    ----------
+    what
+        A file, a folder or a run.
+    problem, repair
+        What is wrong; what was done, or is to do.
+    repaired
+        Whether it was done.
+    """
+
+    what: str
+    problem: str
+    repair: str
+    repaired: bool
+
+
+def broken_database(path: Path, *, repair: bool) -> list[Problem]:
+    """Prepare a database, and return its problem if it cannot be used; ``repair`` moves it away."""
+    try:
+        prepare_database(path)
+    except UserError as error:
+        moved = path.with_name(f"{path.name}.broken-{time.strftime('%Y%m%d-%H%M%S')}")
+        if repair:
+            path.replace(moved)
+        advice = (
+            f"moved to {moved.name}; `bloodcell sync` delivers the runs again" if repair else "repair=true moves it"
+        )
+        return [Problem(str(path), str(error).partition(": ")[2].partition(";")[0], advice, repaired=repair)]
+    return []
+
+
+def undelivered_runs(root: Path) -> list[Problem]:
+    """Return the runs in a folder whose results the store does not have completely."""
+    problems = []
+    for folder in run_folders(root):
+        if is_written(folder):
+            continue
+        try:
+            store = store_in_record((read_run(folder) or {})["store"], folder)
+        except UserError as error:
+            problems.append(Problem(str(folder), str(error), "see there", repaired=False))
+            continue
+        if not Delivery(folder, store=store).complete:
+            advice = f"bloodcell sync {folder}"
+            problems.append(Problem(str(folder), f"{store.label} does not have all results", advice, repaired=False))
+    return problems
