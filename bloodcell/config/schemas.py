@@ -44,6 +44,7 @@ class SyncConfig:
 
     folder: NonEmpty
     uri: NonEmpty | None
+    again: bool
     wait_seconds: Annotated[float, Field(ge=0)]
 
 

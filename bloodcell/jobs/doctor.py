@@ -6,9 +6,9 @@ Look, and repair what is harmless; repair everything that can be repaired:
   bloodcell doctor repair=true
 
 Every command makes the harmless repairs when it starts a run: it upgrades the database to this version of MLflow,
-corrects its places of artifacts if the folder was moved, and ends runs whose process is gone. With repair=true, broken files are
-moved away, left-over files are removed, and runs of other machines are ended after 15 minutes without a sign of life.
-The exit code is 1 if something is left to do.
+corrects its places of artifacts if the folder was moved, and ends runs whose process is gone. With repair=true, broken
+files are moved away, left-over files are removed, and runs of other machines are ended after 15 minutes without a sign
+of life. The exit code is 1 if something is left to do.
 """
 
 from dataclasses import asdict

@@ -1,10 +1,12 @@
 """Deliver results that the MLflow store does not have yet, because it was away.
 
-The results of all runs below this folder; of one sweep; to a store that has another address now:
+The results of all runs below this folder; of one sweep; to a store that has another address now; also of runs that a
+store has lost, such as one with a new database:
 
   bloodcell sync
   bloodcell sync multirun/2026-01-31/09-00-00
   bloodcell sync outputs uri=http://tracking.example:5000
+  bloodcell sync again=true
 
 Every run is delivered once and completely, however often the command is repeated. Runs whose process was killed are
 ended. A run that another process still writes is left to it.
@@ -25,7 +27,7 @@ from bloodcell.experiment.recorder import FAILED, read_run
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.delivery import Delivery
 from bloodcell.tracking.local_runs import close_abandoned, is_written, run_folders
-from bloodcell.tracking.store import find_store, set_up_mlflow, store_in_record
+from bloodcell.tracking.store import find_store, named_if_lost, prepare_store, set_up_mlflow, store_in_record
 
 
 @dataclass(frozen=True)
@@ -60,6 +62,10 @@ def run(config: SyncConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - noth
         close_abandoned(folder, status=FAILED)
         given = None if config.uri is None else find_store(TrackingConfig(uri=config.uri))
         delivery = Delivery(folder, store=given or store_in_record(record["store"], folder))
+        prepare_store(delivery.store)
+        if config.again or given is not None:
+            with named_if_lost(delivery.store, folder):
+                delivery.forget_if_lost()
         if not delivery.complete:
             deliveries.append(delivery)
     for delivery in deliveries:

@@ -5,6 +5,7 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
@@ -28,7 +29,7 @@ from mlflow.utils.mlflow_tags import (
 
 from bloodcell.experiment.recorder import METRICS_FILE, REASON_TAG, RUN_FILE, RUNNING, now, read_metrics, read_run
 from bloodcell.files import atomic_write
-from bloodcell.tracking.store import Store, experiment_of
+from bloodcell.tracking.store import Store, experiment_of, is_unknown
 
 SENT_FILE = "delivered.json"
 LOCK_FILE, LOCK_SECONDS = ".delivery.lock", 10.0
@@ -60,7 +61,6 @@ class Delivery:
     def __init__(self, folder: Path, *, store: Store) -> None:
         self.folder, self.store = folder, store
         self.steps = 0
-        self._client = MlflowClient(store.uri)
         self._lock = threading.RLock()
         self._sent = read_sent(self.folder)
         """What the store has: the values that were sent, the size and time of files, ids, and ``state``."""
@@ -133,6 +133,22 @@ class Delivery:
             if run["status"] != RUNNING:
                 self._end(run)
             self._remember(state=state)
+
+    def forget_if_lost(self) -> None:
+        """Deliver everything again if the store has lost the run: a new database, or another server."""
+        if self.run_id is None:
+            return
+        try:
+            self._client.get_run(self.run_id)
+        except MlflowException as error:
+            if not is_unknown(error):
+                raise
+            (self.folder / SENT_FILE).unlink()
+            self._sent = {}
+
+    @cached_property
+    def _client(self) -> MlflowClient:
+        return MlflowClient(self.store.uri)  # opens a database, so only when it is needed
 
     # Steps, each of which can be repeated
 

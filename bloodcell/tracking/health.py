@@ -41,7 +41,9 @@ def broken_database(path: Path, *, repair: bool) -> list[Problem]:
         if repair:
             path.replace(moved)
         advice = (
-            f"moved to {moved.name}; `bloodcell sync` delivers the runs again" if repair else "repair=true moves it"
+            f"moved to {moved.name}; `bloodcell sync again=true` delivers the runs again"
+            if repair
+            else "repair=true moves it"
         )
         return [Problem(str(path), str(error).partition(": ")[2].partition(";")[0], advice, repaired=repair)]
     return []

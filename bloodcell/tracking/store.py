@@ -109,7 +109,7 @@ def store_in_record(record: Mapping[str, str | None], folder: Path) -> Store:
         raise UserError(f"{ENVIRONMENT_VARIABLE}: is not the address of {uri}, which has the run in {folder}; set it")
     settings = TrackingConfig(uri=uri, dir=os.path.normpath(folder.resolve() / (place or ".")))
     store = find_store(settings) if uri is not None else _embedded(Path(settings.dir))
-    if store.database is not None and not store.database.exists():
+    if store.database is not None and not store.database.parent.is_dir():
         raise UserError(f"{store.database}: does not exist, and belongs to the run in {folder}; give uri=")
     return store
 
@@ -166,7 +166,7 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
     """
     store = find_store(tracking)
     set_up_mlflow()
-    _prepare_database(store)
+    prepare_store(store)
     import mlflow
     from mlflow import MlflowClient
 
@@ -264,8 +264,14 @@ def is_unknown(error: "MlflowException") -> bool:
     return error.error_code in (ErrorCode.Name(INVALID_PARAMETER_VALUE), ErrorCode.Name(RESOURCE_DOES_NOT_EXIST))
 
 
-def _prepare_database(store: Store) -> None:
-    """Create the database of an embedded store; refuse a folder or a file that cannot be written."""
+def prepare_store(store: Store) -> None:
+    """Create, upgrade and correct the database of an embedded store, see `prepare_database`.
+
+    Raises
+    ------
+    UserError
+        If its folder or its file cannot be written, or it is no database of this MLflow.
+    """
     if store.database is None:
         return
     try:
