@@ -118,8 +118,9 @@ def train(
     folder
         The folder of the state and of the checkpoints of all weights that are trained.
     listeners
-        Called after each epoch, before the state is saved. After an interruption they are not called again for epochs
-        of the saved state, but again for those after it. The history has all epochs once.
+        Called after each epoch, before the state is saved. A resumed training calls them for the epochs after the
+        saved state only: epochs that were reported, but whose state was not saved, are trained and reported again. The
+        history has every epoch once.
     reporting
         How progress is shown.
     resume
@@ -238,6 +239,13 @@ class _Training:
         learner = self._learner
         for number, stage in enumerate(learner.stages[start.stage :], start=start.stage):
             features = stage_features(learner, stage, train_samples=self._train_samples, val_samples=self._val_samples)
+            resumed = start if number == start.stage else TrainingState()
+            if resumed.stage_epochs and features.description != start.inputs[stage.name]:
+                log.warning(
+                    "stage %s: its input is %s, and was %s before the interruption; the result can differ from that "
+                    "of a training that was not interrupted",
+                    *(stage.name, features.description, start.inputs[stage.name]),
+                )
             self._inputs[stage.name] = features.description
             if not self._epochs:
                 fit_standardising(learner, features.training, self._train_samples)
@@ -245,7 +253,7 @@ class _Training:
                 metrics = solve_head(learner, features, self._train_samples, self._val_samples)
                 self.finish_epoch(metrics, stage=stage, learning_rate=0.0)
             else:
-                self._fit(number, features, start if number == start.stage else TrainingState())
+                self._fit(number, features, resumed)
             self._save_state(stage=number + 1)
         return Trained(
             history=pd.DataFrame([asdict(epoch) for epoch in self._epochs]),

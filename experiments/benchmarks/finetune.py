@@ -117,6 +117,7 @@ def by_bloodcell(files: list[Path], weights: Path, folder: Path) -> tuple[float,
         train_samples=samples,
         val_samples=samples,
         first_epoch=0,
+        n_epochs=stage.epochs,
         steps_per_epoch=steps,
     )
     return second_epoch(data.model, data.training, steps_per_epoch=steps), cache.seconds
