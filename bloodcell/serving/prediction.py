@@ -28,6 +28,8 @@ BATCH = 32
 
 _ARRAYS = "answering.npz"  # the name in models that are already saved
 _NOVELTY = "novelty.npz"
+SERVING_FILES = (_ARRAYS, _NOVELTY)
+"""The files of `ServingParameters`."""
 
 Pixels = NDArray[np.uint8]
 

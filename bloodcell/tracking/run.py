@@ -1,11 +1,11 @@
 """A run in MLflow: its start, its results, its end."""
 
 import logging
+import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -17,23 +17,14 @@ from mlflow.entities import Metric, RunStatus
 from mlflow.exceptions import MlflowException
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NAME
 
-import bloodcell
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import StoreLostError, one_line, reason_of, redact
-from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.serving import loader
-from bloodcell.serving.loader import IMAGE, MAX_ERROR, NO_LIMIT
 from bloodcell.serving.prediction import ServingParameters
+from bloodcell.tracking.model_format import log_folder, save_model
 from bloodcell.tracking.store import Store, open_store
 
 log = logging.getLogger(__name__)
-
-PACKAGES = (
-    *("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "opencv-python-headless"),
-    *("pydantic", "rich", "filelock"),
-)
-"""Requirements of a logged model, besides bloodcell's code, which is logged with it."""
 
 SWEEP_JOB_TAG = "sweep_job"
 """The number of a run in its sweep."""
@@ -105,36 +96,17 @@ class TrackedRun(Recorder):
             mlflow.log_input(dataset, context="training")
 
     def log_model(self, model: Any, *, serving: ServingParameters, example: bytes) -> str:
-        """Log a Keras model to MLflow only, with bloodcell's code; the run's folder has its weights.
+        """Log a Keras model to MLflow only; the run's folder has its weights.
 
         Returns
         -------
         str
-            The address to load it from: the Keras model with ``mlflow.tensorflow.load_model``, one that predicts from
-            files with ``mlflow.pyfunc.load_model`` (see `bloodcell.serving.loader`).
+            See `bloodcell.tracking.model_format.log_folder`.
         """
-        from mlflow.models import Model, ModelSignature
-        from mlflow.types import Schema, TensorSpec
-
-        signature = ModelSignature(
-            inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, -1, -1, 3))]),
-            outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, len(serving.classes)))]),
-        )
-        logged = Model.log(
-            artifact_path=None,
-            name="model",
-            flavor=_ServingFlavor,
-            flavor_name="mlflow.tensorflow",
-            validate_serving_input=False,
-            serving=serving,
-            model=model,
-            signature=signature,
-            input_example=pd.DataFrame({IMAGE: [example]}),
-            pip_requirements=[f"{package}=={version(package)}" for package in PACKAGES],
-            code_paths=[str(Path(bloodcell.__file__).parent)],
-            metadata={"classes": list(serving.classes)},
-        )
-        return str(logged.model_uri)
+        with tempfile.TemporaryDirectory() as scratch:
+            folder = Path(scratch, "model")
+            save_model(folder, model, serving=serving, example=example)
+            return log_folder(folder)
 
     def log_table(self, table: pd.DataFrame, name: str) -> None:
         """Log a table in the format that the MLflow UI shows as a table."""
@@ -174,43 +146,6 @@ class TrackedRun(Recorder):
         if self._waiting:
             MlflowClient().log_batch(self.run_id, metrics=self._waiting)
             self._waiting.clear()
-
-
-class _ServingFlavor:
-    """A flavor like ``mlflow.tensorflow`` whose models predict from image files as pyfunc models.
-
-    ``mlflow.tensorflow`` cannot skip the validation of the example, which loads the model again, takes as long as
-    everything else, and only warns if it fails. (``mlflow.keras`` logs the same models, but fails with an example.)
-    """
-
-    @staticmethod
-    def save_model(
-        *,
-        path: str,
-        mlflow_model: Any,
-        serving: ServingParameters,
-        validate_serving_input: bool,  # noqa: ARG004 - for `Model.log`
-        **arguments: Any,
-    ) -> None:
-        """Save a model as ``mlflow.tensorflow`` does, with its serving parameters."""
-        from mlflow.models import ModelSignature
-        from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
-
-        mlflow.tensorflow.save_model(path=path, mlflow_model=mlflow_model, **arguments)
-        serving.save(Path(path))
-        numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in serving.classes)]
-        # `mlflow.tensorflow` supports signatures of arrays only.
-        mlflow_model.signature = ModelSignature(
-            inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
-            outputs=Schema(
-                [ColSpec(DataType.string, name) for name in ("answer", "why", "predicted")]
-                + [ColSpec(DataType.double, name) for name in numbers]
-            ),
-            params=ParamSchema([ParamSpec(MAX_ERROR, DataType.double, NO_LIMIT)]),
-        )
-        mlflow_model.flavors["python_function"]["loader_module"] = loader.__name__
-        del mlflow_model.flavors["python_function"]["data"]  # the loader needs the whole folder
-        mlflow_model.save(str(Path(path) / "MLmodel"))
 
 
 @contextmanager

@@ -1,0 +1,109 @@
+"""A model in MLflow's format: a folder that MLflow loads and serves, without code to import."""
+
+import shutil
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import pandas as pd
+from mlflow.models import Model, ModelSignature
+from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+
+from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
+from bloodcell.serving import loader
+from bloodcell.serving.loader import DIGESTS, IMAGE, KERAS_FILE, MAX_ERROR, NO_LIMIT, digests_of
+from bloodcell.serving.prediction import ServingParameters
+from bloodcell.serving.wheel import build_wheel
+
+PACKAGES = (
+    *("tensorflow", "keras", "numpy", "pandas", "scipy", "scikit-learn", "pillow", "opencv-python-headless"),
+    *("pydantic", "rich", "filelock"),
+)
+"""Requirements of a model at the versions that it was saved with, besides bloodcell's wheel."""
+WHEELS = "wheels"
+"""The folder of bloodcell's wheel in a model."""
+
+
+def save_model(folder: Path, model: Any, *, serving: ServingParameters, example: bytes) -> None:
+    """Write a model that MLflow loads and serves, without a tracking store.
+
+    Parameters
+    ----------
+    folder
+        A folder that is empty or does not exist.
+    model
+        The Keras model, from raw RGB (batch, height, width, 3), uint8, to probabilities (batch, k).
+    serving
+        Classes, calibration and novelty.
+    example
+        The content of an image file.
+    """
+    wheel, content = build_wheel()
+    saved = Model()
+    numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in serving.classes)]
+    mlflow.pyfunc.save_model(
+        str(folder),
+        loader_module=loader.__name__,
+        mlflow_model=saved,
+        signature=ModelSignature(
+            inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
+            outputs=Schema(
+                [ColSpec(DataType.string, name) for name in ("answer", "why", "predicted")]
+                + [ColSpec(DataType.double, name) for name in numbers]
+            ),
+            params=ParamSchema([ParamSpec(MAX_ERROR, DataType.double, NO_LIMIT)]),
+        ),
+        input_example=pd.DataFrame({IMAGE: [example]}),
+        pip_requirements=[*(f"{package}=={version(package)}" for package in PACKAGES), f"{WHEELS}/{wheel}"],
+        uv_project_path=str(folder),  # otherwise MLflow adds the uv project in the working folder
+    )
+    (folder / WHEELS).mkdir()
+    (folder / WHEELS / wheel).write_bytes(content)
+    (folder / KERAS_FILE).parent.mkdir()
+    model.save(folder / KERAS_FILE)
+    serving.save(folder)
+    # `mlflow.tensorflow.save_model` would pickle all classes that are registered with Keras.
+    saved.add_flavor(
+        "tensorflow",
+        code=None,
+        data=str(Path(KERAS_FILE).parent),
+        model_type="keras",
+        keras_module="bloodcell",  # MLflow calls `bloodcell.models.load_model`
+        keras_version=version("tensorflow"),  # MLflow's own name for it
+        save_format="keras",
+    )
+    saved.metadata = {"classes": list(serving.classes), DIGESTS: digests_of(folder)}
+    saved.save(str(folder / "MLmodel"))
+
+
+def log_folder(folder: Path) -> str:
+    """Log a folder that `save_model` wrote to the active run, and return the model's address.
+
+    Returns
+    -------
+    str
+        The address to load it from: the Keras model with ``mlflow.tensorflow.load_model``, one that predicts from
+        files with ``mlflow.pyfunc.load_model`` (see `bloodcell.serving.loader`).
+    """
+    logged = Model.log(
+        artifact_path=None,
+        name="model",
+        flavor=_SavedFolder,
+        flavor_name="mlflow.tensorflow",
+        validate_serving_input=False,
+        folder=folder,
+    )
+    return str(logged.model_uri)
+
+
+class _SavedFolder:
+    """The flavor, for `Model.log`, of a model that is saved already."""
+
+    @staticmethod
+    def save_model(*, path: str, mlflow_model: Any, folder: Path, validate_serving_input: bool) -> None:  # noqa: ARG004
+        """Copy the folder, with the ids that MLflow gave the model."""
+        shutil.copytree(folder, path, dirs_exist_ok=True)
+        ids = {name: value for name, value in vars(mlflow_model).items() if value}
+        vars(mlflow_model).update(vars(Model.load(str(folder))) | ids)
+        mlflow_model.save(str(Path(path, "MLmodel")))
