@@ -94,5 +94,5 @@ def _explained(path: Path) -> Iterator[None]:
         raise UserError(f"{path}: is not YAML ({' '.join(str(error).split())})") from error
 
 
-def _where(path: Path, event: yaml.Event) -> str:
+def _where(path: Path, event: Any) -> str:
     return f"{path}, line {event.start_mark.line + 1}"
