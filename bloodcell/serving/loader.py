@@ -11,7 +11,13 @@ from typing import Any
 import pandas as pd
 
 from bloodcell.errors import UserError
-from bloodcell.serving.prediction import SERVING_FILES, ServingParameters, load_serving_parameters, predict_images
+from bloodcell.serving.prediction import (
+    SERVING_FILES,
+    ServingParameters,
+    load_serving_parameters,
+    pixels_of,
+    predict_images,
+)
 
 KERAS_FILE = "data/model.keras"
 """Where MLflow puts the Keras model in the folder of a model."""
@@ -20,6 +26,8 @@ MAX_ERROR = "max_error"
 DIGESTS = "sha256"
 """The entry in the metadata of a model with the SHA-256 of its files; models of earlier versions have none."""
 NO_LIMIT = 1.0
+MAX_REQUEST = 1_000_000_000
+"""Most pixels of all images of a request: more would occupy the server for minutes."""
 
 
 class ServedModel:
@@ -50,8 +58,14 @@ class ServedModel:
 
         max_error = (params or {}).get(MAX_ERROR, NO_LIMIT)
         limit = None if max_error == NO_LIMIT else max_error
+        contents = data[IMAGE].tolist()
+        n_pixels = sum(map(pixels_of, contents))
+        if n_pixels > MAX_REQUEST:
+            raise MlflowException.invalid_parameter_value(
+                f"{IMAGE}: {n_pixels:,} pixels; send fewer images, at most {MAX_REQUEST:,} pixels a request"
+            )
         try:
-            return predict_images(self.model, self.serving, data[IMAGE].tolist(), max_error=limit)
+            return predict_images(self.model, self.serving, contents, max_error=limit)
         except UserError as error:  # the server responds with 400
             raise MlflowException.invalid_parameter_value(str(error)) from error
 
