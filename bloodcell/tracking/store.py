@@ -55,9 +55,9 @@ class Store:
 
     @property
     def database(self) -> Path | None:
-        """The file of an SQLite database; None for other stores."""
+        """The file of an SQLite database; None for other stores, and if SQLite gets an address of its own."""
         path = self.uri.removeprefix(SQLITE)
-        return Path(path.partition("?")[0]) if path != self.uri else None
+        return Path(path.partition("?")[0]) if path != self.uri and not path.startswith("file:") else None
 
     @property
     def is_server(self) -> bool:
@@ -130,7 +130,7 @@ def _require_address(uri: str, named_by: str) -> None:
 
 def _absolute(uri: str) -> str:
     """Make a relative SQLite path absolute, so that it means the same in every process."""
-    if not uri.startswith(SQLITE) or uri.removeprefix(SQLITE).startswith("/"):
+    if not uri.startswith(SQLITE) or uri.removeprefix(SQLITE).startswith(("/", "file:")):
         return uri
     return SQLITE + str(Path.cwd() / uri.removeprefix(SQLITE))
 
