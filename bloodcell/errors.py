@@ -8,9 +8,10 @@ MAX_REASON = 500
 _USER_INFO = re.compile(
     r"""(?<=://)(?:[^/@\s:]+:(?!\d+(?:[\s/?#]|$))[^'"\n]*|\S*)@"""  # passwords may have /, @ and spaces; ports are none
 )
+_BARE_USER_INFO = re.compile(r"""(?<![\w/])[^\s/:@'"=]+:[^\s/@'"]+@(?=\w)""")  # user:password@host
 _SECRETS = re.compile(
-    r"\b(password|passwd|pwd|token|access_token|auth_token|api_?key|secret\w*|credentials?|signature|sig|odbc_connect)"
-    r"(=|%3D)[^&\s'\"]+",
+    r"\b((?:[a-z0-9]+[_-])*(?:password|passwd|pwd|(?:access|auth|refresh)?token|(?:api|access)?key|(?:client)?secret\w*|"
+    r"credentials?|signature|sig|odbc_connect))(=|%3D)[^&\s'\"]+",
     flags=re.IGNORECASE,
 )
 
@@ -45,7 +46,8 @@ class SearchFailedError(UserError):
 
 def redact(text: str) -> str:
     """Return a text with the user names, passwords and tokens of all addresses in it hidden."""
-    return _SECRETS.sub(rf"\1\2{HIDDEN}", _USER_INFO.sub(f"{HIDDEN}@", text))
+    without_users = _BARE_USER_INFO.sub(f"{HIDDEN}@", _USER_INFO.sub(f"{HIDDEN}@", text))
+    return _SECRETS.sub(rf"\1\2{HIDDEN}", without_users)
 
 
 def one_line(error: BaseException) -> str:

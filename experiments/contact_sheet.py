@@ -13,6 +13,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from bloodcell.images.reading import read_image
 from bloodcell.smears import CLASSES, render_photograph
 
 COLUMNS, WIDTH, HEIGHT, SIDE, GAP = 6, 216, 162, 30, 3
@@ -36,7 +37,7 @@ def real_photographs(root: Path, label: str) -> list[Pixels]:
     """Read different photographs of a class for a row; the set has duplicates."""
     images: list[Pixels] = []
     for file in sorted((root / "TEST_SIMPLE" / label).glob("*.jpeg")):
-        pixels = np.asarray(cv2.imread(str(file))[..., ::-1])
+        pixels = read_image(file)
         if all(np.abs(pixels.astype(int) - other).mean() > 2 for other in images):
             images.append(pixels)
     return images[:COLUMNS]

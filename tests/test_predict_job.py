@@ -17,6 +17,7 @@ import mlflow
 import numpy as np
 import pandas as pd
 import pytest
+import yaml
 from commands import run
 from mlflow import MlflowClient
 from PIL import Image
@@ -119,21 +120,66 @@ def test_a_model_of_a_version_that_measured_otherwise_is_refused(kept, job, monk
     assert completed.stderr.count("\n") == 1
 
 
-def test_no_code_of_a_models_folder_is_run(kept, answers, tmp_path):
+@pytest.fixture
+def model_folder(kept, tmp_path) -> Path:
+    """A copy of the folder of the run's model."""
+    (model,) = (path.parent for path in (kept.folder / "mlruns").rglob("MLmodel"))
+    return Path(shutil.copytree(model, tmp_path / "model"))
+
+
+def test_a_model_is_a_few_files_without_code(model_folder):
+    files = sorted(path.relative_to(model_folder).as_posix() for path in model_folder.rglob("*") if path.is_file())
+    (wheel,) = (name for name in files if name.startswith("wheels/bloodcell-"))
+    expected = ["MLmodel", "answering.npz", "conda.yaml", "data/model.keras", "input_example.json", "novelty.npz"]
+    assert files == [*expected, "python_env.yaml", "requirements.txt", "serving_input_example.json", wheel]
+    assert wheel in (model_folder / "requirements.txt").read_text().splitlines()
+    conda = yaml.safe_load((model_folder / "conda.yaml").read_text())
+    assert wheel in conda["dependencies"][-1]["pip"]
+
+
+def test_mlflow_loads_the_keras_model_without_pickles(model_folder, kept, tmp_path):
+    # In a process of its own, where the package's layers are not registered with Keras yet.
+    program = f"import mlflow; print(mlflow.tensorflow.load_model({str(model_folder)!r}).output_shape[-1])"
+    environment = {**os.environ, "MLFLOW_ALLOW_PICKLE_DESERIALIZATION": "false"}
+    command = [sys.executable, "-c", program]
+    shown = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, cwd=tmp_path).stdout
+    assert int(shown) == len(CLASSES)
+
+
+def test_no_code_of_a_models_folder_is_run(kept, answers, model_folder, tmp_path, monkeypatch):
     class Planted:
         def __reduce__(self):
             return Path.touch, (tmp_path / "ran",)
 
-    (model,) = (path.parent for path in (kept.folder / "mlruns").rglob("MLmodel"))
-    folder = tmp_path / "model"
-    shutil.copytree(model, folder)
     for name in ("custom_objects.cloudpickle", "global_custom_objects.cloudpickle"):
-        (folder / "data" / name).write_bytes(pickle.dumps(Planted()))
-    (folder / "data" / "keras_module.txt").write_text("evil")
-    (folder / "code" / "evil.py").write_text(f"open({str(tmp_path / 'ran')!r}, 'w')")
-    again = predict(kept, f"model={folder}", output="hostile.csv")
+        (model_folder / "data" / name).write_bytes(pickle.dumps(Planted()))
+    (model_folder / "data" / "keras_module.txt").write_text("evil")
+    touch = f"open({str(tmp_path / 'ran')!r}, 'w')"
+    for name in ("evil.py", "bloodcell/__init__.py", "mlflow/__init__.py"):
+        file = model_folder / "code" / name
+        file.parent.mkdir(exist_ok=True, parents=True)
+        file.write_text(touch)
+    # So are models described that earlier versions logged: with code, without digests.
+    described = yaml.safe_load((model_folder / "MLmodel").read_text())
+    described["flavors"]["python_function"]["code"] = described["flavors"]["tensorflow"]["code"] = "code"
+    described["flavors"]["tensorflow"]["keras_module"] = "evil"
+    del described["metadata"]["sha256"]
+    (model_folder / "MLmodel").write_text(yaml.safe_dump(described))
+    monkeypatch.setenv("MLFLOW_ALLOW_PICKLE_DESERIALIZATION", "false")
+    again = predict(kept, f"model={model_folder}", output="hostile.csv")
     assert not (tmp_path / "ran").exists()
+    assert "evil" not in sys.modules
     pd.testing.assert_frame_equal(again, answers)
+
+
+@pytest.mark.parametrize("name", ["data/model.keras", "answering.npz", "novelty.npz"])
+def test_a_file_that_changed_since_the_model_was_saved_is_refused(kept, model_folder, name):
+    with (model_folder / name).open("ab") as file:
+        file.write(b" ")
+    completed = run(["predict", f"images='{kept.images}'", f"model={model_folder}"], cwd=kept.folder)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith(f"bloodcell: model={model_folder}: {name}: ")
+    assert completed.stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("alias", ["v2", "a b"])

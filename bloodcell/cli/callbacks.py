@@ -3,7 +3,6 @@
 import atexit
 import math
 import os
-import traceback
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from omegaconf import DictConfig, OmegaConf, read_write
 
 from bloodcell.cli.exits import fail, one_line_errors
 from bloodcell.cli.preflight import count_runs, swept_configs, swept_overrides
+from bloodcell.console.logs import print_traceback
 from bloodcell.errors import UserError
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ class TrackStudy(Callback):
                 self._end(interrupted=False, status="FAILED")
                 if isinstance(error, UserError):
                     raise
-                traceback.print_exc()
+                print_traceback(error)
                 raise SystemExit(1) from error
             if not self._end(interrupted=False):
                 raise SystemExit(1)

@@ -15,8 +15,11 @@ from bloodcell.signals import Terminated
 
 
 def fail(message: str, *, code: int) -> NoReturn:
-    """Print one line to standard error and exit with a code."""
-    line = " ".join(message.split())
+    """Print one line to standard error and exit with a code.
+
+    Control characters of names in the message, which a terminal would obey, are escaped.
+    """
+    line = "".join(each if each.isprintable() else repr(each)[1:-1] for each in " ".join(message.split()))
     print(f"bloodcell: {line}", file=sys.stderr)
     set_json_error(line)
     raise SystemExit(code)

@@ -12,6 +12,8 @@ from bloodcell.evaluation.probabilities import ROW_SUM_TOLERANCE, checked_probab
 
 ROUNDING = 5e-3
 """The largest error of a sum of probabilities that few digits explain."""
+MAX_WHOLE = 2.0**53
+"""Beyond it, a float is no longer one integer."""
 
 
 def checked_table(name: str, table: Any) -> pd.DataFrame:
@@ -45,7 +47,7 @@ def checked_table(name: str, table: Any) -> pd.DataFrame:
         checked[column] = _texts(table[column]) if column in table.columns else None
     checked["fold"] = pd.to_numeric(table["fold"], errors="coerce").to_numpy() if "fold" in table.columns else None
     if "fold" in table.columns and (checked["fold"].isna().to_numpy() & table["fold"].notna().to_numpy()).any():
-        checked["fold"] = pd.factorize(table["fold"])[0]  # names rather than numbers
+        checked["fold"] = pd.factorize(table["fold"].astype(str))[0]  # names rather than numbers
     if strange := sorted(set(checked["label"]) - set(classes)):
         raise UserError(f"{name}: has the label {strange[0]}, but no column {PROBABILITY_PREFIX}{strange[0]}; add it")
     columns = [PROBABILITY_PREFIX + each for each in classes]
@@ -61,7 +63,7 @@ def checked_table(name: str, table: Any) -> pd.DataFrame:
 
 def _texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
     """Return names as strings; floats that are whole numbers as integers."""
-    if pd.api.types.is_float_dtype(column) and (column == column.round()).all():
+    if pd.api.types.is_float_dtype(column) and (column == column.round()).all() and column.abs().max() < MAX_WHOLE:
         column = column.astype("int64")
     return np.asarray(column.astype(str), dtype=object)
 

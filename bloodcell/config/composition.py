@@ -11,9 +11,13 @@ from typing import Any
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.core_plugins.file_config_source import FileConfigSource
+from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
+from hydra.plugins.config_source import ConfigResult
 from omegaconf import MISSING, DictConfig, ListConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 from pydantic import TypeAdapter, ValidationError
@@ -25,6 +29,7 @@ from bloodcell.config.parameters import as_plain
 from bloodcell.config.quoting import override
 from bloodcell.config.schemas import SCHEMAS
 from bloodcell.config.tracking import TrackingConfig
+from bloodcell.config.yaml_files import require_sound
 from bloodcell.errors import UserError
 from bloodcell.models.applications import applications
 
@@ -43,6 +48,23 @@ OWN_EXPERIMENT = ("compare",)
 """Jobs in which ``experiment`` is a setting (MLflow's experiment), not a group."""
 
 
+class CheckedFiles(FileConfigSource):
+    """Hydra's reader of configuration files, for files that `require_sound` accepts."""
+
+    def load_config(self, config_path: str) -> ConfigResult:
+        """Check a file and read it."""
+        path = Path(self.path, self._normalize_file_name(config_path))
+        if self.provider != "main" and path.is_file():  # the included files are sound
+            require_sound(path)
+        return super().load_config(config_path)
+
+
+def check_files() -> None:
+    """Have Hydra read the user's configuration files by `CheckedFiles`."""
+    Plugins.instance()  # it registers Hydra's own reader
+    SourcesRegistry.instance().types[CheckedFiles.scheme()] = CheckedFiles
+
+
 def register_experiments(job: str | None = None) -> None:
     """Make every file of `experiments_dir` a choice of ``experiment``, except for `OWN_EXPERIMENT`.
 
@@ -51,11 +73,13 @@ def register_experiments(job: str | None = None) -> None:
     UserError
         If a file is not valid YAML.
     """
+    check_files()
     if job in OWN_EXPERIMENT:
         ConfigStore.instance().repo.pop("experiment", None)  # another job in this process may have registered it
         return
     for path in sorted(experiments_dir().glob("*.yaml")):
         try:
+            require_sound(path)
             experiment = OmegaConf.load(path)
         except yaml.YAMLError as error:
             raise UserError(_explain_yaml(error)) from error

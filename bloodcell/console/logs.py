@@ -1,14 +1,31 @@
 """The log file of a run."""
 
 import logging
+import sys
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from bloodcell.errors import UserError
+from bloodcell.errors import UserError, redact
 
 FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-"""The same as in conf/hydra/bloodcell.yaml."""
+
+
+class RedactedFormatter(logging.Formatter):
+    """The format of all log files; messages and tracebacks, of libraries too, have no credentials."""
+
+    def __init__(self) -> None:
+        super().__init__(FORMAT)
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the text of a record."""
+        return redact(super().format(record))
+
+
+def print_traceback(error: BaseException) -> None:
+    """Print the traceback of a fault of the program, without credentials."""
+    print(redact("".join(traceback.format_exception(error))), end="", file=sys.stderr)
 
 
 def log_file() -> Path | None:
@@ -22,7 +39,7 @@ def log_to(file: Path) -> Iterator[None]:
     """Log to this file only, for a run inside another job. Its folder is created."""
     file.parent.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(file, encoding="utf-8")
-    handler.setFormatter(logging.Formatter(FORMAT))
+    handler.setFormatter(RedactedFormatter())
     root = logging.getLogger()
     before, level = root.handlers[:], root.level
     root.handlers[:] = [handler]

@@ -14,7 +14,7 @@ from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.data.manifest import ImageSet
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.images.reading import read_image
+from bloodcell.images.reading import read_image_to_show
 from bloodcell.plots.crops import Cropped, crop_gallery
 
 log = logging.getLogger(__name__)
@@ -99,5 +99,5 @@ def _spread(rows: pd.DataFrame) -> list[str]:
 
 
 def _cropped(images: ImageSet, path: str, name: CropName) -> Cropped:
-    pixels = read_image(images.root / path)
+    pixels = read_image_to_show(images.root / path)
     return Cropped(photograph=pixels, crop=CROPS[name].function(pixels), caption=PurePosixPath(path).name)

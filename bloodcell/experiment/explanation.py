@@ -15,7 +15,7 @@ from bloodcell.evaluation.pointing import measure_pointing, nucleus_in
 from bloodcell.evaluation.predictions import label_indices, most_confident_errors, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.images.reading import read_image
+from bloodcell.images.reading import read_image_to_show
 from bloodcell.models.classifier import Classifier
 from bloodcell.models.explanation import Explanation, explain_each
 from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
@@ -123,7 +123,7 @@ def _spread(table: pd.DataFrame, n: int) -> list[int]:
 
 
 def _read(table: pd.DataFrame, images: ImageSet) -> list[NDArray[np.uint8]]:
-    return [read_image(images.root / path) for path in table["path"]]
+    return [read_image_to_show(images.root / path) for path in table["path"]]
 
 
 def _explained(

@@ -25,7 +25,7 @@ from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.experiment.recorder import Recorder
-from bloodcell.files import atomic_write, require_writable
+from bloodcell.files import atomic_write
 from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.cost import measure_cost
@@ -34,7 +34,7 @@ from bloodcell.models.heads import build_head
 from bloodcell.models.precision import precision
 from bloodcell.plots.training import Monitor, learning_curves
 from bloodcell.training.determinism import make_deterministic
-from bloodcell.training.feature_store import FeatureStore, features_dir
+from bloodcell.training.feature_store import FeatureStore, features_dir, require_usable
 from bloodcell.training.features import FeatureCache
 from bloodcell.training.learner import Learner
 from bloodcell.training.stages import plan_stages
@@ -170,7 +170,7 @@ def _cache(features: FeaturesConfig, classifier: Classifier) -> FeatureCache | N
         return None
     folder = features_dir(features.dir)
     try:
-        require_writable(folder)
+        require_usable(folder)
     except OSError as error:
         raise UserError(
             f"features.dir={folder}: cannot be written ({error.strerror}); give another, or use features=on_the_fly"

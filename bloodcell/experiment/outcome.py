@@ -19,7 +19,7 @@ from bloodcell.evaluation.sources import one_source_per_group
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.files import atomic_write
-from bloodcell.images.reading import read_image
+from bloodcell.images.reading import read_image_to_show
 from bloodcell.plots.confidence import reliability, risk_against_coverage
 from bloodcell.plots.gallery import error_gallery
 from bloodcell.plots.training import confusion_matrix, per_class_bars
@@ -52,7 +52,7 @@ def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with
         write_predictions(pd.concat(views, ignore_index=True), folder / "predictions_views.parquet")
     with atomic_write(folder / "metrics.json") as partial:
         partial.write_text(json.dumps(plain(outcome.metrics), indent=2, allow_nan=False), encoding="utf-8")
-    read = (lambda path: read_image(images.root / path)) if with_images else None
+    read = (lambda path: read_image_to_show(images.root / path)) if with_images else None
     for split, evaluation in outcome.splits.items():
         _keep_report(recorder, evaluation.table, classes=outcome.classes, split=split, read=read)
         _draw_confidence(recorder, evaluation, classes=outcome.classes, split=split)

@@ -2,8 +2,12 @@
 
 import io
 import os
+import stat
+import threading
+from contextlib import nullcontext
 from pathlib import Path
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
@@ -17,8 +21,22 @@ FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
 MAX_PIXELS = 64_000_000
 """Most pixels of an image: decoded, 192 MB. A file of one kilobyte can claim gigabytes."""
 
+MAX_BYTES = 500_000_000
+"""Most bytes of a file: those of `MAX_PIXELS` pixels with 16 bits a channel, not compressed, are 384 MB."""
+
+LARGE = 8_000_000
+"""An image of more pixels is decoded while no other large one is: each takes up to half a gigabyte meanwhile."""
+
+MAX_SHOWN = 2_000_000
+"""Most pixels of an image in a plot, which holds several images at once."""
+
 DECODER_VERSION = 2
 """Increased when the same file is decoded to other pixels; caches of decoded images are keyed by it."""
+
+
+STRIP = 1024
+"""Rows that are copied at a time."""
+_one_large = threading.Lock()
 
 
 class UnreadableImage(Exception):  # noqa: N818
@@ -52,13 +70,19 @@ def read_file(path: str | bytes | os.PathLike[str]) -> bytes:
     Raises
     ------
     UnreadableImage
-        If the file cannot be read.
+        If the file cannot be read, is a device or a pipe, or has more than `MAX_BYTES` bytes.
     """
     try:
-        with open(path, "rb") as file:  # noqa: PTH123 - paths from TensorFlow are bytes
-            return file.read()
+        kind = os.stat(path).st_mode  # noqa: PTH116 - paths from TensorFlow are bytes
+        if not (stat.S_ISREG(kind) or stat.S_ISDIR(kind)):  # opening a pipe would wait forever
+            raise UnreadableImage("not a file but a device or a pipe")
+        with open(path, "rb") as file:  # noqa: PTH123
+            content = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise UnreadableImage(error.strerror or str(error)) from error
+    if len(content) > MAX_BYTES:
+        raise UnreadableImage(f"has more than {MAX_BYTES:,} bytes")
+    return content
 
 
 def decode_image(data: bytes) -> NDArray[np.uint8]:
@@ -84,10 +108,10 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     if not data:
         raise UnreadableImage("the file is empty")
     try:
-        with _opened(io.BytesIO(data)) as image:
+        with _opened(io.BytesIO(data)) as image, _one_large if image.width * image.height > LARGE else nullcontext():
             image.load()
-            upright = ImageOps.exif_transpose(image)
-        return np.asarray(_to_rgb(upright))
+            ImageOps.exif_transpose(image, in_place=True)
+            return _pixels(_to_rgb(image))
     except (UnreadableImage, MemoryError):  # too little memory is not a fault of the image
         raise
     except UnidentifiedImageError as error:
@@ -96,15 +120,38 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         raise UnreadableImage(str(error) or type(error).__name__) from error
 
 
-def read_header(path: Path) -> tuple[int, int, str]:
-    """Return the width and height of a readable image in pixels, and its mode, without decoding it."""
-    with _opened(path) as image:
-        return image.width, image.height, image.mode
+def read_image_to_show(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
+    """Read an image file as `read_image` does, and reduce it to `MAX_SHOWN` pixels if it has more."""
+    pixels = read_image(path)
+    height, width = pixels.shape[:2]
+    scale = (MAX_SHOWN / (height * width)) ** 0.5
+    if scale >= 1:
+        return pixels
+    size = max(int(width * scale), 1), max(int(height * scale), 1)
+    return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
+
+
+def read_header(source: Path | bytes) -> tuple[int, int, str]:
+    """Return an image's width and height in pixels, and its mode, without decoding it.
+
+    Raises
+    ------
+    UnreadableImage
+        If the file, or its content, is not an image of one of `FORMATS`, or has more than `MAX_PIXELS` pixels.
+    """
+    try:
+        with _opened(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
+            return image.width, image.height, image.mode
+    except (UnreadableImage, MemoryError):
+        raise
+    except Exception as error:  # Pillow's plugins raise any error of their parsers
+        raise UnreadableImage(str(error) or type(error).__name__) from error
 
 
 def _opened(source: io.BytesIO | Path) -> Image.Image:
     image = Image.open(source, formats=FORMATS)
     if image.width * image.height > MAX_PIXELS:
+        image.close()
         raise UnreadableImage(f"has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
     return image
 
@@ -117,7 +164,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
-    return image.convert("RGB")
+    return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _pixels(image: Image.Image) -> NDArray[np.uint8]:
+    """Return an RGB image's pixels; strip after strip, as Pillow's own conversion copies an image several times."""
+    pixels = np.empty((image.height, image.width, 3), np.uint8)
+    for top in range(0, image.height, STRIP):
+        bottom = min(top + STRIP, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def _upper_byte(grey: NDArray[np.generic]) -> NDArray[np.uint8]:

@@ -41,7 +41,7 @@ from bloodcell.errors import FindingsError
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import load_images
 from bloodcell.files import require_output_folder
-from bloodcell.images.reading import read_image
+from bloodcell.images.reading import read_image_to_show
 from bloodcell.provenance.recovery import overlapping_sources
 from bloodcell.tracking.run import tracked_run
 from bloodcell.tracking.store import find_store
@@ -108,7 +108,7 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
     random = {"n_permutations": config.n_permutations, "seed": config.seed}
 
     def read(path: str) -> NDArray[np.uint8]:
-        return read_image(images.root / path)
+        return read_image_to_show(images.root / path)
 
     yield from odd_files(images)
     yield from shared_between_splits(manifest, read=read, groups_known=config.data.groups != "none", group_name=name)

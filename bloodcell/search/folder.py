@@ -14,6 +14,7 @@ from filelock import FileLock, Timeout
 
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.search import SearchConfig
+from bloodcell.config.yaml_files import read_yaml
 from bloodcell.errors import UserError
 from bloodcell.files import atomic_write, cache_dir, require_writable
 
@@ -117,11 +118,11 @@ class SearchFolder:
 
     def _read(self) -> dict[str, Any] | None:
         try:
-            state: Any = yaml.safe_load((self.path / STATE).read_text(encoding="utf-8"))
+            state = read_yaml(self.path / STATE)
         except FileNotFoundError:
             return None
-        except (OSError, yaml.YAMLError) as error:
-            raise UserError(f"{self.path / STATE}: cannot be read ({error}); remove the folder {self.path}") from error
+        except UserError as error:
+            raise UserError(f"{error}; remove the folder {self.path}") from error
         return state if isinstance(state, dict) else None
 
 

@@ -1,6 +1,6 @@
 """Predictions of a saved model, which refuses images that are uncertain or unlike its training images."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.evaluation.selective_prediction import Threshold, threshold_for_error
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.files import atomic_write
-from bloodcell.images.reading import UnreadableImage, decode_image
+from bloodcell.images.reading import MAX_PIXELS, UnreadableImage, decode_image, read_header
 
 UNCERTAIN = "uncertain"
 UNLIKE = "unlike the training images"
@@ -28,6 +28,8 @@ BATCH = 32
 
 _ARRAYS = "answering.npz"  # the name in models that are already saved
 _NOVELTY = "novelty.npz"
+SERVING_FILES = (_ARRAYS, _NOVELTY)
+"""The files of `ServingParameters`."""
 
 Pixels = NDArray[np.uint8]
 
@@ -124,6 +126,34 @@ def predict_images(
         If ``max_error`` is not between 0 and 1, or no threshold guarantees it.
     """
     threshold = 0.0 if max_error is None else _probability_threshold(serving, max_error)
+    parts = [_predicted(model, serving, part, threshold) for part in _parts(contents)]
+    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+
+
+def pixels_of(content: bytes) -> int:
+    """Return the number of pixels that an image's header claims; 0 if it cannot be read."""
+    try:
+        width, height, _ = read_header(content)
+    except UnreadableImage:
+        return 0
+    return width * height
+
+
+def _parts(contents: Sequence[bytes]) -> Iterator[list[bytes]]:
+    """Divide images into parts of at most `MAX_PIXELS` pixels, which are in memory at the same time."""
+    part: list[bytes] = []
+    n_pixels = 0
+    for content in contents:
+        more = pixels_of(content)
+        if part and n_pixels + more > MAX_PIXELS:
+            yield part
+            part, n_pixels = [], 0
+        part.append(content)
+        n_pixels += more
+    yield part
+
+
+def _predicted(model: Any, serving: ServingParameters, contents: Sequence[bytes], threshold: float) -> pd.DataFrame:
     images: dict[int, Pixels] = {}
     reasons: dict[int, str] = {}
     for index, content in enumerate(contents):

@@ -1,7 +1,10 @@
 """The facts of a comparison's report, from its runs."""
 
+import hashlib
 import os
 from collections.abc import Mapping
+from contextlib import suppress
+from functools import cache
 from io import BytesIO
 from pathlib import Path
 
@@ -10,8 +13,9 @@ from PIL import Image
 from bloodcell.cards.comparison_report import Picture, RunFacts
 from bloodcell.comparison.candidates import Aligned
 from bloodcell.comparison.run_tags import TRAIN
+from bloodcell.errors import UserError
 from bloodcell.experiment.images import image_folders
-from bloodcell.images.reading import UnreadableImage, read_image
+from bloodcell.images.reading import UnreadableImage, decode_image, read_file
 from bloodcell.tracking.pooling import Pooled
 
 SIZE, QUALITY = (160, 120), 78
@@ -73,10 +77,22 @@ def limitations(aligned: Aligned, pooled: Mapping[str, Pooled], *, times: int) -
 
 
 def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
-    """Return a function from the path of an image to a small JPEG; None if the image no longer exists."""
-    configs = [run.config for several in pooled.values() for run in several.stored]
-    found = (folder for each in configs if each for folder in image_folders(each.data))
+    """Return a function from the path of an image to a small JPEG; None if the image no longer exists.
+
+    A run of a shared store may name any folder and file of this machine: only files with the content that its manifest
+    recorded are shown.
+    """
+    runs = [run for several in pooled.values() for run in several.stored]
+    found = (folder for run in runs if run.config for folder in image_folders(run.config.data))
     folders = [Path(os.path.normpath(folder)) for folder in dict.fromkeys(found)]
+
+    @cache
+    def recorded() -> set[tuple[str, str]]:
+        pairs: set[tuple[str, str]] = set()
+        for run in runs:
+            with suppress(UserError):
+                pairs.update(zip(run.manifest["path"], run.manifest["sha256"], strict=True))
+        return pairs
 
     def picture(path: str) -> bytes | None:
         for folder in folders:
@@ -84,7 +100,10 @@ def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
             if not file.is_relative_to(folder):  # a table of predictions may name any file
                 continue
             try:
-                small = Image.fromarray(read_image(file))
+                content = read_file(file)
+                if (path, hashlib.sha256(content).hexdigest()) not in recorded():
+                    continue
+                small = Image.fromarray(decode_image(content))
             except UnreadableImage:
                 continue
             small.thumbnail(SIZE)

@@ -14,8 +14,8 @@ from mlflow.exceptions import MlflowException
 
 from bloodcell.errors import UserError
 from bloodcell.serving import loader
-from bloodcell.serving.loader import IMAGE, KERAS_FILE
-from bloodcell.serving.prediction import ServingParameters, load_serving_parameters
+from bloodcell.serving.loader import IMAGE, load_folder, load_parameters
+from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.runs import StoredRun
 
 
@@ -79,21 +79,16 @@ def load_model(address: str, *, setting: str) -> StoredModel:
     UserError
         If there is no such model, or it is from another program or another version of bloodcell.
     """
-    from bloodcell.models.saved import load_saved_model  # with Keras, which other functions do not need
-
     with _downloaded(address, setting=setting) as folder:
         example = mlflow.models.Model.load(folder).load_input_example(str(folder))
-        return StoredModel(
-            model=load_saved_model(folder / KERAS_FILE),
-            serving=load_serving_parameters(folder),
-            example=example[IMAGE].iloc[0],
-        )
+        served = load_folder(folder)
+        return StoredModel(model=served.model, serving=served.serving, example=example[IMAGE].iloc[0])
 
 
 def serving_parameters_of(address: str, *, setting: str) -> ServingParameters:
     """Return the classes, calibration and novelty of a model without loading it; see `load_model`."""
     with _downloaded(address, setting=setting) as folder:
-        return load_serving_parameters(folder)
+        return load_parameters(folder)
 
 
 def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:

@@ -1,5 +1,6 @@
 """Reading the runs of a store as typed records."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -9,7 +10,6 @@ from typing import Any, TypeVar
 
 import mlflow
 import pandas as pd
-import yaml
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
@@ -17,9 +17,12 @@ from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.comparison.run_tags import TRAIN, RunTags
+from bloodcell.comparison.tables import checked_table
 from bloodcell.config.training import TrainConfig
+from bloodcell.config.yaml_files import read_yaml
 from bloodcell.console.progress import print_status
-from bloodcell.errors import UserError
+from bloodcell.data.manifest import COLUMNS as MANIFEST_COLUMNS
+from bloodcell.errors import UserError, one_line
 from bloodcell.evaluation.predictions import read_predictions, with_sources
 from bloodcell.tracking.store import Store, is_unknown
 
@@ -30,6 +33,7 @@ FINISHED = "FINISHED"
 EPOCH_ACCURACY = "epoch/val_accuracy"
 
 T = TypeVar("T")
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,10 +83,16 @@ class StoredRun:
         """The configuration of a training; None for other jobs, and for versions with other settings."""
         if self.tags.job != TRAIN or CONFIG not in self.files:
             return None
-        values = self.read(CONFIG, lambda path: yaml.safe_load(path.read_text(encoding="utf-8")))
+        try:
+            values = self.read(CONFIG, read_yaml)
+        except UserError as error:
+            log.warning("config.yaml of run %s: %s", self.id, error)
+            return None
+        if not isinstance(values, dict):
+            return None
         values.pop("tuner", None)  # of a search that trained it
         for (group, before), now in RENAMED.items():
-            if before in values.get(group, {}):
+            if isinstance(values.get(group), dict) and before in values[group]:
                 values[group][now] = values[group].pop(before)
         try:
             return _TRAIN_CONFIG.validate_python(values)
@@ -92,12 +102,12 @@ class StoredRun:
     @cached_property
     def predictions(self) -> pd.DataFrame:
         """The predictions of held-out images, see `bloodcell.evaluation.predictions`."""
-        return self.read(PREDICTIONS, read_predictions)
+        return self.read(PREDICTIONS, _read_predictions)
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
         """The manifest of its images."""
-        return self.read(MANIFEST, lambda path: with_sources(pd.read_parquet(path)))
+        return self.read(MANIFEST, _read_manifest)
 
     @cached_property
     def files(self) -> frozenset[str]:
@@ -138,13 +148,30 @@ class StoredRun:
         Raises
         ------
         UserError
-            If it has no such file.
+            If it has no such file, or the file cannot be read.
         """
         if file not in self.files:
             raise UserError(f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble")
         with TemporaryDirectory() as folder:
             path = mlflow.artifacts.download_artifacts(run_id=self.id, artifact_path=file, dst_path=folder)
-            return reader(Path(path))
+            try:
+                return reader(Path(path))
+            except Exception as error:  # a store may have any file, and readers raise any error
+                reason = one_line(error).replace(f"{path}: ", "")
+                raise UserError(f"runs={self.id}: {file} cannot be read ({reason}); leave the run out") from error
+
+
+def _read_predictions(path: Path) -> pd.DataFrame:
+    table = read_predictions(path)
+    checked_table(PREDICTIONS, table)
+    return table
+
+
+def _read_manifest(path: Path) -> pd.DataFrame:
+    table = with_sources(pd.read_parquet(path))
+    if absent := [column for column in MANIFEST_COLUMNS if column not in table.columns]:
+        raise UserError(f"has no column {absent[0]}")
+    return table
 
 
 _TRAIN_CONFIG: TypeAdapter[TrainConfig] = TypeAdapter(TrainConfig)

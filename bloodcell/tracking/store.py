@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import HIDDEN, StoreLostError, UserError, one_line, redact
@@ -18,6 +19,16 @@ if TYPE_CHECKING:
     from mlflow.exceptions import MlflowException
 
 ENVIRONMENT_VARIABLE = "MLFLOW_TRACKING_URI"
+FLUENT_VARIABLES = {
+    "MLFLOW_RUN_ID": "would log into that run; use tracking.run_id to continue a run",
+    "MLFLOW_EXPERIMENT_ID": "is not used; use tracking.experiment_name",
+    "MLFLOW_EXPERIMENT_NAME": "is not used; use tracking.experiment_name",
+}
+"""Variables that MLflow's functions read, and what they would do."""
+SQLITE = "sqlite:///"
+SERVERS = ("http", "https")
+DATABASES = ("sqlite", "postgresql", "mysql", "mssql")
+"""Databases of MLflow, by the scheme of an address; ``+driver`` may follow."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,14 +56,14 @@ class Store:
 
     @property
     def database(self) -> Path | None:
-        """The file of an SQLite database; None for other stores."""
-        path = self.uri.removeprefix("sqlite:///")
-        return Path(path) if path != self.uri and path not in ("", ":memory:") else None
+        """The file of an SQLite database; None for other stores, and if SQLite gets an address of its own."""
+        path = self.uri.removeprefix(SQLITE)
+        return Path(path.partition("?")[0]) if path != self.uri and not path.startswith("file:") else None
 
     @property
     def is_server(self) -> bool:
         """Whether it is a tracking server rather than a database."""
-        return self.uri.startswith(("http://", "https://"))
+        return scheme_of(self.uri) in SERVERS
 
 
 def find_store(tracking: TrackingConfig) -> Store:
@@ -64,8 +75,11 @@ def find_store(tracking: TrackingConfig) -> Store:
     Raises
     ------
     UserError
-        If a server is required and none is named.
+        If a server is required and none is named, the address is not of a store, or the environment names a run.
     """
+    for variable, effect in FLUENT_VARIABLES.items():
+        if os.environ.get(variable):
+            raise UserError(f"{variable}: is set in the environment, and {effect}; unset {variable}")
     uri = tracking.uri if tracking.uri and HIDDEN not in tracking.uri else os.environ.get(ENVIRONMENT_VARIABLE) or None
     named_by = "tracking.uri" if tracking.uri else ENVIRONMENT_VARIABLE
     folder = Path(tracking.dir).expanduser().resolve()
@@ -73,17 +87,53 @@ def find_store(tracking: TrackingConfig) -> Store:
         raise UserError(f"tracking.uri is not set: give the server's address, or set {ENVIRONMENT_VARIABLE}")
     if uri is None:
         return _embedded(folder)
-    if uri.startswith(("http://", "https://", "databricks")):
+    _require_address(uri, named_by)
+    if scheme_of(uri) in (*SERVERS, "databricks"):
         return Store(uri=uri, artifacts=None, named_by=named_by)
     return Store(uri=_absolute(uri), artifacts=folder / "artifacts", named_by=named_by)
 
 
+def scheme_of(uri: str) -> str:
+    """Return the scheme of an address, without the driver of a database; empty for a folder."""
+    scheme, colon, _ = uri.partition(":")
+    return "databricks" if uri == "databricks" else scheme.partition("+")[0] if colon else ""
+
+
+def _require_address(uri: str, named_by: str) -> None:
+    """Refuse an address that is not of a store that keeps runs."""
+    named = f"{named_by}={redact(uri)}"
+    advice = "give sqlite:///FILE or http://HOST:PORT"
+    match scheme_of(uri):
+        case "" | "file":
+            raise UserError(
+                f"{named}: is a folder, MLflow's earlier store of files; {advice}, or tracking.dir=FOLDER for a new "
+                "store; `mlflow migrate-filestore` copies earlier runs"
+            )
+        case "sqlite":
+            path = uri.removeprefix(SQLITE).partition("?")[0]
+            if not uri.startswith(SQLITE) or path in ("", ":memory:"):
+                raise UserError(f"{named}: names no file; give sqlite:///FILE")
+            if Path(path).is_dir():
+                raise UserError(f"{named}: is a folder; give sqlite:///FILE")
+        case "http" | "https":
+            try:
+                parts = urlsplit(uri)
+                known = bool(parts.hostname) and parts.port != 0  # reading an impossible port raises
+            except ValueError:
+                known = False
+            if not known:
+                raise UserError(f"{named}: names no server; give http://HOST:PORT")
+        case "databricks":
+            pass
+        case scheme if scheme not in DATABASES:
+            raise UserError(f"{named}: is no address of a store; {advice}")
+
+
 def _absolute(uri: str) -> str:
     """Make a relative SQLite path absolute, so that it means the same in every process."""
-    prefix = "sqlite:///"
-    if not uri.startswith(prefix) or uri.removeprefix(prefix).startswith("/"):
+    if not uri.startswith(SQLITE) or uri.removeprefix(SQLITE).startswith(("/", "file:")):
         return uri
-    return prefix + str(Path(uri.removeprefix(prefix)).resolve())
+    return SQLITE + str(Path.cwd() / uri.removeprefix(SQLITE))
 
 
 def recorded_store(store: Store, folder: Path) -> dict[str, str | None]:
@@ -279,9 +329,10 @@ def prepare_store(store: Store) -> None:
         with store.database.open("ab"):
             pass
     except OSError as error:
-        raise UserError(
-            f"tracking.dir={store.database.parent}: cannot be written ({error.strerror}); give another folder"
-        ) from error
+        place = f"tracking.dir={store.database.parent}"
+        if store.named_by != "tracking.dir":
+            place = f"{store.named_by}={store.label}"
+        raise UserError(f"{place}: cannot be written ({error.strerror}); give another folder") from error
 
 
 def set_up_mlflow() -> None:

@@ -7,10 +7,12 @@ its view. A table is a folder named after the recipe's digest:
     rows          the rows, memory-mapped
     index         a record for each row: the image's digest, the view's number, checksums of row and record
 
-A process that adds rows holds the table's lock file. It only appends, first the row and then its record, so a crash can
+A process that uses a table holds a shared lock of the folder, its lease, so that no other process removes it. One that
+adds rows also holds the table's lock file. It only appends, first the row and then its record, so a crash can
 damage only the end of the files, which the next process overwrites. A row with a wrong checksum is computed again.
 """
 
+import errno
 import hashlib
 import json
 import logging
@@ -18,20 +20,25 @@ import math
 import os
 import re
 import shutil
+import sys
 import uuid
+import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bloodcell.console.progress import print_status
-from bloodcell.files import atomic_write, cache_dir
+from bloodcell.files import atomic_write, cache_dir, require_writable
+
+if sys.platform != "win32":
+    import fcntl
 
 log = logging.getLogger(__name__)
 
@@ -76,6 +83,21 @@ class TableUse:
     last_used: float
 
 
+def require_usable(folder: Path) -> None:
+    """Check that features can be stored in a folder, or that it has some to read.
+
+    Raises
+    ------
+    OSError
+        If it cannot be written, and has no features.
+    """
+    try:
+        require_writable(folder)
+    except OSError:
+        if not FeatureStore(folder).usage():
+            raise
+
+
 def features_dir(folder: str | None) -> Path:
     """Return the folder of stored features; by default it is in bloodcell's cache."""
     return Path(folder).expanduser() if folder else cache_dir() / "features"
@@ -95,9 +117,10 @@ class FeatureStore:
     def __init__(self, folder: Path, *, max_bytes: float = math.inf) -> None:
         self._folder = folder
         self._max_bytes = max_bytes
+        self._leases: dict[str, weakref.finalize[..., FeatureStore]] = {}
 
     def table(self, recipe: Mapping[str, Any], *, width: int, dtype: str) -> "FeatureTable":
-        """Return the table of a recipe; create it if it does not exist.
+        """Return the table of a recipe; create it if it does not exist. Other processes do not remove it from then on.
 
         Parameters
         ----------
@@ -115,6 +138,12 @@ class FeatureStore:
         folder = self._folder / hashlib.sha256(text.encode()).hexdigest()[:16]
         table = FeatureTable(folder, recipe=text, width=width, dtype=np.dtype(dtype))
         table.touch()
+        while table.name not in self._leases:
+            lease = _lock_folder(folder, "shared")
+            if lease is not None:
+                self._leases[table.name] = weakref.finalize(self, os.close, lease)
+            else:  # another process removed it
+                table.touch()
         return table
 
     def make_room(self, n_bytes: float, *, for_table: "FeatureTable") -> None:
@@ -158,18 +187,25 @@ class FeatureStore:
         return sorted(uses, key=lambda use: -use.last_used)
 
     def remove(self, name: str) -> bool:
-        """Remove a table unless a process is adding to it; return whether it was removed."""
+        """Remove a table unless another `FeatureStore`, of any process, uses it; return whether it was removed."""
         folder = self._folder / name
         if not _is_table(folder):
             return not folder.exists()
+        if own := self._leases.pop(name, None):
+            own()  # rows that are mapped remain valid
         try:
             with FileLock(_lock_of(folder), timeout=0):
-                # Renamed first: another process may create a table of this name, or remove this one, at any moment.
-                removed = folder.with_name(f".{uuid.uuid4().hex}")
-                with suppress(FileNotFoundError):
+                lock = _lock_folder(folder, "exclusive")
+                if lock is None:
+                    return True
+                try:
+                    # Renamed first: another process may create a table of this name at any moment.
+                    removed = folder.with_name(f".{uuid.uuid4().hex}")
                     folder.rename(removed)
                     shutil.rmtree(removed)
-        except Timeout:
+                finally:
+                    os.close(lock)
+        except (Timeout, BlockingIOError):
             return False
         return True
 
@@ -199,7 +235,7 @@ class FeatureTable:
                 if _read(path) != self._recipe.encode():
                     with atomic_write(path) as partial:
                         partial.write_text(self._recipe, encoding="utf-8")
-                os.utime(path)
+                _record_use(path)
                 return
 
     def find(self, keys: Sequence[Key]) -> tuple[NDArray[Any], NDArray[np.int64]]:
@@ -284,6 +320,40 @@ class FeatureTable:
             if n_rows := path.stat().st_size // size:  # an empty file cannot be mapped
                 return np.memmap(path, self._dtype, mode="r", shape=(n_rows, self._width))
         return np.empty((0, self._width), self._dtype)
+
+
+def _record_use(path: Path) -> None:
+    """Set the time of a file to now; not in a cache that this user only reads."""
+    try:
+        os.utime(path)
+    except OSError as error:
+        if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
+            raise
+
+
+def _lock_folder(folder: Path, kind: Literal["shared", "exclusive"]) -> int | None:
+    """Lock a folder until the returned file descriptor is closed; None if it is no longer there.
+
+    A shared lock waits for a process that removes the folder. BlockingIOError: an exclusive lock is unavailable.
+    Windows locks no folders, and removes no file that is in use.
+    """
+    if sys.platform == "win32":
+        return os.open(os.devnull, os.O_RDONLY) if folder.is_dir() else None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if kind == "shared" else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
 
 
 def _lock_of(folder: Path) -> Path:

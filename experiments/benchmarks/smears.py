@@ -14,7 +14,6 @@ import time
 import joblib
 import numpy as np
 import pandas as pd
-from PIL import Image
 
 from bloodcell.cells.segmentation import find_cell
 from bloodcell.data.groups import recovered_groups
@@ -56,7 +55,7 @@ def nuclei(images: ImageSet) -> dict[str, float]:
     """Return by class the share of images whose nucleus is found, and the median overlap with the known one."""
     rows = []
     for path, label in images.manifest[["path", "label"]].itertuples(index=False):
-        known = np.asarray(Image.open((images.root / NUCLEI / path).with_suffix(".png"))) > 0
+        known = read_image((images.root / NUCLEI / path).with_suffix(".png"))[..., 0] > 0
         if known.sum() < 300:  # augmentation moved it out of the image
             continue
         found = find_cell(read_image(images.root / path)).nucleus > 0

@@ -241,6 +241,13 @@ def test_a_mistake_in_what_an_experiment_sweeps_is_found(bloodcell, train, tmp_p
     assert calls == []
 
 
+def test_a_message_has_no_characters_that_a_terminal_obeys(bloodcell):
+    result = bloodcell("train\x1b]0;title\x07\x9b31m")
+    assert result.code == 2
+    assert result.err.count("\n") == 1
+    assert result.err.rstrip("\n").isprintable()
+
+
 def test_a_mistake_is_refused_before_anything_heavy_is_imported(tmp_path):
     code, err, modules = imported_by(tmp_path, "train", *ROOT, "backbone=application", "backbone.name=Xcepton")
     assert code == 2

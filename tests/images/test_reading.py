@@ -1,17 +1,32 @@
 import io
+import os
+import re
 import struct
+import subprocess
+import sys
+import time
 import zlib
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from commands import REPOSITORY
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from PIL import Image
+from PIL import Image, ImageFile
 
-from bloodcell.images.reading import SUFFIXES, UnreadableImage, decode_image, read_image
+from bloodcell.images import reading
+from bloodcell.images.reading import (
+    SUFFIXES,
+    UnreadableImage,
+    decode_image,
+    read_header,
+    read_image,
+    read_image_to_show,
+)
 
 WHITE = [255, 255, 255]
 FORMATS = {
@@ -216,3 +231,79 @@ def test_too_little_memory_is_not_a_bad_image(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(Image, "open", exhausted)
     with pytest.raises(MemoryError):
         decode_image(b"an image")
+
+
+def test_large_images_are_decoded_one_at_a_time(monkeypatch):
+    monkeypatch.setattr(reading, "LARGE", 15)
+    monkeypatch.setattr(reading, "STRIP", 2)
+    at_once, most = 0, 0
+    load = ImageFile.ImageFile.load
+
+    def counted(image):
+        nonlocal at_once, most
+        at_once += 1
+        most = max(most, at_once)
+        time.sleep(0.02)
+        at_once -= 1
+        return load(image)
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", counted)
+    contents = [encoded(Image.fromarray(blocks(side))) for side in (2, 3, 4, 5)]
+    with ThreadPoolExecutor(4) as pool:
+        decoded = list(pool.map(decode_image, contents))
+    assert most == 1
+    for side, pixels in zip((2, 3, 4, 5), decoded, strict=True):
+        np.testing.assert_array_equal(pixels, blocks(side))
+
+
+def test_the_pixels_of_a_large_image_take_little_more_than_twice_their_size(tmp_path):
+    # In a process of its own, as the peak is the process's.
+    (tmp_path / "large.png").write_bytes(encoded(Image.new("RGB", (6000, 6000), "white")))
+    program = (
+        "import resource, sys; from bloodcell.images.reading import read_image; from PIL import Image; Image.init()\n"
+        "peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024\n"
+        "before = peak(); pixels = read_image(sys.argv[1]); print((peak() - before) / pixels.nbytes)"
+    )
+    shown = subprocess.run([sys.executable, "-c", program, tmp_path / "large.png"], capture_output=True, check=True)
+    assert float(shown.stdout) < 2.8
+
+
+@pytest.mark.parametrize("size", [(40, 10), (10, 40)])
+def test_an_image_in_a_plot_is_reduced_in_proportion(tmp_path, monkeypatch, size):
+    Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "wide.png")
+    whole = read_image_to_show(tmp_path / "wide.png")
+    assert whole.shape == (size[1], size[0], 3)
+    monkeypatch.setattr(reading, "MAX_SHOWN", 100)
+    shown = read_image_to_show(tmp_path / "wide.png")
+    assert shown.shape[0] * shown.shape[1] <= 100
+    assert shown.shape[1] / shown.shape[0] == pytest.approx(size[0] / size[1], rel=0.7)
+    assert (shown == (9, 8, 7)).all()
+
+
+def test_a_pipe_a_device_and_a_file_without_end_are_no_images(tmp_path, monkeypatch):
+    os.mkfifo(tmp_path / "pipe.png")
+    (tmp_path / "zero.png").symlink_to("/dev/zero")
+    monkeypatch.setattr(reading, "MAX_BYTES", 100)
+    (tmp_path / "long.png").write_bytes(b"x" * 101)
+    for name in ("pipe.png", "zero.png", "long.png"):
+        with pytest.raises(UnreadableImage):
+            read_image(tmp_path / name)
+
+
+@pytest.mark.parametrize("content", [b"", b"no image", b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR\0\0", b"GIF89a\xff\xff\xff\xff"])
+def test_a_header_that_is_none_is_refused(tmp_path, content):
+    (tmp_path / "a.png").write_bytes(content)
+    for source in (content, tmp_path / "a.png"):
+        with pytest.raises(UnreadableImage):
+            read_header(source)
+
+
+def test_every_image_file_is_read_by_this_module():
+    # The second decodes what it encoded; the last compares with a program that uses Keras alone.
+    other_reader = re.compile(
+        r"Image\.open|imread|imdecode|load_img|image_dataset_from|tf\.i(?:o|mage)\.decode|imageio"
+    )
+    code = [path for top in ("bloodcell", "experiments") for path in (REPOSITORY / top).rglob("*.py")]
+    found = {path.relative_to(REPOSITORY).as_posix() for path in code if other_reader.search(path.read_text("utf-8"))}
+    others = {"bloodcell/smears/camera.py", "experiments/benchmarks/finetune.py"}
+    assert found == {"bloodcell/images/reading.py", *others}

@@ -1,14 +1,18 @@
 """Pictures in a report are of the runs' images only."""
 
+import hashlib
 from io import BytesIO
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
 from bloodcell.config.data import FolderData
 from bloodcell.tracking.comparison_facts import pictures_of
+
+PATHS = ("grey.png", "text.png", "../secret.png")
 
 
 @pytest.fixture
@@ -18,8 +22,12 @@ def picture(tmp_path):
     Image.fromarray(wide).save(tmp_path / "cells" / "grey.png")
     Image.new("RGB", (8, 8)).save(tmp_path / "secret.png")
     (tmp_path / "cells" / "text.png").write_text("no image")
+    Image.new("RGB", (8, 8)).save(tmp_path / "cells" / "other.png")
+    recorded = {path: hashlib.sha256((tmp_path / "cells" / path).read_bytes()).hexdigest() for path in PATHS}
+    recorded["other.png"] = "0" * 64
+    manifest = pd.DataFrame({"path": recorded.keys(), "sha256": recorded.values()})
     config = SimpleNamespace(data=FolderData(train_dir=str(tmp_path / "cells")))
-    return pictures_of({"run": SimpleNamespace(stored=[SimpleNamespace(config=config)])})
+    return pictures_of({"run": SimpleNamespace(stored=[SimpleNamespace(config=config, manifest=manifest)])})
 
 
 def test_an_image_of_the_set_is_small_and_its_16_bits_are_not_white(picture):
@@ -28,7 +36,7 @@ def test_an_image_of_the_set_is_small_and_its_16_bits_are_not_white(picture):
         assert 150 < np.asarray(small).mean() < 160
 
 
-@pytest.mark.parametrize("path", ["../secret.png", "cells/../../secret.png", "gone.png", "text.png"])
+@pytest.mark.parametrize("path", ["../secret.png", "cells/../../secret.png", "gone.png", "text.png", "other.png"])
 def test_a_path_outside_the_set_or_without_an_image_has_no_picture(picture, path):
     assert picture(path) is None
 

@@ -1,6 +1,7 @@
 """The store returns exactly what was stored, whatever happens to its files."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -237,3 +238,68 @@ def test_a_table_that_another_process_removed_is_not_an_error(store):
     assert held(table, 1) == [False]
     fill(table, 1)
     assert held(table, 1) == [True]
+
+
+def test_a_table_that_another_reads_is_not_removed(store):
+    fill(table_of(store), 1)
+    other = FeatureStore(store._folder)
+    name = table_of(other).name
+    assert not store.remove(name)
+    assert held(table_of(store), 1) == [True]
+    del other
+    assert store.remove(name)
+    assert store.usage() == []
+
+
+def test_no_room_is_made_of_a_table_that_another_process_reads(store):
+    fill(table_of(store), *range(20))
+    program = (
+        "import sys; from pathlib import Path; from bloodcell.training.feature_store import FeatureStore\n"
+        f"store = FeatureStore(Path(sys.argv[1])); store.table({RECIPE!r}, width={WIDTH}, dtype='float32')\n"
+        "print('reading', flush=True); sys.stdin.read()"
+    )
+    command = [sys.executable, "-c", program, str(store._folder)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as reader:
+        assert reader.stdout.readline() == b"reading\n"
+        new = table_of(store, boundary="new")
+        store._max_bytes = sum(use.n_bytes for use in store.usage()) + 10
+        with pytest.raises(StoreFullError):
+            store.make_room(20, for_table=new)
+        assert len(store.usage()) == 2
+        reader.stdin.close()
+    store.make_room(20, for_table=new)
+    assert [use.name for use in store.usage()] == [new.name]
+
+
+@pytest.mark.skipif(os.geteuid() != 0 or shutil.which("setpriv") is None, reason="needs root, to become another user")
+def test_a_store_that_cannot_be_written_is_read(store, tmp_path):
+    fill(table_of(store), 1)
+    program = f"""
+import sys
+from pathlib import Path
+from bloodcell.training.feature_store import FeatureStore, require_usable
+folder = Path(sys.argv[1])
+require_usable(folder)
+table = FeatureStore(folder).table({RECIPE!r}, width={WIDTH}, dtype="float32")
+print(table.find({keys(1)!r})[1][0])
+try:
+    with table.adding():
+        print("written")
+except OSError as error:
+    print(error.filename)
+try:
+    require_usable(folder.parent / "none")
+except OSError as error:
+    print(error.errno)
+"""
+    for folder in [tmp_path, *list(tmp_path.parents)[:3]]:
+        folder.chmod(0o755)
+    nobody = ["setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"]
+    command = [*nobody, sys.executable, "-c", program, str(store._folder)]
+    completed = subprocess.run(command, capture_output=True, text=True)
+    if completed.returncode == 126:
+        pytest.skip("this Python is not for other users")
+    shown = completed.stdout.splitlines()
+    assert shown[0] == "0"
+    assert shown[1].startswith(str(store._folder))
+    assert shown[2] == "13"
