@@ -1,4 +1,4 @@
-"""SIGINT and SIGTERM as exceptions, raised only where the main thread can be left.
+"""SIGINT, SIGTERM and SIGHUP as exceptions, raised only where the main thread can be left.
 
 Python calls the handler of a signal between any two instructions of the main thread. An exception there is lost in a
 destructor, and crashes TensorFlow in functions that its C++ code calls. The handler looks at the interrupted code, and
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
+HANDLED = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
 LIBRARIES = frozenset({"tensorflow", "keras", "openvino"})
 """Packages in whose functions, and in functions that they call, no exception is raised."""
 FORCE_AFTER = 20.0
@@ -23,11 +24,15 @@ IGNORE_FOR = 10.0
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM as an exception, so open files and runs are closed."""
+    """SIGTERM, or SIGHUP of a lost terminal, as an exception, so open files and runs are closed."""
+
+    def __init__(self, number: int = signal.SIGTERM) -> None:
+        super().__init__()
+        self.number = number
 
 
 class _Handler:
-    """Handles both signals."""
+    """Handles the signals."""
 
     def __init__(self) -> None:
         self._received: int | None = None
@@ -46,9 +51,8 @@ class _Handler:
     def raise_received(self) -> None:
         """Raise the exception of a signal that was received."""
         if self._received is not None:
-            exception = Terminated if self._received == signal.SIGTERM else KeyboardInterrupt
-            self._received, self._raised = None, time.monotonic()
-            raise exception
+            number, self._received, self._raised = self._received, None, time.monotonic()
+            raise KeyboardInterrupt if number == signal.SIGINT else Terminated(number)
 
     def forget(self) -> None:
         """Forget a signal whose exception was not raised."""
@@ -68,14 +72,14 @@ _active: list[_Handler] = []
 def signals_as_exceptions() -> Iterator[None]:
     """Raise KeyboardInterrupt on SIGINT and `Terminated` on SIGTERM in the block.
 
-    In another thread than the main one nothing changes, because only the main thread may set handlers. Where SIGINT is
-    ignored, as in background jobs of a shell, it stays ignored.
+    In another thread than the main one nothing changes, because only the main thread may set handlers. A signal
+    that is ignored stays ignored, such as SIGINT in background jobs of a shell, and SIGHUP under ``nohup``.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
     handler = _Handler()
-    numbers = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) != signal.SIG_IGN]
+    numbers = [number for number in HANDLED if signal.getsignal(number) != signal.SIG_IGN]
     before = {number: signal.signal(number, handler) for number in numbers}
     _active.append(handler)
     try:

@@ -8,7 +8,7 @@ import pytest
 
 from bloodcell.signals import Terminated, raise_if_interrupted, signals_as_exceptions
 
-EXCEPTIONS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated}
+EXCEPTIONS = {signal.SIGINT: KeyboardInterrupt, signal.SIGTERM: Terminated, signal.SIGHUP: Terminated}
 
 
 @pytest.fixture(params=list(EXCEPTIONS))

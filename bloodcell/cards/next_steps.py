@@ -68,7 +68,7 @@ def _command(given: Command, change: str, *, sweep: bool = False) -> str:
         override
         for override in given.overrides
         for name in [override.partition("=")[0].lstrip("+~")]
-        if name not in {key, "tracking.run_name", *removed} and (sweep or not name.startswith(f"{key}."))
+        if name not in {key, "resume", "tracking.run_name", *removed} and (sweep or not name.startswith(f"{key}."))
     ]
     own = [] if given.config_dir is None else ["-cd", given.config_dir]
     return for_shell(["bloodcell", "train", *["-m"] * sweep, *own, *kept, change])

@@ -2,6 +2,7 @@
 
 import errno
 import shutil
+import signal
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -32,8 +33,8 @@ def one_line_errors(job: str = "", arguments: Sequence[str] = ()) -> Iterator[No
         yield
     except UserError as error:
         fail(str(error), code=error.exit_code)
-    except Terminated:
-        fail("terminated", code=143)
+    except Terminated as error:
+        fail("terminated" if error.number == signal.SIGTERM else "the terminal is gone", code=128 + error.number)
     except KeyboardInterrupt:
         fail("interrupted", code=130)
     except Exception as error:

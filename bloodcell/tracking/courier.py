@@ -4,7 +4,10 @@ import functools
 import logging
 import threading
 import time
+from collections.abc import Sequence
 from pathlib import Path
+
+from mlflow.exceptions import MlflowException
 
 from bloodcell.console.progress import print_status
 from bloodcell.errors import one_line
@@ -89,7 +92,7 @@ class Courier:
         while True:
             with self._changed:
                 deliveries = list(self._deliveries.values())
-            succeeded = sum(map(self._try, deliveries)) == len(deliveries)
+            succeeded = self._try_all(deliveries)
             with self._changed:
                 for each in deliveries:
                     if each.complete and self._deliveries.get(each.folder) is each:
@@ -102,17 +105,25 @@ class Courier:
                 pause = INTERVAL if succeeded else min(2.0 ** (self._failures - 1), longest)
                 self._changed.wait(timeout=pause if self._deliveries else None)
 
-    def _try(self, delivery: Delivery) -> bool:
-        before = delivery.steps
-        try:
-            delivery.deliver()
-        except Exception as error:  # any error of the connection or the database
-            self.error = one_line(error)
-            log.warning("%s: not delivered yet (%s)", delivery.folder, self.error)
-            if delivery.steps > before:
-                self._failing_since = None
-            return False
-        return True
+    def _try_all(self, deliveries: Sequence[Delivery]) -> bool:
+        """Deliver runs until one fails because of the store; return whether all succeeded."""
+        succeeded = True
+        for delivery in deliveries:
+            before = delivery.steps
+            try:
+                delivery.deliver()
+            except Exception as error:  # any error of the connection or the database
+                succeeded = False
+                self.error = one_line(error)
+                log.warning("%s: not delivered yet (%s)", delivery.folder, self.error)
+                if delivery.steps > before:
+                    self._failing_since = None
+                with self._changed:  # the others come first next time
+                    if self._deliveries.pop(delivery.folder, None) is not None:
+                        self._deliveries[delivery.folder] = delivery
+                if not _is_refusal(error):
+                    break
+        return succeeded
 
     def _note(self, succeeded: bool) -> None:
         self._attempts += 1
@@ -121,6 +132,11 @@ class Courier:
         else:
             self._failing_since = self._failing_since or time.monotonic()
             self._failures += 1
+
+
+def _is_refusal(error: Exception) -> bool:
+    """Return whether the store works, and refuses what it got."""
+    return isinstance(error, MlflowException) and 400 <= error.get_http_status_code() < 500
 
 
 @functools.cache

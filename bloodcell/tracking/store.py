@@ -336,8 +336,9 @@ def prepare_store(store: Store) -> None:
 
 
 def set_up_mlflow() -> None:
-    """Silence MLflow's and Alembic's log messages, and have it give up on a server that is away within seconds."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "3")
-    for name in ("mlflow", "alembic"):
+    """Silence the log messages of MLflow and its libraries; have it give up on a server that is away within seconds."""
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+    for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted in multiple ways")
