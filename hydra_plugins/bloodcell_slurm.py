@@ -62,21 +62,23 @@ class SlurmLauncher(SweepLauncher):
 def _executor(settings: Settings, folder: Path, *, name: str) -> Any:
     import submitit
 
+    options = [(name, value) for name, _, value in (option.partition("=") for option in settings.options)]
     given = {
         "slurm_partition": settings.partition,
         "slurm_account": settings.account,
         "slurm_array_parallelism": settings.jobs,
         "mem_gb": settings.gigabytes,
+        "gpus_per_node": settings.gpus or None,
     }
     executor = submitit.AutoExecutor(folder, cluster="local" if settings.local else "slurm", slurm_max_num_timeout=0)
     executor.update_parameters(
         name=name,
         timeout_min=settings.minutes,
         cpus_per_task=settings.cpus,
-        gpus_per_node=settings.gpus,
+        slurm_srun_args=[f"--cpus-per-task={settings.cpus}"],  # since Slurm 22.05 srun does not take sbatch's
         slurm_setup=list(settings.setup),
         local_setup=list(settings.setup),
-        slurm_additional_parameters=dict(settings.options),
+        slurm_additional_parameters={name: value or True for name, value in options},
         **{key: value for key, value in given.items() if value is not None},
     )
     return executor

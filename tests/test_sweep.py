@@ -1,19 +1,13 @@
 """Sweeps from the command line to the store and the pages that a person compares runs on."""
 
-import contextlib
-import os
 import shutil
-import signal
-import socket
-import subprocess
-import sys
-import time
 import urllib.request
 from typing import NamedTuple
 
 import pandas as pd
 import pytest
 from browser import needs_browser, opened_page
+from clusters import free_port, kill_group, mlflow_server
 from commands import Completed, run, small, start
 from mlflow import MlflowClient
 from stores import artifacts_of, look_into, runs_in
@@ -178,10 +172,7 @@ def test_a_leaderboard_marks_leaks_and_unknown_groups_and_ranks_leaks_last(capsy
 @pytest.fixture(scope="module")
 def address(swept):
     """Where ``bloodcell ui`` serves the sweep's store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = start(["ui", f"port={port}"], cwd=swept.folder, PYTHONUNBUFFERED="1")
+    process = start(["ui", f"port={free_port()}"], cwd=swept.folder, PYTHONUNBUFFERED="1")
     completed = process.stdout.readline()
     yield completed.split(" at ")[-1].strip().partition("/#")[0]
     process.terminate()
@@ -237,35 +228,9 @@ def test_the_report_opens_from_the_page_of_a_run_that_was_compared(address, swep
 
 @pytest.fixture
 def server(tmp_path):
-    """A real MLflow server with a store of its own."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    folder = tmp_path / "server"
-    folder.mkdir()
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", f"sqlite:///{folder / 'server.db'}"),
-            *("--artifacts-destination", str(folder / "kept")),
-        ],
-        cwd=folder,
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    address = f"http://127.0.0.1:{port}"
-    for _ in range(300):
-        try:
-            urllib.request.urlopen(f"{address}/health", timeout=5).close()
-            break
-        except OSError:
-            time.sleep(0.2)
-    yield address, lambda: os.killpg(process.pid, signal.SIGKILL)
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    """A real MLflow server with a store of its own, and a function that kills it."""
+    with mlflow_server(tmp_path / "server") as (address, process):
+        yield address, lambda: kill_group(process)
 
 
 @pytest.mark.slow

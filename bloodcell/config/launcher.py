@@ -49,7 +49,7 @@ class SlurmLauncher:
     gigabytes: Annotated[float, Field(gt=0)] | None = None
     minutes: PositiveInt = 240
     setup: tuple[NonEmpty, ...] = ()
-    options: dict[str, str | int] = Field(default_factory=dict)
+    options: tuple[Annotated[str, Field(pattern=r"^[a-z][a-z-]*(=.+)?$")], ...] = ()
 
 
 LauncherConfig = Annotated[
