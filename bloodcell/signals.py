@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-LIBRARIES = frozenset({"tensorflow", "keras", "openvino"})
+LIBRARIES = frozenset({"tensorflow", "keras", "openvino", "ray"})
 """Packages in whose functions, and in functions that they call, no exception is raised."""
 FORCE_AFTER = 20.0
 """Seconds after which an exception is raised anywhere."""

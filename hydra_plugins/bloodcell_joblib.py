@@ -64,10 +64,10 @@ class JoblibLauncher(SweepLauncher):
             for future in as_completed(futures):
                 yield future.result()
         finally:
-            interrupted = any(future.cancel() or not future.done() for future in futures)
+            interrupted = not all(future.done() for future in futures)
+            threads.shutdown(wait=False, cancel_futures=True)
             for pool in started:
                 pool.shutdown(kill_workers=interrupted)  # idle workers would keep TensorFlow in memory for minutes
-            threads.shutdown()
 
 
 def _run(run: SweepRun, parent: int) -> Returned:

@@ -14,6 +14,7 @@ from bloodcell.config.launcher import RayLauncher as Settings
 from bloodcell.console.progress import print_status
 from bloodcell.console.quiet import ENVIRONMENT
 from bloodcell.errors import UserError, one_line
+from bloodcell.signals import raise_if_interrupted
 
 ConfigStore.instance().store(
     group="hydra/launcher", name="ray", node={"_target_": f"{__name__}.RayLauncher"}, provider="bloodcell"
@@ -27,6 +28,8 @@ RAY_ENVIRONMENT = {
 }
 STORE_BYTES = 100_000_000
 """Memory for Ray's objects: configurations and results are small, and Ray takes a third of the memory otherwise."""
+
+POLL_SECONDS = 1.0
 
 
 class RayLauncher(SweepLauncher):
@@ -82,7 +85,11 @@ class RayLauncher(SweepLauncher):
         attempts = dict.fromkeys((run.number for run in runs), 1)
         try:
             while running:
-                (ended,), _ = ray.wait(list(running))
+                some, _ = ray.wait(list(running), timeout=POLL_SECONDS)
+                raise_if_interrupted()
+                if not some:
+                    continue
+                (ended,) = some
                 run = running.pop(ended)
                 try:
                     yield run, ray.get(ended)

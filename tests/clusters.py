@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
@@ -9,10 +10,12 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
+from commands import REPOSITORY
+from documents import commands_of
 
 PASSWORD = "hunter2"
 
@@ -23,6 +26,17 @@ def wait_until(condition: Callable[[], object], *, seconds: float = 120) -> None
     while not condition():
         assert time.monotonic() < deadline
         time.sleep(0.1)
+
+
+def documented(start: str, values: Mapping[str, str]) -> list[str]:
+    """Return the words of the command that docs/clusters.md starts so, with its values replaced, for this Python."""
+    page = (REPOSITORY / "docs" / "clusters.md").read_text(encoding="utf-8")
+    (command,) = [command for command in commands_of(page) if command.startswith(start)]
+    for value, replacement in values.items():
+        assert value in command or value not in page
+        command = command.replace(value, replacement)
+    program, *words = shlex.split(command.removeprefix("uv run "))
+    return [str(Path(sys.executable).with_name(program)), *words]
 
 
 def free_port() -> int:
@@ -61,11 +75,16 @@ def mlflow_server(
     """Run an MLflow server, by default with a store of its own in the folder; give its address and its process."""
     folder.mkdir()
     port = free_port()
-    command = [
-        *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-        *("--backend-store-uri", database or f"sqlite:///{folder / 'server.db'}"),
-        *("--artifacts-destination", artifacts or str(folder / "kept")),
-    ]
+    command = documented(
+        "mlflow server",
+        {
+            "0.0.0.0": "127.0.0.1",
+            "server:*": "127.0.0.1:*",
+            "postgresql://mlflow:PASSWORD@localhost/mlflow": database or f"sqlite:///{folder / 'server.db'}",
+            "s3://bucket/runs": artifacts or str(folder / "kept"),
+        },
+    )
+    command += ["--port", str(port), "--workers", "1"]
     with service(command, cwd=folder, MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", **environment) as process:
         address = f"http://127.0.0.1:{port}"
         wait_until(lambda: answers(f"{address}/health"))
@@ -133,10 +152,13 @@ def object_store(folder: Path) -> Iterator[dict[str, str]]:
 
 
 @contextlib.contextmanager
-def ray_node(folder: Path, *options: str, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run a node of Ray: ``ray start`` with these options."""
+def ray_node(
+    folder: Path, role: str, *options: str, port: int, **environment: str
+) -> "Iterator[subprocess.Popen[bytes]]":
+    """Run a node of Ray: ``ray start`` with ``--head`` or ``--address``, as on the page, and these options."""
     folder.mkdir()
-    command = [sys.executable, "-m", "ray.scripts.scripts", "start", "--block", *options]
+    command = documented(f"uv run ray start {role}", {"HEAD": "127.0.0.1", "6379": str(port)})
+    command += ["--block", *options]
     with service(command, cwd=folder, RAY_USAGE_STATS_ENABLED="0", **environment) as process:
         wait_until(lambda: "Ray runtime started" in (folder / "service.log").read_text())
         yield process

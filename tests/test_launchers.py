@@ -1,11 +1,14 @@
 """Sweeps past one process: joblib, Ray, Slurm's jobs run locally by Submitit, and Optuna, against real stores."""
 
 import os
+import shlex
 import shutil
 import signal
 import sqlite3
+import subprocess
 import sys
 import tempfile
+import tomllib
 from contextlib import ExitStack, closing
 from pathlib import Path
 
@@ -14,6 +17,7 @@ import pandas as pd
 import pytest
 from clusters import (
     PASSWORD,
+    documented,
     files_with,
     free_port,
     kill_group,
@@ -24,9 +28,12 @@ from clusters import (
     ray_node,
     wait_until,
 )
-from commands import run, small, start
+from commands import REPOSITORY, run, small, start
+from documents import BLOODCELL, commands_of
 from stores import artifacts_of, runs_at, runs_in
 
+PAGE = commands_of((REPOSITORY / "docs" / "clusters.md").read_text(encoding="utf-8"))
+DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").splitlines()
 LAUNCHERS = {
     "joblib": ["launcher=joblib", "launcher.jobs=2"],
     "ray": ["launcher=ray"],
@@ -142,10 +149,10 @@ def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die
             mlflow_server(short / "server", database=database, artifacts="s3://runs", **variables)
         )
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
-        head = ["--head", f"--port={port}", "--num-cpus=0", "--include-dashboard=false", f"--temp-dir={short}/ray"]
-        stack.enter_context(ray_node(short / "head", *head, **token))
+        head = ["--num-cpus=0", "--include-dashboard=false", f"--temp-dir={short}/ray"]
+        stack.enter_context(ray_node(short / "head", "--head", *head, port=port, **token))
         nodes = [
-            stack.enter_context(ray_node(short / name, f"--address=127.0.0.1:{port}", "--num-cpus=1", **token))
+            stack.enter_context(ray_node(short / name, "--address", "--num-cpus=1", port=port, **token))
             for name in ("a", "b")
         ]
         command = start(
@@ -177,6 +184,52 @@ def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die
             ]
         assert files_with(PASSWORD, work, short) == []
         assert PASSWORD not in stdout + stderr
+
+
+def test_every_command_of_the_page_is_run_or_checked():
+    """Those of bloodcell are checked in test_docs.py, those of Ray and MLflow run above."""
+    others = [command for command in PAGE if not command.startswith(BLOODCELL)]
+    assert [command.split()[:3] for command in others] == [
+        ["uv", "sync", "--extra"],
+        ["mlflow", "server", "--host"],
+        ["export", "RAY_AUTH_MODE=token"],
+        ["uv", "run", "ray"],
+        ["uv", "run", "ray"],
+        ["uv", "run", "ray"],
+        ["podman", "build", "--tag"],
+    ]
+    extras = tomllib.loads((REPOSITORY / "pyproject.toml").read_text("utf-8"))["project"]["optional-dependencies"]
+    installed = others[0].split("--extra ")[1:]
+    assert {extra.strip() for extra in installed} == set(extras) - {"kaggle"}
+    (build,) = [line for line in DOCKERFILE if line.startswith("RUN uv sync")]
+    assert build.split("--extra ")[1:] == installed
+
+
+@pytest.mark.slow
+def test_ray_makes_a_token(tmp_path):
+    command = documented("uv run ray get-auth-token", {})
+    subprocess.run(command, env=os.environ | {"HOME": str(tmp_path)}, check=True, capture_output=True)
+    assert len((tmp_path / ".ray" / "auth_token").read_text().strip()) == 64
+
+
+@pytest.mark.slow
+def test_what_the_container_runs_installs_bloodcell(tmp_path):
+    """There is no container here: its files are copied and its commands are run, without the gigabytes for GPUs."""
+    pytest.importorskip("uv", reason="needs uv")
+    image = tmp_path / "image"
+    ignored = [line.removeprefix("**/") for line in (REPOSITORY / ".dockerignore").read_text("utf-8").splitlines()]
+    shutil.copytree(REPOSITORY, image, ignore=shutil.ignore_patterns(*ignored, ".pytest_cache", ".*_cache"))
+    environment = {name: value for name, value in os.environ.items() if name != "VIRTUAL_ENV"}
+    for line in DOCKERFILE:
+        if line.startswith("RUN uv "):
+            command = line.removeprefix("RUN ").replace(" --extra cuda", "")
+            subprocess.run(shlex.split(command), cwd=image, env=environment, check=True, capture_output=True)
+    program = [image / ".venv" / "bin" / "bloodcell"]
+    shown = subprocess.run(
+        [*program, "train", "launcher=ray", "--cfg", "job"], cwd=tmp_path, check=True, capture_output=True
+    )
+    assert b"name: ray" in shown.stdout
+    subprocess.run([image / ".venv" / "bin" / "python", "-c", "import ray, submitit, optuna"], check=True)
 
 
 @pytest.mark.slow
