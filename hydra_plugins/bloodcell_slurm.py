@@ -16,6 +16,7 @@ from bloodcell.config.composition import parse_launcher
 from bloodcell.config.launcher import SlurmLauncher as Settings
 from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError
+from bloodcell.processes import exit_with_process
 
 ConfigStore.instance().store(
     group="hydra/launcher", name="slurm", node={"_target_": f"{__name__}.SlurmLauncher"}, provider="bloodcell"
@@ -49,7 +50,7 @@ class SlurmLauncher(SweepLauncher):
             while waiting or running:
                 batch = [waiting.popleft() for _ in range(min(len(waiting), at_a_time - len(running)))]
                 if batch:
-                    running += zip(_submit(executor, batch), batch, strict=True)
+                    running += zip(_submit(executor, batch, local=settings.local), batch, strict=True)
                 for job, run in [entry for entry in running if entry[0].done()]:
                     running.remove((job, run))
                     yield run, _result(job)
@@ -84,14 +85,20 @@ def _executor(settings: Settings, folder: Path, *, name: str) -> Any:
     return executor
 
 
-def _submit(executor: Any, runs: Sequence[SweepRun]) -> list[Any]:
+def _submit(executor: Any, runs: Sequence[SweepRun], *, local: bool) -> list[Any]:
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     try:
-        jobs: list[Any] = executor.map_array(SweepRun.__call__, runs)
+        jobs: list[Any] = executor.map_array(_run, runs, [os.getpid() if local else None] * len(runs))
     except (FailedJobError, FailedSubmissionError) as error:
         raise UserError(f"launcher=slurm: Slurm refused the jobs ({error})") from error
     return jobs
+
+
+def _run(run: SweepRun, sweep: int | None) -> Returned:
+    if sweep is not None:
+        exit_with_process(sweep)  # Submitit's local jobs ignore SIGTERM, and SIGINT if the sweep does
+    return run()
 
 
 def _result(job: Any) -> Returned:

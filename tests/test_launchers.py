@@ -119,7 +119,7 @@ def test_a_sweep_that_is_terminated_leaves_no_process(launcher, work, short):
     wait_until(lambda: running(work, 0) and running(work, 1))
     processes = [process_of(work, number) for number in (0, 1)]
     command.send_signal(signal.SIGTERM)
-    _, stderr = command.communicate(timeout=60)
+    _, stderr = command.communicate(timeout=150)
 
     assert command.returncode == 143, stderr
     wait_until(lambda: not any(Path(f"/proc/{process}/exe").exists() for process in processes), seconds=30)
