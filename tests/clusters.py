@@ -80,7 +80,7 @@ def mlflow_server(
         {
             "0.0.0.0": "127.0.0.1",
             "server:*": "127.0.0.1:*",
-            "postgresql://mlflow:PASSWORD@localhost/mlflow": database or f"sqlite:///{folder / 'server.db'}",
+            "postgresql+psycopg://mlflow:PASSWORD@localhost/mlflow": database or f"sqlite:///{folder / 'server.db'}",
             "s3://bucket/runs": artifacts or str(folder / "kept"),
         },
     )
@@ -120,7 +120,7 @@ def postgresql(folder: Path) -> Iterator[str]:
     ready = [f"{binaries}/pg_isready", "-q", "-h", "127.0.0.1", "-p", port]
     with service([*user, f"{binaries}/postgres", "-D", f"{folder}/data", "-p", port, "-k", "", "-F"], cwd=folder):
         wait_until(lambda: subprocess.run(ready, check=False).returncode == 0)
-        yield f"postgresql://mlflow:{PASSWORD}@127.0.0.1:{port}/postgres"
+        yield f"postgresql+psycopg://mlflow:{PASSWORD}@127.0.0.1:{port}/postgres"
 
 
 @contextlib.contextmanager
