@@ -141,7 +141,6 @@ def processes_in(folder):
 
 @pytest.mark.slow
 def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die(work, short):
-    port = free_port()
     with ExitStack() as stack:
         variables = stack.enter_context(object_store(short / "s3"))
         database = stack.enter_context(postgresql(short / "postgresql"))
@@ -149,6 +148,7 @@ def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die
             mlflow_server(short / "server", database=database, artifacts="s3://runs", **variables)
         )
         token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+        port = free_port()
         head = ["--num-cpus=0", "--include-dashboard=false", f"--temp-dir={short}/ray"]
         stack.enter_context(ray_node(short / "head", "--head", *head, port=port, **token))
         nodes = [
