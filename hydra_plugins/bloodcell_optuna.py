@@ -48,14 +48,14 @@ class OptunaSweeper(Sweeper):
 
     @staticmethod
     def check(config: DictConfig) -> None:
-        """Raise a `UserError` if Optuna is missing or a setting is wrong."""
-        require("optuna", choice="hydra/sweeper=optuna", name="Optuna", extra="optuna")
+        """Raise a `UserError` if a setting is wrong or Optuna is missing."""
         given: Any = OmegaConf.to_container(config.hydra.sweeper)
         own = {key: value for key, value in given.items() if key not in ("_target_", "params")}
         try:
             TypeAdapter(OptunaConfig).validate_python(own)
         except ValidationError as error:
             raise UserError(f"hydra.sweeper.{validation_message(error, config.hydra.job.name, own)}") from error
+        require("optuna", choice="hydra/sweeper=optuna", name="Optuna", extra="optuna")
 
     def setup(self, *, hydra_context: HydraContext, task_function: TaskFunction, config: DictConfig) -> None:
         """Take over the sweep's configuration, and set up its launcher."""

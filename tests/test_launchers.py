@@ -1,5 +1,6 @@
 """Sweeps past one process: joblib, Ray, Slurm's jobs run locally by Submitit, and Optuna, against real stores."""
 
+import importlib.util
 import os
 import shlex
 import shutil
@@ -58,6 +59,13 @@ def work(bccd, tmp_path):
     return tmp_path / "work"
 
 
+def needs_library_of(extra):
+    """Skip a test if the library of a launcher or a sweeper is not installed."""
+    library = {"slurm": "submitit"}.get(extra, extra)
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"needs {library} (`uv sync --group dev`)")
+
+
 def running(work, number):
     """Return whether the store in a folder has a running run of this number."""
     query = "SELECT 1 FROM runs JOIN tags USING (run_uuid) WHERE status='RUNNING' AND key='sweep_job' AND value=?"
@@ -83,6 +91,7 @@ def numbered(runs):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_run_whose_process_is_killed_fails_and_the_others_finish(launcher, work, short):
+    needs_library_of(launcher)
     command = start(
         ["train", "-m", *small("images"), *SECONDS_LONG, "hyperparameters.seed=0,1,2", *LAUNCHERS[launcher]],
         cwd=work,
@@ -111,6 +120,7 @@ def test_a_run_whose_process_is_killed_fails_and_the_others_finish(launcher, wor
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_that_is_terminated_leaves_no_process(launcher, work, short):
+    needs_library_of(launcher)
     command = start(
         ["train", "-m", *small("images"), *SECONDS_LONG, "hyperparameters.seed=0,1,2", *LAUNCHERS[launcher]],
         cwd=work,
@@ -141,6 +151,7 @@ def processes_in(folder):
 
 @pytest.mark.slow
 def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die(work, short):
+    needs_library_of("ray")
     with ExitStack() as stack:
         variables = stack.enter_context(object_store(short / "s3"))
         database = stack.enter_context(postgresql(short / "postgresql"))
@@ -207,6 +218,7 @@ def test_every_command_of_the_page_is_run_or_checked():
 
 @pytest.mark.slow
 def test_ray_makes_a_token(tmp_path):
+    needs_library_of("ray")
     command = documented("uv run ray get-auth-token", {})
     subprocess.run(command, env=os.environ | {"HOME": str(tmp_path)}, check=True, capture_output=True)
     assert len((tmp_path / ".ray" / "auth_token").read_text().strip()) == 64
@@ -234,6 +246,7 @@ def test_what_the_container_runs_installs_bloodcell(tmp_path):
 
 @pytest.mark.slow
 def test_jobs_of_slurm_get_credentials_through_the_environment_only(work, short):
+    needs_library_of("slurm")
     with ExitStack() as stack:
         variables = stack.enter_context(object_store(short / "s3"))
         address, _ = stack.enter_context(mlflow_server(short / "server", artifacts="s3://runs", **variables))
@@ -254,6 +267,7 @@ def test_jobs_of_slurm_get_credentials_through_the_environment_only(work, short)
 
 @pytest.mark.slow
 def test_optuna_searches_in_a_sweep_under_one_parent(work):
+    needs_library_of("optuna")
     search = ["hydra/sweeper=optuna", "hydra.sweeper.n_trials=5", "hydra.sweeper.n_jobs=2"]
     space = ["head.l2=tag(log,interval(1e-4,1))", "augmentation=none,flips", "hyperparameters.batch_size=range(8,17,8)"]
     completed = run(["train", "-m", *small("images"), *space, *search, *LAUNCHERS["joblib"]], cwd=work)
@@ -320,7 +334,7 @@ def test_a_missing_extra_is_named_in_one_line(choice, module, extra, bccd, tmp_p
 
 
 def test_slurm_is_refused_where_there_is_none(bccd, tmp_path, monkeypatch):
-    pytest.importorskip("submitit", reason="needs Submitit (`uv sync --group dev`)")
+    needs_library_of("slurm")
     monkeypatch.setenv("PATH", "")
     completed = run(["train", "-m", *small(bccd), "hyperparameters.seed=0,1", "launcher=slurm"], cwd=tmp_path)
     assert completed.returncode == 2

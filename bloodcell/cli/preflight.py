@@ -21,6 +21,7 @@ from bloodcell.errors import UserError
 from bloodcell.files import require_writable
 
 SEQUENTIAL = "sequential"
+"""The launcher that a single run has, too."""
 SWEPT = ("train",)
 """Jobs that can be swept."""
 
