@@ -1,18 +1,36 @@
-"""Processes: exit with the parent process, and joblib's replaced workers."""
+"""Processes: exit with another process, and joblib's replaced workers."""
 
 import functools
 import os
 import threading
 import time
 import warnings
+from collections.abc import Callable
 
 
 @functools.cache  # once for each process
 def exit_with_parent(parent: int) -> None:
     """Exit within seconds after the parent process with this id has ended for any reason."""
+    _exit_unless(lambda: os.getppid() == parent)
 
+
+@functools.cache
+def exit_with_process(process: int) -> None:
+    """Exit within seconds after a process of this user, which need not be the parent, has ended for any reason."""
+
+    def runs() -> bool:
+        try:
+            os.kill(process, 0)
+        except ProcessLookupError:
+            return False
+        return True
+
+    _exit_unless(runs)
+
+
+def _exit_unless(condition: Callable[[], bool]) -> None:
     def watch() -> None:
-        while os.getppid() == parent:
+        while condition():
             time.sleep(1)
         os._exit(1)
 

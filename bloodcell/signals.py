@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from types import FrameType
 
 HANDLED = (signal.SIGINT, signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else []))
-LIBRARIES = frozenset({"tensorflow", "keras", "openvino"})
+LIBRARIES = frozenset({"tensorflow", "keras", "openvino", "ray"})
 """Packages in whose functions, and in functions that they call, no exception is raised."""
 FORCE_AFTER = 20.0
 """Seconds after which an exception is raised anywhere."""

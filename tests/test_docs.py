@@ -86,7 +86,9 @@ def test_a_command_of_the_pages_is_accepted(command):
 
 
 def _one(override, end):
-    return f"{override.key_or_group}={list(override.sweep_string_iterator())[end]}"
+    swept = override.value()
+    ends = (swept.start, swept.end) if override.is_interval_sweep() else list(override.sweep_string_iterator())
+    return f"{override.key_or_group}={ends[end]}"
 
 
 def test_every_choice_of_the_configuration_is_in_its_page():

@@ -1,7 +1,6 @@
 """Sweeps from the command line to the store and the pages that a person compares runs on."""
 
 import shutil
-import socket
 import urllib.request
 from types import SimpleNamespace
 from typing import NamedTuple
@@ -11,7 +10,7 @@ import pytest
 from browser import needs_browser, opened_page
 from commands import Completed, run, small, start
 from mlflow import MlflowClient
-from servers import mlflow_server
+from servers import free_port, mlflow_server
 from stores import artifacts_of, look_into, runs_in
 
 from bloodcell.errors import UserError
@@ -174,10 +173,7 @@ def test_a_leaderboard_marks_leaks_and_unknown_groups_and_ranks_leaks_last(capsy
 @pytest.fixture(scope="module")
 def address(swept):
     """Where ``bloodcell ui`` serves the sweep's store."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    process = start(["ui", f"port={port}"], cwd=swept.folder, PYTHONUNBUFFERED="1")
+    process = start(["ui", f"port={free_port()}"], cwd=swept.folder, PYTHONUNBUFFERED="1")
     completed = process.stdout.readline()
     yield completed.split(" at ")[-1].strip().partition("/#")[0]
     process.terminate()

@@ -11,8 +11,9 @@ from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
 from bloodcell.cli.exits import fail, one_line_errors
+from bloodcell.cli.launching import LostRunError
 from bloodcell.cli.preflight import count_runs, swept_configs, swept_overrides
-from bloodcell.console.logs import print_traceback
+from bloodcell.console.logs import log_to, print_traceback
 from bloodcell.errors import UserError
 
 if TYPE_CHECKING:
@@ -41,6 +42,10 @@ class TrackStudy(Callback):
         self._countdown: Countdown | None = None
         self._process = os.getpid()
         self._folder = Path()
+
+    def __reduce__(self) -> tuple[type, tuple[()]]:
+        """Send nothing to other processes: the address of the study's store may have credentials."""
+        return TrackStudy, ()
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
         """Start the parent run, and nest every run of the sweep under it.
@@ -88,7 +93,11 @@ class TrackStudy(Callback):
 
     def on_job_end(self, config: DictConfig, job_return: JobReturn, **kwargs: Any) -> None:  # noqa: ARG002
         """Print the number of the finished run, its result and the remaining time."""
-        if self._countdown is None or os.getpid() != self._process:
+        if os.getpid() != self._process:
+            return
+        if job_return.status == JobStatus.FAILED and isinstance(job_return._return_value, LostRunError):
+            _record_lost(config, job_return._return_value)
+        if self._countdown is None:
             return
         # The error of a failed run is already printed.
         if job_return.status == JobStatus.COMPLETED and math.isfinite(job_return.return_value):
@@ -139,6 +148,19 @@ def _complete(config: DictConfig) -> None:
         from bloodcell.jobs.ensemble import combine_study
 
         combine_study(configs[0], folder=folder / "ensemble")
+
+
+def _record_lost(config: DictConfig, error: LostRunError) -> None:
+    """Record a run whose process is lost as failed, if it has not started in the store; else its study closes it."""
+    from bloodcell.config.composition import parse_config
+    from bloodcell.tracking.study import surviving
+
+    def fail_run() -> None:
+        raise error
+
+    folder = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
+    with log_to(folder / f"{config.hydra.job.name}.log"):
+        surviving(fail_run, parse_config(config.hydra.job.name, config), folder=folder.absolute())
 
 
 OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]

@@ -11,6 +11,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.override_parser.types import IntervalSweep, Override
 from hydra.experimental.callback import Callback
+from hydra.utils import get_class
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from bloodcell.cli.exits import fail
@@ -19,6 +20,8 @@ from bloodcell.config.jobs import command_name
 from bloodcell.errors import UserError
 from bloodcell.files import require_writable
 
+SEQUENTIAL = "sequential"
+"""The launcher that a single run has, too."""
 SWEPT = ("train",)
 """Jobs that can be swept."""
 
@@ -35,6 +38,8 @@ class CheckConfig(Callback):
         _end_unless_valid(config)
         if config.hydra.job.name in SWEPT and config.ensemble != "none":
             fail(f"ensemble={config.ensemble}: combines the runs of a sweep; add -m, or remove it", code=2)
+        if OmegaConf.select(config, "launcher.name", default=SEQUENTIAL) != SEQUENTIAL:
+            fail(f"launcher={config.launcher.name}: runs a sweep; add -m, or remove it", code=2)
         _end_unless_writable("hydra.run.dir", Path(config.hydra.run.dir))
 
     def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:  # noqa: ARG002
@@ -44,6 +49,8 @@ class CheckConfig(Callback):
             fail(f"-m: is only for train; run bloodcell {job} once for each choice", code=2)
         try:
             swept = {text.partition("=")[0] for text in swept_overrides(config)}
+            if launcher := sorted(key for key in swept if key.partition(".")[0] == "launcher"):
+                fail(f"{launcher[0]}: runs the whole sweep; give one value", code=2)
             for run, combination in _runs(config):
                 _end_unless_valid(run, combination, swept)
         except Exception as error:
@@ -51,6 +58,12 @@ class CheckConfig(Callback):
                 raise
             fail(composition_message(error, config.hydra.job.name, _arguments(config)), code=2)
         _end_unless_writable("hydra.sweep.dir", Path(config.hydra.sweep.dir))
+        for plugin in (config.hydra.sweeper, config.hydra.launcher):
+            if check := getattr(get_class(plugin._target_), "check", None):
+                try:
+                    check(config)
+                except UserError as error:
+                    fail(str(error), code=error.exit_code)
 
 
 def swept_overrides(config: DictConfig) -> list[str]:
@@ -62,6 +75,8 @@ def swept_overrides(config: DictConfig) -> list[str]:
 
 def count_runs(config: DictConfig) -> int | None:
     """Return the number of runs of a sweep; None if its sweeper decides while it runs."""
+    if (n_trials := OmegaConf.select(config, "hydra.sweeper.n_trials")) is not None:
+        return int(n_trials)
     if not config.hydra.sweeper._target_.endswith(".BasicSweeper"):
         return None
     return len(list(_combinations(config, _overrides(config))))

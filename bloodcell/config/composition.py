@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from contextlib import nullcontext, suppress
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 from hydra import compose, initialize_config_dir
@@ -24,6 +24,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.jobs import register_help_resolvers, require_job
+from bloodcell.config.launcher import LauncherSettings
 from bloodcell.config.messages import in_one_line, no_such_setting, settings, validation_message
 from bloodcell.config.parameters import as_plain
 from bloodcell.config.quoting import override
@@ -32,6 +33,8 @@ from bloodcell.config.tracking import TrackingConfig
 from bloodcell.config.yaml_files import require_sound
 from bloodcell.errors import UserError
 from bloodcell.models.applications import applications
+
+T = TypeVar("T")
 
 VERSION_BASE = "1.3"
 
@@ -124,8 +127,11 @@ def parse_config(job: str, config: DictConfig) -> Any:
         raise UserError(composition_message(error, job)) from error
     if missing := [name for name, value in settings(values) if value == MISSING]:
         raise UserError(in_one_line([_not_set(name) for name in missing]))
+    launcher = {key: value for key, value in values.items() if key == "launcher"}
     try:
-        parsed: Any = TypeAdapter(SCHEMAS[job]).validate_python(values)
+        TypeAdapter(LauncherSettings).validate_python(launcher)
+        own = {key: value for key, value in values.items() if key not in launcher}
+        parsed: Any = TypeAdapter(SCHEMAS[job]).validate_python(own)
     except ValidationError as error:
         raise UserError(validation_message(error, job, values)) from error
     return parsed
@@ -135,6 +141,16 @@ def parse_tracking(config: DictConfig) -> TrackingConfig:
     """Return the settings of the MLflow store of a checked configuration."""
     values: Any = OmegaConf.to_container(config.tracking, resolve=True)
     return TypeAdapter(TrackingConfig).validate_python(values)
+
+
+def parse_launcher(config: DictConfig, settings: type[T]) -> T:
+    """Return the settings of the launcher of a checked configuration.
+
+    With ``hydra/launcher=NAME`` instead of ``launcher=NAME`` these are the defaults.
+    """
+    values: Any = OmegaConf.to_container(OmegaConf.masked_copy(config, ["launcher"]), resolve=True)
+    launcher = TypeAdapter(LauncherSettings).validate_python(values).launcher
+    return launcher if isinstance(launcher, settings) else settings()
 
 
 def is_composition_error(error: BaseException) -> bool:

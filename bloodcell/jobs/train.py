@@ -35,6 +35,7 @@ from bloodcell.experiment.training import Experiment, prepare_experiment
 from bloodcell.tracking.resuming import (
     COMMAND_TAG,
     DIGEST_TAG,
+    belongs_to,
     can_continue,
     command_digest,
     deliver_again,
@@ -68,11 +69,11 @@ class Role:
 def run(config: TrainConfig, *, output_dir: Path, command: Command | None = None) -> float:
     """Train and evaluate one model, or one per fold; return the validation accuracy. See `train`.
 
-    With ``resume``, a finished run is not repeated.
+    With ``resume``, and in a sweep that starts a run again because its node died, a finished run is not repeated.
     """
     find_store(config.tracking)  # refuses a missing store before anything is read
     experiment = prepare_experiment(config)
-    resume = bool(config.resume)
+    resume = bool(config.resume) or belongs_to(output_dir, parent_run=config.tracking.parent_run)
     if resume and (accuracy := already_finished(experiment, output_dir, "val/accuracy")) is not None:
         return accuracy
     result = train(experiment, output_dir=output_dir, command=command, resume=resume)

@@ -52,11 +52,11 @@ def is_abandoned(folder: Path) -> bool:
     return run is not None and run["status"] == RUNNING and not is_written(folder)
 
 
-def close_abandoned(folder: Path, *, status: str) -> bool:
+def close_abandoned(folder: Path, *, status: str, reason: str = LOST) -> bool:
     """End the run in a folder if it is abandoned, with ``status``; return whether it was."""
     if not is_abandoned(folder):
         return False
     run = read_run(folder) or {}
-    run["tags"][REASON_TAG] = LOST
+    run["tags"][REASON_TAG] = reason
     write_run(folder, run | {"status": status, "ended": now()})
     return True

@@ -72,6 +72,12 @@ def folder_to_resume(
     return folder
 
 
+def belongs_to(folder: Path, *, parent_run: str | None) -> bool:
+    """Return whether a folder has a run of this parent."""
+    run = read_run(folder)
+    return run is not None and parent_run is not None and run["parent"] == parent_run
+
+
 def finished_metric(folder: Path, *, digest: str, name: str) -> float | None:
     """Return a final metric of the finished run in a folder; None unless it has this ``experiment_digest``."""
     run = read_run(folder)

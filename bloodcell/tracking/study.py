@@ -1,7 +1,7 @@
 """A study: the runs of one sweep or search under one parent run."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -25,9 +25,9 @@ from bloodcell.tracking.courier import courier
 from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.delivery import Delivery
 from bloodcell.tracking.local_runs import LOST, close_abandoned, run_folders
-from bloodcell.tracking.run import TrackedRun, deliver_all, sweep_mark
+from bloodcell.tracking.run import EXCLUDED_TAG, TrackedRun, deliver_all, sweep_mark
 from bloodcell.tracking.runs import StoredRun, children_of
-from bloodcell.tracking.store import Store, open_store
+from bloodcell.tracking.store import Store, find_store, open_store
 from bloodcell.wording import intervals_note
 
 T = TypeVar("T")
@@ -148,7 +148,8 @@ class Study:
             for run in runs:
                 if run.tags.key not in recorded:
                     _close(run, status=status)
-            return children_of(self.run_id, experiment_id)
+            stored = children_of(self.run_id, experiment_id)
+            return [*_without_repeated(stored)]
         except Exception as error:  # any error of the connection
             log.warning("%s: cannot be read (%s)", self.store.label, error)
             return []
@@ -242,8 +243,12 @@ def record_failure(
 ) -> None:
     """Record a run that failed before it started, unless its folder has the record of the failed run."""
     before = read_run(folder)
-    if before is not None and before["status"] in (FAILED, KILLED) and before["parent"] == tracking.parent_run:
-        return
+    if before is not None and before["parent"] == tracking.parent_run:
+        if close_abandoned(folder, status=FAILED, reason=reason):
+            courier().add(Delivery(folder, store=find_store(tracking)))
+            return
+        if before["status"] in (FAILED, KILLED):
+            return
     run = TrackedRun(folder, name=name, tags={**sweep_mark(tracking), **(tags or {})}, tracking=tracking)
     run.log_parameters(parameters or {})
     run.tag(REASON_TAG, reason)
@@ -263,6 +268,19 @@ def _entry_in(run: Mapping[str, Any]) -> Entry:
     return Entry(
         run=run["name"], run_id=run["key"], status=run["status"], reason=tags.reason, metrics=run["metrics"], tags=tags
     )
+
+
+def _without_repeated(runs: Sequence[StoredRun]) -> Iterator[StoredRun]:
+    """Yield the runs, the oldest first, but of those with one number in the sweep only the last; exclude the others.
+
+    A run has a number twice if it was started again because its node died.
+    """
+    last = {run.tags.sweep_job: run.id for run in runs if not run.tags.excluded}
+    for run in runs:
+        if run.tags.excluded or run.tags.sweep_job is None or run.id == last[run.tags.sweep_job]:
+            yield run
+        else:
+            MlflowClient().set_tag(run.id, EXCLUDED_TAG, "repeated")
 
 
 def _close(run: StoredRun, *, status: str) -> None:
