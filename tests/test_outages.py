@@ -1,13 +1,16 @@
 """A server that is away, slow or faulty: nothing waits for it, nothing is lost, and nothing is delivered twice."""
 
+import contextlib
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from clusters import mlflow_server, object_store, postgresql
 from commands import run, small, start
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from servers import Proxy, mlflow_server
+from proxy import Proxy
 
 pytestmark = pytest.mark.slow
 
@@ -15,15 +18,23 @@ MEASURED = ("cost/", "explain/seconds")
 """Metrics that differ between two equal trainings."""
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    with mlflow_server(tmp_path_factory.mktemp("server")) as running:
-        yield running
+@pytest.fixture(scope="module", params=["SQLite", "PostgreSQL and S3"])
+def server(request, tmp_path_factory) -> Iterator[str]:
+    """The address of a real MLflow server."""
+    folder = tmp_path_factory.mktemp("services")
+    with contextlib.ExitStack() as stack:
+        stores = {}
+        if request.param != "SQLite":
+            variables = stack.enter_context(object_store(folder / "s3"))
+            database = stack.enter_context(postgresql(folder / "postgresql"))
+            stores = {"database": database, "artifacts": "s3://runs/kept", **variables}
+        address, _ = stack.enter_context(mlflow_server(folder / "server", **stores))
+        yield address
 
 
 @pytest.fixture
 def proxy(server):
-    proxy = Proxy(server.address)
+    proxy = Proxy(server)
     yield proxy
     proxy.close()
 
@@ -75,15 +86,15 @@ def when(command: "subprocess.Popen[str]", text: str) -> None:
 @pytest.fixture(scope="module")
 def undisturbed(server, bccd, tmp_path_factory) -> dict:
     """What the server has of a run that nothing disturbed."""
-    proxy = Proxy(server.address)
+    proxy = Proxy(server)
     completed = run(
         ["train", *settings(bccd, proxy, "undisturbed"), "log_model=true"], cwd=tmp_path_factory.mktemp("undisturbed")
     )
     assert completed.returncode == 0, completed.stderr
-    (found,) = runs_of(server.address, "undisturbed")
+    (found,) = runs_of(server, "undisturbed")
     assert proxy.requests < 80
     proxy.close()
-    return content(server.address, found)
+    return content(server, found)
 
 
 def test_a_run_whose_server_goes_away_ends_well_and_is_delivered_later(server, proxy, bccd, tmp_path, undisturbed):
@@ -101,8 +112,8 @@ def test_a_run_whose_server_goes_away_ends_well_and_is_delivered_later(server, p
     for _ in range(2):
         completed = run(["sync", str(folder)], cwd=tmp_path)
         assert completed.returncode == 0, completed.stderr
-    (found,) = runs_of(server.address, "away")
-    assert content(server.address, found) == undisturbed
+    (found,) = runs_of(server, "away")
+    assert content(server, found) == undisturbed
 
 
 @pytest.mark.parametrize(("errors", "delay"), [(0.2, 0.0), (0.0, 1.0)], ids=["errors", "slow"])
@@ -113,15 +124,15 @@ def test_a_faulty_or_slow_server_gets_every_run_once(server, proxy, bccd, tmp_pa
     completed = run(arguments, cwd=tmp_path)
     proxy.errors, proxy.delay = 0.0, 0.0
     assert completed.returncode == 0, completed.stderr
-    (found,) = runs_of(server.address, name)
-    assert content(server.address, found) == undisturbed
+    (found,) = runs_of(server, name)
+    assert content(server, found) == undisturbed
 
 
 def test_a_sweep_whose_server_goes_away_trains_every_run(server, proxy, bccd, tmp_path):
     swept = ["train", "-m", "hyperparameters.seed=0,1,2"]
     completed = run([*swept, *settings(bccd, proxy, "sweep")], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
-    expected = [content(server.address, each) for each in runs_of(server.address, "sweep")]
+    expected = [content(server, each) for each in runs_of(server, "sweep")]
     command = start([*swept, *settings(bccd, proxy, "swept away")], cwd=tmp_path)
     when(command, "1 of 3")
     proxy.away = True
@@ -131,4 +142,4 @@ def test_a_sweep_whose_server_goes_away_trains_every_run(server, proxy, bccd, tm
     proxy.away = False
     completed = run(["sync", "multirun"], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
-    assert [content(server.address, each) for each in runs_of(server.address, "swept away")] == expected
+    assert [content(server, each) for each in runs_of(server, "swept away")] == expected

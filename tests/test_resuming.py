@@ -145,3 +145,20 @@ def test_a_run_that_another_process_writes_is_not_resumed(bccd, tmp_path):
         process.communicate()
     assert completed.returncode == 2
     assert "another process" in completed.stderr
+
+
+def test_a_sweep_over_folds_is_the_cross_validation_that_one_process_makes(bccd, tmp_path):
+    arguments = [*settings(bccd), "split=group_kfold", "split.folds=2", "split.refit=true", "log_model=true"]
+    (tmp_path / "one").mkdir()
+    (tmp_path / "swept").mkdir()
+    completed = run(["train", *arguments], cwd=tmp_path / "one")
+    assert completed.returncode == 0, completed.stderr
+    completed = run(["train", "-m", *arguments, "split.fold=1,2"], cwd=tmp_path / "swept")
+    assert completed.returncode == 0, completed.stderr
+    one = {name: values for name, _, status, _, values in content(tmp_path / "one") if status == "FINISHED"}
+    (whole,) = [values for name, values in one.items() if not name.startswith("fold")]
+    swept = content(tmp_path / "swept")
+    assert [values for name, parent, *_, values in swept if name == "cross-validation"] == [whole]
+    folds = [values for name, parent, *_, values in swept if parent == "cross-validation"]
+    assert folds == [values for name, values in sorted(one.items()) if name.startswith("fold")]
+    assert "2 of 2 runs finished" in completed.stdout  # the cross-validation and the baseline

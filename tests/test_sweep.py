@@ -8,9 +8,9 @@ from typing import NamedTuple
 import pandas as pd
 import pytest
 from browser import needs_browser, opened_page
+from clusters import free_port, kill_group, mlflow_server
 from commands import Completed, run, small, start
 from mlflow import MlflowClient
-from servers import free_port, mlflow_server
 from stores import artifacts_of, look_into, runs_in
 
 from bloodcell.errors import UserError
@@ -229,14 +229,14 @@ def test_the_report_opens_from_the_page_of_a_run_that_was_compared(address, swep
 
 @pytest.fixture
 def server(tmp_path):
-    """A real MLflow server with a store of its own."""
-    with mlflow_server(tmp_path / "server") as running:
-        yield running
+    """A real MLflow server with a store of its own, and a function that kills it."""
+    with mlflow_server(tmp_path / "server") as (address, process):
+        yield address, lambda: kill_group(process)
 
 
 @pytest.mark.slow
 def test_a_server_gets_runs_without_credentials_and_its_failure_loses_nothing(server, bccd, tmp_path):
-    address = server.address
+    address, kill = server
     with_password = address.replace("://", "://user:hunter2@")
     work = tmp_path / "work"
     work.mkdir()
@@ -256,7 +256,7 @@ def test_a_server_gets_runs_without_credentials_and_its_failure_loses_nothing(se
     for line in command.stderr:
         if "epoch 1/" in line:
             break
-    server.kill()
+    kill()
     stdout, stderr = command.communicate(timeout=250)
     assert command.returncode == 0, stderr
     last = stderr.splitlines()[-1]

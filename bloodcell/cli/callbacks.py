@@ -13,7 +13,8 @@ from omegaconf import DictConfig, OmegaConf, read_write
 from bloodcell.cli.exits import fail, one_line_errors
 from bloodcell.cli.launching import LostRunError
 from bloodcell.cli.preflight import count_runs, swept_configs, swept_overrides
-from bloodcell.console.logs import log_to, print_traceback
+from bloodcell.console.logs import print_traceback
+from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError
 
 if TYPE_CHECKING:
@@ -139,11 +140,11 @@ class TrackStudy(Callback):
 
 def _complete(config: DictConfig) -> None:
     """Train a sweep's baselines, and combine its runs if ``ensemble`` is set, as runs of the study."""
-    configs, folder = swept_configs(config), Path(config.hydra.sweep.dir).absolute()
-    if any(each.baselines for each in configs):
-        from bloodcell.jobs.train import train_baselines
+    from bloodcell.jobs.train import join_folds, train_baselines
 
-        train_baselines(configs, folder=folder / "baselines")
+    configs, folder = swept_configs(config), Path(config.hydra.sweep.dir).absolute()
+    join_folds(configs, folder=folder)
+    train_baselines(configs, folder=folder / "baselines")
     if configs[0].ensemble != "none":
         from bloodcell.jobs.ensemble import combine_study
 
@@ -153,14 +154,17 @@ def _complete(config: DictConfig) -> None:
 def _record_lost(config: DictConfig, error: LostRunError) -> None:
     """Record a run whose process is lost as failed, if it has not started in the store; else its study closes it."""
     from bloodcell.config.composition import parse_config
-    from bloodcell.tracking.study import surviving
-
-    def fail_run() -> None:
-        raise error
+    from bloodcell.config.parameters import parameters_of
+    from bloodcell.config.quoting import readable_overrides
+    from bloodcell.tracking.study import record_failure
 
     folder = Path(config.hydra.sweep.dir, str(config.hydra.sweep.subdir))
-    with log_to(folder / f"{config.hydra.job.name}.log"):
-        surviving(fail_run, parse_config(config.hydra.job.name, config), folder=folder.absolute())
+    parsed = parse_config(config.hydra.job.name, config)
+    name = readable_overrides(parsed.tracking.run_name)
+    print_status(f"{name} failed: {error}")
+    record_failure(
+        folder.absolute(), name, tracking=parsed.tracking, reason=str(error), parameters=parameters_of(parsed)
+    )
 
 
 OWN_KEYS = ["tracking.parent_run", "tracking.sweep_job", "tracking.run_name"]

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 from pydantic.dataclasses import dataclass
 
 from bloodcell.config.value_types import STRICT, Fraction, PositiveInt, Seed
@@ -24,8 +24,15 @@ class GroupKfoldSplit:
     name: Literal["group_kfold"] = "group_kfold"
     folds: Annotated[int, Field(ge=2)] = 5
     repeats: PositiveInt = 1
+    fold: PositiveInt | None = None
     refit: bool = False
     seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _has_this_fold(self) -> "GroupKfoldSplit":
+        if self.fold is not None and self.fold > self.folds * self.repeats:
+            raise ValueError(f"split.fold={self.fold}: is more than split.folds x split.repeats; give 1 to that")
+        return self
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

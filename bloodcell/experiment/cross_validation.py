@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
+from bloodcell.config.split import GroupKfoldSplit
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.evaluation.folds import mean_by_image
@@ -19,6 +20,18 @@ from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import Refit
 from bloodcell.training.learner import Learner
+
+
+def chosen_fold(config: TrainConfig) -> int | None:
+    """Return the number of the only fold to train; None if the configuration chooses none."""
+    return config.split.fold if isinstance(config.split, GroupKfoldSplit) else None
+
+
+def whole_split(config: TrainConfig) -> TrainConfig:
+    """Return a configuration that trains all folds."""
+    if not isinstance(config.split, GroupKfoldSplit):
+        return config
+    return replace(config, split=replace(config.split, fold=None))
 
 
 def fold_configs(config: TrainConfig, *, n_folds: int) -> list[TrainConfig]:

@@ -17,7 +17,13 @@ from bloodcell.config.training import TrainConfig
 from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.errors import UserError
 from bloodcell.experiment.crops import keep_crops
-from bloodcell.experiment.cross_validation import fold_configs, keep_cross_validation, train_folds
+from bloodcell.experiment.cross_validation import (
+    chosen_fold,
+    fold_configs,
+    keep_cross_validation,
+    train_folds,
+    whole_split,
+)
 from bloodcell.experiment.fold import build_learner, train_fold
 from bloodcell.experiment.images import Prepared, prepare_images
 from bloodcell.experiment.inputs import keep_inputs, tags_of
@@ -41,11 +47,14 @@ class Experiment:
         The images and their split.
     learner
         The untrained model; in a cross-validation that of the first fold.
+    fold
+        The number of the fold whose images these are, if ``split.fold`` chose one; else None.
     """
 
     config: TrainConfig
     prepared: Prepared
     learner: Learner
+    fold: int | None = None
 
     @cached_property
     def name(self) -> str:
@@ -101,7 +110,13 @@ class Experiment:
     def _train(self, recorder: Recorder, *, reporting: Reporting, resume: bool) -> Result:
         config, prepared = self.config, self.prepared
         trained = train_fold(
-            recorder, self.learner, prepared=prepared, config=config, reporting=reporting, resume=resume
+            recorder,
+            self.learner,
+            prepared=prepared,
+            config=config,
+            fold=self.fold,
+            reporting=reporting,
+            resume=resume,
         )
         return Result(
             name=self.name,
@@ -152,16 +167,20 @@ def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None)
         If the images or the weights cannot be used, or the split leaks and ``data.on_shared_groups`` does not allow it.
     """
     prepared = prepared or prepare_images(config)
+    backbone_seed, fold = config.hyperparameters.seed, chosen_fold(config)
+    if fold is not None:
+        config = fold_configs(whole_split(config), n_folds=len(prepared.folds))[fold - 1]
+        prepared = prepared.folds[fold - 1]
     learner = build_learner(
         fold_configs(config, n_folds=len(prepared.folds))[0],
         n_classes=len(prepared.images.classes),
-        backbone_seed=config.hyperparameters.seed,
+        backbone_seed=backbone_seed,
     )
     if config.backbone.weights == "auto":
         # Every fold uses the same weights, and comparisons read which.
         weights = learner.classifier.backbone.weights
         config = replace(config, backbone=replace(config.backbone, weights=weights))
-    return Experiment(config=config, prepared=prepared, learner=learner)
+    return Experiment(config=config, prepared=prepared, learner=learner, fold=fold)
 
 
 def train(

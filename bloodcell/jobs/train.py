@@ -11,6 +11,7 @@ The Kaggle set; another backbone and fine-tuning; cross-validation; your own fol
 
 import functools
 import logging
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import partial
@@ -27,14 +28,18 @@ from bloodcell.config.training import TrainConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_to
 from bloodcell.console.progress import Reporting, print_status
+from bloodcell.errors import UserError
 from bloodcell.evaluation.outcome import Outcome
 from bloodcell.experiment.baselines import needed_baselines
+from bloodcell.experiment.cross_validation import chosen_fold, whole_split
 from bloodcell.experiment.images import Prepared
+from bloodcell.experiment.recorder import FINISHED, read_run
 from bloodcell.experiment.result import Result
 from bloodcell.experiment.training import Experiment, prepare_experiment
 from bloodcell.tracking.resuming import (
     COMMAND_TAG,
     DIGEST_TAG,
+    adopt_fold,
     belongs_to,
     can_continue,
     command_digest,
@@ -135,9 +140,9 @@ def train(
     tags = {**experiment.tags, **role.tags}
     if command is not None:
         tags[COMMAND_TAG] = command_digest("train", command.overrides)
-    resume = resume and can_continue(output_dir, digest=experiment.tags[DIGEST_TAG])
+    continues = resume and can_continue(output_dir, digest=experiment.tags[DIGEST_TAG])
     with tracked_run(
-        tracking=config.tracking, name=experiment.name, tags=tags, folder=output_dir, resume=resume
+        tracking=config.tracking, name=experiment.name, tags=tags, folder=output_dir, resume=continues
     ) as tracked:
         tracked.log_parameters(role.parameters)
         result = experiment.run(tracked, reporting=reporting, resume=resume)
@@ -160,12 +165,58 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path, role: Role 
     role
         Their role in a search.
     """
-    for each in needed_baselines(configs):
+    for each in needed_baselines([whole_split(config) for config in configs]):
         name = f"{BASELINE}{each.name}"
         tracking = replace(each.config.tracking, run_name=name, sweep_job=None)
         config, output_dir = replace(each.config, tracking=tracking), folder / each.folder
         with log_to(output_dir / "train.log"):
             surviving(partial(_train_baseline, config, output_dir, role), config, folder=output_dir)
+
+
+def join_folds(configs: Sequence[TrainConfig], *, folder: Path) -> None:
+    """Make cross-validations of the runs of a sweep that trained a fold each (``split.fold``).
+
+    Each cross-validation is a run of the study, above the runs of its folds, as if it had trained them itself.
+
+    Parameters
+    ----------
+    configs
+        The configurations of the sweep's runs, with its parent run.
+    folder
+        The sweep's folder, with a folder for each run, named after its number.
+    """
+    wholes = [whole_split(replace(each, tracking=replace(each.tracking, run_name=None))) for each in configs]
+    for first, config in enumerate(wholes):
+        same = [number for number, each in enumerate(wholes) if each == config]
+        folds = {fold: folder / str(number) for number in same if (fold := chosen_fold(configs[number])) is not None}
+        if first != same[0] or not folds:
+            continue
+        name = f"{first}: cross-validation" if len(same) < len(configs) else "cross-validation"
+        tracking = replace(config.tracking, run_name=name, sweep_job=None)
+        config, output_dir = replace(config, tracking=tracking), folder / f"cross_validation_{first}"
+        surviving(partial(_join, config, output_dir, folds), config, folder=output_dir)
+
+
+def _join(config: TrainConfig, output_dir: Path, folds: Mapping[int, Path]) -> None:
+    experiment = prepare_experiment(config)
+    missing = [
+        number
+        for number in range(1, len(experiment.prepared.folds) + 1)
+        if number not in folds or (read_run(folds[number]) or {}).get("status") != FINISHED
+    ]
+    if missing:
+        raise UserError(f"split.fold: folds {', '.join(map(str, missing))} have not finished; give resume=true")
+    if already_finished(experiment, output_dir, "val/accuracy") is not None:
+        return
+    for number, place in folds.items():
+        link = output_dir / "folds" / str(number)
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(os.path.relpath(place, link.parent))
+    train(experiment, output_dir=output_dir, quiet=True, resume=True)
+    for number, place in folds.items():
+        adopt_fold(place, parent=output_dir, number=number)
+        deliver_again(place)
 
 
 def _train_baseline(config: TrainConfig, output_dir: Path, role: Role) -> None:

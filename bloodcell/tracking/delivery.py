@@ -153,14 +153,12 @@ class Delivery:
     # Steps, each of which can be repeated
 
     def _create(self, run: Mapping[str, Any]) -> str:
-        tags = {**self._tags(run), MLFLOW_RUN_NAME: run["name"], KEY_TAG: run["key"]}
-        if (parent := self._parent(run)) is not None:
-            tags[MLFLOW_PARENT_RUN_ID] = parent
+        tags = {**self._tags(run), KEY_TAG: run["key"]}
         with _without_retries():
             created = self._client.create_run(
                 self.experiment_id, start_time=run["started"], tags=resolve_tags(tags), run_name=run["name"]
             )
-        self._remember(tags=self._tags(run), name=run["name"])
+        self._remember(tags=self._tags(run))
         return str(created.info.run_id)
 
     def _parent(self, run: Mapping[str, Any]) -> str | None:
@@ -177,7 +175,9 @@ class Delivery:
         return sorted(str(each.info.run_id) for each in found)
 
     def _tags(self, run: Mapping[str, Any]) -> dict[str, str]:
-        tags = {name: str(value) for name, value in run["tags"].items()}
+        tags = {name: str(value) for name, value in run["tags"].items()} | {MLFLOW_RUN_NAME: run["name"]}
+        if (parent := self._parent(run)) is not None:
+            tags[MLFLOW_PARENT_RUN_ID] = parent
         if run["description"]:
             tags[MLFLOW_RUN_NOTE] = run["description"]
         if run.get("tables"):
@@ -188,7 +188,7 @@ class Delivery:
     def _send_values(self, run: Mapping[str, Any]) -> None:
         """Send new parameters, tags, and values of metrics."""
         run_id, sent = str(self.run_id), self._sent
-        tags = self._tags(run) | {MLFLOW_RUN_NAME: run["name"]}
+        tags = self._tags(run)
         for removed in sent.get("tags", {}).keys() - tags.keys():
             self._client.delete_tag(run_id, removed)
         new_tags = [RunTag(*item) for item in tags.items() - sent.get("tags", {}).items()]

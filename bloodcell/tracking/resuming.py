@@ -1,6 +1,7 @@
 """Finding interrupted runs and sweeps by their command, and continuing them in their folders."""
 
 import hashlib
+import os
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from bloodcell.experiment.recorder import FINISHED, read_run, write_run
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.delivery import SENT_FILE, Delivery, read_sent
 from bloodcell.tracking.local_runs import is_written
-from bloodcell.tracking.run import EXCLUDED_TAG
+from bloodcell.tracking.run import EXCLUDED_TAG, FOLD_TAG
 from bloodcell.tracking.runs import run_or_none
 from bloodcell.tracking.store import existing_store, store_in_record
 
@@ -101,6 +102,14 @@ def can_continue(folder: Path, *, digest: str) -> bool:
     Delivery(folder, store=store_in_record(run["store"], folder)).deliver()
     (folder / SENT_FILE).unlink()
     return False
+
+
+def adopt_fold(folder: Path, *, parent: Path, number: int) -> None:
+    """Make the run in a folder a fold of the cross-validation in another folder."""
+    run, above = read_run(folder) or {}, read_run(parent) or {}
+    tags = run["tags"] | {FOLD_TAG: str(number)}
+    place = os.path.relpath(parent, folder)
+    write_run(folder, run | {"tags": tags, "parent": place, "parent_key": above["key"]})
 
 
 def deliver_again(folder: Path) -> None:

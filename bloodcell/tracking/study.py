@@ -95,7 +95,8 @@ class Study:
             key=lambda each: each[0],
         )
         counted = [entry for _, entry in entries if not entry.tags.excluded]
-        numbers = {entry.tags.sweep_job for entry in counted}
+        here = {RunTags.read(run["tags"]).sweep_job for run in runs.values()}  # also folds of a cross-validation
+        numbers = {entry.tags.sweep_job for entry in counted} | here
         missing = [
             number for number in range(0 if interrupted or expected is None else expected) if number not in numbers
         ]

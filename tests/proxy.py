@@ -1,72 +1,11 @@
-"""Real MLflow servers, and a proxy that makes the way to them fail."""
+"""A proxy that makes the way to a server fail."""
 
 import contextlib
 import http.client
-import os
 import random
-import signal
-import socket
-import subprocess
-import sys
 import threading
 import time
-import urllib.request
-from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
-from typing import NamedTuple
-
-
-class Server(NamedTuple):
-    """A running server: its address, and its process group."""
-
-    address: str
-    process: "subprocess.Popen[bytes]"
-
-    def kill(self) -> None:
-        """Kill it."""
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(self.process.pid, signal.SIGKILL)
-        self.process.wait()
-
-
-def free_port() -> int:
-    """Return a free port."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-@contextlib.contextmanager
-def mlflow_server(
-    folder: Path, *, database: str | None = None, artifacts: str | None = None, **environment: str
-) -> Iterator[Server]:
-    """Run an MLflow server with a store in a folder, or with another database and another place of artifacts."""
-    folder.mkdir(exist_ok=True)
-    port = free_port()
-    process = subprocess.Popen(
-        [
-            *(sys.executable, "-m", "mlflow", "server", "--port", str(port), "--workers", "1"),
-            *("--backend-store-uri", database or f"sqlite:///{folder / 'server.db'}"),
-            *("--artifacts-destination", artifacts or str(folder / "kept")),
-        ],
-        cwd=folder,
-        env=os.environ | {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"} | environment,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        start_new_session=True,
-    )
-    server = Server(f"http://127.0.0.1:{port}", process)
-    try:
-        for _ in range(300):
-            try:
-                urllib.request.urlopen(f"{server.address}/health", timeout=5).close()
-                break
-            except OSError:
-                time.sleep(0.2)
-        yield server
-    finally:
-        server.kill()
 
 
 class Proxy:
