@@ -185,14 +185,16 @@ def join_folds(configs: Sequence[TrainConfig], *, folder: Path) -> None:
     folder
         The sweep's folder, with a folder for each run, named after its number.
     """
-    wholes = [whole_split(replace(each, tracking=replace(each.tracking, run_name=None))) for each in configs]
+    wholes = [
+        whole_split(replace(each, tracking=replace(each.tracking, run_name=None, sweep_job=None))) for each in configs
+    ]
     for first, config in enumerate(wholes):
         same = [number for number, each in enumerate(wholes) if each == config]
         folds = {fold: folder / str(number) for number in same if (fold := chosen_fold(configs[number])) is not None}
         if first != same[0] or not folds:
             continue
         name = f"{first}: cross-validation" if len(same) < len(configs) else "cross-validation"
-        tracking = replace(config.tracking, run_name=name, sweep_job=None)
+        tracking = replace(config.tracking, run_name=name)
         config, output_dir = replace(config, tracking=tracking), folder / f"cross_validation_{first}"
         surviving(partial(_join, config, output_dir, folds), config, folder=output_dir)
 
