@@ -1,5 +1,6 @@
 """The embedded store's database: created once, and never half."""
 
+import errno
 import sqlite3
 from contextlib import closing
 from pathlib import Path
@@ -24,7 +25,7 @@ def create_database(path: Path) -> None:
     Raises
     ------
     OSError
-        If the folder cannot be written.
+        If the folder cannot be written, or the disk is full.
     UserError
         If the file is not a complete database of MLflow.
     """
@@ -37,8 +38,13 @@ def create_database(path: Path) -> None:
             return
         from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-        with atomic_write(path) as partial:
-            SqlAlchemyStore(f"sqlite:///{partial}", (path.parent / "artifacts").as_uri()).engine.dispose()
+        try:
+            with atomic_write(path) as partial:
+                SqlAlchemyStore(f"sqlite:///{partial}", (path.parent / "artifacts").as_uri()).engine.dispose()
+        except Exception as error:  # any error of the database driver, of SQLAlchemy or MLflow
+            if "disk is full" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, "No space left on device", str(path)) from error
 
 
 def _exists(path: Path) -> bool:
