@@ -1,4 +1,4 @@
-"""Add files from outside docs/ to the site: the pictures of the experiments, CONTRIBUTING.md and CHANGELOG.md."""
+"""Add files from outside docs/ to the site: the pictures of the experiments, and pages of the checkout's root."""
 
 from pathlib import Path
 from typing import Any
@@ -11,10 +11,10 @@ PICTURES = "experiments/pictures"
 
 
 def on_files(files: Files, config: MkDocsConfig) -> None:
-    """Add the pictures, and CONTRIBUTING.md and CHANGELOG.md as pages."""
+    """Add the pictures, and CONTRIBUTING.md, CHANGELOG.md and SECURITY.md as pages."""
     for picture in sorted((ROOT / PICTURES).iterdir()):
         files.append(File.generated(config, f"pictures/{picture.name}", abs_src_path=str(picture)))
-    for name in ("CONTRIBUTING.md", "CHANGELOG.md"):
+    for name in ("CONTRIBUTING.md", "CHANGELOG.md", "SECURITY.md"):
         files.append(File.generated(config, name.lower(), abs_src_path=str(ROOT / name)))
 
 

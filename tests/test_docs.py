@@ -124,3 +124,12 @@ def test_what_contributors_are_asked_to_run_is_what_is_checked():
     asked = commands_of((REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8"))
     checked = (REPOSITORY / ".ci" / "run").read_text(encoding="utf-8")
     assert not [command for command in asked if command.startswith("uv run ruff") and command not in checked]
+
+
+def test_every_statement_on_security_names_a_test_that_there_is():
+    page = (REPOSITORY / "SECURITY.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| (?!input|---).* \|$", page, flags=re.MULTILINE)
+    named = re.findall(r"`(tests/[\w/]+\.py)::(test_\w+)` \|$", page, flags=re.MULTILINE)
+    assert len(rows) == len(named) >= 15
+    for file, name in named:
+        assert f"\ndef {name}(" in (REPOSITORY / file).read_text(encoding="utf-8"), name

@@ -10,7 +10,7 @@ from hydra.core.utils import JobReturn, JobStatus
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf, read_write
 
-from bloodcell.cli.exits import fail, one_line_errors
+from bloodcell.cli.exits import exhausted, fail, one_line_errors
 from bloodcell.cli.launching import LostRunError
 from bloodcell.cli.preflight import count_runs, swept_configs, swept_overrides
 from bloodcell.console.logs import print_traceback
@@ -117,7 +117,7 @@ class TrackStudy(Callback):
                 _complete(config)
             except Exception as error:
                 self._end(interrupted=False, status="FAILED")
-                if isinstance(error, UserError):
+                if isinstance(error, UserError) or exhausted(error) is not None:
                     raise
                 print_traceback(error)
                 raise SystemExit(1) from error

@@ -1,18 +1,59 @@
 """Exit of the program: one line for errors that the user can fix, after files and runs are closed."""
 
+import atexit
 import errno
+import logging
+import os
+import re
 import shutil
 import signal
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import NoReturn
 
 from bloodcell.console.json_output import set_json_error
-from bloodcell.errors import UserError
+from bloodcell.console.logs import print_traceback
+from bloodcell.errors import UserError, reason_of
 from bloodcell.signals import Terminated
+
+FULL = ("No space left on device", "disk is full", "errno = 28", "Disk quota exceeded")
+NO_MEMORY = (
+    *("bad_alloc", "Cannot allocate memory", "cannot allocate memory", "failed to map segment", "OOM when allocating"),
+    *("Insufficient memory", "can't start new thread", "Unable to allocate"),
+)
+"""What libraries say of a full disk, and of too little memory, in errors of any type."""
+
+_left: list[int] = []
+
+
+def quiet_exhaustion() -> None:
+    """Keep libraries from tracebacks and crashes after a full disk or too little memory.
+
+    For a process of its own. Libraries that could not write a file, such as HDF5, try again when an object is deleted
+    and when Python ends.
+    """
+    atexit.register(_leave_at_once)  # what is registered first runs last
+    logging.raiseExceptions = False  # a log that cannot be written
+    sys.excepthook = lambda _, error, __: _print_fault(error)
+    sys.unraisablehook = lambda fault: _print_fault(fault.exc_value)
+    threading.excepthook = lambda fault: _print_fault(fault.exc_value)
+
+
+def _print_fault(error: BaseException | None) -> None:
+    if error is not None and not isinstance(error, SystemExit) and exhausted(error) is None:
+        print_traceback(error)
+
+
+def _leave_at_once() -> None:
+    if _left:
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(OSError, ValueError):
+                stream.flush()
+        os._exit(_left[0])
 
 
 def fail(message: str, *, code: int) -> NoReturn:
@@ -38,8 +79,9 @@ def one_line_errors(job: str = "", arguments: Sequence[str] = ()) -> Iterator[No
     except KeyboardInterrupt:
         fail("interrupted", code=130)
     except Exception as error:
-        if (full := _full_disk(error)) is not None:
-            fail(f"{full}: the disk is full; free space and run the command again", code=1)
+        if (reason := exhausted(error)) is not None:
+            _left.append(1)
+            fail(reason, code=1)
         if "hydra" in sys.modules:
             from bloodcell.config.composition import composition_message, is_composition_error
 
@@ -61,12 +103,29 @@ def remove_unused_folder(folder: Path) -> None:
             emptied.rmdir()
 
 
-def _full_disk(error: BaseException | None) -> str | None:
-    """Return a file or folder on the full disk, if a full disk caused the error."""
-    while error is not None:
-        if isinstance(error, OSError) and error.errno == errno.ENOSPC:
+def exhausted(error: BaseException) -> str | None:
+    """Return the message for an error that a full disk or too little memory caused; None for others."""
+    each: BaseException | None = error
+    chain: list[BaseException] = []
+    while each is not None and each not in chain:
+        chain.append(each)
+        each = each.__cause__ or each.__context__
+    for each in chain:
+        if getattr(each, "errno", None) in (errno.ENOSPC, errno.EDQUOT) or _says(each, FULL):
             # A failed write has no file name; then use the fuller of the usual places.
             places = (str(Path.cwd()), tempfile.gettempdir())
-            return str(error.filename or min(places, key=lambda place: shutil.disk_usage(place).free))
-        error = error.__cause__ or error.__context__
+            named = re.search("filename = '([^']+)'", str(each))
+            place = named[1] if named else getattr(each, "filename", None)
+            place = place or min(places, key=lambda place: shutil.disk_usage(place).free)
+            return f"{place}: the disk is full; free space and run the command again"
+    for each in chain:
+        if isinstance(each, MemoryError) or getattr(each, "errno", None) == errno.ENOMEM or _says(each, NO_MEMORY):
+            return (
+                f"too little memory ({reason_of(each)[:200]}); end other programs, or use a smaller "
+                "hyperparameters.batch_size or backbone.input_size"
+            )
     return None
+
+
+def _says(error: BaseException, phrases: Sequence[str]) -> bool:
+    return not isinstance(error, UserError) and any(phrase in str(error) for phrase in phrases)

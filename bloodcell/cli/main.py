@@ -17,12 +17,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bloodcell.cli.arguments import ASKING, hydra_arguments
-from bloodcell.cli.exits import one_line_errors, remove_unused_folder
+from bloodcell.cli.exits import one_line_errors, quiet_exhaustion, remove_unused_folder
 from bloodcell.cli.help import overview
 from bloodcell.config.command import Command
 from bloodcell.config.jobs import command_name, first_words, register_help_resolvers, split_job
 from bloodcell.console.json_output import FLAG, json_document
-from bloodcell.console.logs import log_errors, log_warnings, print_traceback
+from bloodcell.console.logs import log_errors, log_warnings
 from bloodcell.console.quiet import quiet_libraries, quiet_stderr
 from bloodcell.errors import UserError
 from bloodcell.signals import signals_as_exceptions
@@ -34,7 +34,8 @@ if TYPE_CHECKING:
 def main(argv: Sequence[str] | None = None) -> None:
     """Run the command line: the words after ``bloodcell``, by default those of the process."""
     arguments = list(sys.argv[1:] if argv is None else argv)
-    sys.excepthook = lambda _, error, __: print_traceback(error)
+    if argv is None:  # in a process of its own
+        quiet_exhaustion()
     match arguments:
         case [] | ["-h" | "--help", *_] | ["--json"]:
             print(overview(), end="")

