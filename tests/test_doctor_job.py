@@ -77,7 +77,7 @@ def test_damaged_files_of_a_search_are_named_and_moved_away(tmp_path):
 
 def test_sync_leaves_a_running_run_to_its_process_and_names_a_store_that_is_gone(tracking, tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
-        patch.setattr(courier.Courier, "add", lambda *_: None)
+        patch.setattr(courier.Courier, "add", lambda _, delivery: delivery)
         with TrackedRun(tmp_path / "done", name="done", tags={}, tracking=tracking):
             pass
     running = TrackedRun(tmp_path / "running", name="running", tags={}, tracking=tracking)

@@ -42,14 +42,15 @@ class Courier:
         self._attempts = self._failures = self._waiting = 0
         self._failing_since: float | None = None
 
-    def add(self, delivery: Delivery) -> None:
-        """Deliver a run from now on until it has ended and is delivered."""
+    def add(self, delivery: Delivery) -> Delivery:
+        """Deliver a run from now on until it has ended and is delivered; return what delivers its folder."""
         with self._changed:
-            self._deliveries[delivery.folder] = delivery
+            kept = self._deliveries.setdefault(delivery.folder, delivery)
             if self._thread is None:
                 self._thread = threading.Thread(target=self._work, name="courier", daemon=True)
                 self._thread.start()
             self._changed.notify_all()
+            return kept
 
     @property
     def has_running(self) -> bool:
@@ -115,7 +116,7 @@ class Courier:
             except Exception as error:  # any error of the connection or the database
                 succeeded = False
                 self.error = one_line(error)
-                log.warning("%s: not delivered yet (%s)", delivery.folder, self.error)
+                log.info("%s: not delivered yet (%s)", delivery.folder, self.error)
                 if delivery.steps > before:
                     self._failing_since = None
                 with self._changed:  # the others come first next time

@@ -156,7 +156,7 @@ class TrackedRun(Recorder):
     def __enter__(self) -> Self:
         """Start to deliver the run."""
         super().__enter__()
-        courier().add(self.delivery)
+        self.delivery = courier().add(self.delivery)
         for folder in self._fold_folders():  # of an earlier process, if this one continues its run
             courier().add(Delivery(folder, store=self.store))
         return self

@@ -59,7 +59,7 @@ def store(tracking) -> Store:
 @pytest.fixture
 def recorded(tracking, store, tmp_path, monkeypatch) -> Path:
     """The folder of a run that has ended and of which the store knows nothing."""
-    monkeypatch.setattr(courier_module.Courier, "add", lambda *_: None)
+    monkeypatch.setattr(courier_module.Courier, "add", lambda _, delivery: delivery)
     folder = tmp_path / "run"
     with TrackedRun(folder, name="a run", tags={"seed": "0"}, tracking=tracking) as run:
         run.log_parameters({f"parameter{number}": number for number in range(130)})

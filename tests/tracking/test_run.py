@@ -25,7 +25,7 @@ def tracking(tmp_path) -> TrackingConfig:
 
 
 def test_two_processes_can_log_the_same_images_at_once(tracking, tmp_path, monkeypatch):
-    monkeypatch.setattr(courier.Courier, "add", lambda *_: None)
+    monkeypatch.setattr(courier.Courier, "add", lambda _, delivery: delivery)
     store, experiment = open_store(tracking)
     images = pd.DataFrame({"path": ["a.jpeg"], "label": ["A"]})
     deliveries = []
