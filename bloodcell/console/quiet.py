@@ -13,8 +13,8 @@ ENVIRONMENT = {
     # With a server, MLflow prints the address of every run to standard output.
     "MLFLOW_SUPPRESS_PRINTING_URL_TO_STDOUT": "true",
     "TF_CPP_MIN_LOG_LEVEL": "3",
-    # Retry a server for half a minute; with MLflow's defaults, every epoch would wait for minutes.
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "4",
+    # Retry a server for seconds; with MLflow's defaults it is minutes, and results are delivered again anyway.
+    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "2",
     "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
 }
 """Environment variables that keep libraries quiet, unless the user has set them."""

@@ -27,7 +27,7 @@ from bloodcell.experiment.recorder import FAILED, read_run
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.delivery import Delivery
 from bloodcell.tracking.local_runs import close_abandoned, is_written, run_folders
-from bloodcell.tracking.store import find_store, named_if_lost, prepare_store, set_up_mlflow, store_in_record
+from bloodcell.tracking.store import find_store, named_if_lost, prepare_store, quiet_mlflow, store_in_record
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ def run(config: SyncConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - noth
     root = Path(config.folder).expanduser()
     if not root.is_dir():
         raise UserError(f"folder={root}: is not a folder; give the folder of a run or a sweep")
-    set_up_mlflow()
+    quiet_mlflow()
     rows, deliveries = [], []
     for folder in run_folders(root):
         record = read_run(folder) or {}

@@ -216,7 +216,7 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
         If it cannot be written or reached.
     """
     store = find_store(tracking)
-    set_up_mlflow()
+    quiet_mlflow()
     prepare_store(store)
     import mlflow
     from mlflow import MlflowClient
@@ -338,10 +338,8 @@ def prepare_store(store: Store) -> None:
         raise UserError(f"{place}: cannot be written ({error.strerror}); give another folder") from error
 
 
-def set_up_mlflow() -> None:
-    """Silence the log messages of MLflow and its libraries; have it give up on a server that is away within seconds."""
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")
-    os.environ.setdefault("MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR", "1")
+def quiet_mlflow() -> None:
+    """Silence the log messages of MLflow and its libraries."""
     for name in ("mlflow", "alembic", "urllib3"):
         logging.getLogger(name).setLevel(logging.ERROR)
     warnings.filterwarnings("ignore", message="The specified dataset source can be interpreted in multiple ways")
