@@ -7,6 +7,7 @@ from stores import artifacts_of, runs_in
 
 from bloodcell.config.composition import compose_config
 from bloodcell.experiment.baselines import baseline_config
+from bloodcell.experiment.recorder import read_run
 from bloodcell.jobs.train import train_baselines
 
 OWN = ["data.groups=pattern", "data.groups_pattern='(.+)'", "data.group_name=photograph", "log_model=false"]
@@ -46,8 +47,9 @@ def test_settings_of_networks_do_not_prevent_baselines(bccd, tmp_path):
         "hyperparameters.seed=3",
     ]
     config = compose_config("train", ["data=bccd", f"data.root={bccd}", f"tracking.dir={tmp_path}", *own, *of_networks])
-    (result,) = train_baselines([config], folder=tmp_path).values()
-    assert result.outcome.val.metrics["accuracy"] == 0.25
+    train_baselines([config], folder=tmp_path / "baselines")
+    (folder,) = (tmp_path / "baselines").iterdir()
+    assert read_run(folder)["metrics"]["val/accuracy"] == 0.25
     assert baseline_config(config, "majority").hyperparameters.seed == 3
 
 

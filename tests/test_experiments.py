@@ -113,7 +113,7 @@ def test_the_backbones_study_changes_nothing_but_backbone_and_split(configuratio
 
 
 def test_the_command_line_has_the_last_word_on_what_an_experiment_sweeps(monkeypatch, tmp_path):
-    def refuse(*, tracking, overrides):
+    def refuse(*, overrides, **_):
         raise UserError(" ".join(overrides))
 
     monkeypatch.setattr(study, "start_study", refuse)
