@@ -9,7 +9,7 @@ import yaml
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.training import DebugConfig, TrainConfig
 from bloodcell.data.augmentation import Augmentation
-from bloodcell.data.manifest import ImageSet, write_manifest
+from bloodcell.data.manifest import ImageSet
 from bloodcell.data.pipeline import Samples, views
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.fold import samples_for
@@ -67,7 +67,6 @@ def keep_images(recorder: Recorder, config: TrainConfig, prepared: Prepared) -> 
     """Record the manifest, the rows that were excluded because of leakage, counts, and all parameters."""
     images, artifacts = prepared.images, recorder.artifacts
     artifacts.mkdir(parents=True, exist_ok=True)
-    write_manifest(prepared.images.manifest, artifacts / "manifest.parquet")
     if len(prepared.left_out):
         prepared.left_out.to_csv(artifacts / "shared_images.csv", index=False)
         log.warning("excluded, photograph or group in another split: %s", ", ".join(prepared.left_out["path"]))

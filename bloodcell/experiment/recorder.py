@@ -14,6 +14,7 @@ from typing import Any, Self
 import pandas as pd
 from matplotlib.figure import Figure
 
+from bloodcell.data.manifest import write_manifest
 from bloodcell.errors import reason_of
 from bloodcell.files import atomic_write
 from bloodcell.plots.drawing import Pictures
@@ -100,8 +101,10 @@ class Recorder:
         values = {f"epoch/{name}": value for name, value in asdict(epoch).items() if isinstance(value, float)}
         self._append({name: value for name, value in values.items() if math.isfinite(value)}, step=epoch.epoch)
 
-    def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:  # noqa: ARG002
-        """Keep the name, source and digest of the images; ``manifest.parquet`` has the manifest."""
+    def log_dataset(self, manifest: pd.DataFrame, *, name: str, source: str, digest: str) -> None:
+        """Keep the manifest of the images as ``manifest.parquet``, with their name, source and digest."""
+        self.artifacts.mkdir(parents=True, exist_ok=True)
+        write_manifest(manifest, self.artifacts / "manifest.parquet")
         self._run["dataset"] = {"name": name, "source": source, "digest": digest}
         self._write()
 

@@ -60,7 +60,7 @@ class Delivery:
 
     def __init__(self, folder: Path, *, store: Store) -> None:
         self.folder, self.store = folder, store
-        self.steps = 0
+        self.steps = 0  # how often the store has got something new
         self._lock = threading.RLock()
         self._sent = read_sent(self.folder)
         """What the store has: the values that were sent, the size and time of files, ids, and ``state``."""
@@ -300,7 +300,8 @@ class Delivery:
         return run
 
     def _remember(self, **values: Any) -> None:
-        self.steps += 1
+        if any(self._sent.get(name) != value for name, value in values.items() if name != "beat"):
+            self.steps += 1
         self._sent |= {"key": self._run()["key"], **values}
         with atomic_write(self.folder / SENT_FILE) as partial:
             partial.write_text(json.dumps(self._sent), encoding="utf-8")

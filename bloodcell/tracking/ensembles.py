@@ -12,7 +12,6 @@ from bloodcell.comparison.members import Joint
 from bloodcell.comparison.run_tags import ENSEMBLE
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schemas import EnsembleConfig
-from bloodcell.data.manifest import write_manifest
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import Prepared
 from bloodcell.files import atomic_write
@@ -52,7 +51,6 @@ def keep_inputs(
 ) -> None:
     """Log parameters, images, members with their weights, and the cost of their trainings."""
     manifest = prepared.images.manifest
-    write_manifest(manifest, tracked.artifacts / "manifest.parquet")
     tracked.log_parameters(parameters_of(config))
     tracked.log_dataset(manifest, name="members", source=str(prepared.images.root), digest=digest_of(runs, prepared))
     tracked.log_table(table, "members.json")

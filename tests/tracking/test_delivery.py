@@ -17,7 +17,7 @@ from bloodcell.tracking.delivery import Delivery
 from bloodcell.tracking.run import TrackedRun
 from bloodcell.tracking.store import Store, open_store
 
-CALLS = 18
+CALLS = 17
 """The calls of MLflow's client that deliver the run below."""
 
 
@@ -154,3 +154,13 @@ def test_whichever_call_fails_the_rest_follows_and_nothing_is_doubled(recorded, 
         found["tags"].pop("bloodcell.key")
         expected = expected or found
         assert found == expected
+
+
+def test_waiting_for_a_store_that_always_fails_at_the_same_place_ends(recorded, store, monkeypatch):
+    monkeypatch.undo()
+    (recorded / "artifacts" / "manifest.parquet").unlink()
+    courier = courier_module.Courier()
+    delivery = courier.add(Delivery(recorded, store=store))
+    assert courier.flush(patience=0.2) == [delivery]
+    assert "manifest.parquet" in courier.error
+    assert delivery.run_id is not None
