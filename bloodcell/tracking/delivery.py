@@ -85,13 +85,14 @@ class Delivery:
 
     @property
     def ended(self) -> bool:
-        """Whether the run has ended."""
-        return bool(self._run()["status"] != RUNNING)
+        """Whether the run has ended, or its folder was removed."""
+        run = read_run(self.folder)
+        return run is None or bool(run["status"] != RUNNING)
 
     @property
     def complete(self) -> bool:
-        """Whether the run has ended and the store has everything."""
-        return self.ended and self._sent.get("state") == _state(self.folder)
+        """Whether the run has ended and the store has everything, or its folder was removed."""
+        return read_run(self.folder) is None or (self.ended and self._sent.get("state") == _state(self.folder))
 
     def create(self) -> str:
         """Create the run in the store, unless it is there; return its id."""

@@ -86,7 +86,7 @@ class Study:
             if folder != self.run.folder and not (delivery := Delivery(folder, store=self.store)).complete:
                 courier().add(delivery)
         recorded = {run["key"]: run for run in runs.values() if run["parent"] == self.run_id}
-        deliver_all(patience=self.run.tracking.wait_seconds)
+        self._deliver(interrupted)
         stored = self._stored(recorded, status=status)
         late = [run for key, run in recorded.items() if key not in {each.tags.key for each in stored}]
         entries = sorted(
@@ -136,8 +136,12 @@ class Study:
         if failed:
             self.tag(REASON_TAG, f"{len(failed)} of {len(entries)} runs did not finish")
         self.run.close(status or (KILLED if interrupted else FAILED if failed else FINISHED))
-        deliver_all(patience=self.run.tracking.wait_seconds)
+        self._deliver(interrupted)
         return table
+
+    def _deliver(self, interrupted: bool) -> None:
+        """Wait for the store; after an interruption, not for one that fails."""
+        deliver_all(patience=1.0 if interrupted else self.run.tracking.wait_seconds)
 
     def _stored(self, recorded: Mapping[str, Any], *, status: str) -> list[StoredRun]:
         """Return the runs in the store, and end those of other machines; none if the store is away."""

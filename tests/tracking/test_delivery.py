@@ -164,3 +164,13 @@ def test_waiting_for_a_store_that_always_fails_at_the_same_place_ends(recorded, 
     assert courier.flush(patience=0.2) == [delivery]
     assert "manifest.parquet" in courier.error
     assert delivery.run_id is not None
+
+
+def test_a_folder_that_is_removed_is_not_waited_for(recorded, store, monkeypatch):
+    monkeypatch.undo()
+    courier = courier_module.Courier()
+    shutil.rmtree(recorded / "artifacts")
+    delivery = Delivery(recorded, store=store)
+    shutil.rmtree(recorded)
+    courier.add(delivery)
+    assert courier.flush(patience=5) == []
