@@ -10,8 +10,9 @@ from pathlib import Path
 from mlflow.exceptions import MlflowException
 
 from bloodcell.console.progress import print_status
-from bloodcell.errors import one_line
 from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.store import reason_in_store
+from bloodcell.wording import counted
 
 log = logging.getLogger(__name__)
 
@@ -21,8 +22,8 @@ LONGEST_PAUSE = 30.0
 """Seconds between two attempts, at most, while a store fails."""
 LONGEST_PAUSE_AT_END = 4.0
 """The same while a command waits for the store at its end."""
-SAID_AFTER = 3.0
-"""Seconds after which a message says that the command waits for the store."""
+SAY_AFTER, SAY_EVERY = 3.0, 10.0
+"""Seconds until a message says that the command waits for the store, and between two of them."""
 
 
 class Courier:
@@ -66,7 +67,7 @@ class Courier:
         patience
             The seconds that the store may fail without any success, also before this call.
         """
-        started, said = time.monotonic(), False
+        say_at = time.monotonic() + SAY_AFTER
         with self._changed:
             attempts = self._attempts + 1  # one may be under way
             self._waiting += 1
@@ -78,10 +79,10 @@ class Courier:
                     failing = 0.0 if self._failing_since is None else now - self._failing_since
                     if failing > patience and self._attempts > attempts:
                         break
-                    if not said and now - started > SAID_AFTER:
-                        said = True
-                        label = self._ended()[0].store.label if self._ended() else ""
-                        print_status(f"{label}: sending results" + (f" (it fails: {self.error})" if self.error else ""))
+                    if (left := self._ended()) and now > say_at:
+                        say_at = now + SAY_EVERY
+                        what = f"fails ({self.error}); tries again" if self.error else "sending results"
+                        print_status(f"{left[0].store.label}: {what}, {counted(len(left), 'run')} left")
             finally:
                 self._waiting -= 1
             return self._ended()
@@ -115,7 +116,7 @@ class Courier:
                 delivery.deliver()
             except Exception as error:  # any error of the connection or the database
                 succeeded = False
-                self.error = one_line(error)
+                self.error = reason_in_store(error)
                 log.info("%s: not delivered yet (%s)", delivery.folder, self.error)
                 if delivery.steps > before:
                     self._failing_since = None

@@ -1,6 +1,7 @@
 """Problems of the embedded store and of the runs on this machine."""
 
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -10,6 +11,7 @@ from bloodcell.tracking.database import prepare_database
 from bloodcell.tracking.delivery import Delivery
 from bloodcell.tracking.local_runs import is_written, run_folders
 from bloodcell.tracking.store import store_in_record
+from bloodcell.wording import counted
 
 
 @dataclass(frozen=True)
@@ -50,8 +52,8 @@ def broken_database(path: Path, *, repair: bool) -> list[Problem]:
 
 
 def undelivered_runs(root: Path) -> list[Problem]:
-    """Return the runs in a folder whose results the store does not have completely."""
-    problems = []
+    """Return a problem for each store that does not have all results of the runs in a folder."""
+    problems, counts = [], Counter[str]()
     for folder in run_folders(root):
         if is_written(folder):
             continue
@@ -60,7 +62,9 @@ def undelivered_runs(root: Path) -> list[Problem]:
         except UserError as error:
             problems.append(Problem(str(folder), str(error), "see there", repaired=False))
             continue
-        if not Delivery(folder, store=store).complete:
-            advice = f"bloodcell sync {folder}"
-            problems.append(Problem(str(folder), f"{store.label} does not have all results", advice, repaired=False))
+        counts[store.label] += not Delivery(folder, store=store).complete
+    for label, count in counts.items():
+        if count:
+            what = f"{label} does not have all results of {counted(count, 'run')}"
+            problems.append(Problem(str(root), what, f"bloodcell sync {root}", repaired=False))
     return problems

@@ -234,7 +234,9 @@ def open_store(tracking: TrackingConfig) -> tuple[Store, str]:
         advice = f"start it, or {way_out}"
         if store.database is not None:
             advice = f"move {store.database} away to start a new store, or give another tracking.dir"
-        raise UserError(f"{store.named_by}={store.label}: cannot be opened ({_reason(error)}); {advice}") from error
+        raise UserError(
+            f"{store.named_by}={store.label}: cannot be opened ({reason_in_store(error)}); {advice}"
+        ) from error
     return store, experiment_id
 
 
@@ -252,8 +254,8 @@ def existing_store(tracking: TrackingConfig) -> Store:
     return open_store(tracking)[0]
 
 
-def _reason(error: BaseException) -> str:
-    """Return the message of an error's innermost cause, which is the shortest."""
+def reason_in_store(error: BaseException) -> str:
+    """Return the message of an error's innermost cause, which is the shortest, without credentials."""
     while (cause := error.__cause__ or error.__context__) is not None:
         error = cause
     return redact(" ".join(str(error).split()))[:300] or type(error).__name__
