@@ -60,7 +60,7 @@ class Courier:
             return len(self._ended()) < len(self._deliveries)
 
     def flush(self, *, patience: float) -> list[Delivery]:
-        """Wait until all runs that have ended are delivered; return those that the store does not have yet.
+        """Wait until all runs that have ended are delivered; give up and return those that the store does not take.
 
         Parameters
         ----------
@@ -85,7 +85,10 @@ class Courier:
                         print_status(f"{left[0].store.label}: {what}, {counted(len(left), 'run')} left")
             finally:
                 self._waiting -= 1
-            return self._ended()
+            given_up = self._ended()
+            for each in given_up:
+                del self._deliveries[each.folder]
+            return given_up
 
     def _ended(self) -> list[Delivery]:
         return [each for each in self._deliveries.values() if each.ended]
