@@ -39,10 +39,21 @@ def atomic_write(path: Path) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f".{uuid.uuid4().hex}{''.join(path.suffixes)}")
     try:
-        yield partial
-        partial.replace(path)
+        with named_in_errors(path):
+            yield partial
+            partial.replace(path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+@contextmanager
+def named_in_errors(path: Path) -> Iterator[None]:
+    """Name a file in errors of the operating system that name none, such as that of a write to a full disk."""
+    try:
+        yield
+    except OSError as error:
+        error.filename = error.filename or str(path)
+        raise
 
 
 def left_over_files(roots: Iterable[Path]) -> list[Path]:

@@ -16,7 +16,7 @@ from matplotlib.figure import Figure
 
 from bloodcell.data.manifest import write_manifest
 from bloodcell.errors import reason_of
-from bloodcell.files import atomic_write
+from bloodcell.files import atomic_write, named_in_errors
 from bloodcell.plots.drawing import Pictures
 from bloodcell.serving.prediction import ServingParameters
 
@@ -197,7 +197,8 @@ class Recorder:
         self._rows |= {(name, step): value for name, value in new.items()}
         rows = [{"key": name, "value": value, "step": step, "time": now()} for name, value in new.items()]
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / METRICS_FILE).open("a", encoding="utf-8") as file:
+        path = self.folder / METRICS_FILE
+        with named_in_errors(path), path.open("a", encoding="utf-8") as file:
             file.write("".join(f"{json.dumps(row)}\n" for row in rows))
 
     def _write(self) -> None:

@@ -4,7 +4,7 @@ import json
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -134,6 +134,13 @@ class Delivery:
             if run["status"] != RUNNING:
                 self._end(run)
             self._remember(state=state)
+
+    def end_at_once(self, status: str, *, reason: str) -> None:
+        """Set the status in the store without the record of the folder, which cannot be written; ignore errors."""
+        if self.run_id is not None:
+            with suppress(Exception):
+                self._client.set_tag(self.run_id, REASON_TAG, reason)
+                self._client.set_terminated(self.run_id, status)
 
     def forget_if_lost(self) -> None:
         """Deliver everything again if the store has lost the run: a new database, or another server."""

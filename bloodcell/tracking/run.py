@@ -11,7 +11,7 @@ import pandas as pd
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
 from bloodcell.errors import StoreLostError
-from bloodcell.experiment.recorder import Recorder, read_run
+from bloodcell.experiment.recorder import REASON_TAG, Recorder, read_run
 from bloodcell.files import atomic_write
 from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.courier import courier
@@ -162,9 +162,17 @@ class TrackedRun(Recorder):
         return self
 
     def close(self, status: str) -> None:
-        """Record that the run has ended, and let other processes write it."""
-        super().close(status)
-        self._lock.release()
+        """Record that the run has ended, and let other processes write it.
+
+        If the folder cannot be written, at least the store knows that the run has ended.
+        """
+        try:
+            super().close(status)
+        except OSError:
+            self.delivery.end_at_once(status, reason=str(self._run["tags"].get(REASON_TAG, "")))
+            raise
+        finally:
+            self._lock.release()
 
 
 def _model_address(folder: Path, store: Store) -> str:
