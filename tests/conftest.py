@@ -122,6 +122,13 @@ def cells(images_kind: str, bccd: Path, tmp_path_factory: pytest.TempPathFactory
 
 
 @pytest.fixture(autouse=True)
+def _no_address_left():
+    """Forget the address of a store with credentials, which a command keeps in the environment of its process."""
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)
+
+
+@pytest.fixture(autouse=True)
 def _closed_logs():
     """Close the log files that Hydra opened: left open, they warn in whichever test comes when they are collected."""
     root = logging.getLogger()
