@@ -8,12 +8,12 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.comparison.run_tags import TRAIN, RunTags
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run of the store. Its files are downloaded when first used.
+    """A run of the store. Its files are read when first used: in place if they are on this machine, else downloaded.
 
     Attributes
     ----------
@@ -52,6 +52,10 @@ class StoredRun:
         Its settings by their dotted names, as text; see also `config`.
     metrics
         Its final metrics, such as ``val/accuracy``.
+    description
+        Its description, in Markdown.
+    artifact_uri
+        The address of its files.
     """
 
     id: str
@@ -63,6 +67,8 @@ class StoredRun:
     tags: RunTags
     parameters: Mapping[str, str]
     metrics: Mapping[str, float]
+    description: str = ""
+    artifact_uri: str = ""
 
     def __str__(self) -> str:
         """Return its id and its name."""
@@ -81,7 +87,7 @@ class StoredRun:
     @cached_property
     def config(self) -> TrainConfig | None:
         """The configuration of a training; None for other jobs, and for versions with other settings."""
-        if self.tags.job != TRAIN or CONFIG not in self.files:
+        if self.tags.job != TRAIN:
             return None
         try:
             values = self.read(CONFIG, read_yaml)
@@ -143,22 +149,34 @@ class StoredRun:
         ]
 
     def read(self, file: str, reader: Callable[[Path], T]) -> T:
-        """Download one of its files and read it with a function.
+        """Read one of its files with a function.
 
         Raises
         ------
         UserError
             If it has no such file, or the file cannot be read.
         """
-        if file not in self.files:
-            raise UserError(f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble")
         with TemporaryDirectory() as folder:
-            path = mlflow.artifacts.download_artifacts(run_id=self.id, artifact_path=file, dst_path=folder)
+            path = self._found(file, Path(folder))
             try:
-                return reader(Path(path))
+                return reader(path)
             except Exception as error:  # a store may have any file, and readers raise any error
                 reason = one_line(error).replace(f"{path}: ", "")
                 raise UserError(f"runs={self.id}: {file} cannot be read ({reason}); leave the run out") from error
+
+    def _found(self, file: str, folder: Path) -> Path:
+        """Return the path of one of its files, which is downloaded into a folder if it is not on this machine."""
+        repository = get_artifact_repository(self.artifact_uri)
+        path = folder / file
+        try:
+            if (local := repository.get_local_path(file)) is not None:
+                return Path(local)
+            repository._download_file(file, str(path))  # `download_artifacts` asks first whether it is a folder
+        except Exception as error:  # of any kind of store
+            if file not in self.files:
+                raise UserError(f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble") from error
+            raise
+        return path
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
@@ -290,4 +308,6 @@ def _record(run: Run) -> StoredRun:
         tags=RunTags.read(run.data.tags),
         parameters=run.data.params,
         metrics=run.data.metrics,
+        description=run.data.tags.get(MLFLOW_RUN_NOTE, ""),
+        artifact_uri=info.artifact_uri,
     )
