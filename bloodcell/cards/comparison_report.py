@@ -219,7 +219,7 @@ def _values(report: Report) -> dict[str, Any]:
         "board": _board(report),
         "estimates": _estimates(report),
         "matrices": [(score, _matrix(report, score)) for score in comparison.scores],
-        "sentences": _sentences(comparison),
+        "sentences": _sentences(report),
         "signs": SIGNS,
         "cost_charts": [chart for cost in COSTS if (chart := _cost_chart(report, cost, numbers=numbers)) is not None],
         "curves": charts.curves_chart(curves, numbers=numbers, label=CURVES_LABEL) if curves else None,
@@ -315,13 +315,14 @@ def _matrix(report: Report, score: Score) -> list[tuple[str, list[dict[str, str]
     return [(a, [cells.get((a, b)) for b in order]) for a in order]
 
 
-def _sentences(comparison: Comparison) -> list[str]:
+def _sentences(report: Report) -> list[str]:
     """Return the sentence of each pair by the first metric."""
-    first = comparison.scores[0].name
+    comparison = report.comparison
+    first, shown = comparison.scores[0].name, set(report.order)
     return [
         sentence
         for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True)
-        if row.metric == first
+        if row.metric == first and {row.a, row.b} <= shown
     ]
 
 
