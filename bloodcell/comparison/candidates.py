@@ -188,15 +188,19 @@ def _with_names(given: Named) -> Named:
         )
     filled = []
     for name, table in given:
-        group = table["group"].fillna(table["path"].map(groups))
+        group = _filled(table["group"], table["path"], groups)
         if (missing := group.isna()).any():
             raise UserError(
                 f"{name}: no table has the group of {table['path'][missing.argmax()]} and {missing.sum() - 1} more "
                 "images; add a column group"
             )
-        source = table["source"].fillna(table["path"].map(sources)).fillna(group)
+        source = _filled(table["source"], table["path"], sources).fillna(group)
         filled.append((name, table.assign(group=group, source=source)))
     return filled
+
+
+def _filled(names: "pd.Series[str]", paths: "pd.Series[str]", others: "pd.Series[str]") -> "pd.Series[str]":
+    return names.fillna(paths.map(others)) if names.isna().any() else names
 
 
 def _names_by_path(given: Named, column: str) -> "pd.Series[str]":

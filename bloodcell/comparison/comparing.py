@@ -316,6 +316,12 @@ def _score_by_group(score: Score, predictions: Predictions) -> ScoreByGroup:
         raise UserError(f"metrics: {error}; give a function of labels and probabilities") from error
 
 
+def _value(score: Score, predictions: Predictions) -> float:
+    if score.contributions is None:  # a user's function, which may raise anything
+        return _score_by_group(score, predictions).value
+    return score.function(predictions.labels, predictions.probabilities)
+
+
 def _majority_of(predictions: Predictions, *, groups: bool = False) -> Predictions:
     """Return class frequencies as predictions; ``groups``: each group counts once."""
     labels = predictions.labels
@@ -344,7 +350,7 @@ def _estimates(
 ) -> pd.DataFrame:
     units: list[tuple[str, Sequence[Sequence[Predictions]], list[list[float]]]] = [
         ("image", predictions, [[each.value for each in several] for several in by_group]),
-        ("source", by_source, [[_score_by_group(score, each).value for each in several] for several in by_source]),
+        ("source", by_source, [[_value(score, each) for each in several] for several in by_source]),
     ]
     if score.is_mean and not aligned.groups_are_sources:
         by_group_mean = [

@@ -1,7 +1,8 @@
 """Reading the runs of a store as typed records."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,6 +13,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
 from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from pydantic import TypeAdapter, ValidationError
@@ -156,27 +158,32 @@ class StoredRun:
         UserError
             If it has no such file, or the file cannot be read.
         """
-        with TemporaryDirectory() as folder:
-            path = self._found(file, Path(folder))
+        with self._found(file) as path:
             try:
                 return reader(path)
             except Exception as error:  # a store may have any file, and readers raise any error
                 reason = one_line(error).replace(f"{path}: ", "")
                 raise UserError(f"runs={self.id}: {file} cannot be read ({reason}); leave the run out") from error
 
-    def _found(self, file: str, folder: Path) -> Path:
-        """Return the path of one of its files, which is downloaded into a folder if it is not on this machine."""
-        repository = get_artifact_repository(self.artifact_uri)
-        path = folder / file
-        try:
-            if (local := repository.get_local_path(file)) is not None:
-                return Path(local)
-            repository._download_file(file, str(path))  # `download_artifacts` asks first whether it is a folder
-        except Exception as error:  # of any kind of store
-            if file not in self.files:
-                raise UserError(f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble") from error
-            raise
-        return path
+    @contextmanager
+    def _found(self, file: str) -> Iterator[Path]:
+        """Give the path of one of its files, which is downloaded for the block if it is not on this machine."""
+        with ExitStack() as stack:
+            try:
+                path = self._repository.get_local_path(file)
+                if path is None:
+                    path = f"{stack.enter_context(TemporaryDirectory())}/{file}"
+                    self._repository._download_file(file, path)  # `download_artifacts` asks first if it is a folder
+            except Exception as error:  # of any kind of store
+                if file not in self.files:
+                    text = f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble"
+                    raise UserError(text) from error
+                raise
+            yield Path(path)
+
+    @cached_property
+    def _repository(self) -> ArtifactRepository:
+        return get_artifact_repository(self.artifact_uri)
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
