@@ -30,8 +30,8 @@ COUNT_TAG = "compared_on."
 NOTE = "- Compared: "
 """Start of the line that a comparison adds to a run's description."""
 FILES = (".csv", ".parquet")
-READERS = 8
-"""Runs whose files are read at the same time: a server takes most of the time of a request."""
+THREADS = 8
+"""Runs that are read or written at the same time, because a request mostly waits for the server or the disk."""
 ENDS = ("", "_low", "_high")
 """Behind a metric's name: its value and the ends of its interval."""
 
@@ -79,7 +79,7 @@ def read_compared(
         found = _of_experiment(experiment, store)
     else:
         found = [whole_run(run, store) for run in runs if run not in files]
-    with ThreadPoolExecutor(READERS) as pool:
+    with ThreadPoolExecutor(THREADS) as pool:
         read = list(track(pool.map(_compared, found), "reading runs", total=len(found)))
     return _with_unique_names([*read, *tables])
 
@@ -128,6 +128,7 @@ def keep_standings(comparison: Comparison, runs: Mapping[str, Sequence[StoredRun
     link = f"runs:/{report}/{FOLDER}/report.html"
     client = MlflowClient()
     holder = client.get_run(report)
+    batches: list[tuple[str, list[Metric], list[RunTag]]] = []
     for name, several in runs.items():
         metrics = {
             f"{metric}{end}": estimates[name][end.strip("_") or "value"]
@@ -145,7 +146,10 @@ def keep_standings(comparison: Comparison, runs: Mapping[str, Sequence[StoredRun
         tags = {"verdict_on_baseline": sentence, "can_be_best": best, FOLDER: link}
         for run in several:
             tags[MLFLOW_RUN_NOTE] = _described(run.description, sentence, report=holder)
-            client.log_batch(run.id, metrics=kept, tags=[RunTag(*tag) for tag in tags.items()])
+            batches.append((run.id, kept, [RunTag(*tag) for tag in tags.items()]))
+    with ThreadPoolExecutor(THREADS) as pool:
+        written = pool.map(lambda batch: client.log_batch(batch[0], metrics=batch[1], tags=batch[2]), batches)
+        list(track(written, "writing results", total=len(batches)))
 
 
 def _described(before: str, text: str, *, report: Run) -> str:
