@@ -68,7 +68,7 @@ class RunFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """A comparison with the facts that its report shows.
+    """A comparison with the facts that its report shows; the page has `Comparison.leading` runs, the JSON all.
 
     Attributes
     ----------
@@ -104,8 +104,15 @@ class Report:
         """The sources that all models misclassify, with the most frequent predicted class."""
         tables = [self.sources[run] for run in _models(self.comparison)] or list(self.sources.values())
         wrong = ~np.any([table["correct"].to_numpy() for table in tables], axis=0)
-        predicted = pd.concat([table["predicted"] for table in tables], axis=1).mode(axis=1)[0]
-        return pd.DataFrame(tables[0].assign(predicted=predicted).loc[wrong])
+        classes = np.array(self.comparison.aligned.classes)
+        votes = np.sum([table["predicted"].to_numpy()[:, None] == classes for table in tables], axis=0)
+        return pd.DataFrame(tables[0].assign(predicted=classes[votes.argmax(axis=1)]).loc[wrong])
+
+    @cached_property
+    def order(self) -> list[str]:
+        """The runs of the page, the best first."""
+        leading = set(self.comparison.leading)
+        return [run for run in self.comparison.ranking["run"] if run in leading]
 
     @property
     def cheapest(self) -> dict[str, str | None]:
@@ -193,11 +200,13 @@ def _recommendation(report: Report) -> str:
 def _values(report: Report) -> dict[str, Any]:
     """Return the values of the templates."""
     comparison = report.comparison
-    numbers = {run: number for number, run in enumerate(comparison.ranking["run"])}
+    order = report.order
+    numbers = {run: number for number, run in enumerate(order)}
     predictions = {
-        candidate.name: comparison.aligned.predictions(candidate)[0] for candidate in comparison.aligned.candidates
+        candidate.name: comparison.aligned.predictions(candidate)[0]
+        for candidate in comparison.aligned.candidates
+        if candidate.name in numbers
     }
-    order = list(comparison.ranking["run"])
     curves = {run: report.facts_of(run).curve for run in order if len(report.facts_of(run).curve) > 1}
     return {
         "report": report,
@@ -208,9 +217,9 @@ def _values(report: Report) -> dict[str, Any]:
         "group": comparison.group_name,
         "swatches": {run: charts.swatch(numbers[run]) for run in order},
         "board": _board(report),
-        "estimates": _estimates(comparison),
-        "matrices": [(score, _matrix(comparison, score)) for score in comparison.scores],
-        "sentences": _sentences(comparison),
+        "estimates": _estimates(report),
+        "matrices": [(score, _matrix(report, score)) for score in comparison.scores],
+        "sentences": _sentences(report),
         "signs": SIGNS,
         "cost_charts": [chart for cost in COSTS if (chart := _cost_chart(report, cost, numbers=numbers)) is not None],
         "curves": charts.curves_chart(curves, numbers=numbers, label=CURVES_LABEL) if curves else None,
@@ -236,10 +245,11 @@ def _board(report: Report) -> list[dict[str, Any]]:
     by = comparison.estimates_of(score)
     trivial = comparison.aligned.trivial
     baseline = float(by["image"]["value"][comparison.aligned.baseline])
-    models = by["image"].drop(index=list(trivial))
+    models = by["image"][by["image"].index.isin(report.order) & ~by["image"].index.isin(trivial)]
     scale = _scale(models if len(models) else by["image"])
     lines = []
-    for rank, each in enumerate(rows(comparison.ranking), 1):
+    shown = comparison.ranking[comparison.ranking["run"].isin(report.order)]
+    for rank, each in enumerate(rows(shown), 1):
         image, *others = (table.loc[each.run] for table in by.values())
         lines.append(
             {
@@ -280,18 +290,21 @@ def _scale(table: pd.DataFrame) -> charts.Scale:
     return charts.Scale(low=low - margin, high=high + margin, start=6, end=234)
 
 
-def _estimates(comparison: Comparison) -> list[tuple[str, list[tuple[float, str]]]]:
+def _estimates(report: Report) -> list[tuple[str, list[tuple[float, str]]]]:
     """Return each run's scores by image: the value, and the text with its interval."""
-    by_image = [(score, comparison.estimates_of(score)["image"]) for score in comparison.scores]
+    comparison = report.comparison
+    by_image = [(score, comparison.estimates_of(score)["image"].to_dict("index")) for score in comparison.scores]
     return [
-        (run, [(table["value"][run], format_interval(table.loc[run], score)) for score, table in by_image])
-        for run in comparison.ranking["run"]
+        (run, [(table[run]["value"], format_interval(table[run], score)) for score, table in by_image])
+        for run in report.order
     ]
 
 
-def _matrix(comparison: Comparison, score: Score) -> list[tuple[str, list[dict[str, str] | None]]]:
+def _matrix(report: Report, score: Score) -> list[tuple[str, list[dict[str, str] | None]]]:
     """Return the matrix of verdicts: a row and a column per run, the best first."""
+    comparison, order = report.comparison, report.order
     verdicts = comparison.verdicts[comparison.verdicts["metric"] == score.name]
+    verdicts = verdicts[verdicts["a"].isin(order) & verdicts["b"].isin(order)]
     cells: dict[tuple[str, str], dict[str, str]] = {}
     for row in rows(verdicts):
         defined = math.isfinite(row.difference)
@@ -299,17 +312,17 @@ def _matrix(comparison: Comparison, score: Score) -> list[tuple[str, list[dict[s
             difference = format_score(sign * row.difference, score, signed=True) if defined else ""
             sentence = comparison.sentences[row.Index]
             cells[a, b] = {"verdict": verdict, "difference": difference, "sentence": sentence}
-    order = list(comparison.ranking["run"])
     return [(a, [cells.get((a, b)) for b in order]) for a in order]
 
 
-def _sentences(comparison: Comparison) -> list[str]:
+def _sentences(report: Report) -> list[str]:
     """Return the sentence of each pair by the first metric."""
-    first = comparison.scores[0].name
+    comparison = report.comparison
+    first, shown = comparison.scores[0].name, set(report.order)
     return [
         sentence
         for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True)
-        if row.metric == first
+        if row.metric == first and {row.a, row.b} <= shown
     ]
 
 
@@ -318,6 +331,7 @@ def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any
     comparison = report.comparison
     score = comparison.scores[0]
     table = comparison.ranking[["run", "value", "low", "high"]].replace([np.inf, -np.inf], np.nan).dropna()
+    table = table[table["run"].isin(numbers)]
     table = table.assign(cost=table["run"].map(report.costs(cost)), number=table["run"].map(numbers)).dropna()
     if len(table) < 2:
         return None

@@ -12,7 +12,7 @@ from bloodcell.comparison.differing import describe_difference, describe_set_dif
 from bloodcell.comparison.tables import checked_table
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
-from bloodcell.evaluation.predictions import PROBABILITY_PREFIX, classes_of, label_indices, probabilities_of
+from bloodcell.evaluation.predictions import classes_of, label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Predictions
 from bloodcell.wording import PHOTOGRAPH
@@ -152,9 +152,9 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
             raise UserError(f"{first} and {other} differ: {differs}; compare models on the same images")
     majority = _majority(images, classes, name=MAJORITY if MAJORITY not in tables else f"{MAJORITY} of these images")
     candidates = []
-    for name in tables:
-        own = [each for run, each in trainings if run == name]
-        leaks = (_leak(table) for run, table in given if run == name)
+    tables_of, trainings_of = _by_name(given), _by_name(trainings)
+    for name, own in trainings_of.items():
+        leaks = map(_leak, tables_of[name])
         leak = LEAKY_SPLIT if name in leaky else next(filter(None, leaks), "")
         trivial = all(_is_trivial(each, classes) for each in own)
         probabilities = tuple(probabilities_of(each, classes) for each in own)
@@ -171,6 +171,13 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
     )
 
 
+def _by_name(named: Named) -> dict[str, list[pd.DataFrame]]:
+    tables: dict[str, list[pd.DataFrame]] = {}
+    for name, table in named:
+        tables.setdefault(name, []).append(table)
+    return tables
+
+
 def _with_names(given: Named) -> Named:
     """Fill in missing groups and sources from the other tables, and sources that no table has from groups."""
     groups, sources = (_names_by_path(given, column) for column in ("group", "source"))
@@ -181,15 +188,19 @@ def _with_names(given: Named) -> Named:
         )
     filled = []
     for name, table in given:
-        group = table["group"].fillna(table["path"].map(groups))
+        group = _filled(table["group"], table["path"], groups)
         if (missing := group.isna()).any():
             raise UserError(
                 f"{name}: no table has the group of {table['path'][missing.argmax()]} and {missing.sum() - 1} more "
                 "images; add a column group"
             )
-        source = table["source"].fillna(table["path"].map(sources)).fillna(group)
+        source = _filled(table["source"], table["path"], sources).fillna(group)
         filled.append((name, table.assign(group=group, source=source)))
     return filled
+
+
+def _filled(names: "pd.Series[str]", paths: "pd.Series[str]", others: "pd.Series[str]") -> "pd.Series[str]":
+    return names.fillna(paths.map(others)) if names.isna().any() else names
 
 
 def _names_by_path(given: Named, column: str) -> "pd.Series[str]":
@@ -249,6 +260,8 @@ def _trainings(name: str, table: pd.DataFrame) -> list[pd.DataFrame]:
     """Return one table per repeat of a cross-validation, sorted by path."""
     order = ["path", "fold"] if table["fold"].notna().all() else ["path"]
     table = table.sort_values(order, ignore_index=True, kind="stable")
+    if table["path"].is_unique:
+        return [table]
     again = table.duplicated(order)
     counts = table["path"].value_counts()
     if again.any() or counts.nunique() > 1:
@@ -267,10 +280,15 @@ def _trainings(name: str, table: pd.DataFrame) -> list[pd.DataFrame]:
 
 def _leak(table: pd.DataFrame) -> str:
     """Return how the split of a table leaks; empty if it does not."""
-    folded = table.loc[table["split"] == "val"]
+    sides = {side: table[table["split"] == side] for side in table["split"].dropna().unique()}
+    folded = sides.get("val", table.iloc[:0])
     cross_validated = folded["fold"].nunique() > 1
+    if len(sides) < 2 and not cross_validated:
+        return ""
     for column, what in (("source", f"copies of {PHOTOGRAPH}"), ("group", "images of group")):
-        train, val, test = (set(table.loc[table["split"] == side, column]) for side in ("train", "val", "test"))
+        train, val, test = (
+            set(sides[side][column]) if side in sides else set[str]() for side in ("train", "val", "test")
+        )
         for one, other, where in (
             (train, test, "training and in test"),
             (val, test, "validation and in test"),
@@ -285,10 +303,10 @@ def _leak(table: pd.DataFrame) -> str:
 
 def _is_trivial(table: pd.DataFrame, classes: Sequence[str]) -> bool:
     """Return whether all images of a fold have the same probabilities."""
-    columns = [PROBABILITY_PREFIX + name for name in classes]
-    folds = table.groupby(table["fold"].fillna(0))[columns]
-    varies = folds.agg(np.ptp)[folds.size() > 1]  # one image cannot show it
-    return len(varies) > 0 and bool((varies.to_numpy() < 1e-6).all())
+    probabilities, folds = probabilities_of(table, classes), table["fold"].fillna(0).to_numpy()
+    of_folds = (probabilities[folds == fold] for fold in np.unique(folds))
+    varies = [np.ptp(each, axis=0) for each in of_folds if len(each) > 1]  # one image cannot show it
+    return len(varies) > 0 and bool((np.array(varies) < 1e-6).all())
 
 
 def _same_classes(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:

@@ -7,10 +7,11 @@ from numbers import Integral, Real
 
 import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from bloodcell.comparison.candidates import Aligned, Tables, align
 from bloodcell.comparison.certificate import Certificate, certify
-from bloodcell.comparison.sentences import Context, best_sentence, sample_size_sentence, verdict_sentence
+from bloodcell.comparison.sentences import Context, Row, best_sentence, sample_size_sentence, verdict_sentence
 from bloodcell.comparison.verdicts import (
     EQUIVALENT,
     INCONCLUSIVE,
@@ -34,6 +35,8 @@ FEW_GROUPS = 20.0
 """With fewer effective groups, verdicts need intervals that hold in simulations first."""
 N_COVERAGE_CHECK = 200
 """Simulations for this check."""
+MAX_MODELS = 50
+"""With more models, verdicts are on the pairs of the best so many: the number of pairs grows with the square."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +52,18 @@ class Comparison:
     verdicts
         ``metric, a, b, difference, low, high, low_corrected, high_corrected, p_value, p_adjusted, verdict``: the
         difference a - b of every pair, by image, its 95 % interval, its p-value, both corrected for the number of
-        pairs, and the verdict on a: ``better``, ``worse``, ``equivalent`` or ``inconclusive``.
+        pairs, and the verdict on a: ``better``, ``worse``, ``equivalent`` or ``inconclusive``. With more than
+        `MAX_MODELS` models only the pairs of ``leading`` ones, and each with the baseline.
     sentences
         One for each row of ``verdicts``, to quote.
     ranking
         ``run, value, low, high, p_best, can_be_best, leak``: by the first metric, the best first. ``p_best`` is the
         p-value that the run is the best; with 95 % confidence the best is one with ``can_be_best``. A run that leaks
-        cannot be, and ``leak`` says why; ``p_best`` is NaN then, or if the metric is undefined.
+        cannot be, and ``leak`` says why; ``p_best`` is NaN then, or if the metric is undefined. With more than
+        `MAX_MODELS` models each is compared with ``leading`` ones only, so ``p_best`` can be too large.
+    leading
+        All runs; with more than `MAX_MODELS` models, the best so many by the first metric that do not leak, and the
+        trivial baselines.
     best
         A sentence on which runs may be the best.
     scores
@@ -73,6 +81,7 @@ class Comparison:
     sentences: tuple[str, ...]
     ranking: pd.DataFrame
     best: str
+    leading: tuple[str, ...]
     scores: tuple[Score, ...]
     aligned: Aligned
     equivalence: float
@@ -112,6 +121,19 @@ class Comparison:
         """The number of groups."""
         return int(self.aligned.images["group"].nunique())
 
+    @property
+    def left_out(self) -> str:
+        """Which pairs are not compared, as a sentence; empty if all are."""
+        n, shown = len(self.runs), len(self.verdicts) // len(self.scores)
+        if len(self.leading) == n:
+            return ""
+        n_models = n - len(self.aligned.trivial)
+        return (
+            f"Verdicts are on the pairs of the best {MAX_MODELS} of {n_models:,} models by {self.scores[0].label}, and "
+            f"on each model and the baseline: {shown:,} of {n * (n - 1) // 2:,} pairs, corrected for the number of all "
+            f"pairs. A model may be the best unless it is worse than one of these {MAX_MODELS}."
+        )
+
     def not_worse(self) -> list[str]:
         """Return the runs that may be the best, or are equivalent to the first."""
         ranked = self.ranking[self.ranking["p_best"].notna()]
@@ -139,8 +161,9 @@ def compare(
     """Compare models: which is better, by how much, or whether the data cannot decide.
 
     Only predictions are used. Groups count, not images: see `bloodcell.comparison.verdicts`. The majority class is
-    added as a baseline. With few groups, all verdicts are inconclusive if intervals on such data contain the truth too
-    rarely (`Comparison.certificate`).
+    added as a baseline. With more than `MAX_MODELS` models not all pairs get a verdict, see `Comparison.verdicts`. With
+    few groups, all verdicts are inconclusive if intervals on such data contain the truth too rarely
+    (`Comparison.certificate`).
 
     Parameters
     ----------
@@ -196,10 +219,19 @@ def compare(
     strata = predictions[0][0].strata
     few = effective_number(predictions[0][0].images.astype(float)) < FEW_GROUPS
     enough = not few or _certified(aligned, n_simulated=N_COVERAGE_CHECK, seed=seed).enough
+    leading = _leading(aligned, by_group[0], score=scores[0])
+    among_leading = leading[:, None] & leading
+    among_leading[:, -1] = True  # the baseline
+    max_differences = [_max_difference(*each) for each in zip(scores, by_group, strict=True)]
     pairs_by_score = [
-        compare_pairs(by_candidate, strata=strata, max_difference=_max_difference(score, by_candidate))
-        for score, by_candidate in zip(scores, by_group, strict=True)
+        compare_pairs(by_candidate, strata=strata, max_difference=max_difference, among=among_leading)
+        for by_candidate, max_difference in zip(by_group, max_differences, strict=True)
     ]
+    with_leading = pairs_by_score[0]
+    if not leading.all():
+        with_leading = compare_pairs(
+            by_group[0], strata=strata, max_difference=max_differences[0], among=leading[:, None] | leading
+        )
     estimates, verdicts = [], []
     sentences: list[str] = []
     for score, by_candidate, pairs in zip(scores, by_group, pairs_by_score, strict=True):
@@ -211,19 +243,24 @@ def compare(
         context = Context(
             score=score,
             n_groups=predictions[0][0].n_groups,
-            n_pairs=len(table),
+            n_pairs=pairs.n_all,
             equivalence=equivalence,
             group_name=group_name,
         )
-        sentences.extend(_sentence(table.iloc[pair], pairs, pair, aligned=aligned, context=context) for pair in order)
-        verdicts.append(table.iloc[order])
-    ranking = _ranking(estimates[0], pairs_by_score[0], score=scores[0], aligned=aligned)
+        table = table.iloc[order]
+        sentences.extend(
+            _sentence(row, pairs, pair, aligned=aligned, context=context)
+            for pair, row in zip(order, table.to_dict("records"), strict=True)
+        )
+        verdicts.append(table)
+    ranking = _ranking(estimates[0], with_leading, score=scores[0], aligned=aligned)
     return Comparison(
         estimates=pd.concat(estimates, ignore_index=True),
         verdicts=pd.concat(verdicts, ignore_index=True),
         sentences=tuple(sentences),
         ranking=ranking,
         best=best_sentence(ranking, score=scores[0], trivial=aligned.trivial),
+        leading=tuple(each.name for each, leads in zip(aligned.candidates, leading, strict=True) if leads),
         scores=scores,
         aligned=aligned,
         equivalence=equivalence,
@@ -231,6 +268,17 @@ def compare(
         seed=seed,
         group_name=group_name,
     )
+
+
+def _leading(aligned: Aligned, by_group: Sequence[Sequence[ScoreByGroup]], *, score: Score) -> NDArray[np.bool_]:
+    """Return which candidates are `Comparison.leading`, shape (c,)."""
+    trivial = np.array([candidate.trivial for candidate in aligned.candidates])
+    if (~trivial).sum() <= MAX_MODELS:
+        return np.ones(trivial.size, dtype=bool)
+    sign = -1 if score.greater_is_better else 1
+    order = np.argsort([sign * np.mean([each.value for each in several]) for several in by_group], kind="stable")
+    able = [index for index in order if not trivial[index] and not aligned.candidates[index].leak]
+    return trivial | np.isin(np.arange(trivial.size), able[:MAX_MODELS])
 
 
 def _certified(aligned: Aligned, *, n_simulated: int, seed: int) -> Certificate:
@@ -268,6 +316,12 @@ def _score_by_group(score: Score, predictions: Predictions) -> ScoreByGroup:
         raise UserError(f"metrics: {error}; give a function of labels and probabilities") from error
 
 
+def _value(score: Score, predictions: Predictions) -> float:
+    if score.contributions is None:  # a user's function, which may raise anything
+        return _score_by_group(score, predictions).value
+    return score.function(predictions.labels, predictions.probabilities)
+
+
 def _majority_of(predictions: Predictions, *, groups: bool = False) -> Predictions:
     """Return class frequencies as predictions; ``groups``: each group counts once."""
     labels = predictions.labels
@@ -296,7 +350,7 @@ def _estimates(
 ) -> pd.DataFrame:
     units: list[tuple[str, Sequence[Sequence[Predictions]], list[list[float]]]] = [
         ("image", predictions, [[each.value for each in several] for several in by_group]),
-        ("source", by_source, [[_score_by_group(score, each).value for each in several] for several in by_source]),
+        ("source", by_source, [[_value(score, each) for each in several] for several in by_source]),
     ]
     if score.is_mean and not aligned.groups_are_sources:
         by_group_mean = [
@@ -335,7 +389,7 @@ def _models_first(pairs: Pairs, aligned: Aligned) -> list[int]:
     return sorted(range(len(pairs.first)), key=lambda pair: trivial[pairs.first[pair]] or trivial[pairs.second[pair]])
 
 
-def _sentence(row: pd.Series, pairs: Pairs, pair: int, *, aligned: Aligned, context: Context) -> str:
+def _sentence(row: Row, pairs: Pairs, pair: int, *, aligned: Aligned, context: Context) -> str:
     first, second = (aligned.candidates[index[pair]] for index in (pairs.first, pairs.second))
     first_wins = (row["difference"] > 0) == context.score.greater_is_better
     sample_size = sample_size_sentence(

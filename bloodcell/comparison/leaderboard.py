@@ -60,6 +60,8 @@ class Entry:
     tags: RunTags
 
 
+MAX_SHOWN = 50
+"""Of a longer leaderboard only the best so many are printed and drawn; its files have all."""
 OBJECTIVE = "objective"
 """The metric that a search optimised, and its column."""
 
@@ -115,5 +117,7 @@ def marked_runs(table: pd.DataFrame) -> list[str]:
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Return the meaning of a leaderboard's marks, each after its mark."""
-    return [f"{mark} {MARKS[mark]}" for mark in sorted(set(marks(table)) & MARKS.keys())]
+    """Return the meaning of a leaderboard's marks, each after its mark, and how many runs `MAX_SHOWN` leaves out."""
+    more = len(table) - MAX_SHOWN
+    left_out = [f"The best {MAX_SHOWN} of {len(table):,} runs; leaderboard.csv has all."] if more > 0 else []
+    return [*(f"{mark} {MARKS[mark]}" for mark in sorted(set(marks(table)) & MARKS.keys())), *left_out]

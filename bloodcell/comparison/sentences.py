@@ -1,12 +1,13 @@
 """The sentences of a comparison, made to be quoted."""
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
+from scipy.special import ndtri
 
 from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, SIGNIFICANCE, WORSE
 from bloodcell.evaluation.scores import Score
@@ -16,7 +17,13 @@ POWER = 0.8
 """The probability with which an existing difference shall be found."""
 MAX_TIMES = 1000
 """A sample size of more than this many times the groups is not reported."""
+MAX_NAMES = 20
+"""With more models that may be the best, a sentence names only so many."""
 CONFIDENCE = f"{100 * (1 - SIGNIFICANCE):.0f} % confidence"
+
+
+Row = pd.Series | Mapping[Any, Any]
+"""A row of a table."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,7 +46,7 @@ def format_score(value: float, score: Score, *, signed: bool = False) -> str:
     return f"{rounded:{'+' if signed and rounded else ''}.{digits}f}"
 
 
-def format_interval(row: pd.Series, score: Score) -> str:
+def format_interval(row: Row, score: Score) -> str:
     """Format a row of the estimates as its value with the interval in brackets."""
     if not math.isfinite(row["value"]):
         return "undefined"
@@ -50,7 +57,7 @@ def format_interval(row: pd.Series, score: Score) -> str:
 
 
 def verdict_sentence(
-    row: pd.Series, context: Context, *, sample_size: str = "", leak: str = "", trained_once: bool = False
+    row: Row, context: Context, *, sample_size: str = "", leak: str = "", trained_once: bool = False
 ) -> str:
     """Return the verdict on a pair as a sentence.
 
@@ -98,9 +105,7 @@ def verdict_sentence(
     return f"{inconclusive} ({interval}{corrected}).{sample_size}{seeds}"
 
 
-def sample_size_sentence(
-    row: pd.Series, context: Context, *, error: float, group_share: float, undetected: float
-) -> str:
+def sample_size_sentence(row: Row, context: Context, *, error: float, group_share: float, undetected: float) -> str:
     """Return about how many more groups an inconclusive pair needs.
 
     With them, a difference of the size found is detected with the probability `POWER`; or, if it is smaller than
@@ -125,17 +130,17 @@ def sample_size_sentence(
     if row["verdict"] != INCONCLUSIVE or not np.isfinite(size) or not 0 < error < math.inf:
         return ""
     correction = row["p_adjusted"] / row["p_value"] if 0 < row["p_adjusted"] < 1 else context.n_pairs
-    critical = stats.norm.ppf(1 - SIGNIFICANCE / max(correction, 1.0) / 2)
+    critical = ndtri(1 - SIGNIFICANCE / max(correction, 1.0) / 2)
 
     def times(margin: float, power_quantile: float) -> float:
         left = (margin / (critical + power_quantile)) ** 2 - error**2 * (1 - group_share) if margin > 0 else 0.0
         return error**2 * group_share / left if left > 0 else math.inf
 
     if size >= context.equivalence:
-        needed, purpose = times(size, stats.norm.ppf(POWER)), "detect a difference of this size"
+        needed, purpose = times(size, ndtri(POWER)), "detect a difference of this size"
     else:
         # Both one-sided tests have to reject, which is harder the nearer the difference is to the middle.
-        tests = times(context.equivalence - size, stats.norm.ppf((1 + POWER) / 2))
+        tests = times(context.equivalence - size, ndtri((1 + POWER) / 2))
         needed, purpose = max(tests, undetected / context.equivalence), "show that they are equivalent"
     if not 1 < needed < MAX_TIMES:
         return ""
@@ -164,4 +169,5 @@ def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[st
         return f"{names[0]} is the best of {len(ranked)} by {score.label} ({CONFIDENCE})."
     if len(names) == len(ranked):
         return f"Any of the {len(names)} models may be the best by {score.label}: the data cannot decide."
-    return f"{len(names)} of {len(ranked)} models may be the best by {score.label} ({CONFIDENCE}): {', '.join(names)}."
+    shown = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
+    return f"{len(names)} of {len(ranked)} models may be the best by {score.label} ({CONFIDENCE}): {shown}."

@@ -12,6 +12,8 @@ from bloodcell.evaluation.probabilities import ROW_SUM_TOLERANCE, checked_probab
 
 ROUNDING = 5e-3
 """The largest error of a sum of probabilities that few digits explain."""
+OPTIONAL = ("source", "group", "split")
+"""Columns with names that a table need not have; the other is ``fold``."""
 MAX_WHOLE = 2.0**53
 """Beyond it, a float is no longer one integer."""
 
@@ -42,13 +44,9 @@ def checked_table(name: str, table: Any) -> pd.DataFrame:
             raise UserError(
                 f"{name}: has no {column} in {missing.sum()} rows, the first is row {missing.argmax()}; add it"
             )
-    checked = pd.DataFrame({"path": _texts(table["path"]), "label": _texts(table["label"])})
-    for column in ("source", "group", "split"):
-        checked[column] = _texts(table[column]) if column in table.columns else None
-    checked["fold"] = pd.to_numeric(table["fold"], errors="coerce").to_numpy() if "fold" in table.columns else None
-    if "fold" in table.columns and (checked["fold"].isna().to_numpy() & table["fold"].notna().to_numpy()).any():
-        checked["fold"] = pd.factorize(table["fold"].astype(str))[0]  # names rather than numbers
-    if strange := sorted(set(checked["label"]) - set(classes)):
+    names = {column: _texts(table[column]) for column in ("path", "label")}
+    others = {column: _texts(table[column]) if column in table.columns else None for column in OPTIONAL}
+    if strange := sorted(set(names["label"]) - set(classes)):
         raise UserError(f"{name}: has the label {strange[0]}, but no column {PROBABILITY_PREFIX}{strange[0]}; add it")
     columns = [PROBABILITY_PREFIX + each for each in classes]
     try:
@@ -57,8 +55,14 @@ def checked_table(name: str, table: Any) -> pd.DataFrame:
         )
     except (TypeError, ValueError) as error:
         raise UserError(f"{name}: {error}; correct the table") from error
-    checked[columns] = values
-    return checked
+    fold = _folds(table["fold"]) if "fold" in table.columns else None
+    return pd.DataFrame({**names, **others, "fold": fold, **dict(zip(columns, values.T, strict=True))})
+
+
+def _folds(column: "pd.Series[Any]") -> NDArray[Any]:
+    """Return folds as numbers, which names get in the order of the rows."""
+    numbers = pd.to_numeric(column, errors="coerce")
+    return pd.factorize(column.astype(str))[0] if (numbers.isna() & column.notna()).any() else numbers.to_numpy()
 
 
 def _texts(column: "pd.Series[Any]") -> NDArray[np.object_]:

@@ -22,12 +22,11 @@ Known weakness: no interval holds for every distribution (Bahadur and Savage, An
 1956). If one model fails rarely but on a whole group, and the other on single images, a sample without such a group
 calls equal models different too often: in 20 % of samples of 12 groups (a permutation test, in 30 %).
 
-P-values are corrected for the number of pairs (Holm), within each metric.
+P-values are corrected for the number of all pairs (Holm), within each metric, also if only some are compared.
 """
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -58,12 +57,14 @@ PROBABILITY_TOLERANCE = 1e-5
 
 @dataclass(frozen=True, kw_only=True)
 class Pairs:
-    """All pairs of candidates, compared by one score; every array has shape (p,).
+    """Pairs of candidates, compared by one score; every array has shape (p,).
 
     Attributes
     ----------
     first, second
         Indices of the candidates.
+    n_all
+        The number of all pairs of candidates, for which p-values and intervals are corrected.
     difference
         The first's score less the second's; NaN if one is undefined.
     error, degrees
@@ -81,6 +82,7 @@ class Pairs:
 
     first: Integers
     second: Integers
+    n_all: int
     difference: Floats
     error: Floats
     degrees: Floats
@@ -133,8 +135,14 @@ class Pairs:
         return np.asarray(training + self.group_share * (group - training))
 
 
-def compare_pairs(scores: Sequence[Sequence[ScoreByGroup]], *, strata: Integers, max_difference: float) -> Pairs:
-    """Compare all pairs of candidates by one score.
+def compare_pairs(
+    scores: Sequence[Sequence[ScoreByGroup]],
+    *,
+    strata: Integers,
+    max_difference: float,
+    among: NDArray[np.bool_] | None = None,
+) -> Pairs:
+    """Compare pairs of candidates by one score.
 
     Time grows with pairs and with groups; memory with each of them, not with their product.
 
@@ -146,45 +154,57 @@ def compare_pairs(scores: Sequence[Sequence[ScoreByGroup]], *, strata: Integers,
         Shape (g,), of the groups.
     max_difference
         How much two models can differ in one group.
+    among
+        Shape (c, c), which pairs of candidates to compare, above the diagonal; None: all.
     """
     values = np.array([np.mean([each.value for each in trainings]) for trainings in scores])
     contributions = np.stack([np.mean([each.contributions for each in trainings], axis=0) for trainings in scores])
     weights = scores[0][0].weights
-    pairs = np.array(list(combinations(range(len(values)), 2)), dtype=np.int64).reshape(-1, 2)
-    first, second = pairs.T
+    every = np.ones((values.size, values.size), dtype=bool)
+    first, second = np.nonzero(np.triu(every if among is None else among, k=1))
     known = np.isfinite(contributions).all(axis=1) & np.isfinite(values)
     finite = np.nan_to_num(contributions)
     variance, squares = difference_variances(finite, first, second, strata=strata, weights=weights)
     group_scores = finite / weights + np.nan_to_num(values)[:, None]
-    n_differing, undrawn = _undrawn_group(group_scores, strata=strata, weights=weights, max_difference=max_difference)
+    n_differing, undrawn = _undrawn_group(
+        group_scores, first, second, strata=strata, weights=weights, max_difference=max_difference
+    )
     variance = variance + 0.5 * undrawn / (effective_number(weights) + 1) ** 2
     training_values = [[each.value for each in trainings] for trainings in scores]
     added, added_degrees = _variance_between_trainings(training_variance(training_values), first, second)
     total = variance + added
-    degrees = np.divide(variance**2, squares, out=np.full(len(pairs), np.inf), where=squares > 0)
+    degrees = np.divide(variance**2, squares, out=np.full(first.size, np.inf), where=squares > 0)
     defined = known[first] & known[second]
     return Pairs(
         first=first,
         second=second,
+        n_all=len(values) * (len(values) - 1) // 2,
         difference=np.where(defined, values[first] - values[second], np.nan),
         error=np.where(defined & (weights.size >= FEWEST_GROUPS), np.sqrt(total), np.inf),
         degrees=degrees,
         training_degrees=np.where(added > 0, added_degrees, degrees),
-        group_share=np.divide(variance, total, out=np.ones(len(pairs)), where=total > 0),
+        group_share=np.divide(variance, total, out=np.ones(first.size), where=total > 0),
         n_differing=n_differing,
         undetected=max_difference * undetected_share(weights),
     )
 
 
 def _undrawn_group(
-    group_scores: Floats, *, strata: Integers, weights: Floats, max_difference: float
+    group_scores: Floats,
+    first: Integers,
+    second: Integers,
+    *,
+    strata: Integers,
+    weights: Floats,
+    max_difference: float,
 ) -> tuple[Integers, Floats]:
     """Return each pair's number of differing groups, and square for one more group, of scores (candidates, g)."""
     members = np.unique(strata)[:, None] == strata
     share = members @ weights / weights.sum()
     counts, squares = [np.zeros(0, dtype=np.int64)], [np.zeros(0)]
-    for number, scores in enumerate(group_scores[:-1], start=1):
-        difference = np.abs(scores - group_scores[number:])
+    numbers, starts = np.unique(first, return_index=True)
+    for number, start, end in zip(numbers, starts, np.append(starts, first.size)[1:], strict=True):
+        difference = np.abs(group_scores[number] - group_scores[second[start:end]])
         by_stratum = (difference > 1e-9) @ members.T.astype(np.int64)
         extreme = np.minimum(2 / (by_stratum + 1), 1.0) @ share
         counts.append(by_stratum.sum(axis=1))
@@ -234,10 +254,10 @@ def verdict_table(pairs: Pairs, *, score: Score, candidates: Sequence[Candidate]
     """
     same = _identical(pairs, candidates)
     p = np.where(same, 1.0, pairs.p_value)
-    adjusted = holm(p)
+    adjusted = holm(p, n_tests=pairs.n_all)
     # Both tests at half the level, as the interval's.
-    equivalent = same | (holm(pairs.p_equivalence(equivalence)) < SIGNIFICANCE / 2)
-    half, corrected = (np.where(same, 0.0, pairs.half_width(n_pairs=n)) for n in (1, max(p.size, 1)))
+    equivalent = same | (holm(pairs.p_equivalence(equivalence), n_tests=pairs.n_all) < SIGNIFICANCE / 2)
+    half, corrected = (np.where(same, 0.0, pairs.half_width(n_pairs=n)) for n in (1, max(pairs.n_all, 1)))
     score_range = score.highest - score.lowest
     first_wins = (pairs.difference > 0) == score.greater_is_better
     leaks = np.array([bool(candidate.leak) for candidate in candidates])
@@ -283,7 +303,7 @@ def p_value_best(pairs: Pairs, *, eligible: Sequence[bool], greater_is_better: b
     Parameters
     ----------
     pairs
-        Of all candidates.
+        In which every candidate is. If they are not all pairs, p-values are too large rather than too small.
     eligible
         Shape (c,), which candidates are ranked: others are neither the best nor better than any.
 

@@ -16,6 +16,7 @@ Known weakness: if a class of few large groups is much harder than the others, 9
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -30,6 +31,8 @@ Integers = NDArray[np.int64]
 
 CONFIDENCE = 0.95
 LEVEL = (1 + CONFIDENCE) / 2
+PAIRS_AT_ONCE = 10_000
+"""Pairs whose differences are in memory at the same time, if not all pairs are compared."""
 PSEUDO_ERRORS = {True: 0.5, False: 1.0}
 """Pseudo-errors in groups that are wrong as a whole, for losses that are 0 or 1 (True) and for others, whose size is
 less certain (False). They shrink the correlation within groups towards 1 if few groups are wrong. Chosen by
@@ -160,7 +163,7 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
     group_means = (np.bincount(groups, weights=losses.weights * losses.values) / weights)[groups]
     if_dependent, if_independent = float((weights**2).sum()), float((losses.weights**2).sum())
     within_share = float((np.bincount(groups, weights=losses.weights**2) / weights).sum())
-    student_factor = (stats.t.ppf(LEVEL, n_groups - 1) / stats.norm.ppf(LEVEL)) ** 2
+    student_factor = _student_factor(n_groups)
     binary = losses.maximum == 1 and bool(np.isin(losses.values, (0, 1)).all())
     pseudo_errors = PSEUDO_ERRORS[binary] * if_independent * losses.if_wrong
 
@@ -196,6 +199,12 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
         return float(max([rule_of_three, *quantile(LEVEL, mean, mean, square_of_groups)]))
 
     return 1 - highest(1 - losses.values, 1 - group_means), highest(losses.values, group_means)
+
+
+@cache
+def _student_factor(n_groups: int) -> float:
+    """Return the squared ratio of Student's to the normal quantile."""
+    return float((stats.t.ppf(LEVEL, n_groups - 1) / stats.norm.ppf(LEVEL)) ** 2)
 
 
 def training_variance(values: Sequence[Sequence[float]]) -> TrainingVariance:
@@ -264,13 +273,22 @@ def difference_variances(
         inside = contributions[:, strata == stratum]
         n = inside.shape[1]
         if n > 1:
-            products = n * np.atleast_2d(np.cov(inside))
-            stratum_variance = np.maximum(
-                products[first, first] + products[second, second] - 2 * products[first, second], 0.0
-            )
+            stratum_variance = _variances_of_sums(inside, first, second)
             variance += stratum_variance
             squares += stratum_variance**2 / max(effective_number(weights[strata == stratum] ** 2) - 1, 1.0)
     return variance, squares
+
+
+def _variances_of_sums(values: Floats, first: Integers, second: Integers) -> Floats:
+    """Return the variance of the sum of the n differences between two rows of values (c, n), shape (p,)."""
+    n = values.shape[1]
+    if 2 * first.size < len(values) * (len(values) - 1):  # not all pairs: the matrix of all covariances would be larger
+        starts = range(0, first.size, PAIRS_AT_ONCE)
+        parts = [slice(start, start + PAIRS_AT_ONCE) for start in starts]
+        variances = [np.var(values[first[part]] - values[second[part]], axis=1, ddof=1) for part in parts]
+        return np.asarray(n * np.concatenate(variances))
+    products = n * np.atleast_2d(np.cov(values))
+    return np.asarray(np.maximum(products[first, first] + products[second, second] - 2 * products[first, second], 0.0))
 
 
 def effective_number(weights: Floats) -> float:

@@ -77,8 +77,8 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     report = Report(
         title=f"Comparison of {len(pooled)} {'runs' if len(pooled) != 1 else 'run'}",
         comparison=comparison,
-        runs={name: run_facts(several) for name, several in pooled.items()},
-        warnings=limitations(comparison.aligned, pooled, times=times_compared(digest)),
+        runs={name: run_facts(several, with_curve=name in comparison.leading) for name, several in pooled.items()},
+        warnings=[*_left_out(comparison), *limitations(comparison.aligned, pooled, times=times_compared(digest))],
         facts=_facts(config, comparison, store, digest),
         picture=pictures_of(pooled),
     )
@@ -130,6 +130,12 @@ def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: 
         "practical equivalence": f"within ±{config.equivalence:g}",
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by bloodcell {version('bloodcell')}",
     }
+
+
+def _left_out(comparison: Comparison) -> list[str]:
+    if not comparison.left_out:
+        return []
+    return [f"{comparison.left_out} The report shows only these models; report.json and estimates.csv have all."]
 
 
 def _digest(comparison: Comparison) -> str:

@@ -22,8 +22,8 @@ SIZE, QUALITY = (160, 120), 78
 """The size of a report's pictures in pixels, at most, and their JPEG quality."""
 
 
-def run_facts(several: Pooled) -> RunFacts:
-    """Return the facts on runs of one configuration; costs and curve are those of the first."""
+def run_facts(several: Pooled, *, with_curve: bool = True) -> RunFacts:
+    """Return the facts on runs of one configuration; costs and curve, which is one more request, are the first's."""
     if not several.stored:
         return RunFacts()
     first = several.stored[0]
@@ -36,7 +36,7 @@ def run_facts(several: Pooled) -> RunFacts:
     return RunFacts(
         configuration=several.configuration,
         costs={name: value for name, value in costs.items() if value is not None},
-        curve=first.curve,
+        curve=first.curve if with_curve else (),
         run_ids=[each.id for each in several.stored],
     )
 

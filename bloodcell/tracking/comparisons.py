@@ -1,14 +1,16 @@
 """Comparisons of runs: reading the runs, and logging results to them."""
 
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from mlflow import MlflowClient
-from mlflow.entities import Metric, RunTag, ViewType
+from mlflow.entities import Metric, Run, RunTag, ViewType
 from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from mlflow.utils.time import get_current_time_millis
 
@@ -28,6 +30,8 @@ COUNT_TAG = "compared_on."
 NOTE = "- Compared: "
 """Start of the line that a comparison adds to a run's description."""
 FILES = (".csv", ".parquet")
+THREADS = 8
+"""Runs that are read or written at the same time, because a request mostly waits for the server or the disk."""
 ENDS = ("", "_low", "_high")
 """Behind a metric's name: its value and the ends of its interval."""
 
@@ -75,11 +79,14 @@ def read_compared(
         found = _of_experiment(experiment, store)
     else:
         found = [whole_run(run, store) for run in runs if run not in files]
-    read = [
-        ComparedRun(name=re.sub(r"^\d+: (?=.)", "", run.name), predictions=run.predictions, run=run)
-        for run in track(found, "reading runs", total=len(found))
-    ]
+    with ThreadPoolExecutor(THREADS) as pool:
+        read = list(track(pool.map(_compared, found), "reading runs", total=len(found)))
     return _with_unique_names([*read, *tables])
+
+
+def _compared(run: StoredRun) -> ComparedRun:
+    _ = run.config  # is read here, because this is done for several runs at the same time
+    return ComparedRun(name=re.sub(r"^\d+: (?=.)", "", run.name), predictions=run.predictions, run=run)
 
 
 def times_compared(digest: str) -> int:
@@ -98,8 +105,11 @@ def count_comparison(run_id: str, digest: str) -> None:
 
 def keep_report(run_id: str, folder: Path, *, summary: str) -> None:
     """Log a report to a run (a study's parent or the comparison's run), and link to it in its description."""
-    MlflowClient().log_artifacts(run_id, str(folder), FOLDER)
-    _describe(run_id, summary, report=run_id)
+    client = MlflowClient()
+    client.log_artifacts(run_id, str(folder), FOLDER)
+    holder = client.get_run(run_id)
+    description = _described(holder.data.tags.get(MLFLOW_RUN_NOTE, ""), summary, report=holder)
+    client.set_tag(run_id, MLFLOW_RUN_NOTE, description)
 
 
 def keep_standings(comparison: Comparison, runs: Mapping[str, Sequence[StoredRun]], *, report: str) -> None:
@@ -116,6 +126,9 @@ def keep_standings(comparison: Comparison, runs: Mapping[str, Sequence[StoredRun
     }
     can_be_best = comparison.ranking.set_index("run")["can_be_best"]
     link = f"runs:/{report}/{FOLDER}/report.html"
+    client = MlflowClient()
+    holder = client.get_run(report)
+    batches: list[tuple[str, list[Metric], list[RunTag]]] = []
     for name, several in runs.items():
         metrics = {
             f"{metric}{end}": estimates[name][end.strip("_") or "value"]
@@ -132,19 +145,20 @@ def keep_standings(comparison: Comparison, runs: Mapping[str, Sequence[StoredRun
         best = str(bool(can_be_best[name])).lower()
         tags = {"verdict_on_baseline": sentence, "can_be_best": best, FOLDER: link}
         for run in several:
-            MlflowClient().log_batch(run.id, metrics=kept, tags=[RunTag(*tag) for tag in tags.items()])
-            _describe(run.id, sentence, report=report)
+            tags[MLFLOW_RUN_NOTE] = _described(run.description, sentence, report=holder)
+            batches.append((run.id, kept, [RunTag(*tag) for tag in tags.items()]))
+    with ThreadPoolExecutor(THREADS) as pool:
+        written = pool.map(lambda batch: client.log_batch(batch[0], metrics=batch[1], tags=batch[2]), batches)
+        list(track(written, "writing results", total=len(batches)))
 
 
-def _describe(run_id: str, text: str, *, report: str) -> None:
-    """Put a line into a run's description, replacing that of an earlier comparison."""
-    client = MlflowClient()
-    holder = client.get_run(report)
-    link = f"#/experiments/{holder.info.experiment_id}/runs/{report}/artifacts/{FOLDER}/report.html"
-    before = client.get_run(run_id).data.tags.get(MLFLOW_RUN_NOTE, "").splitlines()
-    others = [line for line in before if not line.startswith(NOTE)]
+def _described(before: str, text: str, *, report: Run) -> str:
+    """Return a run's description with a line on the comparison, instead of that on an earlier one."""
+    place = f"{report.info.run_id}/artifacts/{FOLDER}/report.html"
+    link = f"#/experiments/{report.info.experiment_id}/runs/{place}"
+    others = [line for line in before.splitlines() if not line.startswith(NOTE)]
     # First, because the MLflow UI hides the end of a long description.
-    client.set_tag(run_id, MLFLOW_RUN_NOTE, "\n".join([f"{NOTE}{text} See the [report]({link}).", *others]))
+    return "\n".join([f"{NOTE}{text} See the [report]({link}).", *others])
 
 
 def _of_study(study: str, store: Store) -> list[StoredRun]:
@@ -187,12 +201,12 @@ def _with_unique_names(compared: list[ComparedRun]) -> list[ComparedRun]:
         If a run is given twice.
     """
     ids = [each.run.id for each in compared if each.run]
-    if twice := [each for each in ids if ids.count(each) > 1]:
+    if twice := [each for each, count in Counter(ids).items() if count > 1]:
         raise UserError(f"runs={twice[0]}: is given twice; give every run once")
-    names = [each.name for each in compared]
+    names = Counter(each.name for each in compared)
     return [
         each
-        if names.count(each.name) == 1
+        if names[each.name] == 1
         else replace(each, name=f"{each.name} [{each.run.id[:8] if each.run else number}]")
         for number, each in enumerate(compared)
     ]

@@ -1,19 +1,22 @@
 """Reading the runs of a store as typed records."""
 
+import gc
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, TypeVar
 
-import mlflow
 import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import Run, ViewType
 from mlflow.exceptions import MlflowException
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.store.artifact.artifact_repo import ArtifactRepository
+from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NOTE
 from pydantic import TypeAdapter, ValidationError
 
 from bloodcell.comparison.run_tags import TRAIN, RunTags
@@ -38,7 +41,7 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, kw_only=True)
 class StoredRun:
-    """A run of the store. Its files are downloaded when first used.
+    """A run of the store. Its files are read when first used: in place if they are on this machine, else downloaded.
 
     Attributes
     ----------
@@ -52,6 +55,10 @@ class StoredRun:
         Its settings by their dotted names, as text; see also `config`.
     metrics
         Its final metrics, such as ``val/accuracy``.
+    description
+        Its description, in Markdown.
+    artifact_uri
+        The address of its files.
     """
 
     id: str
@@ -63,6 +70,8 @@ class StoredRun:
     tags: RunTags
     parameters: Mapping[str, str]
     metrics: Mapping[str, float]
+    description: str = ""
+    artifact_uri: str = ""
 
     def __str__(self) -> str:
         """Return its id and its name."""
@@ -81,7 +90,7 @@ class StoredRun:
     @cached_property
     def config(self) -> TrainConfig | None:
         """The configuration of a training; None for other jobs, and for versions with other settings."""
-        if self.tags.job != TRAIN or CONFIG not in self.files:
+        if self.tags.job != TRAIN:
             return None
         try:
             values = self.read(CONFIG, read_yaml)
@@ -143,22 +152,39 @@ class StoredRun:
         ]
 
     def read(self, file: str, reader: Callable[[Path], T]) -> T:
-        """Download one of its files and read it with a function.
+        """Read one of its files with a function.
 
         Raises
         ------
         UserError
             If it has no such file, or the file cannot be read.
         """
-        if file not in self.files:
-            raise UserError(f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble")
-        with TemporaryDirectory() as folder:
-            path = mlflow.artifacts.download_artifacts(run_id=self.id, artifact_path=file, dst_path=folder)
+        with self._found(file) as path:
             try:
-                return reader(Path(path))
+                return reader(path)
             except Exception as error:  # a store may have any file, and readers raise any error
                 reason = one_line(error).replace(f"{path}: ", "")
                 raise UserError(f"runs={self.id}: {file} cannot be read ({reason}); leave the run out") from error
+
+    @contextmanager
+    def _found(self, file: str) -> Iterator[Path]:
+        """Give the path of one of its files, which is downloaded for the block if it is not on this machine."""
+        with ExitStack() as stack:
+            try:
+                path = self._repository.get_local_path(file)
+                if path is None:
+                    path = f"{stack.enter_context(TemporaryDirectory())}/{file}"
+                    self._repository._download_file(file, path)  # `download_artifacts` asks first if it is a folder
+            except Exception as error:  # of any kind of store
+                if file not in self.files:
+                    text = f"runs={self.id}: has no {file}; give a run of bloodcell train or ensemble"
+                    raise UserError(text) from error
+                raise
+            yield Path(path)
+
+    @cached_property
+    def _repository(self) -> ArtifactRepository:
+        return get_artifact_repository(self.artifact_uri)
 
 
 def _read_predictions(path: Path) -> pd.DataFrame:
@@ -266,16 +292,29 @@ def mlflow_runs(
     found: list[Run] = []
     token = None
     while token != "":
-        page = client.search_runs(
-            list(experiment_ids),
-            condition,
-            run_view_type=view,
-            order_by=["attributes.start_time ASC"],
-            page_token=token,
-        )
+        with _without_garbage_collection():
+            page = client.search_runs(
+                list(experiment_ids),
+                condition,
+                run_view_type=view,
+                order_by=["attributes.start_time ASC"],
+                page_token=token,
+            )
         found.extend(page)
         token = page.token or ""
     return found
+
+
+@contextmanager
+def _without_garbage_collection() -> Iterator[None]:
+    """Do not look for garbage meanwhile: of a page of 1,000 runs with 200,000 values, that takes most of the time."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def _record(run: Run) -> StoredRun:
@@ -290,4 +329,6 @@ def _record(run: Run) -> StoredRun:
         tags=RunTags.read(run.data.tags),
         parameters=run.data.params,
         metrics=run.data.metrics,
+        description=run.data.tags.get(MLFLOW_RUN_NOTE, ""),
+        artifact_uri=info.artifact_uri,
     )

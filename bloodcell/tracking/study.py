@@ -10,7 +10,7 @@ import pandas as pd
 from mlflow import MlflowClient
 from mlflow.entities import RunStatus
 
-from bloodcell.comparison.leaderboard import Entry, leaderboard, marked_runs, notes
+from bloodcell.comparison.leaderboard import MAX_SHOWN, Entry, leaderboard, marked_runs, notes
 from bloodcell.comparison.run_tags import RunTags, common_group_name
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.quoting import readable_overrides, short_override
@@ -88,7 +88,8 @@ class Study:
         recorded = {run["key"]: run for run in runs.values() if run["parent"] == self.run_id}
         self._deliver(interrupted)
         stored = self._stored(recorded, status=status)
-        late = [run for key, run in recorded.items() if key not in {each.tags.key for each in stored}]
+        arrived = {each.tags.key for each in stored}
+        late = [run for key, run in recorded.items() if key not in arrived]
         entries = sorted(
             [(each.started or 0, _entry_of(each)) for each in stored]
             + [(run["started"], _entry_in(run)) for run in late],
@@ -125,7 +126,7 @@ class Study:
             table.to_csv(self.run.artifacts / "leaderboard.csv", index=False)
             self.run.log_table(table, "leaderboard.json")
             name = common_group_name(entry.tags for entry in entries if entry.status == FINISHED)
-            shown = table.assign(run=marked_runs(table))
+            shown = table.assign(run=marked_runs(table)).head(MAX_SHOWN)
             save_figure(
                 leaderboard_plot(shown, notes=[*notes(table), intervals_note(name)]), self.run.artifacts, "leaderboard"
             )
@@ -150,11 +151,10 @@ class Study:
             return []
         try:
             runs = children_of(self.run_id, experiment_id)
-            for run in runs:
-                if run.tags.key not in recorded:
-                    _close(run, status=status)
-            stored = children_of(self.run_id, experiment_id)
-            return [*_without_repeated(stored)]
+            running = [run for run in runs if run.tags.key not in recorded and not _has_ended(run)]
+            for run in running:
+                _close(run, status=status)
+            return [*_without_repeated(children_of(self.run_id, experiment_id) if running else runs)]
         except Exception as error:  # any error of the connection
             log.warning("%s: cannot be read (%s)", self.store.label, error)
             return []
@@ -288,9 +288,13 @@ def _without_repeated(runs: Sequence[StoredRun]) -> Iterator[StoredRun]:
             MlflowClient().set_tag(run.id, EXCLUDED_TAG, "repeated")
 
 
+def _has_ended(run: StoredRun) -> bool:
+    return bool(RunStatus.is_terminated(RunStatus.from_string(run.status)))
+
+
 def _close(run: StoredRun, *, status: str) -> None:
     """End a running run, and its folds."""
-    if RunStatus.is_terminated(RunStatus.from_string(run.status)):
+    if _has_ended(run):
         return
     for fold in children_of(run.id, run.experiment_id):
         _close(fold, status=status)

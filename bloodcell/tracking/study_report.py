@@ -7,7 +7,7 @@ import pandas as pd
 from rich.console import Console
 from rich.table import Table
 
-from bloodcell.comparison.leaderboard import Entry, marked_runs, notes
+from bloodcell.comparison.leaderboard import MAX_SHOWN, Entry, marked_runs, notes
 from bloodcell.console.json_output import set_json_result
 from bloodcell.tracking.study import Study
 
@@ -69,7 +69,8 @@ def _leaderboard(table: pd.DataFrame, objective: str | None) -> Table:
     drawn.add_column("run", overflow="fold", ratio=1)
     for heading in (*own, "validation", "test", "test, balanced", "time"):
         drawn.add_column(heading, justify="right", no_wrap=True)
-    for name, row in zip(marked_runs(table), table.itertuples(), strict=True):
+    shown = table.head(MAX_SHOWN)
+    for name, row in zip(marked_runs(shown), shown.itertuples(), strict=True):
         drawn.add_row(
             name,
             *[_figure(row.objective) for _ in own],

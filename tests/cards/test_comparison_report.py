@@ -56,6 +56,22 @@ def folder(report, tmp_path_factory) -> Path:
     return folder
 
 
+def test_of_many_models_the_page_has_the_best_and_the_json_has_all(monkeypatch, tmp_path):
+    monkeypatch.setattr("bloodcell.comparison.comparing.MAX_MODELS", 3)
+    rng = np.random.default_rng(1)
+    names = [f"run {number}" for number in range(6)]
+    tables = {name: predictions(rng, 0.5 + 0.2 * number) for number, name in enumerate(names)}
+    runs = {name: RunFacts(configuration={"rate": name}, run_ids=[f"id of {name}"]) for name in names}
+    write_report(Report(title="", comparison=compare(tables, n_resamples=10), runs=runs), tmp_path)
+    for page in ("report.html", "report.md"):
+        text = (tmp_path / page).read_text()
+        assert [name in text for name in (*names, "majority class")] == [*[False] * 3, *[True] * 4]
+    whole = json.loads((tmp_path / "report.json").read_text())
+    assert {each["run"] for each in whole["ranking"]} == {*names, "majority class"}
+    assert {each["run"] for each in whole["estimates"]} == {*names, "majority class"}
+    assert list(whole["runs"]) == names
+
+
 def test_the_summary_has_three_sentences(report):
     best, verdict, advice = report.summary
     assert " models may be the best by accuracy " in best

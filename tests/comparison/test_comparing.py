@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Sequence
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
@@ -199,6 +200,61 @@ def test_so_many_runs_that_a_p_value_can_be_small_enough():
     verdicts = compare(tables, n_resamples=100).verdicts
     across = verdicts[verdicts["a"].str.startswith("good") & verdicts["b"].str.startswith("poor")]
     assert (across["verdict"] == "better").mean() > 0.95
+
+
+@pytest.fixture(scope="module")
+def nine() -> dict[str, pd.DataFrame]:
+    rng = np.random.default_rng(5)
+    return {f"m{number}": table(drawn(rng, 0.35 + 0.06 * number)) for number in range(9)}
+
+
+def test_of_many_models_only_the_best_are_compared_with_one_another(nine, monkeypatch):
+    every = compare(nine, metrics=["accuracy", "log_loss"], leaky=["m8"])
+    assert every.left_out == ""
+    assert every.leading == every.runs
+    monkeypatch.setattr("bloodcell.comparison.comparing.MAX_MODELS", 3)
+    some = compare(nine, metrics=["accuracy", "log_loss"], leaky=["m8"])
+    ranked = every.ranking.loc[every.ranking["leak"] == "", "run"]
+    assert set(some.leading) == {*ranked[:3], MAJORITY}
+    pairs = {frozenset(pair) for pair in zip(some.verdicts["a"], some.verdicts["b"], strict=True)}
+    assert pairs == {frozenset(pair) for pair in combinations(some.leading, 2)} | {
+        frozenset((name, MAJORITY)) for name in nine
+    }
+    assert len(some.sentences) == len(some.verdicts) == 2 * len(pairs)
+    assert "12 of 45 pairs" in some.left_out
+
+
+def test_numbers_of_the_compared_pairs_do_not_depend_on_how_many_are_left_out(nine, monkeypatch):
+    every = compare(nine, leaky=["m8"])
+    monkeypatch.setattr("bloodcell.comparison.comparing.MAX_MODELS", 3)
+    some = compare(nine, leaky=["m8"])
+    pd.testing.assert_frame_equal(some.estimates, every.estimates)
+    both = some.verdicts.merge(every.verdicts, on=["metric", "a", "b"], suffixes=("", "_every"))
+    assert len(both) == len(some.verdicts)
+    for column in ("difference", "low", "high", "low_corrected", "high_corrected", "p_value"):
+        np.testing.assert_allclose(both[column], both[f"{column}_every"], rtol=1e-9)
+
+
+def test_leaving_pairs_out_makes_no_comparison_surer(nine, monkeypatch):
+    every = compare(nine, leaky=["m8"])
+    monkeypatch.setattr("bloodcell.comparison.comparing.MAX_MODELS", 3)
+    some = compare(nine, leaky=["m8"])
+    both = some.verdicts.merge(every.verdicts, on=["a", "b"], suffixes=("", "_every"))
+    assert (both["p_adjusted"] >= both["p_adjusted_every"] - 1e-12).all()
+    ranking = some.ranking.merge(every.ranking, on="run", suffixes=("", "_every"))
+    known = ranking["p_best"].notna()
+    assert (ranking["p_best"] >= ranking["p_best_every"] - 1e-12)[known].all()
+    assert ranking["can_be_best"][ranking["can_be_best_every"]].all()
+    assert not ranking["can_be_best"].all()
+
+
+def test_a_sentence_names_no_more_than_twenty_models():
+    rng = np.random.default_rng(6)
+    tables = {f"m{number:02}": table(drawn(rng, 0.7)) for number in range(24)}
+    found = compare(tables)
+    assert found.ranking["can_be_best"].sum() == 24
+    assert len(re.findall(r"\bm\d\d\b", found.best)) == 20
+    assert found.best.endswith(" and 4 more.")
 
 
 def test_a_model_is_equivalent_to_itself_but_not_to_one_with_the_same_classes_and_other_probabilities():

@@ -25,6 +25,7 @@ def pairs_of(difference: list[float], error: list[float], degrees: float = 1e9, 
     return Pairs(
         first=first,
         second=second,
+        n_all=first.size,
         difference=np.array(difference),
         error=np.array(error),
         degrees=np.full(first.size, degrees),

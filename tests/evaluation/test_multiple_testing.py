@@ -20,3 +20,8 @@ def test_holm_rejects_what_the_sequential_procedure_rejects(p_values):
 def test_holm_gives_the_adjusted_values_of_its_paper_in_the_given_order():
     assert holm([0.01, 0.04, 0.03, 0.5]) == pytest.approx([0.04, 0.09, 0.09, 0.5])
     assert holm([0.9, 0.6]).tolist() == [1, 1]
+
+
+def test_tests_without_a_p_value_count_as_one():
+    known = [0.01, 0.0004, 0.03]
+    np.testing.assert_allclose(holm(known, n_tests=7), holm([*known, 1, 1, 1, 1])[:3], rtol=1e-15)

@@ -1,6 +1,7 @@
 """Runs of a store are read back as typed records, also those that other versions of bloodcell have made."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import yaml
@@ -58,6 +59,28 @@ def test_what_a_run_has_not_kept_is_refused_in_one_line(config):
     with pytest.raises(UserError, match=rf"runs={run.id}: has no predictions\.parquet"):
         _ = run.predictions
     assert run.models == run.folds == ()
+
+
+def test_a_file_elsewhere_is_downloaded_without_asking_for_a_list_of_files(config, monkeypatch):
+    run = run_or_none(kept(config, as_plain(config)))
+
+    class Elsewhere:
+        asked = 0
+
+        def get_local_path(self, file: str) -> None:
+            assert file == "config.yaml"
+
+        def _download_file(self, file: str, path: str) -> None:
+            self.asked += 1
+            Path(path).write_text(yaml.safe_dump(as_plain(config)))
+
+        def list_artifacts(self, path: str | None = None) -> None:
+            raise AssertionError(path)
+
+    elsewhere = Elsewhere()
+    monkeypatch.setattr("bloodcell.tracking.runs.get_artifact_repository", lambda _: elsewhere)
+    assert run.config == config
+    assert elsewhere.asked == 1
 
 
 def test_groups_of_several_names_are_called_groups():
