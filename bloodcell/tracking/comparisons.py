@@ -19,7 +19,7 @@ from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
 from bloodcell.errors import UserError
 from bloodcell.tracking.runs import StoredRun, mlflow_runs, only_finished, runs_of_study, search_runs, whole_run
-from bloodcell.tracking.store import Store, existing_store
+from bloodcell.tracking.store import SERVERS, Store, existing_store, scheme_of
 
 COMPARE = "compare"
 """The job whose runs are comparisons."""
@@ -31,7 +31,7 @@ NOTE = "- Compared: "
 """Start of the line that a comparison adds to a run's description."""
 FILES = (".csv", ".parquet")
 THREADS = 8
-"""Runs that are read or written at the same time, because a request mostly waits for the server or the disk."""
+"""Runs that are read or written at the same time, because a request mostly waits for the server."""
 ENDS = ("", "_low", "_high")
 """Behind a metric's name: its value and the ends of its interval."""
 
@@ -147,7 +147,8 @@ def keep_standings(comparison: Comparison, runs: Mapping[str, Sequence[StoredRun
         for run in several:
             tags[MLFLOW_RUN_NOTE] = _described(run.description, sentence, report=holder)
             batches.append((run.id, kept, [RunTag(*tag) for tag in tags.items()]))
-    with ThreadPoolExecutor(THREADS) as pool:
+    # In a database only one can write at a time.
+    with ThreadPoolExecutor(THREADS if scheme_of(client.tracking_uri) in SERVERS else 1) as pool:
         written = pool.map(lambda batch: client.log_batch(batch[0], metrics=batch[1], tags=batch[2]), batches)
         list(track(written, "writing results", total=len(batches)))
 
