@@ -5,12 +5,11 @@ import os
 import shlex
 import shutil
 import signal
-import sqlite3
 import subprocess
 import sys
 import tempfile
 import tomllib
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from pathlib import Path
 
 import mlflow
@@ -67,13 +66,9 @@ def needs_library_of(extra):
 
 
 def running(work, number):
-    """Return whether the store in a folder has a running run of this number."""
-    query = "SELECT 1 FROM runs JOIN tags USING (run_uuid) WHERE status='RUNNING' AND key='sweep_job' AND value=?"
-    try:
-        with closing(sqlite3.connect(f"file:{work}/mlruns/mlflow.db?mode=ro", uri=True)) as store:
-            return store.execute(query, [str(number)]).fetchone() is not None
-    except sqlite3.OperationalError:
-        return False
+    """Return whether a run of this number has started and not ended, as its folder says."""
+    runs = [read_run(path.parent) for path in work.glob(f"multirun/*/*/{number}/run.json")]
+    return any(run is not None and run["status"] == "RUNNING" for run in runs)
 
 
 def process_of(work, number):

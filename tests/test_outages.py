@@ -2,6 +2,7 @@
 
 import contextlib
 import subprocess
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,10 +20,11 @@ MEASURED = ("cost/", "explain/seconds")
 
 
 @pytest.fixture(scope="module", params=["SQLite", "PostgreSQL and S3"])
-def server(request, tmp_path_factory) -> Iterator[str]:
+def server(request) -> Iterator[str]:
     """The address of a real MLflow server."""
-    folder = tmp_path_factory.mktemp("services")
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp", ignore_cleanup_errors=True)))
+        folder.chmod(0o755)  # PostgreSQL runs as another user
         stores = {}
         if request.param != "SQLite":
             variables = stack.enter_context(object_store(folder / "s3"))
