@@ -32,6 +32,8 @@ from commands import REPOSITORY, run, small, start
 from documents import BLOODCELL, commands_of
 from stores import artifacts_of, runs_at, runs_in
 
+from bloodcell.experiment.recorder import read_run
+
 PAGE = commands_of((REPOSITORY / "docs" / "clusters.md").read_text(encoding="utf-8"))
 DOCKERFILE = (REPOSITORY / "Dockerfile").read_text(encoding="utf-8").splitlines()
 LAUNCHERS = {
