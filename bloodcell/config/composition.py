@@ -62,11 +62,13 @@ class CheckedFiles(FileConfigSource):
         return super().load_config(config_path)
 
 
+# The workers of a sweep get Hydra's registry and register its own reader again; Hydra accepts a reader of that name.
+CheckedFiles.__name__ = FileConfigSource.__name__
+
+
 def check_files() -> None:
     """Have Hydra read the user's configuration files by `CheckedFiles`."""
     Plugins.instance()  # it registers Hydra's own reader
-    # The workers of a sweep get this registry and register Hydra's own reader again, which must have the same name.
-    CheckedFiles.__name__ = FileConfigSource.__name__
     SourcesRegistry.instance().types[CheckedFiles.scheme()] = CheckedFiles
 
 
