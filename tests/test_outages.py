@@ -65,7 +65,16 @@ def content(address: str, run: Run) -> dict:
     while folders:
         for each in client.list_artifacts(run.info.run_id, folders.pop()):
             (folders if each.is_dir else files).append(each.path)
-    skipped = ("output_dir", "bloodcell.", "mlflow.note", "mlflow.parentRunId", "mlflow.source", "study", "overrides")
+    skipped = (
+        "output_dir",
+        "bloodcell.",
+        "mlflow.note",
+        "mlflow.parentRunId",
+        "mlflow.source",
+        "study",
+        "overrides",
+        "best_run",
+    )
     return {
         "name": run.info.run_name,
         "status": run.info.status,
