@@ -88,6 +88,7 @@ def _tables_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(mlflow.store.db.utils, "_initialize_tables", copied)
+        patch.setattr(mlflow.store.db.utils, "MAX_RETRY_COUNT", 1)  # it waits for a database that is away for 100 s
         yield
     event.remove(Engine, "connect", _without_waiting)
 
