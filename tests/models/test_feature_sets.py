@@ -5,6 +5,7 @@ import pytest
 from data.photographs import save
 
 from bloodcell.config.composition import compose_config
+from bloodcell.experiment.training import prepare_experiment
 from bloodcell.images.reading import read_image
 from bloodcell.jobs.train import train
 from bloodcell.models.extractors import FeatureSet
@@ -82,7 +83,7 @@ def test_a_new_feature_set_needs_a_registration_and_a_configuration_file(bccd, t
     ]
     own += ["backbone=mean_colour", "head=probe", "log_model=false", f"tracking.dir={tmp_path}/mlruns"]
     config = compose_config("train", [*own, f"hydra.searchpath=[file://{tmp_path}/conf]"])
-    result = train(config, output_dir=tmp_path / "run")
+    result = train(prepare_experiment(config), output_dir=tmp_path / "run")
     assert result.predictions.filter(like="p_").nunique().min() > 1  # the majority class gives all images the same
     assert "mean_colour" in (tmp_path / "run" / "artifacts" / "config.yaml").read_text()
     assert np.isfinite(result.history["val_loss"]).all()
