@@ -15,7 +15,7 @@ from bloodcell.tracking.runs import mlflow_runs
 from bloodcell.tracking.store import Store
 
 SILENT_MINUTES = 15
-"""Minutes without a sign of life after which a run of another machine is taken for dead."""
+"""Minutes without a sign of life after which a run of another machine counts as dead."""
 
 
 def end_dead_runs(store: Store, experiment_id: str | None = None, *, elsewhere: bool = False) -> list[str]:

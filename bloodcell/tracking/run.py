@@ -206,8 +206,8 @@ def tracked_run(
         deliver_all(patience=tracking.wait_seconds)
 
 
-def deliver_all(*, patience: float) -> list[Path]:
-    """Wait until all runs of this process are delivered; print and return the folders of those that are not.
+def deliver_all(*, patience: float) -> None:
+    """Wait until all runs of this process are delivered; print the folders of those that the store does not take.
 
     ``patience``: see `bloodcell.tracking.courier.Courier.flush`.
     """
@@ -218,7 +218,6 @@ def deliver_all(*, patience: float) -> list[Path]:
             f"{waiting[0].store.label}: does not have the results in {some} yet ({courier().error}); "
             "`bloodcell sync` delivers them"
         )
-    return [each.folder for each in waiting]
 
 
 def require_delivered(run: TrackedRun) -> None:
