@@ -151,7 +151,9 @@ class Study:
             return []
         try:
             runs = children_of(self.run_id, experiment_id)
-            running = [run for run in runs if run.tags.key not in recorded and not _has_ended(run)]
+            # After an interruption, also runs whose processes are about to end.
+            left = [run for run in runs if status == KILLED or run.tags.key not in recorded]
+            running = [run for run in left if not _has_ended(run)]
             for run in running:
                 _close(run, status=status)
             return [*_without_repeated(children_of(self.run_id, experiment_id) if running else runs)]
