@@ -72,6 +72,20 @@ def cache_dir() -> Path:
     return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "bloodcell"
 
 
+def existing_folder(folder: str) -> Path:
+    """Return the folder of runs that the setting ``folder`` names.
+
+    Raises
+    ------
+    UserError
+        If there is no such folder.
+    """
+    path = Path(folder).expanduser()
+    if not path.is_dir():
+        raise UserError(f"folder={path}: is not a folder; give the folder of the runs")
+    return path
+
+
 def require_output_folder(output: Path) -> None:
     """Check that the folder ``output`` can be written to.
 

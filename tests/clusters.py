@@ -50,7 +50,7 @@ def free_port() -> int:
 
 @contextlib.contextmanager
 def service(command: Sequence[str], *, cwd: Path, **environment: str) -> "Iterator[subprocess.Popen[bytes]]":
-    """Run a command and all that it starts until the block ends."""
+    """Run a command during the block, and kill it and its child processes at the end."""
     with (cwd / "service.log").open("ab") as log:
         process = subprocess.Popen(
             command, cwd=cwd, env=os.environ | environment, stdout=log, stderr=log, start_new_session=True
@@ -62,7 +62,7 @@ def service(command: Sequence[str], *, cwd: Path, **environment: str) -> "Iterat
 
 
 def kill_group(process: "subprocess.Popen[bytes]") -> None:
-    """Kill a service and all that it started, without a chance to clean up."""
+    """Kill a service and its child processes at once."""
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()

@@ -67,6 +67,13 @@ def needs_library_of(extra):
         pytest.skip(f"needs {library} (`uv sync --group dev`)")
 
 
+def started_sweep(launcher, work, short):
+    """Start a sweep of three runs that take seconds; skip the test if the launcher's library is not installed."""
+    needs_library_of(launcher)
+    words = ["train", "-m", *small("images"), *SECONDS_LONG, "hyperparameters.seed=0,1,2", *LAUNCHERS[launcher]]
+    return start(words, cwd=work, RAY_TMPDIR=str(short))
+
+
 def running(work, number):
     """Return whether a run of this number has started and not ended, as its folder says."""
     runs = [read_run(path.parent) for path in work.glob(f"multirun/*/*/{number}/run.json")]
@@ -88,12 +95,7 @@ def numbered(runs):
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_run_whose_process_is_killed_fails_and_the_others_finish(launcher, work, short):
-    needs_library_of(launcher)
-    command = start(
-        ["train", "-m", *small("images"), *SECONDS_LONG, "hyperparameters.seed=0,1,2", *LAUNCHERS[launcher]],
-        cwd=work,
-        RAY_TMPDIR=str(short),
-    )
+    command = started_sweep(launcher, work, short)
     wait_until(lambda: running(work, 1))
     os.kill(process_of(work, 1), signal.SIGKILL)
     _, stderr = command.communicate(timeout=250)
@@ -117,12 +119,7 @@ def test_a_run_whose_process_is_killed_fails_and_the_others_finish(launcher, wor
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_that_is_terminated_leaves_no_process(launcher, work, short):
-    needs_library_of(launcher)
-    command = start(
-        ["train", "-m", *small("images"), *SECONDS_LONG, "hyperparameters.seed=0,1,2", *LAUNCHERS[launcher]],
-        cwd=work,
-        RAY_TMPDIR=str(short),
-    )
+    command = started_sweep(launcher, work, short)
     wait_until(lambda: running(work, 0) and running(work, 1))
     processes = [process_of(work, number) for number in (0, 1)]
     command.send_signal(signal.SIGTERM)

@@ -21,8 +21,8 @@ from rich.table import Table
 from bloodcell.config.schemas import DoctorConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.data.smears import smears_dir
-from bloodcell.errors import FindingsError, UserError
-from bloodcell.files import left_over_files
+from bloodcell.errors import FindingsError
+from bloodcell.files import existing_folder, left_over_files
 from bloodcell.search.folder import damaged_searches
 from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.health import Problem, broken_database, undelivered_runs
@@ -41,9 +41,7 @@ def run(config: DoctorConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - no
     FindingsError
         If a problem is left.
     """
-    root = Path(config.folder).expanduser()
-    if not root.is_dir():
-        raise UserError(f"folder={root}: is not a folder; give the folder of the runs")
+    root = existing_folder(config.folder)
     problems = [*_of_store(config), *_of_files(root, repair=config.repair), *undelivered_runs(root)]
     console = Console(highlight=False, soft_wrap=True)
     console.print(_table(problems) if problems else "Nothing is wrong.")

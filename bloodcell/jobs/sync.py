@@ -22,12 +22,13 @@ from rich.table import Table
 from bloodcell.config.schemas import SyncConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.json_output import set_json_result
-from bloodcell.errors import StoreLostError, UserError
+from bloodcell.errors import StoreLostError
 from bloodcell.experiment.recorder import FAILED, read_run
+from bloodcell.files import existing_folder
 from bloodcell.tracking.courier import courier
-from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.delivery import Delivery, recorded_delivery
 from bloodcell.tracking.local_runs import close_abandoned, is_written, run_folders
-from bloodcell.tracking.store import find_store, named_if_lost, prepare_store, quiet_mlflow, store_in_record
+from bloodcell.tracking.store import Store, find_store, named_if_lost, prepare_store, quiet_mlflow
 
 
 @dataclass(frozen=True)
@@ -49,10 +50,10 @@ def run(config: SyncConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - noth
     StoreLostError
         If a store did not take all results.
     """
-    root = Path(config.folder).expanduser()
-    if not root.is_dir():
-        raise UserError(f"folder={root}: is not a folder; give the folder of a run or a sweep")
+    root = existing_folder(config.folder)
     quiet_mlflow()
+    given = None if config.uri is None else find_store(TrackingConfig(uri=config.uri))
+    prepared: set[Store] = set()
     rows, deliveries = [], []
     for folder in run_folders(root):
         record = read_run(folder) or {}
@@ -60,9 +61,10 @@ def run(config: SyncConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - noth
             rows.append(Row(str(folder), record["name"], "running"))
             continue
         close_abandoned(folder, status=FAILED)
-        given = None if config.uri is None else find_store(TrackingConfig(uri=config.uri))
-        delivery = Delivery(folder, store=given or store_in_record(record["store"], folder))
-        prepare_store(delivery.store)
+        delivery = Delivery(folder, store=given) if given is not None else recorded_delivery(folder)
+        if delivery.store not in prepared:
+            prepare_store(delivery.store)
+            prepared.add(delivery.store)
         if config.again or given is not None:
             with named_if_lost(delivery.store, folder):
                 delivery.forget_if_lost()

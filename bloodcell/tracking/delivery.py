@@ -29,7 +29,7 @@ from mlflow.utils.mlflow_tags import (
 
 from bloodcell.experiment.recorder import METRICS_FILE, REASON_TAG, RUN_FILE, RUNNING, now, read_metrics, read_run
 from bloodcell.files import atomic_write
-from bloodcell.tracking.store import Store, experiment_of, is_unknown
+from bloodcell.tracking.store import Store, experiment_of, is_unknown, store_in_record
 
 SENT_FILE = "delivered.json"
 LOCK_FILE, LOCK_SECONDS = ".delivery.lock", 10.0
@@ -86,13 +86,13 @@ class Delivery:
     @property
     def ended(self) -> bool:
         """Whether the run has ended, or its folder was removed."""
-        run = read_run(self.folder)
-        return run is None or bool(run["status"] != RUNNING)
+        return (read_run(self.folder) or {}).get("status") != RUNNING
 
     @property
     def complete(self) -> bool:
         """Whether the run has ended and the store has everything, or its folder was removed."""
-        return read_run(self.folder) is None or (self.ended and self._sent.get("state") == _state(self.folder))
+        run = read_run(self.folder)
+        return run is None or (run["status"] != RUNNING and self._sent.get("state") == _state(self.folder))
 
     def create(self) -> str:
         """Create the run in the store, unless it is there; return its id."""
@@ -313,6 +313,17 @@ class Delivery:
         self._sent |= {"key": self._run()["key"], **values}
         with atomic_write(self.folder / SENT_FILE) as partial:
             partial.write_text(json.dumps(self._sent), encoding="utf-8")
+
+
+def recorded_delivery(folder: Path) -> Delivery:
+    """Return the delivery of the run in a folder to the store that the folder records.
+
+    Raises
+    ------
+    UserError
+        As `bloodcell.tracking.store.store_in_record`.
+    """
+    return Delivery(folder, store=store_in_record((read_run(folder) or {})["store"], folder))
 
 
 def read_sent(folder: Path) -> dict[str, Any]:

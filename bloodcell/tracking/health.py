@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloodcell.errors import UserError
-from bloodcell.experiment.recorder import read_run
 from bloodcell.tracking.database import prepare_database
-from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.delivery import recorded_delivery
 from bloodcell.tracking.local_runs import is_written, run_folders
-from bloodcell.tracking.store import store_in_record
 from bloodcell.wording import counted
 
 
@@ -58,11 +56,11 @@ def undelivered_runs(root: Path) -> list[Problem]:
         if is_written(folder):
             continue
         try:
-            store = store_in_record((read_run(folder) or {})["store"], folder)
+            delivery = recorded_delivery(folder)
         except UserError as error:
             problems.append(Problem(str(folder), str(error), "see there", repaired=False))
             continue
-        counts[store.label] += not Delivery(folder, store=store).complete
+        counts[delivery.store.label] += not delivery.complete
     for label, count in counts.items():
         if count:
             what = f"{label} does not have all results of {counted(count, 'run')}"

@@ -9,11 +9,11 @@ from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import UserError
 from bloodcell.experiment.recorder import FINISHED, read_run, write_run
 from bloodcell.tracking.courier import courier
-from bloodcell.tracking.delivery import SENT_FILE, Delivery, read_sent
+from bloodcell.tracking.delivery import SENT_FILE, read_sent, recorded_delivery
 from bloodcell.tracking.local_runs import is_written
 from bloodcell.tracking.run import EXCLUDED_TAG, FOLD_TAG
 from bloodcell.tracking.runs import run_or_none
-from bloodcell.tracking.store import existing_store, store_in_record
+from bloodcell.tracking.store import existing_store
 
 COMMAND_TAG = "command_digest"
 """The tag with the digest of the command that started a run."""
@@ -99,7 +99,7 @@ def can_continue(folder: Path, *, digest: str) -> bool:
     if run["tags"].get(DIGEST_TAG) == digest:
         return True
     write_run(folder, run | {"tags": run["tags"] | {EXCLUDED_TAG: "repeated with other settings, data or versions"}})
-    Delivery(folder, store=store_in_record(run["store"], folder)).deliver()
+    recorded_delivery(folder).deliver()
     (folder / SENT_FILE).unlink()
     return False
 
@@ -113,8 +113,8 @@ def adopt_fold(folder: Path, *, parent: Path, number: int) -> None:
 
 
 def deliver_again(folder: Path) -> None:
-    """Deliver what the store does not have yet of the runs in a folder."""
-    delivery = Delivery(folder, store=store_in_record((read_run(folder) or {})["store"], folder))
+    """Deliver what the store does not have yet of the run in a folder."""
+    delivery = recorded_delivery(folder)
     if not delivery.complete:
         courier().add(delivery)
 
