@@ -1,6 +1,7 @@
 """A study: the runs of one sweep or search under one parent run."""
 
 import logging
+import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from bloodcell.plots.leaderboard import leaderboard_plot
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.delivery import Delivery
-from bloodcell.tracking.local_runs import LOST, close_abandoned, run_folders
+from bloodcell.tracking.local_runs import LOST, close_abandoned, is_written, run_folders
 from bloodcell.tracking.run import EXCLUDED_TAG, TrackedRun, deliver_all, sweep_mark
 from bloodcell.tracking.runs import StoredRun, children_of
 from bloodcell.tracking.store import Store, find_store, open_store
@@ -33,6 +34,9 @@ from bloodcell.wording import intervals_note
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
+
+ENDING_SECONDS = 8.0
+"""Seconds that the processes of an interrupted study have to end their runs."""
 
 
 class Study:
@@ -80,7 +84,10 @@ class Study:
         """
         status = KILLED if interrupted else FAILED
         runs = {}
-        for folder in run_folders(self.run.folder):
+        folders = run_folders(self.run.folder)
+        if interrupted:
+            _wait_for_processes([folder for folder in folders if folder != self.run.folder])
+        for folder in folders:
             close_abandoned(folder, status=status)
             runs[folder] = read_run(folder) or {}
             if folder != self.run.folder and not (delivery := Delivery(folder, store=self.store)).complete:
@@ -288,6 +295,13 @@ def _without_repeated(runs: Sequence[StoredRun]) -> Iterator[StoredRun]:
             yield run
         else:
             MlflowClient().set_tag(run.id, EXCLUDED_TAG, "repeated")
+
+
+def _wait_for_processes(folders: Sequence[Path]) -> None:
+    """Wait some seconds until no process writes the runs in these folders: they were ended with the study's."""
+    deadline = time.monotonic() + ENDING_SECONDS
+    while any(map(is_written, folders)) and time.monotonic() < deadline:
+        time.sleep(0.1)
 
 
 def _has_ended(run: StoredRun) -> bool:
