@@ -1,8 +1,9 @@
-"""Runs whose models crop, measure and are solved, from the command line to the model in a process that has only it."""
+"""Runs whose models crop, measure and are solved, up to the model in a process that has only its wheel."""
 
 import json
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,15 +24,15 @@ KINDS = {
 ELSEWHERE = """
 import importlib.util, json, pathlib, sys
 
-sys.path = [entry for entry in sys.path if not (pathlib.Path(entry) / "bloodcell" / "__init__.py").is_file()]
+files, addresses, store, installed = json.loads(sys.argv[1])
+elsewhere = [entry for entry in sys.path if not (pathlib.Path(entry) / "bloodcell" / "__init__.py").is_file()]
+sys.path = [*elsewhere, installed]
 sys.path_importer_cache.clear()
-spec = importlib.util.find_spec("bloodcell")
-assert spec is None or spec.origin is None
+assert importlib.util.find_spec("bloodcell").origin.startswith(installed)
 
 import mlflow, numpy
 from PIL import Image
 
-files, addresses, store = json.loads(sys.argv[1])
 images = numpy.stack([numpy.asarray(Image.open(file).convert("RGB")) for file in files])
 mlflow.set_tracking_uri(store)
 predicted = {}
@@ -88,11 +89,16 @@ def finished(data, tmp_path_factory) -> dict[str, Done]:
 
 @pytest.fixture(scope="module")
 def predicted_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any], dict[str, pd.DataFrame]]:
-    """What the models say of some images in a process without bloodcell, and what was logged of them."""
+    """What the models say of some images in a process with their wheel alone, and what was logged of them."""
     tables = {name: pd.read_parquet(finished[name].artifacts / "predictions.parquet") for name in KINDS}
     chosen = tables["cropped"].query("split == 'test'")["path"].iloc[::3].tolist()
     addresses = {name: f"runs:/{finished[name].run.info.run_id}/model" for name in KINDS}
-    asked = [str(data / path) for path in chosen], addresses, f"sqlite:///{finished['workplace']}/mlruns/mlflow.db"
+    installed = tmp_path_factory.mktemp("installed")
+    wheel, *_ = (finished["workplace"] / "mlruns").rglob("wheels/*.whl")  # the models have the same
+    with zipfile.ZipFile(wheel) as files:
+        files.extractall(installed)
+    store = f"sqlite:///{finished['workplace']}/mlruns/mlflow.db"
+    asked = [str(data / path) for path in chosen], addresses, store, str(installed)
     completed = subprocess.run(
         [sys.executable, "-c", ELSEWHERE, json.dumps(asked)],
         cwd=tmp_path_factory.mktemp("elsewhere"),
@@ -107,7 +113,7 @@ def predicted_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", KINDS)
-def test_a_model_without_bloodcell_predicts_what_the_run_logged(predicted_elsewhere, name):
+def test_a_model_with_its_wheel_alone_predicts_what_the_run_logged(predicted_elsewhere, name):
     predicted, logged = predicted_elsewhere
     for probabilities in predicted[name]:
         np.testing.assert_allclose(probabilities, logged[name], atol=1e-5)
