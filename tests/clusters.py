@@ -11,21 +11,26 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from commands import REPOSITORY
 from documents import commands_of
 
+T = TypeVar("T")
+
 PASSWORD = "hunter2"
 
 
-def wait_until(condition: Callable[[], object], *, seconds: float = 120) -> None:
-    """Wait until a condition holds, and fail if it does not in time."""
+def wait_until(condition: Callable[[], T], *, seconds: float = 120) -> T:
+    """Wait until a condition holds, and return what it returned; fail if it does not in time."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < deadline
         time.sleep(0.1)
+    return value
 
 
 def documented(start: str, values: Mapping[str, str]) -> list[str]:
@@ -151,27 +156,78 @@ def object_store(folder: Path) -> Iterator[dict[str, str]]:
         yield variables
 
 
+@dataclass(frozen=True)
+class RayCluster:
+    """A cluster of Ray on this machine.
+
+    Attributes
+    ----------
+    folder
+        The folder in which each node has a folder of its name.
+    address
+        Its address, without a scheme.
+    variables
+        Environment variables of those who use it.
+    nodes
+        The processes of the nodes that run something, by name; each has one CPU core.
+    """
+
+    folder: Path
+    address: str
+    variables: Mapping[str, str]
+    nodes: "Mapping[str, subprocess.Popen[bytes]]"
+
+    def kill_node_of(self, process: int) -> None:
+        """Kill the node that runs a process."""
+        environment = Path(f"/proc/{process}/environ").read_text().split("\0")
+        (name,) = [name for name in self.nodes if f"HOME={self.folder / name}" in environment]
+        kill_group(self.nodes[name])
+
+
 @contextlib.contextmanager
-def ray_node(
-    folder: Path, role: str, *options: str, port: int, **environment: str
+def ray_cluster(folder: Path, *, work: Path | None = None, nodes: Sequence[str] = ("a", "b")) -> Iterator[RayCluster]:
+    """Run a head and nodes of Ray, each node with its own home and caches.
+
+    With ``work``, a folder, each node has a copy of it in its place, as on machines without a shared file system.
+    """
+    token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
+    port = free_port()
+    with contextlib.ExitStack() as stack:
+        head = ["--num-cpus=0", "--include-dashboard=false", f"--temp-dir={folder}/ray"]
+        stack.enter_context(_ray_node(folder / "head", "--head", *head, port=port, **token))
+        started = {
+            name: stack.enter_context(
+                _ray_node(folder / name, "--address", "--num-cpus=1", port=port, work=work, **token)
+            )
+            for name in nodes
+        }
+        yield RayCluster(folder, f"127.0.0.1:{port}", token, started)
+
+
+@contextlib.contextmanager
+def _ray_node(
+    folder: Path, role: str, *options: str, port: int, work: Path | None = None, **environment: str
 ) -> "Iterator[subprocess.Popen[bytes]]":
     """Run a node of Ray: ``ray start`` with ``--head`` or ``--address``, as on the page, and these options."""
     folder.mkdir()
     command = documented(f"uv run ray start {role}", {"HEAD": "127.0.0.1", "6379": str(port)})
     command += ["--block", *options]
-    with service(command, cwd=folder, RAY_USAGE_STATS_ENABLED="0", **environment) as process:
+    if work is not None:
+        shutil.copytree(work, folder / "work")
+        command = [*_separately(folder / "work", work), *command]
+    own = {"HOME": str(folder), "XDG_CACHE_HOME": str(folder / "cache"), "RAY_USAGE_STATS_ENABLED": "0"}
+    with service(command, cwd=folder, **own, **environment) as process:
         wait_until(lambda: "Ray runtime started" in (folder / "service.log").read_text())
         yield process
 
 
-def processes_with(file: Path) -> list[int]:
-    """Return the ids of the processes that have a file open."""
-    found = []
-    for descriptor in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            if descriptor.readlink() == file:
-                found.append(int(descriptor.parts[2]))
-    return found
+def _separately(own: Path, place: Path) -> list[str]:
+    """Return the words before a command that sees one folder in the place of another; skip the test without them."""
+    words = ["unshare", "--mount", *([] if os.geteuid() == 0 else ["--map-root-user"])]
+    words += ["sh", "-c", 'mount --bind "$0" "$1" && shift && exec "$@"', str(own), str(place)]
+    if subprocess.run([*words, "true"], capture_output=True, check=False).returncode:
+        pytest.skip("needs the right to mount in a namespace")
+    return words
 
 
 def files_with(text: str, *folders: Path) -> list[Path]:

@@ -19,13 +19,10 @@ from clusters import (
     PASSWORD,
     documented,
     files_with,
-    free_port,
-    kill_group,
     mlflow_server,
     object_store,
     postgresql,
-    processes_with,
-    ray_node,
+    ray_cluster,
     wait_until,
 )
 from commands import REPOSITORY, run, small, start
@@ -81,10 +78,9 @@ def running(work, number):
 
 
 def process_of(work, number):
-    """Return the process of a run: the one that writes its log."""
-    (log,) = work.glob(f"multirun/*/*/{number}/train.log")
-    (process,) = processes_with(log)
-    return process
+    """Return the process of a run."""
+    (recorded,) = work.glob(f"multirun/*/*/{number}/run.json")
+    return int(read_run(recorded.parent)["tags"]["bloodcell.process"])
 
 
 def numbered(runs):
@@ -144,7 +140,8 @@ def processes_in(folder):
 
 
 @pytest.mark.slow
-def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die(work, short):
+@pytest.mark.parametrize("shared", [True, False], ids=["a shared folder", "folders of their own"])
+def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die(shared, work, short):
     needs_library_of("ray")
     with ExitStack() as stack:
         variables = stack.enter_context(object_store(short / "s3"))
@@ -152,35 +149,30 @@ def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die
         address, _ = stack.enter_context(
             mlflow_server(short / "server", database=database, artifacts="s3://runs", **variables)
         )
-        token = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": "0123456789abcdef" * 4}
-        port = free_port()
-        head = ["--num-cpus=0", "--include-dashboard=false", f"--temp-dir={short}/ray"]
-        stack.enter_context(ray_node(short / "head", "--head", *head, port=port, **token))
-        nodes = [
-            stack.enter_context(ray_node(short / name, "--address", "--num-cpus=1", port=port, **token))
-            for name in ("a", "b")
-        ]
+        cluster = stack.enter_context(ray_cluster(short, work=None if shared else work))
         command = start(
             [
                 *("train", "-m", *small("images"), *SECONDS_LONG, "hyperparameters.seed=0,1"),
-                *("launcher=ray", f"launcher.address=127.0.0.1:{port}", "tracking=server"),
+                *("launcher=ray", f"launcher.address={cluster.address}", "tracking=server"),
                 f"tracking.uri={address.replace('://', f'://user:{PASSWORD}@')}",
             ],
             cwd=work,
-            **token,
+            **cluster.variables,
         )
-        logs = [lambda number=number: [*work.glob(f"multirun/*/*/{number}/artifacts/*")] for number in (0, 1)]
-        wait_until(lambda: all(log() for log in logs))
-        kill_group(nodes[1])
+        nodes = [work] if shared else [cluster.folder / name / "work" for name in cluster.nodes]
+        (folder,) = {*wait_until(lambda: [node for node in nodes if running(node, 0)])}
+        wait_until(lambda: running(folder, 0) and len(runs_at(address)) == 3)
+        cluster.kill_node_of(process_of(folder, 0))
         stdout, stderr = command.communicate(timeout=250)
 
         assert command.returncode == 0, stderr
+        assert "run 0: its node died; starts again" in stderr
         runs = runs_at(address)
         children = numbered(runs)
         assert [children[number].info.status for number in ("0", "1")] == ["FINISHED", "FINISHED"]
         repeated = [run for run in runs if run.data.tags.get("aside") == "repeated"]
-        assert len(repeated) == 1
-        assert len(runs) == 4
+        assert len(repeated) == (0 if shared else 1)  # with the same folder, the run goes on
+        assert len(runs) == 3 + len(repeated)
         assert "2 of 2 runs finished" in stdout
         for child in children.values():
             assert child.info.artifact_uri.startswith("mlflow-artifacts:")
