@@ -59,7 +59,6 @@ def guess(recorder, learner, *, prepared, config, **_):
         history=pd.DataFrame(),
         best_epoch=0,
         features="",
-        run_id=recorder.run_id,
         model_uri="",
     )
 

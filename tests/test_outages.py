@@ -6,6 +6,8 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import mlflow
+import pandas as pd
 import pytest
 from clusters import mlflow_server, object_store, postgresql
 from commands import run, small, start
@@ -153,4 +155,11 @@ def test_a_sweep_whose_server_goes_away_trains_every_run(server, proxy, bccd, tm
     proxy.away = False
     completed = run(["sync", "multirun"], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
-    assert [content(server, each) for each in runs_of(server, "swept away")] == expected
+    parent, *children = runs_of(server, "swept away")
+    assert [content(server, each) for each in (parent, *children)] == expected
+    table = mlflow.artifacts.download_artifacts(
+        run_id=parent.info.run_id, artifact_path="leaderboard.csv", tracking_uri=server
+    )
+    listed = pd.read_csv(table)["run_id"]
+    assert set(listed) == {child.info.run_id for child in children}
+    assert parent.data.tags["best_run"] == listed[0]

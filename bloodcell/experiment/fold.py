@@ -76,8 +76,8 @@ class FoldResult:
         Counted from 0 over all stages.
     features
         The origin of the input of each stage, as text.
-    run_id, model_uri
-        The run's id, and the address of its model from the recorder (empty if no model is saved).
+    model_uri
+        The address of its model from the recorder; empty if no model is saved.
     """
 
     outcome: Outcome
@@ -85,7 +85,6 @@ class FoldResult:
     history: pd.DataFrame
     best_epoch: int
     features: str
-    run_id: str
     model_uri: str
 
 
@@ -257,7 +256,6 @@ def train_fold(
         history=trained.history,
         best_epoch=trained.best_epoch,
         features=trained.features,
-        run_id=recorder.run_id,
         model_uri=model_uri,
     )
     _write_result(result, recorder.folder / RESULT_FILE)
@@ -266,7 +264,7 @@ def train_fold(
 
 def _write_result(result: FoldResult, path: Path) -> None:
     """Write everything except the outcome, which the predictions tables have."""
-    values = {name: getattr(result, name) for name in ("cost", "best_epoch", "features", "run_id", "model_uri")}
+    values = {name: getattr(result, name) for name in ("cost", "best_epoch", "features", "model_uri")}
     # Not as CSV: not every reader returns the floats that were written.
     text = json.dumps(values | {"history": result.history.to_dict("list")}, indent=2)
     with atomic_write(path) as partial:

@@ -78,11 +78,6 @@ class Recorder:
         """The folder of the files that `log_artifacts` keeps."""
         return self._folder / "artifacts"
 
-    @property
-    def run_id(self) -> str:
-        """The run's name where it is kept: that of the folder."""
-        return self._folder.name
-
     def log_parameters(self, parameters: Mapping[str, Any]) -> None:
         """Keep the settings of the run and the sizes of its data, by name."""
         self._run["parameters"] |= dict(parameters)

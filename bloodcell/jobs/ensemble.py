@@ -40,7 +40,7 @@ from bloodcell.plots.ensemble import ensemble_plot
 from bloodcell.tracking.ensembles import keep_combination, keep_inputs, tags_of
 from bloodcell.tracking.members import has_files, member_of, prepared_of, read_runs, stopped_by_validation
 from bloodcell.tracking.models import StoredModel, load_model, models_of
-from bloodcell.tracking.resuming import can_continue
+from bloodcell.tracking.resuming import exclude_earlier
 from bloodcell.tracking.run import TrackedRun, deliver_all, tracked_run
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import find_store
@@ -122,7 +122,7 @@ def combine_study(config: TrainConfig, *, folder: Path) -> None:
         runs = read_runs(tracking=tracking, run_ids=(), study=tracking.parent_run)
         if before["tags"]["members"] == ", ".join(each.id for each in runs):
             return
-        can_continue(folder, digest="")
+        exclude_earlier(folder)
     with log_to(folder / "ensemble.log"):
         surviving(partial(run, chosen, output_dir=folder), chosen, folder=folder)
 

@@ -29,6 +29,7 @@ from bloodcell.tracking.courier import courier
 from bloodcell.tracking.delivery import Delivery, recorded_delivery
 from bloodcell.tracking.local_runs import close_abandoned, is_written, run_folders
 from bloodcell.tracking.store import Store, find_store, named_if_lost, prepare_store, quiet_mlflow
+from bloodcell.tracking.study import replace_keys
 
 
 @dataclass(frozen=True)
@@ -73,6 +74,10 @@ def run(config: SyncConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - noth
     for delivery in deliveries:
         courier().add(delivery)
     waiting = {each.folder for each in courier().flush(patience=config.wait_seconds)}
+    for delivery in deliveries:
+        if replace_keys(delivery.folder):
+            courier().add(delivery)
+    waiting |= {each.folder for each in courier().flush(patience=config.wait_seconds)}
     for each in deliveries:
         record = read_run(each.folder) or {}
         rows.append(Row(str(each.folder), record["name"], "waits" if each.folder in waiting else "delivered"))

@@ -44,6 +44,7 @@ from bloodcell.tracking.resuming import (
     can_continue,
     command_digest,
     deliver_again,
+    exclude_earlier,
     finished_metric,
 )
 from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
@@ -141,6 +142,8 @@ def train(
     if command is not None:
         tags[COMMAND_TAG] = command_digest("train", command.overrides)
     continues = resume and can_continue(output_dir, digest=experiment.tags[DIGEST_TAG])
+    if resume and not continues:
+        exclude_earlier(output_dir)
     with tracked_run(
         tracking=config.tracking, name=experiment.name, tags=tags, folder=output_dir, resume=continues
     ) as tracked:

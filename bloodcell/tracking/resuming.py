@@ -13,7 +13,7 @@ from bloodcell.tracking.delivery import SENT_FILE, read_sent, recorded_delivery
 from bloodcell.tracking.local_runs import is_written
 from bloodcell.tracking.run import EXCLUDED_TAG, FOLD_TAG
 from bloodcell.tracking.runs import run_or_none
-from bloodcell.tracking.store import existing_store
+from bloodcell.tracking.store import existing_store, named_if_lost
 
 COMMAND_TAG = "command_digest"
 """The tag with the digest of the command that started a run."""
@@ -89,19 +89,27 @@ def finished_metric(folder: Path, *, digest: str, name: str) -> float | None:
 
 
 def can_continue(folder: Path, *, digest: str) -> bool:
-    """Return whether a folder has a run with this ``experiment_digest``.
+    """Return whether a folder has a run with this ``experiment_digest``."""
+    run = read_run(folder)
+    return run is not None and run["tags"].get(DIGEST_TAG) == digest
 
-    A run with another one is excluded from its study, because a new run takes its place.
+
+def exclude_earlier(folder: Path) -> None:
+    """Exclude the run in a folder from its study, because a new run will take its place there.
+
+    Raises
+    ------
+    StoreLostError
+        If the store, which will be the only place that has it, does not take it.
     """
     run = read_run(folder)
     if run is None:
-        return False
-    if run["tags"].get(DIGEST_TAG) == digest:
-        return True
+        return
     write_run(folder, run | {"tags": run["tags"] | {EXCLUDED_TAG: "repeated with other settings, data or versions"}})
-    recorded_delivery(folder).deliver()
+    delivery = recorded_delivery(folder)
+    with named_if_lost(delivery.store, folder):
+        delivery.deliver()
     (folder / SENT_FILE).unlink()
-    return False
 
 
 def adopt_fold(folder: Path, *, parent: Path, number: int) -> None:

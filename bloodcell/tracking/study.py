@@ -1,6 +1,7 @@
 """A study: the runs of one sweep or search under one parent run."""
 
 import logging
+import re
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -19,12 +20,13 @@ from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError, one_line, reason_of
 from bloodcell.experiment.environment import environment_tags
-from bloodcell.experiment.recorder import FAILED, FINISHED, KILLED, REASON_TAG, read_run
+from bloodcell.experiment.recorder import FAILED, FINISHED, KILLED, REASON_TAG, read_run, write_run
+from bloodcell.files import atomic_write
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.leaderboard import leaderboard_plot
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.dead_runs import end_dead_runs
-from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.delivery import Delivery, read_sent
 from bloodcell.tracking.local_runs import LOST, close_abandoned, is_written, run_folders
 from bloodcell.tracking.run import EXCLUDED_TAG, TrackedRun, deliver_all, sweep_mark
 from bloodcell.tracking.runs import StoredRun, children_of
@@ -35,6 +37,8 @@ T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+BEST_TAG = "best_run"
+"""The tag with the id of a study's best run."""
 ENDING_SECONDS = 8.0
 """Seconds that the processes of an interrupted study have to end their runs."""
 
@@ -139,12 +143,15 @@ class Study:
             )
             best = table.iloc[0]
             self.run.log_metrics({"val_accuracy": best["val_accuracy"]}, prefix="best")
-            self.tag("best_run", best["run_id"])
+            self.tag(BEST_TAG, best["run_id"])
         self.run.log_metrics({"finished": len(table), "failed": len(failed)}, prefix="runs")
         if failed:
             self.tag(REASON_TAG, f"{len(failed)} of {len(entries)} runs did not finish")
         self.run.close(status or (KILLED if interrupted else FAILED if failed else FINISHED))
         self._deliver(interrupted)
+        if replace_keys(self.run.folder):
+            courier().add(self.run.delivery)
+            self._deliver(interrupted)
         return table
 
     def _deliver(self, interrupted: bool) -> None:
@@ -220,6 +227,29 @@ def start_study(
             f"{store.label}: cannot be written ({one_line(error)}); start it, or use tracking=local"
         ) from error
     return Study(run.__enter__())
+
+
+def replace_keys(folder: Path) -> bool:
+    """Replace the keys of runs by their MLflow ids in a study that ended before the store had them.
+
+    Returns whether something was replaced in the study's folder, so that it must be delivered again.
+    """
+    study = read_run(folder)
+    if study is None or BEST_TAG not in study["tags"]:
+        return False
+    ids = {sent["key"]: sent["run_id"] for path in run_folders(folder) if "run_id" in (sent := read_sent(path))}
+    changed = False
+    for file in (folder / "artifacts").glob("leaderboard.*"):
+        before = file.read_text(encoding="utf-8")
+        text = re.sub("[0-9a-f]{32}", lambda found: ids.get(found[0], found[0]), before)
+        if text != before:
+            changed = True
+            with atomic_write(file) as partial:
+                partial.write_text(text, encoding="utf-8")
+    if (best := ids.get(study["tags"][BEST_TAG])) is not None:
+        changed = True
+        write_run(folder, study | {"tags": study["tags"] | {BEST_TAG: best}})
+    return changed
 
 
 def run_named(name: str, tracking: TrackingConfig) -> str:
