@@ -1,14 +1,20 @@
-"""Files: atomic writes, checks that files can be written, and the cache folder."""
+"""Files: atomic writes, checks that files can be written, locks of folders, and the cache folder."""
 
 import os
 import re
+import shutil
+import sys
 import time
 import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Literal
 
 from bloodcell.errors import UserError
+
+if sys.platform != "win32":
+    import fcntl
 
 OLD = 3600.0
 """Seconds after which a temporary file is left over."""
@@ -55,6 +61,49 @@ def named_in_errors(path: Path) -> Iterator[None]:
         if error.errno is not None:  # else its text would be lost
             error.filename = error.filename or str(path)
         raise
+
+
+def lock_folder(folder: Path, kind: Literal["shared", "exclusive"]) -> int | None:
+    """Lock a folder until the returned file descriptor is closed; None if it is no longer there.
+
+    A shared lock waits for a process that removes the folder. BlockingIOError: an exclusive lock is unavailable.
+    Windows locks no folders, and removes no file that is in use.
+    """
+    if sys.platform == "win32":
+        return os.open(os.devnull, os.O_RDONLY) if folder.is_dir() else None
+    try:
+        descriptor = os.open(folder, os.O_RDONLY)
+    except FileNotFoundError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_SH if kind == "shared" else fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.path.samestat(os.fstat(descriptor), folder.stat()):
+            return descriptor
+    except FileNotFoundError:
+        pass
+    except BaseException:
+        os.close(descriptor)
+        raise
+    os.close(descriptor)
+    return None
+
+
+def remove_unused(folder: Path) -> bool:
+    """Remove a folder unless another process has a lock of it; return whether it is gone."""
+    try:
+        lock = lock_folder(folder, "exclusive")
+    except BlockingIOError:
+        return False
+    if lock is None:
+        return True
+    try:
+        # Renamed first: another process may create a folder of this name at any moment.
+        removed = folder.with_name(f".{uuid.uuid4().hex}")
+        folder.rename(removed)
+        shutil.rmtree(removed)
+    finally:
+        os.close(lock)
+    return True
 
 
 def left_over_files(roots: Iterable[Path]) -> list[Path]:

@@ -21,7 +21,7 @@ from bloodcell.data.groups import groups_as_sources, listed_groups
 from bloodcell.data.loading import load_folders
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
-from bloodcell.files import atomic_write, cache_dir
+from bloodcell.files import atomic_write, cache_dir, lock_folder, remove_unused
 from bloodcell.processes import exit_with_parent, expect_replaced_workers
 from bloodcell.smears import CLASSES, augmented_copy, render_photograph
 
@@ -36,6 +36,9 @@ QUALITY = 90
 
 NUCLEI = "NUCLEI"
 """The folder of the nuclei's masks: a PNG with the path of each image."""
+
+_LEASES: dict[Path, int] = {}
+"""The locks of the sets that this process uses, so that no other removes them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -82,9 +85,12 @@ def load_smears(
         *_plans("TRAIN", train_photographs, copies=copies, slides=range(slides), seed=seed),
         *_plans("TEST", test_photographs, copies=copies, slides=range(slides, slides + (slides + 1) // 2), seed=seed),
     ]
-    if not folder.is_dir():
+    while folder not in _LEASES:
         try:
-            _render(plan, folder)
+            if not folder.is_dir():
+                _render(plan, folder)
+            if (lease := lock_folder(folder, "shared")) is not None:  # else another process removed it
+                _LEASES[folder] = lease
         except OSError as error:
             raise UserError(
                 f"data=smears: cannot be written to {folder} ({error.strerror or error}); free disk space, or set the "
@@ -104,6 +110,17 @@ def load_smears(
 def smears_dir() -> Path:
     """Return the folder of all sets of synthetic smears."""
     return cache_dir() / "smears"
+
+
+def remove_smears() -> list[str]:
+    """Remove all sets of synthetic smears that no other process uses; return the names of the others."""
+    kept = []
+    for folder in sorted(path for path in smears_dir().glob("*") if path.is_dir()):
+        if (lease := _LEASES.pop(folder, None)) is not None:
+            os.close(lease)
+        if not remove_unused(folder):
+            kept.append(f"{folder.parent.name}/{folder.name}")
+    return kept
 
 
 def smears_folder(*numbers: int) -> Path:

@@ -10,7 +10,6 @@ Show everything; remove one cache; remove what was not used for 30 days:
 again when needed.
 """
 
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -22,7 +21,7 @@ from rich.table import Table
 
 from bloodcell.config.schemas import CacheConfig
 from bloodcell.console.json_output import set_json_result
-from bloodcell.data.smears import smears_dir
+from bloodcell.data.smears import remove_smears, smears_dir
 from bloodcell.errors import UserError
 from bloodcell.training.feature_store import FeatureStore, TableUse, features_dir
 
@@ -44,8 +43,8 @@ def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - not
     chosen = _chosen(uses, config)
     try:
         kept = [use.name for use in chosen if not store.remove(use.name)]
-        if {"all", SMEARS} & set(config.remove) and smears.is_dir():
-            shutil.rmtree(smears)
+        if {"all", SMEARS} & set(config.remove):
+            kept += remove_smears()
     except OSError as error:
         raise UserError(f"remove: {error.filename} cannot be removed ({error.strerror})") from error
     console = Console(highlight=False, soft_wrap=True)

@@ -21,24 +21,23 @@ import os
 import re
 import shutil
 import sys
-import uuid
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from bloodcell.console.progress import print_status
-from bloodcell.files import atomic_write, cache_dir, require_writable
+from bloodcell.files import atomic_write, cache_dir, lock_folder, remove_unused, require_writable
 
 if sys.platform != "win32":
-    import fcntl
+    pass
 
 log = logging.getLogger(__name__)
 
@@ -139,7 +138,7 @@ class FeatureStore:
         table = FeatureTable(folder, recipe=text, width=width, dtype=np.dtype(dtype))
         table.touch()
         while table.name not in self._leases:
-            lease = _lock_folder(folder, "shared")
+            lease = lock_folder(folder, "shared")
             if lease is not None:
                 self._leases[table.name] = weakref.finalize(self, os.close, lease)
             else:  # another process removed it
@@ -195,19 +194,9 @@ class FeatureStore:
             own()  # rows that are mapped remain valid
         try:
             with FileLock(_lock_of(folder), timeout=0):
-                lock = _lock_folder(folder, "exclusive")
-                if lock is None:
-                    return True
-                try:
-                    # Renamed first: another process may create a table of this name at any moment.
-                    removed = folder.with_name(f".{uuid.uuid4().hex}")
-                    folder.rename(removed)
-                    shutil.rmtree(removed)
-                finally:
-                    os.close(lock)
-        except (Timeout, BlockingIOError):
+                return remove_unused(folder)
+        except Timeout:
             return False
-        return True
 
 
 class FeatureTable:
@@ -329,31 +318,6 @@ def _record_use(path: Path) -> None:
     except OSError as error:
         if error.errno not in (errno.EACCES, errno.EPERM, errno.EROFS):
             raise
-
-
-def _lock_folder(folder: Path, kind: Literal["shared", "exclusive"]) -> int | None:
-    """Lock a folder until the returned file descriptor is closed; None if it is no longer there.
-
-    A shared lock waits for a process that removes the folder. BlockingIOError: an exclusive lock is unavailable.
-    Windows locks no folders, and removes no file that is in use.
-    """
-    if sys.platform == "win32":
-        return os.open(os.devnull, os.O_RDONLY) if folder.is_dir() else None
-    try:
-        descriptor = os.open(folder, os.O_RDONLY)
-    except FileNotFoundError:
-        return None
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_SH if kind == "shared" else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), folder.stat()):
-            return descriptor
-    except FileNotFoundError:
-        pass
-    except BaseException:
-        os.close(descriptor)
-        raise
-    os.close(descriptor)
-    return None
 
 
 def _lock_of(folder: Path) -> Path:

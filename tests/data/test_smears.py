@@ -1,5 +1,6 @@
 """The set of rendered blood smears."""
 
+import os
 import shutil
 
 import numpy as np
@@ -8,8 +9,9 @@ from PIL import Image
 
 from bloodcell.data.groups import recovered_groups
 from bloodcell.data.manifest import ImageSet
-from bloodcell.data.smears import NUCLEI, load_smears, smears_folder
+from bloodcell.data.smears import NUCLEI, load_smears, remove_smears, smears_folder
 from bloodcell.errors import UserError
+from bloodcell.files import lock_folder
 
 FEW = {"train_photographs": 24, "test_photographs": 20, "copies": 4, "slides": 3, "seed": 0}
 
@@ -87,3 +89,13 @@ def test_an_unwritable_disk_is_named_and_no_files_are_left(tmp_path, monkeypatch
         load()
     folder.parent.unlink()
     shutil.rmtree(tmp_path)
+
+
+def test_a_set_that_a_process_uses_is_not_removed(smears):
+    lease = lock_folder(smears.root, "shared")
+    assert remove_smears() == [f"smears/{smears.root.name}"]
+    assert smears.root.is_dir()
+    os.close(lease)
+    assert remove_smears() == []
+    assert not smears.root.exists()
+    assert load_smears(**FEW, on_bad_image="error").manifest.equals(smears.manifest)
