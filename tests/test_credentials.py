@@ -20,7 +20,7 @@ def found_in(content: bytes) -> list[str]:
     return [secret for secret in SECRETS if secret.encode() in content]
 
 
-@pytest.mark.parametrize("named_by", ["setting", "environment", "sweep"])
+@pytest.mark.parametrize("named_by", ["setting", "environment", pytest.param("sweep", marks=pytest.mark.slow)])
 def test_a_run_has_no_secret_of_its_stores_address(bccd, tmp_path, monkeypatch, named_by):
     uri = f"sqlite:///file:{tmp_path}/kept.db?uri=true&{QUERY}"
     words = ["train", *small_network(bccd), f"tracking.dir={tmp_path}/kept"]

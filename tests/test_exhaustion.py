@@ -37,6 +37,7 @@ def messages(lines: list[str]) -> list[str]:
     return [line for line in lines if "epoch" not in line and not line.startswith(("rendering", "reading", "features"))]
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_store(bccd, small_disk, tmp_path):
     code, lines = finished(["train", *small(bccd), f"tracking.dir={small_disk}/mlruns"], tmp_path)
     assert code == 1
@@ -52,6 +53,7 @@ def test_a_full_disk_under_the_output(bccd, small_disk, tmp_path):
     assert [run.info.status for run in runs_in(tmp_path)] == ["FAILED"]
 
 
+@pytest.mark.slow
 def test_a_full_disk_under_the_caches_costs_only_time(bccd, small_disk, tmp_path):
     (small_disk / "filled").write_bytes(bytes(290_000))
     words = ["train", *small(bccd), "features=on_the_fly"]

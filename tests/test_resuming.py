@@ -132,6 +132,7 @@ def test_a_run_whose_images_changed_is_trained_again_and_the_earlier_one_is_excl
     assert (artifacts_of(later) / "predictions.parquet").exists()
 
 
+@pytest.mark.slow
 def test_a_run_that_another_process_writes_is_not_resumed(bccd, tmp_path):
     process = start(["train", *settings(bccd), "hyperparameters.epochs=2000"], cwd=tmp_path, PYTHONUNBUFFERED="1")
     try:
@@ -147,6 +148,7 @@ def test_a_run_that_another_process_writes_is_not_resumed(bccd, tmp_path):
     assert "another process" in completed.stderr
 
 
+@pytest.mark.slow
 def test_a_sweep_over_folds_is_the_cross_validation_that_one_process_makes(bccd, tmp_path):
     arguments = [*settings(bccd), "split=group_kfold", "split.folds=2", "split.refit=true", "log_model=true"]
     (tmp_path / "one").mkdir()

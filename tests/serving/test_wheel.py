@@ -6,6 +6,7 @@ import zipfile
 from email import message_from_bytes
 from importlib.metadata import distribution
 
+import pytest
 from commands import REPOSITORY
 
 from bloodcell.serving.wheel import build_wheel
@@ -34,6 +35,7 @@ def test_the_wheel_has_the_package_and_its_configuration(tmp_path):
     assert described.get_all("Requires-Dist") == distribution("bloodcell").requires
 
 
+@pytest.mark.slow
 def test_pip_installs_the_wheel_and_the_loader_is_imported_from_it(tmp_path):
     name, content = build_wheel()
     (tmp_path / name).write_bytes(content)

@@ -1,6 +1,8 @@
 import subprocess
 import sys
 
+import pytest
+
 PROGRAM = """
 import gc, os, signal
 import keras, numpy as np
@@ -25,6 +27,7 @@ except KeyboardInterrupt:
 """
 
 
+@pytest.mark.slow
 def test_a_process_whose_openvino_engines_are_freed_can_be_interrupted():
     completed = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, text=True, check=False)
     assert (completed.returncode, completed.stdout) == (0, "interrupted\n"), completed.stderr[-2000:]

@@ -53,10 +53,16 @@ SGD = {"optimizer": "sgd", "momentum": 0.9, "weight_decay": 1e-3, "restore_best"
 PHOTOGRAPHS = {"sampling": "photographs", "counts": "photographs"}
 LBFGS = {"solver": "lbfgs", "l2": 1e-3}
 PLANS = [
-    plan("three stages", blocks=(("block_3", 2), ("block_2", 1)), learner={"n_views": 3}),
-    plan("averages", head=1, settings=AVERAGES | {"schedule": "cosine", "warmup": 0.2, "restore_best": False}),
+    plan("three stages", pytest.mark.slow, blocks=(("block_3", 2), ("block_2", 1)), learner={"n_views": 3}),
+    plan(
+        "averages",
+        pytest.mark.slow,
+        head=1,
+        settings=AVERAGES | {"schedule": "cosine", "warmup": 0.2, "restore_best": False},
+    ),
     plan(
         "on the fly",
+        pytest.mark.slow,
         head=1,
         way="on the fly",
         settings=PHOTOGRAPHS | {"mixup": 0.4, "cutmix": 1.0, "optimizer": "adamw", "monitor": "val_accuracy"},
@@ -147,7 +153,7 @@ def test_a_training_killed_in_every_epoch_equals_one_that_is_not(plan, data, tmp
     assert_equal(trained(plan, data, tmp_path / "killed", resume=True), undisturbed)
 
 
-@pytest.mark.parametrize(("restore_best", "before_stop"), [(True, 0), (False, 1)])
+@pytest.mark.parametrize(("restore_best", "before_stop"), [pytest.param(True, 0, marks=pytest.mark.slow), (False, 1)])
 def test_early_stopping_counts_the_epochs_before_an_interruption(data, tmp_path, restore_best, before_stop):
     plan = Plan(head=9, rate=0.5, settings={"patience": 2, "restore_best": restore_best})
     undisturbed = trained(plan, data, tmp_path / "undisturbed")
