@@ -7,7 +7,7 @@ from itertools import islice
 from bloodcell.config.command import Command
 from bloodcell.config.data import FolderData
 from bloodcell.config.quoting import for_shell
-from bloodcell.config.split import GroupKfoldSplit
+from bloodcell.config.split import CrossValidation
 from bloodcell.config.training import TrainConfig
 from bloodcell.data.leaks import Leakage
 
@@ -56,7 +56,7 @@ def _changes(config: TrainConfig, *, leakage: Leakage, weights: str) -> Iterator
     if config.backbone.is_network and config.finetune.name == "none" and config.head.solver == "gradient":
         yield "Also train the top block of the backbone", "finetune=top"
     own_validation = isinstance(config.data, FolderData) and config.data.val_dir is not None
-    if not isinstance(config.split, GroupKfoldSplit) and not own_validation and config.debug.overfit_images is None:
+    if not isinstance(config.split, CrossValidation) and not own_validation and config.debug.overfit_images is None:
         yield "Cross-validate: more validation images, narrower intervals", "split=group_kfold"
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from bloodcell.config.data import DataConfig
+from bloodcell.config.data import DataConfig, Folders
 from bloodcell.config.search import SearchConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.config.training import TrainConfig
@@ -205,6 +205,7 @@ class InitConfig:
     output: NonEmpty
     overwrite: bool
     max_images: PositiveInt
+    folders: Folders | None
 
     @field_validator("output")
     @classmethod

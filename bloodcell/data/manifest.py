@@ -12,6 +12,10 @@ from bloodcell.files import atomic_write
 
 COLUMNS = ("path", "label", "source", "group", "split", "sha256")
 SPLITS = ("train", "val", "test")
+FOLDER = "folder"
+"""The column with an image's group, if ``data.folders`` says which folders are groups."""
+OF_TABLE = ("path", "label", "split", "fold")
+"""Columns that a table of images gives the manifest under their own names."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +51,11 @@ class ImageSet:
     def class_indices(self, rows: pd.DataFrame) -> NDArray[np.int64]:
         """Return the rows' labels as indices into ``classes``, shape (n,)."""
         return np.asarray(pd.Index(self.classes).get_indexer(pd.Index(rows["label"])), dtype=np.int64)
+
+
+def column_in_manifest(name: str) -> str:
+    """Return the name that another column of a table of images has in the manifest, which has columns of its own."""
+    return f"table_{name}" if name in (*COLUMNS, FOLDER) and name not in OF_TABLE else name
 
 
 def digest(manifest: pd.DataFrame) -> str:

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData
-from bloodcell.config.split import GroupHoldoutSplit, GroupKfoldSplit, NotebookSplit, RandomSplit, SplitConfig
+from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData, TableData
+from bloodcell.config.split import (
+    GivenSplit,
+    GroupHoldoutSplit,
+    GroupKfoldSplit,
+    NotebookSplit,
+    RandomSplit,
+    SplitConfig,
+)
 from bloodcell.config.training import TrainConfig
 from bloodcell.data.groups import (
+    column_groups,
     folder_groups,
     groups_as_sources,
     listed_groups,
@@ -21,11 +29,12 @@ from bloodcell.data.groups import (
     sources_in_several_groups,
 )
 from bloodcell.data.leaks import Leakage, find_shared_groups, resolve_leaks, shared_groups_in_folds
-from bloodcell.data.loading import KAGGLE_FOLDERS, load_bccd, load_folders
+from bloodcell.data.loading import KAGGLE_FOLDERS, Policy, load_bccd, load_folders
 from bloodcell.data.manifest import ImageSet, digest
 from bloodcell.data.smears import load_smears, smears_folder
 from bloodcell.data.splits import (
     RareClasses,
+    given_folds,
     group_holdout,
     group_kfold,
     group_test,
@@ -34,6 +43,8 @@ from bloodcell.data.splits import (
     random_split,
     same_images,
 )
+from bloodcell.data.table import load_table, table_folder
+from bloodcell.errors import UserError
 
 BY_FILE = ("random", "notebook")
 """Splits by file: copies of one photograph can be in both training and validation."""
@@ -85,8 +96,23 @@ def prepare_images(config: TrainConfig) -> Prepared:
     if config.debug.overfit_images is not None:
         images = replace(images, manifest=same_images(images.manifest, n_images=config.debug.overfit_images))
         return _prepared(_grouped(images, config.data), config, split="the same images", on_shared_groups="allow")
-    images = _grouped(images, config.data)
+    return split_images(_grouped(images, config.data), config)
+
+
+def split_images(images: ImageSet, config: TrainConfig) -> Prepared:
+    """Split grouped images that have a test set.
+
+    Raises
+    ------
+    UserError
+        If they cannot be split, or the split leaks and ``data.on_shared_groups`` does not allow it.
+    """
     if "val" in set(images.manifest["split"]):
+        if isinstance(config.data, TableData) and not isinstance(config.split, GivenSplit):
+            raise UserError(
+                f"split={config.split.name}: makes validation images, but data.table={config.data.table} has some; use "
+                "split=given, or another data.split_column"
+            )
         return _prepared(images, config, split="given")
     whole = _prepared(images, config, split=config.split.name)
     parts = [
@@ -111,6 +137,9 @@ def load_images(data: DataConfig) -> ImageSet:
 
 
 def _load(data: DataConfig) -> ImageSet:
+    policy = Policy(
+        on_bad_image=data.on_bad_image, rare_classes=data.rare_classes, without_classes=data.without_classes
+    )
     if isinstance(data, SmearsData):
         return load_smears(
             train_photographs=data.train_photographs,
@@ -118,13 +147,15 @@ def _load(data: DataConfig) -> ImageSet:
             copies=data.copies,
             slides=data.slides,
             seed=data.seed,
-            on_bad_image=data.on_bad_image,
+            policy=policy,
         )
     if isinstance(data, BccdData):
-        return load_bccd(root=data.root, on_bad_image=data.on_bad_image)
+        return load_bccd(root=data.root, policy=policy)
+    if isinstance(data, TableData):
+        return load_table(file=data.table, folder=data.folder, columns=data.columns, policy=policy)
     named = {"train": data.train_dir, "test": data.test_dir, "val": data.val_dir}
     folders = {split: folder for split, folder in named.items() if folder is not None}
-    return load_folders(folders=folders, on_bad_image=data.on_bad_image)
+    return load_folders(folders=folders, policy=policy, levels=data.folders)
 
 
 def image_folders(data: DataConfig) -> list[Path]:
@@ -133,6 +164,8 @@ def image_folders(data: DataConfig) -> list[Path]:
         return [smears_folder(data.train_photographs, data.test_photographs, data.copies, data.slides, data.seed)]
     if isinstance(data, BccdData):
         return [Path(data.root).expanduser() / folder for folder in KAGGLE_FOLDERS]
+    if isinstance(data, TableData):
+        return [table_folder(data.table, data.folder)]
     named = [folder for folder in (data.train_dir, data.val_dir, data.test_dir) if folder is not None]
     return [Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in named]))]
 
@@ -142,13 +175,23 @@ def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
 
     This is the first step, so the test set does not depend on the training's seed, the split or a limit.
     """
-    if not isinstance(data, FolderData) or data.test_dir is not None:
+    if not isinstance(data, FolderData | TableData) or "test" in set(images.manifest["split"]):
         return images
-    grouped = _grouped(images, data)
+    return hold_out_test(_grouped(images, data), data)
+
+
+def hold_out_test(images: ImageSet, data: FolderData | TableData) -> ImageSet:
+    """Hold out test images of grouped images.
+
+    Raises
+    ------
+    UserError
+        If a class is in too few groups.
+    """
     manifest = group_test(
-        grouped.manifest, fraction=data.test_fraction, seed=data.test_seed, rare_classes=data.rare_classes
+        images.manifest, fraction=data.test_fraction, seed=data.test_seed, rare_classes=data.rare_classes
     )
-    return replace(grouped, manifest=manifest)
+    return replace(images, manifest=manifest)
 
 
 def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
@@ -160,6 +203,8 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
             return recovered_groups(images)
         case "none":
             return single_groups(images)
+        case "column" if data.groups_file is None:
+            grouped = column_groups(images, column=data.groups_column)
         case "column":
             grouped = listed_groups(images, file=str(data.groups_file), column=data.groups_column)
         case "pattern":
@@ -169,6 +214,8 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
     match data.photographs_from:
         case "recover":
             return recovered_sources(grouped)
+        case "column" if data.groups_file is None:
+            return column_groups(grouped, column=data.photographs_column, level="source")
         case "column":
             return listed_groups(grouped, file=str(data.groups_file), column=data.photographs_column, level="source")
         case "pattern":
@@ -186,6 +233,8 @@ def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClas
             return group_kfold(
                 manifest, folds=split.folds, repeats=split.repeats, seed=split.seed, rare_classes=rare_classes
             )
+        case GivenSplit():
+            return given_folds(manifest)
         case RandomSplit():
             return [random_split(manifest, fraction=split.fraction, seed=split.seed)]
         case NotebookSplit():
