@@ -11,6 +11,7 @@ import yaml
 from commands import run, small, small_network, start
 from stores import artifacts_of, runs_in
 
+from bloodcell.experiment.recorder import read_run, write_run
 from bloodcell.search.folder import SearchFolder
 from bloodcell.tracking.delivery import read_sent
 
@@ -274,3 +275,17 @@ def test_workers_share_the_trials(tmp_path, bccd):
     assert process.returncode == 0, completed
     assert [trial.info.status for trial in trials_in(tmp_path)] == ["FINISHED"] * 4
     assert parent_in(tmp_path).info.status == "FINISHED"
+
+
+def test_a_baseline_whose_process_was_killed_is_continued(tmp_path, bccd):
+    chosen = conf(tmp_path, "{head.l2: {choice: [0.06]}}")
+    command = ["search", *small(bccd), *chosen, "baselines=[majority]"]
+    assert run(command, cwd=tmp_path).returncode == 0
+    search = SearchFolder(tmp_path / "searches" / "mine")
+    (baseline,) = (search.path / "baselines").glob("*/run.json")
+    search.remember(baselines=False)
+    write_run(baseline.parent, read_run(baseline.parent) | {"status": "RUNNING", "ended": None})
+    completed = run(command, cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    (found,) = [each for each in runs_in(tmp_path) if each.info.run_name.startswith("baseline")]
+    assert found.info.status == "FINISHED"

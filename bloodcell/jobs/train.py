@@ -79,7 +79,7 @@ def run(config: TrainConfig, *, output_dir: Path, command: Command | None = None
     """
     find_store(config.tracking)  # refuses a missing store before anything is read
     experiment = prepare_experiment(config)
-    resume = bool(config.resume) or belongs_to(output_dir, parent_run=config.tracking.parent_run)
+    resume = _continues(config, output_dir)
     if resume and (accuracy := already_finished(experiment, output_dir, "val/accuracy")) is not None:
         return accuracy
     result = train(experiment, output_dir=output_dir, command=command, resume=resume)
@@ -226,8 +226,14 @@ def _join(config: TrainConfig, output_dir: Path, folds: Mapping[int, Path]) -> N
 
 def _train_baseline(config: TrainConfig, output_dir: Path, role: Role) -> None:
     experiment = prepare_experiment(config)
-    if not config.resume or already_finished(experiment, output_dir, "val/accuracy") is None:
-        train(experiment, output_dir=output_dir, quiet=True, role=role, resume=bool(config.resume))
+    resume = _continues(config, output_dir)
+    if not resume or already_finished(experiment, output_dir, "val/accuracy") is None:
+        train(experiment, output_dir=output_dir, quiet=True, role=role, resume=resume)
+
+
+def _continues(config: TrainConfig, folder: Path) -> bool:
+    """Return whether to continue a run in a folder: if asked to, or if the study started it before."""
+    return bool(config.resume) or belongs_to(folder, parent_run=config.tracking.parent_run)
 
 
 @functools.cache
