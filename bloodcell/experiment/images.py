@@ -49,6 +49,9 @@ from bloodcell.errors import UserError
 BY_FILE = ("random", "notebook")
 """Splits by file: copies of one photograph can be in both training and validation."""
 
+LEAST_LIMITED = 40
+"""Images of each class from which a limited run holds out its test images: fewer may be copies of one photograph."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -90,9 +93,14 @@ def prepare_images(config: TrainConfig) -> Prepared:
     UserError
         If they cannot be used, or the split leaks and ``data.on_shared_groups`` does not allow it.
     """
-    images = _with_test(_load(config.data), config.data)
-    if config.debug.limit_per_class is not None:
-        images = replace(images, manifest=limit_per_class(images.manifest, limit=config.debug.limit_per_class))
+    images = _load(config.data)
+    has_test, limit = "test" in set(images.manifest["split"]), config.debug.limit_per_class
+    if limit is not None:  # before photographs are found, which takes longest
+        images = _limited(images, limit if has_test else max(2 * limit, LEAST_LIMITED))
+    if not has_test:
+        images = with_test(_grouped(images, config.data), config.data)
+    if limit is not None:
+        images = _limited(images, limit)
     if config.debug.overfit_images is not None:
         images = replace(images, manifest=same_images(images.manifest, n_images=config.debug.overfit_images))
         return _prepared(_grouped(images, config.data), config, split="the same images", on_shared_groups="allow")
@@ -125,6 +133,10 @@ def split_images(images: ImageSet, config: TrainConfig) -> Prepared:
     return replace(whole, leakage=replace(whole.leakage, shared=[*whole.leakage.shared, *shared]), folds=tuple(parts))
 
 
+def _limited(images: ImageSet, limit: int) -> ImageSet:
+    return replace(images, manifest=limit_per_class(images.manifest, limit=limit))
+
+
 def load_images(data: DataConfig) -> ImageSet:
     """Find and check images, and find the source and the group of each.
 
@@ -133,7 +145,18 @@ def load_images(data: DataConfig) -> ImageSet:
     UserError
         If they cannot be used, or the source of an image is unknown.
     """
-    return _grouped(_with_test(_load(data), data), data)
+    return with_test(grouped_images(data), data)
+
+
+def grouped_images(data: DataConfig) -> ImageSet:
+    """Find and check images, and find the source and the group of each; hold out no test images.
+
+    Raises
+    ------
+    UserError
+        If they cannot be used, or the source of an image is unknown.
+    """
+    return _grouped(_load(data), data)
 
 
 def _load(data: DataConfig) -> ImageSet:
@@ -170,24 +193,16 @@ def image_folders(data: DataConfig) -> list[Path]:
     return [Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in named]))]
 
 
-def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
-    """Hold out test images by photograph if there is no test folder.
-
-    This is the first step, so the test set does not depend on the training's seed, the split or a limit.
-    """
-    if not isinstance(data, FolderData | TableData) or "test" in set(images.manifest["split"]):
-        return images
-    return hold_out_test(_grouped(images, data), data)
-
-
-def hold_out_test(images: ImageSet, data: FolderData | TableData) -> ImageSet:
-    """Hold out test images of grouped images.
+def with_test(images: ImageSet, data: DataConfig) -> ImageSet:
+    """Hold out test images of grouped images, whole groups, if there are none.
 
     Raises
     ------
     UserError
         If a class is in too few groups.
     """
+    if not isinstance(data, FolderData | TableData) or "test" in set(images.manifest["split"]):
+        return images
     manifest = group_test(
         images.manifest, fraction=data.test_fraction, seed=data.test_seed, rare_classes=data.rare_classes
     )

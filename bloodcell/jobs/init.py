@@ -29,7 +29,7 @@ from bloodcell.config.training import TrainConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.data.loading import Policy, with_classes
 from bloodcell.errors import UserError
-from bloodcell.experiment.images import hold_out_test, split_images
+from bloodcell.experiment.images import split_images, with_test
 from bloodcell.files import atomic_write, require_output_file
 from bloodcell.wording import plural
 
@@ -99,7 +99,7 @@ def _needed(inspection: Inspection) -> tuple[list[str], str]:
                 places={split: f"folder={path}" for split, path in inspection.layout.folders.items()},
                 policy=Policy(rare_classes=data.rare_classes),
             )
-            split_images(images if "test" in inspection.layout.folders else hold_out_test(images, data), config)
+            split_images(with_test(images, data), config)
         except UserError as error:
             why = why or str(error)
             continue
