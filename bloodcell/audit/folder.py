@@ -15,7 +15,7 @@ from bloodcell.data.file_names import PATTERN, agrees_with_pixels, sources_from_
 from bloodcell.data.folder_layout import FolderLayout, detect_layout
 from bloodcell.data.loading import Policy, load_folders
 from bloodcell.data.manifest import FOLDER, ImageSet
-from bloodcell.images.reading import read_header
+from bloodcell.images.reading import WHOLE_SLIDES, read_header
 from bloodcell.provenance.recovery import recover_sources
 from bloodcell.wording import counted, listed, plural
 
@@ -133,6 +133,8 @@ def facts_of(inspection: Inspection) -> Iterator[str]:
         yield f"Unreadable  {n_unreadable:,}, left out, for example {first['path']} ({first['reason']})"
     if images.other_files:
         yield f"Other files {len(images.other_files):,}, not used, for example {images.other_files[0]}"
+    if n_slides := sum(Path(path).suffix.lower() in WHOLE_SLIDES for path in images.other_files):
+        yield f"Warning: {counted(n_slides, 'whole-slide image')} are not read; export pictures of cells as PNG or TIFF"
     if layout.unused:
         yield f"Not used    {', '.join(layout.unused)}"
     for warning in _warnings(layout, manifest, inspection.groups.noun, by_folder=by_folder):
