@@ -143,6 +143,9 @@ class CompareConfig:
     study: NonEmpty | None
     experiment: NonEmpty | None
     runs: tuple[NonEmpty, ...]
+    columns: dict[str, NonEmpty]
+    classes: tuple[NonEmpty, ...]
+    groups_file: NonEmpty | None
     metrics: Annotated[tuple[Annotated[str, one_of(_scores)], ...], Field(min_length=1)]
     predictions: Literal["val", "test"] | None
     equivalence: Annotated[float, Field(ge=0)]

@@ -17,6 +17,7 @@ from mlflow.utils.time import get_current_time_millis
 from bloodcell.comparison.comparing import Comparison
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
+from bloodcell.data.csv_files import read_csv
 from bloodcell.errors import UserError
 from bloodcell.tracking.runs import StoredRun, mlflow_runs, only_finished, runs_of_study, search_runs, whole_run
 from bloodcell.tracking.store import SERVERS, Store, existing_store, scheme_of
@@ -29,7 +30,7 @@ COUNT_TAG = "compared_on."
 """Prefix of the tag that counts comparisons on the same images, before the images' digest."""
 NOTE = "- Compared: "
 """Start of the line that a comparison adds to a run's description."""
-FILES = (".csv", ".parquet")
+FILES = (".csv", ".tsv", ".parquet")
 THREADS = 8
 """Runs that are read or written at the same time, because a request mostly waits for the server."""
 ENDS = ("", "_low", "_high")
@@ -179,11 +180,7 @@ def _of_experiment(name: str, store: Store) -> list[StoredRun]:
 def _read_table(file: str) -> pd.DataFrame:
     path = Path(file).expanduser()
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        # NA or None can be the name of a class.
-        texts = dict.fromkeys(("path", "label", "source", "group"), str)
-        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
+        return pd.read_parquet(path) if path.suffix == ".parquet" else _typed(read_csv(file, setting="runs"))
     except FileNotFoundError as error:
         raise UserError(
             f"runs={file}: there is no such file; give a table of predictions, or the id of a run"
@@ -191,6 +188,16 @@ def _read_table(file: str) -> pd.DataFrame:
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"runs={file}: cannot be read ({reason}); give a table of predictions") from error
+
+
+def _typed(table: pd.DataFrame) -> pd.DataFrame:
+    """Return columns of numbers as numbers, except names, and missing values as such."""
+    typed = {}
+    for name in table.columns:
+        column = table[name].mask(table[name] == "")
+        numbers = column if name in ("path", "label", "source", "group") else pd.to_numeric(column, errors="coerce")
+        typed[name] = column if numbers.isna().sum() > column.isna().sum() else numbers
+    return pd.DataFrame(typed)
 
 
 def _with_unique_names(compared: list[ComparedRun]) -> list[ComparedRun]:
