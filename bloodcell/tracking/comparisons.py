@@ -17,9 +17,17 @@ from mlflow.utils.time import get_current_time_millis
 from bloodcell.comparison.comparing import Comparison
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
-from bloodcell.data.csv_files import read_csv
 from bloodcell.errors import UserError
-from bloodcell.tracking.runs import StoredRun, mlflow_runs, only_finished, runs_of_study, search_runs, whole_run
+from bloodcell.tracking.runs import (
+    TABLES,
+    StoredRun,
+    mlflow_runs,
+    only_finished,
+    read_table,
+    runs_of_study,
+    search_runs,
+    whole_run,
+)
 from bloodcell.tracking.store import SERVERS, Store, existing_store, scheme_of
 
 COMPARE = "compare"
@@ -30,7 +38,6 @@ COUNT_TAG = "compared_on."
 """Prefix of the tag that counts comparisons on the same images, before the images' digest."""
 NOTE = "- Compared: "
 """Start of the line that a comparison adds to a run's description."""
-FILES = (".csv", ".tsv", ".parquet")
 THREADS = 8
 """Runs that are read or written at the same time, because a request mostly waits for the server."""
 ENDS = ("", "_low", "_high")
@@ -69,7 +76,7 @@ def read_compared(
         If the store cannot be opened or has no such run, study or experiment, a run is not finished, is a fold or has
         no predictions, or a file cannot be read.
     """
-    files = [run for run in runs if run.endswith(FILES)]
+    files = [run for run in runs if run.endswith(TABLES)]
     tables = [ComparedRun(name=Path(file).stem, predictions=_read_table(file)) for file in files]
     if runs and len(files) == len(runs):
         return _with_unique_names(tables)
@@ -179,25 +186,13 @@ def _of_experiment(name: str, store: Store) -> list[StoredRun]:
 
 def _read_table(file: str) -> pd.DataFrame:
     path = Path(file).expanduser()
+    if not path.exists():
+        raise UserError(f"runs={file}: there is no such file; give a table of predictions, or the id of a run")
     try:
-        return pd.read_parquet(path) if path.suffix == ".parquet" else _typed(read_csv(file, setting="runs"))
-    except FileNotFoundError as error:
-        raise UserError(
-            f"runs={file}: there is no such file; give a table of predictions, or the id of a run"
-        ) from error
+        return read_table(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"runs={file}: cannot be read ({reason}); give a table of predictions") from error
-
-
-def _typed(table: pd.DataFrame) -> pd.DataFrame:
-    """Return columns of numbers as numbers, except names, and missing values as such."""
-    typed = {}
-    for name in table.columns:
-        column = table[name].mask(table[name] == "")
-        numbers = column if name in ("path", "label", "source", "group") else pd.to_numeric(column, errors="coerce")
-        typed[name] = column if numbers.isna().sum() > column.isna().sum() else numbers
-    return pd.DataFrame(typed)
 
 
 def _with_unique_names(compared: list[ComparedRun]) -> list[ComparedRun]:
