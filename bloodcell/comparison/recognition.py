@@ -16,7 +16,8 @@ from bloodcell.evaluation.probabilities import ROW_SUM_TOLERANCE
 from bloodcell.wording import listed
 
 NAMES = {
-    "path": "path filename file_name file filepath file_path image image_path image_name img img_path image_id id name",
+    "path": "path filename file_name file filepath file_path fname image image_path image_name image_file img img_path "
+    "img_name image_id sample sample_id id key name",
     "label": "label target y_true true_label true_class truth ground_truth gt actual true class y labels targets",
     "predicted": "predicted prediction pred y_pred pred_label predicted_label predicted_class label_pred preds",
     "group": "group",
@@ -25,10 +26,10 @@ NAMES = {
     "fold": "fold kfold cv_fold",
 }
 """Names of columns of other tools, in lower case, by what they have; the first that a table has is used."""
-PREFIXES = ("p_", "prob_", "proba_", "probs_", "probability_", "score_", "logit_", "logits_", "pred_", "class_", "")
-"""Before the class in the names of the columns of probabilities."""
 NO_CLASSES = frozenset({"max", "min", "mean", "std", "sum", "value", "pred", "predicted", "top1", "margin", "entropy"})
 """Names of what else tools write beside probabilities."""
+SCORES = ["score", "prob", "probability", "proba", "p", "y_score", "y_prob", "y_proba"]
+"""Names of the only column of probabilities, that of the second of two classes."""
 DECIMALS = 4
 """Probabilities with so many decimals, or fewer, need not sum to 1."""
 
@@ -85,18 +86,24 @@ def recognise(
     notes = []
     labels = _as_texts(table[own["label"]])
     used = {each for each in own.values() if each is not None}
-    found, left_out = _class_columns(table.drop(columns=list(used)), set(labels), given, classes)
-    certain = not found
+    rest = _as_numbers(table.drop(columns=list(used)))
+    found, left_out = _class_columns(rest, set(labels), given, classes)
+    binary = None if found else _binary(rest, set(labels), classes)
+    certain = False
     if found:
-        matrix = table[list(found.values())].to_numpy(dtype=np.float64)
         names = list(found)
-        prefix = given.get("probabilities") or next(iter(found.values()))
-        matrix, note = _probabilities(matrix, logits=prefix.lower().startswith("logit"))
+        logits = any("logit" in str(column).lower() for column in found.values())
+        matrix, note = _probabilities(rest[list(found.values())].to_numpy(dtype=np.float64), logits=logits)
         notes += [note] * bool(note)
+    elif binary is not None:
+        column, names = binary
+        positive = rest[column].to_numpy(dtype=np.float64)
+        matrix = np.column_stack([1 - positive, positive])
+        notes.append(f"{column} is the probability of {names[1]}")
     elif any(str(each).startswith(PROBABILITY_PREFIX) for each in table.columns) and not given:
         return Recognised(table)
     elif own["predicted"] is not None:
-        predicted = _as_texts(table[own["predicted"]])
+        certain, predicted = True, _as_texts(table[own["predicted"]])
         names = list(classes) or sorted({*labels, *predicted}, key=_by_number)
         matrix = (np.asarray(predicted)[:, None] == np.asarray(names)[None, :]).astype(np.float64)
         notes.append(f"has no probabilities: the class in {own['predicted']} gets 1")
@@ -138,8 +145,10 @@ def _column(name: str, table: pd.DataFrame, what: str, given: Mapping[str, str])
 
 def _unrecognised(name: str, table: pd.DataFrame, what: str) -> UserError:
     needed = {"path": "path: COLUMN", "label": "label: COLUMN", "probabilities": "probabilities: START_OF_NAMES"}[what]
+    ids = ", or give classes=[NAME,NAME] in the order of its ids" if what == "probabilities" else ""
     return UserError(
-        f"{name}: has no column that is known as its {what}; it has {_columns(table)}; name it by columns={{{needed}}}"
+        f"{name}: has no column that is known as its {what}; it has {_columns(table)}; name it by "
+        f"columns={{{needed}}}{ids}"
     )
 
 
@@ -154,27 +163,81 @@ def _as_texts(column: "pd.Series[Any]") -> list[str]:
     return ["" if missing else str(value) for value, missing in zip(column, column.isna(), strict=True)]
 
 
+def _as_numbers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns of numbers, also in texts such as 12.5 %; a column of lists becomes one for each item."""
+    numbers: dict[str, Any] = {}
+    for name in table.columns:
+        column, first = table[name], table[name].iloc[0]
+        if pd.api.types.is_bool_dtype(column):
+            continue
+        if pd.api.types.is_numeric_dtype(column):
+            numbers[str(name)] = column
+        elif isinstance(first, str) and column.astype(str).str.fullmatch(r"\s*[\d.]+\s*%\s*").all():
+            numbers[str(name)] = column.str.strip(" %").astype(np.float64)
+        elif isinstance(first, (list, tuple, np.ndarray)) or (
+            isinstance(first, str) and first.lstrip().startswith("[")
+        ):
+            lists = [_list_of(value) for value in column]
+            if len({len(each) for each in lists}) == 1:
+                numbers |= {f"{name}{number}": items for number, items in enumerate(zip(*lists, strict=True))}
+    return pd.DataFrame(numbers, index=table.index)
+
+
+def _list_of(value: Any) -> list[float]:
+    """Return a list of numbers, perhaps written as text by Python or NumPy; empty if it is none."""
+    if not isinstance(value, str):
+        return [float(each) for each in value]
+    items = re.split(r"[,\s]+", value.strip().removeprefix("[").removesuffix("]").strip())
+    try:
+        return [float(each) for each in items]
+    except ValueError:
+        return []
+
+
 def _class_columns(
     rest: pd.DataFrame, labels: set[str], given: Mapping[str, str], classes: Sequence[str]
 ) -> tuple[dict[str, str], list[str]]:
-    """Return the columns of probabilities by class, and those that look alike but are no class."""
-    numeric = {str(each): each for each in rest.columns if pd.api.types.is_numeric_dtype(rest[each])}
-    for prefix in [given["probabilities"]] if "probabilities" in given else PREFIXES:
-        found = {each[len(prefix) :]: column for each, column in numeric.items() if each.startswith(prefix)}
-        found.pop("", None)
-        expected = set(classes) or labels
-        ids = _are_ids(found, len(classes)) and len(found) == len(classes)
-        if len(found) < 2 or not (expected <= set(found) or (classes and ids)):
-            continue
-        if ids and not expected <= set(found):
-            return found, []
-        chosen = {each: column for each, column in found.items() if each in expected}
-        more = {each: column for each, column in found.items() if each not in expected}
-        if not classes and prefix and not _sum_to_one(rest[list(chosen.values())], within=0.05):
-            # A class without images, unless its name says that it is none.
-            chosen |= {each: column for each, column in more.items() if each.lower() not in NO_CLASSES}
-        return chosen, [str(column) for each, column in more.items() if each not in chosen and prefix]
+    """Return the columns of probabilities by class, and those that look alike but are no class.
+
+    The names of the columns have the class between the same texts, such as ``prob_`` and nothing.
+    """
+    columns = {str(each).casefold(): str(each) for each in rest.columns}
+    expected = {each.casefold(): each for each in (classes or labels)}
+    ids = {str(number): str(number) for number in range(len(classes))}
+    for wanted in (expected, ids):
+        for before, after in _frames(wanted, columns, given.get("probabilities")):
+            chosen = {each: columns[f"{before}{key}{after}"] for key, each in wanted.items()}
+            alike = [each for each in columns if each.startswith(before) and each.endswith(after)]
+            more = {columns[each][len(before) : len(each) - len(after)]: columns[each] for each in alike}
+            more = {name: column for name, column in more.items() if name and column not in chosen.values()}
+            if not classes and not _sum_to_one(rest[list(chosen.values())], within=0.05):
+                # Classes without images: all alike, unless a name says that it is none; or what makes the sum 1.
+                others = {name: column for name, column in more.items() if name.casefold() not in NO_CLASSES}
+                whole = _sum_to_one(rest[[*chosen.values(), *others.values()]], within=0.05)
+                chosen |= others if whole or before or after else {}
+            framed = bool(before or after)
+            return chosen, [column for column in more.values() if framed and column not in chosen.values()]
     return {}, []
+
+
+def _frames(wanted: Mapping[str, str], columns: Mapping[str, str], given: str | None) -> list[tuple[str, str]]:
+    """Return the texts before and after the classes' names in columns that are there for every class."""
+    if len(wanted) < 2:
+        return []
+    first = next(iter(wanted))
+    pairs = {(each[: -len(first)], "") for each in columns if each.endswith(first)}
+    pairs |= {("", each[len(first) :]) for each in columns if each.startswith(first)}
+    if given is not None:
+        pairs = {(given.casefold(), "")}
+    found = [(before, after) for before, after in pairs if all(f"{before}{each}{after}" in columns for each in wanted)]
+    return sorted(found, key=lambda pair: (pair != (PROBABILITY_PREFIX, ""), sum(map(len, pair)), pair))
+
+
+def _binary(rest: pd.DataFrame, labels: set[str], classes: Sequence[str]) -> tuple[str, list[str]] | None:
+    """Return the only column of probabilities, and both classes; None unless it is clear which class it is of."""
+    names = list(classes) if len(classes) == 2 else ["0", "1"] if labels <= {"0", "1"} else []
+    found = [column for column in rest.columns if column.lower() in SCORES and rest[column].between(0, 1).all()]
+    return (found[0], names) if names and len(found) == 1 else None
 
 
 def _sum_to_one(table: pd.DataFrame, *, within: float) -> bool:

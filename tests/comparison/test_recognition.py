@@ -39,6 +39,16 @@ TABLES = {
         {"path": PATHS, "label": LABELS, **columns("p_"), "p_max": PROBABILITIES.max(axis=1)},
         {},
     ),
+    "class before": ({"fname": PATHS, "gt": LABELS, **{f"{k}_conf": v for k, v in columns("").items()}}, {}),
+    "classes in capitals": ({"path": PATHS, "label": LABELS, **{k.upper(): v for k, v in columns("").items()}}, {}),
+    "texts with %": (
+        {"path": PATHS, "label": LABELS, **{k: [f"{x:.6%}" for x in v] for k, v in columns("Probability of ").items()}},
+        {},
+    ),
+    "lists": (
+        {"path": PATHS, "label": LABELS, "probabilities": [str(list(map(float, row))) for row in PROBABILITIES]},
+        {"classes": CLASSES},
+    ),
     "a mapping": (
         {"Bild": PATHS, "Klasse": LABELS, **columns("P: ")},
         {"columns": {"path": "Bild", "label": "Klasse", "probabilities": "P: "}},
@@ -70,6 +80,13 @@ def test_the_table_is_that_of_bloodcell(name):
 def test_what_is_changed_is_said(name, note):
     table, how = TABLES[name]
     assert note in recognise("other", pd.DataFrame(table), **how).notes
+
+
+def test_one_score_is_the_probability_of_the_second_of_two_classes():
+    table = pd.DataFrame({"id": PATHS, "y_true": [0, 1] * 15, "score": PROBABILITIES[:, 0]})
+    found = recognise("other", table)
+    assert found.table["p_1"].equals(table["score"])
+    assert "other: score is the probability of 1." in found.notes
 
 
 def test_probabilities_of_two_decimals_are_divided_by_their_sum():
