@@ -143,7 +143,7 @@ class CompareConfig:
     study: NonEmpty | None
     experiment: NonEmpty | None
     runs: tuple[NonEmpty, ...]
-    columns: dict[str, NonEmpty]
+    columns: dict[str, NonEmpty] | None
     classes: tuple[NonEmpty, ...]
     groups_file: NonEmpty | None
     metrics: Annotated[tuple[Annotated[str, one_of(_scores)], ...], Field(min_length=1)]
