@@ -30,11 +30,10 @@ def suggestions(config: TrainConfig, *, leakage: Leakage, weights: str, given: C
     """
     changes = islice(_changes(config, leakage=leakage, weights=weights), N_CHANGES)
     suggested = [Suggestion(why=why, command=_command(given, change)) for why, change in changes]
-    one = given.choices.get("backbone", "mobilenetv2")
-    one = one if config.backbone.is_network and one != "application" else "mobilenetv2"
-    # If ImageNet weights are unavailable, they are for every backbone.
-    second = "mobilenetv2_inner" if weights == "smears" else "xception"
-    other = second if one == "mobilenetv2" else "mobilenetv2"
+    one, other = "mobilenetv2", "mobilenetv2_inner"  # whose weights bloodcell includes
+    if weights == "imagenet":  # the others' are available, too
+        chosen = given.choices.get("backbone", one)
+        one, other = (chosen, "mobilenetv2") if chosen not in (one, "application") else (one, "xception")
     comparison = _command(given, f"backbone={one},{other}", sweep=True)
     return [*suggested, Suggestion(why="Compare two backbones", command=comparison)]
 
@@ -50,7 +49,7 @@ def _changes(config: TrainConfig, *, leakage: Leakage, weights: str) -> Iterator
     if any(value is not None for value in vars(config.debug).values()):
         yield "Use all images: this was a debug run", "debug=none"
     if weights == "random":
-        yield "Start from ImageNet weights (a download)", "backbone.weights=imagenet"
+        yield "Start from pretrained weights", "backbone.weights=auto"
     if config.backbone.is_network and config.crop.name == "none":
         yield "Crop to the cell", "crop=nucleus"
     if config.backbone.is_network and config.finetune.name == "none" and config.head.solver == "gradient":
