@@ -137,6 +137,8 @@ def facts_of(inspection: Inspection) -> Iterator[str]:
         yield f"Warning: {counted(n_slides, 'whole-slide image')} are not read; export pictures of cells as PNG or TIFF"
     if layout.unused:
         yield f"Not used    {', '.join(layout.unused)}"
+    for note in images.notes:
+        yield f"Warning: {note}"
     for warning in _warnings(layout, manifest, inspection.groups.noun, by_folder=by_folder):
         yield f"Warning: {warning}"
 
@@ -145,8 +147,6 @@ def _warnings(layout: FolderLayout, manifest: pd.DataFrame, noun: str, *, by_fol
     # If sources are unknown, the number of images is an upper bound.
     train, test = (_sources(manifest, split) for split in ("train", "test"))
     names = manifest["label"].unique()
-    if similar := [name for name in names if sum(name.casefold() == other.casefold() for other in names) > 1]:
-        yield f"the classes {listed(sorted(similar))} differ in case only; rename folders if they are one class"
     for split in layout.folders:
         if missing := sorted(set(names) - set(manifest.loc[manifest["split"] == split, "label"])):
             yield f"no images of {listed(missing)} in {split}"

@@ -1,7 +1,7 @@
 """Load images from folders with one folder per class."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
@@ -14,11 +14,12 @@ from bloodcell.data.manifest import COLUMNS, FOLDER, ImageSet
 from bloodcell.errors import UserError
 from bloodcell.images.inspection import inspect
 from bloodcell.images.reading import SUFFIXES
-from bloodcell.wording import plural
+from bloodcell.wording import counted, listed, plural
 
 KAGGLE_FOLDERS = ("", "images", "dataset2-master/images", "dataset2-master/dataset2-master/images")
 """Folders of TRAIN and TEST below the folder in which Kaggle's archive was unpacked."""
 
+FULL_BITS = 16
 N_LISTED = 3
 """Files that an error lists before it counts the others."""
 
@@ -182,14 +183,39 @@ def checked_images(table: pd.DataFrame, *, root: Path, places: Mapping[str, str]
     _require_readable(table, places)
     content = table["sha256"].str[:16]
     readable = table[~bad].assign(source=content, group=content)
-    further = [name for name in table.columns if name not in ("file", *COLUMNS, "reason")]
+    further = [name for name in table.columns if name not in ("file", *COLUMNS, "reason", "pages", "bits")]
     return ImageSet(
         root=root,
         classes=tuple(sorted(table["label"].unique())),
         manifest=readable.loc[:, [*COLUMNS, *further]].reset_index(drop=True),
         unreadable=table.loc[bad, ["path", "reason"]].reset_index(drop=True),
         other_files=(),
+        notes=tuple(_notes(table[~bad])),
     )
+
+
+def _notes(table: pd.DataFrame) -> Iterator[str]:
+    """Yield what a user should know of readable images."""
+    by_case: dict[str, set[str]] = {}
+    for label in table["label"].unique():
+        by_case.setdefault(label.casefold(), set()).add(label)
+    for names in by_case.values():
+        if len(names) > 1:
+            yield f"the classes {listed(sorted(names))} differ in case only"
+    several = table[table["pages"] > 1]
+    if len(several):
+        first = several.iloc[0]
+        verb = "has" if len(several) == 1 else "have"
+        yield (
+            f"{counted(len(several), 'image')} {verb} several pages or frames, of which the first is used, such as "
+            f"{first['path']} with {first['pages']}"
+        )
+    deep = table[table["bits"] > 8]
+    if len(deep) and (most := deep["bits"].max()) < FULL_BITS:
+        yield (
+            f"{counted(len(deep), 'image')} of {FULL_BITS} bits use at most {most} of them, so they are read too dark; "
+            f"multiply their values by {2 ** (FULL_BITS - int(most))}, such as those of {deep['path'].iloc[0]}"
+        )
 
 
 def _list(setting: str, folder: Path, *, levels: str | None) -> _Listing:
@@ -222,7 +248,7 @@ def _list(setting: str, folder: Path, *, levels: str | None) -> _Listing:
     if empty := sorted(classes - {each.label for each in images}):
         raise UserError(
             f"{setting}={folder}: the class folder {', '.join(empty)} has no images "
-            f"({', '.join(sorted(SUFFIXES))}); add some, or remove the class from every split"
+            "(JPEG, PNG, TIFF and others, by the ends of their names); add some, or remove the class from every split"
         )
     return _Listing(folder=folder, setting=setting, images=images, others=others)
 

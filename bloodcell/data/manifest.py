@@ -32,6 +32,8 @@ class ImageSet:
         day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
     unreadable, other_files
         One row for each image that was left out: ``path`` and ``reason``; files without an image suffix.
+    notes
+        What a user should know of the images, a sentence each.
     """
 
     root: Path
@@ -39,6 +41,7 @@ class ImageSet:
     manifest: pd.DataFrame
     unreadable: pd.DataFrame
     other_files: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def part(self, split: str) -> pd.DataFrame:
         """Return the rows of one split, in the manifest's order."""

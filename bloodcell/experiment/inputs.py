@@ -51,6 +51,8 @@ def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, lea
     keep_images(recorder, config, prepared)
     text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
     (artifacts / "config.yaml").write_text(text, encoding="utf-8")
+    for note in images.notes:
+        log.warning("%s", note)
     if len(images.unreadable):
         images.unreadable.to_csv(artifacts / "unreadable_images.csv", index=False)
         log.warning("excluded, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))

@@ -140,6 +140,20 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
         raise UnreadableImage(str(error) or type(error).__name__) from error
 
 
+def pages_and_bits(data: bytes) -> tuple[int, int]:
+    """Return the number of pages or frames of a readable image, and the bits that its pixels use.
+
+    Of several pages only the first is decoded; a second picture within a JPEG file, as phones make them, is no page. Of
+    16 bits the upper 8 are kept, so an image that uses fewer bits is dark.
+    """
+    with _opened(io.BytesIO(data)) as image:
+        pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+        if not image.mode.startswith("I"):
+            return pages, 8
+        image.seek(0)
+        return pages, max(int(np.asarray(image).max()).bit_length(), 8)
+
+
 def read_image_to_show(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
     """Read an image file as `read_image` does, and reduce it to `MAX_SHOWN` pixels if it has more."""
     pixels = read_image(path)

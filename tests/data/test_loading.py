@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -164,7 +165,7 @@ def test_an_empty_class_is_refused(cells: Path, split: str) -> None:
     for file in (cells / split / "MONOCYTE").iterdir():
         file.rename(file.with_suffix(".jpeg_original"))
     message = refusal(cells)
-    assert message.startswith(f"data.{split}_dir={cells / split}: the class folder MONOCYTE has no images (.bmp, ")
+    assert message.startswith(f"data.{split}_dir={cells / split}: the class folder MONOCYTE has no images (JPEG, ")
     assert message.endswith("add some, or remove the class from every split")
 
 
@@ -349,3 +350,20 @@ def test_a_written_manifest_is_read_back_as_it_was(cells: Path, tmp_path: Path) 
     manifest = load(cells).manifest
     write_manifest(manifest, tmp_path / "run" / "manifest.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "manifest.parquet"), manifest)
+
+
+def test_what_a_user_may_not_see_of_images_is_noted(cells: Path) -> None:
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 90, 180)]
+    frames[0].save(cells / "train" / "MONOCYTE" / "moving.gif", save_all=True, append_images=frames[1:])
+    dark = np.full((8, 8), 4000, np.uint16)
+    Image.fromarray(dark).save(cells / "train" / "NEUTROPHIL" / "deep.tif")
+    for split in ("train", "test"):
+        shutil.copytree(cells / split / "MONOCYTE", cells / split / "Monocyte")
+    notes = load(cells).notes
+    assert notes[0] == "the classes MONOCYTE and Monocyte differ in case only"
+    assert "2 images have several pages or frames, of which the first is used" in notes[1]
+    assert "moving.gif with 3" in notes[1]
+    assert "1 image of 16 bits use at most 12 of them" in notes[2]
+    assert "multiply their values by 16, such as those of train/NEUTROPHIL/deep.tif" in notes[2]
+    Image.fromarray(dark * 16).save(cells / "train" / "NEUTROPHIL" / "deep.tif")
+    assert len(load(cells).notes) == 2
