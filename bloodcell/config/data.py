@@ -23,6 +23,7 @@ class ImagesConfig:
     """Settings that every data set has."""
 
     on_bad_image: Literal["error", "skip"] = "error"
+    labels_file: NonEmpty | None = None
     groups: Groups = "recover"
     groups_file: NonEmpty | None = None
     groups_column: NonEmpty = "group"

@@ -28,6 +28,7 @@ from bloodcell.data.groups import (
     single_groups,
     sources_in_several_groups,
 )
+from bloodcell.data.labels import correct_labels
 from bloodcell.data.leaks import Leakage, find_shared_groups, resolve_leaks, shared_groups_in_folds
 from bloodcell.data.loading import KAGGLE_FOLDERS, Policy, load_bccd, load_folders
 from bloodcell.data.manifest import ImageSet, digest
@@ -160,6 +161,11 @@ def grouped_images(data: DataConfig) -> ImageSet:
 
 
 def _load(data: DataConfig) -> ImageSet:
+    images = _read(data)
+    return images if data.labels_file is None else correct_labels(images, data.labels_file)
+
+
+def _read(data: DataConfig) -> ImageSet:
     policy = Policy(
         on_bad_image=data.on_bad_image, rare_classes=data.rare_classes, without_classes=data.without_classes
     )
