@@ -1,7 +1,7 @@
 """Nouns, plurals and numbers in output."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
 PHOTOGRAPH = "photograph"
 """The default word for a group."""
@@ -28,3 +28,9 @@ def listed(words: Iterable[str]) -> str:
     """Join words into a list: ``a, b and c``."""
     *first, last = words
     return f"{', '.join(first)} and {last}" if first else last
+
+
+def abridged(words: Sequence[str], *, most: int = 3) -> str:
+    """Join the first words, and count the others: ``a, b, c and 4 more``."""
+    shown = ", ".join(words[:most])
+    return f"{shown} and {len(words) - most} more" if len(words) > most else shown

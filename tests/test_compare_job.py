@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import NamedTuple
 
+import numpy as np
 import pandas as pd
 import pytest
 from commands import Completed, run
@@ -231,3 +232,30 @@ def test_runs_that_cannot_be_compared_are_refused_in_one_line_and_leave_nothing(
     assert len(completed.stderr.strip().splitlines()) == 1
     assert {path for path in made.folder.rglob("*") if "mlruns" not in path.parts} <= before
     assert len(runs_in(made.folder)) == runs_before
+
+
+def test_files_and_runs_of_other_tools_are_compared_by_patients_of_a_file(tmp_path):
+    rng = np.random.default_rng(0)
+    files, labels = [f"{number:03}.png" for number in range(80)], ["lobed", "round"] * 40
+    for name, wrong in (("timm", 8), ("fastai", 30)):
+        right = np.where(np.isin(np.arange(80), rng.choice(80, wrong, replace=False)), 0.2, 0.85)
+        lobed = np.where(np.array(labels) == "lobed", right, 1 - right)
+        table = pd.DataFrame({"filename": files, "target": labels, "prob_lobed": lobed, "prob_round": 1 - lobed})
+        table.to_csv(tmp_path / f"{name}_predictions.csv", index=False, sep=";")
+    patients = pd.DataFrame({"path": files, "group": [f"p{number // 2}" for number in range(80)]})
+    patients.to_csv(tmp_path / "patients.csv", index=False)
+    completed = run(["compare", "runs=[timm_predictions.csv]"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert "groups_file" in completed.stderr
+    by_patient = ["groups_file=patients.csv", "n_resamples=10"]
+    assert run(["compare", "runs=[timm_predictions.csv]", *by_patient], cwd=tmp_path).returncode == 0
+    (first,) = runs_in(tmp_path)
+    other = MlflowClient().create_run(first.info.experiment_id, run_name="other")
+    MlflowClient().log_artifact(other.info.run_id, str(tmp_path / "fastai_predictions.csv"))
+    MlflowClient().set_terminated(other.info.run_id)
+    words = [f"runs=[timm_predictions.csv,{other.info.run_id}]", *by_patient, "output=report"]
+    completed = run(["compare", *words], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    report = json.loads((tmp_path / "report" / "report.json").read_text())
+    assert {each["run"] for each in report["ranking"]} == {"timm_predictions", "other", "majority class"}
+    assert "timm_predictions: filename is the path and target is the label." in completed.stdout

@@ -1,5 +1,7 @@
 """``bloodcell groups`` as a user would run it."""
 
+import shutil
+
 import pandas as pd
 import pytest
 from commands import run
@@ -39,3 +41,14 @@ def test_a_users_error_is_one_line_and_leaves_nothing_behind(bccd, tmp_path, wro
     (line,) = completed.stderr.splitlines()
     assert message in line
     assert list(tmp_path.iterdir()) == []
+
+
+def test_the_table_is_written_also_if_training_would_refuse_the_images(bccd, tmp_path):
+    for label, count in (("EOSINOPHIL", 6), ("MONOCYTE", 1)):
+        (tmp_path / "cells" / label).mkdir(parents=True)
+        for file in sorted((bccd / "TRAIN" / label).iterdir())[:count]:
+            shutil.copy(file, tmp_path / "cells" / label)
+    completed = run(["groups", "data=folder", "data.train_dir=cells", "data.test_dir=null"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert len(pd.read_csv(tmp_path / "groups.csv")) == 7
+    assert "Warning: training refuses these images: data.test_dir=null: " in completed.stdout

@@ -141,3 +141,58 @@ def test_a_users_error_is_one_line_and_leaves_nothing_behind(
     (line,) = completed.stderr.splitlines()
     assert message in line
     assert sorted(path.name for path in tmp_path.iterdir()) == ["flat", "mixed", "one"]
+
+
+def laid_out(copies: Path, root: Path, place: str) -> str:
+    """Copy the images into folders, ``place`` with their class and number; return the name of the set's folder."""
+    for number, file in enumerate(sorted(copies.rglob("*.jpeg"))):
+        target = root / place.format(label=file.parent.name, number=number // 2, third=number // 2 % 3) / file.name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(file, target)
+    return place.partition("/")[0]
+
+
+@pytest.mark.parametrize(
+    ("place", "settings", "words"),
+    [
+        ("set/fold_{third}/{label}", ["folders: fold/class"], ["split=given"]),
+        ("set/patient{number}/{label}", ["folders: group/class", "groups: folder", "group_name: patient"], []),
+        ("set/{label}/patient{number}", ["folders: class/group", "groups: folder", "group_name: patient"], []),
+    ],
+)
+def test_folders_of_folds_and_patients_are_recognised_and_training_accepts_what_is_recommended(
+    copies: Path, tmp_path: Path, place: str, settings: list[str], words: list[str]
+) -> None:
+    completed = run(["init", laid_out(copies, tmp_path, place)], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    written = (tmp_path / "conf" / "data" / "mine.yaml").read_text(encoding="utf-8")
+    assert set(settings) <= set(written.splitlines())
+    (recommended,) = [line.split()[2:] for line in completed.stdout.splitlines() if line.startswith("Train ")]
+    assert recommended[:1] + recommended[4:] == ["train", *words]
+    few = [
+        "backbone=colour_histogram",
+        "head=probe",
+        "finetune=none",
+        "baselines=[]",
+        "explain=none",
+        "log_model=false",
+    ]
+    completed = run([*recommended, *few], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+
+
+def test_what_training_refuses_is_recommended_with_the_settings_that_it_needs(copies: Path, tmp_path: Path) -> None:
+    for side in ("train", "test"):
+        shutil.copytree(copies, tmp_path / "set" / side)
+    shutil.rmtree(tmp_path / "set" / "test" / "lobed")
+    for file in sorted((tmp_path / "set" / "test").rglob("*.jpeg"))[:-2]:
+        file.unlink()
+    completed = run(["init", "set"], cwd=tmp_path)
+    assert "Warning: training refuses these images without settings: " in completed.stdout
+    needed = "data.rare_classes=train_only data.on_shared_groups=drop"
+    assert f"bloodcell train -cd conf data=mine {needed}\n" in completed.stdout
+
+
+def test_a_folder_whose_name_looks_like_a_setting_is_found(copies: Path, tmp_path: Path) -> None:
+    shutil.copytree(copies, tmp_path / "d" / "a=b")
+    assert run(["init", "d/a=b"], cwd=tmp_path).returncode == 0

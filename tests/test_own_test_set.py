@@ -12,6 +12,7 @@ from pictures import rendered
 from bloodcell.config.composition import compose_config
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
+from bloodcell.experiment import images as images_module
 from bloodcell.experiment.images import load_images, prepare_images
 
 
@@ -55,8 +56,19 @@ def test_the_test_images_are_the_same_whatever_is_trained(cells: Path, others: S
     assert side(prepared(cells, *others), "test") == side(prepared(cells), "test")
 
 
-def test_a_limit_makes_the_test_set_smaller_and_moves_no_image_to_another_side(cells: Path) -> None:
+def test_a_limit_makes_the_test_set_smaller(cells: Path) -> None:
     assert side(prepared(cells, "debug.limit_per_class=2"), "test") < side(prepared(cells), "test")
+
+
+def test_photographs_are_found_only_in_the_images_that_a_limit_leaves(cells: Path, monkeypatch) -> None:
+    monkeypatch.setattr("bloodcell.experiment.images.LEAST_LIMITED", 4)
+    sizes = []
+    recover = images_module._grouped
+    monkeypatch.setattr(
+        images_module, "_grouped", lambda images, data: sizes.append(len(images.manifest)) or recover(images, data)
+    )
+    prepared(cells, "debug.limit_per_class=2", "data.groups=none")
+    assert sizes[0] == 8
 
 
 def test_another_seed_of_its_own_chooses_others(cells: Path) -> None:

@@ -79,7 +79,7 @@ def answers(kept):
 
 def test_every_image_of_a_folder_gets_an_answer_and_none_is_dropped(kept, answers):
     assert list(answers) == COLUMNS
-    files = sorted(str(path) for path in kept.images.rglob("*") if path.suffix in (".jpeg", ".png"))
+    files = sorted(str(path) for path in kept.images.rglob("*") if path.is_file() and not path.name.startswith("."))
     assert sorted(answers["path"]) == files
     by_name = answers.set_index(answers["path"].map(lambda path: Path(path).name))
     assert by_name.loc["broken.jpeg", ["answer", "why", "predicted"]].tolist() == ["cannot be read", "not an image", ""]
@@ -101,6 +101,30 @@ def test_images_are_found_behind_links_and_under_any_name_but_hidden_ones_are_no
     assert sorted(Path(path).name for path in table["path"]) == sorted(
         [*(file.name for file in (kept.images / "NEUTROPHIL").iterdir()), r"zell\xe9.jpeg"]
     )
+
+
+def test_other_formats_are_read_and_files_that_are_no_images_have_a_row_with_the_reason(kept, tmp_path):
+    cell = next((kept.images / "EOSINOPHIL").iterdir())
+    shutil.copy(cell, tmp_path / "cell.JFIF")
+    shutil.copy(cell, tmp_path / "cell.unknown")
+    with Image.open(cell) as image:
+        image.save(tmp_path / "cell.avif")
+    (tmp_path / "notes.txt").write_text("from the left microscope")
+    (tmp_path / "slide.svs").write_bytes(b"II*\0")
+    words = [f"images='{tmp_path}'", f"run={kept.run_id}", "output=others.csv"]
+    completed = run(["predict", *words], cwd=kept.folder)
+    assert "Cannot be read, by ending: .txt 1, .svs 1" in completed.stdout
+    table = pd.read_csv(kept.folder / "others.csv", keep_default_na=False).set_index("path")
+    table.index = table.index.map(lambda path: Path(path).name)
+    assert table["answer"].eq("cannot be read").to_dict() == {
+        "cell.JFIF": False,
+        "cell.avif": False,
+        "cell.unknown": False,
+        "notes.txt": True,
+        "slide.svs": True,
+    }
+    assert table.loc["notes.txt", "why"] == "not an image"
+    assert table.loc["slide.svs", "why"].startswith("a whole-slide image; export ")
 
 
 def test_a_heat_map_is_drawn_for_each_image(kept):

@@ -5,6 +5,7 @@ import shlex
 import shutil
 from pathlib import Path
 
+import pandas as pd
 import pytest
 from commands import REPOSITORY, run
 from documents import BLOODCELL, commands_of
@@ -23,13 +24,19 @@ def test_the_page_goes_from_a_folder_to_a_verdict():
 
 @pytest.fixture
 def images(bccd: Path, tmp_path: Path) -> Path:
-    """Return one folder per class, of the images of both sides."""
+    """Return one folder per class, of the images of both sides; a table lists them, too."""
     folder = tmp_path / "path" / "to" / "images"
     for side in ("TRAIN", "TEST"):
         for file in bccd.glob(f"{side}/*/*"):
             (folder / file.parent.name).mkdir(parents=True, exist_ok=True)
             shutil.copy(file, folder / file.parent.name / f"{side}{file.name}")
     shutil.copytree(bccd / "TEST", tmp_path / "path" / "to" / "new-images")
+    rows = [
+        (file.relative_to(tmp_path), file.parent.name, f"patient{index}", index % 2)
+        for each in folder.iterdir()
+        for index, file in enumerate(sorted(each.iterdir()))
+    ]
+    pd.DataFrame(rows, columns=["path", "label", "group", "fold"]).to_csv(tmp_path / "cells.csv", index=False)
     return folder
 
 

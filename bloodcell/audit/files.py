@@ -22,6 +22,7 @@ def odd_files(images: ImageSet) -> list[Finding]:
     table = pd.DataFrame(headers, columns=["size", "mode"]).assign(path=images.manifest["path"].tolist())
     return [
         _unreadable(images.unreadable),
+        _contents(images.notes),
         _others(images.other_files),
         _odd(table, "size", "sizes"),
         _odd(table, "mode", "modes"),
@@ -31,6 +32,13 @@ def odd_files(images: ImageSet) -> list[Finding]:
 def _header(file: Path) -> tuple[str, str]:
     width, height, mode = read_header(file)
     return f"{width} x {height}", mode
+
+
+def _contents(notes: Sequence[str]) -> Finding:
+    if not notes:
+        return passed("image-contents", "Every image has one page, and uses the bits that its file has.")
+    what = " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
+    return Finding(code="image-contents", severity="warning", what=what, numbers={"notes": len(notes)})
 
 
 def _unreadable(unreadable: pd.DataFrame) -> Finding:

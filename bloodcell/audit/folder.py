@@ -13,11 +13,11 @@ from bloodcell.audit.sample_size import MAX_IMBALANCE, TYPICAL_ACCURACY, half_wi
 from bloodcell.config.data_file import Groups
 from bloodcell.data.file_names import PATTERN, agrees_with_pixels, sources_from_names
 from bloodcell.data.folder_layout import FolderLayout, detect_layout
-from bloodcell.data.loading import load_folders
-from bloodcell.data.manifest import ImageSet
-from bloodcell.images.reading import read_header
+from bloodcell.data.loading import Policy, load_folders
+from bloodcell.data.manifest import FOLDER, ImageSet
+from bloodcell.images.reading import WHOLE_SLIDES, read_header
 from bloodcell.provenance.recovery import recover_sources
-from bloodcell.wording import PHOTOGRAPH, counted, listed
+from bloodcell.wording import counted, listed, plural
 
 SMALL = 20
 """With fewer photographs of a class, the 95 % interval of its accuracy is wider than ±17 points."""
@@ -49,7 +49,7 @@ class Inspection:
     complete: bool
 
 
-def inspect_folder(folder: Path, *, n_images: int) -> Inspection:
+def inspect_folder(folder: Path, *, n_images: int, levels: str | None = None) -> Inspection:
     """Find the images of a folder and their sources, from file names or the pixels of at most ``n_images``.
 
     Raises
@@ -57,8 +57,13 @@ def inspect_folder(folder: Path, *, n_images: int) -> Inspection:
     UserError
         If the folder cannot be used.
     """
-    layout = detect_layout(folder)
-    images = load_folders(folders=layout.folders, settings=dict.fromkeys(layout.folders, "folder"), on_bad_image="skip")
+    layout = detect_layout(folder, levels=levels)
+    images = load_folders(
+        folders=layout.folders,
+        settings=dict.fromkeys(layout.folders, "folder"),
+        policy=Policy(on_bad_image="skip", rare_classes="train_only"),
+        levels=layout.levels.levels,
+    )
     rows = images.manifest
     # Sorted by digest: the same random sample every time.
     compared = rows.sort_values("sha256").head(n_images)
@@ -67,7 +72,11 @@ def inspect_folder(folder: Path, *, n_images: int) -> Inspection:
     found = compared["path"].map(dict(zip(compared["path"], sources, strict=True)))
     names = sources_from_names(rows["path"].tolist())
     groups = _groups(rows, names, recovered=found)
-    if groups.source == "pattern":
+    if FOLDER in rows:
+        noun = layout.levels.noun
+        groups = Groups(source="folder", pattern=None, reason=f"the folder of its {noun}", noun=noun)
+        rows = rows.assign(source=found if complete else rows["source"], group=rows[FOLDER])
+    elif groups.source == "pattern":
         rows = rows.assign(source=names, group=names)
         complete = True
     elif complete:
@@ -103,13 +112,20 @@ def facts_of(inspection: Inspection) -> Iterator[str]:
     """Yield what was found, a line each; then warnings."""
     layout, images, manifest = inspection.layout, inspection.images, inspection.images.manifest
     where = "one folder per class" if layout.kind == "classes" else f"one folder per class in {listed(layout.folders)}"
+    if noun := layout.levels.noun:
+        where += f", and one per {noun} ({layout.levels.levels})"
     kaggle = "Kaggle's Blood Cell Images: " if layout.kind == "bccd" else ""
     yield f"Folder      {layout.top.resolve()}: {kaggle}{where}"
     yield f"Images      {len(manifest):,} of {len(images.classes)} classes, {_sizes(images)}"
-    number = f"{manifest['group'].nunique():,}"
+    number = f"{manifest['source'].nunique():,}"
     if not inspection.complete:
         number = f"{inspection.n_sources:,} of a sample of {inspection.n_compared:,} images"
-    yield f"Photographs {number}, {inspection.groups.reason}"
+    by_folder = inspection.groups.source == "folder"
+    yield f"Photographs {number}, {'by comparing pixels' if by_folder else inspection.groups.reason}"
+    if by_folder:
+        yield f"{plural(inspection.groups.noun).capitalize():<11} {manifest['group'].nunique():,}, by folder"
+    if "fold" in manifest:
+        yield f"Folds       {manifest['fold'].nunique()}, by folder, for split=given"
     if "test" not in layout.folders:
         yield "Test        no folder: data.test_fraction of each class's photographs, the same in every run"
     if n_unreadable := len(images.unreadable):
@@ -117,18 +133,26 @@ def facts_of(inspection: Inspection) -> Iterator[str]:
         yield f"Unreadable  {n_unreadable:,}, left out, for example {first['path']} ({first['reason']})"
     if images.other_files:
         yield f"Other files {len(images.other_files):,}, not used, for example {images.other_files[0]}"
+    if n_slides := sum(Path(path).suffix.lower() in WHOLE_SLIDES for path in images.other_files):
+        yield f"Warning: {counted(n_slides, 'whole-slide image')} are not read; export pictures of cells as PNG or TIFF"
     if layout.unused:
         yield f"Not used    {', '.join(layout.unused)}"
-    for warning in _warnings(layout, manifest):
+    for note in images.notes:
+        yield f"Warning: {note}"
+    for warning in _warnings(layout, manifest, inspection.groups.noun, by_folder=by_folder):
         yield f"Warning: {warning}"
 
 
-def _warnings(layout: FolderLayout, manifest: pd.DataFrame) -> Iterator[str]:
+def _warnings(layout: FolderLayout, manifest: pd.DataFrame, noun: str, *, by_folder: bool) -> Iterator[str]:
     # If sources are unknown, the number of images is an upper bound.
     train, test = (_sources(manifest, split) for split in ("train", "test"))
+    names = manifest["label"].unique()
+    for split in layout.folders:
+        if missing := sorted(set(names) - set(manifest.loc[manifest["split"] == split, "label"])):
+            yield f"no images of {listed(missing)} in {split}"
     n_splits = 3 - ("test" in layout.folders) - ("val" in layout.folders)
     if too_few := [f"{label} ({number})" for label, number in train.items() if number < n_splits]:
-        yield f"too few photographs of {', '.join(too_few)} for {n_splits} splits: training refuses them; add some"
+        yield f"too few {plural(noun)} of {', '.join(too_few)} for {n_splits} splits"
     evaluated, where = (train, "in all") if test.empty else (test, "in test")
     if small := [
         f"{label} {number} (±{100 * half_width(number):.0f} points)"
@@ -136,19 +160,18 @@ def _warnings(layout: FolderLayout, manifest: pd.DataFrame) -> Iterator[str]:
         if number < SMALL
     ]:
         yield (
-            f"few photographs {where}, so the 95 % interval of an accuracy of {100 * TYPICAL_ACCURACY:.0f} % is wide: "
-            f"{', '.join(small)}"
+            f"few {plural(noun)} {where}, so the 95 % interval of an accuracy of {100 * TYPICAL_ACCURACY:.0f} % is "
+            f"wide: {', '.join(small)}"
         )
     if (ratio := train.max() / train.min()) >= MAX_IMBALANCE:
-        yield f"{train.idxmax()} has {ratio:.0f} times as many photographs as {train.idxmin()}; use balanced accuracy"
-    for column, where in (
-        ("split", "in more than one split, which training refuses"),
-        ("label", "with different labels"),
-    ):
+        few = f"{plural(noun)} as {train.idxmin()}"
+        yield f"{train.idxmax()} has {ratio:.0f} times as many {few}; use balanced accuracy"
+    columns = {"split": "in more than one split"} | ({} if by_folder else {"label": "with different labels"})
+    for column, where in columns.items():
         several = manifest.groupby("group")[column].nunique()
         if n_several := int((several > 1).sum()):
             has = "has" if n_several == 1 else "have"
-            yield f"{counted(n_several, PHOTOGRAPH)} {has} images {where}; `bloodcell audit` shows them"
+            yield f"{counted(n_several, noun)} {has} images {where}; `bloodcell audit` shows them"
 
 
 def _sources(manifest: pd.DataFrame, split: str) -> "pd.Series[int]":

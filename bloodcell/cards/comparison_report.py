@@ -25,6 +25,7 @@ from bloodcell.evaluation.scores import Predictions, Score
 from bloodcell.files import atomic_write
 from bloodcell.plots import svg as charts
 from bloodcell.plots.svg import rows
+from bloodcell.plots.training import MAX_CLASSES
 from bloodcell.templates import render
 from bloodcell.wording import plural
 
@@ -346,7 +347,9 @@ def _cost_chart(report: Report, cost: str, *, numbers: Mapping[str, int]) -> Any
 def _confusions(
     predictions: Mapping[str, Predictions], *, order: Sequence[str], classes: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """Return each run's confusion matrix (row %), and its difference from the first."""
+    """Return each run's confusion matrix (row %), and its difference from the first; none of too many classes."""
+    if len(classes) > MAX_CLASSES:
+        return []
     counts = {
         run: confusion(labels=predictions[run].labels, probabilities=predictions[run].probabilities, classes=classes)
         for run in order

@@ -21,7 +21,7 @@ from bloodcell.cards.model_card_metrics import (
 )
 from bloodcell.cards.model_card_training import UNKNOWN, Training, training_facts, training_summary, weights_of
 from bloodcell.comparison.run_tags import RunTags
-from bloodcell.config.data import BccdData, FolderData
+from bloodcell.config.data import BccdData, FolderData, TableData
 from bloodcell.data.leaks import SPLIT_NAMES, Leakage
 from bloodcell.data.manifest import SPLITS
 from bloodcell.evaluation.selective_prediction import Threshold
@@ -59,6 +59,7 @@ SPLIT = {
     "group_holdout": "a share of the training {groups} of each class",
     "group_kfold": "cross-validation by {group}: a model predicts only training {groups} that it was not trained on",
     "random": "a random share of each class's training images, ignoring copies",
+    "given": "as the images' folders or table give it, or cross-validation with the folds that they give",
     "notebook": "the first files by name of each class, ignoring copies",
 }
 METHODS = {
@@ -251,6 +252,8 @@ def _data(facts: CardFacts) -> list[tuple[str, str]]:
             place = f", folder {Path(data.root).name}"
         case FolderData():
             place = f", folder {Path(data.train_dir).name}"
+        case TableData():
+            place = f", table {Path(data.table).name}"
         case _:
             place = ""
     groups = [GROUPS.get(each, each) for each in facts.tags.groups.split(", ")] if facts.tags.groups else [UNKNOWN]

@@ -7,7 +7,7 @@ from itertools import islice
 from bloodcell.config.command import Command
 from bloodcell.config.data import FolderData
 from bloodcell.config.quoting import for_shell
-from bloodcell.config.split import GroupKfoldSplit
+from bloodcell.config.split import CrossValidation
 from bloodcell.config.training import TrainConfig
 from bloodcell.data.leaks import Leakage
 
@@ -30,11 +30,10 @@ def suggestions(config: TrainConfig, *, leakage: Leakage, weights: str, given: C
     """
     changes = islice(_changes(config, leakage=leakage, weights=weights), N_CHANGES)
     suggested = [Suggestion(why=why, command=_command(given, change)) for why, change in changes]
-    one = given.choices.get("backbone", "mobilenetv2")
-    one = one if config.backbone.is_network and one != "application" else "mobilenetv2"
-    # If ImageNet weights are unavailable, they are for every backbone.
-    second = "mobilenetv2_inner" if weights == "smears" else "xception"
-    other = second if one == "mobilenetv2" else "mobilenetv2"
+    one, other = "mobilenetv2", "mobilenetv2_inner"  # whose weights bloodcell includes
+    if weights == "imagenet":  # the others' are available, too
+        chosen = given.choices.get("backbone", one)
+        one, other = (chosen, "mobilenetv2") if chosen not in (one, "application") else (one, "xception")
     comparison = _command(given, f"backbone={one},{other}", sweep=True)
     return [*suggested, Suggestion(why="Compare two backbones", command=comparison)]
 
@@ -50,13 +49,13 @@ def _changes(config: TrainConfig, *, leakage: Leakage, weights: str) -> Iterator
     if any(value is not None for value in vars(config.debug).values()):
         yield "Use all images: this was a debug run", "debug=none"
     if weights == "random":
-        yield "Start from ImageNet weights (a download)", "backbone.weights=imagenet"
+        yield "Start from pretrained weights", "backbone.weights=auto"
     if config.backbone.is_network and config.crop.name == "none":
         yield "Crop to the cell", "crop=nucleus"
     if config.backbone.is_network and config.finetune.name == "none" and config.head.solver == "gradient":
         yield "Also train the top block of the backbone", "finetune=top"
     own_validation = isinstance(config.data, FolderData) and config.data.val_dir is not None
-    if not isinstance(config.split, GroupKfoldSplit) and not own_validation and config.debug.overfit_images is None:
+    if not isinstance(config.split, CrossValidation) and not own_validation and config.debug.overfit_images is None:
         yield "Cross-validate: more validation images, narrower intervals", "split=group_kfold"
 
 

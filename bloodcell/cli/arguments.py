@@ -37,8 +37,13 @@ def _expand_home(word: str) -> str:
 
 
 def name_first_word(job: str, words: Sequence[str]) -> list[str]:
-    """Put the setting's name before the first word, if the job has one in `POSITIONAL`."""
-    if job not in POSITIONAL or not words or "=" in words[0] or words[0].startswith("-"):
+    """Put the setting's name before the first word, if the job has one in `POSITIONAL`.
+
+    An existing file or folder may have a name like a setting, such as ``d/a=b``.
+    """
+    if job not in POSITIONAL or not words or words[0].startswith("-"):
+        return list(words)
+    if "=" in words[0] and not Path(words[0]).expanduser().exists():
         return list(words)
     value = str(Path(words[0]).expanduser()) if words[0] else ""  # an empty word is not the current folder
     return [override(POSITIONAL[job], value), *words[1:]]

@@ -9,6 +9,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.comparison.differing import describe_difference, describe_set_difference, split_between_folds
+from bloodcell.comparison.recognition import recognise
 from bloodcell.comparison.tables import checked_table
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
@@ -66,6 +67,10 @@ class Aligned:
         ``val`` (out of fold in a cross-validation), ``test`` or another split of the tables.
     out_of_fold
         Whether at least one candidate's predictions are out of fold.
+    notes
+        How the tables of other tools were read.
+    certain
+        The names of candidates without probabilities: those of their classes are 1.
     """
 
     images: pd.DataFrame
@@ -73,6 +78,8 @@ class Aligned:
     candidates: tuple[Candidate, ...]
     split: str
     out_of_fold: bool
+    notes: tuple[str, ...] = ()
+    certain: tuple[str, ...] = ()
 
     @property
     def trivial(self) -> tuple[str, ...]:
@@ -105,7 +112,15 @@ class Aligned:
         return label_indices(self.images, self.classes), groups, sources
 
 
-def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = ()) -> Aligned:
+def align(
+    tables: Tables,
+    *,
+    split: str | None = None,
+    leaky: Collection[str] = (),
+    columns: Mapping[str, str] | None = None,
+    classes: Sequence[str] = (),
+    groups: Mapping[str, str] | None = None,
+) -> Aligned:
     """Align predictions tables of the same images.
 
     The order of rows and columns, and the names of groups and sources, may differ. A table without groups or sources
@@ -115,13 +130,18 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
     ----------
     tables
         By name, the predictions of each model, ``path, label, source, group, split, fold`` and ``p_<class>``;
-        ``source``, ``split`` and ``fold`` are optional. A list of tables, or the repeats of a cross-validation in one
-        table, are several trainings of one configuration.
+        ``source``, ``split`` and ``fold`` are optional. Other tools' tables are recognised, see
+        `bloodcell.comparison.recognition`. A list of tables, or the repeats of a cross-validation in one table, are
+        several trainings of one configuration.
     split
         Which predictions; None: out-of-fold ones if all tables have them, else those of test, else a split that all
         tables have.
     leaky
         The names of models known to leak; leaks that show in a table are found.
+    columns, classes
+        As for `bloodcell.comparison.recognition.recognise`.
+    groups
+        The group of each path, for tables without groups.
 
     Raises
     ------
@@ -134,11 +154,12 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
         raise UserError(f"runs: {nameless[0]!r} is not a name; give every table of predictions a name")
     if unknown := set(leaky) - set(tables):
         raise UserError(f"leaky={sorted(unknown)[0]}: is not a run; the runs are {', '.join(tables)}")
-    given = [
-        (name, checked_table(name, table))
+    recognised = [
+        (name, recognise(name, table, columns=columns, classes=classes))
         for name, each in tables.items()
         for table in (each if isinstance(each, (list, tuple)) else [each])
     ]
+    given = [(name, _with_groups(checked_table(name, each.table), groups)) for name, each in recognised]
     if empty := set(tables) - {name for name, _ in given}:
         raise UserError(f"{min(empty)}: has no table of predictions; give one, or leave it out")
     given = _with_names(given)
@@ -168,7 +189,16 @@ def align(tables: Tables, *, split: str | None = None, leaky: Collection[str] = 
         candidates=tuple(sorted(candidates, key=lambda candidate: candidate.trivial)),
         split=chosen,
         out_of_fold=chosen == "val" and _cross_validated(given),
+        notes=tuple(dict.fromkeys(note for _, each in recognised for note in each.notes)),
+        certain=tuple(dict.fromkeys(name for name, each in recognised if each.certain)),
     )
+
+
+def _with_groups(table: pd.DataFrame, groups: Mapping[str, str] | None) -> pd.DataFrame:
+    """Fill in the groups of a table that has none."""
+    if not groups or table["group"].notna().all():
+        return table
+    return table.assign(group=table["path"].map(dict(groups)))
 
 
 def _by_name(named: Named) -> dict[str, list[pd.DataFrame]]:
@@ -184,7 +214,7 @@ def _with_names(given: Named) -> Named:
     if groups.empty:
         raise UserError(
             f"{given[0][0]}: has no column group, nor has another table; add it (the patient, or the photograph "
-            "that an image was made from), because intervals count groups"
+            "that an image was made from) or groups_file, because intervals count groups"
         )
     filled = []
     for name, table in given:

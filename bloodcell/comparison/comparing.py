@@ -24,11 +24,13 @@ from bloodcell.comparison.verdicts import (
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.intervals import effective_number, score_interval, training_half_widths, training_variance
-from bloodcell.evaluation.scores import Function, Predictions, Score, ScoreByGroup, find_score
+from bloodcell.evaluation.scores import SCORES, Function, Predictions, Score, ScoreByGroup, find_score
 from bloodcell.wording import PHOTOGRAPH, plural
 
 Metric = str | Score | Function
 
+OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1")
+"""Scores that need no probabilities."""
 N_RESAMPLES = 1000
 EQUIVALENCE = 0.01
 FEW_GROUPS = 20.0
@@ -157,6 +159,9 @@ def compare(
     split: str | None = None,
     leaky: Collection[str] = (),
     group_name: str = PHOTOGRAPH,
+    columns: Mapping[str, str] | None = None,
+    classes: Sequence[str] = (),
+    groups: Mapping[str, str] | None = None,
 ) -> Comparison:
     """Compare models: which is better, by how much, or whether the data cannot decide.
 
@@ -187,6 +192,8 @@ def compare(
         The names of models whose split leaks: they are shown, but cannot be better than another.
     group_name
         The user's word for a group, such as ``patient``.
+    columns, classes, groups
+        How to read the tables of other tools, see `align`.
 
     Returns
     -------
@@ -209,7 +216,8 @@ def compare(
     ['inconclusive', 'inconclusive', 'inconclusive']
     """
     scores = _checked_arguments(metrics, n_resamples=n_resamples, equivalence=equivalence, seed=seed)
-    aligned = align(tables, split=split, leaky=leaky)
+    aligned = align(tables, split=split, leaky=leaky, columns=columns, classes=classes, groups=groups)
+    scores = _of_classes(scores, aligned) if aligned.certain else scores
     predictions = [aligned.predictions(candidate) for candidate in aligned.candidates]
     by_source = [
         [_majority_of(each.by_source()) if candidate.majority else each.by_source() for each in trainings]
@@ -284,6 +292,14 @@ def _leading(aligned: Aligned, by_group: Sequence[Sequence[ScoreByGroup]], *, sc
 def _certified(aligned: Aligned, *, n_simulated: int, seed: int) -> Certificate:
     models = [each for each in aligned.candidates if not each.trivial] or list(aligned.candidates)
     return certify([aligned.predictions(each)[0] for each in models], n_simulated=n_simulated, seed=seed)
+
+
+def _of_classes(scores: tuple[Score, ...], aligned: Aligned) -> tuple[Score, ...]:
+    """Return the scores that need no probabilities."""
+    kept = tuple(score for score in scores if score.name not in SCORES or score.name in OF_CLASSES)
+    if not kept:
+        raise UserError(f"{aligned.certain[0]}: has no probabilities; compare it by {', '.join(OF_CLASSES)}")
+    return kept
 
 
 def _checked_arguments(

@@ -1,18 +1,21 @@
 """Settings of the images: where they are, and their groups."""
 
 import re
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from bloodcell.config.value_types import STRICT, Fraction, NonEmpty, Seed
+from bloodcell.data.csv_files import columns_of
 from bloodcell.wording import PHOTOGRAPH
 
 GIVEN = ("column", "pattern", "folder")
 """Choices of ``data.groups`` with which the user gives the groups."""
 Groups = Literal["known", "recover", "column", "pattern", "folder", "none"]
 RareClasses = Literal["error", "train_only"]
+Folders = Literal["class", "group/class", "class/group", "fold/class", "class/fold"]
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -20,6 +23,7 @@ class ImagesConfig:
     """Settings that every data set has."""
 
     on_bad_image: Literal["error", "skip"] = "error"
+    labels_file: NonEmpty | None = None
     groups: Groups = "recover"
     groups_file: NonEmpty | None = None
     groups_column: NonEmpty = "group"
@@ -30,6 +34,7 @@ class ImagesConfig:
     photographs_pattern: NonEmpty | None = None
     on_shared_groups: Literal["error", "drop", "allow"] = "error"
     rare_classes: RareClasses = "error"
+    without_classes: tuple[NonEmpty, ...] = ()
 
     @property
     def finds_photographs(self) -> bool:
@@ -56,7 +61,8 @@ class ImagesConfig:
             "groups_pattern": ("pattern", "a regular expression whose first capture group is the group"),
             "photographs_pattern": ("pattern", "a regular expression whose first capture group is the photograph"),
         }[str(info.field_name)]
-        if chosen == needed and value is None:
+        own = info.field_name == "groups_file" and cls.__name__ == "TableData"  # the table itself may have them
+        if chosen == needed and value is None and not own:
             raise ValueError(f"data.{level}={needed} needs it: {meaning}")
         if chosen not in (needed, None) and value is not None:
             raise ValueError(f"is only for data.{level}={needed}, but data.{level}={chosen}; change one of them")
@@ -99,6 +105,53 @@ class FolderData(ImagesConfig):
     test_fraction: Fraction = 0.2
     test_seed: Seed = 0
     val_dir: NonEmpty | None = None
+    folders: Folders | None = None
+
+    @property
+    def has_test(self) -> bool:
+        """Whether test images are given, and not held out."""
+        return self.test_dir is not None
+
+    @model_validator(mode="after")
+    def _groups_are_in_folders(self) -> "FolderData":
+        if "group" in (self.folders or "") and self.groups != "folder":
+            raise ValueError(f"data.folders={self.folders}: needs data.groups=folder; change one of them")
+        return self
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class TableData(ImagesConfig):
+    """Images that a CSV file lists, with their labels and perhaps their splits, folds and groups."""
+
+    source: Literal["table"] = "table"
+    table: NonEmpty
+    folder: NonEmpty | None = None
+    path_column: NonEmpty = "path"
+    label_column: NonEmpty = "label"
+    split_column: NonEmpty = "split"
+    fold_column: NonEmpty = "fold"
+    test_fraction: Fraction = 0.2
+    test_seed: Seed = 0
+
+    @model_validator(mode="before")
+    @classmethod
+    def _groups_of_the_table(cls, values: Any) -> Any:
+        """``data.groups=auto``: those of the table if it has any."""
+        given = dict(values if isinstance(values, Mapping) else values.kwargs or {})
+        if given.get("groups", "auto") == "auto":
+            listed = columns_of(str(given.get("table", "")))
+            given["groups"] = "column" if given.get("groups_column", "group") in listed else "recover"
+        return given
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The names of the table's columns by their meaning."""
+        return {
+            "path": self.path_column,
+            "label": self.label_column,
+            "split": self.split_column,
+            "fold": self.fold_column,
+        }
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
@@ -122,4 +175,4 @@ class SmearsData(ImagesConfig):
     seed: Annotated[int, Field(ge=0, lt=100)] = 0  # the weights `smears` were trained on slides of other seeds
 
 
-DataConfig = Annotated[SmearsData | FolderData | BccdData, Field(discriminator="source")]
+DataConfig = Annotated[SmearsData | FolderData | TableData | BccdData, Field(discriminator="source")]

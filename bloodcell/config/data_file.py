@@ -7,6 +7,7 @@ from typing import Literal
 
 from bloodcell.data.folder_layout import FolderLayout
 from bloodcell.data.leaks import SPLIT_NAMES
+from bloodcell.wording import PHOTOGRAPH
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +22,14 @@ class Groups:
         The value of ``data.groups_pattern``.
     reason
         A few words.
+    noun
+        What a group is.
     """
 
-    source: Literal["recover", "pattern"]
+    source: Literal["recover", "pattern", "folder"]
     pattern: str | None
     reason: str
+    noun: str = PHOTOGRAPH
 
 
 def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_unreadable: int, usage: str) -> str:
@@ -49,12 +53,12 @@ def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_u
     settings = {
         **_places(layout),
         "on_bad_image": unreadable,
-        "groups": (groups.source, f"the photograph that an image was made from: {groups.reason}"),
+        "groups": (groups.source, f"what is independent: each {groups.noun}; {groups.reason}"),
         "groups_pattern": (
             _text(groups.pattern),
             "regular expression, searched in each path; the part in parentheses is the photograph",
         ),
-        "group_name": ("photograph", "what output calls a group"),
+        "group_name": (groups.noun, "what output calls a group"),
         "on_shared_groups": ("error", "a photograph in two splits: error, drop (from training), allow"),
         "rare_classes": (
             "error",
@@ -62,7 +66,9 @@ def data_file(layout: FolderLayout, *, facts: Sequence[str], groups: Groups, n_u
         ),
     }
     if groups.pattern is None:
-        del settings["groups_pattern"], settings["group_name"]
+        del settings["groups_pattern"]
+    if groups.source == "recover":
+        del settings["group_name"]
     lines = [
         "# Written by `bloodcell init`, which found:",
         *(f"#   {fact}" for fact in facts),
@@ -98,6 +104,8 @@ def _places(layout: FolderLayout) -> Mapping[str, tuple[str, str]]:
                 places["test_seed"] = "0", "seed of this choice; no other seed changes the test set"
             case _:
                 places[f"{split}_dir"] = text, f"one folder of {SPLIT_NAMES[split]} images for each class"
+    if noun := layout.levels.noun:
+        places["folders"] = layout.levels.levels, f"what folders are, from the outside in; each {noun} has its own"
     return places
 
 

@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
-from bloodcell.config.data import DataConfig
+from bloodcell.config.data import DataConfig, Folders
 from bloodcell.config.search import SearchConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.config.training import TrainConfig
@@ -143,6 +143,9 @@ class CompareConfig:
     study: NonEmpty | None
     experiment: NonEmpty | None
     runs: tuple[NonEmpty, ...]
+    columns: dict[str, NonEmpty] | None
+    classes: tuple[NonEmpty, ...]
+    groups_file: NonEmpty | None
     metrics: Annotated[tuple[Annotated[str, one_of(_scores)], ...], Field(min_length=1)]
     predictions: Literal["val", "test"] | None
     equivalence: Annotated[float, Field(ge=0)]
@@ -205,6 +208,7 @@ class InitConfig:
     output: NonEmpty
     overwrite: bool
     max_images: PositiveInt
+    folders: Folders | None
 
     @field_validator("output")
     @classmethod

@@ -36,6 +36,15 @@ class GroupKfoldSplit:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
+class GivenSplit:
+    """Cross-validation with the folds, or the validation images, that the images' folders or table give."""
+
+    name: Literal["given"] = "given"
+    fold: PositiveInt | None = None
+    refit: bool = False
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
 class RandomSplit:
     """Validation is a random fraction of each class's training images."""
 
@@ -52,4 +61,8 @@ class NotebookSplit:
     fraction: Fraction = 0.2
 
 
-SplitConfig = Annotated[GroupHoldoutSplit | GroupKfoldSplit | RandomSplit | NotebookSplit, Field(discriminator="name")]
+CrossValidation = GroupKfoldSplit | GivenSplit
+"""Splits that may have folds."""
+SplitConfig = Annotated[
+    GroupHoldoutSplit | GroupKfoldSplit | GivenSplit | RandomSplit | NotebookSplit, Field(discriminator="name")
+]

@@ -8,7 +8,7 @@ from pydantic.dataclasses import dataclass
 from bloodcell.config.data import DataConfig, FolderData, SmearsData
 from bloodcell.config.finetune import FinetuneConfig, FrozenPlan, TopPlan
 from bloodcell.config.model import BackboneConfig, CropConfig, HeadConfig, feature_sets
-from bloodcell.config.split import GroupHoldoutSplit, GroupKfoldSplit, SplitConfig
+from bloodcell.config.split import CrossValidation, GroupHoldoutSplit, SplitConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, Rate, Seed, Share, one_of
 
@@ -132,22 +132,21 @@ class TrainConfig:
 
     @model_validator(mode="after")
     def _folds_are_of_training_images(self) -> "TrainConfig":
-        if isinstance(self.split, GroupKfoldSplit):
-            if isinstance(self.data, FolderData) and self.data.val_dir is not None:
-                raise ValueError(
-                    f"data.val_dir={self.data.val_dir}: split=group_kfold makes its own validation sets; remove one of "
-                    "them"
-                )
-            if self.debug.overfit_images is not None:
-                raise ValueError(
-                    f"debug.overfit_images={self.debug.overfit_images}: validates on the training images, and "
-                    "split=group_kfold never does; remove one of them"
-                )
+        name, few = self.split.name, self.debug.overfit_images
+        if name == "group_kfold" and isinstance(self.data, FolderData) and self.data.val_dir is not None:
+            raise ValueError(
+                f"data.val_dir={self.data.val_dir}: split=group_kfold makes its own validation sets; remove one of them"
+            )
+        if isinstance(self.split, CrossValidation) and few is not None:
+            raise ValueError(
+                f"debug.overfit_images={few}: validates on the training images, and split={name} never does; remove "
+                "one of them"
+            )
         return self
 
     @model_validator(mode="after")
     def _has_predictions_to_combine(self) -> "TrainConfig":
-        if self.ensemble not in ("none", "soft") and not isinstance(self.split, GroupKfoldSplit):
+        if self.ensemble not in ("none", "soft") and not isinstance(self.split, CrossValidation):
             raise ValueError(
                 f"ensemble={self.ensemble}: is fitted to out-of-fold predictions, and split={self.split.name} has "
                 "none; use split=group_kfold or ensemble=soft"

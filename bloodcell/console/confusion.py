@@ -56,6 +56,22 @@ def confusion_on_terminal(
     return _pairs(counts, classes=classes, name=name)
 
 
+def most_confused(matrix: npt.NDArray[np.integer], *, most: int) -> list[tuple[int, int]]:
+    """Return the true and the predicted class of the most frequent confusions, the most frequent first.
+
+    Parameters
+    ----------
+    matrix
+        Shape (k, k), counts: rows are true classes, columns predicted ones.
+    most
+        The largest number of pairs.
+    """
+    wrong = np.where(np.eye(len(matrix), dtype=bool), 0, matrix)
+    order = np.argsort(-wrong, axis=None, kind="stable")[:most]
+    pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)]
+    return [pair for pair in pairs if wrong[pair]]
+
+
 def _shares(counts: npt.NDArray[np.integer]) -> npt.NDArray[np.float64]:
     return np.asarray(counts / np.maximum(counts.sum(axis=1, keepdims=True), 1), dtype=np.float64)
 
@@ -102,10 +118,7 @@ def _matrix(
 
 def _pairs(counts: npt.NDArray[np.integer], *, classes: Sequence[str], name: str) -> RenderableType:
     """List the most frequent confusions, the most frequent first."""
-    wrong = np.where(np.eye(len(classes), dtype=bool), 0, counts)
-    order = np.argsort(-wrong, axis=None, kind="stable")[:N_PAIRS]
-    pairs = [(int(row), int(column)) for row, column in zip(*np.unravel_index(order, wrong.shape), strict=True)]
-    pairs = [pair for pair in pairs if wrong[pair]]
+    pairs = most_confused(counts, most=N_PAIRS)
     if not pairs:
         return Text(f"{name}: no image was misclassified.")
     table = Table(title=escape(f"{name}: most frequent confusions"), title_justify="left")
@@ -118,7 +131,7 @@ def _pairs(counts: npt.NDArray[np.integer], *, classes: Sequence[str], name: str
         table.add_row(
             Text(classes[row]), Text(classes[column]), f"{counts[row, column]:,}", _percent(shares[row, column])
         )
-    left = int(np.count_nonzero(wrong)) - len(pairs)
+    left = int(np.count_nonzero(counts) - np.count_nonzero(counts.diagonal())) - len(pairs)
     if left:
         table.caption = f"and {left} less frequent confusions"
         table.caption_justify = "left"

@@ -40,6 +40,8 @@ SHOW_ALL = Reporting()
 """Progress of a single training: every epoch."""
 
 
+KNOWN = 3
+"""Items after which the time that is left can be told."""
 INTERVAL = 10.0
 """Seconds between two plain lines."""
 
@@ -87,7 +89,9 @@ def _plain(items: Iterable[T], description: str, *, total: int) -> Iterator[T]:
         raise_if_interrupted()
         yield item
         now = time.monotonic()
+        if done == 1:
+            started = now  # the first item may take far longer than the others
         if now - printed > INTERVAL:
-            left = duration((now - started) / done * (total - done))
-            print(f"{description}: {done} of {total}, about {left} left", file=sys.stderr, flush=True)
+            left = f", about {duration((now - started) / (done - 1) * (total - done))} left" if done >= KNOWN else ""
+            print(f"{description}: {done} of {total}{left}", file=sys.stderr, flush=True)
             printed = now

@@ -1,21 +1,24 @@
 """The layout of a folder of images: a folder per class, perhaps inside a folder per split."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from bloodcell.data.folders import files_below, folder_errors, is_hidden
+from bloodcell.data.folders import files_below, folder_errors, subfolders
+from bloodcell.data.levels import CLASSES, Levels, find_levels
 from bloodcell.data.loading import find_bccd
 from bloodcell.errors import UserError
 from bloodcell.images.reading import SUFFIXES
 
 SPELLINGS = {
-    "train": ("train", "training"),
-    "val": ("val", "valid", "validation"),
-    "test": ("test", "testing"),
+    "train": r"train(ing)?",
+    "val": r"val(id(ation)?)?|dev(elopment)?",
+    "test": r"test(ing)?",
 }
-"""Names of the folders of splits, in lower case; other cases count, too."""
+"""Names of splits, in lower case and without `WITHOUT_MEANING`; other cases count, too."""
+WITHOUT_MEANING = r"[-_ ]?(data|dataset|set|images?|imgs|split)$"
 
 BCCD_CLASSES = frozenset({"EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"})
 
@@ -31,16 +34,21 @@ class FolderLayout:
     top, folders, unused
         The folder that contains them, the one that was given or a subfolder; that of each split, ``train`` and perhaps
         ``val`` and ``test``; names of other folders in ``top``.
+    levels
+        What the folders in these are.
     """
 
     kind: Literal["classes", "splits", "bccd"]
     top: Path
     folders: Mapping[str, Path]
     unused: tuple[str, ...]
+    levels: Levels = CLASSES
 
 
-def detect_layout(folder: Path) -> FolderLayout:
+def detect_layout(folder: Path, *, levels: str | None = None) -> FolderLayout:
     """Detect the layout of a folder of images.
+
+    ``levels`` is what the folders of images are, as ``data.folders``; None: their names tell.
 
     While a folder contains only one folder of folders, as in unpacked archives, that one is used.
 
@@ -58,18 +66,36 @@ def detect_layout(folder: Path) -> FolderLayout:
         top = _unwrapped(folder)
         splits = _splits(top)
         if splits:
-            return FolderLayout("splits", top, splits, _unused(top, splits))
-        if not _subfolders(top):
+            return FolderLayout("splits", top, splits, _unused(top, splits), _levels(splits, levels))
+        if not subfolders(top):
             raise UserError(_no_classes(top))
-        return FolderLayout("classes", top, {"train": top}, ())
+        return FolderLayout("classes", top, {"train": top}, (), _levels({"train": top}, levels))
 
 
-def _subfolders(folder: Path) -> list[Path]:
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+def split_of(name: str) -> str | None:
+    """Return the split that a name such as ``Training_set`` means, or None."""
+    plain = re.sub(WITHOUT_MEANING, "", name.lower())
+    return next((split for split, spelling in SPELLINGS.items() if re.fullmatch(spelling, plain)), None)
+
+
+def _levels(folders: Mapping[str, Path], given: str | None) -> Levels:
+    """Return what the folders in those of the splits are; in folders that do not tell, as in the others."""
+    if given is not None:
+        return Levels(given, given.replace("class", "").strip("/"))
+    found = {
+        split: find_levels(folder, setting=f"folder={folder}", name="folders") for split, folder in folders.items()
+    }
+    first = next((levels for levels in found.values() if levels.noun), found["train"])
+    for split, levels in found.items():
+        if levels.levels != first.levels:
+            raise UserError(
+                f"folder={folders[split]}: has folders {levels.levels}, and other splits {first.levels}; rename them"
+            )
+    return first
 
 
 def _names(folder: Path) -> set[str]:
-    return {path.name for path in _subfolders(folder)}
+    return {path.name for path in subfolders(folder)}
 
 
 def _unused(top: Path, splits: Mapping[str, Path]) -> tuple[str, ...]:
@@ -78,21 +104,14 @@ def _unused(top: Path, splits: Mapping[str, Path]) -> tuple[str, ...]:
 
 def _unwrapped(folder: Path) -> Path:
     """Return the first folder that contains more than one folder of folders."""
-    while (
-        len(inner := _subfolders(folder)) == 1
-        and _subfolders(inner[0])
-        and inner[0].name.lower() not in SPELLINGS["train"]
-    ):
+    while len(inner := subfolders(folder)) == 1 and subfolders(inner[0]) and split_of(inner[0].name) != "train":
         folder = inner[0]
     return folder
 
 
 def _splits(top: Path) -> dict[str, Path]:
     """Return the folder of each split; empty if there are none."""
-    found = {
-        split: [path for path in _subfolders(top) if path.name.lower() in spellings]
-        for split, spellings in SPELLINGS.items()
-    }
+    found = {split: [path for path in subfolders(top) if split_of(path.name) == split] for split in SPELLINGS}
     if not any(found.values()):
         return {}
     for split, paths in found.items():

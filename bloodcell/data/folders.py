@@ -51,6 +51,11 @@ def folder_errors() -> Iterator[None]:
         raise UserError(f"{error.filename}: cannot be listed ({error.strerror}); make it readable") from error
 
 
+def subfolders(folder: Path) -> list[Path]:
+    """Return the folders in a folder, sorted, without hidden ones."""
+    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+
+
 def is_hidden(name: str) -> bool:
     """Return whether a name is that of a hidden file or folder, or of an archive's metadata."""
     return name.startswith(".") or name == "__MACOSX"

@@ -12,7 +12,8 @@ from typing import Literal
 
 import pandas as pd
 
-from bloodcell.data.manifest import ImageSet
+from bloodcell.data.csv_files import read_csv
+from bloodcell.data.manifest import FOLDER, ImageSet, column_in_manifest
 from bloodcell.errors import UserError
 
 Level = Literal["source", "group"]
@@ -65,6 +66,23 @@ def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Lev
     return _with(images, found.tolist(), level)
 
 
+def column_groups(images: ImageSet, *, column: str, level: Level = "group") -> ImageSet:
+    """Take the groups, or sources, from a column of the table that lists the images.
+
+    Raises
+    ------
+    UserError
+        If the table does not have the column, or an image has no group.
+    """
+    name, setting = column_in_manifest(column), f"data.{SETTINGS[level]}_column={column}"
+    if name not in images.manifest.columns:
+        raise UserError(f"{setting}: the table has no such column; give one that it has")
+    names = images.manifest[name].str.strip()
+    if (empty := names == "").any():
+        raise UserError(f"{setting}: is empty for {_some(images, empty)}; give every image a {level}")
+    return _with(images, names.tolist(), level)
+
+
 def matched_groups(images: ImageSet, *, pattern: str, level: Level = "group") -> ImageSet:
     """Take the groups, or sources, from the paths.
 
@@ -90,7 +108,12 @@ def matched_groups(images: ImageSet, *, pattern: str, level: Level = "group") ->
 
 
 def folder_groups(images: ImageSet) -> ImageSet:
-    """Make the images of each folder a group, without those of its subfolders."""
+    """Make the images of each folder a group, without those of its subfolders.
+
+    If ``data.folders`` says which folders are groups, those are, wherever they are.
+    """
+    if FOLDER in images.manifest:
+        return _with(images, images.manifest[FOLDER].tolist(), "group")
     return _with(images, [PurePosixPath(path).parent.as_posix() for path in images.manifest["path"]], "group")
 
 
@@ -116,13 +139,7 @@ def _with(images: ImageSet, names: Sequence[str], *levels: Level) -> ImageSet:
 
 
 def _read_csv(file: str | Path, column: str, level: Level) -> pd.DataFrame:
-    path = Path(file).expanduser()
-    try:
-        listed = pd.read_csv(path, dtype=str, keep_default_na=False)
-    except OSError as error:
-        raise UserError(f"data.groups_file={file}: cannot be read ({error.strerror}); give a CSV file") from error
-    except (ValueError, pd.errors.ParserError) as error:  # no UTF-8, no columns, rows of unequal length
-        raise UserError(f"data.groups_file={file}: is not a CSV file ({' '.join(str(error).split())})") from error
+    listed = read_csv(file, setting="data.groups_file")
     remedies = {"path": "rename the column of the images' paths", column: f"set data.{SETTINGS[level]}_column"}
     for name, remedy in remedies.items():
         if name not in listed.columns:

@@ -1,36 +1,70 @@
 """Load images from folders with one folder per class."""
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import pandas as pd
 
-from bloodcell.data.folders import files_below, folder_errors, is_hidden, printable
-from bloodcell.data.manifest import COLUMNS, ImageSet
+from bloodcell.data.folders import files_below, folder_errors, is_hidden, printable, subfolders
+from bloodcell.data.levels import find_levels
+from bloodcell.data.manifest import COLUMNS, FOLDER, ImageSet
 from bloodcell.errors import UserError
 from bloodcell.images.inspection import inspect
 from bloodcell.images.reading import SUFFIXES
+from bloodcell.wording import counted, listed, plural
 
 KAGGLE_FOLDERS = ("", "images", "dataset2-master/images", "dataset2-master/dataset2-master/images")
 """Folders of TRAIN and TEST below the folder in which Kaggle's archive was unpacked."""
 
+FULL_BITS = 16
 N_LISTED = 3
 """Files that an error lists before it counts the others."""
+
+
+class _Listed(NamedTuple):
+    """An image file, its class, and the name of the folder that is its group or fold, if there is one."""
+
+    file: Path
+    label: str
+    unit: str
 
 
 @dataclass(frozen=True)
 class _Listing:
     """The files of one split's folder."""
 
-    setting: str
     folder: Path
-    images: Mapping[str, Sequence[Path]]
+    setting: str
+    images: Sequence[_Listed]
     others: Sequence[Path]
 
 
-def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
+@dataclass(frozen=True, kw_only=True)
+class Policy:
+    """What is done about images and classes that cannot be used.
+
+    Attributes
+    ----------
+    on_bad_image
+        For unreadable images: ``error``, or ``skip``, which leaves them out and lists them in the result.
+    rare_classes
+        For a class that has no test or validation images: ``error``, or ``train_only``.
+    without_classes
+        Classes whose images are left out.
+    """
+
+    on_bad_image: str = "error"
+    rare_classes: str = "error"
+    without_classes: Sequence[str] = ()
+
+
+STRICTEST = Policy()
+
+
+def load_bccd(*, root: str | Path, policy: Policy = STRICTEST) -> ImageSet:
     """Load the Kaggle "Blood Cell Images" set; see `load_folders`.
 
     ``root`` is the folder of ``TRAIN/<class>`` and ``TEST/<class>``, or the one in which Kaggle's archive was unpacked.
@@ -39,7 +73,8 @@ def load_bccd(*, root: str | Path, on_bad_image: str) -> ImageSet:
     return load_folders(
         folders={"train": folder / "TRAIN", "test": folder / "TEST"},
         settings={"train": "data.root", "test": "data.root"},
-        on_bad_image=on_bad_image,
+        levels="class",
+        policy=policy,
     )
 
 
@@ -69,8 +104,9 @@ def find_bccd(root: Path) -> Path | None:
 def load_folders(
     *,
     folders: Mapping[str, str | Path],
-    on_bad_image: str,
+    policy: Policy = STRICTEST,
     settings: Mapping[str, str] | None = None,
+    levels: str | None = None,
 ) -> ImageSet:
     """Load images from folders with one folder per class.
 
@@ -79,66 +115,148 @@ def load_folders(
     folders, settings
         The folder of each split, ``train``, ``test`` and perhaps ``val``; their subfolders are the classes, the same in
         each. The setting of each folder, for messages.
-    on_bad_image
-        For unreadable images: ``error``, or ``skip``, which leaves them out and lists them in the result.
+    policy
+        What is done about images and classes that cannot be used.
+    levels
+        What the folders in these are, from the outside in, as ``data.folders``: ``class`` and perhaps ``group`` or
+        ``fold``; None: classes, which is refused if it may be otherwise.
 
     Returns
     -------
     ImageSet
-        ``source`` and ``group`` are the digest of the file's content: only exact copies have one source.
+        ``source`` and ``group`` are the digest of the file's content: only exact copies have one source. With folders
+        of groups, the manifest also has `bloodcell.data.manifest.FOLDER`; with folders of folds, ``fold``.
 
     Raises
     ------
     UserError
         If a folder is missing, a class is missing or empty, there are fewer than two classes, or an image cannot be
-        read and ``on_bad_image`` is ``error``.
+        read and the policy does not allow it.
     """
     names = settings or {split: f"data.{split}_dir" for split in folders}
     with folder_errors():
-        listings = {split: _list(names[split], Path(folder).expanduser()) for split, folder in folders.items()}
+        listings = {
+            split: _list(names[split], Path(folder).expanduser(), levels=levels) for split, folder in folders.items()
+        }
     _require_disjoint(listings.values())
-    classes = _common_classes(listings)
     root = Path(os.path.commonpath([listing.folder.resolve() for listing in listings.values()]))
-
     rows = [
-        (file, path, label, split)
+        (each.file, path, each.label, split, each.unit)
         for split, listing in listings.items()
-        for label in classes
-        for file, path in zip(listing.images[label], _relative(listing.images[label], listing, root), strict=True)
+        for each, path in zip(
+            listing.images, _relative([each.file for each in listing.images], listing, root), strict=True
+        )
     ]
-    table = pd.DataFrame(rows, columns=["file", "path", "label", "split"])
+    unit = {"group": FOLDER, "fold": "fold"}.get((levels or "").replace("class", "").strip("/"), "")
+    table = pd.DataFrame(rows, columns=["file", "path", "label", "split", unit])
+    others = tuple(path for listing in listings.values() for path in _relative(listing.others, listing, root))
+    places = {split: f"{names[split]}={listing.folder}" for split, listing in listings.items()}
+    images = checked_images(table if unit else table.drop(columns=unit), root=root, places=places, policy=policy)
+    return replace(images, other_files=others)
+
+
+def checked_images(table: pd.DataFrame, *, root: Path, places: Mapping[str, str], policy: Policy) -> ImageSet:
+    """Read images and return the set of those that can be read.
+
+    Parameters
+    ----------
+    table
+        One row for each image: ``file``, ``path`` (relative to ``root``), ``label``, ``split``, and further columns.
+    root
+        The folder of all images.
+    places
+        The setting of each split and its value, for messages.
+    policy
+        What is done about images and classes that cannot be used.
+
+    Raises
+    ------
+    UserError
+        If the splits' classes do not fit together, an image cannot be read and the policy does not allow it, or no
+        image of a class can be read.
+    """
+    table = with_classes(table, places, policy)
     table = table.join(inspect(table["file"].tolist()))
     bad = table["reason"] != ""
-    if bad.any() and on_bad_image == "error":
+    if bad.any() and policy.on_bad_image == "error":
         raise UserError(_bad_images(table[bad]))
-    _require_readable(table, classes, names)
+    _require_readable(table, places)
     content = table["sha256"].str[:16]
     readable = table[~bad].assign(source=content, group=content)
+    further = [name for name in table.columns if name not in ("file", *COLUMNS, "reason", "pages", "bits")]
     return ImageSet(
         root=root,
-        classes=classes,
-        manifest=readable.loc[:, list(COLUMNS)].reset_index(drop=True),
+        classes=tuple(sorted(table["label"].unique())),
+        manifest=readable.loc[:, [*COLUMNS, *further]].reset_index(drop=True),
         unreadable=table.loc[bad, ["path", "reason"]].reset_index(drop=True),
-        other_files=tuple(path for listing in listings.values() for path in _relative(listing.others, listing, root)),
+        other_files=(),
+        notes=tuple(_notes(table[~bad])),
     )
 
 
-def _list(setting: str, folder: Path) -> _Listing:
+def _notes(table: pd.DataFrame) -> Iterator[str]:
+    """Yield what a user should know of readable images."""
+    by_case: dict[str, set[str]] = {}
+    for label in table["label"].unique():
+        by_case.setdefault(label.casefold(), set()).add(label)
+    for names in by_case.values():
+        if len(names) > 1:
+            yield f"the classes {listed(sorted(names))} differ in case only"
+    several = table[table["pages"] > 1]
+    if len(several):
+        first = several.iloc[0]
+        verb = "has" if len(several) == 1 else "have"
+        yield (
+            f"{counted(len(several), 'image')} {verb} several pages or frames, of which the first is used, such as "
+            f"{first['path']} with {first['pages']}"
+        )
+    deep = table[table["bits"] > 8]
+    if len(deep) and (most := deep["bits"].max()) < FULL_BITS:
+        yield (
+            f"{counted(len(deep), 'image')} of {FULL_BITS} bits use at most {most} of them, so they are read too dark; "
+            f"multiply their values by {2 ** (FULL_BITS - int(most))}, such as those of {deep['path'].iloc[0]}"
+        )
+
+
+def _list(setting: str, folder: Path, *, levels: str | None) -> _Listing:
     if not folder.is_dir():
         raise UserError(f"{setting}={folder}: no such folder; give one with a folder of images for each class")
-    entries = sorted(entry for entry in folder.iterdir() if not is_hidden(entry.name))
-    class_folders = [entry for entry in entries if entry.is_dir()]
-    if not class_folders:
+    outer = subfolders(folder)
+    if not outer:
         raise UserError(f"{setting}={folder}: has no folders; put the images of each class into a folder")
-    images: dict[str, list[Path]] = {}
-    others = [entry for entry in entries if not entry.is_dir()]
-    for class_folder in class_folders:
-        if printable(class_folder.name) != class_folder.name:
-            raise UserError(f"{setting}={folder}: folder {class_folder.name!a} has no valid Unicode name; rename it")
-        files = files_below(class_folder)
-        images[class_folder.name] = [file for file in files if file.suffix.lower() in SUFFIXES]
-        others += [file for file in files if file.suffix.lower() not in SUFFIXES]
-    return _Listing(setting=setting, folder=folder, images=images, others=others)
+    if levels is None and (found := find_levels(folder, setting=f"{setting}={folder}")).noun:
+        rest = "split=given" if found.noun == "fold" else f"data.groups=folder data.group_name={found.noun}"
+        raise UserError(
+            f"{setting}={folder}: has folders of {plural(found.noun)}, such as {outer[0].name}; set "
+            f"data.folders={found.levels} {rest}, or data.folders=class if these are the classes"
+        )
+    images: list[_Listed] = []
+    others = sorted(entry for entry in folder.iterdir() if not entry.is_dir() and not is_hidden(entry.name))
+    for each in outer:
+        parts = [each] if levels in (None, "class") else subfolders(each)
+        for part in parts:
+            label, unit = (part, each) if str(levels).endswith("/class") else (each, part)
+            _require_unicode(setting, folder, label, unit)
+            for file in files_below(part):
+                if file.suffix.lower() in SUFFIXES:
+                    images.append(_Listed(file, label.name, unit.name))
+                else:
+                    others.append(file)
+        if levels not in (None, "class"):
+            others += [entry for entry in each.iterdir() if not entry.is_dir() and not is_hidden(entry.name)]
+    classes = {path.name for path in outer} if levels in (None, "class") else set()
+    if empty := sorted(classes - {each.label for each in images}):
+        raise UserError(
+            f"{setting}={folder}: the class folder {', '.join(empty)} has no images "
+            "(JPEG, PNG, TIFF and others, by the ends of their names); add some, or remove the class from every split"
+        )
+    return _Listing(folder=folder, setting=setting, images=images, others=others)
+
+
+def _require_unicode(setting: str, folder: Path, *named: Path) -> None:
+    for each in named:
+        if printable(each.name) != each.name:
+            raise UserError(f"{setting}={folder}: folder {each.name!a} has no valid Unicode name; rename it")
 
 
 def _relative(files: Iterable[Path], listing: _Listing, root: Path) -> list[str]:
@@ -160,27 +278,47 @@ def _require_disjoint(listings: Iterable[_Listing]) -> None:
         seen.append(listing)
 
 
-def _common_classes(listings: Mapping[str, _Listing]) -> tuple[str, ...]:
-    train = listings["train"]
-    classes = set(train.images)
-    if len(classes) == 1:
-        raise UserError(f"{train.setting}={train.folder}: has only one class ({classes.pop()}); add at least one more")
-    for listing in listings.values():
-        missing, unknown = sorted(classes - set(listing.images)), sorted(set(listing.images) - classes)
-        if missing or unknown:
-            differences = [f"no folder {', '.join(missing)}"] * bool(missing)
-            differences += [f"a folder {', '.join(unknown)} that {train.folder} does not have"] * bool(unknown)
+def with_classes(table: pd.DataFrame, places: Mapping[str, str], policy: Policy) -> pd.DataFrame:
+    """Leave out the classes that the policy names, and check that the splits have the same.
+
+    Parameters
+    ----------
+    table
+        One row for each image: ``label`` and ``split``, and further columns.
+    places, policy
+        As for `checked_images`.
+
+    Raises
+    ------
+    UserError
+        If training has fewer than two classes, another split has a class that training lacks, or lacks one that
+        training has and the policy does not allow it.
+    """
+    if unknown := sorted(set(policy.without_classes) - set(table["label"])):
+        known = ", ".join(sorted(table["label"].unique()))
+        raise UserError(f"data.without_classes: there is no class {unknown[0]}; the classes are {known}")
+    table = table[~table["label"].isin(policy.without_classes)].reset_index(drop=True)
+    by_split = {split: set(table.loc[table["split"] == split, "label"]) for split in places}
+    train = by_split["train"]
+    if len(train) < 2:
+        only = f"only one class ({min(train)})" if train else "no class"
+        raise UserError(f"{places['train']}: has {only}; add at least one more")
+    for split, classes in by_split.items():
+        if unknown := sorted(classes - train):
+            similar = {name.casefold(): name for name in train}
+            case = similar.get(unknown[0].casefold())
+            how = f"; training has {case}, which differs in case only: rename one" if case else ""
             raise UserError(
-                f"{listing.setting}={listing.folder}: has {' and '.join(differences)}; "
-                "give every split the same classes"
+                f"{places[split]}: has the class {', '.join(unknown)}, which training does not have{how}"
+                + ("" if case else "; give every split the same classes, or use data.without_classes")
             )
-        empty = sorted(label for label, files in listing.images.items() if not files)
-        if empty:
+        missing = sorted(train - classes)
+        if missing and policy.rare_classes == "error":
             raise UserError(
-                f"{listing.setting}={listing.folder}: the class folder {', '.join(empty)} has no images "
-                f"({', '.join(sorted(SUFFIXES))}); add some, or remove the class from every split"
+                f"{places[split]}: has no class {', '.join(missing)}; add images, train on it only with "
+                f"data.rare_classes=train_only, or leave it out with data.without_classes=[{','.join(missing)}]"
             )
-    return tuple(sorted(classes))
+    return table
 
 
 def _bad_images(bad: pd.DataFrame) -> str:
@@ -193,12 +331,10 @@ def _listed(bad: pd.DataFrame) -> str:
     return f"{shown}; and {len(bad) - N_LISTED} more" if len(bad) > N_LISTED else shown
 
 
-def _require_readable(table: pd.DataFrame, classes: Sequence[str], names: Mapping[str, str]) -> None:
-    for split, setting in names.items():
-        for label in classes:
-            rows = table[(table["split"] == split) & (table["label"] == label)]
-            if (rows["reason"] != "").all():
-                raise UserError(
-                    f"{setting}: no image of class {label} can be read: {_listed(rows)}; "
-                    "fix them, or remove the class from every split"
-                )
+def _require_readable(table: pd.DataFrame, places: Mapping[str, str]) -> None:
+    for (split, label), rows in table.groupby(["split", "label"]):
+        if (rows["reason"] != "").all():
+            raise UserError(
+                f"{places[str(split)]}: no image of class {label} can be read: {_listed(rows)}; "
+                "fix them, or remove the class from every split"
+            )

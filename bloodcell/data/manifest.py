@@ -12,6 +12,10 @@ from bloodcell.files import atomic_write
 
 COLUMNS = ("path", "label", "source", "group", "split", "sha256")
 SPLITS = ("train", "val", "test")
+FOLDER = "folder"
+"""The column with an image's group, if ``data.folders`` says which folders are groups."""
+OF_TABLE = ("path", "label", "split", "fold")
+"""Columns that a table of images gives the manifest under their own names."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +32,8 @@ class ImageSet:
         day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
     unreadable, other_files
         One row for each image that was left out: ``path`` and ``reason``; files without an image suffix.
+    notes
+        What a user should know of the images, a sentence each.
     """
 
     root: Path
@@ -35,6 +41,7 @@ class ImageSet:
     manifest: pd.DataFrame
     unreadable: pd.DataFrame
     other_files: tuple[str, ...]
+    notes: tuple[str, ...] = ()
 
     def part(self, split: str) -> pd.DataFrame:
         """Return the rows of one split, in the manifest's order."""
@@ -47,6 +54,11 @@ class ImageSet:
     def class_indices(self, rows: pd.DataFrame) -> NDArray[np.int64]:
         """Return the rows' labels as indices into ``classes``, shape (n,)."""
         return np.asarray(pd.Index(self.classes).get_indexer(pd.Index(rows["label"])), dtype=np.int64)
+
+
+def column_in_manifest(name: str) -> str:
+    """Return the name that another column of a table of images has in the manifest, which has columns of its own."""
+    return f"table_{name}" if name in (*COLUMNS, FOLDER) and name not in OF_TABLE else name
 
 
 def digest(manifest: pd.DataFrame) -> str:

@@ -18,7 +18,7 @@ from PIL import Image
 import bloodcell.smears
 from bloodcell.console.progress import track
 from bloodcell.data.groups import groups_as_sources, listed_groups
-from bloodcell.data.loading import load_folders
+from bloodcell.data.loading import STRICTEST, Policy, load_folders
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
 from bloodcell.files import atomic_write, cache_dir, lock_folder, remove_unused
@@ -53,7 +53,7 @@ class _Plan:
 
 
 def load_smears(
-    *, train_photographs: int, test_photographs: int, copies: int, slides: int, seed: int, on_bad_image: str
+    *, train_photographs: int, test_photographs: int, copies: int, slides: int, seed: int, policy: Policy = STRICTEST
 ) -> ImageSet:
     """Return synthetic blood smears; render them if they are not cached.
 
@@ -67,7 +67,7 @@ def load_smears(
         Number of slides of the training photographs; test photographs are from half as many other slides.
     seed
         Seed of all photographs.
-    on_bad_image
+    policy
         As for `bloodcell.data.loading.load_folders`.
 
     Returns
@@ -99,7 +99,8 @@ def load_smears(
     images = load_folders(
         folders={"train": folder / "TRAIN", "test": folder / "TEST"},
         settings={"train": "data=smears", "test": "data=smears"},
-        on_bad_image=on_bad_image,
+        levels="class",
+        policy=policy,
     )
     expected = sum(len(photograph.copies) for photograph in plan)
     if len(images.manifest) + len(images.unreadable) != expected:

@@ -6,6 +6,7 @@ the test rows are never touched, except by `group_test`, which makes them. `grou
 both training and validation, so they leak.
 """
 
+import re
 from collections.abc import Iterable
 from itertools import chain
 from pathlib import PurePosixPath
@@ -98,6 +99,36 @@ def group_kfold(
     return [_groups_as(manifest, moved, split="val") for moved in _partition(train, folds, repeats=repeats, seed=seed)]
 
 
+def given_folds(manifest: pd.DataFrame) -> list[pd.DataFrame]:
+    """Make the folds that the manifest's column ``fold`` gives, in the order of their names; numbers as numbers.
+
+    Raises
+    ------
+    UserError
+        If there are no folds or only one, a training image is in none, or a class is in one fold only.
+    """
+    train = manifest[manifest["split"] == "train"]
+    if "fold" not in manifest:
+        raise UserError(
+            "split=given: the images have neither folds nor validation images; use a table with a column of folds, "
+            "data.folders=fold/class, or split=group_kfold"
+        )
+    if (empty := train["fold"].str.strip() == "").any():
+        raise UserError(
+            f"split=given: {empty.sum()} training images have no fold, the first is {train.loc[empty, 'path'].iloc[0]}"
+        )
+    folds = sorted(train["fold"].unique(), key=_by_number)
+    if len(folds) < 2:
+        raise UserError(f"split=given: all training images are in the fold {folds[0]}; give at least two folds")
+    spread = train.groupby("label")["fold"].unique()
+    if (alone := spread[spread.str.len() == 1]).size:
+        raise UserError(
+            f"split=given: all images of class {alone.index[0]} are in the fold {alone.iloc[0][0]}, so no model of the "
+            "fold would know the class; leave it out with data.without_classes, or use split=group_kfold"
+        )
+    return [_move(manifest, (manifest["split"] == "train") & (manifest["fold"] == fold), split="val") for fold in folds]
+
+
 def random_split(manifest: pd.DataFrame, *, fraction: float, seed: int) -> pd.DataFrame:
     """Move a random fraction, between 0 and 1, of each class's training images to validation.
 
@@ -178,6 +209,11 @@ def same_images(manifest: pd.DataFrame, *, n_images: int) -> pd.DataFrame:
         )
     few = limit_per_class(train, limit=n_images // n_classes)
     return pd.concat([few.assign(split=split) for split in ("train", "val", "test")], ignore_index=True)
+
+
+def _by_number(name: str) -> list[tuple[int, str]]:
+    """Return a key that sorts fold_2 before fold_10."""
+    return [(int(part), "") if part.isdecimal() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _folder_and_name(path: str) -> tuple[str, str]:

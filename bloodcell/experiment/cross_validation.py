@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from bloodcell.config.split import GroupKfoldSplit
+from bloodcell.config.split import CrossValidation
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.evaluation.folds import mean_by_image
@@ -24,12 +24,12 @@ from bloodcell.training.learner import Learner
 
 def chosen_fold(config: TrainConfig) -> int | None:
     """Return the number of the only fold to train; None if the configuration chooses none."""
-    return config.split.fold if isinstance(config.split, GroupKfoldSplit) else None
+    return config.split.fold if isinstance(config.split, CrossValidation) else None
 
 
 def whole_split(config: TrainConfig) -> TrainConfig:
     """Return a configuration that trains all folds."""
-    if not isinstance(config.split, GroupKfoldSplit):
+    if not isinstance(config.split, CrossValidation):
         return config
     return replace(config, split=replace(config.split, fold=None))
 

@@ -7,10 +7,18 @@ from pathlib import Path
 
 import pandas as pd
 
-from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData
-from bloodcell.config.split import GroupHoldoutSplit, GroupKfoldSplit, NotebookSplit, RandomSplit, SplitConfig
+from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData, TableData
+from bloodcell.config.split import (
+    GivenSplit,
+    GroupHoldoutSplit,
+    GroupKfoldSplit,
+    NotebookSplit,
+    RandomSplit,
+    SplitConfig,
+)
 from bloodcell.config.training import TrainConfig
 from bloodcell.data.groups import (
+    column_groups,
     folder_groups,
     groups_as_sources,
     listed_groups,
@@ -20,12 +28,14 @@ from bloodcell.data.groups import (
     single_groups,
     sources_in_several_groups,
 )
+from bloodcell.data.labels import correct_labels
 from bloodcell.data.leaks import Leakage, find_shared_groups, resolve_leaks, shared_groups_in_folds
-from bloodcell.data.loading import KAGGLE_FOLDERS, load_bccd, load_folders
+from bloodcell.data.loading import KAGGLE_FOLDERS, Policy, load_bccd, load_folders
 from bloodcell.data.manifest import ImageSet, digest
 from bloodcell.data.smears import load_smears, smears_folder
 from bloodcell.data.splits import (
     RareClasses,
+    given_folds,
     group_holdout,
     group_kfold,
     group_test,
@@ -34,9 +44,14 @@ from bloodcell.data.splits import (
     random_split,
     same_images,
 )
+from bloodcell.data.table import load_table, table_folder
+from bloodcell.errors import UserError
 
 BY_FILE = ("random", "notebook")
 """Splits by file: copies of one photograph can be in both training and validation."""
+
+LEAST_LIMITED = 40
+"""Images of each class from which a limited run holds out its test images: fewer may be copies of one photograph."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,14 +94,34 @@ def prepare_images(config: TrainConfig) -> Prepared:
     UserError
         If they cannot be used, or the split leaks and ``data.on_shared_groups`` does not allow it.
     """
-    images = _with_test(_load(config.data), config.data)
-    if config.debug.limit_per_class is not None:
-        images = replace(images, manifest=limit_per_class(images.manifest, limit=config.debug.limit_per_class))
+    images = _load(config.data)
+    has_test, limit = "test" in set(images.manifest["split"]), config.debug.limit_per_class
+    if limit is not None:  # before photographs are found, which takes longest
+        images = _limited(images, limit if has_test else max(2 * limit, LEAST_LIMITED))
+    if not has_test:
+        images = with_test(_grouped(images, config.data), config.data)
+    if limit is not None:
+        images = _limited(images, limit)
     if config.debug.overfit_images is not None:
         images = replace(images, manifest=same_images(images.manifest, n_images=config.debug.overfit_images))
         return _prepared(_grouped(images, config.data), config, split="the same images", on_shared_groups="allow")
-    images = _grouped(images, config.data)
+    return split_images(_grouped(images, config.data), config)
+
+
+def split_images(images: ImageSet, config: TrainConfig) -> Prepared:
+    """Split grouped images that have a test set.
+
+    Raises
+    ------
+    UserError
+        If they cannot be split, or the split leaks and ``data.on_shared_groups`` does not allow it.
+    """
     if "val" in set(images.manifest["split"]):
+        if isinstance(config.data, TableData) and not isinstance(config.split, GivenSplit):
+            raise UserError(
+                f"split={config.split.name}: makes validation images, but data.table={config.data.table} has some; use "
+                "split=given, or another data.split_column"
+            )
         return _prepared(images, config, split="given")
     whole = _prepared(images, config, split=config.split.name)
     parts = [
@@ -99,6 +134,10 @@ def prepare_images(config: TrainConfig) -> Prepared:
     return replace(whole, leakage=replace(whole.leakage, shared=[*whole.leakage.shared, *shared]), folds=tuple(parts))
 
 
+def _limited(images: ImageSet, limit: int) -> ImageSet:
+    return replace(images, manifest=limit_per_class(images.manifest, limit=limit))
+
+
 def load_images(data: DataConfig) -> ImageSet:
     """Find and check images, and find the source and the group of each.
 
@@ -107,10 +146,29 @@ def load_images(data: DataConfig) -> ImageSet:
     UserError
         If they cannot be used, or the source of an image is unknown.
     """
-    return _grouped(_with_test(_load(data), data), data)
+    return with_test(grouped_images(data), data)
+
+
+def grouped_images(data: DataConfig) -> ImageSet:
+    """Find and check images, and find the source and the group of each; hold out no test images.
+
+    Raises
+    ------
+    UserError
+        If they cannot be used, or the source of an image is unknown.
+    """
+    return _grouped(_load(data), data)
 
 
 def _load(data: DataConfig) -> ImageSet:
+    images = _read(data)
+    return images if data.labels_file is None else correct_labels(images, data.labels_file)
+
+
+def _read(data: DataConfig) -> ImageSet:
+    policy = Policy(
+        on_bad_image=data.on_bad_image, rare_classes=data.rare_classes, without_classes=data.without_classes
+    )
     if isinstance(data, SmearsData):
         return load_smears(
             train_photographs=data.train_photographs,
@@ -118,13 +176,15 @@ def _load(data: DataConfig) -> ImageSet:
             copies=data.copies,
             slides=data.slides,
             seed=data.seed,
-            on_bad_image=data.on_bad_image,
+            policy=policy,
         )
     if isinstance(data, BccdData):
-        return load_bccd(root=data.root, on_bad_image=data.on_bad_image)
+        return load_bccd(root=data.root, policy=policy)
+    if isinstance(data, TableData):
+        return load_table(file=data.table, folder=data.folder, columns=data.columns, policy=policy)
     named = {"train": data.train_dir, "test": data.test_dir, "val": data.val_dir}
     folders = {split: folder for split, folder in named.items() if folder is not None}
-    return load_folders(folders=folders, on_bad_image=data.on_bad_image)
+    return load_folders(folders=folders, policy=policy, levels=data.folders)
 
 
 def image_folders(data: DataConfig) -> list[Path]:
@@ -133,22 +193,26 @@ def image_folders(data: DataConfig) -> list[Path]:
         return [smears_folder(data.train_photographs, data.test_photographs, data.copies, data.slides, data.seed)]
     if isinstance(data, BccdData):
         return [Path(data.root).expanduser() / folder for folder in KAGGLE_FOLDERS]
+    if isinstance(data, TableData):
+        return [table_folder(data.table, data.folder)]
     named = [folder for folder in (data.train_dir, data.val_dir, data.test_dir) if folder is not None]
     return [Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in named]))]
 
 
-def _with_test(images: ImageSet, data: DataConfig) -> ImageSet:
-    """Hold out test images by photograph if there is no test folder.
+def with_test(images: ImageSet, data: DataConfig) -> ImageSet:
+    """Hold out test images of grouped images, whole groups, if there are none.
 
-    This is the first step, so the test set does not depend on the training's seed, the split or a limit.
+    Raises
+    ------
+    UserError
+        If a class is in too few groups.
     """
-    if not isinstance(data, FolderData) or data.test_dir is not None:
+    if not isinstance(data, FolderData | TableData) or "test" in set(images.manifest["split"]):
         return images
-    grouped = _grouped(images, data)
     manifest = group_test(
-        grouped.manifest, fraction=data.test_fraction, seed=data.test_seed, rare_classes=data.rare_classes
+        images.manifest, fraction=data.test_fraction, seed=data.test_seed, rare_classes=data.rare_classes
     )
-    return replace(grouped, manifest=manifest)
+    return replace(images, manifest=manifest)
 
 
 def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
@@ -160,6 +224,8 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
             return recovered_groups(images)
         case "none":
             return single_groups(images)
+        case "column" if data.groups_file is None:
+            grouped = column_groups(images, column=data.groups_column)
         case "column":
             grouped = listed_groups(images, file=str(data.groups_file), column=data.groups_column)
         case "pattern":
@@ -169,6 +235,8 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
     match data.photographs_from:
         case "recover":
             return recovered_sources(grouped)
+        case "column" if data.groups_file is None:
+            return column_groups(grouped, column=data.photographs_column, level="source")
         case "column":
             return listed_groups(grouped, file=str(data.groups_file), column=data.photographs_column, level="source")
         case "pattern":
@@ -186,6 +254,8 @@ def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClas
             return group_kfold(
                 manifest, folds=split.folds, repeats=split.repeats, seed=split.seed, rare_classes=rare_classes
             )
+        case GivenSplit():
+            return given_folds(manifest)
         case RandomSplit():
             return [random_split(manifest, fraction=split.fraction, seed=split.seed)]
         case NotebookSplit():

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import yaml
@@ -9,6 +10,7 @@ import yaml
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.training import DebugConfig, TrainConfig
 from bloodcell.data.augmentation import Augmentation
+from bloodcell.data.labels import LABEL_BEFORE
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.pipeline import Samples, views
 from bloodcell.experiment.environment import environment_tags
@@ -42,7 +44,17 @@ def tags_of(config: TrainConfig, prepared: Prepared, classifier: Classifier) -> 
         "weights_digest": weights_digest,
         "seed": str(config.hyperparameters.seed),
         "debug": str(config.debug != DebugConfig()).lower(),
+        **_corrections(config, prepared),
     }
+
+
+def _corrections(config: TrainConfig, prepared: Prepared) -> dict[str, str]:
+    """Return tags of corrected labels; none without a file of them."""
+    if config.data.labels_file is None:
+        return {}
+    manifest = prepared.images.manifest
+    changed = int((manifest["label"] != manifest[LABEL_BEFORE]).sum())
+    return {"labels_file": Path(config.data.labels_file).name, "labels_changed": str(changed)}
 
 
 def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, learner: Learner) -> None:
@@ -51,6 +63,8 @@ def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, lea
     keep_images(recorder, config, prepared)
     text = yaml.safe_dump(as_plain(config), sort_keys=False, allow_unicode=True)
     (artifacts / "config.yaml").write_text(text, encoding="utf-8")
+    for note in images.notes:
+        log.warning("%s", note)
     if len(images.unreadable):
         images.unreadable.to_csv(artifacts / "unreadable_images.csv", index=False)
         log.warning("excluded, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))

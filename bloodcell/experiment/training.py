@@ -12,7 +12,7 @@ import pandas as pd
 
 from bloodcell.config.keywords import train_config
 from bloodcell.config.quoting import readable_overrides
-from bloodcell.config.split import GroupKfoldSplit
+from bloodcell.config.split import CrossValidation
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.errors import UserError
@@ -135,7 +135,7 @@ class Experiment:
             recorder, self.learner, prepared=prepared, config=config, reporting=reporting, resume=resume
         )
         final = None
-        if isinstance(config.split, GroupKfoldSplit) and config.split.refit:
+        if isinstance(config.split, CrossValidation) and config.split.refit:
             final = refit(recorder, folds, prepared=prepared, config=config, reporting=reporting, resume=resume)
         outcome = keep_cross_validation(recorder, folds, final, prepared=prepared, config=config)
         histories = [each.history.assign(fold=number) for number, each in enumerate(folds, start=1)]
@@ -169,6 +169,8 @@ def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None)
     prepared = prepared or prepare_images(config)
     backbone_seed, fold = config.hyperparameters.seed, chosen_fold(config)
     if fold is not None:
+        if fold > (n_folds := len(prepared.folds)):
+            raise UserError(f"split.fold={fold}: there are {n_folds} folds; give the number of one")
         config = fold_configs(whole_split(config), n_folds=len(prepared.folds))[fold - 1]
         prepared = prepared.folds[fold - 1]
     learner = build_learner(

@@ -4,7 +4,8 @@ import io
 import os
 import stat
 import threading
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
+from functools import cache
 from pathlib import Path
 
 import cv2
@@ -12,11 +13,27 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
-SUFFIXES = frozenset({".bmp", ".gif", ".jpeg", ".jpg", ".png", ".ppm", ".tif", ".tiff", ".webp"})
+FORMATS = {
+    "AVIF": (".avif",),
+    "BMP": (".bmp", ".dib"),
+    "GIF": (".gif",),
+    "JPEG": (".jpeg", ".jpg", ".jpe", ".jfif", ".mpo"),
+    "JPEG2000": (".jp2", ".j2k", ".jpf", ".jpx"),
+    "PNG": (".png",),
+    "PPM": (".pbm", ".pgm", ".pnm", ".ppm"),
+    "TIFF": (".tif", ".tiff"),
+    "WEBP": (".webp",),
+}
+"""The formats that are read, by Pillow's names, and their suffixes. Others can start programs, such as Ghostscript."""
+
+PLUGINS = {"HEIF": (".heic", ".heif"), "JXL": (".jxl",)}
+"""The same of formats that Pillow reads with the plug-ins of the extra ``formats``."""
+
+SUFFIXES = frozenset(suffix for suffixes in (FORMATS | PLUGINS).values() for suffix in suffixes)
 """Suffixes of image files."""
 
-FORMATS = ("BMP", "GIF", "JPEG", "PNG", "PPM", "TIFF", "WEBP")
-"""The formats that are read, by Pillow's names. Others can start programs, such as Ghostscript for PostScript."""
+WHOLE_SLIDES = frozenset({".svs", ".ndpi", ".mrxs", ".czi", ".scn", ".vms", ".bif", ".lif", ".vsi"})
+"""Suffixes of whole-slide images, which have thousands of cells."""
 
 MAX_PIXELS = 64_000_000
 """Most pixels of an image: decoded, 192 MB. A file of one kilobyte can claim gigabytes."""
@@ -115,9 +132,26 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     except (UnreadableImage, MemoryError):  # too little memory is not a fault of the image
         raise
     except UnidentifiedImageError as error:
+        kind = _plugin_of(data)
+        if kind is not None and kind not in _formats():
+            raise UnreadableImage(f"{kind} needs pip install 'bloodcell[formats]'") from error
         raise UnreadableImage("not an image") from error
     except Exception as error:  # Pillow's plugins raise any error of their parsers
         raise UnreadableImage(str(error) or type(error).__name__) from error
+
+
+def pages_and_bits(data: bytes) -> tuple[int, int]:
+    """Return the number of pages or frames of a readable image, and the bits that its pixels use.
+
+    Of several pages only the first is decoded; a second picture within a JPEG file, as phones make them, is no page. Of
+    16 bits the upper 8 are kept, so an image that uses fewer bits is dark.
+    """
+    with _opened(io.BytesIO(data)) as image:
+        pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+        if not image.mode.startswith("I"):
+            return pages, 8
+        image.seek(0)
+        return pages, max(int(np.asarray(image).max()).bit_length(), 8)
 
 
 def read_image_to_show(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -148,8 +182,51 @@ def read_header(source: Path | bytes) -> tuple[int, int, str]:
         raise UnreadableImage(str(error) or type(error).__name__) from error
 
 
+def require_image(path: Path) -> None:
+    """Check that a file without an image suffix is an image, without reading it all.
+
+    Raises
+    ------
+    UnreadableImage
+        If it is not.
+    """
+    if path.suffix.lower() in WHOLE_SLIDES:
+        raise UnreadableImage("a whole-slide image; export pictures of cells as PNG or TIFF, for example with QuPath")
+    if not path.is_file():  # opening a pipe would wait forever
+        raise UnreadableImage("not a file but a device or a pipe")
+    try:
+        read_header(path)
+    except UnreadableImage as error:
+        raise UnreadableImage("not an image") from error
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Return the formats that can be read here."""
+    found = [*FORMATS]
+    with suppress(ImportError):
+        from pillow_heif import register_heif_opener
+
+        register_heif_opener()
+        found.append("HEIF")
+    with suppress(ImportError):
+        import pillow_jxl  # noqa: F401 - it registers itself
+
+        found.append("JXL")
+    return tuple(found)
+
+
+def _plugin_of(data: bytes) -> str | None:
+    """Return the name of a format that needs a plug-in, by the first bytes of a file (ISO/IEC 23008-12, 18181-2)."""
+    if data[4:8] == b"ftyp" and data[8:12] in (b"heic", b"heix", b"heim", b"heis", b"hevc", b"hevx", b"mif1", b"msf1"):
+        return "HEIF"
+    if data[:2] == b"\xff\x0a" or data[:12] == b"\0\0\0\x0cJXL \r\n\x87\n":
+        return "JXL"
+    return None
+
+
 def _opened(source: io.BytesIO | Path) -> Image.Image:
-    image = Image.open(source, formats=FORMATS)
+    image = Image.open(source, formats=_formats())
     if image.width * image.height > MAX_PIXELS:
         image.close()
         raise UnreadableImage(f"has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")

@@ -31,7 +31,7 @@ from bloodcell.audit.shift import shift
 from bloodcell.audit.shortcuts import shortcuts
 from bloodcell.audit.sources import source_table
 from bloodcell.cells.measurements import measure_images
-from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData
+from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData, TableData
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import AuditConfig
 from bloodcell.console.colours import SEVERITIES as SHADES
@@ -158,5 +158,7 @@ def _name_of(data: DataConfig) -> str:
             return "rendered smears"
         case BccdData():
             return Path(data.root).name or data.root
+        case TableData():
+            return Path(data.table).stem or data.table
         case FolderData():
             return Path(data.train_dir).name or data.train_dir

@@ -26,7 +26,9 @@ from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import CompareConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_file
+from bloodcell.data.csv_files import read_csv
 from bloodcell.data.leaks import SPLIT_NAMES
+from bloodcell.errors import UserError
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.files import require_output_folder
 from bloodcell.tracking.comparison_facts import limitations, pictures_of, run_facts
@@ -71,6 +73,9 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         split=config.predictions,
         leaky=[name for name, each in pooled.items() if any(run.tags.leaky == "true" for run in each.stored)],
         group_name=common_group_name(each.run.tags for each in runs if each.run),
+        columns=config.columns,
+        classes=config.classes,
+        groups=None if config.groups_file is None else _groups(config.groups_file),
     )
     store, _ = open_store(config.tracking)
     digest = _digest(comparison)
@@ -78,7 +83,11 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         title=f"Comparison of {len(pooled)} {'runs' if len(pooled) != 1 else 'run'}",
         comparison=comparison,
         runs={name: run_facts(several, with_curve=name in comparison.leading) for name, several in pooled.items()},
-        warnings=[*_left_out(comparison), *limitations(comparison.aligned, pooled, times=times_compared(digest))],
+        warnings=[
+            *comparison.aligned.notes,
+            *_left_out(comparison),
+            *limitations(comparison.aligned, pooled, times=times_compared(digest)),
+        ],
         facts=_facts(config, comparison, store, digest),
         picture=pictures_of(pooled),
     )
@@ -96,6 +105,15 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         log=log_file(),
         **as_data(report),
     )
+
+
+def _groups(file: str) -> dict[str, str]:
+    """Return the group of each path in a CSV file."""
+    table = read_csv(file, setting="groups_file")
+    for name in ("path", "group"):
+        if name not in table.columns:
+            raise UserError(f"groups_file={file}: has no column {name}; its columns are {', '.join(table.columns)}")
+    return dict(zip(table["path"], table["group"], strict=True))
 
 
 def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, output_dir: Path) -> str:

@@ -21,7 +21,8 @@ from bloodcell.config.schemas import GroupsConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.data.leaks import same_partition
 from bloodcell.data.manifest import ImageSet
-from bloodcell.experiment.images import load_images
+from bloodcell.errors import UserError
+from bloodcell.experiment.images import grouped_images, with_test
 from bloodcell.files import atomic_write, require_output_file
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
@@ -38,13 +39,18 @@ def run(config: GroupsConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - al
     """
     output = Path(config.output).expanduser()
     require_output_file(output)
-    images = load_images(config.data)
+    images = grouped_images(config.data)
     table = images.manifest.sort_values("path").rename(columns={"source": PHOTOGRAPH})
     levels = not same_partition(table[PHOTOGRAPH], table["group"])
     with atomic_write(output) as partial:
         table.to_csv(partial, columns=["path", "group", *([PHOTOGRAPH] if levels else [])], index=False)
+    console = Console(highlight=False, soft_wrap=True)
+    try:
+        images = with_test(images, config.data)
+    except UserError as error:
+        console.print(f"Warning: training refuses these images: {error}", markup=False)
     names = {"source": PHOTOGRAPH, "group": config.data.group_noun} if levels else {"source": PHOTOGRAPH}
-    _show(images, names, Console(highlight=False, soft_wrap=True), output)
+    _show(images, names, console, output)
 
 
 def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: Path) -> None:

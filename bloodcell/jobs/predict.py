@@ -25,11 +25,11 @@ from bloodcell.data.folders import files_below, folder_errors, printable
 from bloodcell.errors import UserError
 from bloodcell.evaluation.pointing import nucleus_in
 from bloodcell.files import atomic_write, require_output_file
-from bloodcell.images.reading import SUFFIXES, UnreadableImage, read_file, read_image
+from bloodcell.images.reading import SUFFIXES, UnreadableImage, read_file, read_image, require_image
 from bloodcell.models.explanation import explain
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
-from bloodcell.serving.prediction import predict_images
+from bloodcell.serving.prediction import UNREADABLE, predict_images
 from bloodcell.tracking.models import StoredModel, load_model, model_of
 from bloodcell.tracking.runs import finished_run
 from bloodcell.tracking.store import existing_store
@@ -75,7 +75,7 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
 
 
 def image_files(places: Sequence[str]) -> list[Path]:
-    """Return the given files, and all files in folders with an image suffix, without hidden ones.
+    """Return the given files, and all files in folders, without hidden ones.
 
     Raises
     ------
@@ -87,8 +87,8 @@ def image_files(places: Sequence[str]) -> list[Path]:
         path = Path(place).expanduser()
         if path.is_dir():
             with folder_errors():
-                found = [file for file in files_below(path) if file.suffix.lower() in SUFFIXES]
-            if not found:
+                found = files_below(path)
+            if not any(file.suffix.lower() in SUFFIXES for file in found):
                 raise UserError(f"images={place}: has no images; give a file or a folder with images")
             files += found
         elif path.exists():
@@ -136,6 +136,8 @@ def _contents(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
     contents, reasons = [], {}
     for row, path in enumerate(paths):
         try:
+            if path.suffix.lower() not in SUFFIXES:
+                require_image(path)
             contents.append(read_file(path))
         except UnreadableImage as error:
             contents.append(b"")
@@ -193,4 +195,8 @@ def _show(table: pd.DataFrame) -> None:
     if len(table) > SHOWN:
         console.print(f"and {len(table) - SHOWN} more.")
     counts = ", ".join(f"{name} {count}" for name, count in table["answer"].value_counts().items())
-    console.print(f"{len(table)} images: {counts}", markup=False)
+    console.print(f"{len(table)} files: {counts}", markup=False)
+    unreadable = table.loc[table["answer"] == UNREADABLE, "path"].map(lambda path: Path(path).suffix.lower())
+    if len(unreadable):
+        endings = ", ".join(f"{ending or 'none'} {count}" for ending, count in unreadable.value_counts().items())
+        console.print(f"Cannot be read, by ending: {endings}", markup=False)

@@ -137,6 +137,8 @@ def train(
         _say_once(experiment.weights_note)
     if is_single and (warning := experiment.prepared.leakage.sentence):
         print_status(f"warning: {warning}")
+    for note in experiment.prepared.images.notes if is_single else ():
+        print_status(f"note: {note}")
     reporting = Reporting(label="" if sweep_job is None else f"{sweep_job}: ", quiet=quiet)
     tags = {**experiment.tags, **role.tags}
     if command is not None:

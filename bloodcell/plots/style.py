@@ -165,6 +165,13 @@ def fold(text: str, *, inches: float, size: float, bold: bool = False) -> str:
     return "\n".join(lines)
 
 
+def shortened(text: str, *, inches: float, size: float) -> str:
+    """Return a text in one line of a maximal width in inches; an ellipsis is in the place of what does not fit."""
+    if text_width(text, size=size) <= inches:
+        return text
+    return f"{text[: _longest_prefix(text, inches=inches - text_width('…', size=size), size=size, bold=False)]}…"
+
+
 def _longest_prefix(text: str, *, inches: float, size: float, bold: bool) -> int:
     """Return how many characters of a text, at least one, fit into a width in inches."""
     low, high = 1, len(text) - 1

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from numpy.typing import NDArray
 
+from bloodcell.console.confusion import most_confused
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
@@ -25,12 +26,18 @@ from bloodcell.plots.style import (
     finish,
     fold,
     new_figure,
+    shortened,
     text_colour_on,
     text_width,
     tidy,
     widest,
 )
 from bloodcell.wording import counted
+
+MAX_CLASSES = 40
+"""With more classes, plots have one size and show part of them by name."""
+N_LISTED = 20
+"""Confusions or classes that are then shown by name."""
 
 Monitor = Literal["val_loss", "val_accuracy"]
 """The metric that selects the best epoch."""
@@ -63,6 +70,8 @@ def learning_curves(history: pd.DataFrame, *, monitor: Monitor = "val_loss") -> 
 def confusion_matrix(matrix: NDArray[np.integer], *, classes: Sequence[str], title: str) -> Figure:
     """Draw a confusion matrix as counts and as row percentages; a class without images has dashes for shares.
 
+    With more than `MAX_CLASSES` classes, draw shades only, in a picture of one size, and the most frequent confusions.
+
     Parameters
     ----------
     matrix
@@ -82,6 +91,8 @@ def confusion_matrix(matrix: NDArray[np.integer], *, classes: Sequence[str], tit
     images = counts.sum(axis=1, keepdims=True)
     with np.errstate(invalid="ignore"):
         shares = counts / images
+    if k > MAX_CLASSES:
+        return _many_classes(counts, shares, classes=classes, title=title)
     size = TEXT_SIZE if k <= 8 else SMALL_SIZE
     labels = [fold(name, inches=2.2, size=size) for name in classes]
     cell_texts = [f"{count:,}" for count in counts.ravel()] + ["100%"]
@@ -117,8 +128,12 @@ def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
     ----------
     table
         One row per class: ``class`` (str), ``precision, recall, f1`` (float in 0..1, NaN where undefined) and
-        ``images`` (int), as `bloodcell.evaluation.metrics.per_class` returns it.
+        ``images`` (int), as `bloodcell.evaluation.metrics.per_class` returns it. With more than `MAX_CLASSES`, those
+        with the lowest F1 are drawn.
     """
+    if len(table) > MAX_CLASSES:
+        title += f": the {N_LISTED} of {len(table)} classes with the lowest F1"
+        table = table.sort_values("f1", kind="stable", na_position="first").head(N_LISTED)
     labels = [
         f"{fold(str(name), inches=3, size=TEXT_SIZE)}\n{counted(images, 'image')}"
         for name, images in zip(table["class"], table["images"], strict=True)
@@ -257,6 +272,34 @@ def _draw_matrix(axes: Axes, *, shades: NDArray[np.float64], texts: NDArray[np.s
             # Cells are made as large as their texts, so the layout need not measure each.
             in_layout=False,
         )
+
+
+def _many_classes(
+    counts: NDArray[np.integer], shares: NDArray[np.float64], *, classes: Sequence[str], title: str
+) -> Figure:
+    """Draw row percentages as shades, and the most frequent confusions as bars."""
+    pairs = most_confused(counts, most=N_LISTED)
+    labels = [" → ".join(shortened(classes[index], inches=1.7, size=SMALL_SIZE) for index in pair) for pair in pairs]
+    figure = new_figure(title=title, width=13, height=5.4)
+    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
+    left.set_title(f"Row %, {len(classes)} classes", loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+    left.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    left.set_xticks([])
+    left.set_yticks([])
+    left.set_xlabel("Predicted", fontsize=TEXT_SIZE, color=MUTED)
+    left.set_ylabel("True", fontsize=TEXT_SIZE, color=MUTED)
+    right.set_title("Most frequent confusions: true → predicted", loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+    tidy(right, grid="x")
+    places = np.arange(len(pairs))
+    right.barh(places, [counts[pair] for pair in pairs], color=ORANGE)
+    for place, pair in zip(places, pairs, strict=True):
+        annotate(right, f"{counts[pair]:,}", (float(counts[pair]), float(place)), offset=(4, 0), va="center_baseline")
+    right.set_yticks(places, labels, fontsize=SMALL_SIZE)
+    right.tick_params(axis="y", length=0)
+    right.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
+    right.xaxis.set_major_locator(MaxNLocator(integer=True))
+    right.set_xlabel("Images")
+    return finish(figure)
 
 
 def _label_matrix(axes: Axes, labels: Sequence[str], *, upright: bool, size: float) -> None:

@@ -18,7 +18,16 @@ from bloodcell.comparison.comparing import Comparison
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
 from bloodcell.errors import UserError
-from bloodcell.tracking.runs import StoredRun, mlflow_runs, only_finished, runs_of_study, search_runs, whole_run
+from bloodcell.tracking.runs import (
+    TABLES,
+    StoredRun,
+    mlflow_runs,
+    only_finished,
+    read_table,
+    runs_of_study,
+    search_runs,
+    whole_run,
+)
 from bloodcell.tracking.store import SERVERS, Store, existing_store, scheme_of
 
 COMPARE = "compare"
@@ -29,7 +38,6 @@ COUNT_TAG = "compared_on."
 """Prefix of the tag that counts comparisons on the same images, before the images' digest."""
 NOTE = "- Compared: "
 """Start of the line that a comparison adds to a run's description."""
-FILES = (".csv", ".parquet")
 THREADS = 8
 """Runs that are read or written at the same time, because a request mostly waits for the server."""
 ENDS = ("", "_low", "_high")
@@ -68,7 +76,7 @@ def read_compared(
         If the store cannot be opened or has no such run, study or experiment, a run is not finished, is a fold or has
         no predictions, or a file cannot be read.
     """
-    files = [run for run in runs if run.endswith(FILES)]
+    files = [run for run in runs if run.endswith(TABLES)]
     tables = [ComparedRun(name=Path(file).stem, predictions=_read_table(file)) for file in files]
     if runs and len(files) == len(runs):
         return _with_unique_names(tables)
@@ -178,16 +186,10 @@ def _of_experiment(name: str, store: Store) -> list[StoredRun]:
 
 def _read_table(file: str) -> pd.DataFrame:
     path = Path(file).expanduser()
+    if not path.exists():
+        raise UserError(f"runs={file}: there is no such file; give a table of predictions, or the id of a run")
     try:
-        if path.suffix == ".parquet":
-            return pd.read_parquet(path)
-        # NA or None can be the name of a class.
-        texts = dict.fromkeys(("path", "label", "source", "group"), str)
-        return pd.read_csv(path, dtype=texts, keep_default_na=False, na_values=[""])
-    except FileNotFoundError as error:
-        raise UserError(
-            f"runs={file}: there is no such file; give a table of predictions, or the id of a run"
-        ) from error
+        return read_table(path)
     except (OSError, ValueError) as error:
         reason = " ".join(str(error).split())
         raise UserError(f"runs={file}: cannot be read ({reason}); give a table of predictions") from error

@@ -24,6 +24,7 @@ from bloodcell.comparison.tables import checked_table
 from bloodcell.config.training import TrainConfig
 from bloodcell.config.yaml_files import read_yaml
 from bloodcell.console.progress import print_status
+from bloodcell.data.csv_files import read_csv
 from bloodcell.data.manifest import COLUMNS as MANIFEST_COLUMNS
 from bloodcell.errors import UserError, one_line
 from bloodcell.evaluation.predictions import read_predictions, with_sources
@@ -36,6 +37,9 @@ FINISHED = "FINISHED"
 EPOCH_ACCURACY = "epoch/val_accuracy"
 
 T = TypeVar("T")
+TABLES = (".csv", ".tsv", ".parquet")
+"""Suffixes of files of predictions."""
+
 log = logging.getLogger(__name__)
 
 
@@ -110,8 +114,17 @@ class StoredRun:
 
     @cached_property
     def predictions(self) -> pd.DataFrame:
-        """The predictions of held-out images, see `bloodcell.evaluation.predictions`."""
-        return self.read(PREDICTIONS, _read_predictions)
+        """The predictions of held-out images, see `bloodcell.evaluation.predictions`.
+
+        Of another tool's run, the only table among its files whose name says that it has predictions.
+        """
+        try:
+            return self.read(PREDICTIONS, _read_predictions)
+        except UserError:
+            named = [file for file in self.files if "pred" in Path(file).name.lower() and file.endswith(TABLES)]
+            if PREDICTIONS in self.files or len(named) != 1:
+                raise
+            return self.read(named[0], read_table)
 
     @cached_property
     def manifest(self) -> pd.DataFrame:
@@ -191,6 +204,18 @@ def _read_predictions(path: Path) -> pd.DataFrame:
     table = read_predictions(path)
     checked_table(PREDICTIONS, table)
     return table
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """Read a table of predictions of any tool: columns of numbers as numbers, names as text."""
+    if path.suffix == ".parquet":
+        return pd.read_parquet(path)
+    table, typed = read_csv(path, setting="runs"), {}
+    for name in table.columns:
+        column = table[name].mask(table[name] == "")
+        numbers = column if name in ("path", "label", "source", "group") else pd.to_numeric(column, errors="coerce")
+        typed[name] = column if numbers.isna().sum() > column.isna().sum() else numbers
+    return pd.DataFrame(typed)
 
 
 def _read_manifest(path: Path) -> pd.DataFrame:

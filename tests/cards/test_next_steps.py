@@ -48,8 +48,8 @@ def test_leakage_comes_first(leakage, change):
     assert tried(leakage=leakage)[0].endswith(change)
 
 
-def test_random_weights_give_way_to_imagenets():
-    assert tried("backbone.weights=null", weights="random")[0].endswith(" backbone.weights=imagenet")
+def test_random_weights_give_way_to_pretrained_ones():
+    assert tried("backbone.weights=null", weights="random")[0].endswith(" backbone.weights=auto")
     assert "backbone.weights=null" not in tried("backbone.weights=null", weights="random")[0]
     assert "backbone.weights" not in " ".join(tried(weights="mine.weights.h5"))
 

@@ -406,7 +406,7 @@ def test_fish_and_zsh_are_answered_in_their_own_way(bloodcell, monkeypatch):
     first_words = dict.fromkeys(name.partition(" ")[0] for name in jobs())
     assert bloodcell("-sc", "query=fish").out.split("\n")[:-1] == list(first_words)
     monkeypatch.setenv("COMP_LINE", "bloodcell train data=")
-    assert bloodcell("-sc", "query=fish").out == "data=bccd\ndata=folder\ndata=smears\n"
+    assert bloodcell("-sc", "query=fish").out == "data=bccd\ndata=folder\ndata=smears\ndata=table\n"
     monkeypatch.setenv("COMP_LINE", "bloodcell train data=")
-    assert bloodcell("-sc", "query=zsh").out == "data=bccd data=folder data=smears\n"
+    assert bloodcell("-sc", "query=zsh").out == "data=bccd data=folder data=smears data=table\n"
     assert "complete -c bloodcell " in bloodcell("-sc", "install=fish").out

@@ -99,7 +99,7 @@ def test_what_a_mac_leaves_in_an_archive_is_no_class(tmp_path):
         (tmp_path / label).mkdir()
         Image.new("RGB", (8, 8)).save(tmp_path / label / "1.png")
     assert detect_layout(tmp_path).kind == "classes"
-    assert load_folders(folders={"train": tmp_path}, on_bad_image="error").classes == ("a", "b")
+    assert load_folders(folders={"train": tmp_path}).classes == ("a", "b")
 
 
 def test_the_pattern_is_one_that_a_configuration_takes() -> None:

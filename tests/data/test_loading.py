@@ -4,13 +4,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from bloodcell.data.loading import KAGGLE_FOLDERS, load_bccd, load_folders
+from bloodcell.data.loading import KAGGLE_FOLDERS, Policy, load_bccd, load_folders
 from bloodcell.data.manifest import COLUMNS, ImageSet, digest, write_manifest
 from bloodcell.errors import UserError
 
@@ -27,7 +28,7 @@ def cells(bccd: Path, tmp_path: Path) -> Path:
 
 
 def load(root: Path, *, splits: Sequence[str] = ("train", "test"), on_bad_image: str = "error") -> ImageSet:
-    return load_folders(folders={split: root / split for split in splits}, on_bad_image=on_bad_image)
+    return load_folders(folders={split: root / split for split in splits}, policy=Policy(on_bad_image=on_bad_image))
 
 
 def refusal(root: Path, **how: Any) -> str:
@@ -164,25 +165,24 @@ def test_an_empty_class_is_refused(cells: Path, split: str) -> None:
     for file in (cells / split / "MONOCYTE").iterdir():
         file.rename(file.with_suffix(".jpeg_original"))
     message = refusal(cells)
-    assert message.startswith(f"data.{split}_dir={cells / split}: the class folder MONOCYTE has no images (.bmp, ")
+    assert message.startswith(f"data.{split}_dir={cells / split}: the class folder MONOCYTE has no images (JPEG, ")
     assert message.endswith("add some, or remove the class from every split")
 
 
 def test_classes_that_differ_between_the_splits_are_refused(cells: Path) -> None:
     (cells / "test" / "MONOCYTE").rename(cells / "test" / "Monocyte")
     message = refusal(cells)
-    assert message.startswith(f"data.test_dir={cells / 'test'}: has no folder MONOCYTE and a folder Monocyte that ")
+    assert message.startswith(f"data.test_dir={cells / 'test'}: has the class Monocyte, ")
+    assert "MONOCYTE, which differs in case only" in message
     shutil.rmtree(cells / "test" / "Monocyte")
-    assert "has no folder MONOCYTE;" in refusal(cells)
+    assert "has no class MONOCYTE;" in refusal(cells)
 
 
 def test_a_class_of_validation_that_training_has_not_is_refused(cells: Path) -> None:
     shutil.copytree(cells / "test", cells / "val")
     shutil.copytree(cells / "val" / "MONOCYTE", cells / "val" / "BASOPHIL")
     message = refusal(cells, splits=("train", "test", "val"))
-    assert message.startswith(
-        f"data.val_dir={cells / 'val'}: has a folder BASOPHIL that {cells / 'train'} does not have"
-    )
+    assert message.startswith(f"data.val_dir={cells / 'val'}: has the class BASOPHIL, which training does not have")
 
 
 @pytest.mark.parametrize("below", ["", "test"])
@@ -192,7 +192,7 @@ def test_one_folder_for_training_and_testing_is_refused(cells: Path, below: str)
         shutil.move(cells / "test", inner)
     for folders in ({"train": cells / "train", "test": inner}, {"train": inner, "test": cells / "train"}):
         with pytest.raises(UserError) as refused:
-            load_folders(folders=folders, on_bad_image="error")
+            load_folders(folders=folders)
         assert str(refused.value).startswith(f"data.test_dir={folders['test']}: overlaps with data.train_dir=")
 
 
@@ -244,7 +244,7 @@ def test_a_class_without_one_readable_image_is_refused_even_when_skipping(cells:
     for file in (cells / "test" / "MONOCYTE").iterdir():
         file.write_bytes(b"")
     message = refusal(cells, on_bad_image="skip")
-    assert message.startswith("data.test_dir: no image of class MONOCYTE can be read: ")
+    assert message.startswith(f"data.test_dir={cells / 'test'}: no image of class MONOCYTE can be read: ")
     assert str(file_of(cells, split="test")) in message
 
 
@@ -281,31 +281,31 @@ def test_the_kaggle_set_is_found_as_its_archive_unpacks(bccd: Path, tmp_path: Pa
     folder = tmp_path / "down loads" / below
     shutil.copytree(bccd, folder, dirs_exist_ok=True)
     shutil.copytree(bccd / "TEST", folder / "TEST_SIMPLE")
-    images = load_bccd(root=tmp_path / "down loads", on_bad_image="error")
+    images = load_bccd(root=tmp_path / "down loads")
     assert images.root == folder.resolve()
     assert images.classes == CLASSES
     assert images.manifest["split"].value_counts().to_dict() == {"train": 40, "test": 20}
-    assert digest(images.manifest) == digest(load_bccd(root=str(bccd), on_bad_image="error").manifest)
+    assert digest(images.manifest) == digest(load_bccd(root=str(bccd)).manifest)
 
 
 def test_a_folder_without_the_kaggle_set_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^data.root=.*nowhere: no such folder"):
-        load_bccd(root=tmp_path / "nowhere", on_bad_image="error")
+        load_bccd(root=tmp_path / "nowhere")
     (tmp_path / "TRAIN").mkdir()
     with pytest.raises(UserError, match=r"^data.root=.*: has no folders TRAIN and TEST"):
-        load_bccd(root=tmp_path, on_bad_image="error")
+        load_bccd(root=tmp_path)
 
 
 def test_an_error_in_the_kaggle_set_names_its_setting(bccd: Path, tmp_path: Path) -> None:
     shutil.copytree(bccd, tmp_path / "set")
     shutil.rmtree(tmp_path / "set" / "TEST" / "MONOCYTE")
-    with pytest.raises(UserError, match=r"^data.root=.*TEST: has no folder MONOCYTE"):
-        load_bccd(root=tmp_path / "set", on_bad_image="error")
+    with pytest.raises(UserError, match=r"^data.root=.*TEST: has no class MONOCYTE"):
+        load_bccd(root=tmp_path / "set")
 
 
 def test_a_home_folder_is_written_with_a_tilde(bccd: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(bccd.parent))
-    assert load_bccd(root=f"~/{bccd.name}", on_bad_image="error").root == bccd.resolve()
+    assert load_bccd(root=f"~/{bccd.name}").root == bccd.resolve()
 
 
 def test_the_digest_does_not_depend_on_where_the_images_lie_or_in_which_order(cells: Path, tmp_path: Path) -> None:
@@ -350,3 +350,20 @@ def test_a_written_manifest_is_read_back_as_it_was(cells: Path, tmp_path: Path) 
     manifest = load(cells).manifest
     write_manifest(manifest, tmp_path / "run" / "manifest.parquet")
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "manifest.parquet"), manifest)
+
+
+def test_what_a_user_may_not_see_of_images_is_noted(cells: Path) -> None:
+    frames = [Image.new("L", (8, 8), shade) for shade in (0, 90, 180)]
+    frames[0].save(cells / "train" / "MONOCYTE" / "moving.gif", save_all=True, append_images=frames[1:])
+    dark = np.full((8, 8), 4000, np.uint16)
+    Image.fromarray(dark).save(cells / "train" / "NEUTROPHIL" / "deep.tif")
+    for split in ("train", "test"):
+        shutil.copytree(cells / split / "MONOCYTE", cells / split / "Monocyte")
+    notes = load(cells).notes
+    assert notes[0] == "the classes MONOCYTE and Monocyte differ in case only"
+    assert "2 images have several pages or frames, of which the first is used" in notes[1]
+    assert "moving.gif with 3" in notes[1]
+    assert "1 image of 16 bits use at most 12 of them" in notes[2]
+    assert "multiply their values by 16, such as those of train/NEUTROPHIL/deep.tif" in notes[2]
+    Image.fromarray(dark * 16).save(cells / "train" / "NEUTROPHIL" / "deep.tif")
+    assert len(load(cells).notes) == 2

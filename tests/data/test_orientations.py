@@ -44,7 +44,7 @@ def test_no_two_turns_are_the_same(image):
 
 
 def test_evaluation_and_views_turn_the_image_that_a_model_is_given(bccd: Path):
-    images = load_bccd(root=bccd, on_bad_image="error")
+    images = load_bccd(root=bccd)
     samples = samples_of(images, images.part("train").head(2), input_size=24, interpolation="bilinear")
     ((plain, _),) = evaluation_batches(samples, batch_size=2)
     ((oriented, _),) = evaluation_batches(samples, batch_size=2, orientation=6)

@@ -29,7 +29,7 @@ Batch = tuple[NDArray[np.float32], NDArray[np.float32]]
 @pytest.fixture
 def samples(bccd: Path) -> Samples:
     """Return three training images of each class."""
-    images = load_bccd(root=bccd, on_bad_image="error")
+    images = load_bccd(root=bccd)
     rows = images.part("train").groupby("label").head(N // 4)
     return samples_of(images, rows, input_size=SIZE, interpolation="bilinear")
 

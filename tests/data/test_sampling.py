@@ -19,7 +19,7 @@ GROUPS = np.array([7] * 10 + [8, 9] + [1, 2, 2] + [5])
 @pytest.fixture
 def samples(bccd: Path) -> Samples:
     """Sixteen real images, as if they were copies of those photographs."""
-    images = load_bccd(root=bccd, on_bad_image="error")
+    images = load_bccd(root=bccd)
     rows = images.part("train").head(len(LABELS))
     made = samples_of(images, rows, input_size=16, interpolation="bilinear")
     return replace(made, labels=LABELS, sources=GROUPS)
@@ -103,7 +103,7 @@ def test_an_image_that_comes_again_in_an_epoch_comes_in_another_view(samples):
 
 
 def test_groups_are_numbers_for_the_manifests_photographs(bccd):
-    images = load_bccd(root=bccd, on_bad_image="error")
+    images = load_bccd(root=bccd)
     rows = images.part("train").head(4).assign(source=["b", "a", "b", "c"])
     made = samples_of(images, rows, input_size=16, interpolation="bilinear")
     assert made.sources.tolist() == [1, 0, 1, 2]

@@ -17,7 +17,7 @@ FEW = {"train_photographs": 24, "test_photographs": 20, "copies": 4, "slides": 3
 
 
 def load(**changes) -> ImageSet:
-    return load_smears(**FEW | changes, on_bad_image="error")
+    return load_smears(**FEW | changes)
 
 
 @pytest.fixture(scope="module")
@@ -98,4 +98,4 @@ def test_a_set_that_a_process_uses_is_not_removed(smears):
     os.close(lease)
     assert remove_smears() == []
     assert not smears.root.exists()
-    assert load_smears(**FEW, on_bad_image="error").manifest.equals(smears.manifest)
+    assert load_smears(**FEW).manifest.equals(smears.manifest)

@@ -128,7 +128,7 @@ def keras_validation(folder: Path, fraction: float) -> list[str]:
 
 
 def notebook_validation(root: Path, fraction: float) -> list[str]:
-    images = load_folders(folders={split: root / split for split in ("train", "test")}, on_bad_image="error")
+    images = load_folders(folders={split: root / split for split in ("train", "test")}, levels="class")
     return [path.removeprefix("train/") for path in paths(notebook_split(images.manifest, fraction=fraction), "val")]
 
 

@@ -20,6 +20,8 @@ from PIL import Image, ImageFile
 
 from bloodcell.images import reading
 from bloodcell.images.reading import (
+    FORMATS,
+    PLUGINS,
     SUFFIXES,
     UnreadableImage,
     decode_image,
@@ -29,16 +31,13 @@ from bloodcell.images.reading import (
 )
 
 WHITE = [255, 255, 255]
-FORMATS = {
-    ".bmp": "BMP",
-    ".gif": "GIF",
-    ".jpeg": "JPEG",
-    ".jpg": "JPEG",
-    ".png": "PNG",
-    ".ppm": "PPM",
-    ".tif": "TIFF",
-    ".tiff": "TIFF",
-    ".webp": "WEBP",
+KINDS = {suffix: kind for kind, suffixes in (FORMATS | PLUGINS).items() for suffix in suffixes}
+LOSSLESS = {
+    "AVIF": {"quality": 100, "subsampling": "4:4:4"},
+    "HEIF": {"quality": -1, "matrix_coefficients": 0, "chroma": 444},
+    "JPEG": {"quality": 100, "subsampling": 0},
+    "JXL": {"lossless": True},
+    "WEBP": {"lossless": True},
 }
 CORNERS = np.array([[(200, 30, 30), (30, 200, 30), (30, 30, 200)], [(10, 10, 10), (128, 128, 128), (250, 250, 90)]])
 UPRIGHT = {
@@ -89,11 +88,23 @@ def test_a_photograph_is_read_as_pillow_shows_it(cells: Path) -> None:
 
 @pytest.mark.parametrize("suffix", sorted(SUFFIXES))
 def test_every_format_with_an_image_suffix_can_be_read(suffix: str) -> None:
-    kind = FORMATS[suffix]
-    options = {"JPEG": {"quality": 100, "subsampling": 0}, "WEBP": {"lossless": True}}.get(kind, {})
-    read = decode_image(encoded(Image.fromarray(blocks(16)), kind, **options))
+    kind = KINDS[suffix]
+    if kind in PLUGINS:
+        pytest.importorskip("pillow_heif" if kind == "HEIF" else "pillow_jxl", reason="needs the extra formats")
+        reading._formats()  # registers the plug-ins
+    read = decode_image(encoded(Image.fromarray(blocks(16)), kind, **LOSSLESS.get(kind, {})))
     assert read.dtype == np.uint8
-    np.testing.assert_allclose(read, blocks(16).astype(int), atol=3 if kind == "JPEG" else 0)
+    np.testing.assert_allclose(read, blocks(16).astype(int), atol=3 if kind in ("AVIF", "JPEG") else 0)
+
+
+@pytest.mark.parametrize(("kind", "module"), [("HEIF", "pillow_heif"), ("JXL", "pillow_jxl")])
+def test_a_format_whose_plug_in_is_missing_is_named(kind: str, module: str, monkeypatch) -> None:
+    pytest.importorskip(module, reason="needs the extra formats")
+    reading._formats()
+    data = encoded(Image.fromarray(blocks(16)), kind)
+    monkeypatch.setattr(reading, "_formats", lambda: tuple(FORMATS))
+    with pytest.raises(UnreadableImage, match=rf"{kind} needs pip install 'bloodcell\[formats\]'"):
+        decode_image(data)
 
 
 def test_greyscale_has_three_equal_channels() -> None:
@@ -203,7 +214,7 @@ def test_what_is_no_whole_image_is_refused_with_its_reason(tmp_path: Path) -> No
 
 
 @pytest.mark.filterwarnings("ignore:(Truncated File Read|Corrupt EXIF data)")
-@given(kind=st.sampled_from(sorted(set(FORMATS.values()))), share=st.floats(0, 0.9))
+@given(kind=st.sampled_from(sorted(FORMATS)), share=st.floats(0, 0.9))
 def test_a_truncated_file_is_never_read_as_an_image(kind: str, share: float) -> None:
     noise = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
     whole = encoded(Image.fromarray(noise), kind)

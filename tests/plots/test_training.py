@@ -157,3 +157,31 @@ def test_a_saved_figure_is_a_png_of_at_least_a_thousand_pixels(tmp_path):
         assert picture.format == "PNG"
         assert picture.width > 1000
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
+
+
+def test_many_classes_are_shades_in_a_picture_of_one_size_beside_the_most_frequent_confusions(texts_of, check_legible):
+    sizes = set()
+    for k in (41, 300):
+        matrix = np.eye(k, dtype=int) * 9
+        matrix[7, 3], matrix[2, 5] = 4, 6
+        figure = confusion_matrix(matrix, classes=[f"class {number}" for number in range(k)], title="Many")
+        sizes.add(tuple(figure.get_size_inches()))
+        texts = texts_of(figure)
+        assert [text for text in texts if "→" in text and text.startswith("class")] == [
+            "class 2 → class 5",
+            "class 7 → class 3",
+        ]
+        check_legible(figure)
+    assert len(sizes) == 1
+
+
+def test_of_many_classes_those_with_the_lowest_f1_are_drawn(texts_of):
+    scores = np.linspace(1, 0.1, 50)
+    table = pd.DataFrame(
+        {"class": [f"class {number}" for number in range(50)], "precision": scores, "recall": scores, "f1": scores}
+    )
+    texts = texts_of(per_class_bars(table.assign(images=5), title="By class"))
+    assert [text.removesuffix("5 images") for text in texts if text.endswith("5 images")] == [
+        f"class {number}" for number in range(49, 29, -1)
+    ]
+    assert any("the 20 of 50 classes with the lowest F1" in text.replace("\n", " ") for text in texts)

@@ -43,7 +43,7 @@ def samples(images: ImageSet, split: str) -> Samples:
 
 
 def data(root: Path) -> Data:
-    images = load_bccd(root=root, on_bad_image="error")
+    images = load_bccd(root=root)
     return Data(samples(images, "train"), samples(images, "test"))
 
 
