@@ -38,7 +38,8 @@ LAUNCHERS = {
     "ray": ["launcher=ray"],
     "slurm": ["launcher=slurm", "launcher.local=true", "launcher.jobs=2"],
 }
-SECONDS_LONG = ["head=dense", "hyperparameters.epochs=300", "hyperparameters.early_stopping.patience=null"]
+EPOCHS = 120  # some seconds
+SECONDS_LONG = ["head=dense", f"hyperparameters.epochs={EPOCHS}", "hyperparameters.early_stopping.patience=null"]
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_a_run_whose_process_is_killed_fails_and_the_others_finish(launcher, wor
     assert len(pd.read_csv(artifacts_of(parent) / "leaderboard.csv")) == 2
     assert "Traceback" not in stderr
     if launcher != "slurm":  # its runs print into files
-        assert "2: head: epoch 300/300" in stderr
+        assert f"2: head: epoch {EPOCHS}/{EPOCHS}" in stderr
 
 
 @pytest.mark.slow
