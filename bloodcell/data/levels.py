@@ -15,7 +15,7 @@ NOUNS = {
     "fold": r"(folds?|cv|split|part)[-_ ]?\d+",
     "patient": r"(patient|pat|pt|subject|subj|case|donor|person|animal|mouse)s?[-_ ]?\w*\d\w*",
     "slide": r"(slide|smear|wsi)s?[-_ ]?\w*\d\w*",
-    "site": r"(site|hospital|cent(er|re)|lab|laboratory|clinic|scanner|institution|microscope)s?[-_ ]?\w+",
+    "site": r"(site|hospital|cent(er|re)|lab|laboratory|clinic|scanner|institution|microscope)s?([-_ ]\w+|\d\w*)",
     "day": r"(day|date|session|week)[-_ ]?\d+|\d{4}[-_.]\d\d[-_.]\d\d",
     "batch": r"(batch|plate|well|run)[-_ ]?\w*\d\w*",
 }

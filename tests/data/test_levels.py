@@ -32,6 +32,7 @@ def fill(root: Path, *folders: str, n_images: int = 1) -> Path:
         (["alpha/slide 1", "alpha/slide 2", "beta/slide 3"], "class/group", "slide"),
         (["Hospital A/alpha", "Hospital B/alpha", "Hospital B/beta"], "group/class", "site"),
         (["2020-01-31/alpha", "2020-02-01/alpha", "2020-02-01/beta"], "group/class", "day"),
+        (["labelled/a", "labels/b"], "class", ""),
         (["alpha", "beta"], "class", ""),
         (["alpha/left", "beta/right"], "class", ""),
     ],
