@@ -109,7 +109,7 @@ def test_the_commands_of_the_readme_that_ask_and_register_a_model_run(bccd, tmp_
         words = shlex.split(job.replace("RUN_ID", run_id).replace("max_error=0.2", ""))
         completed = run([word.replace("path/to/images", str(bccd / "TEST")) for word in words], cwd=tmp_path)
         assert completed.returncode == 0, completed.stderr
-        assert "majority class" in completed.stdout or "20 images" in completed.stdout
+        assert "majority class" in completed.stdout or "20 files" in completed.stdout
 
 
 @pytest.mark.slow
