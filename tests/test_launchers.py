@@ -39,7 +39,8 @@ LAUNCHERS = {
     "slurm": ["launcher=slurm", "launcher.local=true", "launcher.jobs=2"],
 }
 EPOCHS = 120  # some seconds
-SECONDS_LONG = ["head=dense", f"hyperparameters.epochs={EPOCHS}", "hyperparameters.early_stopping.patience=null"]
+TRAIN_LONG = ["head=dense", "hyperparameters.early_stopping.patience=null"]
+SECONDS_LONG = [*TRAIN_LONG, f"hyperparameters.epochs={EPOCHS}"]
 
 
 @pytest.fixture
@@ -65,10 +66,11 @@ def needs_library_of(extra):
         pytest.skip(f"needs {library} (`uv sync --group dev`)")
 
 
-def started_sweep(launcher, work, short):
-    """Start a sweep of three runs that take seconds; skip the test if the launcher's library is not installed."""
+def started_sweep(launcher, work, short, *, epochs=EPOCHS):
+    """Start a sweep of three runs; skip the test if the launcher's library is not installed."""
     needs_library_of(launcher)
-    words = ["train", "-m", *small("images"), *SECONDS_LONG, "hyperparameters.seed=0,1,2", *LAUNCHERS[launcher]]
+    long = [*TRAIN_LONG, f"hyperparameters.epochs={epochs}"]
+    words = ["train", "-m", *small("images"), *long, "hyperparameters.seed=0,1,2", *LAUNCHERS[launcher]]
     return start(words, cwd=work, RAY_TMPDIR=str(short))
 
 
@@ -116,7 +118,7 @@ def test_a_run_whose_process_is_killed_fails_and_the_others_finish(launcher, wor
 @pytest.mark.slow
 @pytest.mark.parametrize("launcher", LAUNCHERS)
 def test_a_sweep_that_is_terminated_leaves_no_process(launcher, work, short):
-    command = started_sweep(launcher, work, short)
+    command = started_sweep(launcher, work, short, epochs=10_000)  # none may finish before it is ended
     wait_until(lambda: running(work, 0) and running(work, 1))
     processes = [process_of(work, number) for number in (0, 1)]
     command.send_signal(signal.SIGTERM)
