@@ -40,7 +40,6 @@ LAUNCHERS = {
 }
 EPOCHS = 120  # some seconds
 TRAIN_LONG = ["head=dense", "hyperparameters.early_stopping.patience=null"]
-SECONDS_LONG = [*TRAIN_LONG, f"hyperparameters.epochs={EPOCHS}"]
 
 
 @pytest.fixture
@@ -155,7 +154,14 @@ def test_runs_on_a_cluster_reach_a_server_and_an_object_store_and_a_node_may_die
         cluster = stack.enter_context(ray_cluster(short, work=None if shared else work))
         command = start(
             [
-                *("train", "-m", *small("images"), *SECONDS_LONG, "hyperparameters.seed=0,1"),
+                *(
+                    "train",
+                    "-m",
+                    *small("images"),
+                    *TRAIN_LONG,
+                    "hyperparameters.epochs=300",
+                    "hyperparameters.seed=0,1",
+                ),
                 *("launcher=ray", f"launcher.address={cluster.address}", "tracking=server"),
                 f"tracking.uri={address.replace('://', f'://user:{PASSWORD}@')}",
             ],
