@@ -6,6 +6,7 @@ import threading
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 
 
 @functools.cache  # once for each process
@@ -23,9 +24,17 @@ def exit_with_process(process: int) -> None:
             os.kill(process, 0)
         except ProcessLookupError:
             return False
-        return True
+        return not _is_zombie(process)
 
     _exit_unless(runs)
+
+
+def _is_zombie(process: int) -> bool:
+    """Return whether a process has ended, and its parent has not noticed; False where there is no ``/proc``."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
 
 
 def _exit_unless(condition: Callable[[], bool]) -> None:
