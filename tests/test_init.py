@@ -160,15 +160,15 @@ def laid_out(copies: Path, root: Path, place: str) -> str:
         ("set/{label}/patient{number}", ["folders: class/group", "groups: folder", "group_name: patient"], []),
     ],
 )
-def test_folders_of_folds_and_patients_are_recognised_and_training_accepts_what_is_recommended(
+def test_folders_of_folds_and_patients_are_recognised_and_the_printed_command_trains(
     copies: Path, tmp_path: Path, place: str, settings: list[str], words: list[str]
 ) -> None:
     completed = run(["init", laid_out(copies, tmp_path, place)], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
     written = (tmp_path / "conf" / "data" / "mine.yaml").read_text(encoding="utf-8")
     assert set(settings) <= set(written.splitlines())
-    (recommended,) = [line.split()[2:] for line in completed.stdout.splitlines() if line.startswith("Train ")]
-    assert recommended[:1] + recommended[4:] == ["train", *words]
+    (printed,) = [line.split()[2:] for line in completed.stdout.splitlines() if line.startswith("Train ")]
+    assert printed[:1] + printed[4:] == ["train", *words]
     few = [
         "backbone=colour_histogram",
         "head=probe",
@@ -177,11 +177,11 @@ def test_folders_of_folds_and_patients_are_recognised_and_training_accepts_what_
         "explain=none",
         "log_model=false",
     ]
-    completed = run([*recommended, *few], cwd=tmp_path)
+    completed = run([*printed, *few], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
 
 
-def test_what_training_refuses_is_recommended_with_the_settings_that_it_needs(copies: Path, tmp_path: Path) -> None:
+def test_the_printed_command_has_the_settings_that_training_needs(copies: Path, tmp_path: Path) -> None:
     for side in ("train", "test"):
         shutil.copytree(copies, tmp_path / "set" / side)
     shutil.rmtree(tmp_path / "set" / "test" / "lobed")

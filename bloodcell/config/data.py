@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 from pydantic.dataclasses import dataclass
@@ -22,6 +22,7 @@ Folders = Literal["class", "group/class", "class/group", "fold/class", "class/fo
 class ImagesConfig:
     """Settings that every data set has."""
 
+    _lists_groups: ClassVar[bool] = False  # whether the images' own table may have groups
     on_bad_image: Literal["error", "skip"] = "error"
     labels_file: NonEmpty | None = None
     groups: Groups = "recover"
@@ -61,8 +62,7 @@ class ImagesConfig:
             "groups_pattern": ("pattern", "a regular expression whose first capture group is the group"),
             "photographs_pattern": ("pattern", "a regular expression whose first capture group is the photograph"),
         }[str(info.field_name)]
-        own = info.field_name == "groups_file" and cls.__name__ == "TableData"  # the table itself may have them
-        if chosen == needed and value is None and not own:
+        if chosen == needed and value is None and not (cls._lists_groups and info.field_name == "groups_file"):
             raise ValueError(f"data.{level}={needed} needs it: {meaning}")
         if chosen not in (needed, None) and value is not None:
             raise ValueError(f"is only for data.{level}={needed}, but data.{level}={chosen}; change one of them")
@@ -96,21 +96,22 @@ class ImagesConfig:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class FolderData(ImagesConfig):
+class HeldOutTest(ImagesConfig):
+    """Settings of images from which test images are held out, if they have none."""
+
+    test_fraction: Fraction = 0.2
+    test_seed: Seed = 0
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class FolderData(HeldOutTest):
     """Images in one folder per class, with a folder for training and optionally others for validation and test."""
 
     source: Literal["folder"] = "folder"
     train_dir: NonEmpty
     test_dir: NonEmpty | None = None
-    test_fraction: Fraction = 0.2
-    test_seed: Seed = 0
     val_dir: NonEmpty | None = None
     folders: Folders | None = None
-
-    @property
-    def has_test(self) -> bool:
-        """Whether test images are given, and not held out."""
-        return self.test_dir is not None
 
     @model_validator(mode="after")
     def _groups_are_in_folders(self) -> "FolderData":
@@ -120,9 +121,10 @@ class FolderData(ImagesConfig):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class TableData(ImagesConfig):
+class TableData(HeldOutTest):
     """Images that a CSV file lists, with their labels and perhaps their splits, folds and groups."""
 
+    _lists_groups: ClassVar[bool] = True
     source: Literal["table"] = "table"
     table: NonEmpty
     folder: NonEmpty | None = None
@@ -130,8 +132,6 @@ class TableData(ImagesConfig):
     label_column: NonEmpty = "label"
     split_column: NonEmpty = "split"
     fold_column: NonEmpty = "fold"
-    test_fraction: Fraction = 0.2
-    test_seed: Seed = 0
 
     @model_validator(mode="before")
     @classmethod

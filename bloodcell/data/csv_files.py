@@ -2,6 +2,7 @@
 
 import csv
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,7 @@ def columns_of(file: str | Path) -> list[str]:
         return []
 
 
-def read_csv(file: str | Path, *, setting: str) -> "pd.DataFrame":
+def read_csv(file: str | Path, *, setting: str, needs: Sequence[str] = ()) -> "pd.DataFrame":
     """Return a CSV file's columns as text; what is missing is the empty text.
 
     Columns are separated by commas, semicolons or tabs, whichever its first line has most of.
@@ -29,7 +30,8 @@ def read_csv(file: str | Path, *, setting: str) -> "pd.DataFrame":
     Raises
     ------
     UserError
-        If it cannot be read, is no CSV file in UTF-8, has two columns of one name, or a row that is too long.
+        If it cannot be read, is no CSV file in UTF-8, has two columns of one name, a row that is too long, or lacks a
+        column that it needs.
     """
     import pandas as pd
 
@@ -47,6 +49,8 @@ def read_csv(file: str | Path, *, setting: str) -> "pd.DataFrame":
         raise UserError(f"{setting}={file}: cannot be read ({error.strerror}); give a CSV file") from error
     except (ValueError, pd.errors.ParserError, pd.errors.ParserWarning) as error:
         raise UserError(f"{setting}={file}: is not a CSV file ({' '.join(str(error).split())})") from error
+    if absent := [name for name in needs if name not in names]:
+        raise UserError(f"{setting}={file}: has no column {absent[0]}; its columns are {', '.join(names)}")
     return table.fillna("").set_axis(names, axis="columns")
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from bloodcell.data.folders import files_below, folder_errors, subfolders
-from bloodcell.data.levels import CLASSES, Levels, find_levels
+from bloodcell.data.levels import CLASSES, Levels, find_levels, unit_of
 from bloodcell.data.loading import find_bccd
 from bloodcell.errors import UserError
 from bloodcell.images.reading import SUFFIXES
@@ -81,7 +81,7 @@ def split_of(name: str) -> str | None:
 def _levels(folders: Mapping[str, Path], given: str | None) -> Levels:
     """Return what the folders in those of the splits are; in folders that do not tell, as in the others."""
     if given is not None:
-        return Levels(given, given.replace("class", "").strip("/"))
+        return Levels(given, unit_of(given))
     found = {
         split: find_levels(folder, setting=f"folder={folder}", name="folders") for split, folder in folders.items()
     }

@@ -33,10 +33,7 @@ def correct_labels(images: ImageSet, file: str | Path) -> ImageSet:
         If the file cannot be read, or has an image or a class that the set does not have, or two labels for an image.
     """
     setting = f"data.labels_file={file}"
-    table = read_csv(file, setting="data.labels_file")
-    for name in ("path", "label"):
-        if name not in table.columns:
-            raise UserError(f"{setting}: has no column {name}; its columns are {', '.join(table.columns)}")
+    table = read_csv(file, setting="data.labels_file", needs=("path", "label"))
     table = table.assign(path=table["path"].map(lambda path: PurePosixPath(path).as_posix()))
     table = table[["path", "label"]].drop_duplicates()
     if (twice := table["path"].duplicated()).any():

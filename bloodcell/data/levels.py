@@ -41,6 +41,11 @@ class Levels:
 CLASSES = Levels("class")
 
 
+def unit_of(levels: str | None) -> str:
+    """Return what folders are besides classes, by a value of ``data.folders``: ``group``, ``fold`` or nothing."""
+    return (levels or "").replace("class", "").strip("/")
+
+
 def find_levels(folder: Path, *, setting: str, name: str = "data.folders") -> Levels:
     """Tell by the names of folders which of them are classes.
 

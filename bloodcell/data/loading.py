@@ -9,7 +9,7 @@ from typing import NamedTuple
 import pandas as pd
 
 from bloodcell.data.folders import files_below, folder_errors, is_hidden, printable, subfolders
-from bloodcell.data.levels import find_levels
+from bloodcell.data.levels import find_levels, unit_of
 from bloodcell.data.manifest import COLUMNS, FOLDER, ImageSet
 from bloodcell.errors import UserError
 from bloodcell.images.inspection import inspect
@@ -20,6 +20,7 @@ KAGGLE_FOLDERS = ("", "images", "dataset2-master/images", "dataset2-master/datas
 """Folders of TRAIN and TEST below the folder in which Kaggle's archive was unpacked."""
 
 FULL_BITS = 16
+"""Bits of a channel in the deepest files that are read."""
 N_LISTED = 3
 """Files that an error lists before it counts the others."""
 
@@ -147,7 +148,7 @@ def load_folders(
             listing.images, _relative([each.file for each in listing.images], listing, root), strict=True
         )
     ]
-    unit = {"group": FOLDER, "fold": "fold"}.get((levels or "").replace("class", "").strip("/"), "")
+    unit = {"group": FOLDER, "fold": "fold"}.get(unit_of(levels), "")
     table = pd.DataFrame(rows, columns=["file", "path", "label", "split", unit])
     others = tuple(path for listing in listings.values() for path in _relative(listing.others, listing, root))
     places = {split: f"{names[split]}={listing.folder}" for split, listing in listings.items()}
@@ -231,9 +232,10 @@ def _list(setting: str, folder: Path, *, levels: str | None) -> _Listing:
             f"data.folders={found.levels} {rest}, or data.folders=class if these are the classes"
         )
     images: list[_Listed] = []
+    only_classes = not unit_of(levels)
     others = sorted(entry for entry in folder.iterdir() if not entry.is_dir() and not is_hidden(entry.name))
     for each in outer:
-        parts = [each] if levels in (None, "class") else subfolders(each)
+        parts = [each] if only_classes else subfolders(each)
         for part in parts:
             label, unit = (part, each) if str(levels).endswith("/class") else (each, part)
             _require_unicode(setting, folder, label, unit)
@@ -242,9 +244,9 @@ def _list(setting: str, folder: Path, *, levels: str | None) -> _Listing:
                     images.append(_Listed(file, label.name, unit.name))
                 else:
                     others.append(file)
-        if levels not in (None, "class"):
+        if not only_classes:
             others += [entry for entry in each.iterdir() if not entry.is_dir() and not is_hidden(entry.name)]
-    classes = {path.name for path in outer} if levels in (None, "class") else set()
+    classes = {path.name for path in outer} if only_classes else set()
     if empty := sorted(classes - {each.label for each in images}):
         raise UserError(
             f"{setting}={folder}: the class folder {', '.join(empty)} has no images "

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from bloodcell.config.data import BccdData, DataConfig, FolderData, SmearsData, TableData
+from bloodcell.config.data import BccdData, DataConfig, HeldOutTest, SmearsData, TableData
 from bloodcell.config.split import (
     GivenSplit,
     GroupHoldoutSplit,
@@ -18,6 +18,7 @@ from bloodcell.config.split import (
 )
 from bloodcell.config.training import TrainConfig
 from bloodcell.data.groups import (
+    Level,
     column_groups,
     folder_groups,
     groups_as_sources,
@@ -207,7 +208,7 @@ def with_test(images: ImageSet, data: DataConfig) -> ImageSet:
     UserError
         If a class is in too few groups.
     """
-    if not isinstance(data, FolderData | TableData) or "test" in set(images.manifest["split"]):
+    if not isinstance(data, HeldOutTest) or "test" in set(images.manifest["split"]):
         return images
     manifest = group_test(
         images.manifest, fraction=data.test_fraction, seed=data.test_seed, rare_classes=data.rare_classes
@@ -224,10 +225,8 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
             return recovered_groups(images)
         case "none":
             return single_groups(images)
-        case "column" if data.groups_file is None:
-            grouped = column_groups(images, column=data.groups_column)
         case "column":
-            grouped = listed_groups(images, file=str(data.groups_file), column=data.groups_column)
+            grouped = _by_column(images, data, "group")
         case "pattern":
             grouped = matched_groups(images, pattern=str(data.groups_pattern))
         case "folder":
@@ -235,14 +234,20 @@ def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
     match data.photographs_from:
         case "recover":
             return recovered_sources(grouped)
-        case "column" if data.groups_file is None:
-            return column_groups(grouped, column=data.photographs_column, level="source")
         case "column":
-            return listed_groups(grouped, file=str(data.groups_file), column=data.photographs_column, level="source")
+            return _by_column(grouped, data, "source")
         case "pattern":
             return matched_groups(grouped, pattern=str(data.photographs_pattern), level="source")
         case "groups":
             return groups_as_sources(grouped)
+
+
+def _by_column(images: ImageSet, data: DataConfig, level: Level) -> ImageSet:
+    """Take the groups or sources from a column: of the file that is given, else of the table that lists the images."""
+    column = data.groups_column if level == "group" else data.photographs_column
+    if data.groups_file is None:
+        return column_groups(images, column=column, level=level)
+    return listed_groups(images, file=data.groups_file, column=column, level=level)
 
 
 def _split(manifest: pd.DataFrame, split: SplitConfig, *, rare_classes: RareClasses) -> list[pd.DataFrame]:

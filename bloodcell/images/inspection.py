@@ -21,6 +21,8 @@ log = logging.getLogger(__name__)
 Facts = tuple[Any, ...]
 FACTS = ("reason", "pages", "bits")
 """What is known of an image's content."""
+ONE_PAGE = (1, 8)
+"""Pages and bits of a file that cannot be read."""
 BATCH = 16
 """Files per task of a thread: single files take longer to schedule than to read."""
 
@@ -54,16 +56,16 @@ def _inspect_file(file: Path, known: Mapping[str, Facts]) -> tuple[Any, ...]:
         data = read_file(file)
         os.fspath(file).encode()
     except UnreadableImage as error:
-        return "", str(error), 1, 8
+        return "", str(error), *ONE_PAGE
     except UnicodeEncodeError:
-        return "", "its name is not valid Unicode; rename it", 1, 8
+        return "", "its name is not valid Unicode; rename it", *ONE_PAGE
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 in known:
         return sha256, *known[sha256]
     try:
         decode_image(data)
     except UnreadableImage as error:
-        return sha256, str(error), 1, 8
+        return sha256, str(error), *ONE_PAGE
     return sha256, "", *pages_and_bits(data)
 
 

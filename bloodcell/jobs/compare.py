@@ -28,7 +28,6 @@ from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_file
 from bloodcell.data.csv_files import read_csv
 from bloodcell.data.leaks import SPLIT_NAMES
-from bloodcell.errors import UserError
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.files import require_output_folder
 from bloodcell.tracking.comparison_facts import limitations, pictures_of, run_facts
@@ -109,10 +108,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
 
 def _groups(file: str) -> dict[str, str]:
     """Return the group of each path in a CSV file."""
-    table = read_csv(file, setting="groups_file")
-    for name in ("path", "group"):
-        if name not in table.columns:
-            raise UserError(f"groups_file={file}: has no column {name}; its columns are {', '.join(table.columns)}")
+    table = read_csv(file, setting="groups_file", needs=("path", "group"))
     return dict(zip(table["path"], table["group"], strict=True))
 
 

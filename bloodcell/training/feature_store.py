@@ -20,7 +20,6 @@ import math
 import os
 import re
 import shutil
-import sys
 import weakref
 import zlib
 from collections.abc import Iterator, Mapping, Sequence
@@ -35,9 +34,6 @@ from numpy.typing import NDArray
 
 from bloodcell.console.progress import print_status
 from bloodcell.files import atomic_write, cache_dir, lock_folder, remove_unused, require_writable
-
-if sys.platform != "win32":
-    pass
 
 log = logging.getLogger(__name__)
 
