@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
+import cv2
 import mlflow
 import numpy as np
 import pandas as pd
@@ -25,6 +26,7 @@ from stores import artifacts_of, runs_in
 
 import bloodcell.cells.novelty
 from bloodcell.data.manifest import SPLITS
+from bloodcell.images.reading import read_image
 from bloodcell.smears import CLASSES
 
 COLUMNS = ["path", "answer", "why", "predicted", "probability", "novelty", *(f"p_{name}" for name in CLASSES)]
@@ -332,3 +334,29 @@ def _ask(address: str, body: str) -> dict[str, list[dict[str, object]]]:
     request = urllib.request.Request(f"{address}/invocations", body.encode(), {"Content-Type": "application/json"})
     with urllib.request.urlopen(request, timeout=60) as response:
         return json.load(response)
+
+
+def test_a_model_of_images_with_12_bits_is_that_of_the_same_with_8(bccd, tmp_path):
+    tables = {}
+    for name, shift in (("eight", 0), ("twelve", 4)):
+        for file in [*bccd.glob("TRAIN/*/*"), *bccd.glob("TEST/*/*")]:
+            pixels = read_image(file).astype(np.uint16 if shift else np.uint8)
+            pixels[0, 0] = 255  # so that every image uses all bits
+            place = tmp_path / name / file.relative_to(bccd).with_suffix(".png")
+            place.parent.mkdir(parents=True, exist_ok=True)
+            cv2.imwrite(str(place), pixels[..., ::-1] << shift)
+        folder = tmp_path / f"run of {name}"
+        folder.mkdir()
+        completed = run(["train", "data=bccd", f"data.root={tmp_path / name}", *TRAIN, "baselines=[]"], cwd=folder)
+        assert completed.returncode == 0, completed.stderr
+        assert ("12 of them" in completed.stderr + completed.stdout) == bool(shift)
+        (only,) = runs_in(folder)
+        pixels = cv2.imread(str(place), cv2.IMREAD_UNCHANGED)
+        asked = folder / "asked.png"
+        cv2.imwrite(str(asked), pixels // 4)  # a dark image: its own bits would be fewer
+        completed = run(["predict", f"run={only.info.run_id}", f"images=[{place},{asked}]", "output=p.csv"], cwd=folder)
+        assert completed.returncode == 0, completed.stderr
+        tables[name] = only.data.metrics, pd.read_csv(folder / "p.csv").drop(columns="path")
+    exact = [name for name in tables["eight"][0] if name.startswith(("val/", "test/"))]
+    assert [tables["twelve"][0][name] for name in exact] == [tables["eight"][0][name] for name in exact]
+    pd.testing.assert_frame_equal(tables["twelve"][1], tables["eight"][1])

@@ -8,6 +8,7 @@ import pandas as pd
 
 from bloodcell.audit.finding import Finding, Numbers, passed, records
 from bloodcell.data.manifest import ImageSet
+from bloodcell.images.address import address_of
 from bloodcell.images.reading import read_header
 from bloodcell.wording import counted
 
@@ -30,13 +31,13 @@ def odd_files(images: ImageSet) -> list[Finding]:
 
 
 def _header(file: Path) -> tuple[str, str]:
-    width, height, mode = read_header(file)
+    width, height, mode = read_header(Path(address_of(file).file))
     return f"{width} x {height}", mode
 
 
 def _contents(notes: Sequence[str]) -> Finding:
     if not notes:
-        return passed("image-contents", "Every image has one page, and uses the bits that its file has.")
+        return passed("image-contents", "No image has several pages, or fewer bits than its file.")
     what = " ".join(f"{note[0].upper()}{note[1:]}." for note in notes)
     return Finding(code="image-contents", severity="warning", what=what, numbers={"notes": len(notes)})
 

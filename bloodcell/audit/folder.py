@@ -181,7 +181,7 @@ def _sources(manifest: pd.DataFrame, split: str) -> "pd.Series[int]":
 
 def _sizes(images: ImageSet) -> str:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        headers = pool.map(read_header, images.files(images.manifest))
+        headers = pool.map(lambda path: read_header(images.root / path), images.manifest["path"])
         sizes = Counter((width, height) for width, height, _ in headers)
     ((width, height), number), *_ = sizes.most_common()
     if len(sizes) == 1:

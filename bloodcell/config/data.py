@@ -36,6 +36,8 @@ class ImagesConfig:
     on_shared_groups: Literal["error", "drop", "allow"] = "error"
     rare_classes: RareClasses = "error"
     without_classes: tuple[NonEmpty, ...] = ()
+    pages: Literal["first", "all"] = "first"
+    bit_depth: Literal["auto"] | Annotated[int, Field(ge=8, le=16)] = "auto"
 
     @property
     def finds_photographs(self) -> bool:

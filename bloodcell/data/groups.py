@@ -5,7 +5,7 @@ column ``source``, ``group`` or both of its manifest filled.
 """
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 from typing import Literal
@@ -13,8 +13,10 @@ from typing import Literal
 import pandas as pd
 
 from bloodcell.data.csv_files import read_csv
+from bloodcell.data.leaks import connected_components
 from bloodcell.data.manifest import FOLDER, ImageSet, column_in_manifest
 from bloodcell.errors import UserError
+from bloodcell.images.address import address_of
 
 Level = Literal["source", "group"]
 
@@ -57,7 +59,7 @@ def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Lev
         path = twice["path"].iloc[0]
         names = " and ".join(twice.loc[twice["path"] == path, column])
         raise UserError(f"data.groups_file={file}: has several {level}s for {path} ({names}); keep one")
-    found = images.manifest["path"].map(dict(zip(table["path"], table[column], strict=True)))
+    found = _by_path(images, dict(zip(table["path"], table[column], strict=True)))
     if found.isna().any():
         raise UserError(
             f"data.groups_file={file}: has no {level} for {_some(images, found.isna())}; list every image, with its "
@@ -96,7 +98,7 @@ def matched_groups(images: ImageSet, *, pattern: str, level: Level = "group") ->
     """
     regex = re.compile(pattern)
     captured = level if level in regex.groupindex else 1
-    matches = [regex.search(path) for path in images.manifest["path"]]
+    matches = [regex.search(address_of(path).file) for path in images.manifest["path"]]
     names = [match[captured] if match else None for match in matches]
     unmatched = pd.Series([not name for name in names], index=images.manifest.index)
     if unmatched.any():
@@ -114,7 +116,9 @@ def folder_groups(images: ImageSet) -> ImageSet:
     """
     if FOLDER in images.manifest:
         return _with(images, images.manifest[FOLDER].tolist(), "group")
-    return _with(images, [PurePosixPath(path).parent.as_posix() for path in images.manifest["path"]], "group")
+    return _with(
+        images, [PurePosixPath(address_of(path).file).parent.as_posix() for path in images.manifest["path"]], "group"
+    )
 
 
 def single_groups(images: ImageSet) -> ImageSet:
@@ -127,6 +131,19 @@ def groups_as_sources(images: ImageSet) -> ImageSet:
     return _with(images, images.manifest["group"].tolist(), "source")
 
 
+def joined_pages(images: ImageSet) -> ImageSet:
+    """Join the groups, and the sources, of pages of one file."""
+    files = [address_of(images.root / path).file for path in images.manifest["path"]]
+    if len(set(files)) == len(files):
+        return images
+    table = images.manifest.assign(file=files)
+    levels: tuple[Level, ...] = ("source", "group")
+    for level in levels:
+        joined = connected_components(table, level, "file")
+        images = _with(images, table[level].groupby(joined).transform("first").tolist(), level)
+    return images
+
+
 def sources_in_several_groups(manifest: pd.DataFrame) -> dict[str, list[str]]:
     """Return the sources with images in more than one group, and the names of those groups."""
     pairs = manifest[["source", "group"]].drop_duplicates().sort_values(["source", "group"])
@@ -136,6 +153,11 @@ def sources_in_several_groups(manifest: pd.DataFrame) -> dict[str, list[str]]:
 
 def _with(images: ImageSet, names: Sequence[str], *levels: Level) -> ImageSet:
     return replace(images, manifest=images.manifest.assign(**{level: list(names) for level in levels}))
+
+
+def _by_path(images: ImageSet, listed: Mapping[str, str]) -> "pd.Series[str]":
+    """Return what is listed of each image; a page that is not listed has what its file has."""
+    return images.manifest["path"].map(lambda path: listed.get(path, listed.get(address_of(path).file)))
 
 
 def _read_csv(file: str | Path, column: str, level: Level) -> pd.DataFrame:

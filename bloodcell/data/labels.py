@@ -3,9 +3,12 @@
 from dataclasses import replace
 from pathlib import Path, PurePosixPath
 
+import pandas as pd
+
 from bloodcell.data.csv_files import read_csv
 from bloodcell.data.manifest import ImageSet
 from bloodcell.errors import UserError
+from bloodcell.images.address import address_of
 from bloodcell.wording import abridged, counted
 
 LABEL_BEFORE = "label_before"
@@ -43,8 +46,11 @@ def correct_labels(images: ImageSet, file: str | Path) -> ImageSet:
         raise UserError(f"{setting}: {abridged(unknown)}: no image of the set; give paths relative to {images.root}")
     if strange := sorted(set(table["label"]) - set(images.classes)):
         raise UserError(f"{setting}: {strange[0]!r} is no class; the classes are {', '.join(images.classes)}")
-    given = manifest["path"].map(dict(zip(table["path"], table["label"], strict=True)))
-    labels = given.fillna(manifest["label"])
+    given = dict(zip(table["path"], table["label"], strict=True))
+    own = zip(manifest["path"], manifest["label"], strict=True)
+    labels = pd.Series(
+        [given.get(path, given.get(address_of(path).file, label)) for path, label in own], manifest.index
+    )
     changed = int((labels != manifest["label"]).sum())
     note = f"{counted(changed, 'label')} of {len(manifest):,} changed by {Path(file).name}"
     corrected = manifest.assign(label=labels, **{LABEL_BEFORE: manifest["label"]})

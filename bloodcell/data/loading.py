@@ -11,16 +11,15 @@ import pandas as pd
 from bloodcell.data.folders import files_below, folder_errors, is_hidden, printable, subfolders
 from bloodcell.data.levels import find_levels, unit_of
 from bloodcell.data.manifest import COLUMNS, FOLDER, ImageSet
+from bloodcell.data.parts import Pages, notes_of, with_depth, with_pages
 from bloodcell.errors import UserError
 from bloodcell.images.inspection import inspect
 from bloodcell.images.reading import SUFFIXES
-from bloodcell.wording import counted, listed, plural
+from bloodcell.wording import listed, plural
 
 KAGGLE_FOLDERS = ("", "images", "dataset2-master/images", "dataset2-master/dataset2-master/images")
 """Folders of TRAIN and TEST below the folder in which Kaggle's archive was unpacked."""
 
-FULL_BITS = 16
-"""Bits of a channel in the deepest files that are read."""
 N_LISTED = 3
 """Files that an error lists before it counts the others."""
 
@@ -55,11 +54,17 @@ class Policy:
         For a class that has no test or validation images: ``error``, or ``train_only``.
     without_classes
         Classes whose images are left out.
+    pages
+        Of files with several pages or frames: the ``first``, or ``all``.
+    bit_depth
+        Bits a channel that are used of images with more than 8; None: the most that an image of the set uses.
     """
 
     on_bad_image: str = "error"
     rare_classes: str = "error"
     without_classes: Sequence[str] = ()
+    pages: Pages = "first"
+    bit_depth: int | None = None
 
 
 STRICTEST = Policy()
@@ -177,46 +182,32 @@ def checked_images(table: pd.DataFrame, *, root: Path, places: Mapping[str, str]
         image of a class can be read.
     """
     table = with_classes(table, places, policy)
-    table = table.join(inspect(table["file"].tolist()))
+    table = with_pages(table.join(inspect(table["file"].tolist())), policy.pages)
     bad = table["reason"] != ""
     if bad.any() and policy.on_bad_image == "error":
         raise UserError(_bad_images(table[bad]))
     _require_readable(table, places)
-    content = table["sha256"].str[:16]
-    readable = table[~bad].assign(source=content, group=content)
-    further = [name for name in table.columns if name not in ("file", *COLUMNS, "reason", "pages", "bits")]
+    readable = with_depth(table[~bad], policy.bit_depth, setting=places["train"])
+    content = readable["sha256"].str[:16]
+    further = [name for name in readable.columns if name not in ("file", *COLUMNS, "reason", "pages")]
     return ImageSet(
         root=root,
         classes=tuple(sorted(table["label"].unique())),
-        manifest=readable.loc[:, [*COLUMNS, *further]].reset_index(drop=True),
+        manifest=readable.assign(source=content, group=content)[[*COLUMNS, *further]].reset_index(drop=True),
         unreadable=table.loc[bad, ["path", "reason"]].reset_index(drop=True),
         other_files=(),
-        notes=tuple(_notes(table[~bad])),
+        notes=(*_notes(table), *notes_of(table[~bad], pages=policy.pages, bit_depth=policy.bit_depth)),
     )
 
 
 def _notes(table: pd.DataFrame) -> Iterator[str]:
-    """Yield what a user should know of readable images."""
+    """Yield what a user should know of the classes."""
     by_case: dict[str, set[str]] = {}
     for label in table["label"].unique():
         by_case.setdefault(label.casefold(), set()).add(label)
     for names in by_case.values():
         if len(names) > 1:
             yield f"the classes {listed(sorted(names))} differ in case only"
-    several = table[table["pages"] > 1]
-    if len(several):
-        first = several.iloc[0]
-        verb = "has" if len(several) == 1 else "have"
-        yield (
-            f"{counted(len(several), 'image')} {verb} several pages or frames, of which the first is used, such as "
-            f"{first['path']} with {first['pages']}"
-        )
-    deep = table[table["bits"] > 8]
-    if len(deep) and (most := deep["bits"].max()) < FULL_BITS:
-        yield (
-            f"{counted(len(deep), 'image')} of {FULL_BITS} bits use at most {most} of them, so they are read too dark; "
-            f"multiply their values by {2 ** (FULL_BITS - int(most))}, such as those of {deep['path'].iloc[0]}"
-        )
 
 
 def _list(setting: str, folder: Path, *, levels: str | None) -> _Listing:

@@ -1,7 +1,9 @@
 """The manifest: the table of images, one row for each."""
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -9,11 +11,14 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.files import atomic_write
+from bloodcell.images.address import Address, address_of
 
 COLUMNS = ("path", "label", "source", "group", "split", "sha256")
 SPLITS = ("train", "val", "test")
 FOLDER = "folder"
 """The column with an image's group, if ``data.folders`` says which folders are groups."""
+BITS = "bits"
+"""The column with the bits a channel that are used of an image with more than 8; 0: it has no more."""
 OF_TABLE = ("path", "label", "split", "fold")
 """Columns that a table of images gives the manifest under their own names."""
 
@@ -29,7 +34,8 @@ class ImageSet:
     manifest
         One row for each readable image: ``path`` (relative to ``root``, with forward slashes), ``label``, ``source``
         (the photograph that it was made from), ``group`` (what is independent: the source, or its patient, slide or
-        day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file.
+        day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file, or see
+        `bloodcell.images.address.Address.digest`. If images have more than 8 bits a channel, also `BITS`.
     unreadable, other_files
         One row for each image that was left out: ``path`` and ``reason``; files without an image suffix.
     notes
@@ -48,17 +54,46 @@ class ImageSet:
         return self.manifest[self.manifest["split"] == split].reset_index(drop=True)
 
     def files(self, rows: pd.DataFrame) -> list[Path]:
-        """Return the rows' files."""
-        return [self.root / path for path in rows["path"]]
+        """Return the rows' files, or see `bloodcell.images.address`."""
+        return [self.file(path) for path in rows["path"]]
+
+    def file(self, path: str) -> Path:
+        """Return an image's file, or see `bloodcell.images.address`."""
+        return addressed(self.root / path, self._bits_by_path.get(path, 0))
+
+    @property
+    def bits(self) -> int | None:
+        """The bits a channel of the images that have more than 8; None if there are none."""
+        return max(self._bits_by_path.values(), default=0) or None
+
+    @cached_property
+    def _bits_by_path(self) -> Mapping[str, int]:
+        return bits_by_path(self.manifest)
 
     def class_indices(self, rows: pd.DataFrame) -> NDArray[np.int64]:
         """Return the rows' labels as indices into ``classes``, shape (n,)."""
         return np.asarray(pd.Index(self.classes).get_indexer(pd.Index(rows["label"])), dtype=np.int64)
 
 
+def bits_by_path(manifest: pd.DataFrame) -> dict[str, int]:
+    """Return the bits of the images that have more than 8 a channel, by their paths."""
+    if BITS not in manifest:
+        return {}
+    deep = manifest[manifest[BITS] > 0]
+    return dict(zip(deep["path"], deep[BITS].astype(int), strict=True))
+
+
+def addressed(file: Path, bits: int) -> Path:
+    """Return the address of a file or page of which some bits a channel are used, if it has more than 8."""
+    if not bits:
+        return file
+    address = address_of(file)
+    return Path(str(Address(address.file, address.page, bits)))
+
+
 def column_in_manifest(name: str) -> str:
     """Return the name that another column of a table of images has in the manifest, which has columns of its own."""
-    return f"table_{name}" if name in (*COLUMNS, FOLDER) and name not in OF_TABLE else name
+    return f"table_{name}" if name in (*COLUMNS, FOLDER, BITS) and name not in OF_TABLE else name
 
 
 def digest(manifest: pd.DataFrame) -> str:

@@ -18,6 +18,7 @@ from bloodcell.data.manifest import ImageSet
 from bloodcell.data.mixup import mix_batches
 from bloodcell.data.orientations import Orientations, orient
 from bloodcell.data.sampling import Sampling, sample_sources
+from bloodcell.images.address import address_of
 from bloodcell.images.reading import UnreadableImage, decode_image, read_file, read_image
 
 Dataset = Any  # TensorFlow ships no types
@@ -315,9 +316,11 @@ def _inputs(image: Tensor, extra: Tensor) -> Tensor | tuple[Tensor, Tensor]:
 def _load(file: Tensor, samples: Samples, *, digest: Tensor | str = "") -> Tensor:
     def read(file: bytes, digest: bytes) -> NDArray[np.uint8]:
         try:
-            data = read_file(file)
-            _require_unchanged(data, digest)
-            return crop(decode_image(data), samples.crop)
+            address = address_of(file)
+            data = read_file(address.file)
+            if digest:
+                _require_unchanged(address.digest(hashlib.sha256(data).hexdigest()), digest)
+            return crop(decode_image(data, page=address.page, bits=address.bits), samples.crop)
         except UnreadableImage as error:
             raise UnreadableImage(f"{os.fsdecode(file)}: {error}") from error
 
@@ -327,6 +330,6 @@ def _load(file: Tensor, samples: Samples, *, digest: Tensor | str = "") -> Tenso
     return resize(image, input_size=samples.input_size, interpolation=samples.interpolation)
 
 
-def _require_unchanged(data: bytes, digest: bytes) -> None:
-    if digest and hashlib.sha256(data).hexdigest().encode() != digest:
+def _require_unchanged(found: str, digest: bytes) -> None:
+    if found.encode() != digest:
         raise UnreadableImage("the file was changed during the run; start again")

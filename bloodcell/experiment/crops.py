@@ -99,5 +99,5 @@ def _spread(rows: pd.DataFrame) -> list[str]:
 
 
 def _cropped(images: ImageSet, path: str, name: CropName) -> Cropped:
-    pixels = read_image_to_show(images.root / path)
+    pixels = read_image_to_show(images.file(path))
     return Cropped(photograph=pixels, crop=CROPS[name].function(pixels), caption=PurePosixPath(path).name)

@@ -123,7 +123,7 @@ def _spread(table: pd.DataFrame, n: int) -> list[int]:
 
 
 def _read(table: pd.DataFrame, images: ImageSet) -> list[NDArray[np.uint8]]:
-    return [read_image_to_show(images.root / path) for path in table["path"]]
+    return [read_image_to_show(images.file(path)) for path in table["path"]]
 
 
 def _explained(

@@ -22,6 +22,7 @@ from bloodcell.data.groups import (
     column_groups,
     folder_groups,
     groups_as_sources,
+    joined_pages,
     listed_groups,
     matched_groups,
     recovered_groups,
@@ -168,7 +169,11 @@ def _load(data: DataConfig) -> ImageSet:
 
 def _read(data: DataConfig) -> ImageSet:
     policy = Policy(
-        on_bad_image=data.on_bad_image, rare_classes=data.rare_classes, without_classes=data.without_classes
+        on_bad_image=data.on_bad_image,
+        rare_classes=data.rare_classes,
+        without_classes=data.without_classes,
+        pages=data.pages,
+        bit_depth=None if data.bit_depth == "auto" else data.bit_depth,
     )
     if isinstance(data, SmearsData):
         return load_smears(
@@ -217,6 +222,10 @@ def with_test(images: ImageSet, data: DataConfig) -> ImageSet:
 
 
 def _grouped(images: ImageSet, data: DataConfig) -> ImageSet:
+    return joined_pages(_with_groups(images, data))
+
+
+def _with_groups(images: ImageSet, data: DataConfig) -> ImageSet:
     # The configuration has been checked: each choice has the setting that it needs.
     match data.groups:
         case "known":

@@ -1,6 +1,7 @@
 """Saving a trained model with everything that prediction needs: calibration, novelty, an example image."""
 
 import io
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -28,6 +29,7 @@ def keep_model(
     held_out: pd.DataFrame,
     novelty: Novelty,
     example: bytes,
+    bits: int | None,
 ) -> str:
     """Save a model with its calibration and novelty; return the address to load it from.
 
@@ -45,8 +47,11 @@ def keep_model(
         Measures how far an image is from the training images.
     example
         The content of an image file.
+    bits
+        See `ServingParameters`.
     """
-    return recorder.log_model(model, serving=_serving_parameters(classes, held_out, novelty), example=example)
+    serving = replace(_serving_parameters(classes, held_out, novelty), bits=bits)
+    return recorder.log_model(model, serving=serving, example=example)
 
 
 def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
@@ -59,6 +64,7 @@ def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held
         held_out=held_out,
         novelty=learn_novelty(images.files(train), train["sha256"].tolist(), train["group"].to_numpy(str)),
         example=_example(read_image(images.files(train)[0])),
+        bits=images.bits,
     )
 
 

@@ -21,7 +21,9 @@ log = logging.getLogger(__name__)
 Facts = tuple[Any, ...]
 FACTS = ("reason", "pages", "bits")
 """What is known of an image's content."""
-ONE_PAGE = (1, 8)
+INSPECTION_VERSION = 2
+"""Increased when the facts of the same file change."""
+ONE_PAGE = (1, 0)
 """Pages and bits of a file that cannot be read."""
 BATCH = 16
 """Files per task of a thread: single files take longer to schedule than to read."""
@@ -71,7 +73,7 @@ def _inspect_file(file: Path, known: Mapping[str, Facts]) -> tuple[Any, ...]:
 
 def _cache_file() -> Path:
     # A new version of Pillow, of our decoder or of the table inspects all files again.
-    return cache_dir() / f"inspected-{DECODER_VERSION}-{len(FACTS)}-pillow-{PIL.__version__}.parquet"
+    return cache_dir() / f"inspected-{DECODER_VERSION}-{INSPECTION_VERSION}-pillow-{PIL.__version__}.parquet"
 
 
 def _load() -> dict[str, Facts]:

@@ -13,6 +13,9 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 
+from bloodcell.images.address import address_of
+from bloodcell.images.depth import UnusableDepth, bits_used, eight_bits, is_deep, values_of
+
 FORMATS = {
     "AVIF": (".avif",),
     "BMP": (".bmp", ".dib"),
@@ -66,7 +69,7 @@ def read_image(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
     Parameters
     ----------
     path
-        A file in one of `FORMATS`.
+        A file in one of `FORMATS`, or an address of `bloodcell.images.address`.
 
     Returns
     -------
@@ -78,7 +81,8 @@ def read_image(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
     UnreadableImage
         If the file is missing, empty, truncated or not an image.
     """
-    return decode_image(read_file(path))
+    address = address_of(path)
+    return decode_image(read_file(address.file), page=address.page, bits=address.bits)
 
 
 def read_file(path: str | bytes | os.PathLike[str]) -> bytes:
@@ -102,16 +106,19 @@ def read_file(path: str | bytes | os.PathLike[str]) -> bytes:
     return content
 
 
-def decode_image(data: bytes) -> NDArray[np.uint8]:
+def decode_image(data: bytes, *, page: int = 1, bits: int | None = None) -> NDArray[np.uint8]:
     """Decode the content of an image file to RGB.
 
-    The EXIF orientation is applied. Greyscale, palette and CMYK images become RGB; transparent pixels become white; of
-    16 bits a channel, the upper 8 are kept; of an animation, the first frame.
+    The EXIF orientation is applied. Greyscale, palette and CMYK images become RGB; transparent pixels become white.
 
     Parameters
     ----------
     data
         The bytes of the file.
+    page
+        The page or frame, from 1.
+    bits
+        Of an image with more than 8 bits a channel, the upper 8 of this many are kept; None: of those that it uses.
 
     Returns
     -------
@@ -120,12 +127,17 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
     Raises
     ------
     UnreadableImage
-        If the bytes are not a whole image of one of `FORMATS`, or it has more than `MAX_PIXELS` pixels.
+        If the bytes are not a whole image of one of `FORMATS`, it has more than `MAX_PIXELS` pixels, or no such page.
     """
     if not data:
         raise UnreadableImage("the file is empty")
     try:
         with _opened(io.BytesIO(data)) as image, _one_large if image.width * image.height > LARGE else nullcontext():
+            if page > 1:
+                _seek(image, page)
+            if is_deep(image):
+                values = values_of(image, data, page=page)
+                image = eight_bits(image, values, bits or bits_used(values) or 8)
             image.load()
             ImageOps.exif_transpose(image, in_place=True)
             return _pixels(_to_rgb(image))
@@ -141,17 +153,25 @@ def decode_image(data: bytes) -> NDArray[np.uint8]:
 
 
 def pages_and_bits(data: bytes) -> tuple[int, int]:
-    """Return the number of pages or frames of a readable image, and the bits that its pixels use.
+    """Return the number of pages or frames of a readable image, and the bits a channel that its first page uses.
 
-    Of several pages only the first is decoded; a second picture within a JPEG file, as phones make them, is no page. Of
-    16 bits the upper 8 are kept, so an image that uses fewer bits is dark.
+    A second picture within a JPEG file, as phones make them, is no page. An image of at most 8 bits a channel has 0.
     """
     with _opened(io.BytesIO(data)) as image:
-        pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
-        if not image.mode.startswith("I"):
-            return pages, 8
-        image.seek(0)
-        return pages, max(int(np.asarray(image).max()).bit_length(), 8)
+        pages = _pages_of(image)
+        try:
+            return pages, bits_used(values_of(image, data, page=1)) if is_deep(image) else 0
+        except UnusableDepth:
+            return pages, 0
+
+
+def pages_of(path: Path) -> int:
+    """Return the number of pages or frames of a file; 1 if it cannot be read."""
+    try:
+        with _opened(path) as image:
+            return _pages_of(image)
+    except Exception:  # Pillow's plugins raise any error of their parsers
+        return 1
 
 
 def read_image_to_show(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8]:
@@ -233,11 +253,22 @@ def _opened(source: io.BytesIO | Path) -> Image.Image:
     return image
 
 
+def _pages_of(image: Image.Image) -> int:
+    pages = 1 if image.format in ("JPEG", "MPO") else getattr(image, "n_frames", 1)
+    image.seek(0)
+    return pages
+
+
+def _seek(image: Image.Image, page: int) -> None:
+    try:
+        image.seek(page - 1)
+    except EOFError as error:
+        raise UnreadableImage(f"has no page {page}") from error
+    if image.width * image.height > MAX_PIXELS:  # the pages of a file can have different sizes
+        raise UnreadableImage(f"has {image.width} x {image.height} pixels; at most {MAX_PIXELS:,} are read")
+
+
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):
-        return Image.fromarray(_upper_byte(np.asarray(image))).convert("RGB")
-    if image.mode == "F":
-        raise UnreadableImage("pixels are floating-point numbers; save it with 8 or 16 bits a channel")
     if image.has_transparency_data:
         coloured = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", coloured.size, "white"), coloured).convert("RGB")
@@ -251,10 +282,3 @@ def _pixels(image: Image.Image) -> NDArray[np.uint8]:
         bottom = min(top + STRIP, image.height)
         pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
     return pixels
-
-
-def _upper_byte(grey: NDArray[np.generic]) -> NDArray[np.uint8]:
-    wide = grey.astype(np.int64)
-    if wide.min() < 0 or wide.max() > np.iinfo(np.uint16).max:
-        raise UnreadableImage("pixels have more than 16 bits; save it with 8 or 16 bits a channel")
-    return (wide >> 8).astype(np.uint8)

@@ -108,7 +108,7 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
     random = {"n_permutations": config.n_permutations, "seed": config.seed}
 
     def read(path: str) -> NDArray[np.uint8]:
-        return read_image_to_show(images.root / path)
+        return read_image_to_show(images.file(path))
 
     yield from odd_files(images)
     yield from shared_between_splits(manifest, read=read, groups_known=config.data.groups != "none", group_name=name)

@@ -181,4 +181,5 @@ def _keep_model(
         held_out=outcome.val.table,
         novelty=largest.serving.novelty,
         example=largest.example,
+        bits=largest.serving.bits,
     )

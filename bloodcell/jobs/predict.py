@@ -10,7 +10,6 @@ Each image gets an answer: a class, "uncertain", "unlike the training images" or
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 from rich.console import Console
@@ -25,7 +24,7 @@ from bloodcell.data.folders import files_below, folder_errors, printable
 from bloodcell.errors import UserError
 from bloodcell.evaluation.pointing import nucleus_in
 from bloodcell.files import atomic_write, require_output_file
-from bloodcell.images.reading import SUFFIXES, UnreadableImage, read_file, read_image, require_image
+from bloodcell.images.reading import SUFFIXES, UnreadableImage, decode_image, pages_of, read_file, require_image
 from bloodcell.models.explanation import explain
 from bloodcell.plots.drawing import save_figure
 from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
@@ -33,6 +32,7 @@ from bloodcell.serving.prediction import UNREADABLE, predict_images
 from bloodcell.tracking.models import StoredModel, load_model, model_of
 from bloodcell.tracking.runs import finished_run
 from bloodcell.tracking.store import existing_store
+from bloodcell.wording import counted
 
 AT_ONCE = 64
 """Number of images that are read at a time."""
@@ -58,11 +58,13 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
         else:
             table.to_parquet(partial, index=False)
     _show(table)
+    if several := [path for path in table.loc[table["answer"] != UNREADABLE, "path"] if pages_of(Path(path)) > 1]:
+        print(f"Of {counted(len(several), 'file')} with several pages, the first was predicted, such as {several[0]}")
     print(f"Written to  {output}")
     explained = None
     if config.explain:
         folder = output.with_name(f"{output.stem}_explained")
-        draw_explanations(model.model, files, table, folder=folder)
+        draw_explanations(model, files, table, folder=folder)
         explained = folder / "plots"
         print(f"Explained   {explained}")
     set_json_result(
@@ -145,13 +147,13 @@ def _contents(paths: Sequence[Path]) -> tuple[list[bytes], dict[int, str]]:
     return contents, reasons
 
 
-def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *, folder: Path) -> None:
+def draw_explanations(model: StoredModel, files: Sequence[Path], table: pd.DataFrame, *, folder: Path) -> None:
     """Draw a heat map of the predicted class for each readable image.
 
     Parameters
     ----------
     model
-        The Keras model.
+        See `bloodcell.tracking.models.load_model`.
     files
         The images.
     table
@@ -164,12 +166,12 @@ def draw_explanations(model: Any, files: Sequence[Path], table: pd.DataFrame, *,
         if not row["predicted"]:
             continue
         try:
-            pixels = read_image(file)
+            pixels = decode_image(read_file(file), bits=model.serving.bits)
         except UnreadableImage as error:  # the file was removed meanwhile
             print_status(f"{row['path']}: not explained: {error}")
             continue
         path = Path(row["path"])
-        explanation = explain(model, pixels)
+        explanation = explain(model.model, pixels)
         explained = Explained(
             pixels=pixels,
             nucleus=nucleus_in(pixels),

@@ -49,6 +49,8 @@ class ServingParameters:
         photograph; in a cross-validation, the out-of-fold predictions.
     novelty
         Measures how far an image is from the training images.
+    bits
+        The bits a channel that are used of images with more than 8; None: those that an image uses.
     """
 
     classes: tuple[str, ...]
@@ -56,6 +58,7 @@ class ServingParameters:
     held_out_labels: NDArray[np.int64]
     held_out_probabilities: NDArray[np.float32]
     novelty: Novelty
+    bits: int | None = None
 
     def threshold(self, max_error: float) -> Threshold | None:
         """Return the probability from which at most a share ``max_error`` of the predictions is wrong.
@@ -77,6 +80,7 @@ class ServingParameters:
                 file,
                 classes=np.array(self.classes),
                 temperature=self.temperature,
+                bits=self.bits or 0,
                 labels=self.held_out_labels,
                 probabilities=self.held_out_probabilities,
             )
@@ -92,6 +96,7 @@ def load_serving_parameters(folder: Path) -> ServingParameters:
             held_out_labels=arrays["labels"],
             held_out_probabilities=arrays["probabilities"],
             novelty=load_novelty(folder / _NOVELTY),
+            bits=(int(arrays["bits"]) or None) if "bits" in arrays else None,
         )
 
 
@@ -158,7 +163,7 @@ def _predicted(model: Any, serving: ServingParameters, contents: Sequence[bytes]
     reasons: dict[int, str] = {}
     for index, content in enumerate(contents):
         try:
-            images[index] = decode_image(content)
+            images[index] = decode_image(content, bits=serving.bits)
         except UnreadableImage as error:
             reasons[index] = str(error)
     known = list(images)

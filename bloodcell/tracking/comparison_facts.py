@@ -2,19 +2,24 @@
 
 import hashlib
 import os
-from collections.abc import Mapping
+from collections import defaultdict
+from collections.abc import Collection, Mapping
 from contextlib import suppress
 from functools import cache
 from io import BytesIO
 from pathlib import Path
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell.cards.comparison_report import Picture, RunFacts
 from bloodcell.comparison.candidates import Aligned
 from bloodcell.comparison.run_tags import TRAIN
+from bloodcell.data.manifest import addressed, bits_by_path
 from bloodcell.errors import UserError
 from bloodcell.experiment.images import image_folders
+from bloodcell.images.address import address_of
 from bloodcell.images.reading import UnreadableImage, decode_image, read_file
 from bloodcell.tracking.pooling import Pooled
 
@@ -87,12 +92,15 @@ def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
     folders = [Path(os.path.normpath(folder)) for folder in dict.fromkeys(found)]
 
     @cache
-    def recorded() -> set[tuple[str, str]]:
-        pairs: set[tuple[str, str]] = set()
+    def recorded() -> dict[str, set[tuple[int, str]]]:
+        """Return the bits and digests of each path."""
+        found: dict[str, set[tuple[int, str]]] = defaultdict(set)
         for run in runs:
             with suppress(UserError):
-                pairs.update(zip(run.manifest["path"], run.manifest["sha256"], strict=True))
-        return pairs
+                bits = bits_by_path(run.manifest)
+                for path, sha256 in zip(run.manifest["path"], run.manifest["sha256"], strict=True):
+                    found[path].add((bits.get(path, 0), sha256))
+        return found
 
     def picture(path: str) -> bytes | None:
         for folder in folders:
@@ -100,10 +108,7 @@ def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
             if not file.is_relative_to(folder):  # a table of predictions may name any file
                 continue
             try:
-                content = read_file(file)
-                if (path, hashlib.sha256(content).hexdigest()) not in recorded():
-                    continue
-                small = Image.fromarray(decode_image(content))
+                small = Image.fromarray(_recorded_image(file, recorded().get(path, ())))
             except UnreadableImage:
                 continue
             small.thumbnail(SIZE)
@@ -113,3 +118,15 @@ def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
         return None
 
     return picture
+
+
+def _recorded_image(file: Path, recorded: Collection[tuple[int, str]]) -> NDArray[np.uint8]:
+    """Return the image with one of the recorded bits and digests; UnreadableImage if there is none."""
+    address = address_of(file)
+    content = read_file(address.file)
+    sha256 = hashlib.sha256(content).hexdigest()
+    for bits, digest in recorded:
+        part = address_of(addressed(file, bits))
+        if part.digest(sha256) == digest:
+            return decode_image(content, page=part.page, bits=part.bits)
+    raise UnreadableImage("not the image of the run")

@@ -196,8 +196,9 @@ def test_of_an_animation_the_first_frame_is_read() -> None:
 
 
 def test_pixels_that_cannot_be_brought_to_8_bits_are_refused_with_advice() -> None:
-    with pytest.raises(UnreadableImage, match=r"floating-point.*save it with 8 or 16 bits"):
-        decode_image(encoded(Image.fromarray(np.ones((2, 2), np.float32)), "TIFF"))
+    for value in (np.nan, np.inf, -1.0, 70_000.0):
+        with pytest.raises(UnreadableImage):
+            decode_image(encoded(Image.fromarray(np.array([[0, value]], np.float32)), "TIFF"))
     with pytest.raises(UnreadableImage, match=r"more than 16 bits.*save it with 8 or 16 bits"):
         decode_image(encoded(Image.fromarray(np.array([[0, 70_000]], np.int32)), "TIFF"))
 
@@ -317,4 +318,4 @@ def test_every_image_file_is_read_by_this_module():
     code = [path for top in ("bloodcell", "experiments") for path in (REPOSITORY / top).rglob("*.py")]
     found = {path.relative_to(REPOSITORY).as_posix() for path in code if other_reader.search(path.read_text("utf-8"))}
     others = {"bloodcell/smears/camera.py", "experiments/benchmarks/finetune.py"}
-    assert found == {"bloodcell/images/reading.py", *others}
+    assert found == {"bloodcell/images/depth.py", "bloodcell/images/reading.py", *others}
