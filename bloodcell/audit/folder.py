@@ -111,7 +111,9 @@ def _groups(rows: pd.DataFrame, names: Sequence[str] | None, *, recovered: "pd.S
 def facts_of(inspection: Inspection) -> Iterator[str]:
     """Yield what was found, a line each; then warnings."""
     layout, images, manifest = inspection.layout, inspection.images, inspection.images.manifest
-    where = "one folder per class" if layout.kind == "classes" else f"one folder per class in {listed(layout.folders)}"
+    where = "one folder per class"
+    if layout.kind != "classes":
+        where += f" in {listed([name.removeprefix('test ') for name in layout.folders])}"
     if noun := layout.levels.noun:
         where += f", and one per {noun} ({layout.levels.levels})"
     kaggle = "Kaggle's Blood Cell Images: " if layout.kind == "bccd" else ""
@@ -126,7 +128,7 @@ def facts_of(inspection: Inspection) -> Iterator[str]:
         yield f"{plural(inspection.groups.noun).capitalize():<11} {manifest['group'].nunique():,}, by folder"
     if "fold" in manifest:
         yield f"Folds       {manifest['fold'].nunique()}, by folder, for split=given"
-    if "test" not in layout.folders:
+    if "test" not in layout.splits:
         yield "Test        no folder: data.test_fraction of each class's photographs, the same in every run"
     if n_unreadable := len(images.unreadable):
         first = images.unreadable.iloc[0]
@@ -147,10 +149,10 @@ def _warnings(layout: FolderLayout, manifest: pd.DataFrame, noun: str, *, by_fol
     # If sources are unknown, the number of images is an upper bound.
     train, test = (_sources(manifest, split) for split in ("train", "test"))
     names = manifest["label"].unique()
-    for split in layout.folders:
+    for split in layout.splits:
         if missing := sorted(set(names) - set(manifest.loc[manifest["split"] == split, "label"])):
             yield f"no images of {listed(missing)} in {split}"
-    n_splits = 3 - ("test" in layout.folders) - ("val" in layout.folders)
+    n_splits = 3 - ("test" in layout.splits) - ("val" in layout.splits)
     if too_few := [f"{label} ({number})" for label, number in train.items() if number < n_splits]:
         yield f"too few {plural(noun)} of {', '.join(too_few)} for {n_splits} splits"
     evaluated, where = (train, "in all") if test.empty else (test, "in test")

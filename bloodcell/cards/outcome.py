@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from bloodcell.console.confusion import confusion_on_terminal
@@ -57,6 +58,24 @@ def metrics_table(outcome: Outcome, *, title: str) -> Table:
     return table
 
 
+def test_sets_table(outcome: Outcome) -> Table | None:
+    """Return the metrics of each test set with intervals, and of the majority class; None if there are not several."""
+    parts = outcome.splits["test"].parts if "test" in outcome.splits else {}
+    if not parts:
+        return None
+    table = Table(title="Test sets", title_justify="left")
+    table.add_column("")
+    for heading in ("images", plural(outcome.leakage.group_name), "accuracy", "95 % interval", "macro F1"):
+        table.add_column(heading, justify="right")
+    table.add_column("accuracy of\nmajority class", justify="right")
+    for name, part in parts.items():
+        metrics, shown = part.metrics, [part.metrics["accuracy"], part.metrics["macro_f1"], part.baseline["accuracy"]]
+        accuracy, macro_f1, majority = (f"{value:.3f}" for value in shown)
+        counts = f"{len(part.table):,}", f"{metrics['groups']:.0f}"
+        table.add_row(escape(name), *counts, accuracy, interval_text(metrics, "accuracy"), macro_f1, majority)
+    return table
+
+
 def _add_interval(table: Table, name: str, columns: Sequence[Mapping[str, float]]) -> None:
     if f"{name}_low" in columns[0]:
         table.add_row("  95 % interval", *(interval_text(column, name) for column in columns), "")
@@ -105,6 +124,11 @@ def description(outcome: Outcome) -> str:
             lines[-1] += (
                 f"; mean of {counted(metrics['groups'], leakage.group_name)} {_value(metrics, 'group_mean_accuracy')}"
             )
+        lines += [
+            f"- {split} {name}: accuracy {_value(part.metrics, 'accuracy')} on {len(part.table)} images; majority "
+            f"class {part.baseline['accuracy']:.3f}"
+            for name, part in each.parts.items()
+        ]
         if each.views is not None:
             lines.append(
                 f"- {split}{leakage.mark(split)}, mean over several views of each image: "

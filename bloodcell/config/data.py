@@ -111,9 +111,17 @@ class FolderData(HeldOutTest):
 
     source: Literal["folder"] = "folder"
     train_dir: NonEmpty
-    test_dir: NonEmpty | None = None
+    test_dir: NonEmpty | Annotated[Mapping[NonEmpty, NonEmpty], Field(min_length=1)] | None = None
     val_dir: NonEmpty | None = None
     folders: Folders | None = None
+
+    @property
+    def dirs(self) -> dict[str, str]:
+        """The folders by split, and by test set if these have names: ``train``, ``val``, ``test`` or ``test NAME``."""
+        tests = self.test_dir if isinstance(self.test_dir, Mapping) else {"": self.test_dir}
+        named = {"train": self.train_dir, "val": self.val_dir}
+        named |= {f"test {name}".strip(): folder for name, folder in tests.items()}
+        return {name: folder for name, folder in named.items() if folder is not None}
 
     @model_validator(mode="after")
     def _groups_are_in_folders(self) -> "FolderData":

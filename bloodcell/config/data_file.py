@@ -89,10 +89,14 @@ def _places(layout: FolderLayout) -> Mapping[str, tuple[str, str]]:
     if layout.kind == "bccd":
         return {"root": (_text(str(layout.top.resolve())), "the folder that holds TRAIN and TEST, Kaggle's layout")}
     places: dict[str, tuple[str, str]] = {}
+    tests = layout.test_folders
     for split in ("train", "val", "test"):
         folder = layout.folders.get(split)
         text = _text(None if folder is None else str(folder.resolve()))
         match split, folder:
+            case "test", None if tests:
+                listed = ", ".join(f"{_text(name)}: {_text(str(place.resolve()))}" for name, place in tests.items())
+                places["test_dir"] = f"{{{listed}}}", "test sets: each is evaluated, and all together"
             case "val", None:
                 places["val_dir"] = text, "null: the split takes validation images from train_dir"
             case "test", None:

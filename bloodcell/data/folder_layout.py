@@ -15,7 +15,7 @@ from bloodcell.images.reading import SUFFIXES
 SPELLINGS = {
     "train": r"train(ing)?",
     "val": r"val(id(ation)?)?|dev(elopment)?",
-    "test": r"test(ing)?",
+    "test": r"test(ing)?|test[-_ ]?([a-z]|\d+)|test[-_ ](in|ex)ternal|(in|ex)ternal[-_ ]test",
 }
 """Names of splits, in lower case and without `WITHOUT_MEANING`; other cases count, too."""
 WITHOUT_MEANING = r"[-_ ]?(data|dataset|set|images?|imgs|split)$"
@@ -33,7 +33,7 @@ class FolderLayout:
         ``classes``: a folder per class; ``splits``: these inside a folder per split; ``bccd``: Kaggle's set.
     top, folders, unused
         The folder that contains them, the one that was given or a subfolder; that of each split, ``train`` and perhaps
-        ``val`` and ``test``; names of other folders in ``top``.
+        ``val`` and ``test``, or several ``test NAME``; names of other folders in ``top``.
     levels
         What the folders in these are.
     """
@@ -43,6 +43,17 @@ class FolderLayout:
     folders: Mapping[str, Path]
     unused: tuple[str, ...]
     levels: Levels = CLASSES
+
+    @property
+    def splits(self) -> tuple[str, ...]:
+        """The splits that have folders."""
+        return tuple(dict.fromkeys(name.split()[0] for name in self.folders))
+
+    @property
+    def test_folders(self) -> dict[str, Path]:
+        """The folders of test images by the names of the test sets; the only one has an empty name."""
+        named = {name.partition(" "): folder for name, folder in self.folders.items()}
+        return {name: folder for (split, _, name), folder in named.items() if split == "test"}
 
 
 def detect_layout(folder: Path, *, levels: str | None = None) -> FolderLayout:
@@ -115,13 +126,14 @@ def _splits(top: Path) -> dict[str, Path]:
     if not any(found.values()):
         return {}
     for split, paths in found.items():
-        if len(paths) > 1:
+        if len(paths) > 1 and split != "test":
             both = " and ".join(path.name for path in paths)
             raise UserError(f"folder={top}: has {both}, which are both {split}; merge them, or rename one")
     if not found["train"]:
         names = " and ".join(path.name for paths in found.values() for path in paths)
         raise UserError(f"folder={top}: has {names} but no folder train; add it, or rename the training folder")
-    return {split: paths[0] for split, paths in found.items() if paths}
+    several = {f"test {path.name}": path for path in found.pop("test")} if len(found["test"]) > 1 else {}
+    return {split: paths[0] for split, paths in found.items() if paths} | several
 
 
 def _no_classes(top: Path) -> str:

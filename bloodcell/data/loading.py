@@ -10,7 +10,7 @@ import pandas as pd
 
 from bloodcell.data.folders import files_below, folder_errors, is_hidden, printable, subfolders
 from bloodcell.data.levels import find_levels, unit_of
-from bloodcell.data.manifest import COLUMNS, FOLDER, ImageSet
+from bloodcell.data.manifest import COLUMNS, FOLDER, TEST_SET, ImageSet
 from bloodcell.data.parts import Pages, notes_of, with_depth, with_pages
 from bloodcell.errors import UserError
 from bloodcell.images.inspection import inspect
@@ -119,8 +119,8 @@ def load_folders(
     Parameters
     ----------
     folders, settings
-        The folder of each split, ``train``, ``test`` and perhaps ``val``; their subfolders are the classes, the same in
-        each. The setting of each folder, for messages.
+        The folder of each split, ``train``, ``test`` and perhaps ``val``; of several test sets, ``test NAME``. Their
+        subfolders are the classes, the same in each. The setting of each folder, for messages.
     policy
         What is done about images and classes that cannot be used.
     levels
@@ -139,25 +139,26 @@ def load_folders(
         If a folder is missing, a class is missing or empty, there are fewer than two classes, or an image cannot be
         read and the policy does not allow it.
     """
-    names = settings or {split: f"data.{split}_dir" for split in folders}
+    names = settings or {name: _setting(name) for name in folders}
     with folder_errors():
         listings = {
-            split: _list(names[split], Path(folder).expanduser(), levels=levels) for split, folder in folders.items()
+            name: _list(names[name], Path(folder).expanduser(), levels=levels) for name, folder in folders.items()
         }
     _require_disjoint(listings.values())
     root = Path(os.path.commonpath([listing.folder.resolve() for listing in listings.values()]))
     rows = [
-        (each.file, path, each.label, split, each.unit)
-        for split, listing in listings.items()
+        (each.file, path, each.label, *name.partition(" ")[::2], each.unit)
+        for name, listing in listings.items()
         for each, path in zip(
             listing.images, _relative([each.file for each in listing.images], listing, root), strict=True
         )
     ]
     unit = {"group": FOLDER, "fold": "fold"}.get(unit_of(levels), "")
-    table = pd.DataFrame(rows, columns=["file", "path", "label", "split", unit])
+    table = pd.DataFrame(rows, columns=["file", "path", "label", "split", TEST_SET, unit])
+    unused = [column for column, used in ((unit, unit), (TEST_SET, (table[TEST_SET] != "").any())) if not used]
     others = tuple(path for listing in listings.values() for path in _relative(listing.others, listing, root))
-    places = {split: f"{names[split]}={listing.folder}" for split, listing in listings.items()}
-    images = checked_images(table if unit else table.drop(columns=unit), root=root, places=places, policy=policy)
+    places = {name.partition(" ")[0]: f"{names[name]}={listing.folder}" for name, listing in listings.items()}
+    images = checked_images(table.drop(columns=unused), root=root, places=places, policy=policy)
     return replace(images, other_files=others)
 
 
@@ -208,6 +209,11 @@ def _notes(table: pd.DataFrame) -> Iterator[str]:
     for names in by_case.values():
         if len(names) > 1:
             yield f"the classes {listed(sorted(names))} differ in case only"
+
+
+def _setting(name: str) -> str:
+    split, _, test_set = name.partition(" ")
+    return f"data.{split}_dir" + (f".{test_set}" if test_set else "")
 
 
 def _list(setting: str, folder: Path, *, levels: str | None) -> _Listing:

@@ -19,6 +19,8 @@ FOLDER = "folder"
 """The column with an image's group, if ``data.folders`` says which folders are groups."""
 BITS = "bits"
 """The column with the bits a channel that are used of an image with more than 8; 0: it has no more."""
+TEST_SET = "test_set"
+"""The column with the name of an image's test set, if there are several; empty for other images."""
 OF_TABLE = ("path", "label", "split", "fold")
 """Columns that a table of images gives the manifest under their own names."""
 
@@ -62,6 +64,14 @@ class ImageSet:
         return addressed(self.root / path, self._bits_by_path.get(path, 0))
 
     @property
+    def test_sets(self) -> dict[str, str]:
+        """The test set of each test image by its path, if there are several."""
+        if TEST_SET not in self.manifest:
+            return {}
+        test = self.part("test")
+        return dict(zip(test["path"], test[TEST_SET], strict=True))
+
+    @property
     def bits(self) -> int | None:
         """The bits a channel of the images that have more than 8; None if there are none."""
         return max(self._bits_by_path.values(), default=0) or None
@@ -93,7 +103,7 @@ def addressed(file: Path, bits: int) -> Path:
 
 def column_in_manifest(name: str) -> str:
     """Return the name that another column of a table of images has in the manifest, which has columns of its own."""
-    return f"table_{name}" if name in (*COLUMNS, FOLDER, BITS) and name not in OF_TABLE else name
+    return f"table_{name}" if name in (*COLUMNS, FOLDER, BITS, TEST_SET) and name not in OF_TABLE else name
 
 
 def digest(manifest: pd.DataFrame) -> str:

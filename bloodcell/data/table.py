@@ -10,7 +10,7 @@ from bloodcell.data.csv_files import read_csv
 from bloodcell.data.folder_layout import split_of
 from bloodcell.data.folders import printable
 from bloodcell.data.loading import STRICTEST, Policy, checked_images
-from bloodcell.data.manifest import ImageSet, column_in_manifest
+from bloodcell.data.manifest import TEST_SET, ImageSet, column_in_manifest
 from bloodcell.errors import UserError
 from bloodcell.wording import abridged
 
@@ -39,7 +39,8 @@ def load_table(
     -------
     ImageSet
         As of `bloodcell.data.loading.load_folders`. Without a column of splits, all images are ``train``. The manifest
-        also has ``fold``, if the table has it, and every other column of the table, see
+        also has ``fold``, if the table has it, `bloodcell.data.manifest.TEST_SET`, if its splits name several test sets
+        such as ``TestA``, and every other column of the table, see
         `bloodcell.data.manifest.column_in_manifest`.
 
     Raises
@@ -54,11 +55,15 @@ def load_table(
         if columns[name] not in table.columns:
             found = ", ".join(map(repr, table.columns))
             raise UserError(f"{setting}: has no column {columns[name]}; set data.{name}_column to one of {found}")
-    table = table.rename(columns={own: name for name, own in columns.items() if own in table.columns})
+    own_names = {own: name for name, own in columns.items() if own in table.columns}
+    table = table.rename(columns=own_names).rename(columns=column_in_manifest)
     if table.empty:
         raise UserError(f"{setting}: lists no images; add a row for each")
     _require_filled(table, ["path", "label"], columns, setting)
+    names = table.get("split", pd.Series("", index=table.index)).str.strip()
     table["split"] = _splits(table, columns, setting)
+    if names[table["split"] == "test"].nunique() > 1:
+        table[TEST_SET] = names.where(table["split"] == "test", "")
     if not root.is_dir():
         raise UserError(f"data.folder={root}: no such folder; give the one to which the table's paths are relative")
     table["path"] = [_path(path, root, setting) for path in table["path"]]
@@ -68,7 +73,7 @@ def load_table(
             f"{setting}: lists {abridged(table.loc[twice, 'path'].unique().tolist())} more than once; keep one row each"
         )
     return checked_images(
-        table.rename(columns=column_in_manifest).assign(file=[root / path for path in table["path"]]),
+        table.assign(file=[root / path for path in table["path"]]),
         root=root.resolve(),
         places=dict.fromkeys(table["split"].unique(), setting),
         policy=policy,

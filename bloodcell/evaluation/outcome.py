@@ -1,7 +1,8 @@
 """The evaluation of a training: its predictions, metrics with intervals, and the baseline on the same images."""
 
+import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pandas as pd
@@ -40,6 +41,8 @@ class Evaluation:
         photograph are calibrated by the other photographs.
     views_table, views
         As ``table`` and ``metrics``, of the mean over several views of each image; None if there is only one view.
+    parts
+        The evaluation of each test set by its name, if there are several.
     """
 
     table: pd.DataFrame
@@ -49,6 +52,7 @@ class Evaluation:
     calibrated_probabilities: NDArray[np.float64]
     views_table: pd.DataFrame | None = None
     views: Mapping[str, float] | None = None
+    parts: "Mapping[str, Evaluation]" = field(default_factory=dict)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -84,9 +88,15 @@ class Outcome:
     def metrics(self) -> dict[str, Mapping[str, float]]:
         """All metrics by their prefix, as in ``metrics.json`` and MLflow."""
         views = {f"{split}_views": each.views for split, each in self.splits.items() if each.views is not None}
+        parts = {
+            f"{split}/{metric_name(name)}": part.metrics
+            for split, each in self.splits.items()
+            for name, part in each.parts.items()
+        }
         return {
             **{split: each.metrics for split, each in self.splits.items()},
             **views,
+            **parts,
             **{f"baseline/{split}": each.baseline for split, each in self.splits.items()},
             **{f"calibrated/{split}": each.calibrated for split, each in self.splits.items()},
         }
@@ -100,6 +110,7 @@ def evaluate_outcome(
     leakage: Leakage,
     label_smoothing: float = 0.0,
     views: Mapping[str, pd.DataFrame] | None = None,
+    test_sets: Mapping[str, str] | None = None,
 ) -> Outcome:
     """Evaluate held-out predictions, and the majority class on the same images.
 
@@ -114,6 +125,8 @@ def evaluate_outcome(
         Known leakage of the split.
     label_smoothing
         As the model was trained with; used by ``loss``.
+    test_sets
+        The test set of each test image by its path, if there are several.
     """
     labels, probabilities = arrays_of(tables[FITTED_TO], classes)
     temperature = fit_temperature(labels=labels, probabilities=probabilities, groups=tables[FITTED_TO]["group"])
@@ -122,26 +135,40 @@ def evaluate_outcome(
         metrics = evaluate_table(table, classes=classes, label_smoothing=label_smoothing)
         return metrics | accuracy_intervals(table, classes=classes)
 
-    splits = {}
-    for split, table in tables.items():
+    def evaluated(split: str, table: pd.DataFrame) -> Evaluation:
         labels, probabilities = arrays_of(table, classes)
         if split == FITTED_TO:  # metrics at a temperature that was fitted to the same groups would be optimistic
             calibrated = cross_calibrated(labels=labels, probabilities=probabilities, groups=table["group"])
         else:
             calibrated = with_temperature(probabilities, temperature)
-        views_table = (views or {}).get(split)
-        splits[split] = Evaluation(
+        return Evaluation(
             table=table,
             metrics=measured(table),
             baseline=evaluate_majority(table, training=training, classes=classes, label_smoothing=label_smoothing),
             calibrated={"temperature": temperature}
             | evaluate_calibrated(table, classes=classes, calibrated=calibrated),
             calibrated_probabilities=calibrated,
+        )
+
+    splits = {}
+    for split, table in tables.items():
+        views_table = (views or {}).get(split)
+        names = table["path"].map(test_sets or {}) if split == "test" else pd.Series(dtype=str)
+        splits[split] = replace(
+            evaluated(split, table),
             views_table=views_table,
             views=None if views_table is None else measured(views_table),
+            parts={str(name): evaluated(split, part.reset_index(drop=True)) for name, part in table.groupby(names)}
+            if len(names.dropna())
+            else {},
         )
     predictions = pd.concat(tables.values(), ignore_index=True)
     return Outcome(classes=classes, predictions=predictions, splits=splits, leakage=leakage)
+
+
+def metric_name(name: str) -> str:
+    """Return a name as part of a metric's name in MLflow, which has letters, digits and some other characters."""
+    return re.sub(r"[^\w. -]|/", "_", name, flags=re.ASCII)
 
 
 def evaluate_table(table: pd.DataFrame, *, classes: Sequence[str], label_smoothing: float) -> dict[str, float]:

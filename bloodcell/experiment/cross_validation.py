@@ -174,6 +174,7 @@ def pooled(
         leakage=prepared.leakage,
         label_smoothing=label_smoothing,
         views=views,
+        test_sets=prepared.images.test_sets,
     )
     accuracies = [each.val.metrics["accuracy"] for each in outcomes]
     spread = {FOLD_MEAN: float(np.mean(accuracies)), FOLD_STD: float(np.std(accuracies, ddof=1))}

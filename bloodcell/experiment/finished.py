@@ -53,6 +53,7 @@ def load_fold(folder: Path, *, prepared: Prepared, config: TrainConfig, weights_
         leakage=prepared.leakage,
         label_smoothing=config.hyperparameters.label_smoothing,
         views=views,
+        test_sets=prepared.images.test_sets,
     )
     return FoldResult(outcome=outcome, **result | {"history": pd.DataFrame(result["history"])})
 

@@ -238,6 +238,7 @@ def train_fold(
         leakage=prepared.leakage,
         label_smoothing=settings.label_smoothing,
         views={split: each.views for split, each in held_out.items() if each.views is not None},
+        test_sets=images.test_sets,
     )
     keep_outcome(recorder, outcome, images=images)
     cost = cost_of(learner, seconds=trained.seconds)

@@ -33,7 +33,7 @@ def experiment_digest(config: Any, *, data_digest: str, weights_digest: str) -> 
     weights_digest
         Digest of the backbone's weights before training, see `bloodcell.models.extractors.FeatureExtractor`.
     """
-    parameters = {name: value for name, value in parameters_of(config).items() if name not in WITHOUT_EFFECT}
+    parameters = {name: value for name, value in parameters_of(config).items() if not name.startswith(WITHOUT_EFFECT)}
     versions = {name: version(name) for name in PACKAGES}
     text = json.dumps([parameters, data_digest, weights_digest, versions], sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -188,9 +188,7 @@ def _read(data: DataConfig) -> ImageSet:
         return load_bccd(root=data.root, policy=policy)
     if isinstance(data, TableData):
         return load_table(file=data.table, folder=data.folder, columns=data.columns, policy=policy)
-    named = {"train": data.train_dir, "test": data.test_dir, "val": data.val_dir}
-    folders = {split: folder for split, folder in named.items() if folder is not None}
-    return load_folders(folders=folders, policy=policy, levels=data.folders)
+    return load_folders(folders=data.dirs, policy=policy, levels=data.folders)
 
 
 def image_folders(data: DataConfig) -> list[Path]:
@@ -201,8 +199,7 @@ def image_folders(data: DataConfig) -> list[Path]:
         return [Path(data.root).expanduser() / folder for folder in KAGGLE_FOLDERS]
     if isinstance(data, TableData):
         return [table_folder(data.table, data.folder)]
-    named = [folder for folder in (data.train_dir, data.val_dir, data.test_dir) if folder is not None]
-    return [Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in named]))]
+    return [Path(os.path.commonpath([Path(folder).expanduser().resolve() for folder in data.dirs.values()]))]
 
 
 def with_test(images: ImageSet, data: DataConfig) -> ImageSet:

@@ -12,7 +12,7 @@ from bloodcell.console.json_output import plain
 from bloodcell.data.manifest import ImageSet
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.metrics import classification_report_text
-from bloodcell.evaluation.outcome import FITTED_TO, Evaluation, Outcome, confusion_of, per_class_of
+from bloodcell.evaluation.outcome import FITTED_TO, Evaluation, Outcome, confusion_of, metric_name, per_class_of
 from bloodcell.evaluation.predictions import arrays_of, most_confident_errors, write_predictions
 from bloodcell.evaluation.selective_prediction import risk_coverage, threshold_for_error
 from bloodcell.evaluation.sources import one_source_per_group
@@ -56,6 +56,8 @@ def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with
     for split, evaluation in outcome.splits.items():
         _keep_report(recorder, evaluation.table, classes=outcome.classes, split=split, read=read)
         _draw_confidence(recorder, evaluation, classes=outcome.classes, split=split)
+        for name, part in evaluation.parts.items():
+            _keep_report(recorder, part.table, classes=outcome.classes, split=f"{split}_{metric_name(name)}", read=read)
     for prefix, metrics in outcome.metrics.items():
         recorder.log_metrics(metrics, prefix=prefix)
     for split, evaluation in outcome.splits.items():

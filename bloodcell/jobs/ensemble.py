@@ -20,7 +20,7 @@ from typing import Any
 from rich.console import Console
 
 from bloodcell.cards.ensemble import notes_on, terminal_table
-from bloodcell.cards.outcome import metrics_table, outcome_data, show_confusion
+from bloodcell.cards.outcome import metrics_table, outcome_data, show_confusion, test_sets_table
 from bloodcell.comparison.combination import Combination, Settings, cross_fitted, fit
 from bloodcell.comparison.members import Joint, join, members_table
 from bloodcell.config.composition import compose_config
@@ -90,6 +90,8 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
         console.print(note, markup=False)
     console.print()
     console.print(metrics_table(outcome, title="The ensemble"))
+    if (sets := test_sets_table(outcome)) is not None:
+        console.print(sets)
     console.print()
     show_confusion(outcome, console=console)
     show_places(tracked, config.tracking, console)
@@ -160,7 +162,13 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
         for split, each in combined.items()
     }
     training = prepared.images.part("train")
-    return combination, evaluate_outcome(tables, classes=joint.classes, training=training, leakage=prepared.leakage)
+    return combination, evaluate_outcome(
+        tables,
+        classes=joint.classes,
+        training=training,
+        leakage=prepared.leakage,
+        test_sets=prepared.images.test_sets,
+    )
 
 
 def _keep_model(

@@ -96,7 +96,7 @@ def _needed(inspection: Inspection) -> tuple[list[str], str]:
             images = inspection.images
             with_classes(
                 images.manifest,
-                places={split: f"folder={path}" for split, path in inspection.layout.folders.items()},
+                places=dict.fromkeys(inspection.layout.splits, f"folder={inspection.layout.top}"),
                 policy=Policy(rare_classes=data.rare_classes),
             )
             split_images(with_test(images, data), config)
