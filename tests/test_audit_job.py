@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from browser import needs_browser, opened_page
 from commands import run
 from data.photographs import copy, save
 from pictures import DATA
@@ -106,6 +107,16 @@ def test_every_planted_fault_is_found_and_nothing_else_is_accused(planted):
     assert "shared-photographs" in line
 
 
+def test_a_file_with_a_wrong_ending_is_found(tmp_path, make):
+    root = make(tmp_path / "cells", copies=1)
+    Image.fromarray(render_photograph("NEUTROPHIL", slide=4_000, seed=0).image).save(
+        root / "TRAIN" / "NEUTROPHIL" / "really.png", format="BMP"
+    )
+    _, data = audit(root, tmp_path)
+    (finding,) = [each for each in data["findings"] if each["code"] == "wrong-endings"]
+    assert finding["rows"] == [{"path": "TRAIN/NEUTROPHIL/really.png", "format": "BMP"}]
+
+
 def test_the_page_is_complete_and_self_contained(planted):
     _, data, folder, *_ = planted
     page = (folder / "page" / "audit.html").read_text()
@@ -118,6 +129,19 @@ def test_the_page_is_complete_and_self_contained(planted):
     anchors = set(re.findall(r' id="([^"]+)"', page))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
     assert all(alt for alt in re.findall(r'<img [^>]*alt="([^"]*)"', page))
+
+
+@needs_browser
+def test_the_page_can_be_read_on_a_telephone(planted):
+    _, _, folder, *_ = planted
+    with opened_page(viewport={"width": 390, "height": 844}) as page:
+        page.goto((folder / "page" / "audit.html").absolute().as_uri())
+        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
+        widths = page.evaluate(
+            "[...document.querySelectorAll('td, th')].map(each => each.getBoundingClientRect().width)"
+        )
+        assert min(widths) >= 60
+        assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_an_audit_is_an_mlflow_run_with_its_page(planted):

@@ -1,4 +1,4 @@
-"""Unreadable files, files that are not images, and images of an unusual size or mode."""
+"""Unreadable files, files that are not images, wrong endings, and images of an unusual size or mode."""
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -16,23 +16,52 @@ MAX_ODD_SHARE = 0.1
 """Above this share, images of another size or mode than most are a mixed set, not a warning."""
 
 
-def odd_files(images: ImageSet) -> list[Finding]:
-    """Check the files that were left out, and the size and mode of every image as its header gives them."""
-    with ThreadPoolExecutor() as pool:
-        headers = list(pool.map(_header, images.files(images.manifest)))
-    table = pd.DataFrame(headers, columns=["size", "mode"]).assign(path=images.manifest["path"].tolist())
+def odd_files(images: ImageSet, table: pd.DataFrame) -> list[Finding]:
+    """Check the files that were left out, and the ending, size and mode of every image, see `headers_of`."""
     return [
         _unreadable(images.unreadable),
         _contents(images.notes),
         _others(images.other_files),
+        _misnamed(table),
         _odd(table, "size", "sizes"),
         _odd(table, "mode", "modes"),
     ]
 
 
-def _header(file: Path) -> tuple[str, str]:
-    width, height, mode = read_header(Path(address_of(file).file))
-    return f"{width} x {height}", mode
+def headers_of(images: ImageSet) -> pd.DataFrame:
+    """Return a row for each image: ``path``, ``size``, ``mode``, ``format``, ``camera`` and ``ends_well``."""
+    paths = images.manifest["path"].tolist()
+    with ThreadPoolExecutor() as pool:
+        headers = list(pool.map(lambda path: read_header(Path(address_of(images.root / path).file)), paths))
+    return pd.DataFrame(
+        {
+            "path": paths,
+            "size": [f"{each.width} x {each.height}" for each in headers],
+            "mode": [each.mode for each in headers],
+            "format": [each.format for each in headers],
+            "camera": [each.camera for each in headers],
+            "ends_well": [
+                Path(address_of(path).file).suffix.lower() in each.suffixes
+                for path, each in zip(paths, headers, strict=True)
+            ],
+        }
+    )
+
+
+def _misnamed(table: pd.DataFrame) -> Finding:
+    wrong = table[~table["ends_well"]]
+    if wrong.empty:
+        return passed("wrong-endings", "Every image has the format that its name ends in.")
+    first = wrong.iloc[0]
+    them = "has another format than its name ends" if len(wrong) == 1 else "have other formats than their names end"
+    return Finding(
+        code="wrong-endings",
+        severity="warning",
+        what=f"{counted(len(wrong), 'image')} {them} in, for example {first['path']}, which is {first['format']}.",
+        numbers={"files": len(wrong)},
+        advice="They are read by their content. Other programs may go by the name: rename them.",
+        rows=records(wrong[["path", "format"]]),
+    )
 
 
 def _contents(notes: Sequence[str]) -> Finding:

@@ -184,7 +184,7 @@ def _sources(manifest: pd.DataFrame, split: str) -> "pd.Series[int]":
 def _sizes(images: ImageSet) -> str:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         headers = pool.map(lambda path: read_header(images.root / path), images.manifest["path"])
-        sizes = Counter((width, height) for width, height, _ in headers)
+        sizes = Counter((header.width, header.height) for header in headers)
     ((width, height), number), *_ = sizes.most_common()
     if len(sizes) == 1:
         return f"all {width} x {height} pixels"

@@ -8,11 +8,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.audit.finding import Finding, Numbers, Picture, ReadImage, passed
+from bloodcell.cells.segmentation import find_cell
 from bloodcell.data.groups import sources_in_several_groups
 from bloodcell.data.leaks import SPLIT_NAMES, SharedGroups, find_shared_groups
 from bloodcell.images.normalisation import at_working_size
 from bloodcell.plots.audit import aligned_pairs
-from bloodcell.provenance.alignment import align
+from bloodcell.provenance.alignment import Matrix, align, apply
 from bloodcell.provenance.keypoints import find_keypoints
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
@@ -112,6 +113,41 @@ def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], rea
     )
 
 
+def cells_with_two_labels(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], read: ReadImage) -> Finding:
+    """Find cells that two overlapping sources, by their names, show under different labels."""
+    first = manifest.drop_duplicates("source")
+    path, label = (dict(zip(first["source"], first[column], strict=True)) for column in ("path", "label"))
+    rows = [
+        {"path": path[one], "label": label[one], "same_cell": path[other], "its_label": label[other]}
+        for one, other in pairs
+        if label[one] != label[other] and _show_one_cell(read(path[one]), read(path[other]))
+    ]
+    if not rows:
+        return passed("cells-with-two-labels", "No cell is in two photographs with different labels.")
+    verb = "is" if len(rows) == 1 else "are"
+    return Finding(
+        code="cells-with-two-labels",
+        severity="error",
+        what=f"{counted(len(rows), 'cell')} {verb} in two photographs with different labels, for example "
+        f"{rows[0]['label']} in {rows[0]['path']} and {rows[0]['its_label']} in {rows[0]['same_cell']}.",
+        numbers={"cells": len(rows)},
+        advice="One label of each is wrong. Correct it with data.labels_file, and give both photographs one group.",
+        rows=rows,
+        pictures=[_aligned([(row["path"], row["same_cell"]) for row in rows], read, "Cells with two labels", "labels")],
+    )
+
+
+def _show_one_cell(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
+    """Return whether the white cell of one image is, after alignment, that of the other."""
+    fixed, moving = at_working_size(first), at_working_size(second)
+    matrix = alignment_of(moving, fixed)
+    here, there = find_cell(fixed), find_cell(moving)
+    if matrix is None or not (here.found and there.found):
+        return False
+    moved = apply(matrix, np.array([there.centre]))[0]
+    return bool(np.hypot(*(moved - np.array(here.centre))) <= (here.area / np.pi) ** 0.5)
+
+
 def random_split(manifest: pd.DataFrame) -> Finding:
     """Compute the share of validation images with a copy in training, for a random split by file.
 
@@ -201,9 +237,15 @@ def _aligned(pairs: Sequence[tuple[str, str]], read: ReadImage, title: str, name
 
 def align_images(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> NDArray[np.uint8] | None:
     """Warp an image so that it matches another; None if no transformation is found."""
+    matrix = alignment_of(moving, fixed)
+    if matrix is None:
+        return None
+    return np.asarray(cv2.warpPerspective(moving, matrix, (fixed.shape[1], fixed.shape[0])))
+
+
+def alignment_of(moving: NDArray[np.uint8], fixed: NDArray[np.uint8]) -> Matrix | None:
+    """Return the matrix from one image's pixels to another's, shape (3, 3); None if none is found."""
     keypoints = find_keypoints(moving), find_keypoints(fixed)
     found = [align(*keypoints, mirrored=mirrored) for mirrored in (False, True)]
     best = max((fit for fit in found if fit is not None), key=lambda fit: fit.inliers, default=None)
-    if best is None:
-        return None
-    return np.asarray(cv2.warpPerspective(moving, best.matrix, (fixed.shape[1], fixed.shape[0])))
+    return None if best is None else best.matrix

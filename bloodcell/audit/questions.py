@@ -9,9 +9,14 @@ QUESTIONS = {
         *("shared-photographs", "photographs-unknown", "overlapping-photographs"),
     ),
     "Would a random split by file leak?": ("random-split",),
-    "Are there label errors?": ("conflicting-labels", "suspicious-labels", "test-labels", "several-cells"),
+    "Are there label errors?": (
+        *("conflicting-labels", "cells-with-two-labels", "suspicious-labels", "test-labels", "several-cells"),
+    ),
     "Do the splits differ from each other?": ("splits-differ", "drift", "splits-not-compared"),
-    "Can a model use a shortcut instead of the cell?": ("background-shortcut", "border-shortcut"),
+    "Can a model use a shortcut instead of the cell?": (
+        *("background-shortcut", "border-shortcut"),
+        *("size-shortcut", "format-shortcut", "camera-shortcut", "name-shortcut"),
+    ),
 }
 
 

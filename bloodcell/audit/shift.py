@@ -10,6 +10,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from bloodcell.audit.finding import SIGNIFICANCE, Finding, Numbers, Picture, records
 from bloodcell.audit.permutation import Array, auroc_within, out_of_fold, p_value, shuffles
@@ -98,11 +99,15 @@ def _classifier_test(comparison: _Comparison) -> Finding:
     p = p_value(observed, np.array([statistic(in_second[order]) for order in orders]))
     differ = p <= SIGNIFICANCE and observed >= MIN_AUROC
     one, other = comparison.names
+    found = "A classifier can separate" if differ else "There is no evidence that a classifier can separate"
+    if p <= SIGNIFICANCE and not differ:
+        found = "A classifier can separate a little"
+    limits = f"reported from AUROC {MIN_AUROC} with p at most {SIGNIFICANCE}"
     return Finding(
         code="splits-differ",
         severity="warning" if differ else "clear",
-        what=f"A classifier {'can' if differ else 'cannot'} separate photographs of {one} and {other} within classes "
-        f"(AUROC {observed:.2f}, p = {p:.3f}, {len(sources)} photographs).",
+        what=f"{found} photographs of {one} and {other} within classes (AUROC {observed:.2f}, p = {p:.3f}, "
+        f"{len(sources)} photographs{'' if differ else f'; {limits}'}).",
         numbers=comparison.numbers
         | {"auroc": round(observed, 4), "p_value": round(p, 4), "n_permutations": comparison.n_permutations},
         advice=f"See the finding drift for the properties that differ. Metrics on {other} are for images unlike the "
@@ -136,6 +141,7 @@ def _drift(comparison: _Comparison) -> Finding:
     )
     drifted = table[(adjusted <= SIGNIFICANCE) & (abs(observed) >= MIN_EFFECT)]
     first, second = comparison.names
+    detectable = detectable_difference(*(np.unique(sources.groups[side]).size for side in (in_second, ~in_second)))
     listed = ", ".join(
         f"{row.property} ({row.difference_in_sd:+.1f} SD, adjusted p = {row.p_adjusted:.3f})"
         for row in drifted.itertuples()
@@ -143,14 +149,17 @@ def _drift(comparison: _Comparison) -> Finding:
     return Finding(
         code="drift",
         severity="clear" if drifted.empty else "warning",
-        what=f"Photographs of {first} and {second} differ in none of {len(PROPERTIES)} properties (smallest adjusted "
-        f"p = {adjusted.min():.3f})."
+        what=f"No difference of {first} and {second} is reported in {len(PROPERTIES)} properties: the smallest "
+        f"adjusted p is {adjusted.min():.3f}, the largest difference {abs(observed).max():.2f} SD (reported from "
+        f"{MIN_EFFECT} SD with p at most {SIGNIFICANCE}). A difference of {detectable:.1f} SD would be found in 80 % "
+        "of such sets."
         if drifted.empty
         else f"Photographs of {second} differ from those of {first} in {listed}.",
         numbers=comparison.numbers
         | {
             "smallest_p_adjusted": round(float(adjusted.min()), 4),
             "largest_difference_in_sd": round(float(abs(observed).max()), 3),
+            "detectable_difference_in_sd": round(detectable, 3),
         }
         | ({} if drifted.empty else {"properties": ", ".join(drifted["property"])}),
         advice=""
@@ -172,6 +181,15 @@ def _drift(comparison: _Comparison) -> Finding:
             )
         ],
     )
+
+
+def detectable_difference(n_first: int, n_second: int) -> float:
+    """Return the difference of means, in standard deviations, that a test finds with a probability of 80 %.
+
+    Of two groups of these sizes, two-sided, at `SIGNIFICANCE` by Bonferroni over `PROPERTIES` (Cohen 1988).
+    """
+    quantiles = float(norm.isf(SIGNIFICANCE / len(PROPERTIES) / 2) + norm.isf(0.2))
+    return float(quantiles * (1 / n_first + 1 / n_second) ** 0.5)
 
 
 def _within_classes(values: Array, labels: NDArray[np.str_]) -> Array:

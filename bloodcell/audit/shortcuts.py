@@ -56,12 +56,13 @@ def _shortcut(code: str, what: str, features: Array, sources: SourceTable, n_per
     }
     numbers |= {f"auroc_{name}": round(float(value), 4) for name, value in zip(classes, observed, strict=True)}
     if p > SIGNIFICANCE or observed[best] < MIN_AUROC:
-        return passed(
-            f"{code}-shortcut",
-            f"The {what} alone does not predict the class (largest AUROC {observed[best]:.2f}, for "
-            f"{classes[best]}, p = {p:.3f}).",
-            numbers,
-        )
+        measured = f"largest AUROC {observed[best]:.2f}, for {classes[best]}, p = {p:.3f}"
+        limits = f"reported from AUROC {MIN_AUROC} with p at most {SIGNIFICANCE}"
+        if p > SIGNIFICANCE:
+            found = f"There is no evidence that the {what} alone predicts the class ({measured}; {limits})."
+        else:
+            found = f"The {what} alone predicts the class a little ({measured}; {limits})."
+        return passed(f"{code}-shortcut", found, numbers)
     of_background = code == "background"
     return Finding(
         code=f"{code}-shortcut",

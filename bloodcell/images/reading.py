@@ -7,6 +7,7 @@ import threading
 from contextlib import nullcontext, suppress
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -53,6 +54,9 @@ MAX_SHOWN = 2_000_000
 DECODER_VERSION = 2
 """Increased when the same file is decoded to other pixels; caches of decoded images are keyed by it."""
 
+
+CAMERA = (0x010F, 0x0110)
+"""EXIF's tags of the camera's make and model."""
 
 STRIP = 1024
 """Rows that are copied at a time."""
@@ -185,8 +189,23 @@ def read_image_to_show(path: str | bytes | os.PathLike[str]) -> NDArray[np.uint8
     return np.asarray(cv2.resize(pixels, size, interpolation=cv2.INTER_AREA))
 
 
-def read_header(source: Path | bytes) -> tuple[int, int, str]:
-    """Return an image's width and height in pixels, and its mode, without decoding it.
+class Header(NamedTuple):
+    """What an image's header says: size in pixels, Pillow's mode and format, and the camera's make and model."""
+
+    width: int
+    height: int
+    mode: str
+    format: str
+    camera: str
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """The suffixes of the format."""
+        return (FORMATS | PLUGINS).get("JPEG" if self.format == "MPO" else self.format, ())
+
+
+def read_header(source: Path | bytes) -> Header:
+    """Return what an image's header says, without decoding the image.
 
     Raises
     ------
@@ -195,7 +214,9 @@ def read_header(source: Path | bytes) -> tuple[int, int, str]:
     """
     try:
         with _opened(io.BytesIO(source) if isinstance(source, bytes) else source) as image:
-            return image.width, image.height, image.mode
+            exif = image.getexif()
+            camera = " ".join(str(exif[tag]).strip("\0 ") for tag in CAMERA if tag in exif)
+            return Header(image.width, image.height, image.mode, str(image.format), camera)
     except (UnreadableImage, MemoryError):
         raise
     except Exception as error:  # Pillow's plugins raise any error of their parsers

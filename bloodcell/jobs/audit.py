@@ -21,10 +21,11 @@ from rich.table import Table
 from rich.text import Text
 
 from bloodcell.audit.duplicates import conflicting_labels, exact_duplicates
-from bloodcell.audit.files import odd_files
+from bloodcell.audit.file_shortcuts import file_shortcuts
+from bloodcell.audit.files import headers_of, odd_files
 from bloodcell.audit.finding import SEVERITIES, Finding
 from bloodcell.audit.labels import several_cells, suspicious_labels
-from bloodcell.audit.leakage import overlapping, random_split, shared_between_splits
+from bloodcell.audit.leakage import cells_with_two_labels, overlapping, random_split, shared_between_splits
 from bloodcell.audit.page import Audit, as_data, write_page
 from bloodcell.audit.sample_size import sample_size
 from bloodcell.audit.shift import shift
@@ -110,11 +111,13 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
     def read(path: str) -> NDArray[np.uint8]:
         return read_image_to_show(images.file(path))
 
-    yield from odd_files(images)
+    headers = headers_of(images)
+    yield from odd_files(images, headers)
     yield from shared_between_splits(manifest, read=read, groups_known=config.data.groups != "none", group_name=name)
     if config.data.finds_photographs:
         pairs = overlapping_sources(images.files(manifest), manifest["sha256"].tolist())
         yield overlapping(manifest, pairs=pairs, read=read)
+        yield cells_with_two_labels(manifest, pairs=pairs, read=read)
     if config.data.groups != "none":
         yield random_split(manifest)
     yield from sample_size(manifest, group_name=name)
@@ -125,6 +128,7 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
     yield several_cells(sources, read=read, **random)
     yield from shift(sources, splits=[split for split in SPLITS if (manifest["split"] == split).any()], **random)
     yield from shortcuts(sources, **random)
+    yield from file_shortcuts(sources, headers, **random)
 
 
 def _facts(images: ImageSet, config: AuditConfig) -> dict[str, str]:

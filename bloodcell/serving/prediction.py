@@ -138,10 +138,10 @@ def predict_images(
 def pixels_of(content: bytes) -> int:
     """Return the number of pixels that an image's header claims; 0 if it cannot be read."""
     try:
-        width, height, _ = read_header(content)
+        header = read_header(content)
     except UnreadableImage:
         return 0
-    return width * height
+    return header.width * header.height
 
 
 def _parts(contents: Sequence[bytes]) -> Iterator[list[bytes]]:

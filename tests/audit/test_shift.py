@@ -5,7 +5,7 @@ import pytest
 from audit.sources import some
 
 from bloodcell.audit.permutation import shuffles
-from bloodcell.audit.shift import shift
+from bloodcell.audit.shift import detectable_difference, shift
 from bloodcell.cells.measurements import PROPERTIES
 
 
@@ -56,6 +56,17 @@ def test_slides_that_differ_are_no_shift_between_splits():
         codes = found(replace(photographs, groups=groups, splits=splits, properties=properties))
         warned += any(finding.severity == "warning" for finding in codes.values())
     assert warned <= 1
+
+
+def test_the_difference_that_would_be_found_is_found_in_four_of_five_sets():
+    found_in = 0
+    for seed in range(20):
+        photographs = some(200, seed=seed)
+        n_test = (photographs.splits == "test").sum()
+        properties = photographs.properties.copy()
+        properties[photographs.splits == "test", 0] += detectable_difference(n_test, 200 - n_test)
+        found_in += found(replace(photographs, properties=properties))["drift"].severity == "warning"
+    assert 12 <= found_in <= 20
 
 
 def test_too_few_photographs_are_not_compared():
