@@ -27,7 +27,7 @@ from bloodcell.config.jobs import register_help_resolvers, require_job
 from bloodcell.config.launcher import LauncherSettings
 from bloodcell.config.messages import in_one_line, no_such_setting, settings, validation_message
 from bloodcell.config.parameters import as_plain
-from bloodcell.config.quoting import override
+from bloodcell.config.quoting import for_shell, override
 from bloodcell.config.schemas import SCHEMAS
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.config.yaml_files import require_sound
@@ -233,17 +233,17 @@ def _explain_yaml(error: yaml.YAMLError) -> str:
     return _first_line(str(error))
 
 
-def _explain_grammar(override: str) -> str:
-    key, equals, value = override.partition("=")
+def _explain_grammar(given: str) -> str:
+    key, equals, value = given.partition("=")
     if not equals:
-        return f"{override}: no value; write {override}=VALUE"
-    return f"{override}: the value cannot be read; if it is text, quote it twice: '{key}=\"{value}\"'"
+        return f"{given}: no value; write {given}=VALUE"
+    return f"{given}: the value cannot be read; if it is text, write {for_shell([override(key, value)])}"
 
 
-def _explain_sweep(override: str) -> str:
-    key, _, value = override.partition("=")
-    as_list = f"; for a list write '{key}=[{value}]'" if "(" not in value else ""
-    return f"{override}: several values need -m (a sweep){as_list}"
+def _explain_sweep(given: str) -> str:
+    key, _, value = given.partition("=")
+    written = f"; for a list write '{key}=[{value}]', for text {for_shell([override(key, value)])}"
+    return f"{given}: several values need -m (a sweep){written if '(' not in value else ''}"
 
 
 def _explain_choice(error: MissingConfigException) -> str:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from bloodcell.config.jobs import command_name
+from bloodcell.config.quoting import for_shell
 from bloodcell.wording import counted
 
 
@@ -82,7 +83,8 @@ def _describe_one(detail: ErrorDetails, job: str, values: Mapping[str, Any], nam
         case "literal_error":
             return f"{key}={_shown(detail['input'])}: {_one_of(detail['input'], context['expected'])}"
         case "string_type" if isinstance(detail["input"], int | float):
-            return f"""{key}={_shown(detail["input"])}: must be text; quote it: {key}='"{_shown(detail["input"])}"'"""
+            words = [f"{key}='{_shown(detail['input'])}'"]
+            return f"{key}={_shown(detail['input'])}: must be text; write {for_shell(words)}"
         case "tuple_type":
             return f"{key}={_shown(detail['input'])}: must be a list, for example [{_shown(detail['input'])}]"
         case "dataclass_type":

@@ -15,6 +15,8 @@ def override(name: str, value: str | Path) -> str:
     if _PLAIN.fullmatch(text):
         return f"{name}={text}"
     text = text.replace("${", r"\${")
+    if "'" in text and not set(text) & set('"\\'):
+        return f'{name}="{text}"'
     text = re.sub(r"(\\*)'", r"\1\1\\'", text)
     text = re.sub(r"(\\+)$", r"\1\1", text)
     return f"{name}='{text}'"
@@ -37,4 +39,6 @@ def short_override(override: str) -> str:
 
 def _quoted(word: str) -> str:
     """Quote a word; a word with Hydra's quotes is easier to read than from `shlex`."""
-    return f'"{word}"' if "'" in word and not set(word) & set('"$`\\!') else shlex.quote(word)
+    if "'" not in word or set(word) & set("!$`"):  # which shells replace between double quotes
+        return shlex.quote(word)
+    return '"' + re.sub(r'(["\\])', r"\\\1", word) + '"'

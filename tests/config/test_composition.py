@@ -1,4 +1,6 @@
 import dataclasses
+import re
+import subprocess
 
 import pytest
 from hydra.core.config_store import ConfigStore
@@ -137,7 +139,7 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
         (["hyperparameters.learning_rate=nan"], ["hyperparameters.learning_rate=nan: ", "finite"]),
         (["hyperparameters.optimizer=adm"], ["hyperparameters.optimizer=adm: ", "adam, adamw or sgd", "adam?"]),
         (["finetune.name=stagd"], ["finetune.name=stagd: ", "none, top, staged, gradual", "staged?"]),
-        (["tracking.run_name=5"], ["tracking.run_name=5: ", """tracking.run_name='"5"'"""]),
+        (["tracking.run_name=5"], ["tracking.run_name=5: ", """"tracking.run_name='5'\""""]),
         (["tracking.run_name=''"], ["tracking.run_name='': ", "1 character"]),
         (["head.hidden_units=5"], ["head.hidden_units=5: ", "[5]"]),
         (
@@ -174,7 +176,7 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
         ),
         (["split=group_kfold", "split.folds=1"], ["split.folds=1: ", "equal to 2"]),
         (["backbone"], ["backbone: ", "backbone=VALUE"]),
-        (["tracking.dir=a(b"], ["tracking.dir=a(b: ", """'tracking.dir="a(b"'"""]),
+        (["tracking.dir=a(b"], ["tracking.dir=a(b: ", """"tracking.dir='a(b'\""""]),
         (["head=dense,linear"], ["head=dense,linear: ", "-m", "'head=[dense,linear]'"]),
         (["tracking.dir=${oc.env:BLOODCELL_NOT_SET}"], ["tracking.dir: ", "BLOODCELL_NOT_SET"]),
     ],
@@ -238,3 +240,14 @@ def test_what_does_nothing_to_a_solved_head_is_refused(name):
     assert "head.solver=gradient" in message
     staged = compose_config("train", [*ROOT, "head=probe", "finetune=staged", given])
     assert getattr(staged.hyperparameters, name) == 0.1
+
+
+@pytest.mark.parametrize(
+    "value", ["it's", "a,b", "c,d'e", "x=y", "[a", 'say "hi"', "{a: b", "back\\slash'", "a, b", "(x"]
+)
+def test_the_advice_on_quotes_works_when_pasted_into_a_shell(value):
+    with pytest.raises(UserError) as refused:
+        compose_config("train", ["data=bccd", f"data.root={value}"])
+    (advice,) = re.findall(r"(?:is text, write|for text) (.+)", str(refused.value))
+    pasted = subprocess.run(["sh", "-c", f"printf %s {advice}"], capture_output=True, text=True, check=True).stdout
+    assert compose_config("train", ["data=bccd", pasted]).data.root == value
