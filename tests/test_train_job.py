@@ -415,3 +415,14 @@ def test_a_parent_run_that_is_not_there_is_refused(bccd, tmp_path):
     assert completed.returncode == 2
     assert "tracking.parent_run=nobody" in completed.stderr
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
+
+
+def test_weights_are_checked_before_any_image_is_read(bccd, tmp_path):
+    (tmp_path / "TRAIN" / "a").mkdir(parents=True)
+    (tmp_path / "broken.h5").write_text("no weights")
+    for weights in ("nowhere.h5", "broken.h5"):
+        words = ["data=bccd", "data.root=nowhere", f"backbone.weights={weights}"]
+        completed = run(["train", *words], cwd=tmp_path)
+        assert completed.returncode == 2
+        (line,) = completed.stderr.splitlines()
+        assert line.startswith(f"bloodcell: backbone.weights={weights}: ")

@@ -30,6 +30,7 @@ from bloodcell.experiment.inputs import keep_inputs, tags_of
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import refit
 from bloodcell.experiment.result import Result
+from bloodcell.models.backbones import require_weights
 from bloodcell.training.learner import Learner
 
 log = logging.getLogger(__name__)
@@ -166,7 +167,10 @@ def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None)
     UserError
         If the images or the weights cannot be used, or the split leaks and ``data.on_shared_groups`` does not allow it.
     """
-    prepared = prepared or prepare_images(config)
+    if prepared is None:
+        settings = config.backbone
+        require_weights(name=settings.name, input_size=settings.input_size, weights=settings.weights)
+        prepared = prepare_images(config)
     backbone_seed, fold = config.hyperparameters.seed, chosen_fold(config)
     if fold is not None:
         if fold > (n_folds := len(prepared.folds)):

@@ -148,6 +148,19 @@ def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Seq
     )
 
 
+def require_weights(*, name: str, input_size: int, weights: str | None) -> None:
+    """Check that weights can be used, before images are read for minutes; see `build_backbone`.
+
+    Raises
+    ------
+    UserError
+        If they cannot.
+    """
+    falls_back = weights == "auto" and (name in FEATURE_SETS or application_name(name) in INCLUDED_WEIGHTS)
+    if weights is not None and not falls_back:
+        build_backbone(name=name, input_size=input_size, weights=weights)
+
+
 def _with_weights(name: str, *, input_size: int, weights: str | None) -> tuple[keras.Model, str, str]:
     """Return an application with its weights, where they came from, and why ``auto`` could not use ImageNet's."""
     match weights:
