@@ -2,7 +2,7 @@
 
 import hashlib
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +55,9 @@ class Samples:
         The source of each image, as a number, shape (n,), int64; None: unknown.
     weights
         The weight of each image in validation, shape (n,), float64; None: all the same.
+    cells
+        Where each image's cell is, see `bloodcell.cells.places.cell_places`: augmentation keeps it inside; None: it may
+        leave the image.
     """
 
     files: Sequence[Path]
@@ -67,6 +70,7 @@ class Samples:
     extra_features: NDArray[np.float32] | None = None
     sources: NDArray[np.int64] | None = None
     weights: NDArray[np.float64] | None = None
+    cells: NDArray[np.float32] | None = None
 
     @property
     def source_ids(self) -> NDArray[np.int64]:
@@ -129,6 +133,7 @@ def samples_of(
     interpolation: str,
     crop: CropName = "none",
     extra_features: NDArray[np.float32] | None = None,
+    cells: NDArray[np.float32] | None = None,
 ) -> Samples:
     """Return files and labels of some rows of a set's manifest."""
     return Samples(
@@ -140,6 +145,7 @@ def samples_of(
         interpolation=interpolation,
         crop=crop,
         extra_features=extra_features,
+        cells=cells,
         sources=np.asarray(pd.factorize(rows["source"], sort=True)[0], np.int64),
     )
 
@@ -179,7 +185,7 @@ def training_batches(samples: Samples, epochs: Epochs, *, augmentation: Augmenta
     """
     files = tf.constant([os.fspath(file) for file in samples.files])
     labels, extra = tf.one_hot(samples.labels, samples.n_classes), tf.constant(samples.extra_columns)
-    keys, seed = _keys(samples), epochs.seed
+    keys, seed, cell_at = _keys(samples), epochs.seed, _cell_at(samples)
     source_orders = None
     if epochs.sampling == "photographs":
         orders = [source_order(samples, seed=seed, epoch=epoch) for epoch in epochs.numbers]
@@ -199,7 +205,7 @@ def training_batches(samples: Samples, epochs: Epochs, *, augmentation: Augmenta
             image = _load(files[index], samples)
             if augmentation.changes:
                 view_seed = _view_seed(seed, key=keys[index], view=epoch + 1 + again * _REPEAT_STRIDE)
-                image = augment(image, augmentation=augmentation, seed=view_seed)
+                image = augment(image, augmentation=augmentation, seed=view_seed, cell=cell_at(index))
             return _inputs(image, extra[index]), labels[index]
 
         in_order = tf.data.Dataset.from_tensor_slices(drawn)
@@ -231,14 +237,15 @@ def view_batches(
     one may be smaller.
     """
     files, digests = tf.constant([os.fspath(file) for file in samples.files]), tf.constant(samples.digests)
-    keys = _keys(samples)
+    keys, cell_at = _keys(samples), _cell_at(samples)
 
     def view(index: Tensor, number: Tensor) -> Tensor:
         image = _load(files[index], samples, digest=digests[index])
         if isinstance(augmentation, Orientations):
             return orient(image, number)
         if augmentation.changes:
-            image = augment(image, augmentation=augmentation, seed=_view_seed(seed, key=keys[index], view=number))
+            view_seed = _view_seed(seed, key=keys[index], view=number)
+            image = augment(image, augmentation=augmentation, seed=view_seed, cell=cell_at(index))
         return image
 
     chosen = tf.data.Dataset.from_tensor_slices((indices, views))
@@ -257,9 +264,9 @@ def views(
     """
     pixels = crop(read_image(samples.files[index]), samples.crop)
     image = resize(pixels, input_size=samples.input_size, interpolation=samples.interpolation)
-    key = _keys(samples)[index]
+    key, cell = _keys(samples)[index], _cell_at(samples)(index)
     made = [
-        augment(image, augmentation=augmentation, seed=_view_seed(seed, key=key, view=view))
+        augment(image, augmentation=augmentation, seed=_view_seed(seed, key=key, view=view), cell=cell)
         for view in range(1, n_views + 1)
     ]
     return [tf.cast(tf.round(view), tf.uint8).numpy() for view in (image, *made)]
@@ -300,6 +307,14 @@ def _keys(samples: Samples) -> Tensor:
     """Return a hash of each image's content, shape (n,), int64."""
     numbers = [int.from_bytes(bytes.fromhex(digest[:16]), "big", signed=True) for digest in samples.digests]
     return tf.constant(numbers, tf.int64)
+
+
+def _cell_at(samples: Samples) -> Callable[[Any], Tensor | None]:
+    """Return a function from the index of an image to where its cell is."""
+    if samples.cells is None:
+        return lambda _: None
+    cells = tf.constant(samples.cells)
+    return lambda index: cells[index]
 
 
 def _view_seed(seed: int, *, key: Tensor, view: Tensor) -> Tensor:

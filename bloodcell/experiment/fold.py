@@ -9,6 +9,7 @@ from pathlib import Path
 import keras
 import pandas as pd
 
+from bloodcell.cells.places import cell_places
 from bloodcell.config.finetune import FrozenPlan
 from bloodcell.config.training import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
 from bloodcell.console.progress import SHOW_ALL, Reporting
@@ -154,13 +155,17 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
 def samples_for(learner: Learner, config: TrainConfig, images: ImageSet, split: str) -> Samples:
     """Return a split's images for a learner's classifier."""
     rows, names = images.part(split), learner.classifier.feature_sets
+    files, sha256s = images.files(rows), rows["sha256"].tolist()
+    # A crop has its cell in the centre.
+    keeps_cells = split == "train" and learner.augmentation.displaces and config.crop.name == "none"
     return samples_of(
         images,
         rows,
         input_size=config.backbone.input_size,
         interpolation=config.backbone.interpolation,
         crop=config.crop.name,
-        extra_features=compute_features(images.files(rows), rows["sha256"].tolist(), names) if names else None,
+        extra_features=compute_features(files, sha256s, names) if names else None,
+        cells=cell_places(files, sha256s) if keeps_cells else None,
     )
 
 

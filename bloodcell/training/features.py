@@ -15,6 +15,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from bloodcell.cells.crop import crop_recipe
+from bloodcell.cells.places import PLACES_VERSION
 from bloodcell.console.progress import print_status, track
 from bloodcell.data.augmentation import AUGMENTATION_VERSION, Augmentation
 from bloodcell.data.orientations import ORIENTATIONS_VERSION, Orientations
@@ -214,6 +215,7 @@ class FeatureCache:
                 views: dict[str, Any] | None = {"turns": ORIENTATIONS_VERSION}
             case Augmentation():
                 views = asdict(request.augmentation) | {"seed": VIEWS_SEED, "version": AUGMENTATION_VERSION}
+                views |= {} if samples.cells is None else {"cells": PLACES_VERSION}
             case None:
                 views = None
         return {

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from bloodcell.cells.places import NOWHERE
 from bloodcell.data.augmentation import Augmentation, augment
 
 Pixels = NDArray[np.float32]
@@ -220,3 +221,53 @@ def test_a_view_has_the_same_shape_and_stays_in_range_and_comes_again(augmentati
 def test_other_seeds_make_other_views() -> None:
     views = [changed(noise(), STANDARD, seed) for seed in SEEDS]
     assert len({view.tobytes() for view in views}) == len(views)
+
+
+def with_cell(row: int, column: int, side: int = 61, radius: int = 5) -> tuple[Pixels, Any]:
+    """Return a dark image with a white square, and where it is."""
+    image = np.zeros((side, side, 3), np.float32)
+    image[max(row - radius, 0) : row + radius + 1, max(column - radius, 0) : column + radius + 1] = 255
+    return image, tf.constant([(column + 0.5) / side, (row + 0.5) / side, radius / side, radius / side])
+
+
+def moved(image: Pixels, augmentation: Augmentation, seed: int, cell: Any) -> Pixels:
+    return augment(tf.constant(image), augmentation=augmentation, seed=(seed, 1), cell=cell).numpy()
+
+
+def test_a_cell_in_the_corner_stays_in_the_image() -> None:
+    everything = Augmentation(
+        horizontal_flip=True, vertical_flip=True, rotation=180, shift=0.3, zoom=0.1, fill="constant"
+    )
+    image, cell = with_cell(7, 52)
+    whole = image.sum()
+    kept = [moved(image, everything, seed, cell).sum() / whole for seed in SEEDS]
+    lost = [moved(image, everything, seed, None).sum() / whole for seed in SEEDS]
+    assert min(kept) > 0.7  # a turned square is wider than a disc, and a zoom changes its area by a fifth
+    assert min(lost) == 0
+
+
+def test_a_cell_in_the_middle_changes_no_view() -> None:
+    augmentation = Augmentation(rotation=180, shift=0.1, zoom=0.1)
+    image, cell = with_cell(32, 28)
+    for seed in SEEDS:
+        np.testing.assert_allclose(
+            moved(image, augmentation, seed, cell), moved(image, augmentation, seed, None), atol=0.05
+        )
+
+
+def test_a_cell_at_the_border_may_stay_there_and_goes_no_further() -> None:
+    image, cell = with_cell(1, 30)
+    for seed in SEEDS:
+        view = moved(image, Augmentation(shift=0.3, fill="constant"), seed, cell)
+        assert view.sum() >= 0.95 * image.sum()
+
+
+def test_without_a_cell_the_image_may_move_freely() -> None:
+    image, _ = with_cell(30, 30)
+    nowhere = tf.constant(NOWHERE)
+    for seed in SEEDS:
+        np.testing.assert_allclose(
+            moved(image, Augmentation(shift=0.3), seed, nowhere),
+            moved(image, Augmentation(shift=0.3), seed, None),
+            atol=0.05,
+        )
