@@ -264,3 +264,50 @@ def test_the_card_of_a_registered_ensemble_names_its_members_with_their_weights(
         name = member.info.run_name.replace("_", "\\_")
         assert f"| {name} | {weight:.2f} | a non-neural classifier" in card
     assert "photographs that they were not fitted to" in card
+
+
+def test_a_file_of_another_tool_is_a_member_beside_a_run(made, tmp_path):
+    member = made.members[0]
+    table = pd.read_parquet(artifacts_of(member) / "predictions.parquet")
+    classes = classes_of(table)
+    other = table.rename(columns={"path": "filename", "label": "target"} | {f"p_{name}": name for name in classes})
+    other.loc[:, list(classes)] = other[list(classes)].to_numpy()[:, ::-1]
+    other[["filename", "target", *classes]].to_csv(tmp_path / "timm.csv", index=False, sep=";")
+    words = [f"runs=[{member.info.run_id},{tmp_path / 'timm.csv'}]"]
+    completed = run(["ensemble", *words], cwd=made.folder)
+    assert completed.returncode == 0, completed.stderr
+    (found,) = [each for each in runs_in(made.folder) if "timm" in each.data.params.get("runs", "")]
+    combined = pd.read_parquet(artifacts_of(found) / "predictions.parquet").set_index("path")
+    first = table.set_index("path").loc[combined.index]
+    means = (probabilities_of(first, classes) + probabilities_of(first, classes)[:, ::-1]) / 2
+    np.testing.assert_allclose(probabilities_of(combined.reset_index(), classes), means, atol=1e-5)
+    assert combined["split"].equals(first["split"])
+    assert not found.outputs.model_outputs
+    assert found.data.metrics["baseline/val/accuracy"] > 0
+
+
+def test_files_alone_are_combined_by_the_mean_and_refused_for_fitted_weights(tmp_path):
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["a", "b", "c"], 60)
+    for name in ("one", "two"):
+        logits = rng.normal(size=(60, 3)) + 2 * (labels[:, None] == np.array(["a", "b", "c"]))
+        table = pd.DataFrame(logits, columns=["logit_a", "logit_b", "logit_c"])
+        table.assign(image=[f"{n}.png" for n in range(60)], y_true=labels).to_csv(tmp_path / f"{name}.csv", index=False)
+    pd.DataFrame({"path": [f"{n}.png" for n in range(60)], "group": [f"p{n // 3}" for n in range(60)]}).to_csv(
+        tmp_path / "groups.csv", index=False
+    )
+    words = ["ensemble", "runs=[one.csv,two.csv]", "groups_file=groups.csv"]
+    completed = run(words, cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert "one.csv: has logits" in completed.stdout
+    (found,) = runs_in(tmp_path)
+    predictions = pd.read_parquet(artifacts_of(found) / "predictions.parquet")
+    assert predictions["split"].unique().tolist() == ["val"]
+    assert predictions["group"].nunique() == 20
+    most = pd.Series(labels).value_counts(normalize=True).max()
+    assert found.data.metrics["baseline/val/accuracy"] == pytest.approx(most)
+    completed = run([*words, "method=stacking"], cwd=tmp_path)
+    assert completed.returncode == 2
+    assert completed.stderr.startswith("bloodcell: runs: one.csv (one) is not a cross-validation")
+    completed = run(["ensemble", "runs=[one.csv,nowhere.csv]"], cwd=tmp_path)
+    assert (completed.returncode, completed.stderr.startswith("bloodcell: runs=nowhere.csv: ")) == (2, True)

@@ -120,6 +120,9 @@ class EnsembleConfig:
 
     runs: tuple[NonEmpty, ...]
     study: NonEmpty | None
+    columns: dict[str, NonEmpty] | None
+    classes: tuple[NonEmpty, ...]
+    groups_file: NonEmpty | None
     method: Literal["soft", "weighted", "greedy", "stacking"]
     greedy: GreedyConfig
     stacking: StackingConfig

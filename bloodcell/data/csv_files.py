@@ -54,6 +54,20 @@ def read_csv(file: str | Path, *, setting: str, needs: Sequence[str] = ()) -> "p
     return table.fillna("").set_axis(names, axis="columns")
 
 
+def groups_by_path(file: str | Path, *, setting: str) -> dict[str, str]:
+    """Return the group of each path in a CSV file with the columns ``path`` and ``group``.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read, or has two groups for a path.
+    """
+    table = read_csv(file, setting=setting, needs=("path", "group")).drop_duplicates(["path", "group"])
+    if (twice := table["path"].duplicated()).any():
+        raise UserError(f"{setting}={file}: has several groups for {table.loc[twice, 'path'].iloc[0]}; keep one")
+    return dict(zip(table["path"], table["group"], strict=True))
+
+
 def _header(path: Path) -> tuple[list[str], str]:
     """Return the names of the columns, and what separates them."""
     with path.open(encoding="utf-8-sig", newline="") as lines:

@@ -26,7 +26,7 @@ from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import CompareConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_file
-from bloodcell.data.csv_files import read_csv
+from bloodcell.data.csv_files import groups_by_path
 from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.files import require_output_folder
@@ -74,7 +74,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         group_name=common_group_name(each.run.tags for each in runs if each.run),
         columns=config.columns,
         classes=config.classes,
-        groups=None if config.groups_file is None else _groups(config.groups_file),
+        groups=None if config.groups_file is None else groups_by_path(config.groups_file, setting="groups_file"),
     )
     store, _ = open_store(config.tracking)
     digest = _digest(comparison)
@@ -104,12 +104,6 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         log=log_file(),
         **as_data(report),
     )
-
-
-def _groups(file: str) -> dict[str, str]:
-    """Return the group of each path in a CSV file."""
-    table = read_csv(file, setting="groups_file", needs=("path", "group"))
-    return dict(zip(table["path"], table["group"], strict=True))
 
 
 def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, output_dir: Path) -> str:

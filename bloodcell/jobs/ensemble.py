@@ -7,6 +7,9 @@ cross-validations:
   bloodcell ensemble runs=[0a1b,2c3d]
   bloodcell ensemble study=4e5f method=weighted
   bloodcell ensemble study=4e5f method=stacking stacking.l2=30
+  bloodcell ensemble runs=[0a1b,other.csv]
+
+A file has predictions of another program, in any form that bloodcell compare takes.
 
 The test set is evaluated once, at the end, and is not used for choices.
 """
@@ -38,14 +41,16 @@ from bloodcell.experiment.recorder import FINISHED, read_run
 from bloodcell.models.ensemble import join_models
 from bloodcell.plots.ensemble import ensemble_plot
 from bloodcell.tracking.ensembles import keep_combination, keep_inputs, tags_of
-from bloodcell.tracking.members import has_files, member_of, prepared_of, read_runs, stopped_by_validation
+from bloodcell.tracking.members import has_files, member_of, prepared_of, read_members, read_runs, stopped_by_validation
 from bloodcell.tracking.models import StoredModel, load_model, models_of
 from bloodcell.tracking.resuming import exclude_earlier
 from bloodcell.tracking.run import TrackedRun, deliver_all, tracked_run
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
+from bloodcell.tracking.table_runs import TableRun
 from bloodcell.tracking.where import run_data, show_places
+from bloodcell.wording import listed
 
 
 def run(config: EnsembleConfig, *, output_dir: Path) -> float:
@@ -61,14 +66,19 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     """
     find_store(config.tracking)  # refuses a missing store before anything is read
     fits = config.method != "soft"
-    runs = read_runs(tracking=config.tracking, run_ids=config.runs, study=config.study)
-    splits = ("val", "test") if config.evaluate_test else ("val",)
+    runs = read_members(config)
+    tables = [each for each in runs if isinstance(each, TableRun)]
+    has_test = any("test" in set(each.predictions["split"]) for each in runs)
+    splits = ("val", "test") if config.evaluate_test and (has_test or not tables) else ("val",)
     joint = join([member_of(each) for each in runs], splits=splits, fits=fits)
     prepared = prepared_of(runs, joint, fits=fits)
-    kept = _load(runs) if config.log_model else []
+    kept = _load(runs) if config.log_model and not tables else []
     combination, outcome = _combined(config, joint, prepared)
     table = members_table(joint, shares=combination.shares, combined=outcome.val.table)
     notes = notes_on(config.method, outcome, stopped=[each.name for each in stopped_by_validation(runs)])
+    notes += [note for each in tables for note in each.notes]
+    if tables:
+        notes.append(f"No model is kept: {listed([each.name for each in tables])} is known by its predictions only.")
     with tracked_run(
         tracking=config.tracking,
         name=config.tracking.run_name or f"ensemble of {len(runs)}, {config.method}",
@@ -162,6 +172,8 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
         for split, each in combined.items()
     }
     training = prepared.images.part("train")
+    if training.empty:  # files of predictions do not say what was trained on
+        training = joint.splits["val"].images
     return combination, evaluate_outcome(
         tables,
         classes=joint.classes,

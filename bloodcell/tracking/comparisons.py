@@ -19,16 +19,16 @@ from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
 from bloodcell.errors import UserError
 from bloodcell.tracking.runs import (
-    TABLES,
     StoredRun,
     mlflow_runs,
     only_finished,
-    read_table,
+    read_table_file,
     runs_of_study,
     search_runs,
     whole_run,
 )
 from bloodcell.tracking.store import SERVERS, Store, existing_store, scheme_of
+from bloodcell.tracking.table_runs import is_table
 
 COMPARE = "compare"
 """The job whose runs are comparisons."""
@@ -76,8 +76,8 @@ def read_compared(
         If the store cannot be opened or has no such run, study or experiment, a run is not finished, is a fold or has
         no predictions, or a file cannot be read.
     """
-    files = [run for run in runs if run.endswith(TABLES)]
-    tables = [ComparedRun(name=Path(file).stem, predictions=_read_table(file)) for file in files]
+    files = [run for run in runs if is_table(run)]
+    tables = [ComparedRun(name=Path(file).stem, predictions=read_table_file(file)) for file in files]
     if runs and len(files) == len(runs):
         return _with_unique_names(tables)
     store = existing_store(tracking)
@@ -182,17 +182,6 @@ def _of_experiment(name: str, store: Store) -> list[StoredRun]:
     runs = search_runs("", [found.experiment_id])
     whole = [run for run in runs if run.tags.has_predictions and run.tags.fold is None]
     return only_finished(whole, setting=f"experiment={name}", advice="give another, or runs=")
-
-
-def _read_table(file: str) -> pd.DataFrame:
-    path = Path(file).expanduser()
-    if not path.exists():
-        raise UserError(f"runs={file}: there is no such file; give a table of predictions, or the id of a run")
-    try:
-        return read_table(path)
-    except (OSError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise UserError(f"runs={file}: cannot be read ({reason}); give a table of predictions") from error
 
 
 def _with_unique_names(compared: list[ComparedRun]) -> list[ComparedRun]:

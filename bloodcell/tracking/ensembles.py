@@ -12,6 +12,7 @@ from bloodcell.comparison.members import Joint
 from bloodcell.comparison.run_tags import ENSEMBLE
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schemas import EnsembleConfig
+from bloodcell.evaluation.outcome import metric_name
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import Prepared
 from bloodcell.files import atomic_write
@@ -55,7 +56,7 @@ def keep_inputs(
     tracked.log_dataset(manifest, name="members", source=str(prepared.images.root), digest=digest_of(runs, prepared))
     tracked.log_table(table, "members.json")
     weights = zip(table["run_id"][:-1], table["weight"][:-1], strict=True)
-    tracked.log_metrics(dict(weights), prefix="weight")
+    tracked.log_metrics({metric_name(run): weight for run, weight in weights}, prefix="weight")
     seconds = [each.metrics["cost/train_seconds"] for each in runs if "cost/train_seconds" in each.metrics]
     if len(seconds) == len(runs):
         tracked.log_metrics({"train_seconds": sum(seconds)}, prefix="cost")

@@ -9,7 +9,9 @@ import pandas as pd
 from bloodcell.comparison.differing import NOUNS, describe_difference
 from bloodcell.comparison.members import EnsembleMember, Joint
 from bloodcell.comparison.run_tags import ENSEMBLE, common_group_name
+from bloodcell.config.schemas import EnsembleConfig
 from bloodcell.config.tracking import TrackingConfig
+from bloodcell.data.csv_files import groups_by_path
 from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds
 from bloodcell.data.manifest import COLUMNS, ImageSet, digest
 from bloodcell.errors import UserError
@@ -17,6 +19,27 @@ from bloodcell.experiment.images import Prepared, image_folders
 from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.runs import StoredRun, only_finished, runs_of_study, whole_run
 from bloodcell.tracking.store import Store, existing_store
+from bloodcell.tracking.table_runs import TableRun, is_table, run_of_table
+
+
+def read_members(config: EnsembleConfig) -> list[StoredRun]:
+    """Return the runs and files of predictions that a configuration names; see `read_runs`.
+
+    Raises
+    ------
+    UserError
+        If a run or a file cannot be used.
+    """
+    stored = [run for run in config.runs if not is_table(run)]
+    runs = read_runs(tracking=config.tracking, run_ids=stored, study=config.study) if stored or config.study else []
+    groups = None if config.groups_file is None else groups_by_path(config.groups_file, setting="groups_file")
+    known = runs[0].predictions if runs else None
+    tables = [
+        run_of_table(run, columns=config.columns, classes=config.classes, groups=groups, known=known)
+        for run in config.runs
+        if is_table(run)
+    ]
+    return _with_unique_names([*runs, *tables])
 
 
 def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | None) -> list[StoredRun]:
@@ -35,6 +58,10 @@ def read_runs(*, tracking: TrackingConfig, run_ids: Sequence[str], study: str | 
     else:
         members = [run for run in runs_of_study(study, store) if _is_member(run)]
         runs = only_finished(members, setting=f"study={study}", advice="give the parent of a sweep or a search")
+    return _with_unique_names(runs)
+
+
+def _with_unique_names(runs: list[StoredRun]) -> list[StoredRun]:
     names = [run.name for run in runs]
     return [run if names.count(run.name) == 1 else replace(run, name=f"{run.name} [{run.id[:8]}]") for run in runs]
 
@@ -132,6 +159,7 @@ def manifests_of_folds(predictions: pd.DataFrame, manifest: pd.DataFrame) -> lis
 
 
 def _common_manifest(runs: Sequence[StoredRun]) -> pd.DataFrame:
+    runs = [run for run in runs if not isinstance(run, TableRun)] or runs[:1]
     manifest, *others = (run.manifest[list(COLUMNS)].sort_values("path", ignore_index=True) for run in runs)
     for other, theirs in zip(runs[1:], others, strict=True):
         if differs := describe_difference(manifest, theirs, columns=tuple(NOUNS)):

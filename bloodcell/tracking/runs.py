@@ -218,6 +218,24 @@ def read_table(path: Path) -> pd.DataFrame:
     return pd.DataFrame(typed)
 
 
+def read_table_file(file: str) -> pd.DataFrame:
+    """Read a table of predictions that the setting ``runs`` names.
+
+    Raises
+    ------
+    UserError
+        If it cannot be read.
+    """
+    path = Path(file).expanduser()
+    if not path.exists():
+        raise UserError(f"runs={file}: there is no such file; give a table of predictions, or the id of a run")
+    try:
+        return read_table(path)
+    except (OSError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UserError(f"runs={file}: cannot be read ({reason}); give a table of predictions") from error
+
+
 def _read_manifest(path: Path) -> pd.DataFrame:
     table = with_sources(pd.read_parquet(path))
     if absent := [column for column in MANIFEST_COLUMNS if column not in table.columns]:
