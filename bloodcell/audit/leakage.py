@@ -145,7 +145,7 @@ def _show_one_cell(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> bool:
     if matrix is None or not (here.found and there.found):
         return False
     moved = apply(matrix, np.array([there.centre]))[0]
-    return bool(np.hypot(*(moved - np.array(here.centre))) <= (here.area / np.pi) ** 0.5)
+    return bool(np.hypot(*(moved - np.array(here.centre))) <= here.radius)
 
 
 def random_split(manifest: pd.DataFrame) -> Finding:

@@ -17,13 +17,13 @@ from bloodcell.images.normalisation import BACKGROUND_LEVEL, at_working_size, no
 CropName = str
 """``none``, the whole image, or a name in `CROPS`."""
 
-CROP_VERSION = 4
+CROP_VERSION = 5
 """Increased when the nucleus crop of the same image changes."""
 
 RADII = 1.9
 """Half the side of a crop, in radii of a disc with the nucleus's area: includes the cytoplasm and little else."""
-LIMITS = (16.0, 160.0)
-"""Smallest and largest half side of a crop, in pixels at the working size."""
+MAX_HALF_SIDE = 160.0
+"""Largest half side of a crop, in pixels at the working size."""
 MIN_AT_BORDER = 30.0
 """Smallest half side if part of the nucleus is missing: that of a lymphocyte."""
 
@@ -140,8 +140,8 @@ def crop_to_nucleus(pixels: NDArray[np.uint8]) -> Crop:
         side = max(height, width)
         return Crop(pixels=lit, found=False, count=0, at_border=False, left=0, top=0, side=side)
     scale = width / small.shape[1]
-    least = MIN_AT_BORDER if cell.at_border else LIMITS[0]
-    half = round(scale * float(np.clip(RADII * (cell.area / np.pi) ** 0.5, least, LIMITS[1])))
+    least = MIN_AT_BORDER if cell.at_border else 0.0
+    half = round(scale * min(max(RADII * cell.radius, least), MAX_HALF_SIDE))
     left, top = (round(scale * centre) - half for centre in cell.centre)
     side = 2 * half + 1
     return Crop(

@@ -21,7 +21,7 @@ from bloodcell.errors import UserError
 from bloodcell.files import atomic_write
 from bloodcell.images.feature_cache import cached_features
 
-NOVELTY_VERSION = 3
+NOVELTY_VERSION = 4
 """Increased when the novelty of the same images changes."""
 
 IMAGES_PER_SOURCE = 2

@@ -86,7 +86,7 @@ def _scaled_crop(pixels: NDArray[np.uint8], cell: Cell) -> tuple[NDArray[np.uint
     """Return the scaled crop, and the mask of its image content."""
     normalised = normalise_illumination(pixels, cell.background)
     normalised[cell.content_mask == 0] = BACKGROUND_LEVEL
-    half = max(round(RADII * (cell.area / np.pi) ** 0.5), MIN_HALF_SIDE)
+    half = max(round(RADII * cell.radius), MIN_HALF_SIDE)
     left, top = (round(centre) - half for centre in cell.centre)
     side = 2 * half + 1
     content = window(cell.content_mask, left=left, top=top, side=side, beyond=0)

@@ -42,6 +42,5 @@ def _place(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     if not cell.found:
         return np.array(NOWHERE, np.float32)
     height, width = pixels.shape[:2]
-    radius = (cell.area / np.pi) ** 0.5
     x, y = ((centre + 0.5) / size for centre, size in zip(cell.centre, (width, height), strict=True))
-    return np.array([x, y, radius / width, radius / height], np.float32)
+    return np.array([x, y, cell.radius / width, cell.radius / height], np.float32)

@@ -1,11 +1,25 @@
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
 from data.photographs import copy
+from pictures import DATA
+from PIL import Image
 
 from bloodcell.cells.segmentation import find_cell
+from bloodcell.images.normalisation import at_working_size
+from bloodcell.images.reading import read_image
 
 COLOUR = (110, 60, 150)
+
+
+@pytest.fixture(params=[pytest.param("", marks=pytest.mark.real)])
+def other_laboratory() -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return the images of another laboratory and the experts' masks, which lie beside the real images."""
+    folder = Path(str(DATA)).parent / "wbc100"
+    files = sorted(folder.glob("images/*/*.png"))
+    return [(read_image(file), np.asarray(Image.open(folder / "masks" / file.name))) for file in files]
 
 
 def smear(*nuclei: tuple[int, int, int]) -> np.ndarray:
@@ -65,3 +79,50 @@ def test_the_memory_layout_of_an_image_has_no_effect():
     pixels = smear((200, 150, 25))
     turned = np.asfortranarray(pixels)
     assert find_cell(turned).area == find_cell(pixels).area
+
+
+@pytest.mark.parametrize("side", [300, 120])
+def test_nuclei_of_another_laboratory_are_those_of_the_experts(side, other_laboratory):
+    overlaps, cells = [], []
+    for pixels, mask in other_laboratory:
+        small = cv2.resize(pixels, (side, side), interpolation=cv2.INTER_AREA)
+        cells.append(find_cell(at_working_size(small)))
+        found = cv2.resize(cells[-1].nucleus, mask.shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        overlaps.append((found & (mask == 255)).sum() / (found | (mask == 255)).sum())
+    assert np.mean(overlaps) >= 0.88
+    assert (np.array(overlaps) < 0.5).mean() <= 0.03
+    assert all(cell.found for cell in cells)
+    assert np.mean([cell.count > 1 for cell in cells]) <= 0.02
+
+
+def test_fields_without_a_cell_have_none(other_laboratory):
+    found = []
+    for pixels, mask in other_laboratory:
+        near = cv2.dilate(mask, np.ones((9, 9), np.uint8))
+        for top, left in ((0, 0), (0, 190), (190, 0), (190, 190)):
+            if not near[top : top + 110, left : left + 110].any():
+                field = pixels[top : top + 110, left : left + 110]
+                found.append(find_cell(at_working_size(np.ascontiguousarray(field))).found)
+    assert len(found) >= 15
+    assert np.mean(found) <= 0.2  # some are parts of a second white cell
+
+
+def test_granules_are_not_nucleus_but_stained():
+    pixels = smear()
+    cv2.circle(pixels, (200, 140), 40, (215, 120, 175), -1)
+    cv2.circle(pixels, (188, 140), 14, COLOUR, -1)
+    cv2.circle(pixels, (214, 140), 14, COLOUR, -1)
+    cell = find_cell(pixels)
+    assert (cell.found, cell.count) == (True, 1)
+    assert cell.area == pytest.approx(2 * np.pi * 14**2, rel=0.15)
+
+
+@pytest.mark.parametrize("radius", [5, 9])
+def test_a_platelet_is_no_white_cell(radius):
+    assert not find_cell(smear((200, 120, radius))).found
+
+
+def test_a_nucleus_that_the_border_cuts_may_be_small():
+    cell = find_cell(smear((319, 120, 12)))
+    assert cell.at_border
+    assert cell.found
