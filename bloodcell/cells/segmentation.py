@@ -30,7 +30,9 @@ MIN_RELATIVE_AREA = 0.35
 """Smallest area of a second nucleus, relative to the first; platelets and stain are smaller."""
 
 MIN_CONTRAST = 30.0
-"""Smallest `Cell.contrast` of a nucleus, in grey levels: nuclei have 42 or more, red cells and ground 20 or less."""
+"""Smallest contrast of a nucleus with red cells, in grey levels: nuclei have 42 or more, dark red cells about 15."""
+MIN_CONTRAST_TO_GROUND = 58.0
+"""The same with the ground: nuclei have 60 or more, red cells up to 56."""
 
 ONE_NUCLEUS = 0.6
 """Contrast of the upper two classes, relative to that of the lower two, below which both are nucleus."""
@@ -64,7 +66,8 @@ class Cell:
         Mean of blue minus green in the nucleus, less the mean around it, in grey levels after illumination
         normalisation.
     contrast
-        Median of blue minus green in the nucleus, less that of the class below it: red cells, cytoplasm or ground.
+        Of the median of blue minus green with that of red cells, or of the ground if nothing is between, relative to
+        the least of a nucleus, `MIN_CONTRAST` or `MIN_CONTRAST_TO_GROUND`.
     background
         Level of the background in each channel, see `bloodcell.images.normalisation.background_level`.
     """
@@ -87,7 +90,7 @@ class Cell:
     def found(self) -> bool:
         """Whether there is a nucleus; if not, ``nucleus`` is the most violet spot."""
         least = MIN_RADIUS_AT_BORDER if self.at_border else MIN_RADIUS
-        return self.contrast >= MIN_CONTRAST and self.radius >= least
+        return self.contrast >= 1 and self.radius >= least
 
     @property
     def at_border(self) -> bool:
@@ -129,14 +132,16 @@ def find_cell(pixels: NDArray[np.uint8]) -> Cell:
     if not all(each.size for each in classes):
         return _none(violet)
     ground, other, own = (float(np.median(each)) for each in classes)
+    contrast = (own - other) / MIN_CONTRAST
     if own - other < ONE_NUCLEUS * (other - ground):
         other, own = ground, float(np.median(np.concatenate(classes[1:])))
+        contrast = (own - other) / MIN_CONTRAST_TO_GROUND
     stained, nucleus, count = _nuclei(violet.image, (other + own) / 2)
     around = _ring(nucleus) & violet.content_mask
     if around.any():
         half = (_median(violet.image, nucleus) + _median(violet.image, around)) / 2
         stained, nucleus, count = _nuclei(violet.image, max(half, other + LEAST_HEIGHT * (own - other)))
-    return _cell(violet, nucleus, stained, count=count, contrast=own - other)
+    return _cell(violet, nucleus, stained, count=count, contrast=contrast)
 
 
 def find_stained(pixels: NDArray[np.uint8]) -> Cell:

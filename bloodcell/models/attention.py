@@ -1,7 +1,8 @@
 """Masks of nucleus and surroundings, computed inside the model, and feature maps averaged over each.
 
-The nucleus is where blue exceeds green by more than Otsu's (1979) threshold, as in `bloodcell.cells.segmentation`,
-which is more exact. All operations are Keras's, so a saved model needs no other code.
+The nucleus is where blue exceeds green by more than Otsu's (1979) threshold, as in
+`bloodcell.cells.segmentation.find_stained`, which is more exact. All operations are Keras's, so a saved model needs no
+other code.
 """
 
 from typing import Any

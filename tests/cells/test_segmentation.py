@@ -104,7 +104,7 @@ def test_fields_without_a_cell_have_none(other_laboratory):
                 field = pixels[top : top + 110, left : left + 110]
                 found.append(find_cell(at_working_size(np.ascontiguousarray(field))).found)
     assert len(found) >= 15
-    assert np.mean(found) <= 0.2  # some are parts of a second white cell
+    assert np.mean(found) <= 0.25  # some show a second white cell
 
 
 def test_granules_are_not_nucleus_but_stained():

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from bloodcell.cells.crop import crop_to_nucleus
-from bloodcell.cells.segmentation import find_cell
+from bloodcell.cells.segmentation import find_stained
 from bloodcell.data.pipeline import resize
 from bloodcell.images.reading import read_image
 from bloodcell.models.attention import MASKS_SHAPE, cell_masks, masked_averages
@@ -19,7 +19,7 @@ def crops(cells) -> np.ndarray:
 
 def test_the_nucleus_mask_agrees_with_segmentation(crops):
     for image, masks in zip(crops, np.asarray(cell_masks(crops)), strict=True):
-        nucleus = find_cell(image.astype(np.uint8)).nucleus > 0
+        nucleus = find_stained(image.astype(np.uint8)).nucleus > 0
         cells = MASKS_SHAPE[0]
         side = nucleus.shape[0] // cells * cells
         share = nucleus[:side, :side].reshape(cells, side // cells, cells, -1).mean(axis=(1, 3))
