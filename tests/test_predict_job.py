@@ -111,11 +111,13 @@ def test_other_formats_are_read_and_files_that_are_no_images_have_a_row_with_the
     shutil.copy(cell, tmp_path / "cell.unknown")
     with Image.open(cell) as image:
         image.save(tmp_path / "cell.avif")
+        image.save(tmp_path / "stack.tif", save_all=True, append_images=[image.rotate(180)])
     (tmp_path / "notes.txt").write_text("from the left microscope")
     (tmp_path / "slide.svs").write_bytes(b"II*\0")
     words = [f"images='{tmp_path}'", f"run={kept.run_id}", "output=others.csv"]
     completed = run(["predict", *words], cwd=kept.folder)
     assert "Cannot be read, by ending: .txt 1, .svs 1" in completed.stdout
+    assert "Of 1 file with several pages, the first was predicted, such as " in completed.stdout
     table = pd.read_csv(kept.folder / "others.csv", keep_default_na=False).set_index("path")
     table.index = table.index.map(lambda path: Path(path).name)
     assert table["answer"].eq("cannot be read").to_dict() == {
@@ -124,6 +126,7 @@ def test_other_formats_are_read_and_files_that_are_no_images_have_a_row_with_the
         "cell.unknown": False,
         "notes.txt": True,
         "slide.svs": True,
+        "stack.tif": False,
     }
     assert table.loc["notes.txt", "why"] == "not an image"
     assert table.loc["slide.svs", "why"].startswith("a whole-slide image; export ")
