@@ -24,15 +24,15 @@ def test_the_documented_figures_are_those_of_a_run(tmp_path: Path) -> None:
     data = json.loads((tmp_path / "page" / "audit.json").read_text(encoding="utf-8"))
     found = {finding["code"]: finding for finding in (*data["findings"], *data["clear"])}
     numbers = {code: finding["numbers"] for code, finding in found.items()}
-    labels, test = numbers["suspicious-labels"], numbers["test-labels"]
+    sizes, labels, test = (numbers[code] for code in ("photographs", "suspicious-labels", "test-labels"))
     (neutrophils,) = [row for row in found["test-labels"]["rows"] if row["class"] == "NEUTROPHIL"]
     pairs, cells, several = (
         numbers[code] for code in ("overlapping-photographs", "cells-with-two-labels", "several-cells")
     )
     expected = [
-        f"{numbers['photographs']['images']:,} images are copies of {numbers['photographs']['photographs']} photographs",
-        f"cells agree with {100 * test['test_agree']:.0f} % of TEST's 71 labels and {100 * test['train_agree']:.0f} % of "
-        f"training's 277 (p = {test['p_value']:.2f})",
+        f"{sizes['images']:,} images are copies of {sizes['photographs']} photographs",
+        f"cells agree with {100 * test['test_agree']:.0f} % of TEST's 71 labels and {100 * test['train_agree']:.0f} % "
+        f"of training's 277 (p = {test['p_value']:.2f})",
         f"{NUMBERS[labels['suspicious']]} labels of all {labels['photographs']} are suspicious",
         f"(AUROC {numbers['splits-differ']['auroc']:.2f}, p = {numbers['splits-differ']['p_value']:.2f})",
         f"{neutrophils['test_agree']} of TEST's {neutrophils['test_photographs']} neutrophils look like neutrophils",
