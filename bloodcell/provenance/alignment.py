@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 from bloodcell.images.normalisation import FILL
 from bloodcell.provenance.keypoints import MIRRORED, SCALED, Keypoints
 
-MIN_INLIERS = 15
-"""Fewest keypoints that agree on a transformation; unrelated smears have up to 9."""
+MIN_INLIERS = 8
+"""Fewest keypoints that agree on a transformation. Unrelated smears have up to 9, but their difference is above 0.1."""
 
 TOLERANCE = 5.0
 """Largest error of an inlier, in pixels."""
@@ -42,6 +42,9 @@ MIN_OVERLAP = 1600
 """Smallest overlap for a difference, in thumbnail pixels."""
 
 EDGE = np.ones((3, 3), np.uint8)
+
+MIN_SIGMA = 0.3
+"""Standard deviation in pixels below which a blur has no effect."""
 
 _RANSAC = {"method": cv2.RANSAC, "ransacReprojThreshold": TOLERANCE, "maxIters": 1000, "confidence": 0.999}
 
@@ -112,22 +115,46 @@ def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matr
     """
     size = fixed.shape[1], fixed.shape[0]
     scaled = SCALED @ matrix @ np.linalg.inv(SCALED)
+    scale = _scale(scaled, size)
+    shown = cv2.erode((fixed > FILL).astype(np.uint8), EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    moving_shown = cv2.erode((moving > FILL).astype(np.uint8), EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
+    moving, fixed = _band_limited(moving, 1 / scale), _band_limited(fixed, scale)
     moved = cv2.warpPerspective(moving, scaled, size, flags=cv2.INTER_LINEAR)
     frame = cv2.warpPerspective(np.ones_like(moving), scaled, size, flags=cv2.INTER_NEAREST)
     overlap = cv2.erode(frame, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    content_mask = ((moved > FILL) & (fixed > FILL)).astype(np.uint8) & overlap
-    shown = cv2.erode(content_mask, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1).astype(bool)
-    if shown.sum() < MIN_OVERLAP:
+    shown &= overlap
+    shown &= cv2.erode(
+        cv2.warpPerspective(moving_shown, scaled, size, flags=cv2.INTER_NEAREST),
+        EDGE,
+        borderType=cv2.BORDER_CONSTANT,
+        borderValue=1,
+    )
+    inside = shown.astype(bool)
+    if inside.sum() < MIN_OVERLAP:
         return float("nan")
-    here, there = moved[shown].astype(np.float32), fixed[shown].astype(np.float32)
+    here, there = moved[inside].astype(np.float32), fixed[inside].astype(np.float32)
     here_mean, there_mean = float(here.mean()), float(there.mean())
     here_spread, there_spread = max(float(here.std()), 1.0), max(float(there.std()), 1.0)
     covariance = float(((here - here_mean) * (there - there_mean)).mean())
     gain = min(max(there_spread / here_spread, 0.5), 2.0)
     evened = np.where(moved > FILL, (moved.astype(np.float32) - here_mean) * gain + there_mean, moved)
-    contradicts = cv2.blur(np.abs(evened.astype(np.float32) - fixed), (BLUR, BLUR)) > GREY_LEVELS
+    differs = cv2.blur(np.abs(evened.astype(np.float32) - fixed) * overlap, (BLUR, BLUR))
+    contradicts = differs > GREY_LEVELS * cv2.blur(overlap.astype(np.float32), (BLUR, BLUR))
     contradicting = float(contradicts[overlap > 0].mean())
-    return 1 - covariance / (here_spread * there_spread) + max(0.0, contradicting - TOLERATED)
+    return max(0.0, 1 - covariance / (here_spread * there_spread)) + max(0.0, contradicting - TOLERATED)
+
+
+def _scale(matrix: Matrix, size: tuple[int, int]) -> float:
+    """Return by how much a matrix magnifies at the centre of the image that it maps to."""
+    centre = np.array([[size[0] / 2, size[1] / 2]])
+    back = apply(np.linalg.inv(matrix), centre + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    return float(abs(np.linalg.det(back[1:] - back[0])) ** -0.5)
+
+
+def _band_limited(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Blur an image to the resolution of another of which it is a magnified part: a pixel there is ``scale`` here."""
+    sigma = 0.5 * max(scale**2 - 1, 0) ** 0.5
+    return pixels if sigma < MIN_SIGMA else np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma))
 
 
 def _mutual_nearest(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -13,9 +13,12 @@ N_KEYPOINTS = 250
 THUMBNAIL_SCALE = 0.5
 """Large enough to distinguish two photographs of one place with different focus."""
 
-CONTRAST_THRESHOLD = 0.02
+CONTRAST_THRESHOLDS = (0.02, 0.005)
 EDGE_THRESHOLD = 12
-"""Lower contrast and higher edge ratio than in Lowe (2004): smears are pale and out of focus."""
+"""Lower contrast and higher edge ratio than in Lowe (2004): smears are pale and out of focus. The second contrast is
+used if the first gives few keypoints, as in small images, which are smooth when they are enlarged."""
+
+FEW_KEYPOINTS = 150
 
 DESCRIPTOR_NORM = 512
 """Length of a descriptor; nearly all entries then fit into 8 bits."""
@@ -69,7 +72,10 @@ def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
     pixels = at_working_size(pixels)
     size = pixels.shape[1], pixels.shape[0]
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    found, descriptors = _detector().detectAndCompute(grey, content_mask(pixels, margin=FILL_MARGIN))
+    mask = content_mask(pixels, margin=FILL_MARGIN)
+    found, descriptors = _detector(CONTRAST_THRESHOLDS[0]).detectAndCompute(grey, mask)
+    if len(found) < FEW_KEYPOINTS:
+        found, descriptors = _detector(CONTRAST_THRESHOLDS[1]).detectAndCompute(grey, mask)
     if not found:
         descriptors = np.zeros((0, 128), np.float32)
     strongest = np.argsort([-keypoint.response for keypoint in found], kind="stable")[:N_KEYPOINTS]
@@ -84,12 +90,18 @@ def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
     )
 
 
-def _detector() -> "cv2.SIFT":
-    if not hasattr(_sift, "detector"):  # one for each thread
-        _sift.detector = cv2.SIFT_create(
-            nfeatures=N_KEYPOINTS, contrastThreshold=CONTRAST_THRESHOLD, edgeThreshold=EDGE_THRESHOLD
-        )
-    return _sift.detector
+def _detector(contrast_threshold: float) -> "cv2.SIFT":
+    if not hasattr(_sift, "detectors"):  # one for each thread
+        _sift.detectors = {
+            each: cv2.SIFT_create(
+                nfeatures=N_KEYPOINTS,
+                contrastThreshold=each,
+                edgeThreshold=EDGE_THRESHOLD,
+                enable_precise_upscale=True,
+            )
+            for each in CONTRAST_THRESHOLDS
+        }
+    return _sift.detectors[contrast_threshold]
 
 
 def _root(descriptors: NDArray[np.float32]) -> NDArray[np.uint8]:

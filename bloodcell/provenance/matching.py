@@ -25,14 +25,21 @@ from bloodcell.provenance.keypoints import Keypoints
 MAX_DIFFERENCE = 0.08
 """Largest mean difference between an image and a source that it joins, before refinement."""
 
-SAME = 0.025
-"""Mean difference up to which two sets of images are one source: copies have 0.01, another focus 0.033."""
+SAME_QUANTILE = 0.1
+"""Quantile of the differences between two sets of images that decides whether they are one source. It is low because
+fill differs from the photograph's reflection in other copies, but every copy of another photograph differs."""
+
+SAME = 0.015
+"""That quantile up to which two sets are one source: copies have up to 0.007, another focus or field has 0.022."""
 
 SAME_RATIO = 3.5
-"""The same, over the mean difference within the sets: rough copies increase both."""
+"""The same, over the median difference within the sets: rough copies increase both."""
 
 MAX_OVERLAP_DIFFERENCE = 0.4
 """Largest difference of overlapping sources: they have up to 0.3; sources with the same caption have more."""
+
+MIN_OVERLAP_INLIERS = 15
+"""Fewest inliers of overlapping sources; unrelated ones have up to 9."""
 
 MAX_REPRESENTATIVES = 6
 FEW_INLIERS = 60
@@ -149,7 +156,8 @@ class SourceClusters:
             (source, self.assignments[fit.representative].source)
             for image, source, fits in zip(images, own, self._pool.map(self._fits, batch, others), strict=True)
             for fit in fits
-            if difference(self.thumbnails[image], self.thumbnails[fit.representative], fit.matrix)
+            if fit.inliers >= MIN_OVERLAP_INLIERS
+            and difference(self.thumbnails[image], self.thumbnails[fit.representative], fit.matrix)
             <= MAX_OVERLAP_DIFFERENCE
         }
         return sorted({(min(pair), max(pair)) for pair in pairs})
@@ -282,9 +290,9 @@ class SourceClusters:
     def _same_source(self, here: Sequence[int], there: Sequence[int], across: Matrix) -> bool:
         """Return whether two sets of images differ no more from each other than within themselves."""
         here, there = _equally_spaced(here, N_ACROSS), _equally_spaced(there, N_ACROSS)
-        between = _mean(self._differences(product(here, there), across))
+        between = _quantile(self._differences(product(here, there), across), SAME_QUANTILE)
         within = [self._differences(combinations(part, 2)) for part in (here, there)]
-        inside = _mean(np.concatenate(within))
+        inside = _quantile(np.concatenate(within), 0.5)
         return between <= max(SAME, SAME_RATIO * inside if np.isfinite(inside) else 0)
 
     def _move(self, images: Iterable[int], old: int, new: int, matrix: Matrix) -> None:
@@ -311,6 +319,12 @@ def _mean(differences: Sequence[float] | NDArray[np.float64]) -> float:
     values = np.asarray(differences)
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("inf")
+
+
+def _quantile(differences: NDArray[np.float64], share: float) -> float:
+    """Return a quantile without NaN, or infinity if all are NaN."""
+    known = differences[~np.isnan(differences)]
+    return float(np.quantile(known, share)) if len(known) else float("inf")
 
 
 def _equally_spaced(images: Sequence[int], count: int) -> list[int]:
