@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 from bloodcell.images.normalisation import at_working_size, content_mask
 
 N_KEYPOINTS = 250
+DETECTION_SCALE = 0.75
+"""Scale at which keypoints are found: half the time of 1, and as many."""
+
 THUMBNAIL_SCALE = 0.5
 """Large enough to distinguish two photographs of one place with different focus."""
 
@@ -72,18 +75,20 @@ def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
     pixels = at_working_size(pixels)
     size = pixels.shape[1], pixels.shape[0]
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    mask = content_mask(pixels, margin=FILL_MARGIN)
-    found, descriptors = _detector(CONTRAST_THRESHOLDS[0]).detectAndCompute(grey, mask)
+    small = cv2.resize(grey, None, fx=DETECTION_SCALE, fy=DETECTION_SCALE, interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(content_mask(pixels, margin=FILL_MARGIN), small.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    found, descriptors = _detector(CONTRAST_THRESHOLDS[0]).detectAndCompute(small, mask)
     if len(found) < FEW_KEYPOINTS:
-        found, descriptors = _detector(CONTRAST_THRESHOLDS[1]).detectAndCompute(grey, mask)
+        found, descriptors = _detector(CONTRAST_THRESHOLDS[1]).detectAndCompute(small, mask)
     if not found:
         descriptors = np.zeros((0, 128), np.float32)
     strongest = np.argsort([-keypoint.response for keypoint in found], kind="stable")[:N_KEYPOINTS]
     positions = np.array([keypoint.pt for keypoint in found], np.float32).reshape(-1, 2)
+    positions = (positions + 0.5) * np.float32(size) / small.shape[::-1] - 0.5
     thumbnail_size = max(round(size[0] * THUMBNAIL_SCALE), 2), max(round(size[1] * THUMBNAIL_SCALE), 2)
     thumbnail = cv2.resize(cv2.GaussianBlur(grey, (0, 0), 0.5), thumbnail_size, interpolation=cv2.INTER_AREA)
     return Keypoints(
-        positions=positions[strongest],
+        positions=positions[strongest].astype(np.float32),
         descriptors=_root(descriptors[strongest]),
         thumbnail=np.asarray(thumbnail, np.uint8),
         size=size,
