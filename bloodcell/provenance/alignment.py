@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.images.normalisation import FILL
-from bloodcell.provenance.keypoints import MIRRORED, SCALED, Keypoints
+from bloodcell.provenance.keypoints import MIRRORED, SCALED, THUMBNAIL_SCALE, Keypoints
 
 MIN_INLIERS = 8
 """Fewest keypoints that agree on a transformation. Unrelated smears have up to 9, but their difference is above 0.1."""
@@ -43,10 +43,17 @@ MIN_OVERLAP = 1600
 
 EDGE = np.ones((3, 3), np.uint8)
 
+EXACT = 0.01
+"""Difference above which an alignment is refined; copies with an exact one have less."""
+
+MAX_REFINEMENT = 15.0
+"""Largest shift of a corner by refinement, in pixels."""
+
 MIN_SIGMA = 0.3
 """Standard deviation in pixels below which a blur has no effect."""
 
 _RANSAC = {"method": cv2.RANSAC, "ransacReprojThreshold": TOLERANCE, "maxIters": 1000, "confidence": 0.999}
+_ECC = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
 
 Matrix = NDArray[np.float64]
 
@@ -110,38 +117,69 @@ def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matr
 
     It is the sum of two terms: one minus the correlation in the overlap, which depends on focus but not on brightness
     and contrast; and the share of the overlap in which they contradict each other, as fill and cells do, above
-    `TOLERATED`. The images are thumbnails as in `Keypoints`; the matrix, shape (3, 3), is from the first image's pixels
-    to the second's.
+    `TOLERATED`. Both are compared at the resolution of the coarser one. The images are thumbnails as in `Keypoints`;
+    the matrix, shape (3, 3), is from the first image's pixels to the second's.
     """
     size = fixed.shape[1], fixed.shape[0]
     scaled = SCALED @ matrix @ np.linalg.inv(SCALED)
     scale = _scale(scaled, size)
-    shown = cv2.erode((fixed > FILL).astype(np.uint8), EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    moving_shown = cv2.erode((moving > FILL).astype(np.uint8), EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    moving, fixed = _band_limited(moving, 1 / scale), _band_limited(fixed, scale)
-    moved = cv2.warpPerspective(moving, scaled, size, flags=cv2.INTER_LINEAR)
-    frame = cv2.warpPerspective(np.ones_like(moving), scaled, size, flags=cv2.INTER_NEAREST)
-    overlap = cv2.erode(frame, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    shown &= overlap
-    shown &= cv2.erode(
-        cv2.warpPerspective(moving_shown, scaled, size, flags=cv2.INTER_NEAREST),
-        EDGE,
-        borderType=cv2.BORDER_CONSTANT,
-        borderValue=1,
-    )
-    inside = shown.astype(bool)
-    if inside.sum() < MIN_OVERLAP:
+    areas = cv2.warpPerspective(_content(moving) + np.uint8(1), scaled, size, flags=cv2.INTER_NEAREST)
+    overlap, shown = _eroded(np.minimum(areas, 1)), _eroded(areas >> 1) & _content(fixed)
+    n_shown = cv2.countNonZero(shown)
+    if n_shown < MIN_OVERLAP:
         return float("nan")
-    here, there = moved[inside].astype(np.float32), fixed[inside].astype(np.float32)
-    here_mean, there_mean = float(here.mean()), float(there.mean())
-    here_spread, there_spread = max(float(here.std()), 1.0), max(float(there.std()), 1.0)
-    covariance = float(((here - here_mean) * (there - there_mean)).mean())
+    moved = cv2.warpPerspective(_band_limited(moving, 1 / scale), scaled, size, flags=cv2.INTER_LINEAR)
+    fixed = _band_limited(fixed, scale)
+    (here_mean, here_spread), (there_mean, there_spread) = _mean_and_spread(moved, shown), _mean_and_spread(fixed, shown)
     gain = min(max(there_spread / here_spread, 0.5), 2.0)
-    evened = np.where(moved > FILL, (moved.astype(np.float32) - here_mean) * gain + there_mean, moved)
-    differs = cv2.blur(np.abs(evened.astype(np.float32) - fixed) * overlap, (BLUR, BLUR))
+    filled, here, there = moved <= FILL, moved.astype(np.float32) - here_mean, fixed.astype(np.float32) - there_mean
+    covariance = float(np.vdot(here * shown, there)) / n_shown
+    here *= gain
+    np.copyto(here, moved - np.float32(there_mean), where=filled)
+    differs = cv2.blur(cv2.absdiff(here, there) * overlap, (BLUR, BLUR))
     contradicts = differs > GREY_LEVELS * cv2.blur(overlap.astype(np.float32), (BLUR, BLUR))
-    contradicting = float(contradicts[overlap > 0].mean())
+    contradicting = np.count_nonzero(contradicts & (overlap > 0)) / cv2.countNonZero(overlap)
     return max(0.0, 1 - covariance / (here_spread * there_spread)) + max(0.0, contradicting - TOLERATED)
+
+
+def refined(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix) -> tuple[Matrix, float]:
+    """Return a more exact matrix, if the images do not agree with this one, and their difference.
+
+    The matrix maximises the thumbnails' correlation (ECC, Evangelidis and Psarakis 2008). Parameters are those of
+    `difference`.
+    """
+    distance = difference(moving, fixed, matrix)
+    if distance <= EXACT:
+        return matrix, distance
+    back = np.linalg.inv(SCALED @ matrix @ np.linalg.inv(SCALED))
+    size = moving.shape[1], moving.shape[0]
+    shown = cv2.warpPerspective((fixed > FILL).astype(np.uint8), back, size, flags=cv2.INTER_NEAREST)
+    mask = _eroded(shown & (moving > FILL))
+    start = (back / back[2, 2]).astype(np.float32)
+    try:
+        _, found = cv2.findTransformECC(fixed, moving, start, cv2.MOTION_HOMOGRAPHY, _ECC, mask, 3)
+    except cv2.error:  # it does not converge
+        return matrix, distance
+    better = np.asarray(np.linalg.inv(SCALED) @ np.linalg.inv(found.astype(np.float64)) @ SCALED)
+    corners = np.array([[0, 0], [0, size[1]], [size[0], 0], size]) / THUMBNAIL_SCALE
+    if np.abs(apply(better, corners) - apply(matrix, corners)).max() > MAX_REFINEMENT:
+        return matrix, distance
+    return min((matrix, distance), (better, difference(moving, fixed, better)), key=lambda each: each[1])
+
+
+def _content(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 1 where an image shows something, and 0 on fill and its edge."""
+    return _eroded((pixels > FILL).view(np.uint8))
+
+
+def _eroded(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.erode(mask, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1))
+
+
+def _mean_and_spread(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the mean and the standard deviation, at least 1, of the masked pixels."""
+    mean, spread = cv2.meanStdDev(pixels, mask=mask)
+    return float(mean[0, 0]), max(float(spread[0, 0]), 1.0)
 
 
 def _scale(matrix: Matrix, size: tuple[int, int]) -> float:

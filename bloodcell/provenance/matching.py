@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from bloodcell.provenance.alignment import Matrix, align, difference
+from bloodcell.provenance.alignment import Matrix, align, difference, refined
 from bloodcell.provenance.descriptor_index import DescriptorIndex, Vote
 from bloodcell.provenance.keypoints import Keypoints
 
@@ -172,13 +172,14 @@ class SourceClusters:
             if alignment is not None:
                 there = self.assignments[vote.owner]
                 compared = _equally_spaced(self._images[there.source], N_COMPARED)
-                matrix = there.matrix @ alignment.matrix
+                own, _ = refined(keypoints.thumbnail, self.thumbnails[vote.owner], alignment.matrix)
+                matrix = there.matrix @ own
                 differences = [
                     difference(keypoints.thumbnail, self.thumbnails[image], self._into(image) @ matrix)
                     for image in compared
                 ]
                 same = _mean(differences) <= MAX_DIFFERENCE
-                fits.append(Fit(vote.owner, alignment.matrix, alignment.inliers, same))
+                fits.append(Fit(vote.owner, own, alignment.inliers, same))
         return fits
 
     def _place(self, keypoints: Keypoints, fits: Sequence[Fit]) -> None:
@@ -218,14 +219,17 @@ class SourceClusters:
         """Return the matrix from a source's pixels to those of one of its images."""
         return np.asarray(np.linalg.inv(self.assignments[image].matrix), np.float64)
 
-    def _differences(self, pairs: Iterable[tuple[int, int]], across: Matrix | None = None) -> NDArray[np.float64]:
+    def _differences(
+        self, pairs: Iterable[tuple[int, int]], across: Matrix | None = None, *, refine: bool = False
+    ) -> NDArray[np.float64]:
         """Compare pairs of images; ``across`` is the matrix between their sources, if these differ."""
         between = np.eye(3) if across is None else across
 
         def of(pair: tuple[int, int]) -> float:
             moving, fixed = pair
             matrix = self._into(fixed) @ between @ self.assignments[moving].matrix
-            return difference(self.thumbnails[moving], self.thumbnails[fixed], matrix)
+            images = self.thumbnails[moving], self.thumbnails[fixed]
+            return refined(*images, matrix)[1] if refine else difference(*images, matrix)
 
         return np.array(list(self._pool.map(of, pairs)))
 
@@ -290,10 +294,15 @@ class SourceClusters:
     def _same_source(self, here: Sequence[int], there: Sequence[int], across: Matrix) -> bool:
         """Return whether two sets of images differ no more from each other than within themselves."""
         here, there = _equally_spaced(here, N_ACROSS), _equally_spaced(there, N_ACROSS)
-        between = _quantile(self._differences(product(here, there), across), SAME_QUANTILE)
-        within = [self._differences(combinations(part, 2)) for part in (here, there)]
-        inside = _quantile(np.concatenate(within), 0.5)
-        return between <= max(SAME, SAME_RATIO * inside if np.isfinite(inside) else 0)
+        within = np.concatenate([self._differences(combinations(part, 2)) for part in (here, there)])
+        limit = max(SAME, SAME_RATIO * float(np.nanmedian(within)) if np.isfinite(within).any() else 0)
+        pairs = list(product(here, there))
+        between = self._differences(pairs, across)
+        needed = 1 + int(SAME_QUANTILE * (np.isfinite(between).sum() - 1))
+        closest = np.argsort(between)[: 2 * needed]  # NaN last
+        if np.sort(between)[needed - 1] > limit:
+            between = self._differences([pairs[place] for place in closest], across, refine=True)
+        return bool((between <= limit).sum() >= needed)
 
     def _move(self, images: Iterable[int], old: int, new: int, matrix: Matrix) -> None:
         for image in sorted(images):
@@ -309,8 +318,8 @@ def _fits_earlier(place: int, batch: Sequence[Keypoints], votes: Sequence[Vote])
         if vote.owner < place:
             alignment = align(batch[place], batch[vote.owner], mirrored=vote.mirrored)
             if alignment is not None:
-                distance = difference(batch[place].thumbnail, batch[vote.owner].thumbnail, alignment.matrix)
-                fits.append(Fit(vote.owner, alignment.matrix, alignment.inliers, distance <= MAX_DIFFERENCE))
+                matrix, distance = refined(batch[place].thumbnail, batch[vote.owner].thumbnail, alignment.matrix)
+                fits.append(Fit(vote.owner, matrix, alignment.inliers, distance <= MAX_DIFFERENCE))
     return fits
 
 
@@ -319,12 +328,6 @@ def _mean(differences: Sequence[float] | NDArray[np.float64]) -> float:
     values = np.asarray(differences)
     known = values[~np.isnan(values)]
     return float(known.mean()) if len(known) else float("inf")
-
-
-def _quantile(differences: NDArray[np.float64], share: float) -> float:
-    """Return a quantile without NaN, or infinity if all are NaN."""
-    known = differences[~np.isnan(differences)]
-    return float(np.quantile(known, share)) if len(known) else float("inf")
 
 
 def _equally_spaced(images: Sequence[int], count: int) -> list[int]:
