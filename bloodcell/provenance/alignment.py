@@ -43,7 +43,7 @@ MIN_OVERLAP = 1600
 
 EDGE = np.ones((3, 3), np.uint8)
 
-EXACT = 0.01
+EXACT = 0.015
 """Difference above which an alignment is refined; copies with an exact one have less."""
 
 MAX_REFINEMENT = 15.0

@@ -21,7 +21,7 @@ EDGE_THRESHOLD = 12
 """Lower contrast and higher edge ratio than in Lowe (2004): smears are pale and out of focus. The second contrast is
 used if the first gives few keypoints, as in small images, which are smooth when they are enlarged."""
 
-FEW_KEYPOINTS = 150
+FEW_KEYPOINTS = 100
 
 DESCRIPTOR_NORM = 512
 """Length of a descriptor; nearly all entries then fit into 8 bits."""
