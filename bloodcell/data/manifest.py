@@ -14,6 +14,8 @@ COLUMNS = ("path", "label", "source", "group", "split", "sha256")
 SPLITS = ("train", "val", "test")
 FOLDER = "folder"
 """The column with an image's group, if ``data.folders`` says which folders are groups."""
+UNTEXTURED = "untextured"
+"""The column that says whether an image has too little texture to be matched, if sources are recovered."""
 OF_TABLE = ("path", "label", "split", "fold")
 """Columns that a table of images gives the manifest under their own names."""
 
@@ -58,7 +60,7 @@ class ImageSet:
 
 def column_in_manifest(name: str) -> str:
     """Return the name that another column of a table of images has in the manifest, which has columns of its own."""
-    return f"table_{name}" if name in (*COLUMNS, FOLDER) and name not in OF_TABLE else name
+    return f"table_{name}" if name in (*COLUMNS, FOLDER, UNTEXTURED) and name not in OF_TABLE else name
 
 
 def digest(manifest: pd.DataFrame) -> str:

@@ -24,7 +24,7 @@ from bloodcell.audit.duplicates import conflicting_labels, exact_duplicates
 from bloodcell.audit.files import odd_files
 from bloodcell.audit.finding import SEVERITIES, Finding
 from bloodcell.audit.labels import several_cells, suspicious_labels
-from bloodcell.audit.leakage import overlapping, random_split, shared_between_splits
+from bloodcell.audit.leakage import overlapping, random_split, shared_between_splits, too_little_texture
 from bloodcell.audit.page import Audit, as_data, write_page
 from bloodcell.audit.sample_size import sample_size
 from bloodcell.audit.shift import shift
@@ -36,7 +36,7 @@ from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import AuditConfig
 from bloodcell.console.colours import SEVERITIES as SHADES
 from bloodcell.console.json_output import set_json_result
-from bloodcell.data.manifest import SPLITS, ImageSet, digest
+from bloodcell.data.manifest import SPLITS, UNTEXTURED, ImageSet, digest
 from bloodcell.errors import FindingsError
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import load_images
@@ -112,6 +112,8 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
 
     yield from odd_files(images)
     yield from shared_between_splits(manifest, read=read, groups_known=config.data.groups != "none", group_name=name)
+    if UNTEXTURED in manifest:
+        yield too_little_texture(manifest)
     if config.data.finds_photographs:
         pairs = overlapping_sources(images.files(manifest), manifest["sha256"].tolist())
         yield overlapping(manifest, pairs=pairs, read=read)

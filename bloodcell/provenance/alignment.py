@@ -1,7 +1,7 @@
 """Alignment of two images, and their difference after alignment.
 
 Copies of one photograph agree in the overlap of their frames, including fill: if one has fill beyond the photograph's
-edge, the other cannot have cells there. Photographs of neighbouring places on a slide share cells and can be
+edge, another with fill cannot have cells there. Photographs of neighbouring places on a slide share cells and can be
 aligned, too, but one shows cells beyond the other's edge.
 """
 
@@ -38,6 +38,9 @@ BLUR = 9
 TOLERATED = 0.02
 """Share of the overlap that contradicts in copies: alignment is inexact, and edges are steep."""
 
+MIN_FILL = 0.01
+"""Smallest share of an image with black fill that is fill."""
+
 MIN_OVERLAP = 1600
 """Smallest overlap for a difference, in thumbnail pixels."""
 
@@ -53,7 +56,7 @@ MIN_SIGMA = 0.3
 """Standard deviation in pixels below which a blur has no effect."""
 
 _RANSAC = {"method": cv2.RANSAC, "ransacReprojThreshold": TOLERANCE, "maxIters": 1000, "confidence": 0.999}
-_ECC = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 30, 1e-4)
+_ECC = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-4)
 
 Matrix = NDArray[np.float64]
 
@@ -112,13 +115,23 @@ def apply(matrix: Matrix, positions: NDArray[np.floating]) -> NDArray[np.float64
     return np.asarray(moved[:, :2] / moved[:, 2:])
 
 
-def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix) -> float:
+def difference(
+    moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix, *, reflected: bool = False
+) -> float:
     """Return the difference of two aligned images: 0 for equal ones; NaN if the overlap is too small.
 
     It is the sum of two terms: one minus the correlation in the overlap, which depends on focus but not on brightness
     and contrast; and the share of the overlap in which they contradict each other, as fill and cells do, above
-    `TOLERATED`. Both are compared at the resolution of the coarser one. The images are thumbnails as in `Keypoints`;
-    the matrix, shape (3, 3), is from the first image's pixels to the second's.
+    `TOLERATED`. Both are compared at the resolution of the coarser one.
+
+    Parameters
+    ----------
+    moving, fixed
+        Thumbnails as in `Keypoints`.
+    matrix
+        From the first image's pixels to the second's, shape (3, 3).
+    reflected
+        Whether an image without black fill may have reflected fill, which then does not contradict black fill.
     """
     size = fixed.shape[1], fixed.shape[0]
     scaled = SCALED @ matrix @ np.linalg.inv(SCALED)
@@ -130,25 +143,32 @@ def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matr
         return float("nan")
     moved = cv2.warpPerspective(_band_limited(moving, 1 / scale), scaled, size, flags=cv2.INTER_LINEAR)
     fixed = _band_limited(fixed, scale)
-    (here_mean, here_spread), (there_mean, there_spread) = _mean_and_spread(moved, shown), _mean_and_spread(fixed, shown)
+    (here_mean, here_spread), (there_mean, there_spread) = (
+        _mean_and_spread(moved, shown),
+        _mean_and_spread(fixed, shown),
+    )
     gain = min(max(there_spread / here_spread, 0.5), 2.0)
+    compared = shown if reflected and not (_has_fill(moving) and _has_fill(fixed)) else overlap
     filled, here, there = moved <= FILL, moved.astype(np.float32) - here_mean, fixed.astype(np.float32) - there_mean
     covariance = float(np.vdot(here * shown, there)) / n_shown
     here *= gain
     np.copyto(here, moved - np.float32(there_mean), where=filled)
-    differs = cv2.blur(cv2.absdiff(here, there) * overlap, (BLUR, BLUR))
-    contradicts = differs > GREY_LEVELS * cv2.blur(overlap.astype(np.float32), (BLUR, BLUR))
-    contradicting = np.count_nonzero(contradicts & (overlap > 0)) / cv2.countNonZero(overlap)
-    return max(0.0, 1 - covariance / (here_spread * there_spread)) + max(0.0, contradicting - TOLERATED)
+    differs = cv2.blur(cv2.absdiff(here, there) * compared, (BLUR, BLUR))
+    contradicts = differs > GREY_LEVELS * cv2.blur(compared.astype(np.float32), (BLUR, BLUR))
+    contradicting = float(np.mean(contradicts[compared > 0]))
+    correlation = covariance / (here_spread * there_spread)
+    return float(max(0.0, 1 - correlation) + max(0.0, contradicting - TOLERATED))
 
 
-def refined(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix) -> tuple[Matrix, float]:
+def refined(
+    moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix, *, reflected: bool = False
+) -> tuple[Matrix, float]:
     """Return a more exact matrix, if the images do not agree with this one, and their difference.
 
     The matrix maximises the thumbnails' correlation (ECC, Evangelidis and Psarakis 2008). Parameters are those of
     `difference`.
     """
-    distance = difference(moving, fixed, matrix)
+    distance = difference(moving, fixed, matrix, reflected=reflected)
     if distance <= EXACT:
         return matrix, distance
     back = np.linalg.inv(SCALED @ matrix @ np.linalg.inv(SCALED))
@@ -160,16 +180,22 @@ def refined(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix)
         _, found = cv2.findTransformECC(fixed, moving, start, cv2.MOTION_HOMOGRAPHY, _ECC, mask, 3)
     except cv2.error:  # it does not converge
         return matrix, distance
-    better = np.asarray(np.linalg.inv(SCALED) @ np.linalg.inv(found.astype(np.float64)) @ SCALED)
-    corners = np.array([[0, 0], [0, size[1]], [size[0], 0], size]) / THUMBNAIL_SCALE
+    better = np.asarray(np.linalg.inv(SCALED) @ np.linalg.inv(found) @ SCALED, np.float64)
+    width, height = size[0] / THUMBNAIL_SCALE, size[1] / THUMBNAIL_SCALE
+    corners = np.array([[0.0, 0.0], [0.0, height], [width, 0.0], [width, height]])
     if np.abs(apply(better, corners) - apply(matrix, corners)).max() > MAX_REFINEMENT:
         return matrix, distance
-    return min((matrix, distance), (better, difference(moving, fixed, better)), key=lambda each: each[1])
+    closer = difference(moving, fixed, better, reflected=reflected)
+    return (better, closer) if closer < distance else (matrix, distance)
 
 
 def _content(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
     """Return 1 where an image shows something, and 0 on fill and its edge."""
     return _eroded((pixels > FILL).view(np.uint8))
+
+
+def _has_fill(pixels: NDArray[np.uint8]) -> bool:
+    return bool(np.count_nonzero(pixels <= FILL) > MIN_FILL * pixels.size)
 
 
 def _eroded(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:

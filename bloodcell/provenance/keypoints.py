@@ -13,6 +13,9 @@ N_KEYPOINTS = 250
 DETECTION_SCALE = 0.75
 """Scale at which keypoints are found: half the time of 1, and as many."""
 
+MIN_KEYPOINTS = 60
+"""Fewest keypoints with which copies are found reliably; single copies with fewer are missed."""
+
 THUMBNAIL_SCALE = 0.5
 """Large enough to distinguish two photographs of one place with different focus."""
 
@@ -84,7 +87,7 @@ def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
         descriptors = np.zeros((0, 128), np.float32)
     strongest = np.argsort([-keypoint.response for keypoint in found], kind="stable")[:N_KEYPOINTS]
     positions = np.array([keypoint.pt for keypoint in found], np.float32).reshape(-1, 2)
-    positions = (positions + 0.5) * np.float32(size) / small.shape[::-1] - 0.5
+    positions = (positions + 0.5) * (np.array(size) / small.shape[::-1]) - 0.5
     thumbnail_size = max(round(size[0] * THUMBNAIL_SCALE), 2), max(round(size[1] * THUMBNAIL_SCALE), 2)
     thumbnail = cv2.resize(cv2.GaussianBlur(grey, (0, 0), 0.5), thumbnail_size, interpolation=cv2.INTER_AREA)
     return Keypoints(

@@ -25,12 +25,15 @@ from bloodcell.provenance.keypoints import Keypoints
 MAX_DIFFERENCE = 0.08
 """Largest mean difference between an image and a source that it joins, before refinement."""
 
-SAME_QUANTILE = 0.1
-"""Quantile of the differences between two sets of images that decides whether they are one source. It is low because
-fill differs from the photograph's reflection in other copies, but every copy of another photograph differs."""
+SAME_QUANTILE = 0.35
+"""Quantile of the differences between two sets of images that decides whether they are one source. It is below the
+median because alignments of some copies are inexact, but most copies of another photograph differ."""
 
 SAME = 0.015
 """That quantile up to which two sets are one source: copies have up to 0.007, another focus or field has 0.022."""
+
+MAX_INEXACT = 0.05
+"""Largest difference of copies because of an inexact alignment."""
 
 SAME_RATIO = 3.5
 """The same, over the median difference within the sets: rough copies increase both."""
@@ -76,13 +79,14 @@ class Fit:
 class SourceClusters:
     """The sources found so far; images are numbered in the order in which they were added.
 
-    ``assignments`` and ``thumbnails`` have an entry for each image; ``representatives`` has the keypoints of the
-    representative images by number.
+    ``assignments``, ``thumbnails`` and ``n_keypoints`` have an entry for each image; ``representatives`` has the
+    keypoints of the representative images by number.
     """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.assignments: list[Assignment] = []
         self.thumbnails: list[NDArray[np.uint8]] = []
+        self.n_keypoints: list[int] = []
         self.representatives: dict[int, Keypoints] = {}
         self._images: dict[int, list[int]] = defaultdict(list)
         self._links: dict[tuple[int, int], Matrix] = {}
@@ -95,6 +99,7 @@ class SourceClusters:
         self,
         assignments: Iterable[Assignment],
         thumbnails: Iterable[NDArray[np.uint8]],
+        n_keypoints: Iterable[int],
         representatives: Mapping[int, Keypoints],
         *,
         refined: bool,
@@ -102,6 +107,7 @@ class SourceClusters:
         """Continue from an earlier search."""
         self.assignments = list(assignments)
         self.thumbnails = list(thumbnails)
+        self.n_keypoints = list(n_keypoints)
         for image, own in enumerate(self.assignments):
             self._images[own.source].append(image)
         self._next = max(self._images, default=-1) + 1
@@ -193,6 +199,7 @@ class SourceClusters:
             self._next += 1
         self.assignments.append(own)
         self.thumbnails.append(keypoints.thumbnail)
+        self.n_keypoints.append(len(keypoints))
         self._images[own.source].append(image)
         self._unrefined.add(own.source)
         for other in places:
@@ -220,7 +227,12 @@ class SourceClusters:
         return np.asarray(np.linalg.inv(self.assignments[image].matrix), np.float64)
 
     def _differences(
-        self, pairs: Iterable[tuple[int, int]], across: Matrix | None = None, *, refine: bool = False
+        self,
+        pairs: Iterable[tuple[int, int]],
+        across: Matrix | None = None,
+        *,
+        reflected: bool = False,
+        refine: bool = False,
     ) -> NDArray[np.float64]:
         """Compare pairs of images; ``across`` is the matrix between their sources, if these differ."""
         between = np.eye(3) if across is None else across
@@ -229,7 +241,9 @@ class SourceClusters:
             moving, fixed = pair
             matrix = self._into(fixed) @ between @ self.assignments[moving].matrix
             images = self.thumbnails[moving], self.thumbnails[fixed]
-            return refined(*images, matrix)[1] if refine else difference(*images, matrix)
+            if refine:
+                return refined(*images, matrix, reflected=reflected)[1]
+            return difference(*images, matrix, reflected=reflected)
 
         return np.array(list(self._pool.map(of, pairs)))
 
@@ -277,6 +291,7 @@ class SourceClusters:
         """Merge linked sources that look the same, until none is left."""
         waiting = sorted(self._links.items(), key=lambda link: link[0])
         moved: dict[int, tuple[int, Matrix]] = {}
+        refused: set[tuple[int, int, int, int]] = set()
         merged = True
         while merged:
             merged = False
@@ -284,7 +299,11 @@ class SourceClusters:
                 here, to_here = _merged_into(moved, first)
                 there, to_there = _merged_into(moved, second)
                 across = to_there @ matrix @ np.linalg.inv(to_here)
-                if here == there or not self._same_source(self._images[here], self._images[there], across):
+                state = first, second, len(self._images[here]), len(self._images[there])
+                if here == there or state in refused:
+                    continue
+                if not self._same_source(self._images[here], self._images[there], across):
+                    refused.add(state)
                     continue
                 self._move(list(self._images[here]), here, there, across)
                 moved[here] = there, across
@@ -294,15 +313,16 @@ class SourceClusters:
     def _same_source(self, here: Sequence[int], there: Sequence[int], across: Matrix) -> bool:
         """Return whether two sets of images differ no more from each other than within themselves."""
         here, there = _equally_spaced(here, N_ACROSS), _equally_spaced(there, N_ACROSS)
-        within = np.concatenate([self._differences(combinations(part, 2)) for part in (here, there)])
+        within = np.concatenate([self._differences(combinations(part, 2), reflected=True) for part in (here, there)])
         limit = max(SAME, SAME_RATIO * float(np.nanmedian(within)) if np.isfinite(within).any() else 0)
         pairs = list(product(here, there))
-        between = self._differences(pairs, across)
+        between = self._differences(pairs, across, reflected=True)
         needed = 1 + int(SAME_QUANTILE * (np.isfinite(between).sum() - 1))
-        closest = np.argsort(between)[: 2 * needed]  # NaN last
-        if np.sort(between)[needed - 1] > limit:
-            between = self._differences([pairs[place] for place in closest], across, refine=True)
-        return bool((between <= limit).sum() >= needed)
+        same = between <= limit
+        if same.sum() < needed <= (between <= MAX_INEXACT).sum():
+            close = [pairs[place] for place in np.argsort(between)[:needed]]
+            same = self._differences(close, across, reflected=True, refine=True) <= limit
+        return bool(same.sum() >= needed)
 
     def _move(self, images: Iterable[int], old: int, new: int, matrix: Matrix) -> None:
         for image in sorted(images):

@@ -35,7 +35,7 @@ def digests(files: Sequence[Path]) -> list[str]:
 
 
 def groups_of(files: Sequence[Path]) -> list[str]:
-    return recover_sources(files, digests(files))
+    return recover_sources(files, digests(files)).names
 
 
 def pairs(names: Sequence[object]) -> set[tuple[int, int]]:
