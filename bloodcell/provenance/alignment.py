@@ -211,7 +211,7 @@ def _mean_and_spread(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tupl
 def _scale(matrix: Matrix, size: tuple[int, int]) -> float:
     """Return by how much a matrix magnifies at the centre of the image that it maps to."""
     centre = np.array([[size[0] / 2, size[1] / 2]])
-    back = apply(np.linalg.inv(matrix), centre + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    back = apply(np.asarray(np.linalg.inv(matrix), np.float64), centre + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
     return float(abs(np.linalg.det(back[1:] - back[0])) ** -0.5)
 
 
