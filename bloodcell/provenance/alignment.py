@@ -178,9 +178,9 @@ def refined(
     start = (back / back[2, 2]).astype(np.float32)
     try:
         _, found = cv2.findTransformECC(fixed, moving, start, cv2.MOTION_HOMOGRAPHY, _ECC, mask, 3)
-    except cv2.error:  # it does not converge
+        better = np.asarray(np.linalg.inv(SCALED) @ np.linalg.inv(found) @ SCALED, np.float64)
+    except (cv2.error, np.linalg.LinAlgError):  # it does not converge
         return matrix, distance
-    better = np.asarray(np.linalg.inv(SCALED) @ np.linalg.inv(found) @ SCALED, np.float64)
     width, height = size[0] / THUMBNAIL_SCALE, size[1] / THUMBNAIL_SCALE
     corners = np.array([[0.0, 0.0], [0.0, height], [width, 0.0], [width, height]])
     if np.abs(apply(better, corners) - apply(matrix, corners)).max() > MAX_REFINEMENT:

@@ -308,7 +308,24 @@ class SourceClusters:
                 self._move(list(self._images[here]), here, there, across)
                 moved[here] = there, across
                 merged = True
+        for (first, second), matrix in waiting:
+            here, to_here = _merged_into(moved, first)
+            there, to_there = _merged_into(moved, second)
+            if here != there:
+                across = to_there @ matrix @ np.linalg.inv(to_here)
+                self._exchange(here, there, across)
+                self._exchange(there, here, np.asarray(np.linalg.inv(across)))
         self._links.clear()
+
+    def _exchange(self, here: int, there: int, across: Matrix) -> None:
+        """Move the images of a source that are copies of another one: they joined before that was found."""
+        for image in list(self._images[here]):
+            others = _equally_spaced([other for other in self._images[here] if other != image], N_COMPARED)
+            own = _mean(self._differences(product([image], others)))
+            if others and own > SAME:
+                compared = _equally_spaced(self._images[there], N_ACROSS)
+                if _mean(self._differences(product([image], compared), across)) * SAME_RATIO < own:
+                    self._move([image], here, there, across)
 
     def _same_source(self, here: Sequence[int], there: Sequence[int], across: Matrix) -> bool:
         """Return whether two sets of images differ no more from each other than within themselves."""

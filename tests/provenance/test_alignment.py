@@ -46,7 +46,7 @@ def test_an_inexact_alignment_is_refined(photographs):
         matrix, distance = refined(thumbnail, thumbnail, inexact)
         assert difference(thumbnail, thumbnail, inexact) > SAME
         assert distance < SAME / 3
-        assert np.abs(matrix - np.eye(3)).max() < 0.5
+        assert np.abs(matrix - np.eye(3)).max() < 1
 
 
 def test_an_alignment_is_not_moved_far(photographs):
