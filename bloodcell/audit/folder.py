@@ -13,6 +13,7 @@ from bloodcell.audit.sample_size import MAX_IMBALANCE, TYPICAL_ACCURACY, half_wi
 from bloodcell.config.data_file import Groups
 from bloodcell.data.file_names import PATTERN, agrees_with_pixels, sources_from_names
 from bloodcell.data.folder_layout import FolderLayout, detect_layout
+from bloodcell.data.leaks import untextured_sentence
 from bloodcell.data.loading import Policy, load_folders
 from bloodcell.data.manifest import FOLDER, ImageSet
 from bloodcell.images.reading import WHOLE_SLIDES, read_header
@@ -35,8 +36,8 @@ class Inspection:
         The images. Their groups are the sources if ``complete``, else files with the same content.
     groups
         How the configuration finds sources.
-    n_compared, n_sources
-        Number of images that were compared, and of their sources.
+    n_compared, n_sources, n_untextured
+        Number of images that were compared, of their sources, and of those with too little texture to be matched.
     complete
         Whether the source of every image is known.
     """
@@ -46,6 +47,7 @@ class Inspection:
     groups: Groups
     n_compared: int
     n_sources: int
+    n_untextured: int
     complete: bool
 
 
@@ -67,7 +69,8 @@ def inspect_folder(folder: Path, *, n_images: int, levels: str | None = None) ->
     rows = images.manifest
     # Sorted by digest: the same random sample every time.
     compared = rows.sort_values("sha256").head(n_images)
-    sources = recover_sources(images.files(compared), compared["sha256"].tolist())
+    recovered = recover_sources(images.files(compared), compared["sha256"].tolist())
+    sources = recovered.names
     complete = len(compared) == len(rows)
     found = compared["path"].map(dict(zip(compared["path"], sources, strict=True)))
     names = sources_from_names(rows["path"].tolist())
@@ -87,6 +90,7 @@ def inspect_folder(folder: Path, *, n_images: int, levels: str | None = None) ->
         groups=groups,
         n_compared=len(compared),
         n_sources=len(set(sources)),
+        n_untextured=sum(recovered.untextured),
         complete=complete,
     )
 
@@ -141,6 +145,8 @@ def facts_of(inspection: Inspection) -> Iterator[str]:
         yield f"Not used    {', '.join(layout.unused)}"
     for note in images.notes:
         yield f"Warning: {note}"
+    if inspection.n_untextured:
+        yield f"Warning: {untextured_sentence(inspection.n_untextured)}"
     for warning in _warnings(layout, manifest, inspection.groups.noun, by_folder=by_folder):
         yield f"Warning: {warning}"
 

@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 from bloodcell.audit.finding import Finding, Numbers, Picture, ReadImage, passed
 from bloodcell.cells.segmentation import find_cell
 from bloodcell.data.groups import sources_in_several_groups
-from bloodcell.data.leaks import SPLIT_NAMES, SharedGroups, find_shared_groups
+from bloodcell.data.leaks import SPLIT_NAMES, SharedGroups, find_shared_groups, untextured_sentence
+from bloodcell.data.manifest import UNTEXTURED
 from bloodcell.images.normalisation import at_working_size
 from bloodcell.plots.audit import aligned_pairs
 from bloodcell.provenance.alignment import Matrix, align, apply
@@ -76,6 +77,21 @@ def _in_several_groups(manifest: pd.DataFrame, group_name: str) -> list[Finding]
             ],
         )
     ]
+
+
+def too_little_texture(manifest: pd.DataFrame) -> Finding:
+    """Report the images without enough texture to be matched, whose copies are not found."""
+    rows = manifest[manifest[UNTEXTURED].astype(bool)]
+    if rows.empty:
+        return passed("too-little-texture", "Every image has enough texture to be matched.")
+    return Finding(
+        code="too-little-texture",
+        severity="warning",
+        what=f"{untextured_sentence(len(rows))}.",
+        numbers={"images": len(rows)},
+        advice="Give their photographs by column, pattern or folder, or leave them out.",
+        rows=[{"path": row.path, "split": row.split, "label": row.label} for row in rows.itertuples()],
+    )
 
 
 def overlapping(manifest: pd.DataFrame, *, pairs: Sequence[tuple[str, str]], read: ReadImage) -> Finding:

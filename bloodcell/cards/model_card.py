@@ -210,7 +210,9 @@ def cautions(tags: RunTags) -> list[str]:
         case "true":
             lines.append("Warning: the split leaks, so metrics may be inflated.")
         case "unknown":
-            lines.append("Warning: groups are unknown, so the split may leak and metrics may be inflated.")
+            lines.append(
+                "Warning: groups of all or some images are unknown, so the split may leak and metrics may be inflated."
+            )
     if tags.debug:
         lines.append("Warning: this is a debug run on little data.")
     return lines
@@ -298,7 +300,8 @@ def _leaks(facts: CardFacts) -> str:
         case "false":
             return "None: the splits share no photograph, group or file"
         case "unknown":
-            return "Unknown: groups are unknown. Metrics may be inflated."
+            why = (facts.leakage and facts.leakage.sentence) or "Groups are unknown."
+            return f"Unknown. {why} Metrics may be inflated."
         case _:
             return UNKNOWN
 

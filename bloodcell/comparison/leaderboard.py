@@ -11,7 +11,7 @@ from bloodcell.evaluation.metrics import direction
 
 MARKS = {
     "*": "Copies of a photograph, or a group, can be in both splits: metrics may be inflated by leakage.",
-    "?": "Groups are unknown (data.groups=none): the split may leak.",
+    "?": "Groups of all or some images are unknown: the split may leak.",
 }
 """Marks behind a run's name, with their meaning."""
 

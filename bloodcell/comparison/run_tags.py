@@ -33,7 +33,7 @@ class RunTags:
     reason
         Why the run did not finish.
     leaky
-        Whether its split leaks; ``unknown`` if groups are unknown.
+        Whether its split leaks; ``unknown`` if groups of all or some images are unknown.
     groups, group_name
         The origin of its groups (``data.groups``; ``none`` for an ensemble with such a member), and the user's word for
         a group.

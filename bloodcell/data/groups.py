@@ -14,7 +14,7 @@ import pandas as pd
 
 from bloodcell.data.csv_files import read_csv
 from bloodcell.data.leaks import connected_components
-from bloodcell.data.manifest import FOLDER, ImageSet, column_in_manifest
+from bloodcell.data.manifest import FOLDER, UNTEXTURED, ImageSet, column_in_manifest
 from bloodcell.errors import UserError
 from bloodcell.images.address import address_of
 
@@ -38,7 +38,8 @@ def recovered_sources(images: ImageSet) -> ImageSet:
     from bloodcell.provenance.recovery import recover_sources
 
     rows = images.manifest
-    return _with(images, recover_sources(images.files(rows), rows["sha256"].tolist()), "source")
+    found = recover_sources(images.files(rows), rows["sha256"].tolist())
+    return _with(replace(images, manifest=rows.assign(**{UNTEXTURED: found.untextured})), found.names, "source")
 
 
 def listed_groups(images: ImageSet, *, file: str | Path, column: str, level: Level = "group") -> ImageSet:

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.data.manifest import SPLITS
+from bloodcell.data.manifest import SPLITS, UNTEXTURED
 from bloodcell.errors import UserError
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
@@ -69,6 +69,8 @@ class Leakage:
         Whether the split is by file, which can separate copies.
     groups_known
         Whether groups are known; if not, only exact copies are found.
+    untextured
+        Number of images with too little texture to be matched, if they are in more than one split.
     sources_in_groups
         The sources with images in more than one group, and the names of those groups.
     group_name
@@ -78,21 +80,26 @@ class Leakage:
     shared: Sequence[SharedGroups]
     split_by_file: bool
     groups_known: bool
+    untextured: int = 0
     sources_in_groups: Mapping[str, Sequence[str]] = field(default_factory=dict)
     group_name: str = PHOTOGRAPH
 
     @property
     def leaky(self) -> str:
-        """``true``, ``false``, or ``unknown`` if groups are unknown."""
+        """``true``, ``false``, or ``unknown`` if groups, or the groups of some images, are unknown."""
         if self.shared or self.split_by_file:
             return "true"
-        return "false" if self.groups_known else "unknown"
+        return "false" if self._known else "unknown"
+
+    @property
+    def _known(self) -> bool:
+        return self.groups_known and not self.untextured
 
     def mark(self, split: str) -> str:
         """Return the mark of a split's metrics: `` *`` if leakage may inflate them, `` ?`` if that is unknown."""
         if (self.split_by_file and split == "val") or any(shared.splits[1] == split for shared in self.shared):
             return " *"
-        return "" if self.groups_known else " ?"
+        return "" if self._known else " ?"
 
     @property
     def sentence(self) -> str:
@@ -102,6 +109,8 @@ class Leakage:
             parts.append("the split is by file: copies of one photograph can be in both training and validation")
         if not self.groups_known:
             parts.append("groups are unknown (data.groups=none): copies in more than one split are not detected")
+        if self.untextured:
+            parts.append(untextured_sentence(self.untextured))
         if self.sources_in_groups:
             names = [f"{self.group_name} {name}" for name in next(iter(self.sources_in_groups.values()))]
             n = len(self.sources_in_groups)
@@ -124,6 +133,20 @@ def find_shared_groups(manifest: pd.DataFrame, *, group_name: str = PHOTOGRAPH) 
         for splits in combinations(SPLITS, 2)
         if (shared := _shared(manifest, numbers, splits=(splits[0], splits[1]), noun=noun)) is not None
     ]
+
+
+def untextured_across(manifest: pd.DataFrame) -> int:
+    """Return the number of images with too little texture to be matched, if they are in more than one split, else 0."""
+    if UNTEXTURED not in manifest:
+        return 0
+    splits = manifest.loc[manifest[UNTEXTURED].astype(bool), "split"]
+    return len(splits) if splits.nunique() > 1 else 0
+
+
+def untextured_sentence(number: int) -> str:
+    """Say how many images have too little texture to be matched, and what that means."""
+    has, them = ("has", "it") if number == 1 else ("have", "them")
+    return f"{counted(number, 'image')} {has} too little texture to be matched: copies of {them} are not detected"
 
 
 def _shared(

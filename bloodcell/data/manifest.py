@@ -21,6 +21,8 @@ BITS = "bits"
 """The column with the bits a channel that are used of an image with more than 8; 0: it has no more."""
 TEST_SET = "test_set"
 """The column with the name of an image's test set, if there are several; empty for other images."""
+UNTEXTURED = "untextured"
+"""The column that says whether an image has too little texture to be matched, if sources are recovered."""
 OF_TABLE = ("path", "label", "split", "fold")
 """Columns that a table of images gives the manifest under their own names."""
 
@@ -103,7 +105,7 @@ def addressed(file: Path, bits: int) -> Path:
 
 def column_in_manifest(name: str) -> str:
     """Return the name that another column of a table of images has in the manifest, which has columns of its own."""
-    return f"table_{name}" if name in (*COLUMNS, FOLDER, BITS, TEST_SET) and name not in OF_TABLE else name
+    return f"table_{name}" if name in (*COLUMNS, FOLDER, BITS, TEST_SET, UNTEXTURED) and name not in OF_TABLE else name
 
 
 def digest(manifest: pd.DataFrame) -> str:

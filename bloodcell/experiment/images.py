@@ -31,7 +31,13 @@ from bloodcell.data.groups import (
     sources_in_several_groups,
 )
 from bloodcell.data.labels import correct_labels
-from bloodcell.data.leaks import Leakage, find_shared_groups, resolve_leaks, shared_groups_in_folds
+from bloodcell.data.leaks import (
+    Leakage,
+    find_shared_groups,
+    resolve_leaks,
+    shared_groups_in_folds,
+    untextured_across,
+)
 from bloodcell.data.loading import KAGGLE_FOLDERS, Policy, load_bccd, load_folders
 from bloodcell.data.manifest import ImageSet, digest
 from bloodcell.data.smears import load_smears, smears_folder
@@ -133,7 +139,12 @@ def split_images(images: ImageSet, config: TrainConfig) -> Prepared:
     if len(parts) == 1:
         return replace(parts[0], left_out=pd.concat([whole.left_out, parts[0].left_out], ignore_index=True))
     shared = shared_groups_in_folds([part.images.manifest for part in parts], group_name=config.data.group_noun)
-    return replace(whole, leakage=replace(whole.leakage, shared=[*whole.leakage.shared, *shared]), folds=tuple(parts))
+    leakage = replace(
+        whole.leakage,
+        shared=[*whole.leakage.shared, *shared],
+        untextured=max(part.leakage.untextured for part in (whole, *parts)),
+    )
+    return replace(whole, leakage=leakage, folds=tuple(parts))
 
 
 def _limited(images: ImageSet, limit: int) -> ImageSet:
@@ -286,6 +297,7 @@ def _prepared(images: ImageSet, config: TrainConfig, *, split: str, on_shared_gr
         shared=find_shared_groups(manifest, group_name=name),
         split_by_file=split_by_file,
         groups_known=config.data.groups != "none",
+        untextured=untextured_across(manifest),
         sources_in_groups=sources_in_several_groups(manifest),
         group_name=name,
     )

@@ -25,7 +25,13 @@ from bloodcell.audit.file_shortcuts import file_shortcuts
 from bloodcell.audit.files import headers_of, odd_files
 from bloodcell.audit.finding import SEVERITIES, Finding
 from bloodcell.audit.labels import several_cells, suspicious_labels
-from bloodcell.audit.leakage import cells_with_two_labels, overlapping, random_split, shared_between_splits
+from bloodcell.audit.leakage import (
+    cells_with_two_labels,
+    overlapping,
+    random_split,
+    shared_between_splits,
+    too_little_texture,
+)
 from bloodcell.audit.page import Audit, as_data, write_page
 from bloodcell.audit.sample_size import sample_size
 from bloodcell.audit.shift import shift
@@ -37,7 +43,7 @@ from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import AuditConfig
 from bloodcell.console.colours import SEVERITIES as SHADES
 from bloodcell.console.json_output import set_json_result
-from bloodcell.data.manifest import SPLITS, ImageSet, digest
+from bloodcell.data.manifest import SPLITS, UNTEXTURED, ImageSet, digest
 from bloodcell.errors import FindingsError
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import load_images
@@ -114,6 +120,8 @@ def _findings(images: ImageSet, config: AuditConfig) -> Iterator[Finding]:
     headers = headers_of(images)
     yield from odd_files(images, headers)
     yield from shared_between_splits(manifest, read=read, groups_known=config.data.groups != "none", group_name=name)
+    if UNTEXTURED in manifest:
+        yield too_little_texture(manifest)
     if config.data.finds_photographs:
         pairs = overlapping_sources(images.files(manifest), manifest["sha256"].tolist())
         yield overlapping(manifest, pairs=pairs, read=read)

@@ -19,8 +19,8 @@ from rich.table import Table
 
 from bloodcell.config.schemas import GroupsConfig
 from bloodcell.console.json_output import set_json_result
-from bloodcell.data.leaks import same_partition
-from bloodcell.data.manifest import ImageSet
+from bloodcell.data.leaks import same_partition, untextured_sentence
+from bloodcell.data.manifest import UNTEXTURED, ImageSet
 from bloodcell.errors import UserError
 from bloodcell.experiment.images import grouped_images, with_test
 from bloodcell.files import atomic_write, require_output_file
@@ -80,6 +80,9 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
     console.print(table)
     if n_without_copies:
         console.print(f"{n_without_copies} images have no copy: each is counted as a photograph.")
+    untextured = manifest.loc[manifest[UNTEXTURED], "path"].tolist() if UNTEXTURED in manifest else []
+    if untextured:
+        console.print(f"Warning: {untextured_sentence(len(untextured))}, for example {untextured[0]}.", markup=False)
     for column, where in (
         ("split", "in more than one split"),
         ("label", "with different labels"),
@@ -99,6 +102,7 @@ def _show(images: ImageSet, names: Mapping[str, str], console: Console, output: 
         photographs=counts["photographs"],
         groups=manifest["group"].nunique(),
         without_copies=n_without_copies,
+        too_little_texture=untextured,
         by_split_and_class=rows,
         in_several_splits=_with_several(manifest, "split"),
         of_several_classes=_with_several(manifest, "label"),

@@ -70,6 +70,7 @@ def run(config: InitConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - all 
         photographs=images.manifest["group"].nunique() if inspection.complete else None,
         groups=inspection.groups.source,
         unreadable=len(images.unreadable),
+        too_little_texture=inspection.n_untextured,
         facts=facts,
     )
     console = Console(highlight=False, soft_wrap=True)

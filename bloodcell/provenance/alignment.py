@@ -1,7 +1,7 @@
 """Alignment of two images, and their difference after alignment.
 
 Copies of one photograph agree in the overlap of their frames, including fill: if one has fill beyond the photograph's
-edge, the other cannot have cells there. Photographs of neighbouring places on a slide share cells and can be
+edge, another with fill cannot have cells there. Photographs of neighbouring places on a slide share cells and can be
 aligned, too, but one shows cells beyond the other's edge.
 """
 
@@ -12,10 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.images.normalisation import FILL
-from bloodcell.provenance.keypoints import MIRRORED, SCALED, Keypoints
+from bloodcell.provenance.keypoints import MIRRORED, SCALED, THUMBNAIL_SCALE, Keypoints
 
-MIN_INLIERS = 15
-"""Fewest keypoints that agree on a transformation; unrelated smears have up to 9."""
+MIN_INLIERS = 8
+"""Fewest keypoints that agree on a transformation. Unrelated smears have up to 9, but their difference is above 0.1."""
 
 TOLERANCE = 5.0
 """Largest error of an inlier, in pixels."""
@@ -38,12 +38,25 @@ BLUR = 9
 TOLERATED = 0.02
 """Share of the overlap that contradicts in copies: alignment is inexact, and edges are steep."""
 
+MIN_FILL = 0.01
+"""Smallest share of an image with black fill that is fill."""
+
 MIN_OVERLAP = 1600
 """Smallest overlap for a difference, in thumbnail pixels."""
 
 EDGE = np.ones((3, 3), np.uint8)
 
+EXACT = 0.015
+"""Difference above which an alignment is refined; copies with an exact one have less."""
+
+MAX_REFINEMENT = 15.0
+"""Largest shift of a corner by refinement, in pixels."""
+
+MIN_SIGMA = 0.3
+"""Standard deviation in pixels below which a blur has no effect."""
+
 _RANSAC = {"method": cv2.RANSAC, "ransacReprojThreshold": TOLERANCE, "maxIters": 1000, "confidence": 0.999}
+_ECC = (cv2.TERM_CRITERIA_EPS | cv2.TERM_CRITERIA_COUNT, 20, 1e-4)
 
 Matrix = NDArray[np.float64]
 
@@ -102,32 +115,110 @@ def apply(matrix: Matrix, positions: NDArray[np.floating]) -> NDArray[np.float64
     return np.asarray(moved[:, :2] / moved[:, 2:])
 
 
-def difference(moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix) -> float:
+def difference(
+    moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix, *, reflected: bool = False
+) -> float:
     """Return the difference of two aligned images: 0 for equal ones; NaN if the overlap is too small.
 
     It is the sum of two terms: one minus the correlation in the overlap, which depends on focus but not on brightness
     and contrast; and the share of the overlap in which they contradict each other, as fill and cells do, above
-    `TOLERATED`. The images are thumbnails as in `Keypoints`; the matrix, shape (3, 3), is from the first image's pixels
-    to the second's.
+    `TOLERATED`. Both are compared at the resolution of the coarser one.
+
+    Parameters
+    ----------
+    moving, fixed
+        Thumbnails as in `Keypoints`.
+    matrix
+        From the first image's pixels to the second's, shape (3, 3).
+    reflected
+        Whether an image without black fill may have reflected fill, which then does not contradict black fill.
     """
     size = fixed.shape[1], fixed.shape[0]
     scaled = SCALED @ matrix @ np.linalg.inv(SCALED)
-    moved = cv2.warpPerspective(moving, scaled, size, flags=cv2.INTER_LINEAR)
-    frame = cv2.warpPerspective(np.ones_like(moving), scaled, size, flags=cv2.INTER_NEAREST)
-    overlap = cv2.erode(frame, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1)
-    content_mask = ((moved > FILL) & (fixed > FILL)).astype(np.uint8) & overlap
-    shown = cv2.erode(content_mask, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1).astype(bool)
-    if shown.sum() < MIN_OVERLAP:
+    scale = _scale(scaled, size)
+    areas = cv2.warpPerspective(_content(moving) + np.uint8(1), scaled, size, flags=cv2.INTER_NEAREST)
+    overlap, shown = _eroded(np.minimum(areas, 1)), _eroded(areas >> 1) & _content(fixed)
+    n_shown = cv2.countNonZero(shown)
+    if n_shown < MIN_OVERLAP:
         return float("nan")
-    here, there = moved[shown].astype(np.float32), fixed[shown].astype(np.float32)
-    here_mean, there_mean = float(here.mean()), float(there.mean())
-    here_spread, there_spread = max(float(here.std()), 1.0), max(float(there.std()), 1.0)
-    covariance = float(((here - here_mean) * (there - there_mean)).mean())
+    moved = cv2.warpPerspective(_band_limited(moving, 1 / scale), scaled, size, flags=cv2.INTER_LINEAR)
+    fixed = _band_limited(fixed, scale)
+    (here_mean, here_spread), (there_mean, there_spread) = (
+        _mean_and_spread(moved, shown),
+        _mean_and_spread(fixed, shown),
+    )
     gain = min(max(there_spread / here_spread, 0.5), 2.0)
-    evened = np.where(moved > FILL, (moved.astype(np.float32) - here_mean) * gain + there_mean, moved)
-    contradicts = cv2.blur(np.abs(evened.astype(np.float32) - fixed), (BLUR, BLUR)) > GREY_LEVELS
-    contradicting = float(contradicts[overlap > 0].mean())
-    return 1 - covariance / (here_spread * there_spread) + max(0.0, contradicting - TOLERATED)
+    compared = shown if reflected and not (_has_fill(moving) and _has_fill(fixed)) else overlap
+    filled, here, there = moved <= FILL, moved.astype(np.float32) - here_mean, fixed.astype(np.float32) - there_mean
+    covariance = float(np.vdot(here * shown, there)) / n_shown
+    here *= gain
+    np.copyto(here, moved - np.float32(there_mean), where=filled)
+    differs = cv2.blur(cv2.absdiff(here, there) * compared, (BLUR, BLUR))
+    contradicts = differs > GREY_LEVELS * cv2.blur(compared.astype(np.float32), (BLUR, BLUR))
+    contradicting = float(np.mean(contradicts[compared > 0]))
+    correlation = covariance / (here_spread * there_spread)
+    return float(max(0.0, 1 - correlation) + max(0.0, contradicting - TOLERATED))
+
+
+def refined(
+    moving: NDArray[np.uint8], fixed: NDArray[np.uint8], matrix: Matrix, *, reflected: bool = False
+) -> tuple[Matrix, float]:
+    """Return a more exact matrix, if the images do not agree with this one, and their difference.
+
+    The matrix maximises the thumbnails' correlation (ECC, Evangelidis and Psarakis 2008). Parameters are those of
+    `difference`.
+    """
+    distance = difference(moving, fixed, matrix, reflected=reflected)
+    if distance <= EXACT:
+        return matrix, distance
+    back = np.linalg.inv(SCALED @ matrix @ np.linalg.inv(SCALED))
+    size = moving.shape[1], moving.shape[0]
+    shown = cv2.warpPerspective((fixed > FILL).astype(np.uint8), back, size, flags=cv2.INTER_NEAREST)
+    mask = _eroded(shown & (moving > FILL))
+    start = (back / back[2, 2]).astype(np.float32)
+    try:
+        _, found = cv2.findTransformECC(fixed, moving, start, cv2.MOTION_HOMOGRAPHY, _ECC, mask, 3)
+        better = np.asarray(np.linalg.inv(SCALED) @ np.linalg.inv(found) @ SCALED, np.float64)
+    except (cv2.error, np.linalg.LinAlgError):  # it does not converge
+        return matrix, distance
+    width, height = size[0] / THUMBNAIL_SCALE, size[1] / THUMBNAIL_SCALE
+    corners = np.array([[0.0, 0.0], [0.0, height], [width, 0.0], [width, height]])
+    if np.abs(apply(better, corners) - apply(matrix, corners)).max() > MAX_REFINEMENT:
+        return matrix, distance
+    closer = difference(moving, fixed, better, reflected=reflected)
+    return (better, closer) if closer < distance else (matrix, distance)
+
+
+def _content(pixels: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """Return 1 where an image shows something, and 0 on fill and its edge."""
+    return _eroded((pixels > FILL).view(np.uint8))
+
+
+def _has_fill(pixels: NDArray[np.uint8]) -> bool:
+    return bool(np.count_nonzero(pixels <= FILL) > MIN_FILL * pixels.size)
+
+
+def _eroded(mask: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    return np.asarray(cv2.erode(mask, EDGE, borderType=cv2.BORDER_CONSTANT, borderValue=1))
+
+
+def _mean_and_spread(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tuple[float, float]:
+    """Return the mean and the standard deviation, at least 1, of the masked pixels."""
+    mean, spread = cv2.meanStdDev(pixels, mask=mask)
+    return float(mean[0, 0]), max(float(spread[0, 0]), 1.0)
+
+
+def _scale(matrix: Matrix, size: tuple[int, int]) -> float:
+    """Return by how much a matrix magnifies at the centre of the image that it maps to."""
+    centre = np.array([[size[0] / 2, size[1] / 2]])
+    back = apply(np.asarray(np.linalg.inv(matrix), np.float64), centre + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
+    return float(abs(np.linalg.det(back[1:] - back[0])) ** -0.5)
+
+
+def _band_limited(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
+    """Blur an image to the resolution of another of which it is a magnified part: a pixel there is ``scale`` here."""
+    sigma = 0.5 * max(scale**2 - 1, 0) ** 0.5
+    return pixels if sigma < MIN_SIGMA else np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma))
 
 
 def _mutual_nearest(first: NDArray[np.uint8], second: NDArray[np.uint8]) -> tuple[NDArray[np.intp], NDArray[np.intp]]:

@@ -10,12 +10,21 @@ from numpy.typing import NDArray
 from bloodcell.images.normalisation import at_working_size, content_mask
 
 N_KEYPOINTS = 250
+DETECTION_SCALE = 0.75
+"""Scale at which keypoints are found: half the time of 1, and as many."""
+
+MIN_KEYPOINTS = 60
+"""Fewest keypoints with which copies are found reliably; single copies with fewer are missed."""
+
 THUMBNAIL_SCALE = 0.5
 """Large enough to distinguish two photographs of one place with different focus."""
 
-CONTRAST_THRESHOLD = 0.02
+CONTRAST_THRESHOLDS = (0.02, 0.005)
 EDGE_THRESHOLD = 12
-"""Lower contrast and higher edge ratio than in Lowe (2004): smears are pale and out of focus."""
+"""Lower contrast and higher edge ratio than in Lowe (2004): smears are pale and out of focus. The second contrast is
+used if the first gives few keypoints, as in small images, which are smooth when they are enlarged."""
+
+FEW_KEYPOINTS = 100
 
 DESCRIPTOR_NORM = 512
 """Length of a descriptor; nearly all entries then fit into 8 bits."""
@@ -69,27 +78,38 @@ def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
     pixels = at_working_size(pixels)
     size = pixels.shape[1], pixels.shape[0]
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    found, descriptors = _detector().detectAndCompute(grey, content_mask(pixels, margin=FILL_MARGIN))
+    small = cv2.resize(grey, None, fx=DETECTION_SCALE, fy=DETECTION_SCALE, interpolation=cv2.INTER_AREA)
+    mask = cv2.resize(content_mask(pixels, margin=FILL_MARGIN), small.shape[::-1], interpolation=cv2.INTER_NEAREST)
+    found, descriptors = _detector(CONTRAST_THRESHOLDS[0]).detectAndCompute(small, mask)
+    if len(found) < FEW_KEYPOINTS:
+        found, descriptors = _detector(CONTRAST_THRESHOLDS[1]).detectAndCompute(small, mask)
     if not found:
         descriptors = np.zeros((0, 128), np.float32)
     strongest = np.argsort([-keypoint.response for keypoint in found], kind="stable")[:N_KEYPOINTS]
     positions = np.array([keypoint.pt for keypoint in found], np.float32).reshape(-1, 2)
+    positions = (positions + 0.5) * (np.array(size) / small.shape[::-1]) - 0.5
     thumbnail_size = max(round(size[0] * THUMBNAIL_SCALE), 2), max(round(size[1] * THUMBNAIL_SCALE), 2)
     thumbnail = cv2.resize(cv2.GaussianBlur(grey, (0, 0), 0.5), thumbnail_size, interpolation=cv2.INTER_AREA)
     return Keypoints(
-        positions=positions[strongest],
+        positions=positions[strongest].astype(np.float32),
         descriptors=_root(descriptors[strongest]),
         thumbnail=np.asarray(thumbnail, np.uint8),
         size=size,
     )
 
 
-def _detector() -> "cv2.SIFT":
-    if not hasattr(_sift, "detector"):  # one for each thread
-        _sift.detector = cv2.SIFT_create(
-            nfeatures=N_KEYPOINTS, contrastThreshold=CONTRAST_THRESHOLD, edgeThreshold=EDGE_THRESHOLD
-        )
-    return _sift.detector
+def _detector(contrast_threshold: float) -> "cv2.SIFT":
+    if not hasattr(_sift, "detectors"):  # one for each thread
+        _sift.detectors = {
+            each: cv2.SIFT_create(
+                nfeatures=N_KEYPOINTS,
+                contrastThreshold=each,
+                edgeThreshold=EDGE_THRESHOLD,
+                enable_precise_upscale=True,
+            )
+            for each in CONTRAST_THRESHOLDS
+        }
+    return _sift.detectors[contrast_threshold]
 
 
 def _root(descriptors: NDArray[np.float32]) -> NDArray[np.uint8]:

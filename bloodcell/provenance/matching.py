@@ -18,21 +18,31 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.cluster.hierarchy import fcluster, linkage
 
-from bloodcell.provenance.alignment import Matrix, align, difference
+from bloodcell.provenance.alignment import Matrix, align, difference, refined
 from bloodcell.provenance.descriptor_index import DescriptorIndex, Vote
 from bloodcell.provenance.keypoints import Keypoints
 
 MAX_DIFFERENCE = 0.08
 """Largest mean difference between an image and a source that it joins, before refinement."""
 
-SAME = 0.025
-"""Mean difference up to which two sets of images are one source: copies have 0.01, another focus 0.033."""
+SAME_QUANTILE = 0.35
+"""Quantile of the differences between two sets of images that decides whether they are one source. It is below the
+median because alignments of some copies are inexact, but most copies of another photograph differ."""
+
+SAME = 0.015
+"""That quantile up to which two sets are one source: copies have up to 0.007, another focus or field has 0.022."""
+
+MAX_INEXACT = 0.05
+"""Largest difference of copies because of an inexact alignment."""
 
 SAME_RATIO = 3.5
-"""The same, over the mean difference within the sets: rough copies increase both."""
+"""The same, over the median difference within the sets: rough copies increase both."""
 
 MAX_OVERLAP_DIFFERENCE = 0.4
 """Largest difference of overlapping sources: they have up to 0.3; sources with the same caption have more."""
+
+MIN_OVERLAP_INLIERS = 15
+"""Fewest inliers of overlapping sources; unrelated ones have up to 9."""
 
 MAX_REPRESENTATIVES = 6
 FEW_INLIERS = 60
@@ -69,13 +79,14 @@ class Fit:
 class SourceClusters:
     """The sources found so far; images are numbered in the order in which they were added.
 
-    ``assignments`` and ``thumbnails`` have an entry for each image; ``representatives`` has the keypoints of the
-    representative images by number.
+    ``assignments``, ``thumbnails`` and ``n_keypoints`` have an entry for each image; ``representatives`` has the
+    keypoints of the representative images by number.
     """
 
     def __init__(self, pool: ThreadPoolExecutor) -> None:
         self.assignments: list[Assignment] = []
         self.thumbnails: list[NDArray[np.uint8]] = []
+        self.n_keypoints: list[int] = []
         self.representatives: dict[int, Keypoints] = {}
         self._images: dict[int, list[int]] = defaultdict(list)
         self._links: dict[tuple[int, int], Matrix] = {}
@@ -88,6 +99,7 @@ class SourceClusters:
         self,
         assignments: Iterable[Assignment],
         thumbnails: Iterable[NDArray[np.uint8]],
+        n_keypoints: Iterable[int],
         representatives: Mapping[int, Keypoints],
         *,
         refined: bool,
@@ -95,6 +107,7 @@ class SourceClusters:
         """Continue from an earlier search."""
         self.assignments = list(assignments)
         self.thumbnails = list(thumbnails)
+        self.n_keypoints = list(n_keypoints)
         for image, own in enumerate(self.assignments):
             self._images[own.source].append(image)
         self._next = max(self._images, default=-1) + 1
@@ -149,7 +162,8 @@ class SourceClusters:
             (source, self.assignments[fit.representative].source)
             for image, source, fits in zip(images, own, self._pool.map(self._fits, batch, others), strict=True)
             for fit in fits
-            if difference(self.thumbnails[image], self.thumbnails[fit.representative], fit.matrix)
+            if fit.inliers >= MIN_OVERLAP_INLIERS
+            and difference(self.thumbnails[image], self.thumbnails[fit.representative], fit.matrix)
             <= MAX_OVERLAP_DIFFERENCE
         }
         return sorted({(min(pair), max(pair)) for pair in pairs})
@@ -164,13 +178,14 @@ class SourceClusters:
             if alignment is not None:
                 there = self.assignments[vote.owner]
                 compared = _equally_spaced(self._images[there.source], N_COMPARED)
-                matrix = there.matrix @ alignment.matrix
+                own, _ = refined(keypoints.thumbnail, self.thumbnails[vote.owner], alignment.matrix)
+                matrix = there.matrix @ own
                 differences = [
                     difference(keypoints.thumbnail, self.thumbnails[image], self._into(image) @ matrix)
                     for image in compared
                 ]
                 same = _mean(differences) <= MAX_DIFFERENCE
-                fits.append(Fit(vote.owner, alignment.matrix, alignment.inliers, same))
+                fits.append(Fit(vote.owner, own, alignment.inliers, same))
         return fits
 
     def _place(self, keypoints: Keypoints, fits: Sequence[Fit]) -> None:
@@ -184,6 +199,7 @@ class SourceClusters:
             self._next += 1
         self.assignments.append(own)
         self.thumbnails.append(keypoints.thumbnail)
+        self.n_keypoints.append(len(keypoints))
         self._images[own.source].append(image)
         self._unrefined.add(own.source)
         for other in places:
@@ -210,14 +226,24 @@ class SourceClusters:
         """Return the matrix from a source's pixels to those of one of its images."""
         return np.asarray(np.linalg.inv(self.assignments[image].matrix), np.float64)
 
-    def _differences(self, pairs: Iterable[tuple[int, int]], across: Matrix | None = None) -> NDArray[np.float64]:
+    def _differences(
+        self,
+        pairs: Iterable[tuple[int, int]],
+        across: Matrix | None = None,
+        *,
+        reflected: bool = False,
+        refine: bool = False,
+    ) -> NDArray[np.float64]:
         """Compare pairs of images; ``across`` is the matrix between their sources, if these differ."""
         between = np.eye(3) if across is None else across
 
         def of(pair: tuple[int, int]) -> float:
             moving, fixed = pair
             matrix = self._into(fixed) @ between @ self.assignments[moving].matrix
-            return difference(self.thumbnails[moving], self.thumbnails[fixed], matrix)
+            images = self.thumbnails[moving], self.thumbnails[fixed]
+            if refine:
+                return refined(*images, matrix, reflected=reflected)[1]
+            return difference(*images, matrix, reflected=reflected)
 
         return np.array(list(self._pool.map(of, pairs)))
 
@@ -265,6 +291,7 @@ class SourceClusters:
         """Merge linked sources that look the same, until none is left."""
         waiting = sorted(self._links.items(), key=lambda link: link[0])
         moved: dict[int, tuple[int, Matrix]] = {}
+        refused: set[tuple[int, int, int, int]] = set()
         merged = True
         while merged:
             merged = False
@@ -272,20 +299,47 @@ class SourceClusters:
                 here, to_here = _merged_into(moved, first)
                 there, to_there = _merged_into(moved, second)
                 across = to_there @ matrix @ np.linalg.inv(to_here)
-                if here == there or not self._same_source(self._images[here], self._images[there], across):
+                state = first, second, len(self._images[here]), len(self._images[there])
+                if here == there or state in refused:
+                    continue
+                if not self._same_source(self._images[here], self._images[there], across):
+                    refused.add(state)
                     continue
                 self._move(list(self._images[here]), here, there, across)
                 moved[here] = there, across
                 merged = True
+        for (first, second), matrix in waiting:
+            here, to_here = _merged_into(moved, first)
+            there, to_there = _merged_into(moved, second)
+            if here != there:
+                across = to_there @ matrix @ np.linalg.inv(to_here)
+                self._exchange(here, there, across)
+                self._exchange(there, here, np.asarray(np.linalg.inv(across)))
         self._links.clear()
+
+    def _exchange(self, here: int, there: int, across: Matrix) -> None:
+        """Move the images of a source that are copies of another one: they joined before that was found."""
+        for image in list(self._images[here]):
+            others = _equally_spaced([other for other in self._images[here] if other != image], N_COMPARED)
+            own = _mean(self._differences(product([image], others)))
+            if others and own > SAME:
+                compared = _equally_spaced(self._images[there], N_ACROSS)
+                if _mean(self._differences(product([image], compared), across)) * SAME_RATIO < own:
+                    self._move([image], here, there, across)
 
     def _same_source(self, here: Sequence[int], there: Sequence[int], across: Matrix) -> bool:
         """Return whether two sets of images differ no more from each other than within themselves."""
         here, there = _equally_spaced(here, N_ACROSS), _equally_spaced(there, N_ACROSS)
-        between = _mean(self._differences(product(here, there), across))
-        within = [self._differences(combinations(part, 2)) for part in (here, there)]
-        inside = _mean(np.concatenate(within))
-        return between <= max(SAME, SAME_RATIO * inside if np.isfinite(inside) else 0)
+        within = np.concatenate([self._differences(combinations(part, 2), reflected=True) for part in (here, there)])
+        limit = max(SAME, SAME_RATIO * float(np.nanmedian(within)) if np.isfinite(within).any() else 0)
+        pairs = list(product(here, there))
+        between = self._differences(pairs, across, reflected=True)
+        needed = 1 + int(SAME_QUANTILE * (np.isfinite(between).sum() - 1))
+        same = between <= limit
+        if same.sum() < needed <= (between <= MAX_INEXACT).sum():
+            close = [pairs[place] for place in np.argsort(between)[:needed]]
+            same = self._differences(close, across, reflected=True, refine=True) <= limit
+        return bool(same.sum() >= needed)
 
     def _move(self, images: Iterable[int], old: int, new: int, matrix: Matrix) -> None:
         for image in sorted(images):
@@ -301,8 +355,8 @@ def _fits_earlier(place: int, batch: Sequence[Keypoints], votes: Sequence[Vote])
         if vote.owner < place:
             alignment = align(batch[place], batch[vote.owner], mirrored=vote.mirrored)
             if alignment is not None:
-                distance = difference(batch[place].thumbnail, batch[vote.owner].thumbnail, alignment.matrix)
-                fits.append(Fit(vote.owner, alignment.matrix, alignment.inliers, distance <= MAX_DIFFERENCE))
+                matrix, distance = refined(batch[place].thumbnail, batch[vote.owner].thumbnail, alignment.matrix)
+                fits.append(Fit(vote.owner, matrix, alignment.inliers, distance <= MAX_DIFFERENCE))
     return fits
 
 

@@ -1,4 +1,8 @@
-"""A cache of images' sources, by the images' content."""
+"""A cache of images' sources, by the images' content.
+
+A result is a file ``*.npz``. The thumbnails, which are most of it, are in files of their own, one for each time that it
+was saved, so that saving again writes only new ones.
+"""
 
 import contextlib
 import hashlib
@@ -8,7 +12,7 @@ import zlib
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import cv2
 import faiss
@@ -20,11 +24,14 @@ from bloodcell.images.reading import DECODER_VERSION
 from bloodcell.provenance.keypoints import Keypoints
 from bloodcell.provenance.matching import Assignment
 
-METHOD_VERSION = 2
+METHOD_VERSION = 3
 """Increased when the sources of the same images change."""
 
 MIN_SHARED = 0.5
 """A cached result is extended if it has at least this share of the requested images, or they of it."""
+
+THUMBNAILS = ".thumbnails"
+"""Suffix of files of thumbnails: 8-bit pixels, one image after the other."""
 
 CORRUPT = (zipfile.BadZipFile, ValueError, KeyError, EOFError, IndexError, zlib.error)
 """Errors of NumPy on a damaged file."""
@@ -32,19 +39,37 @@ CORRUPT = (zipfile.BadZipFile, ValueError, KeyError, EOFError, IndexError, zlib.
 log = logging.getLogger(__name__)
 
 
+class Known(NamedTuple):
+    """The number of an image's source, and the number of its keypoints."""
+
+    source: int
+    n_keypoints: int
+
+
+@dataclass(frozen=True)
+class Saved:
+    """The file of a saved result, the names of its files of thumbnails, and the number of thumbnails in them."""
+
+    path: Path
+    parts: tuple[str, ...]
+    n_thumbnails: int
+
+
 @dataclass(frozen=True)
 class CachedSources:
     """The sources of a set of images, as found by `bloodcell.provenance.matching.SourceClusters`.
 
-    The digest, source and thumbnail of each image, the keypoints of the representative images by number, and whether
-    the search was completed.
+    The digest, source, thumbnail and number of keypoints of each image, the keypoints of the representative images by
+    number, whether the search was completed, and where the result was read.
     """
 
     sha256s: Sequence[str]
     assignments: Sequence[Assignment]
     thumbnails: Sequence[NDArray[np.uint8]]
+    n_keypoints: Sequence[int]
     representatives: dict[int, Keypoints]
     complete: bool
+    saved: Saved | None = None
 
 
 def load(sha256s: Collection[str]) -> CachedSources | None:
@@ -59,28 +84,37 @@ def load(sha256s: Collection[str]) -> CachedSources | None:
     return None if best is None else _read(best[1])
 
 
-def load_sources(sha256s: Collection[str]) -> dict[str, int] | None:
-    """Return the number of each image's source, if a complete result has all of these images.
+def load_sources(sha256s: Collection[str]) -> dict[str, Known] | None:
+    """Return what is known of each image, if a complete result has all of these images.
 
     This is fast; `load` reads twenty kilobytes an image.
     """
-    for _, (complete, digests, numbers) in _cached("settled", "sha256s", "photographs"):
-        sources = dict(zip(digests.astype(str).tolist(), numbers.tolist(), strict=True))
-        if complete and sources.keys() >= set(sha256s):
-            return sources
+    for _, (complete, digests, *numbers) in _cached("settled", "sha256s", "photographs", "n_keypoints"):
+        known = map(Known, *(each.tolist() for each in numbers))
+        of_digests = dict(zip(digests.astype(str).tolist(), known, strict=True))
+        if complete and of_digests.keys() >= set(sha256s):
+            return of_digests
     return None
 
 
-def save(found: CachedSources, *, replaces: Sequence[str] = ()) -> None:
-    """Save a result; ``replaces`` are the digests of the earlier result that it extends, which is removed."""
+def save(found: CachedSources, *, extends: Saved | None = None) -> Saved | None:
+    """Save a result, and return where; remove the file of the result that it extends, whose thumbnails it uses."""
     path = _path(found.sha256s)
+    parts, first = ((), 0) if extends is None else (extends.parts, extends.n_thumbnails)
     try:
+        if first < len(found.thumbnails):
+            part = _path(found.sha256s[first:]).with_suffix(THUMBNAILS)
+            with atomic_write(part) as partial:
+                _joined([thumbnail.ravel() for thumbnail in found.thumbnails[first:]], np.uint8).tofile(partial)
+            parts = *parts, part.name
         with atomic_write(path) as partial:
-            np.savez(partial, allow_pickle=False, **_arrays(found))
-        if replaces and _path(replaces) != path:
-            _path(replaces).unlink(missing_ok=True)
+            np.savez(partial, allow_pickle=False, parts=np.array(parts, dtype=str), **_arrays(found))
+        if extends is not None and extends.path != path:
+            extends.path.unlink(missing_ok=True)
     except OSError as error:
         log.warning("%s cannot be written (%s); the sources will be computed again next time", path, error)
+        return extends
+    return Saved(path, parts, len(found.thumbnails))
 
 
 def _folder() -> Path:
@@ -114,7 +148,7 @@ def _arrays(found: CachedSources) -> dict[str, NDArray[Any]]:
         "photographs": np.array([assignment.source for assignment in found.assignments], np.int64),
         "matrices": np.array([assignment.matrix for assignment in found.assignments]).reshape(-1, 3, 3),
         "thumbnail_shapes": np.array([thumbnail.shape for thumbnail in found.thumbnails]).reshape(-1, 2),
-        "thumbnails": _joined([thumbnail.ravel() for thumbnail in found.thumbnails], np.uint8),
+        "n_keypoints": np.array(found.n_keypoints, np.int64),
         "representatives": np.array(list(found.representatives), np.int64),
         "counts": np.array([len(each) for each in keypoints], np.int64),
         "sizes": np.array([each.size for each in keypoints], np.int64).reshape(-1, 2),
@@ -131,8 +165,10 @@ def _read(path: Path) -> CachedSources | None:
     try:
         with path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
             shapes = arrays["thumbnail_shapes"]
-            flat = np.split(arrays["thumbnails"], np.cumsum(shapes.prod(axis=1))[:-1])
-            thumbnails = [pixels.reshape(shape) for pixels, shape in zip(flat, shapes, strict=True)]
+            parts = tuple(arrays["parts"].tolist())
+            pixels = _joined([np.fromfile(path.with_name(part), np.uint8) for part in parts], np.uint8)
+            flat = np.split(pixels, np.cumsum(shapes.prod(axis=1))[:-1])
+            thumbnails = [each.reshape(shape) for each, shape in zip(flat, shapes, strict=True)]
             ends = np.cumsum(arrays["counts"])[:-1]
             positions = np.split(arrays["positions"].reshape(-1, 2), ends)
             descriptors = np.split(arrays["descriptors"].reshape(-1, 128), ends)
@@ -145,6 +181,8 @@ def _read(path: Path) -> CachedSources | None:
                     for source, matrix in zip(arrays["photographs"].tolist(), arrays["matrices"], strict=True)
                 ],
                 thumbnails=thumbnails,
+                n_keypoints=arrays["n_keypoints"].tolist(),
+                saved=Saved(path, parts, len(thumbnails)),
                 representatives={
                     image: Keypoints(
                         positions=position, descriptors=descriptor, thumbnail=thumbnails[image], size=tuple(size)
@@ -154,7 +192,7 @@ def _read(path: Path) -> CachedSources | None:
                     )
                 },
             )
-    except CORRUPT as error:
+    except (*CORRUPT, FileNotFoundError) as error:
         _discard(path, error)
         return None
 

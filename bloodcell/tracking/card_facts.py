@@ -11,7 +11,7 @@ from bloodcell.cards.model_card import CardFacts
 from bloodcell.cards.model_card_training import Training
 from bloodcell.comparison.run_tags import ENSEMBLE, TRAIN
 from bloodcell.data.groups import sources_in_several_groups
-from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds
+from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds, untextured_across
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.experiment.images import BY_FILE
@@ -106,13 +106,16 @@ def _leakage(
     tags = run.tags
     if manifest is None or tags.leaky is None or tags.groups is None:
         return None
+    has_val = bool((manifest["split"] == "val").any())
+    folds = [] if predictions is None or has_val else manifests_of_folds(predictions, manifest)
     shared = find_shared_groups(manifest, group_name=tags.group_name) if tags.leaky == "true" else []
-    if tags.leaky == "true" and predictions is not None and not (manifest["split"] == "val").any():
-        shared += shared_groups_in_folds(manifests_of_folds(predictions, manifest), group_name=tags.group_name)
+    if tags.leaky == "true":
+        shared += shared_groups_in_folds(folds, group_name=tags.group_name)
     return Leakage(
         shared=shared,
         split_by_file=any(each.config is not None and each.config.split.name in BY_FILE for each in trainings),
         groups_known=tags.groups != "none",
+        untextured=max(map(untextured_across, [manifest, *folds])),
         sources_in_groups=sources_in_several_groups(manifest),
         group_name=tags.group_name,
     )

@@ -12,7 +12,7 @@ from bloodcell.comparison.run_tags import ENSEMBLE, common_group_name
 from bloodcell.config.schemas import EnsembleConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.data.csv_files import groups_by_path
-from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds
+from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_folds, untextured_across
 from bloodcell.data.manifest import COLUMNS, ImageSet, digest
 from bloodcell.errors import UserError
 from bloodcell.experiment.images import Prepared, image_folders
@@ -185,11 +185,20 @@ def _leakage(runs: Sequence[StoredRun], manifest: pd.DataFrame) -> Leakage:
     groups_known, name = groups_of(runs) != "none", common_group_name(run.tags for run in runs)
     leaky = [run for run in runs if run.tags.leaky == "true"]
     if not leaky:
-        return Leakage(shared=[], split_by_file=False, groups_known=groups_known, group_name=name)
+        untextured = max(untextured_across(part) for run in runs for part in _parts(run))
+        return Leakage(
+            shared=[], split_by_file=False, groups_known=groups_known, untextured=untextured, group_name=name
+        )
     shared = find_shared_groups(manifest, group_name=name)
     if member_of(leaky[0]).cross_validated:
         shared += shared_groups_in_folds(manifests_of_folds(leaky[0].predictions, manifest), group_name=name)
     return Leakage(shared=shared, split_by_file=not shared, groups_known=groups_known, group_name=name)
+
+
+def _parts(run: StoredRun) -> list[pd.DataFrame]:
+    """Return the run's manifest, and that of each fold."""
+    folds = manifests_of_folds(run.predictions, run.manifest) if member_of(run).cross_validated else []
+    return [run.manifest, *folds]
 
 
 def _root(runs: Sequence[StoredRun], manifest: pd.DataFrame) -> Path | None:

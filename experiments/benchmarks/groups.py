@@ -85,7 +85,7 @@ def one(root: Path, count: int) -> dict[str, float]:
     more = _timed(lambda: recover_sources([*chosen, *rest], digests))[0] if rest else float("nan")
     hash_seconds, pairs = _timed(lambda: _near(np.array([_perceptual_hash(read_image(file)) for file in chosen])))
     labels = np.array([file.parent.name for file in chosen])
-    names = np.array(groups)
+    names = np.array(groups.names)
     together = [np.flatnonzero(names == name) for name in np.unique(names)]
     return {
         "images": len(chosen),

@@ -42,10 +42,12 @@ def test_groups_are_recovered_from_the_files_and_their_digests(images, monkeypat
     def recover(files, sha256s):
         assert files == [images.root / path for path in PATHS]
         assert sha256s == images.manifest["sha256"].tolist()
-        return ["x", "x", "y", "z"]
+        return provenance.RecoveredSources(names=["x", "x", "y", "z"], untextured=[False, False, False, True])
 
     monkeypatch.setattr(provenance, "recover_sources", recover)
-    assert groups_of(recovered_groups(images)) == ["x", "x", "y", "z"]
+    recovered = recovered_groups(images)
+    assert groups_of(recovered) == ["x", "x", "y", "z"]
+    assert recovered.manifest["untextured"].tolist() == [False, False, False, True]
 
 
 def test_a_table_names_the_groups_in_any_order_and_may_list_more_than_there_is(images, tmp_path):

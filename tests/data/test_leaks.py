@@ -4,7 +4,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bloodcell.data.groups import sources_in_several_groups
-from bloodcell.data.leaks import Leakage, find_shared_groups, resolve_leaks, shared_groups_in_folds
+from bloodcell.data.leaks import (
+    Leakage,
+    find_shared_groups,
+    resolve_leaks,
+    shared_groups_in_folds,
+    untextured_across,
+    untextured_sentence,
+)
 from bloodcell.errors import UserError
 
 ROWS = st.lists(
@@ -187,6 +194,33 @@ def test_a_split_by_file_is_leaky_on_validation_with_the_number_of_images_with_a
     assert leak.sentence.startswith("1 of 2 validation images have a copy in training")
     assert leak_of(CLEAN, split_by_file=True).leaky == "true"
     assert "by file" in leak_of(CLEAN, split_by_file=True).sentence
+
+
+@pytest.mark.parametrize(
+    ("untextured", "number", "leaky"),
+    [
+        ([True, True, False, False], 0, "false"),
+        ([True, True, True, False], 3, "unknown"),
+        ([False, False, True, True], 2, "unknown"),
+    ],
+)
+def test_leakage_is_unknown_if_images_that_cannot_be_matched_are_in_two_splits(untextured, number, leaky):
+    table = CLEAN.assign(untextured=untextured)
+    assert untextured_across(table) == number
+    leak = Leakage(shared=[], split_by_file=False, groups_known=True, untextured=untextured_across(table))
+    assert leak.leaky == leaky
+    assert (leak.mark("test") == " ?") == (leaky == "unknown")
+    assert (f"{number} images have too little texture" in leak.sentence) == (leaky == "unknown")
+
+
+def test_a_single_image_that_cannot_be_matched_is_counted_in_the_singular():
+    assert untextured_sentence(1).startswith("1 image has too little texture to be matched")
+
+
+def test_a_known_leak_is_a_leak_whatever_cannot_be_matched():
+    assert (
+        Leakage(shared=find_shared_groups(ACROSS), split_by_file=False, groups_known=True, untextured=2).leaky == "true"
+    )
 
 
 def test_leakage_is_unknown_if_groups_are_unknown():

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 import pytest
 from data.photographs import copy, save
+from pictures import DATA
 
 from bloodcell.provenance import recovery as provenance
 from bloodcell.provenance.recovery import overlapping_sources, recover_sources
@@ -35,7 +36,28 @@ def digests(files: Sequence[Path]) -> list[str]:
 
 
 def groups_of(files: Sequence[Path]) -> list[str]:
-    return recover_sources(files, digests(files))
+    return recover_sources(files, digests(files)).names
+
+
+def square(pixels: np.ndarray, side: int) -> np.ndarray:
+    """Cut the largest square from the middle, and resize it."""
+    height, width = pixels.shape[:2]
+    left = (width - height) // 2
+    return cv2.resize(pixels[:, left : left + height], (side, side), interpolation=cv2.INTER_AREA)
+
+
+def small_copies(folder: Path, images: Sequence[np.ndarray], side: int) -> tuple[list[Path], list[int]]:
+    """Save rotated, zoomed, tilted and brightened copies of small images, with black or reflected fill."""
+    rng = np.random.default_rng(0)
+    strong = {"rotation": 180, "shift": 0, "shear": 0, "zoom": 0.25, "perspective": 0.1, "brightness": 0.15}
+    files, truth = [], []
+    for number, pixels in enumerate(images):
+        for index in range(6):
+            fill = cv2.BORDER_CONSTANT if index % 2 else cv2.BORDER_REFLECT
+            made = copy(square(pixels, side), rng, fill=fill, **strong)
+            files.append(save(folder, f"{number} {index}", made, quality=int(rng.integers(40, 95))))
+            truth.append(number)
+    return files, truth
 
 
 def pairs(names: Sequence[object]) -> set[tuple[int, int]]:
@@ -65,6 +87,37 @@ def test_copies_of_one_photograph_are_one_group_and_no_others(kind, tmp_path, co
     found, true = pairs(groups_of(files)), pairs(truth)
     assert found <= true
     assert len(found) >= 0.98 * len(true)
+
+
+@pytest.mark.parametrize("side", [300, 120])
+def test_copies_of_small_images_are_one_group_and_no_others(side, tmp_path, photographs):
+    files, truth = small_copies(tmp_path / "images", photographs(8), side)
+    found, true = pairs(groups_of(files)), pairs(truth)
+    assert found <= true
+    assert len(found) >= 0.98 * len(true)
+
+
+@pytest.mark.real
+@pytest.mark.parametrize("side", [300, 120])
+def test_copies_of_small_images_of_another_laboratory_are_found(side, tmp_path):
+    cells = sorted(Path(str(DATA)).parent.glob("wbc100/images/*/*.png"))[::5]
+    if not cells:
+        pytest.skip("wbc100 is not beside the real images")
+    images = [cv2.imread(str(file))[..., ::-1] for file in cells]
+    files, truth = small_copies(tmp_path / "images", images, side)
+    found, true = pairs(groups_of(files)), pairs(truth)
+    assert found <= true
+    assert len(found) >= 0.98 * len(true)
+
+
+def test_images_with_too_little_texture_are_reported_and_others_are_not(tmp_path, photographs):
+    rng = np.random.default_rng(0)
+    smooth = [cv2.GaussianBlur(pixels, (0, 0), 30) for pixels in photographs(2)]
+    pictures = [*smooth, photographs(1)[0], copy(photographs(1)[0], rng)]
+    files = [save(tmp_path, str(number), pixels) for number, pixels in enumerate(pictures)]
+    found = recover_sources(files, digests(files))
+    assert found.untextured == [True, True, False, False]
+    assert recover_sources(files, digests(files)) == found
 
 
 def test_photographs_without_copies_are_groups_of_their_own(tmp_path, photographs):
@@ -150,6 +203,27 @@ def test_an_interrupted_search_is_resumed(tmp_path, monkeypatch, copies):
     looked_at.clear()
     assert pairs(groups_of(files)) <= pairs(truth)
     assert len(looked_at) == len(files) - 16
+
+
+def test_a_search_that_is_saved_often_writes_each_thumbnail_once(tmp_path, cache, monkeypatch, copies):
+    files, _ = copies(n_photographs=6)
+    monkeypatch.setattr(provenance, "SAVE_EVERY_S", 0)
+    monkeypatch.setattr(provenance, "BATCH", 8)
+    groups = groups_of(files)
+    parts = list(cache.rglob("*.thumbnails"))
+    assert len(parts) == 3
+    assert sum(part.stat().st_size for part in parts) == len(files) * 160 * 120
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "another"))
+    monkeypatch.setattr(provenance, "SAVE_EVERY_S", 60)
+    assert groups_of(files) == groups
+
+
+def test_a_search_without_its_thumbnails_is_made_again(cache, copies):
+    files, truth = copies(n_photographs=4)
+    groups_of(files[:-3])
+    for part in cache.rglob("*.thumbnails"):
+        part.unlink()
+    assert pairs(groups_of(files)) == pairs(truth)
 
 
 def test_a_memory_that_cannot_be_written_is_no_obstacle(tmp_path, monkeypatch, copies):
