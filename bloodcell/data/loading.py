@@ -144,7 +144,9 @@ def load_folders(
         listings = {
             name: _list(names[name], Path(folder).expanduser(), levels=levels) for name, folder in folders.items()
         }
-    _require_disjoint(listings.values())
+        _require_disjoint(listings.values())
+        if not unit_of(levels):
+            _require_classes_once(listings.values())
     root = Path(os.path.commonpath([listing.folder.resolve() for listing in listings.values()]))
     rows = [
         (each.file, path, each.label, *name.partition(" ")[::2], each.unit)
@@ -275,6 +277,19 @@ def _require_disjoint(listings: Iterable[_Listing]) -> None:
                     "separate folder for each split"
                 )
         seen.append(listing)
+
+
+def _require_classes_once(listings: Iterable[_Listing]) -> None:
+    """Refuse a folder among the classes that has the classes again, as archives that were unpacked twice."""
+    for listing in listings:
+        outer = subfolders(listing.folder)
+        names = {each.name for each in outer}
+        for each in outer:
+            if len(again := sorted(names & {path.name for path in subfolders(each)})) > 1:
+                raise UserError(
+                    f"{listing.setting}={listing.folder}: its folder {each.name} has the classes {listed(again)} again, "
+                    f"perhaps the same images; move it away, or give {each}"
+                )
 
 
 def with_classes(table: pd.DataFrame, places: Mapping[str, str], policy: Policy) -> pd.DataFrame:

@@ -352,6 +352,14 @@ def test_a_written_manifest_is_read_back_as_it_was(cells: Path, tmp_path: Path) 
     pd.testing.assert_frame_equal(pd.read_parquet(tmp_path / "run" / "manifest.parquet"), manifest)
 
 
+def test_a_class_folder_that_holds_the_set_again_is_refused(cells: Path) -> None:
+    shutil.copytree(cells / "train", cells / "again" / "train")
+    shutil.move(cells / "again" / "train", cells / "train" / "train")
+    message = refusal(cells)
+    assert message.startswith(f"data.train_dir={cells / 'train'}: its folder train has the classes EOSINOPHIL, ")
+    assert str(cells / "train" / "train") in message
+
+
 def test_what_a_user_may_not_see_of_images_is_noted(cells: Path) -> None:
     frames = [Image.new("L", (8, 8), shade) for shade in (0, 90, 180)]
     frames[0].save(cells / "train" / "MONOCYTE" / "moving.gif", save_all=True, append_images=frames[1:])
