@@ -287,8 +287,8 @@ def _require_classes_once(listings: Iterable[_Listing]) -> None:
         for each in outer:
             if len(again := sorted(names & {path.name for path in subfolders(each)})) > 1:
                 raise UserError(
-                    f"{listing.setting}={listing.folder}: its folder {each.name} has the classes {listed(again)} again, "
-                    f"perhaps the same images; move it away, or give {each}"
+                    f"{listing.setting}={listing.folder}: its folder {each.name} has the classes {listed(again)} "
+                    f"again, perhaps the same images; move it away, or give {each}"
                 )
 
 
