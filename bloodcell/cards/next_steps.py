@@ -40,12 +40,12 @@ def suggestions(config: TrainConfig, *, leakage: Leakage, weights: str, given: C
 
 def _changes(config: TrainConfig, *, leakage: Leakage, weights: str) -> Iterator[tuple[str, str]]:
     """Yield a reason and a change, the most useful first."""
+    if not leakage.groups_known:
+        yield "Find copies of photographs", "data.groups=recover"
     if leakage.split_by_file:
         yield "Split by photograph: no leakage", "split=group_holdout"
     elif leakage.shared:
         yield "Remove copies of held-out images from training", "data.on_shared_groups=drop"
-    elif not leakage.groups_known:
-        yield "Find copies of photographs", "data.groups=recover"
     if any(value is not None for value in vars(config.debug).values()):
         yield "Use all images: this was a debug run", "debug=none"
     if weights == "random":
