@@ -7,7 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser import needs_browser, opened_page
 from commands import run
 from data.photographs import copy, save
 from pictures import DATA
@@ -129,19 +128,6 @@ def test_the_page_is_complete_and_self_contained(planted):
     anchors = set(re.findall(r' id="([^"]+)"', page))
     assert set(re.findall(r'href="#([^"]+)"', page)) <= anchors
     assert all(alt for alt in re.findall(r'<img [^>]*alt="([^"]*)"', page))
-
-
-@needs_browser
-def test_the_page_can_be_read_on_a_telephone(planted):
-    _, _, folder, *_ = planted
-    with opened_page(viewport={"width": 390, "height": 844}) as page:
-        page.goto((folder / "page" / "audit.html").absolute().as_uri())
-        page.evaluate("document.querySelectorAll('details').forEach(each => each.open = true)")
-        widths = page.evaluate(
-            "[...document.querySelectorAll('td, th')].map(each => each.getBoundingClientRect().width)"
-        )
-        assert min(widths) >= 60
-        assert page.evaluate("document.documentElement.scrollWidth") == 390
 
 
 def test_an_audit_is_an_mlflow_run_with_its_page(planted):
