@@ -77,7 +77,7 @@ def eight_bits(image: Image.Image, values: Values, bits: int) -> Image.Image:
 
 
 def _is_deep_colour(image: Image.Image) -> bool:
-    """Return whether Pillow decodes the image by a raw mode such as ``RGB;16B``, of which it keeps the upper 8 bits."""
+    """Return whether Pillow decodes the image by a raw mode such as ``RGB;16B``, so keeps the upper 8 bits only."""
     if image.mode.startswith("I"):
         return False
     return any(";16" in str(each) for tile in getattr(image, "tile", ()) for each in _listed(tile[3]))

@@ -216,7 +216,7 @@ def _scale(matrix: Matrix, size: tuple[int, int]) -> float:
 
 
 def _band_limited(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:
-    """Blur an image to the resolution of another of which it is a magnified part: a pixel there is ``scale`` here."""
+    """Blur an image to the resolution of another that shows it smaller: a pixel there is ``scale`` pixels here."""
     sigma = 0.5 * max(scale**2 - 1, 0) ** 0.5
     return pixels if sigma < MIN_SIGMA else np.asarray(cv2.GaussianBlur(pixels, (0, 0), sigma))
 

@@ -1,4 +1,4 @@
-"""Predictions of other tools as members of an ensemble: a file is taken for a run that has nothing else."""
+"""Predictions of other tools as members of an ensemble: a file becomes a run that has only predictions."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
