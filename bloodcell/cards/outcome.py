@@ -58,6 +58,13 @@ def metrics_table(outcome: Outcome, *, title: str) -> Table:
     return table
 
 
+def show_metrics(outcome: Outcome, *, title: str, console: Console) -> None:
+    """Print the metrics of each split, and of each test set if there are several."""
+    console.print(metrics_table(outcome, title=title))
+    if (sets := test_sets_table(outcome)) is not None:
+        console.print(sets)
+
+
 def test_sets_table(outcome: Outcome) -> Table | None:
     """Return the metrics of each test set with intervals, and of the majority class; None if there are not several."""
     parts = outcome.splits["test"].parts if "test" in outcome.splits else {}

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from bloodcell.cells.cytoplasm import N_NUMBERS as N_CYTOPLASM
 from bloodcell.cells.cytoplasm import measure_cytoplasm
-from bloodcell.cells.segmentation import Cell, find_cell, find_stained
+from bloodcell.cells.segmentation import Cell, find_cell_and_stained
 from bloodcell.images.feature_cache import cached_features
 from bloodcell.images.normalisation import at_working_size, normalise_illumination, quantiles
 
@@ -98,11 +98,10 @@ def measure_files(files: Sequence[Path], sha256s: Sequence[str]) -> NDArray[np.f
 def measure(pixels: NDArray[np.uint8]) -> NDArray[np.float32]:
     """Return the measurements of an image, RGB, shape (height, width, 3), uint8, as one row.
 
-    What tells the classes is measured in and around the stained part, which has an eosinophil's granules, too: in
-    cross-validation, measures of the nucleus alone are worse.
+    What tells the classes is measured in and around the stained part, which has an eosinophil's granules, too.
     """
     pixels = at_working_size(pixels)
-    cell, stained = find_cell(pixels), find_stained(pixels)
+    cell, stained = find_cell_and_stained(pixels)
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
     detail = cv2.convertScaleAbs(cv2.Laplacian(cv2.GaussianBlur(grey, (0, 0), 1.0), cv2.CV_16S), alpha=8.0)
     distance = cv2.distanceTransform(cv2.bitwise_not(stained.nucleus), cv2.DIST_L2, 3)

@@ -124,11 +124,20 @@ def find_cell(pixels: NDArray[np.uint8]) -> Cell:
     pixels
         RGB at the size of `at_working_size`, shape (height, width, 3), uint8.
     """
+    return _nucleus_of(_violet(pixels))
+
+
+def find_cell_and_stained(pixels: NDArray[np.uint8]) -> tuple[Cell, Cell]:
+    """Return what `find_cell` and `find_stained` find."""
     violet = _violet(pixels)
+    return _nucleus_of(violet), _stained_of(violet)
+
+
+def _nucleus_of(violet: _Violet) -> Cell:
     if not violet.values.size:
         return _none(violet)
-    lower, upper = _two_thresholds(violet.values)
-    classes = np.split(np.sort(violet.values), np.searchsorted(np.sort(violet.values), [lower, upper], side="right"))
+    values = np.sort(violet.values)
+    classes = np.split(values, np.searchsorted(values, _two_thresholds(values), side="right"))
     if not all(each.size for each in classes):
         return _none(violet)
     ground, other, own = (float(np.median(each)) for each in classes)
@@ -155,13 +164,16 @@ def find_stained(pixels: NDArray[np.uint8]) -> Cell:
     pixels
         RGB at the size of `at_working_size`, shape (height, width, 3), uint8.
     """
-    violet = _violet(pixels)
+    return _stained_of(_violet(pixels))
+
+
+def _stained_of(violet: _Violet) -> Cell:
     if not violet.values.size:
         return _none(violet)
     threshold, _ = cv2.threshold(violet.values.reshape(1, -1), 0, 255, cv2.THRESH_OTSU)
     stained, part, areas = _largest(violet.image, threshold)
     if areas.size:
-        height = (float(np.median(violet.image[part > 0])) + float(np.median(violet.values))) / 2
+        height = (_median(violet.image, part) + float(np.median(violet.values))) / 2
         stained, part, areas = _largest(violet.image, max(threshold, height))
     if not areas.size:
         return _none(violet)

@@ -23,7 +23,7 @@ from typing import Any
 from rich.console import Console
 
 from bloodcell.cards.ensemble import notes_on, terminal_table
-from bloodcell.cards.outcome import metrics_table, outcome_data, show_confusion, test_sets_table
+from bloodcell.cards.outcome import outcome_data, show_confusion, show_metrics
 from bloodcell.comparison.combination import Combination, Settings, cross_fitted, fit
 from bloodcell.comparison.members import Joint, join, members_table
 from bloodcell.config.composition import compose_config
@@ -99,9 +99,7 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     for note in notes:
         console.print(note, markup=False)
     console.print()
-    console.print(metrics_table(outcome, title="The ensemble"))
-    if (sets := test_sets_table(outcome)) is not None:
-        console.print(sets)
+    show_metrics(outcome, title="The ensemble", console=console)
     console.print()
     show_confusion(outcome, console=console)
     show_places(tracked, config.tracking, console)

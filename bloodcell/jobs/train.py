@@ -21,7 +21,7 @@ from typing import Any
 from rich.console import Console
 
 from bloodcell.cards.next_steps import suggestions
-from bloodcell.cards.outcome import metrics_table, outcome_data, show_confusion, test_sets_table
+from bloodcell.cards.outcome import outcome_data, show_confusion, show_metrics
 from bloodcell.comparison.leaderboard import OBJECTIVE
 from bloodcell.config.command import Command
 from bloodcell.config.training import TrainConfig
@@ -247,9 +247,7 @@ def _show(experiment: Experiment, result: Result, tracked: TrackedRun, command: 
     """Print metrics, confusion matrices, paths and suggestions."""
     config, prepared, outcome = experiment.config, experiment.prepared, result.outcome
     console = Console(highlight=False, soft_wrap=True)
-    console.print(metrics_table(outcome, title=f"{config.backbone.name}, {prepared.split} split"))
-    if (sets := test_sets_table(outcome)) is not None:
-        console.print(sets)
+    show_metrics(outcome, title=f"{config.backbone.name}, {prepared.split} split", console=console)
     console.print()
     show_confusion(outcome, console=console)
     left_out = _left_out(prepared)
