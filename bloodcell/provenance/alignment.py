@@ -45,6 +45,7 @@ MIN_OVERLAP = 1600
 """Smallest overlap for a difference, in thumbnail pixels."""
 
 EDGE = np.ones((3, 3), np.uint8)
+FROM_SCALED = np.linalg.inv(SCALED)
 
 EXACT = 0.015
 """Difference above which an alignment is refined; copies with an exact one have less."""
@@ -134,7 +135,7 @@ def difference(
         Whether an image without black fill may have reflected fill, which then does not contradict black fill.
     """
     size = fixed.shape[1], fixed.shape[0]
-    scaled = SCALED @ matrix @ np.linalg.inv(SCALED)
+    scaled = SCALED @ matrix @ FROM_SCALED
     scale = _scale(scaled, size)
     areas = cv2.warpPerspective(_content(moving) + np.uint8(1), scaled, size, flags=cv2.INTER_NEAREST)
     overlap, shown = _eroded(np.minimum(areas, 1)), _eroded(areas >> 1) & _content(fixed)
@@ -149,13 +150,16 @@ def difference(
     )
     gain = min(max(there_spread / here_spread, 0.5), 2.0)
     compared = shown if reflected and not (_has_fill(moving) and _has_fill(fixed)) else overlap
-    filled, here, there = moved <= FILL, moved.astype(np.float32) - here_mean, fixed.astype(np.float32) - there_mean
+    here = np.subtract(moved, here_mean, dtype=np.float32)
+    there = np.subtract(fixed, there_mean, dtype=np.float32)
     covariance = float(np.vdot(here * shown, there)) / n_shown
     here *= gain
-    np.copyto(here, moved - np.float32(there_mean), where=filled)
-    differs = cv2.blur(cv2.absdiff(here, there) * compared, (BLUR, BLUR))
-    contradicts = differs > GREY_LEVELS * cv2.blur(compared.astype(np.float32), (BLUR, BLUR))
-    contradicting = float(np.mean(contradicts[compared > 0]))
+    np.copyto(here, np.subtract(moved, there_mean, dtype=np.float32), where=moved <= FILL)
+    excess = cv2.absdiff(here, there)
+    excess -= GREY_LEVELS
+    excess *= compared
+    contradicts = (cv2.blur(excess, (BLUR, BLUR)) > 0).view(np.uint8) & compared
+    contradicting = cv2.countNonZero(contradicts) / max(cv2.countNonZero(compared), 1)
     correlation = covariance / (here_spread * there_spread)
     return float(max(0.0, 1 - correlation) + max(0.0, contradicting - TOLERATED))
 
@@ -171,14 +175,14 @@ def refined(
     distance = difference(moving, fixed, matrix, reflected=reflected)
     if distance <= EXACT:
         return matrix, distance
-    back = np.linalg.inv(SCALED @ matrix @ np.linalg.inv(SCALED))
+    back = np.linalg.inv(SCALED @ matrix @ FROM_SCALED)
     size = moving.shape[1], moving.shape[0]
     shown = cv2.warpPerspective((fixed > FILL).astype(np.uint8), back, size, flags=cv2.INTER_NEAREST)
     mask = _eroded(shown & (moving > FILL))
     start = (back / back[2, 2]).astype(np.float32)
     try:
         _, found = cv2.findTransformECC(fixed, moving, start, cv2.MOTION_HOMOGRAPHY, _ECC, mask, 3)
-        better = np.asarray(np.linalg.inv(SCALED) @ np.linalg.inv(found) @ SCALED, np.float64)
+        better = np.asarray(FROM_SCALED @ np.linalg.inv(found) @ SCALED, np.float64)
     except (cv2.error, np.linalg.LinAlgError):  # it does not converge
         return matrix, distance
     width, height = size[0] / THUMBNAIL_SCALE, size[1] / THUMBNAIL_SCALE
@@ -210,9 +214,9 @@ def _mean_and_spread(pixels: NDArray[np.uint8], mask: NDArray[np.uint8]) -> tupl
 
 def _scale(matrix: Matrix, size: tuple[int, int]) -> float:
     """Return by how much a matrix magnifies at the centre of the image that it maps to."""
-    centre = np.array([[size[0] / 2, size[1] / 2]])
-    back = apply(np.asarray(np.linalg.inv(matrix), np.float64), centre + np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0]]))
-    return float(abs(np.linalg.det(back[1:] - back[0])) ** -0.5)
+    back = np.linalg.inv(matrix)
+    depth = back[2] @ (size[0] / 2, size[1] / 2, 1.0)
+    return float(abs(depth**3 / np.linalg.det(back)) ** 0.5)
 
 
 def _band_limited(pixels: NDArray[np.uint8], scale: float) -> NDArray[np.uint8]:

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from bloodcell.provenance.keypoints import DESCRIPTOR_NORM, MIRRORED, Keypoints
 
-N_QUERIED = 100
+N_QUERIED = 64
 """Number of an image's keypoints that are searched, the strongest first."""
 
 N_NEIGHBOURS = 4

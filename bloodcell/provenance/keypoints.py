@@ -10,8 +10,6 @@ from numpy.typing import NDArray
 from bloodcell.images.normalisation import at_working_size, content_mask
 
 N_KEYPOINTS = 250
-DETECTION_SCALE = 0.75
-"""Scale at which keypoints are found: half the time of 1, and as many."""
 
 MIN_KEYPOINTS = 60
 """Fewest keypoints with which copies are found reliably; single copies with fewer are missed."""
@@ -19,10 +17,12 @@ MIN_KEYPOINTS = 60
 THUMBNAIL_SCALE = 0.5
 """Large enough to distinguish two photographs of one place with different focus."""
 
-CONTRAST_THRESHOLDS = (0.02, 0.005)
+DETECTORS = ((0.6, 0.02), (0.75, 0.005))
+"""Scale at which keypoints are found, and least contrast: coarse, and a third of the time of scale 1; and fine, if that
+finds few, as in small images, which are smooth when they are enlarged."""
+
 EDGE_THRESHOLD = 12
-"""Lower contrast and higher edge ratio than in Lowe (2004): smears are pale and out of focus. The second contrast is
-used if the first gives few keypoints, as in small images, which are smooth when they are enlarged."""
+"""Like the contrasts less strict than in Lowe (2004): smears are pale and out of focus."""
 
 FEW_KEYPOINTS = 100
 
@@ -78,11 +78,13 @@ def find_keypoints(pixels: NDArray[np.uint8]) -> Keypoints:
     pixels = at_working_size(pixels)
     size = pixels.shape[1], pixels.shape[0]
     grey = cv2.cvtColor(pixels, cv2.COLOR_RGB2GRAY)
-    small = cv2.resize(grey, None, fx=DETECTION_SCALE, fy=DETECTION_SCALE, interpolation=cv2.INTER_AREA)
-    mask = cv2.resize(content_mask(pixels, margin=FILL_MARGIN), small.shape[::-1], interpolation=cv2.INTER_NEAREST)
-    found, descriptors = _detector(CONTRAST_THRESHOLDS[0]).detectAndCompute(small, mask)
-    if len(found) < FEW_KEYPOINTS:
-        found, descriptors = _detector(CONTRAST_THRESHOLDS[1]).detectAndCompute(small, mask)
+    mask = content_mask(pixels, margin=FILL_MARGIN)
+    for scale, contrast in DETECTORS:
+        small = cv2.resize(grey, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+        small_mask = cv2.resize(mask, small.shape[::-1], interpolation=cv2.INTER_NEAREST)
+        found, descriptors = _detector(contrast).detectAndCompute(small, small_mask)
+        if len(found) >= FEW_KEYPOINTS:
+            break
     if not found:
         descriptors = np.zeros((0, 128), np.float32)
     strongest = np.argsort([-keypoint.response for keypoint in found], kind="stable")[:N_KEYPOINTS]
@@ -107,7 +109,7 @@ def _detector(contrast_threshold: float) -> "cv2.SIFT":
                 edgeThreshold=EDGE_THRESHOLD,
                 enable_precise_upscale=True,
             )
-            for each in CONTRAST_THRESHOLDS
+            for _, each in DETECTORS
         }
     return _sift.detectors[contrast_threshold]
 

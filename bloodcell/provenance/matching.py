@@ -51,7 +51,7 @@ FEW_INLIERS = 60
 N_COMPARED = 3
 """Images of a source that a new image is compared with."""
 
-N_SAMPLED = 24
+N_SAMPLED = 16
 """Images of a source that are compared with each other to decide whether to split it."""
 
 N_ACROSS = 8

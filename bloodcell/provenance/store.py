@@ -24,7 +24,7 @@ from bloodcell.images.reading import DECODER_VERSION
 from bloodcell.provenance.keypoints import Keypoints
 from bloodcell.provenance.matching import Assignment
 
-METHOD_VERSION = 3
+METHOD_VERSION = 4
 """Increased when the sources of the same images change."""
 
 MIN_SHARED = 0.5
