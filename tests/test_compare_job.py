@@ -51,7 +51,7 @@ def made(bccd, tmp_path_factory) -> Made:
     completed = run(["train", "-m", *PROBES, "hyperparameters.seed=0,1"], cwd=folder)
     assert completed.returncode == 0, completed.stderr
     (study,) = (each for each in runs_in(folder) if each.data.tags.get("study"))
-    completed = run(["compare", f"study={study.info.run_id}"], cwd=folder)
+    completed = run(["compare", f"study={study.info.run_id}", "predictions=test"], cwd=folder)
     runs = runs_in(folder)
     parent = study.info.run_id
     whole = next(each.info.run_id for each in runs if each.data.tags.get("mlflow.parentRunId") == parent)
@@ -77,6 +77,7 @@ def test_a_study_is_compared_with_its_seeds_pooled_and_its_baseline(made):
     assert " best " in made.completed.stdout
     kept = json.loads((made.kept / "report.json").read_text())
     assert kept["split"] == "test"
+    assert kept["title"].endswith(" on test")
     assert kept["photographs"] == kept["images"] == 20
     assert [each["run"] for each in kept["ranking"]] == NAMES
     differing = kept["runs"][NAMES[0]]
@@ -118,7 +119,7 @@ def test_every_run_has_its_standing_and_the_report(made):
 def test_a_second_comparison_takes_the_place_of_the_first_and_test_counts_how_often(made):
     ids = [child.info.run_id for child in made.children]
     before = {each.info.run_id for each in runs_in(made.folder)}
-    asked = ["compare", f"runs=[{','.join(ids)}]", "metrics=[log_loss]"]
+    asked = ["compare", f"runs=[{','.join(ids)}]", "metrics=[log_loss]", "predictions=test"]
     first, second = run(asked, cwd=made.folder), run([*asked, "output=again"], cwd=made.folder)
     assert first.returncode == second.returncode == 0, second.stderr
     assert "have been compared on" not in made.completed.stdout
@@ -152,7 +153,8 @@ def test_a_run_that_leaks_is_shown_and_does_not_win(made):
     MlflowClient().set_tag(one.info.run_id, "leaky", "true")
     completed = run(["compare", f"runs=[{one.info.run_id},{other.info.run_id}]"], cwd=made.folder)
     MlflowClient().set_tag(one.info.run_id, "leaky", "false")
-    assert "leaks, and cannot win" in completed.stdout
+    assert "cannot win: it leaks" in completed.stdout
+    assert "on validation" in completed.stdout
     (tag,) = [run.data.tags["can_be_best"] for run in runs_in(made.folder) if run.info.run_id == one.info.run_id]
     assert tag == "false"
 
@@ -206,7 +208,7 @@ def test_an_experiment_of_mlflow_is_compared_by_its_name(made):
         (["runs=[CHILD]", "metrics=[acuracy]"], "metrics"),
         (["runs=[CHILD]", "equivalence=-1"], "equivalence=-1"),
         (["runs=[CHILD]", "output=cells/TEST/EOSINOPHIL/blocked/x"], "output=cells/TEST/EOSINOPHIL/blocked/x: cannot"),
-        (["runs=[CHILD,few.csv]"], "differ: images 20 only in the first"),
+        (["runs=[CHILD,few.csv]", "predictions=test"], "differ: images 20 only in the first"),
         (["runs=[broken.parquet]"], "runs=broken.parquet: cannot be read"),
     ],
 )

@@ -29,7 +29,16 @@ from bloodcell.data.manifest import SPLITS
 from bloodcell.images.reading import read_image
 from bloodcell.smears import CLASSES
 
-COLUMNS = ["path", "answer", "why", "predicted", "probability", "novelty", *(f"p_{name}" for name in CLASSES)]
+COLUMNS = [
+    "path",
+    "answer",
+    "why",
+    "predicted",
+    "probability",
+    "novelty",
+    *(f"p_{name}" for name in CLASSES),
+    "evidence",
+]
 TRAIN = [
     "data.groups=pattern",
     "data.groups_pattern='(.+)'",

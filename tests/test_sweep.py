@@ -154,20 +154,22 @@ def test_a_leaderboard_marks_leaks_and_unknown_groups_and_ranks_leaks_last(capsy
             status="FINISHED",
             reason="",
             metrics=metrics | {"val/accuracy": accuracy},
-            tags=RunTags(leaky=leaky, groups=groups),
+            tags=RunTags.read(tags),
         )
-        for run_, leaky, groups, accuracy in (
-            ("one", "true", "recover", 0.9),
-            ("two", "unknown", "none", 0.6),
-            ("three", "false", "recover", 0.7),
+        for run_, tags, accuracy in (
+            ("one", {"leaky": "true"}, 0.9),
+            ("two", {"leaky": "unknown"}, 0.6),
+            ("three", {"leaky": "false"}, 0.7),
+            ("four", {"leaky": "false", "debug": "true"}, 0.95),
         )
     ]
     study = SimpleNamespace(run_id="0", experiment_id="0", store=Store(uri="sqlite://", artifacts=None))
     show_study(study, entries, leaderboard(entries))
     lines = capsys.readouterr().out.splitlines()
-    assert [" ".join(line.split()[1:3]) for line in lines if "0.500" in line] == ["three │", "two ?", "one *"]
+    assert [" ".join(line.split()[1:3]) for line in lines if "0.500" in line] == ["three │", "two ?", "four †", "one *"]
     assert any(line.startswith("* ") for line in lines)
     assert any(line.startswith("? ") for line in lines)
+    assert "† debug: four" in lines
 
 
 @pytest.fixture(scope="module")

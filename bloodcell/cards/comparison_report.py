@@ -19,6 +19,7 @@ from bloodcell.comparison.sentences import format_interval, format_score
 from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
 from bloodcell.console.json_output import plain
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
+from bloodcell.evaluation.evidence import barring
 from bloodcell.evaluation.metrics import confusion, per_class
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Predictions, Score
@@ -268,7 +269,8 @@ def _board(report: Report) -> list[dict[str, Any]]:
                     label=f"{each.run}: {format_interval(image, score)}",
                 ),
                 "standing": _standing(each, trivial),
-                "leak": each.leak,
+                "barred": each.barred,
+                "evidence": each.evidence,
                 "costs": {cost: report.facts_of(each.run).costs.get(cost) for cost in COSTS},
             }
         )
@@ -278,8 +280,8 @@ def _board(report: Report) -> list[dict[str, Any]]:
 
 
 def _standing(row: Any, trivial: Sequence[str]) -> str:
-    if row.leak:
-        return "leaks"
+    if row.barred:
+        return barring(row.evidence)
     return "may be the best" if row.can_be_best else "baseline" if row.run in trivial else "not the best"
 
 
@@ -439,6 +441,6 @@ def _differences(report: Report, order: Sequence[str]) -> list[tuple[str, list[s
 
 
 def _models(comparison: Comparison) -> list[str]:
-    """Return the models, the best first and leaking ones last."""
+    """Return the models, the best first and those that cannot win last."""
     ranking = comparison.ranking[~comparison.ranking["run"].isin(comparison.aligned.trivial)]
-    return [*ranking.loc[ranking["leak"] == "", "run"], *ranking.loc[ranking["leak"] != "", "run"]]
+    return [*ranking.loc[ranking["barred"] == "", "run"], *ranking.loc[ranking["barred"] != "", "run"]]

@@ -5,6 +5,7 @@ from rich.table import Table
 
 from bloodcell.comparison.comparing import Comparison
 from bloodcell.comparison.sentences import format_interval
+from bloodcell.evaluation.evidence import barring
 
 
 def comparison_table(comparison: Comparison, *, title: str) -> Table:
@@ -20,6 +21,6 @@ def comparison_table(comparison: Comparison, *, title: str) -> Table:
         cells = [format_interval(by[unit].loc[row["run"]], score) for unit in units]
         if len(cells) > 2:  # or there is no room for names
             cells = [cell.replace(" (", "\n(") for cell in cells]
-        standing = "leaks" if row["leak"] else "can be" if row["can_be_best"] else "no"
+        standing = "can be" if row["can_be_best"] else f"no: {barring(row['evidence'])}" if row["barred"] else "no"
         shown.add_row(escape(str(row["run"])), *cells, standing)
     return shown

@@ -24,6 +24,7 @@ from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.data import BccdData, FolderData, TableData
 from bloodcell.data.leaks import SPLIT_NAMES, Leakage
 from bloodcell.data.manifest import SPLITS
+from bloodcell.evaluation.evidence import LIMITS
 from bloodcell.evaluation.selective_prediction import Threshold
 from bloodcell.templates import render
 from bloodcell.wording import PHOTOGRAPH, counted, listed, plural
@@ -204,18 +205,8 @@ def _n_groups(metrics: Mapping[str, float], split: str) -> float | None:
 
 
 def cautions(tags: RunTags) -> list[str]:
-    """Return warnings on a run's metrics; may be empty."""
-    lines = []
-    match tags.leaky:
-        case "true":
-            lines.append("Warning: the split leaks, so metrics may be inflated.")
-        case "unknown":
-            lines.append(
-                "Warning: groups of all or some images are unknown, so the split may leak and metrics may be inflated."
-            )
-    if tags.debug:
-        lines.append("Warning: this is a debug run on little data.")
-    return lines
+    """Return what limits a run, a sentence each; may be empty."""
+    return [f"Warning, {name}: this run {LIMITS[name].why}." for name in tags.evidence]
 
 
 def _details(facts: CardFacts) -> list[tuple[str, str]]:

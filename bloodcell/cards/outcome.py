@@ -9,6 +9,7 @@ from rich.table import Table
 
 from bloodcell.console.confusion import confusion_on_terminal
 from bloodcell.data.leaks import SPLIT_NAMES
+from bloodcell.evaluation.evidence import as_text
 from bloodcell.evaluation.outcome import FOLD_MEAN, FOLD_STD, Outcome, confusion_of
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
@@ -61,6 +62,8 @@ def metrics_table(outcome: Outcome, *, title: str) -> Table:
 def show_metrics(outcome: Outcome, *, title: str, console: Console) -> None:
     """Print the metrics of each split, and of each test set if there are several."""
     console.print(metrics_table(outcome, title=title))
+    if outcome.evidence:
+        console.print(f"Evidence: {as_text(outcome.evidence)}", markup=False)
     if (sets := test_sets_table(outcome)) is not None:
         console.print(sets)
 
@@ -108,6 +111,7 @@ def outcome_data(outcome: Outcome) -> dict[str, Any]:
     return {
         "classes": outcome.classes,
         "images": {split: len(each.table) for split, each in outcome.splits.items()},
+        "evidence": outcome.evidence,
         "leaky": outcome.leakage.leaky,
         "warning": outcome.leakage.sentence or None,
         "metrics": outcome.metrics,
@@ -142,6 +146,8 @@ def description(outcome: Outcome) -> str:
                 f"accuracy {_value(each.views, 'accuracy')}, by photograph {_value(each.views, 'photograph_accuracy')}"
             )
     lines.append(f"- In brackets: 95 % intervals, which count {plural(leakage.group_name)}, not images")
+    if outcome.evidence:
+        lines.append(f"- Evidence: {as_text(outcome.evidence)}")
     if leakage.sentence:
         lines.append(f"- **Warning:** {leakage.sentence}")
     lines.append("- Artifacts: `plots/`, `report/`, `predictions.parquet`, `manifest.parquet`, `config.yaml`")

@@ -13,6 +13,7 @@ from bloodcell.comparison.recognition import recognise
 from bloodcell.comparison.tables import checked_table
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
+from bloodcell.evaluation.evidence import LEAKY, LIMITS, ordered, why_not_better
 from bloodcell.evaluation.predictions import classes_of, label_indices, probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Predictions
@@ -24,7 +25,6 @@ Named = list[tuple[str, pd.DataFrame]]
 
 MAJORITY = "majority class"
 """The name of the baseline that every comparison includes."""
-LEAKY_SPLIT = "copies of one photograph are, or can be, in both training and validation"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,8 +35,10 @@ class Candidate:
     ----------
     probabilities
         Shape (n, k), float64, of each training.
-    leak
-        Why its metrics are inflated by leakage, so that it cannot be better; empty if they are not.
+    evidence
+        The names of what limits it, see `bloodcell.evaluation.evidence`.
+    barred
+        Why it cannot be better than another, such as a leak, as a clause after its name; empty if it can.
     trivial
         Whether it predicts the same for every image.
     majority
@@ -46,8 +48,9 @@ class Candidate:
 
     name: str
     probabilities: tuple[NDArray[np.float64], ...]
-    leak: str
     trivial: bool
+    evidence: tuple[str, ...] = ()
+    barred: str = ""
     majority: bool = False
 
 
@@ -116,7 +119,7 @@ def align(
     tables: Tables,
     *,
     split: str | None = None,
-    leaky: Collection[str] = (),
+    evidence: Mapping[str, Collection[str]] | None = None,
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
     groups: Mapping[str, str] | None = None,
@@ -134,10 +137,11 @@ def align(
         `bloodcell.comparison.recognition`. A list of tables, or the repeats of a cross-validation in one table, are
         several trainings of one configuration.
     split
-        Which predictions; None: out-of-fold ones if all tables have them, else those of test, else a split that all
-        tables have.
-    leaky
-        The names of models known to leak; leaks that show in a table are found.
+        Which predictions; None: those of validation, out of fold in a cross-validation, if all tables have them, else
+        a split that all tables have.
+    evidence
+        By name, what limits a model (names of `bloodcell.evaluation.evidence.LIMITS`); leaks that show in a table are
+        found.
     columns, classes
         As for `bloodcell.comparison.recognition.recognise`.
     groups
@@ -152,8 +156,7 @@ def align(
         raise UserError("runs: is empty; give tables of predictions by name")
     if nameless := [name for name in tables if not isinstance(name, str) or not name.strip()]:
         raise UserError(f"runs: {nameless[0]!r} is not a name; give every table of predictions a name")
-    if unknown := set(leaky) - set(tables):
-        raise UserError(f"leaky={sorted(unknown)[0]}: is not a run; the runs are {', '.join(tables)}")
+    evidence = _checked_evidence(evidence or {}, tables)
     recognised = [
         (name, recognise(name, table, columns=columns, classes=classes))
         for name, each in tables.items()
@@ -175,12 +178,22 @@ def align(
     candidates = []
     tables_of, trainings_of = _by_name(given), _by_name(trainings)
     for name, own in trainings_of.items():
-        leaks = map(_leak, tables_of[name])
-        leak = LEAKY_SPLIT if name in leaky else next(filter(None, leaks), "")
+        leak = next(filter(None, map(_leak, tables_of[name])), "")
+        limits = ordered([*evidence.get(name, ()), *([LEAKY] if leak else [])])
+        barred = why_not_better(limits) if not leak else f"leaks: {leak}"
         trivial = all(_is_trivial(each, classes) for each in own)
         probabilities = tuple(probabilities_of(each, classes) for each in own)
-        same = trivial and not leak and all(_same_classes(each, majority.probabilities[0]) for each in probabilities)
-        candidates.append(Candidate(name=name, probabilities=probabilities, leak=leak, trivial=trivial, majority=same))
+        same = trivial and not barred and all(_same_classes(each, majority.probabilities[0]) for each in probabilities)
+        candidates.append(
+            Candidate(
+                name=name,
+                probabilities=probabilities,
+                trivial=trivial,
+                evidence=limits,
+                barred=barred,
+                majority=same,
+            )
+        )
     if not any(candidate.majority for candidate in candidates):
         candidates.append(majority)
     return Aligned(
@@ -192,6 +205,15 @@ def align(
         notes=tuple(dict.fromkeys(note for _, each in recognised for note in each.notes)),
         certain=tuple(dict.fromkeys(name for name, each in recognised if each.certain)),
     )
+
+
+def _checked_evidence(evidence: Mapping[str, Collection[str]], tables: Tables) -> Mapping[str, Collection[str]]:
+    for name, limits in evidence.items():
+        if name not in tables:
+            raise UserError(f"evidence={name}: is not a run; the runs are {', '.join(tables)}")
+        if unknown := [each for each in limits if each not in LIMITS]:
+            raise UserError(f"evidence={name}: {unknown[0]!r} is unknown; give some of {', '.join(LIMITS)}")
+    return evidence
 
 
 def _with_groups(table: pd.DataFrame, groups: Mapping[str, str] | None) -> pd.DataFrame:
@@ -254,16 +276,13 @@ def _common_classes(given: Named) -> tuple[str, ...]:
 def _chosen_split(given: Named) -> str:
     known = [set(table["split"].dropna()) - {"train"} for _, table in given if table["split"].notna().any()]
     common = set.intersection(*known) if known else {"test"}
-    validated = {frozenset(table["path"][_is_of(table, "val")]) for _, table in given}
-    if "val" in common and len(validated) == 1 and _cross_validated(given):
-        return "val"
     if not common:
         names = " and ".join(dict.fromkeys(name for name, _ in given))
         raise UserError(
             f"{names}: have no predictions of the same split ({'; '.join(map(_listed, known))}); compare models on "
             "the same images"
         )
-    return next((split for split in ("test", "val") if split in common), min(common))
+    return next((split for split in ("val", "test") if split in common), min(common))
 
 
 def _cross_validated(given: Named) -> bool:
@@ -346,4 +365,4 @@ def _same_classes(one: NDArray[np.float64], other: NDArray[np.float64]) -> bool:
 def _majority(images: pd.DataFrame, classes: Sequence[str], *, name: str) -> Candidate:
     labels = label_indices(images, classes)
     probabilities = majority_probabilities(training_labels=labels, n_classes=len(classes), n_images=labels.size)
-    return Candidate(name=name, probabilities=(probabilities,), leak="", trivial=True, majority=True)
+    return Candidate(name=name, probabilities=(probabilities,), trivial=True, majority=True)

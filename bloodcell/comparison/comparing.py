@@ -23,7 +23,14 @@ from bloodcell.comparison.verdicts import (
 )
 from bloodcell.errors import UserError
 from bloodcell.evaluation.baselines import majority_probabilities
-from bloodcell.evaluation.intervals import effective_number, score_interval, training_half_widths, training_variance
+from bloodcell.evaluation.evidence import as_text
+from bloodcell.evaluation.intervals import (
+    FEW_GROUPS,
+    effective_number,
+    score_interval,
+    training_half_widths,
+    training_variance,
+)
 from bloodcell.evaluation.scores import SCORES, Function, Predictions, Score, ScoreByGroup, find_score
 from bloodcell.wording import PHOTOGRAPH, plural
 
@@ -33,10 +40,8 @@ OF_CLASSES = ("accuracy", "balanced_accuracy", "macro_f1")
 """Scores that need no probabilities."""
 N_RESAMPLES = 1000
 EQUIVALENCE = 0.01
-FEW_GROUPS = 20.0
-"""With fewer effective groups, verdicts need intervals that hold in simulations first."""
 N_COVERAGE_CHECK = 200
-"""Simulations for this check."""
+"""Simulations that check whether intervals hold, if groups are effectively fewer than `FEW_GROUPS`."""
 MAX_MODELS = 50
 """With more models, verdicts are on the pairs of the best so many: the number of pairs grows with the square."""
 
@@ -59,12 +64,13 @@ class Comparison:
     sentences
         One for each row of ``verdicts``, to quote.
     ranking
-        ``run, value, low, high, p_best, can_be_best, leak``: by the first metric, the best first. ``p_best`` is the
-        p-value that the run is the best; with 95 % confidence the best is one with ``can_be_best``. A run that leaks
-        cannot be, and ``leak`` says why; ``p_best`` is NaN then, or if the metric is undefined. With more than
+        ``run, value, low, high, p_best, can_be_best, evidence, barred``: by the first metric, the best first.
+        ``p_best`` is the p-value that the run is the best; with 95 % confidence the best is one with ``can_be_best``.
+        ``evidence`` is what limits it, as text. A run that leaks or is a debug run cannot be the best, and ``barred``
+        says why; ``p_best`` is NaN then, or if the metric is undefined. With more than
         `MAX_MODELS` models each is compared with ``leading`` ones only, so ``p_best`` can be too large.
     leading
-        All runs; with more than `MAX_MODELS` models, the best so many by the first metric that do not leak, and the
+        All runs; with more than `MAX_MODELS` models, the best so many by the first metric that can win, and the
         trivial baselines.
     best
         A sentence on which runs may be the best.
@@ -157,7 +163,7 @@ def compare(
     equivalence: float = EQUIVALENCE,
     seed: int = 0,
     split: str | None = None,
-    leaky: Collection[str] = (),
+    evidence: Mapping[str, Collection[str]] | None = None,
     group_name: str = PHOTOGRAPH,
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
@@ -187,9 +193,10 @@ def compare(
     seed
         Of the simulations.
     split
-        Which predictions to compare; None: those out of fold, else those of test, see `align`.
-    leaky
-        The names of models whose split leaks: they are shown, but cannot be better than another.
+        Which predictions to compare; None: those of validation, out of fold in a cross-validation, see `align`.
+    evidence
+        By name, what limits a model (names of `bloodcell.evaluation.evidence.LIMITS`): with ``leaky`` or ``debug`` it
+        is shown, but cannot be better than another.
     group_name
         The user's word for a group, such as ``patient``.
     columns, classes, groups
@@ -216,7 +223,7 @@ def compare(
     ['inconclusive', 'inconclusive', 'inconclusive']
     """
     scores = _checked_arguments(metrics, n_resamples=n_resamples, equivalence=equivalence, seed=seed)
-    aligned = align(tables, split=split, leaky=leaky, columns=columns, classes=classes, groups=groups)
+    aligned = align(tables, split=split, evidence=evidence, columns=columns, classes=classes, groups=groups)
     scores = _of_classes(scores, aligned) if aligned.certain else scores
     predictions = [aligned.predictions(candidate) for candidate in aligned.candidates]
     by_source = [
@@ -285,7 +292,7 @@ def _leading(aligned: Aligned, by_group: Sequence[Sequence[ScoreByGroup]], *, sc
         return np.ones(trivial.size, dtype=bool)
     sign = -1 if score.greater_is_better else 1
     order = np.argsort([sign * np.mean([each.value for each in several]) for several in by_group], kind="stable")
-    able = [index for index in order if not trivial[index] and not aligned.candidates[index].leak]
+    able = [index for index in order if not trivial[index] and not aligned.candidates[index].barred]
     return trivial | np.isin(np.arange(trivial.size), able[:MAX_MODELS])
 
 
@@ -419,17 +426,18 @@ def _sentence(row: Row, pairs: Pairs, pair: int, *, aligned: Aligned, context: C
         row,
         context,
         sample_size=sample_size,
-        leak=(first if first_wins else second).leak if row["difference"] else "",  # of two equal ones neither wins
+        barred=(first if first_wins else second).barred if row["difference"] else "",  # of two equal ones neither wins
         trained_once=not any(each.trivial or len(each.probabilities) > 1 for each in (first, second)),
     )
 
 
 def _ranking(estimates: pd.DataFrame, pairs: Pairs, *, score: Score, aligned: Aligned) -> pd.DataFrame:
     table = estimates.loc[estimates["unit"] == "image", ["run", "value", "low", "high"]].reset_index(drop=True)
-    leaks = [candidate.leak for candidate in aligned.candidates]
-    eligible = np.isfinite(table["value"].to_numpy()) & ~np.array([bool(leak) for leak in leaks])
+    barred = [candidate.barred for candidate in aligned.candidates]
+    eligible = np.isfinite(table["value"].to_numpy()) & (np.array(barred) == "")
     p_best = p_value_best(pairs, eligible=list(eligible), greater_is_better=score.greater_is_better)
-    table = table.assign(p_best=p_best, can_be_best=p_best >= SIGNIFICANCE, leak=leaks)
+    limits = [as_text(candidate.evidence) for candidate in aligned.candidates]
+    table = table.assign(p_best=p_best, can_be_best=p_best >= SIGNIFICANCE, evidence=limits, barred=barred)
     return table.sort_values("value", ascending=not score.greater_is_better, ignore_index=True, kind="stable")
 
 

@@ -7,13 +7,8 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.comparison.run_tags import RunTags
+from bloodcell.evaluation.evidence import as_text, barring, explained, from_text, marks_of
 from bloodcell.evaluation.metrics import direction
-
-MARKS = {
-    "*": "Copies of a photograph, or a group, can be in both splits: metrics may be inflated by leakage.",
-    "?": "Groups of all or some images are unknown: the split may leak.",
-}
-"""Marks behind a run's name, with their meaning."""
 
 METRICS = {
     "val_accuracy": "val/accuracy",
@@ -67,7 +62,7 @@ OBJECTIVE = "objective"
 
 
 def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd.DataFrame:
-    """Rank the finished runs by validation, those that leak last; the test set is not used.
+    """Rank the finished runs by validation, those that cannot win last; the test set is not used.
 
     Parameters
     ----------
@@ -81,14 +76,16 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
     -------
     DataFrame
         One row for each finished run: ``run``, the columns of `METRICS` (float64, NaN if the run has no such
-        metric; the ``baseline_…`` are of the majority class on test), ``leaky, groups, run_id``; with an
-        objective also ``objective``, after ``run``.
+        metric; the ``baseline_…`` are of the majority class on test), ``evidence`` (see
+        `bloodcell.evaluation.evidence`), ``leaky, groups, run_id``; with an objective also ``objective``, after
+        ``run``.
     """
     columns = METRICS if objective is None else {OBJECTIVE: OBJECTIVE} | METRICS
     rows = [
         {
             "run": entry.run,
             **{column: entry.metrics.get(metric, np.nan) for column, metric in columns.items()},
+            "evidence": as_text(entry.tags.evidence),
             "leaky": entry.tags.leaky == "true",
             "groups": entry.tags.groups or "",
             "run_id": entry.run_id,
@@ -96,28 +93,24 @@ def leaderboard(entries: Sequence[Entry], *, objective: str | None = None) -> pd
         for entry in entries
         if entry.status == "FINISHED"
     ]
-    table = pd.DataFrame(rows, columns=["run", *columns, "leaky", "groups", "run_id"])
-    order = {"leaky": True, "val_accuracy": False, "val_log_loss": True, "run": True}
+    table = pd.DataFrame(rows, columns=["run", *columns, "evidence", "leaky", "groups", "run_id"])
+    order = {"barred": True, "val_accuracy": False, "val_log_loss": True, "run": True}
     if objective is not None:
-        order = {"leaky": True, OBJECTIVE: direction(objective) == "min"} | order
-    return table.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
-
-
-def marks(table: pd.DataFrame) -> list[str]:
-    """Return the mark of each run of a leaderboard: one of `MARKS`, or nothing."""
-    return [
-        "*" if leaky else "?" if groups == "none" else ""
-        for leaky, groups in zip(table["leaky"], table["groups"], strict=True)
-    ]
+        order = {"barred": True, OBJECTIVE: direction(objective) == "min"} | order
+    ranked = table.assign(barred=table["evidence"].map(barring) != "")
+    ranked = ranked.sort_values(list(order), ascending=list(order.values()), ignore_index=True)
+    return ranked.drop(columns="barred")
 
 
 def marked_runs(table: pd.DataFrame) -> list[str]:
-    """Return the name of each run of a leaderboard with its mark."""
-    return [f"{run} {mark}".strip() for run, mark in zip(table["run"], marks(table), strict=True)]
+    """Return the name of each run of a leaderboard with its marks."""
+    marks = [marks_of(from_text(text)) for text in table["evidence"]]
+    return [f"{run} {mark}".strip() for run, mark in zip(table["run"], marks, strict=True)]
 
 
 def notes(table: pd.DataFrame) -> list[str]:
-    """Return the meaning of a leaderboard's marks, each after its mark, and how many runs `MAX_SHOWN` leaves out."""
+    """Return what limits the runs of a leaderboard, after the mark, and how many runs `MAX_SHOWN` leaves out."""
     more = len(table) - MAX_SHOWN
     left_out = [f"The best {MAX_SHOWN} of {len(table):,} runs; leaderboard.csv has all."] if more > 0 else []
-    return [*(f"{mark} {MARKS[mark]}" for mark in sorted(set(marks(table)) & MARKS.keys())), *left_out]
+    evidence = {run: from_text(text) for run, text in zip(table["run"], table["evidence"], strict=True)}
+    return [*explained(evidence), *left_out]

@@ -4,6 +4,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, Self, cast
 
+from bloodcell.evaluation import evidence
 from bloodcell.wording import PHOTOGRAPH
 
 Leaky = Literal["true", "false", "unknown"]
@@ -39,8 +40,10 @@ class RunTags:
         a group.
     data_digest
         The digest of images, labels, groups and split.
-    seed, debug
-        The seed of the training; whether it is a debug run.
+    seed
+        The seed of the training.
+    evidence
+        The names of what limits it, see `bloodcell.evaluation.evidence`.
     weights, weights_digest
         The initial weights.
     method, members
@@ -64,7 +67,7 @@ class RunTags:
     group_name: str = PHOTOGRAPH
     data_digest: str | None = None
     seed: int | None = None
-    debug: bool = False
+    evidence: tuple[str, ...] = ()
     weights: str | None = None
     weights_digest: str | None = None
     method: str = ""
@@ -93,7 +96,7 @@ class RunTags:
             group_name=tags.get("group_name", PHOTOGRAPH),
             data_digest=tags.get("data_digest"),
             seed=_whole(tags.get("seed")),
-            debug=tags.get("debug") == "true",
+            evidence=_evidence(tags),
             weights=tags.get("weights"),
             weights_digest=tags.get("weights_digest"),
             method=tags.get("method", ""),
@@ -115,6 +118,14 @@ def common_group_name(runs: Iterable[RunTags]) -> str:
     """Return the user's word for the groups of runs; ``group`` if the runs differ."""
     names = {run.group_name for run in runs} or {PHOTOGRAPH}
     return names.pop() if len(names) == 1 else "group"
+
+
+def _evidence(tags: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of a run's limits, also of an earlier version's run, which lacks the tag."""
+    names = list(evidence.from_text(tags.get(evidence.TAG, "")))
+    names += evidence.of_leakage(tags.get("leaky"))
+    names += [evidence.DEBUG] * (tags.get("debug") == "true") + [evidence.CHOSEN] * ("trial" in tags)
+    return evidence.ordered(names)
 
 
 def _whole(text: str | None) -> int | None:

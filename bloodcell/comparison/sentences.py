@@ -57,7 +57,7 @@ def format_interval(row: Row, score: Score) -> str:
 
 
 def verdict_sentence(
-    row: Row, context: Context, *, sample_size: str = "", leak: str = "", trained_once: bool = False
+    row: Row, context: Context, *, sample_size: str = "", barred: str = "", trained_once: bool = False
 ) -> str:
     """Return the verdict on a pair as a sentence.
 
@@ -67,8 +67,8 @@ def verdict_sentence(
         A row of the verdicts.
     sample_size
         The sentence of `sample_size_sentence`; may be empty.
-    leak
-        Why the better of the two leaks; empty if it does not.
+    barred
+        Why the one with the better score cannot win, as a clause; empty if it can.
     trained_once
         Whether both were trained once, so that the variance between seeds is unknown.
     """
@@ -96,8 +96,8 @@ def verdict_sentence(
         margin = 100 * context.equivalence if score.is_share else context.equivalence
         within = f"{margin:g}{unit.removesuffix('s') if score.is_share and margin == 1 else unit}"
         return f"{a} and {b} are equivalent within {within} ({interval}).{seeds}"
-    if leak:
-        return f"{inconclusive}: the one with the better {score.label} leaks, as {leak} ({interval})."
+    if barred:
+        return f"{inconclusive}: the one with the better {score.label} {barred} ({interval})."
     corrected = ""
     if row["low"] * row["high"] > 0:
         pairs = f"corrected for {context.n_pairs} pairs"
@@ -160,7 +160,8 @@ def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[st
         return "There is no model besides the baseline."
     ranked = ranking[ranking["p_best"].notna()]
     if not set(models["run"]) & set(ranked["run"]):
-        why = "all leak" if (models["leak"] != "").all() else f"{score.label} is undefined"
+        barred = (models["barred"] != "").all()
+        why = "all of them leak or are debug runs" if barred else f"{score.label} is undefined"
         return f"No model can be the best: {why}."
     names = ranked.loc[ranked["can_be_best"], "run"].tolist()
     if not set(names) - set(trivial):

@@ -244,7 +244,7 @@ def verdict_table(pairs: Pairs, *, score: Score, candidates: Sequence[Candidate]
 
     ``equivalent``: two one-sided tests find the difference smaller than ``equivalence``, with Holm's correction, or the
     predictions are the same. ``better`` or ``worse`` (the first): the adjusted p-value is below 0.05; a model that
-    leaks cannot be better. Otherwise ``inconclusive``.
+    is barred (`Candidate.barred`) cannot be better. Otherwise ``inconclusive``.
 
     Returns
     -------
@@ -260,9 +260,9 @@ def verdict_table(pairs: Pairs, *, score: Score, candidates: Sequence[Candidate]
     half, corrected = (np.where(same, 0.0, pairs.half_width(n_pairs=n)) for n in (1, max(pairs.n_all, 1)))
     score_range = score.highest - score.lowest
     first_wins = (pairs.difference > 0) == score.greater_is_better
-    leaks = np.array([bool(candidate.leak) for candidate in candidates])
-    winner_leaks = leaks[np.where(first_wins, pairs.first, pairs.second)]
-    differs = (adjusted < SIGNIFICANCE) & ~equivalent & ~winner_leaks
+    barred = np.array([bool(candidate.barred) for candidate in candidates])
+    winner_barred = barred[np.where(first_wins, pairs.first, pairs.second)]
+    differs = (adjusted < SIGNIFICANCE) & ~equivalent & ~winner_barred
     names = np.array([candidate.name for candidate in candidates], dtype=object)
     return pd.DataFrame(
         {

@@ -172,6 +172,7 @@ class RegisterConfig:
     run: NonEmpty
     name: NonEmpty
     alias: NonEmpty
+    force: bool
     tracking: TrackingConfig
 
     @field_validator("alias")

@@ -40,6 +40,9 @@ simulation."""
 FEWEST_GROUPS = 5
 """With fewer groups there is no interval."""
 
+FEW_GROUPS = 20.0
+"""With effectively fewer groups, intervals contain the truth less often than they say; see `effective_number`."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Interval:

@@ -1,7 +1,7 @@
 """The evaluation of a training: its predictions, metrics with intervals, and the baseline on the same images."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -9,9 +9,11 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from bloodcell.data.leaks import Leakage
+from bloodcell.evaluation import intervals
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.calibration import CalibrationErrors, calibration_errors
-from bloodcell.evaluation.intervals import accuracy_intervals
+from bloodcell.evaluation.evidence import BELOW_BASELINE, FEW_GROUPS, of_leakage, ordered
+from bloodcell.evaluation.intervals import accuracy_intervals, effective_number
 from bloodcell.evaluation.metrics import confusion, evaluate, per_class
 from bloodcell.evaluation.predictions import arrays_of, label_indices, predictions_table
 from bloodcell.evaluation.sources import group_metrics, source_metrics
@@ -69,6 +71,8 @@ class Outcome:
         The evaluation of ``val`` and, if it was evaluated, ``test``.
     leakage
         Known leakage of the split.
+    evidence
+        The names of what limits it, see `bloodcell.evaluation.evidence`.
     folds
         The outcomes of the folds of a cross-validation.
     """
@@ -77,6 +81,7 @@ class Outcome:
     predictions: pd.DataFrame
     splits: Mapping[str, Evaluation]
     leakage: Leakage
+    evidence: tuple[str, ...] = ()
     folds: "tuple[Outcome, ...]" = ()
 
     @property
@@ -108,6 +113,7 @@ def evaluate_outcome(
     classes: tuple[str, ...],
     training: pd.DataFrame,
     leakage: Leakage,
+    evidence: Iterable[str] = (),
     label_smoothing: float = 0.0,
     views: Mapping[str, pd.DataFrame] | None = None,
     test_sets: Mapping[str, str] | None = None,
@@ -123,6 +129,8 @@ def evaluate_outcome(
         The manifest's rows of the training images.
     leakage
         Known leakage of the split.
+    evidence
+        The names of limits that are known before; those that the predictions and the leakage show are added.
     label_smoothing
         As the model was trained with; used by ``loss``.
     test_sets
@@ -163,7 +171,22 @@ def evaluate_outcome(
             else {},
         )
     predictions = pd.concat(tables.values(), ignore_index=True)
-    return Outcome(classes=classes, predictions=predictions, splits=splits, leakage=leakage)
+    return Outcome(
+        classes=classes,
+        predictions=predictions,
+        splits=splits,
+        leakage=leakage,
+        evidence=ordered((*evidence, *_limits(splits[FITTED_TO], leakage))),
+    )
+
+
+def _limits(val: Evaluation, leakage: Leakage) -> Iterator[str]:
+    """Yield the names of limits that validation and leakage show."""
+    yield from of_leakage(leakage.leaky)
+    if val.metrics["accuracy"] <= val.baseline["accuracy"]:
+        yield BELOW_BASELINE
+    if effective_number(val.table["group"].value_counts().to_numpy().astype(np.float64)) < intervals.FEW_GROUPS:
+        yield FEW_GROUPS
 
 
 def metric_name(name: str) -> str:

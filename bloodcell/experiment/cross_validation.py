@@ -12,6 +12,7 @@ from bloodcell.console.progress import SHOW_ALL, Reporting, print_status
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.outcome import FOLD_MEAN, FOLD_STD, Outcome, evaluate_outcome
 from bloodcell.experiment.countdown import Countdown
+from bloodcell.experiment.evidence import evidence_of
 from bloodcell.experiment.finished import load_fold
 from bloodcell.experiment.fold import FoldResult, Predicted, build_learner, train_fold
 from bloodcell.experiment.images import Prepared
@@ -82,7 +83,7 @@ def train_folds(
     for number, (part, own) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
         if resume:
             folder = recorder.fold_folder(number)
-            finished = load_fold(folder, prepared=part, config=own, weights_digest=weights_digest)
+            finished = load_fold(folder, prepared=part, config=own, fold=number, weights_digest=weights_digest)
             if finished is not None:
                 results.append(finished)
                 if not reporting.quiet:
@@ -120,7 +121,7 @@ def keep_cross_validation(
         [result.outcome for result in results],
         test=None if refitted is None else refitted.test,
         prepared=prepared,
-        label_smoothing=config.hyperparameters.label_smoothing,
+        config=config,
     )
     table = _folds_table(results)
     keep_outcome(recorder, outcome, images=prepared.images)
@@ -132,7 +133,7 @@ def keep_cross_validation(
 
 
 def pooled(
-    outcomes: Sequence[Outcome], *, test: Predicted | None = None, prepared: Prepared, label_smoothing: float
+    outcomes: Sequence[Outcome], *, test: Predicted | None = None, prepared: Prepared, config: TrainConfig
 ) -> Outcome:
     """Pool the predictions of all folds, in order, and evaluate them.
 
@@ -144,8 +145,8 @@ def pooled(
         Predictions of the test images by the model trained on all training images, or None.
     prepared
         All training and test images.
-    label_smoothing
-        The label smoothing of the training.
+    config
+        The run's configuration.
 
     Returns
     -------
@@ -172,7 +173,8 @@ def pooled(
         classes=classes,
         training=prepared.images.part("train"),
         leakage=prepared.leakage,
-        label_smoothing=label_smoothing,
+        evidence=evidence_of(config),
+        label_smoothing=config.hyperparameters.label_smoothing,
         views=views,
         test_sets=prepared.images.test_sets,
     )

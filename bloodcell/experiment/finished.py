@@ -9,12 +9,15 @@ from bloodcell.config.training import TrainConfig
 from bloodcell.errors import UserError
 from bloodcell.evaluation.outcome import evaluate_outcome
 from bloodcell.evaluation.predictions import read_predictions
+from bloodcell.experiment.evidence import evidence_of
 from bloodcell.experiment.fold import RESULT_FILE, FoldResult
 from bloodcell.experiment.identity import experiment_digest
 from bloodcell.experiment.images import Prepared
 
 
-def load_fold(folder: Path, *, prepared: Prepared, config: TrainConfig, weights_digest: str) -> FoldResult | None:
+def load_fold(
+    folder: Path, *, prepared: Prepared, config: TrainConfig, fold: int, weights_digest: str
+) -> FoldResult | None:
     """Return the result that `bloodcell.experiment.fold.train_fold` recorded in a folder.
 
     Metrics are computed again from the predictions, and equal those of the training to the last digit.
@@ -23,7 +26,7 @@ def load_fold(folder: Path, *, prepared: Prepared, config: TrainConfig, weights_
     ----------
     folder
         The run's folder. The fold is finished if its ``run.json`` has the ``status`` ``FINISHED``.
-    prepared, config
+    prepared, config, fold
         As for `bloodcell.experiment.fold.train_fold`.
     weights_digest
         The digest of the backbone's weights before training.
@@ -51,6 +54,7 @@ def load_fold(folder: Path, *, prepared: Prepared, config: TrainConfig, weights_
         classes=prepared.images.classes,
         training=prepared.images.part("train"),
         leakage=prepared.leakage,
+        evidence=evidence_of(config, fold=fold),
         label_smoothing=config.hyperparameters.label_smoothing,
         views=views,
         test_sets=prepared.images.test_sets,

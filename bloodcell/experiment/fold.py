@@ -20,6 +20,7 @@ from bloodcell.data.pipeline import Samples, samples_of
 from bloodcell.errors import UserError
 from bloodcell.evaluation.outcome import Outcome, evaluate_outcome
 from bloodcell.evaluation.predictions import predictions_table
+from bloodcell.experiment.evidence import evidence_of
 from bloodcell.experiment.explanation import explain_run, is_explained
 from bloodcell.experiment.identity import experiment_digest
 from bloodcell.experiment.images import Prepared
@@ -241,6 +242,7 @@ def train_fold(
         classes=images.classes,
         training=images.part("train"),
         leakage=prepared.leakage,
+        evidence=evidence_of(config, fold=fold),
         label_smoothing=settings.label_smoothing,
         views={split: each.views for split, each in held_out.items() if each.views is not None},
         test_sets=images.test_sets,
@@ -252,7 +254,9 @@ def train_fold(
     recorder.log_metrics(cost, prefix="cost")
     model_uri = ""
     if config.log_model:
-        model_uri = keep_trained_model(recorder, whole, images=images, held_out=outcome.val.table)
+        model_uri = keep_trained_model(
+            recorder, whole, images=images, held_out=outcome.val.table, evidence=outcome.evidence
+        )
     # Last, because it can fail: the model is already saved.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
         recorder.log_metrics(explain_run(recorder, whole, outcome.val.table, images=images), prefix="explain")

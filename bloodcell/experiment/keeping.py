@@ -30,6 +30,7 @@ def keep_model(
     novelty: Novelty,
     example: bytes,
     bits: int | None,
+    evidence: tuple[str, ...],
 ) -> str:
     """Save a model with its calibration and novelty; return the address to load it from.
 
@@ -47,14 +48,16 @@ def keep_model(
         Measures how far an image is from the training images.
     example
         The content of an image file.
-    bits
+    bits, evidence
         See `ServingParameters`.
     """
-    serving = replace(_serving_parameters(classes, held_out, novelty), bits=bits)
+    serving = replace(_serving_parameters(classes, held_out, novelty), bits=bits, evidence=evidence)
     return recorder.log_model(model, serving=serving, example=example)
 
 
-def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held_out: pd.DataFrame) -> str:
+def keep_trained_model(
+    recorder: Recorder, model: Any, *, images: ImageSet, held_out: pd.DataFrame, evidence: tuple[str, ...]
+) -> str:
     """Save a model that was trained on the training images of a set; see `keep_model`."""
     train = images.part("train").sort_values("sha256").groupby("source").head(IMAGES_PER_SOURCE)
     return keep_model(
@@ -65,6 +68,7 @@ def keep_trained_model(recorder: Recorder, model: Any, *, images: ImageSet, held
         novelty=learn_novelty(images.files(train), train["sha256"].tolist(), train["group"].to_numpy(str)),
         example=_example(read_image(images.files(train)[0])),
         bits=images.bits,
+        evidence=evidence,
     )
 
 

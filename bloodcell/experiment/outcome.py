@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from bloodcell.cards.outcome import description
 from bloodcell.console.json_output import plain
 from bloodcell.data.manifest import ImageSet
+from bloodcell.evaluation import evidence
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.metrics import classification_report_text
 from bloodcell.evaluation.outcome import FITTED_TO, Evaluation, Outcome, confusion_of, metric_name, per_class_of
@@ -62,6 +63,7 @@ def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with
         recorder.log_metrics(metrics, prefix=prefix)
     for split, evaluation in outcome.splits.items():
         recorder.log_table(per_class_of(evaluation.table, classes=outcome.classes), f"report/{split}.json")
+    recorder.tag(evidence.TAG, evidence.as_text(outcome.evidence))
     recorder.describe(description(outcome))
 
 

@@ -9,7 +9,9 @@ import pandas as pd
 
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.progress import SHOW_ALL, Reporting
+from bloodcell.evaluation.evidence import of_leakage, ordered
 from bloodcell.evaluation.folds import mean_by_image
+from bloodcell.experiment.evidence import evidence_of
 from bloodcell.experiment.fold import (
     FoldResult,
     Predicted,
@@ -109,14 +111,11 @@ def refit(
     if config.evaluate_test:
         unseen = samples_for(learner, config, images, "test")
         test = predicted(learner, unseen, images, "test", config=config, label=reporting.label)
-    return Refit(
-        test=test,
-        cost=cost,
-        model=learner.classifier.whole,
-        model_uri=keep_trained_model(recorder, learner.classifier.whole, images=images, held_out=held_out)
-        if config.log_model
-        else "",
-    )
+    whole, model_uri = learner.classifier.whole, ""
+    if config.log_model:
+        evidence = ordered((*evidence_of(config), *of_leakage(prepared.leakage.leaky)))
+        model_uri = keep_trained_model(recorder, whole, images=images, held_out=held_out, evidence=evidence)
+    return Refit(test=test, cost=cost, model=whole, model_uri=model_uri)
 
 
 def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFrame], *, restored: bool) -> list[Stage]:

@@ -11,6 +11,7 @@ import pandas as pd
 
 from bloodcell.cards.outcome import SHOWN, interval_text
 from bloodcell.config.training import TrainConfig
+from bloodcell.evaluation.evidence import as_text
 from bloodcell.evaluation.outcome import Evaluation, Outcome
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
@@ -101,6 +102,8 @@ class Result:
         )
         sentence = self.outcome.leakage.sentence
         warning = f"<p><b>Warning:</b> {escape(sentence)}</p>" if sentence else ""
+        if self.outcome.evidence:
+            warning += f"<p>Evidence: {escape(as_text(self.outcome.evidence))}</p>"
         return (
             f"<h4>{escape(self.name)}</h4>{warning}<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>"
             f"</table>{pictures}<p><code>{escape(str(self.folder))}</code></p>"
@@ -119,6 +122,8 @@ class Result:
                 f"{counted(len(each.table), 'image')} of {counted(number, noun)}; majority class "
                 f"{each.baseline['accuracy']:.3f}"
             )
+        if self.outcome.evidence:
+            lines.append(f"Evidence: {as_text(self.outcome.evidence)}")
         return [*lines, f"Warning: {leakage.sentence}"] if leakage.sentence else lines
 
 

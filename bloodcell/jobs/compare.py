@@ -44,6 +44,7 @@ from bloodcell.tracking.pooling import Pooled, pool
 from bloodcell.tracking.run import JOB_TAG, require_delivered, tracked_run
 from bloodcell.tracking.store import Store, find_store, named_if_lost, open_store
 from bloodcell.tracking.where import mlflow_ui
+from bloodcell.wording import counted
 
 
 def run(config: CompareConfig, *, output_dir: Path) -> None:
@@ -70,7 +71,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         equivalence=config.equivalence,
         seed=config.seed,
         split=config.predictions,
-        leaky=[name for name, each in pooled.items() if any(run.tags.leaky == "true" for run in each.stored)],
+        evidence={name: each.evidence for name, each in pooled.items()},
         group_name=common_group_name(each.run.tags for each in runs if each.run),
         columns=config.columns,
         classes=config.classes,
@@ -79,7 +80,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     store, _ = open_store(config.tracking)
     digest = _digest(comparison)
     report = Report(
-        title=f"Comparison of {len(pooled)} {'runs' if len(pooled) != 1 else 'run'}",
+        title=f"Comparison of {counted(len(pooled), 'run')} on {_split_of(comparison)}",
         comparison=comparison,
         runs={name: run_facts(several, with_curve=name in comparison.leading) for name, several in pooled.items()},
         warnings=[
@@ -127,10 +128,8 @@ def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, o
 
 
 def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: str) -> dict[str, str]:
-    split = comparison.aligned.split
-    kind = ", out of fold" if comparison.aligned.out_of_fold else ""
     return {
-        "predictions of": f"{SPLIT_NAMES.get(split, split)}{kind}",
+        "predictions of": _split_of(comparison),
         "classes": ", ".join(comparison.aligned.classes),
         "store": store.label,
         "digest of images and labels": digest,
@@ -138,6 +137,11 @@ def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: 
         "practical equivalence": f"within ±{config.equivalence:g}",
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by bloodcell {version('bloodcell')}",
     }
+
+
+def _split_of(comparison: Comparison) -> str:
+    split = comparison.aligned.split
+    return SPLIT_NAMES.get(split, split) + (", out of fold" if comparison.aligned.out_of_fold else "")
 
 
 def _left_out(comparison: Comparison) -> list[str]:

@@ -40,7 +40,7 @@ from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.experiment.recorder import FINISHED, read_run
 from bloodcell.models.ensemble import join_models
 from bloodcell.plots.ensemble import ensemble_plot
-from bloodcell.tracking.ensembles import keep_combination, keep_inputs, tags_of
+from bloodcell.tracking.ensembles import evidence_of, keep_combination, keep_inputs, tags_of
 from bloodcell.tracking.members import has_files, member_of, prepared_of, read_members, read_runs, stopped_by_validation
 from bloodcell.tracking.models import StoredModel, load_model, models_of
 from bloodcell.tracking.resuming import exclude_earlier
@@ -73,7 +73,7 @@ def run(config: EnsembleConfig, *, output_dir: Path) -> float:
     joint = join([member_of(each) for each in runs], splits=splits, fits=fits)
     prepared = prepared_of(runs, joint, fits=fits)
     kept = _load(runs) if config.log_model and not tables else []
-    combination, outcome = _combined(config, joint, prepared)
+    combination, outcome = _combined(config, joint, prepared, evidence=evidence_of(runs))
     table = members_table(joint, shares=combination.shares, combined=outcome.val.table)
     notes = notes_on(config.method, outcome, stopped=[each.name for each in stopped_by_validation(runs)])
     notes += [note for each in tables for note in each.notes]
@@ -145,7 +145,9 @@ def _load(runs: Sequence[StoredRun]) -> list[list[StoredModel]]:
     return [[load_model(address, setting=f"runs: {each}") for address in models_of(each)] for each in runs]
 
 
-def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple[Combination, Outcome]:
+def _combined(
+    config: EnsembleConfig, joint: Joint, prepared: Prepared, *, evidence: Sequence[str]
+) -> tuple[Combination, Outcome]:
     """Fit what combines the members to all of validation, and measure it on groups that it was not fitted to."""
     val = joint.splits["val"]
     known: dict[str, Any] = {
@@ -177,6 +179,7 @@ def _combined(config: EnsembleConfig, joint: Joint, prepared: Prepared) -> tuple
         classes=joint.classes,
         training=training,
         leakage=prepared.leakage,
+        evidence=evidence,
         test_sets=prepared.images.test_sets,
     )
 
@@ -200,4 +203,5 @@ def _keep_model(
         novelty=largest.serving.novelty,
         example=largest.example,
         bits=largest.serving.bits,
+        evidence=outcome.evidence,
     )

@@ -3,7 +3,7 @@
 The model of a run for a folder of images; a registered model that may answer "uncertain":
 
   bloodcell predict run=ID images=~/new-cells
-  bloodcell predict model=models:/bloodcell@best images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet --explain
+  bloodcell predict model=models:/bloodcell@candidate images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet --explain
 
 Each image gets an answer: a class, "uncertain", "unlike the training images" or "cannot be read".
 """
@@ -22,13 +22,11 @@ from bloodcell.console.logs import log_file
 from bloodcell.console.progress import print_status, track
 from bloodcell.data.folders import files_below, folder_errors, printable
 from bloodcell.errors import UserError
+from bloodcell.evaluation.evidence import LIMITS, as_text
 from bloodcell.evaluation.pointing import nucleus_in
 from bloodcell.files import atomic_write, require_output_file
 from bloodcell.images.reading import SUFFIXES, UnreadableImage, decode_image, pages_of, read_file, require_image
-from bloodcell.models.explanation import explain
-from bloodcell.plots.drawing import save_figure
-from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
-from bloodcell.serving.prediction import UNREADABLE, predict_images
+from bloodcell.serving.prediction import UNREADABLE, ServingParameters, predict_images
 from bloodcell.tracking.models import StoredModel, load_model, model_of
 from bloodcell.tracking.runs import finished_run
 from bloodcell.tracking.store import existing_store
@@ -52,12 +50,15 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
     require_output_file(output)
     model = _model(config)
     table = ask(model, files, max_error=config.max_error)
+    table["evidence"] = as_text(model.serving.evidence)
     with atomic_write(output) as partial:
         if output.suffix == ".csv":
             table.to_csv(partial, index=False)
         else:
             table.to_parquet(partial, index=False)
     _show(table)
+    for limit in model.serving.evidence:
+        print(f"Warning, {limit}: the model's run {LIMITS[limit].why}.")
     if several := [path for path in table.loc[table["answer"] != UNREADABLE, "path"] if pages_of(Path(path)) > 1]:
         print(f"Of {counted(len(several), 'file')} with several pages, the first was predicted, such as {several[0]}")
     print(f"Written to  {output}")
@@ -69,6 +70,7 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
         print(f"Explained   {explained}")
     set_json_result(
         answers=table.to_dict("records"),
+        evidence=model.serving.evidence,
         counts=table["answer"].value_counts().to_dict(),
         output=output.absolute(),
         explained=explained and explained.absolute(),
@@ -102,10 +104,16 @@ def image_files(places: Sequence[str]) -> list[Path]:
 
 def _model(config: PredictConfig) -> StoredModel:
     store = existing_store(config.tracking)
-    if config.run is None:
-        return load_model(str(config.model), setting=f"model={config.model}")
-    run = finished_run(config.run, store, setting="run")
-    return load_model(model_of(run, setting="run"), setting=f"run={config.run}")
+    address, setting = str(config.model), f"model={config.model}"
+    if config.run is not None:
+        run = finished_run(config.run, store, setting="run")
+        address, setting = model_of(run, setting="run"), f"run={config.run}"
+
+    def check(serving: ServingParameters) -> None:
+        if config.max_error is not None:
+            serving.required_threshold(config.max_error)
+
+    return load_model(address, setting=setting, check=check)
 
 
 def ask(model: StoredModel, files: Sequence[Path], *, max_error: float | None = None) -> pd.DataFrame:
@@ -161,6 +169,11 @@ def draw_explanations(model: StoredModel, files: Sequence[Path], table: pd.DataF
     folder
         The folder of the plots ``plots/NUMBER-NAME.png``, one for each row, numbered from 1.
     """
+    # With Keras and matplotlib, which a question that is refused does not need.
+    from bloodcell.models.explanation import explain
+    from bloodcell.plots.drawing import save_figure
+    from bloodcell.plots.explanation import Explained, Heat, explanation_gallery
+
     rows = zip(files, table.to_dict("records"), strict=True)
     for number, (file, row) in enumerate(track(rows, "explaining", total=len(table)), start=1):
         if not row["predicted"]:

@@ -29,6 +29,7 @@ from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_to
 from bloodcell.console.progress import Reporting, print_status
 from bloodcell.errors import UserError
+from bloodcell.evaluation import evidence
 from bloodcell.evaluation.outcome import Outcome
 from bloodcell.experiment.baselines import needed_baselines
 from bloodcell.experiment.cross_validation import chosen_fold, whole_split
@@ -153,6 +154,7 @@ def train(
         result = experiment.run(tracked, reporting=reporting, resume=resume)
         if role.objective is not None:
             tracked.log_metrics({OBJECTIVE: role.objective(result.outcome)}, prefix="")
+            tracked.tag(evidence.TAG, evidence.as_text((*result.outcome.evidence, evidence.CHOSEN)))
     if is_single:
         _show(experiment, result, tracked, command)
     return result

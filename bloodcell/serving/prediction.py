@@ -12,17 +12,20 @@ from numpy.typing import NDArray
 from bloodcell.cells.novelty import Novelty, load_novelty
 from bloodcell.cells.nucleus_features import nucleus_features
 from bloodcell.errors import UserError
+from bloodcell.evaluation.evidence import as_text, from_text
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.evaluation.selective_prediction import Threshold, threshold_for_error
 from bloodcell.evaluation.temperature import with_temperature
 from bloodcell.files import atomic_write
 from bloodcell.images.reading import MAX_PIXELS, UnreadableImage, decode_image, read_header
+from bloodcell.wording import counted
 
 UNCERTAIN = "uncertain"
 UNLIKE = "unlike the training images"
 UNREADABLE = "cannot be read"
 """Values of ``answer`` for images that get no class."""
 
+ERRORS = tuple(round(percent / 100, 2) for percent in range(1, 100))
 BATCH = 32
 """Images of one shape that go through the model at a time."""
 
@@ -51,6 +54,8 @@ class ServingParameters:
         Measures how far an image is from the training images.
     bits
         The bits a channel that are used of images with more than 8; None: those that an image uses.
+    evidence
+        The names of what limits its training, see `bloodcell.evaluation.evidence`.
     """
 
     classes: tuple[str, ...]
@@ -59,6 +64,7 @@ class ServingParameters:
     held_out_probabilities: NDArray[np.float32]
     novelty: Novelty
     bits: int | None = None
+    evidence: tuple[str, ...] = ()
 
     def threshold(self, max_error: float) -> Threshold | None:
         """Return the probability from which at most a share ``max_error`` of the predictions is wrong.
@@ -73,6 +79,26 @@ class ServingParameters:
             max_error=max_error,
         )
 
+    def least_error(self) -> float | None:
+        """Return the least of 0.01, 0.02, ... 0.99 that `threshold` can promise; None without one."""
+        return next((error for error in ERRORS if self.threshold(error) is not None), None)
+
+    def required_threshold(self, max_error: float) -> Threshold:
+        """Return the threshold for a largest error; a `UserError` that names the least that can be promised."""
+        if not 0 < max_error < 1:
+            raise UserError(f"max_error={max_error:g}: must be between 0 and 1")
+        found = self.threshold(max_error)
+        if found is None:
+            least = self.least_error()
+            what, advice = "no error can be promised", "leave max_error out"
+            if least is not None:
+                what, advice = f"the least error that can be promised is {least:.2f}", f"give max_error={least:.2f}"
+            held_out = counted(len(self.held_out_labels), "held-out photograph")
+            raise UserError(
+                f"max_error={max_error:g}: {what}, with {held_out}; {advice}, or train with more photographs"
+            )
+        return found
+
     def save(self, folder: Path) -> None:
         """Write the parameters into a folder."""
         with atomic_write(folder / _ARRAYS) as partial, partial.open("wb") as file:
@@ -81,6 +107,7 @@ class ServingParameters:
                 classes=np.array(self.classes),
                 temperature=self.temperature,
                 bits=self.bits or 0,
+                evidence=as_text(self.evidence),
                 labels=self.held_out_labels,
                 probabilities=self.held_out_probabilities,
             )
@@ -97,6 +124,7 @@ def load_serving_parameters(folder: Path) -> ServingParameters:
             held_out_probabilities=arrays["probabilities"],
             novelty=load_novelty(folder / _NOVELTY),
             bits=(int(arrays["bits"]) or None) if "bits" in arrays else None,
+            evidence=from_text(str(arrays["evidence"])) if "evidence" in arrays else (),
         )
 
 
@@ -130,7 +158,7 @@ def predict_images(
     UserError
         If ``max_error`` is not between 0 and 1, or no threshold guarantees it.
     """
-    threshold = 0.0 if max_error is None else _probability_threshold(serving, max_error)
+    threshold = 0.0 if max_error is None else serving.required_threshold(max_error).value
     parts = [_predicted(model, serving, part, threshold) for part in _parts(contents)]
     return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
 
@@ -187,17 +215,6 @@ def _predicted(model: Any, serving: ServingParameters, contents: Sequence[bytes]
     table = pd.DataFrame(rows, columns=["answer", "why", "predicted", "probability", "novelty"])
     table[[PROBABILITY_PREFIX + name for name in serving.classes]] = probabilities
     return table
-
-
-def _probability_threshold(serving: ServingParameters, max_error: float) -> float:
-    if not 0 < max_error < 1:
-        raise UserError(f"max_error={max_error:g}: must be between 0 and 1")
-    threshold = serving.threshold(max_error)
-    if threshold is None:
-        raise UserError(
-            f"max_error={max_error:g}: no probability threshold of this model guarantees it; give a larger share"
-        )
-    return threshold.value
 
 
 def _novelty_of(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:

@@ -18,6 +18,7 @@ from bloodcell.comparison.candidates import Aligned
 from bloodcell.comparison.run_tags import TRAIN
 from bloodcell.data.manifest import addressed, bits_by_path
 from bloodcell.errors import UserError
+from bloodcell.evaluation.evidence import CHOSEN, LIMITS, SINGLE
 from bloodcell.experiment.images import image_folders
 from bloodcell.images.address import address_of
 from bloodcell.images.reading import UnreadableImage, decode_image, read_file
@@ -55,29 +56,20 @@ def limitations(aligned: Aligned, pooled: Mapping[str, Pooled], *, times: int) -
             "a model, its test results are optimistic."
         )
     stored = {name: several.stored for name, several in pooled.items()}
-    tags = [run.tags for runs in stored.values() for run in runs]
     configs = {name: [run.config for run in runs if run.tags.job == TRAIN] for name, runs in stored.items()}
-    if aligned.split == "val" and any(each.trial is not None for each in tags):
-        sentences.append("A search chose its trials by these images: the result of the best is optimistic.")
-    stopped = [name for name, runs in configs.items() if any(each and each.stops_by_validation for each in runs)]
-    if aligned.split == "val" and stopped:
-        which = "all runs" if len(stopped) == len(pooled) else "; ".join(stopped)
-        sentences.append(f"Validation chose the epochs of {which}: results on these images are slightly optimistic.")
-    sentences += [f"{each.name} leaks, and cannot win: {each.leak}." for each in aligned.candidates if each.leak]
+    sentences += [f"{each.name} cannot win: it {each.barred}." for each in aligned.candidates if each.barred]
     if unknown := [name for name, runs in configs.items() if None in runs]:
         sentences.append(
             f"The settings of {'; '.join(unknown)} are those of another version of bloodcell: whether validation chose "
             "their epochs is unknown."
         )
-    if any(each.groups == "none" for each in tags):
-        sentences.append(
-            "Groups are unknown (data.groups=none): if there are copies, they count as independent, and intervals are "
-            "too narrow."
-        )
     models = [each for each in aligned.candidates if not each.trivial]
-    single = [each.name for each in models if len(each.probabilities) == 1]
-    if len(single) < len(models):  # else every verdict says it
-        sentences += [f"{name} was trained once: its interval does not include the choice of seed." for name in single]
+    for name, limit in LIMITS.items():
+        having = [each.name for each in models if name in each.evidence]
+        said = (name == SINGLE and len(having) == len(models)) or not limit.can_win  # by every verdict, or above
+        if having and not said and (name != CHOSEN or aligned.split == "val"):
+            which = "All runs: each" if len(having) == len(models) > 1 else "; ".join(having)
+            sentences.append(f"{which} {limit.why}.")
     return sentences
 
 

@@ -12,6 +12,7 @@ from bloodcell.comparison.members import Joint
 from bloodcell.comparison.run_tags import ENSEMBLE
 from bloodcell.config.parameters import as_plain, parameters_of
 from bloodcell.config.schemas import EnsembleConfig
+from bloodcell.evaluation.evidence import BELOW_BASELINE, DEBUG, SINGLE, ordered
 from bloodcell.evaluation.outcome import metric_name
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.images import Prepared
@@ -19,6 +20,9 @@ from bloodcell.files import atomic_write
 from bloodcell.tracking.members import digest_of, groups_of
 from bloodcell.tracking.run import JOB_TAG, TrackedRun
 from bloodcell.tracking.runs import StoredRun
+
+OF_MEMBERS = (SINGLE, BELOW_BASELINE)
+"""Limits of members that their ensemble need not have."""
 
 
 def tags_of(config: EnsembleConfig, runs: Sequence[StoredRun], prepared: Prepared) -> dict[str, str]:
@@ -32,8 +36,13 @@ def tags_of(config: EnsembleConfig, runs: Sequence[StoredRun], prepared: Prepare
         "group_name": prepared.leakage.group_name,
         "leaky": prepared.leakage.leaky,
         "seed": str(config.seed),
-        "debug": str(any(each.tags.debug for each in runs)).lower(),
+        "debug": str(any(DEBUG in each.tags.evidence for each in runs)).lower(),
     }
+
+
+def evidence_of(runs: Sequence[StoredRun]) -> tuple[str, ...]:
+    """Return the names of the limits that an ensemble has because its members have them."""
+    return ordered(name for each in runs for name in each.tags.evidence if name not in OF_MEMBERS)
 
 
 def keep_combination(tracked: TrackedRun, config: EnsembleConfig, combination: Combination, joint: Joint) -> None:

@@ -1,7 +1,7 @@
 """Finding, loading and registering the models of runs."""
 
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, redirect_stderr
 from dataclasses import dataclass
 from io import StringIO
@@ -13,10 +13,14 @@ from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 
 from bloodcell.errors import UserError
+from bloodcell.evaluation.evidence import why_not_registered
 from bloodcell.serving import loader
 from bloodcell.serving.loader import IMAGE, load_folder, load_parameters
 from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.runs import StoredRun
+
+RUN_TAG = "run_id"
+"""The tag of a registered version with the id of its run, which MLflow does not record for every address."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,7 +68,9 @@ def models_of(run: StoredRun) -> tuple[str, ...]:
     return tuple(address for found in models for address in found) if all(models) else ()
 
 
-def load_model(address: str, *, setting: str) -> StoredModel:
+def load_model(
+    address: str, *, setting: str, check: Callable[[ServingParameters], object] | None = None
+) -> StoredModel:
     """Load a model to predict with.
 
     Parameters
@@ -73,6 +79,8 @@ def load_model(address: str, *, setting: str) -> StoredModel:
         MLflow's address: ``models:/NAME@ALIAS``, ``models:/ID``, ``runs:/ID/model``, a folder.
     setting
         The setting that named it, for messages.
+    check
+        Is called before the model itself is loaded, which takes seconds, and may raise a `UserError`.
 
     Raises
     ------
@@ -80,6 +88,8 @@ def load_model(address: str, *, setting: str) -> StoredModel:
         If there is no such model, or it is from another program or another version of bloodcell.
     """
     with _downloaded(address, setting=setting) as folder:
+        if check is not None:
+            check(load_parameters(folder))
         example = mlflow.models.Model.load(folder).load_input_example(str(folder))
         served = load_folder(folder)
         return StoredModel(model=served.model, serving=served.serving, example=example[IMAGE].iloc[0])
@@ -107,6 +117,39 @@ def register(address: str, *, name: str, alias: str, description: str, tags: Map
             raise
         raise UserError(f"name={name}, alias={alias}: MLflow refuses it ({' '.join(str(error).split())})") from error
     return int(version)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RegisteredVersion:
+    """A version of a registered model: its number, and MLflow's id of its run, if it says one."""
+
+    number: int
+    run_id: str | None
+
+
+def version_with(alias: str, *, name: str) -> RegisteredVersion | None:
+    """Return the version of a registered model that has an alias; None without one."""
+    try:
+        found = MlflowClient().get_model_version_by_alias(name, alias)
+    except MlflowException as error:
+        if error.get_http_status_code() >= 500:
+            raise
+        return None
+    return RegisteredVersion(number=int(found.version), run_id=found.tags.get(RUN_TAG) or found.run_id or None)
+
+
+def require_fit(run: StoredRun, *, setting: str, force: bool) -> None:
+    """Check that a run is fit to be served, see `bloodcell.evaluation.evidence`.
+
+    Raises
+    ------
+    UserError
+        If it is not, and ``force`` is not set.
+    """
+    if not force and (reasons := why_not_registered(run.tags.evidence)):
+        raise UserError(
+            f"{setting}={run.id}: {' and '.join(reasons)}; give another run, or force=true to serve it all the same"
+        )
 
 
 def log_text(run: StoredRun, text: str, name: str) -> None:

@@ -4,6 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from bloodcell.evaluation.evidence import SINGLE, ordered
 from bloodcell.tracking.comparisons import ComparedRun
 from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.runs import StoredRun
@@ -19,6 +20,12 @@ class Pooled:
     def stored(self) -> list[StoredRun]:
         """The runs of the store, without files."""
         return [each.run for each in self.runs if each.run is not None]
+
+    @property
+    def evidence(self) -> tuple[str, ...]:
+        """The names of what limits the runs, see `bloodcell.evaluation.evidence`; of several seeds none is single."""
+        names = [name for run in self.stored for name in run.tags.evidence if len(self.runs) == 1 or name != SINGLE]
+        return ordered(names)
 
     @property
     def configuration(self) -> Mapping[str, str]:

@@ -42,7 +42,7 @@ def report() -> Report:
     }
     return Report(
         title="Comparison of 12 runs",
-        comparison=compare(tables, metrics=["accuracy", "log_loss"], leaky=["run 11"], n_resamples=2000),
+        comparison=compare(tables, metrics=["accuracy", "log_loss"], evidence={"run 11": ["leaky"]}, n_resamples=2000),
         runs=runs,
         warnings=["run 11 leaks, and cannot win."],
         facts={"classes": ", ".join(CLASSES)},

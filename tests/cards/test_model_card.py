@@ -120,8 +120,12 @@ def test_a_card_has_the_choices_on_validation_and_the_number_of_tested_runs(fact
 def test_leakage_is_reported_with_its_count_and_nothing_is_guaranteed(facts):
     both = facts.manifest.assign(split=["train", "val"] * 64)
     leakage = Leakage(shared=find_shared_groups(both), split_by_file=False, groups_known=True)
-    card = model_card(replace(facts, tags=RunTags(leaky="true", groups="recover"), manifest=both, leakage=leakage))
-    assert "Warning: the split leaks" in card
+    card = model_card(
+        replace(
+            facts, tags=RunTags(leaky="true", groups="recover", evidence=("leaky",)), manifest=both, leakage=leakage
+        )
+    )
+    assert "Warning, leaky: " in card
     assert "64 of 64 validation images have a copy in training" in card
     assert "No maximal error is guaranteed" in card
     assert "max\\_error=" not in card

@@ -209,12 +209,12 @@ def nine() -> dict[str, pd.DataFrame]:
 
 
 def test_of_many_models_only_the_best_are_compared_with_one_another(nine, monkeypatch):
-    every = compare(nine, metrics=["accuracy", "log_loss"], leaky=["m8"])
+    every = compare(nine, metrics=["accuracy", "log_loss"], evidence={"m8": ["leaky"]})
     assert every.left_out == ""
     assert every.leading == every.runs
     monkeypatch.setattr("bloodcell.comparison.comparing.MAX_MODELS", 3)
-    some = compare(nine, metrics=["accuracy", "log_loss"], leaky=["m8"])
-    ranked = every.ranking.loc[every.ranking["leak"] == "", "run"]
+    some = compare(nine, metrics=["accuracy", "log_loss"], evidence={"m8": ["leaky"]})
+    ranked = every.ranking.loc[every.ranking["barred"] == "", "run"]
     assert set(some.leading) == {*ranked[:3], MAJORITY}
     pairs = {frozenset(pair) for pair in zip(some.verdicts["a"], some.verdicts["b"], strict=True)}
     assert pairs == {frozenset(pair) for pair in combinations(some.leading, 2)} | {
@@ -225,9 +225,9 @@ def test_of_many_models_only_the_best_are_compared_with_one_another(nine, monkey
 
 
 def test_numbers_of_the_compared_pairs_do_not_depend_on_how_many_are_left_out(nine, monkeypatch):
-    every = compare(nine, leaky=["m8"])
+    every = compare(nine, evidence={"m8": ["leaky"]})
     monkeypatch.setattr("bloodcell.comparison.comparing.MAX_MODELS", 3)
-    some = compare(nine, leaky=["m8"])
+    some = compare(nine, evidence={"m8": ["leaky"]})
     pd.testing.assert_frame_equal(some.estimates, every.estimates)
     both = some.verdicts.merge(every.verdicts, on=["metric", "a", "b"], suffixes=("", "_every"))
     assert len(both) == len(some.verdicts)
@@ -236,9 +236,9 @@ def test_numbers_of_the_compared_pairs_do_not_depend_on_how_many_are_left_out(ni
 
 
 def test_leaving_pairs_out_makes_no_comparison_surer(nine, monkeypatch):
-    every = compare(nine, leaky=["m8"])
+    every = compare(nine, evidence={"m8": ["leaky"]})
     monkeypatch.setattr("bloodcell.comparison.comparing.MAX_MODELS", 3)
-    some = compare(nine, leaky=["m8"])
+    some = compare(nine, evidence={"m8": ["leaky"]})
     both = some.verdicts.merge(every.verdicts, on=["a", "b"], suffixes=("", "_every"))
     assert (both["p_adjusted"] >= both["p_adjusted_every"] - 1e-12).all()
     ranking = some.ranking.merge(every.ranking, on="run", suffixes=("", "_every"))
@@ -281,19 +281,19 @@ def test_a_difference_within_the_margin_is_equivalent():
 
 
 def test_what_leaks_is_shown_and_does_not_win(three):
-    result = compare(three, leaky=["good"])
+    result = compare(three, evidence={"good": ["leaky"]})
     assert row(result.verdicts, "good", "poor")["verdict"] == "inconclusive"
     assert "leaks" in result.sentences[1]
     assert row(result.verdicts, "as good", "poor")["verdict"] == "better"
     ranked = result.ranking.set_index("run")
     assert not ranked["can_be_best"]["good"]
-    assert ranked["leak"]["good"]
+    assert ranked["barred"]["good"]
     assert "good" not in result.not_worse()
     assert {"good"} < set(result.estimates["run"])
 
 
 def test_where_all_leak_none_is_the_best(three):
-    result = compare(three, leaky=list(three))
+    result = compare(three, evidence=dict.fromkeys(three, ("leaky",)))
     assert "leak" in result.best
     assert set(result.not_worse()) <= {MAJORITY}
 
@@ -306,14 +306,14 @@ def test_a_sentence_reports_that_no_model_beats_the_baseline():
 def test_training_images_that_are_tested_on_are_a_leak(three):
     mixed = pd.concat([three["good"].assign(split="train"), three["good"].assign(split="test")])
     result = compare({"good": mixed, "poor": three["poor"].assign(split="test")})
-    assert "are in training and in test" in result.ranking.set_index("run")["leak"]["good"]
+    assert "are in training and in test" in result.ranking.set_index("run")["barred"]["good"]
 
 
 def test_a_table_that_shows_its_leak_needs_no_telling(three):
     folds = {name: each.assign(split="val", fold=np.arange(len(each)) % 2) for name, each in three.items()}
     whole = three["poor"].assign(split="val", fold=three["poor"].groupby("group").ngroup() % 2)
     result = compare({"torn": folds["good"], "whole": whole})
-    assert "in several of its folds" in result.ranking.set_index("run")["leak"]["torn"]
+    assert "in several of its folds" in result.ranking.set_index("run")["barred"]["torn"]
     assert row(result.verdicts, "torn", "whole")["verdict"] == "inconclusive"
 
 
@@ -343,7 +343,7 @@ def test_seeds_make_a_difference_less_certain():
     assert pooled["high"] - pooled["low"] > 2 * (once["high"] - once["low"])
 
 
-def test_out_of_fold_predictions_are_compared_before_test(three):
+def test_validation_is_compared_unless_test_is_asked_for(three):
     def both(each: pd.DataFrame, fold: int | None) -> pd.DataFrame:
         test = each.head(50).assign(split="test", fold=None, path="t" + each["path"], group="t" + each["group"])
         numbers = each.groupby("group").ngroup() % fold if fold else None
@@ -355,7 +355,7 @@ def test_out_of_fold_predictions_are_compared_before_test(three):
     ensemble = {**folded, "ensemble": both(three["as good"], None)}  # which has no folds of its own
     assert compare(ensemble).aligned.split == "val"
     holdout = {name: both(each, None) for name, each in three.items()}
-    assert compare(holdout).aligned.split == "test"
+    assert compare(holdout).aligned.split == "val"
 
 
 def test_folds_of_one_image_and_a_constant_rare_class_are_not_the_majority_baseline(three):
@@ -485,7 +485,7 @@ def test_what_cannot_be_compared_is_refused_in_one_line(three, change, message):
         ({"seed": -1}, "seed=-1"),
         ({"equivalence": "0.01"}, "equivalence='0.01'"),
         ({"equivalence": -1}, "equivalence=-1"),
-        ({"leaky": ["nobody"]}, "leaky=nobody"),
+        ({"evidence": {"nobody": ["leaky"]}}, "evidence=nobody"),
         ({"split": "val"}, "good: .*val.*test"),
     ],
 )

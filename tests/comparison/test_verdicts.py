@@ -38,7 +38,7 @@ def pairs_of(difference: list[float], error: list[float], degrees: float = 1e9, 
 
 def candidates(n: int = 3) -> list[Candidate]:
     own = [np.full((4, 2), (0.1 * number, 1 - 0.1 * number)) for number in range(n)]
-    return [Candidate(name="abc"[number], probabilities=(own[number],), leak="", trivial=False) for number in range(n)]
+    return [Candidate(name="abc"[number], probabilities=(own[number],), trivial=False) for number in range(n)]
 
 
 def test_in_one_stratum_of_equal_groups_it_is_the_paired_t_test():
@@ -341,7 +341,7 @@ def test_a_table_of_verdicts_by_hand(greater_is_better):
 @pytest.mark.parametrize(("leaky", "verdicts"), [("a", ["inconclusive", "worse"]), ("b", ["better", "worse"])])
 def test_only_a_winner_that_leaks_does_not_win(leaky, verdicts):
     """a beats b, and c beats a."""
-    shown = [replace(each, leak="copies" if each.name == leaky else "") for each in candidates()]
+    shown = [replace(each, barred="leaks" if each.name == leaky else "") for each in candidates()]
     table = verdict_table(pairs_of([0.5, -0.5, 0.0], [0.05] * 3), score=ACCURACY, candidates=shown, equivalence=0)
     assert table["verdict"].tolist()[:2] == verdicts
 

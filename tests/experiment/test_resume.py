@@ -91,7 +91,7 @@ def trained_folds(made: Experiment, folder: Path) -> tuple[list[Any], Callable[.
     own = replace(made.config, hyperparameters=replace(made.config.hyperparameters, seed=int(seed)))
 
     def read(**changes: Any) -> Any:
-        settings = {"prepared": prepared, "config": own, "weights_digest": digest} | changes
+        settings = {"prepared": prepared, "config": own, "fold": 1, "weights_digest": digest} | changes
         return load_fold(recorder.fold_folder(1), **settings)
 
     return results, read

@@ -37,7 +37,12 @@ def test_a_run_is_read_with_its_configuration_and_tags(config):
     run = run_or_none(kept(config, as_plain(config), leaky="false", seed="3", debug="true", group_name="patient"))
     assert run.config == config
     assert (run.name, run.status, run.tags.job, run.tags.fold) == ("frozen", "FINISHED", "train", None)
-    assert (run.tags.leaky, run.tags.seed, run.tags.debug, run.tags.group_name) == ("false", 3, True, "patient")
+    assert (run.tags.leaky, run.tags.seed, run.tags.evidence, run.tags.group_name) == (
+        "false",
+        3,
+        ("debug",),
+        "patient",
+    )
     assert run.parameters["head.hidden_units"] == "[64, 32]"
 
 
