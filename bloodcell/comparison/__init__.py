@@ -1,5 +1,6 @@
 """Which model is better: verdicts, ensembles, leaderboards; all from predictions alone."""
 
 from bloodcell.comparison.comparing import Comparison, compare
+from bloodcell.comparison.gate import Answer, Gate
 
-__all__ = ["Comparison", "compare"]
+__all__ = ["Answer", "Comparison", "Gate", "compare"]

@@ -27,6 +27,8 @@ class RunTags:
         The job that made the run; runs without the tag are of ``train``.
     study, test_readings
         Of a study's parent run: ``sweep`` or ``search``, and how often a search evaluated its best trial on test.
+    best_run
+        Of a study's parent run: the id of the first of its leaderboard.
     sweep_job, trial, fold
         The number of the run in a sweep, the trial of a search, the number of the fold in a cross-validation.
     excluded
@@ -57,6 +59,7 @@ class RunTags:
     job: str = TRAIN
     study: str = ""
     test_readings: int | None = None
+    best_run: str | None = None
     sweep_job: int | None = None
     trial: str | None = None
     fold: int | None = None
@@ -86,6 +89,7 @@ class RunTags:
             job=tags.get("job", TRAIN),
             study=tags.get("study", ""),
             test_readings=_whole(tags.get("test_readings")),
+            best_run=tags.get("best_run"),
             sweep_job=_whole(tags.get("sweep_job")),
             trial=tags.get("trial"),
             fold=_whole(tags.get("fold")),

@@ -166,6 +166,36 @@ class CompareConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class GateConfig:
+    """The configuration of ``bloodcell gate``."""
+
+    ledger: NonEmpty
+    incumbent: NonEmpty | Annotated[tuple[NonEmpty, ...], Field(min_length=1)] | None
+    candidate: NonEmpty | Annotated[tuple[NonEmpty, ...], Field(min_length=1)] | None
+    study: NonEmpty | None
+    predictions: Literal["val", "test"] | None
+    metric: Annotated[str, one_of(_scores)]
+    alpha: Fraction
+    max_trainings: PositiveInt
+    test_budget: Annotated[int, Field(ge=0)]
+    columns: dict[str, NonEmpty] | None
+    classes: tuple[NonEmpty, ...]
+    groups_file: NonEmpty | None
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_two_models(self) -> "GateConfig":
+        if (self.candidate is None) == (self.study is None):
+            raise ValueError("candidate and study: give exactly one, candidate=ID or study=ID")
+        if (self.incumbent is None) != (self.predictions == "test"):
+            raise ValueError(
+                "incumbent: give the model that the candidate may replace; with predictions=test give none, because "
+                "the ledger knows the best so far"
+            )
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class RegisterConfig:
     """The configuration of ``bloodcell register``."""
 
@@ -232,6 +262,7 @@ SCHEMAS: dict[str, type] = {
     "data_fetch": DataFetchConfig,
     "doctor": DoctorConfig,
     "ensemble": EnsembleConfig,
+    "gate": GateConfig,
     "groups": GroupsConfig,
     "init": InitConfig,
     "predict": PredictConfig,

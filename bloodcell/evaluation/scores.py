@@ -9,6 +9,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -62,6 +63,17 @@ class Predictions:
         classes = self.labels[first]
         one_class = (classes[self.groups] == self.labels).all()
         return np.asarray(classes if one_class else np.zeros_like(classes), dtype=np.int64)
+
+    @cached_property
+    def images_digest(self) -> str:
+        """A digest of the labels and groups, 16 hexadecimal digits."""
+        return sha256(self.labels.tobytes() + self.groups.tobytes()).hexdigest()[:16]
+
+    @cached_property
+    def digest(self) -> str:
+        """A digest of labels, groups and probabilities (six decimals), 16 hexadecimal digits."""
+        rounded = np.round(self.probabilities, 6).astype(np.float64)
+        return sha256(rounded.tobytes() + self.images_digest.encode()).hexdigest()[:16]
 
     def by_source(self) -> "Predictions":
         """Return the mean probabilities and the most frequent label of each source.

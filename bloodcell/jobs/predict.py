@@ -3,7 +3,7 @@
 The model of a run for a folder of images; a registered model that may answer "uncertain":
 
   bloodcell predict run=ID images=~/new-cells
-  bloodcell predict model=models:/bloodcell@candidate images=[a.jpeg,b.jpeg] max_error=0.05 output=answers.parquet --explain
+  bloodcell predict model=models:/bloodcell@candidate images=[a.jpeg,b.jpeg] max_error=0.2 output=a.parquet --explain
 
 Each image gets an answer: a class, "uncertain", "unlike the training images" or "cannot be read".
 """

@@ -15,11 +15,15 @@ from mlflow.utils.mlflow_tags import MLFLOW_RUN_NOTE
 from mlflow.utils.time import get_current_time_millis
 
 from bloodcell.comparison.comparing import Comparison
+from bloodcell.comparison.run_tags import TRAIN
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
 from bloodcell.errors import UserError
+from bloodcell.evaluation.evidence import why_not_better
+from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.runs import (
     StoredRun,
+    find_run,
     mlflow_runs,
     only_finished,
     read_table_file,
@@ -90,6 +94,23 @@ def read_compared(
     with ThreadPoolExecutor(THREADS) as pool:
         read = list(track(pool.map(_compared, found), "reading runs", total=len(found)))
     return _with_unique_names([*read, *tables])
+
+
+def best_of_study(study: str, *, tracking: TrackingConfig) -> tuple[str, int]:
+    """Return the id of the run of a study that is best on validation and can win, and the number of its runs.
+
+    Raises
+    ------
+    UserError
+        If the store has no such study, or no run of it can win.
+    """
+    store = existing_store(tracking)
+    runs = [run for run in _of_study(study, store) if run.tags.job == TRAIN and not run.name.startswith(BASELINE)]
+    best = find_run(study, store, setting="study").tags.best_run
+    chosen = next((run for run in runs if run.id == best), None)
+    if chosen is None or why_not_better(chosen.tags.evidence):
+        raise UserError(f"study={study}: has no best run that can win (it leaks, or is a debug run); give candidate=ID")
+    return chosen.id, len(runs)
 
 
 def _compared(run: StoredRun) -> ComparedRun:
