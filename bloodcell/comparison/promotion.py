@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 
 from bloodcell.comparison.comparing import Comparison
+from bloodcell.comparison.sentences import Row
 from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, REVERSED, WORSE
 from bloodcell.evaluation.intervals import FEW_GROUPS
 from bloodcell.wording import counted, plural
@@ -73,26 +74,23 @@ def _verdict_on(comparison: Comparison, candidate: str, other: str) -> tuple[str
     for row, sentence in zip(comparison.verdicts.to_dict("records"), comparison.sentences, strict=True):
         if row["metric"] == metric and {row["a"], row["b"]} == {candidate, other}:
             verdict = row["verdict"] if row["a"] == candidate else REVERSED[row["verdict"]]
-            decidable = np.isfinite(row["difference"]) and not _is_barred(comparison, candidate, other)
-            return verdict, sentence + (_more_groups(comparison, sentence, verdict) if decidable else "")
+            return verdict, sentence + (_more_groups(comparison, row, sentence) if verdict == INCONCLUSIVE else "")
     return INCONCLUSIVE, f"{candidate} is the baseline."
 
 
-def _is_barred(comparison: Comparison, *names: str) -> bool:
-    return any(each.barred for each in comparison.aligned.candidates if each.name in names)
-
-
-def _more_groups(comparison: Comparison, sentence: str, verdict: str) -> str:
-    """Return how many more groups are needed for a verdict, if the sentence of an inconclusive one lacks it."""
+def _more_groups(comparison: Comparison, row: Row, sentence: str) -> str:
+    """Return how many more groups would decide an inconclusive pair, if its sentence does not say it and groups can."""
     groups = plural(comparison.group_name)
-    if verdict != INCONCLUSIVE or f"more {groups} would" in sentence:
+    barred = {each.name for each in comparison.aligned.candidates if each.barred}
+    if f"more {groups} would" in sentence or not np.isfinite(row["difference"]) or barred & {row["a"], row["b"]}:
         return ""
-    missing = math.ceil(FEW_GROUPS - comparison.certificate.n_effective)
-    if missing > 0:
-        return (
-            f" {counted(comparison.n_groups, comparison.group_name)} are too few for reliable intervals: at least "
-            f"{missing} more are needed."
-        )
+    if not comparison.certificate.enough:
+        missing = max(math.ceil(FEW_GROUPS - comparison.certificate.n_effective), 1)
+        n_groups = counted(comparison.n_groups, comparison.group_name)
+        return f" {n_groups} are too few for reliable intervals: at least {missing} more are needed."
+    low, high = row["low"], row["high"]
+    if low * high > 0 or max(abs(low), abs(high)) < comparison.equivalence:
+        return f" A few more {groups} would probably decide."
     return f" No realistic number of further {groups} would decide."
 
 

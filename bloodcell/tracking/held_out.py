@@ -68,7 +68,7 @@ def held_out_predictions(candidate: StoredRun, champion: StoredRun, *, address: 
         return HeldOut(
             candidate=candidate.predictions,
             champion=champion.predictions,
-            note=f"Both were validated on the same images, out of fold in a cross-validation: {len(validated):,}.",
+            note=f"Both were validated on the same {len(validated):,} images; their recorded predictions are compared.",
         )
     unseen = unseen_images(candidate, champion)
     rows = validated[validated["path"].isin(unseen)].reset_index(drop=True)
@@ -150,10 +150,10 @@ def _differs(one: pd.DataFrame, other: pd.DataFrame) -> str:
 
 def _require_files(find: Find, paths: Sequence[str], *, runs: Sequence[StoredRun], setting: str) -> None:
     if missing := [path for path in track(paths, "looking for images", total=len(paths)) if find(path) is None]:
-        places = ", ".join(map(str, folders_of(runs))) or "an unknown folder"
+        place = next((str(folder.absolute()) for folder in folders_of(runs)), "an unknown folder")
         raise UserError(
             f"{setting}: {len(missing):,} of {len(paths):,} validation images that the champion must predict are not "
-            f"on this machine as they were recorded, such as {missing[0]} in {places}; run the command where they are, "
+            f"on this machine as they were recorded, such as {missing[0]} in {place}; run the command where they are, "
             "or train the candidate with the champion's validation images"
         )
 
