@@ -80,7 +80,9 @@ def held_out_predictions(candidate: StoredRun, champion: StoredRun, *, address: 
             "with the champion's validation images"
         )
     paths = rows["path"].tolist()
-    owners = [candidate, *(member for each in candidate.tags.members if (member := run_or_none(each)))]
+    # The settings of an ensemble and of a fold, with the folder of images, are those of other runs.
+    related = [*candidate.tags.members, *([candidate.parent] if candidate.parent and candidate.tags.fold else [])]
+    owners = [candidate, *(owner for each in related if (owner := run_or_none(each)))]
     find = recorded_images(owners)
     _require_files(find, paths, runs=owners, setting=setting)
     classes = classes_of(candidate.predictions)
