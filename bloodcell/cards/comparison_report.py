@@ -16,7 +16,7 @@ import pandas as pd
 from bloodcell.comparison.candidates import Aligned, Candidate
 from bloodcell.comparison.comparing import Comparison, cheapest
 from bloodcell.comparison.sentences import format_interval, format_score
-from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, WORSE
+from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, REVERSED, WORSE
 from bloodcell.console.json_output import plain
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.evidence import barring
@@ -33,7 +33,6 @@ from bloodcell.wording import plural
 MAX_PICTURES = 24
 """Photographs to show of a kind; the JSON has all."""
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "=", INCONCLUSIVE: "·"}
-REVERSED = {BETTER: WORSE, WORSE: BETTER, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
 COSTS = {
     "parameters": "parameters",
     "flops": "floating-point operations per image",

@@ -49,6 +49,8 @@ Integers = NDArray[np.int64]
 
 SIGNIFICANCE = 0.05
 BETTER, WORSE, EQUIVALENT, INCONCLUSIVE = "better", "worse", "equivalent", "inconclusive"
+REVERSED = {BETTER: WORSE, WORSE: BETTER, EQUIVALENT: EQUIVALENT, INCONCLUSIVE: INCONCLUSIVE}
+"""The verdict on the second of a pair, by that on the first."""
 BISECTIONS = 50
 """Steps of the search for a tail probability."""
 PROBABILITY_TOLERANCE = 1e-5

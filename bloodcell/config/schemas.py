@@ -217,6 +217,38 @@ class RegisterConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class PromoteConfig:
+    """The configuration of ``bloodcell promote``."""
+
+    model: NonEmpty
+    candidate: NonEmpty | None
+    to: PositiveInt | None
+    reason: Annotated[str, Field(max_length=1000)] | None
+    metrics: Annotated[tuple[Annotated[str, one_of(_scores)], ...], Field(min_length=1)]
+    equivalence: Annotated[float, Field(ge=0)]
+    n_resamples: PositiveInt
+    seed: Seed
+    force: bool
+    output: NonEmpty | None
+    tracking: TrackingConfig
+
+    @field_validator("model")
+    @classmethod
+    def _is_a_name(cls, model: str) -> str:
+        if re.search("[/:]", model):
+            raise ValueError("must be the name of a registered model, without models:/ and without a version")
+        return model
+
+    @model_validator(mode="after")
+    def _promotes_or_rolls_back(self) -> "PromoteConfig":
+        if (self.candidate is None) == (self.to is None):
+            raise ValueError("candidate and to: give exactly one, candidate=RUN_ID, or to=VERSION to roll back")
+        if (self.to is not None) != bool(self.reason and self.reason.strip()):
+            raise ValueError("reason: belongs to to=VERSION; give both, to=VERSION reason='...', or neither")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class CacheConfig:
     """The configuration of ``bloodcell cache``."""
 
@@ -266,6 +298,7 @@ SCHEMAS: dict[str, type] = {
     "groups": GroupsConfig,
     "init": InitConfig,
     "predict": PredictConfig,
+    "promote": PromoteConfig,
     "register": RegisterConfig,
     "search": SearchConfig,
     "train": TrainConfig,

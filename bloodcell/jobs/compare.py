@@ -11,9 +11,6 @@ The report is report.html, with the same content in report.md and, for programs,
 and the few images that the report shows; no model is loaded.
 """
 
-import hashlib
-from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 
 from rich.console import Console
@@ -27,10 +24,16 @@ from bloodcell.config.schemas import CompareConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_file
 from bloodcell.data.csv_files import groups_by_path
-from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.files import require_output_folder
-from bloodcell.tracking.comparison_facts import limitations, pictures_of, run_facts
+from bloodcell.tracking.comparison_facts import (
+    images_digest,
+    limitations,
+    pictures_of,
+    report_facts,
+    run_facts,
+    split_label,
+)
 from bloodcell.tracking.comparisons import (
     COMPARE,
     FOLDER,
@@ -42,7 +45,7 @@ from bloodcell.tracking.comparisons import (
 )
 from bloodcell.tracking.pooling import Pooled, pool
 from bloodcell.tracking.run import JOB_TAG, require_delivered, tracked_run
-from bloodcell.tracking.store import Store, find_store, named_if_lost, open_store
+from bloodcell.tracking.store import find_store, named_if_lost, open_store
 from bloodcell.tracking.where import mlflow_ui
 from bloodcell.wording import counted
 
@@ -78,9 +81,9 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         groups=None if config.groups_file is None else groups_by_path(config.groups_file, setting="groups_file"),
     )
     store, _ = open_store(config.tracking)
-    digest = _digest(comparison)
+    digest = images_digest(comparison)
     report = Report(
-        title=f"Comparison of {counted(len(pooled), 'run')} on {_split_of(comparison)}",
+        title=f"Comparison of {counted(len(pooled), 'run')} on {split_label(comparison)}",
         comparison=comparison,
         runs={name: run_facts(several, with_curve=name in comparison.leading) for name, several in pooled.items()},
         warnings=[
@@ -88,7 +91,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
             *_left_out(comparison),
             *limitations(comparison.aligned, pooled, times=times_compared(digest)),
         ],
-        facts=_facts(config, comparison, store, digest),
+        facts=report_facts(comparison, store),
         picture=pictures_of(pooled),
     )
     write_report(report, output)
@@ -127,34 +130,10 @@ def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, o
     return tracked.run_id
 
 
-def _facts(config: CompareConfig, comparison: Comparison, store: Store, digest: str) -> dict[str, str]:
-    return {
-        "predictions of": _split_of(comparison),
-        "classes": ", ".join(comparison.aligned.classes),
-        "store": store.label,
-        "digest of images and labels": digest,
-        "simulations": f"{config.n_resamples:,}, seed {config.seed}",
-        "practical equivalence": f"within ±{config.equivalence:g}",
-        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by bloodcell {version('bloodcell')}",
-    }
-
-
-def _split_of(comparison: Comparison) -> str:
-    split = comparison.aligned.split
-    return SPLIT_NAMES.get(split, split) + (", out of fold" if comparison.aligned.out_of_fold else "")
-
-
 def _left_out(comparison: Comparison) -> list[str]:
     if not comparison.left_out:
         return []
     return [f"{comparison.left_out} The report shows only these models; report.json and estimates.csv have all."]
-
-
-def _digest(comparison: Comparison) -> str:
-    """Return a digest of the compared images and labels."""
-    images = comparison.aligned.images
-    lines = "\n".join(images["path"] + "\t" + images["label"])
-    return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 def _show(report: Report, folder: Path, *, where: str) -> None:

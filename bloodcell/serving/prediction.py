@@ -197,7 +197,7 @@ def _predicted(model: Any, serving: ServingParameters, contents: Sequence[bytes]
     known = list(images)
     probabilities = np.full((len(contents), len(serving.classes)), np.nan)
     if known:
-        raw = _probabilities(model, list(images.values()), len(serving.classes))
+        raw = raw_probabilities(model, list(images.values()), len(serving.classes))
         probabilities[known] = with_temperature(raw, serving.temperature)
     rows = []
     for index, row in enumerate(probabilities):
@@ -226,8 +226,8 @@ def _novelty_of(novelty: Novelty, pixels: Pixels) -> tuple[float, str]:
     return distance, "far from the training images" if seen.found[0] else "no nucleus found"
 
 
-def _probabilities(model: Any, images: Sequence[Pixels], n_classes: int) -> NDArray[np.float32]:
-    """Return a model's probabilities of images of any shapes, (n, n_classes), in order."""
+def raw_probabilities(model: Any, images: Sequence[Pixels], n_classes: int) -> NDArray[np.float32]:
+    """Return a model's probabilities of images of any shapes, (n, n_classes), in order, without calibration."""
     probabilities = np.zeros((len(images), n_classes), np.float32)
     by_shape: dict[tuple[int, ...], list[int]] = {}
     for index, image in enumerate(images):

@@ -3,19 +3,22 @@
 import hashlib
 import os
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cache
+from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
 from bloodcell.cards.comparison_report import Picture, RunFacts
 from bloodcell.comparison.candidates import Aligned
+from bloodcell.comparison.comparing import Comparison
 from bloodcell.comparison.run_tags import TRAIN
+from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.data.manifest import addressed, bits_by_path
 from bloodcell.errors import UserError
 from bloodcell.evaluation.evidence import CHOSEN, LIMITS, SINGLE
@@ -23,6 +26,8 @@ from bloodcell.experiment.images import image_folders
 from bloodcell.images.address import address_of
 from bloodcell.images.reading import UnreadableImage, decode_image, read_file
 from bloodcell.tracking.pooling import Pooled
+from bloodcell.tracking.runs import StoredRun
+from bloodcell.tracking.store import Store
 
 SIZE, QUALITY = (160, 120), 78
 """The size of a report's pictures in pixels, at most, and their JPEG quality."""
@@ -45,6 +50,32 @@ def run_facts(several: Pooled, *, with_curve: bool = True) -> RunFacts:
         curve=first.curve if with_curve else (),
         run_ids=[each.id for each in several.stored],
     )
+
+
+def report_facts(comparison: Comparison, store: Store) -> dict[str, str]:
+    """Return the origin of a comparison, for its report."""
+    return {
+        "predictions of": split_label(comparison),
+        "classes": ", ".join(comparison.aligned.classes),
+        "store": store.label,
+        "digest of images and labels": images_digest(comparison),
+        "simulations": f"{comparison.n_resamples:,}, seed {comparison.seed}",
+        "practical equivalence": f"within ±{comparison.equivalence:g}",
+        "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by bloodcell {version('bloodcell')}",
+    }
+
+
+def split_label(comparison: Comparison) -> str:
+    """Return the name of the compared split, and whether it is out of fold."""
+    split = comparison.aligned.split
+    return SPLIT_NAMES.get(split, split) + (", out of fold" if comparison.aligned.out_of_fold else "")
+
+
+def images_digest(comparison: Comparison) -> str:
+    """Return a digest of the compared images and labels."""
+    images = comparison.aligned.images
+    lines = "\n".join(images["path"] + "\t" + images["label"])
+    return hashlib.sha256(lines.encode()).hexdigest()[:16]
 
 
 def limitations(aligned: Aligned, pooled: Mapping[str, Pooled], *, times: int) -> list[str]:
@@ -73,15 +104,50 @@ def limitations(aligned: Aligned, pooled: Mapping[str, Pooled], *, times: int) -
     return sentences
 
 
+@dataclass(frozen=True, kw_only=True)
+class RecordedImage:
+    """An image whose content is what a run recorded.
+
+    Attributes
+    ----------
+    content
+        The bytes of its file.
+    page, bits
+        See `bloodcell.images.address.Address`.
+    """
+
+    content: bytes
+    page: int
+    bits: int | None
+
+
 def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
-    """Return a function from the path of an image to a small JPEG; None if the image no longer exists.
+    """Return a function from the path of an image to a small JPEG; None if the image no longer exists."""
+    find = recorded_images([run for several in pooled.values() for run in several.stored])
+
+    def picture(path: str) -> bytes | None:
+        found = find(path)
+        if found is None:
+            return None
+        try:
+            small = Image.fromarray(decode_image(found.content, page=found.page, bits=found.bits))
+        except UnreadableImage:
+            return None
+        small.thumbnail(SIZE)
+        kept = BytesIO()
+        small.save(kept, "JPEG", quality=QUALITY)
+        return kept.getvalue()
+
+    return picture
+
+
+def recorded_images(runs: Sequence[StoredRun]) -> Callable[[str], RecordedImage | None]:
+    """Return a function from the path of an image of runs to its content; None if the image no longer exists.
 
     A run of a shared store may name any folder and file of this machine: only files with the content that its manifest
-    recorded are shown.
+    recorded are read.
     """
-    runs = [run for several in pooled.values() for run in several.stored]
-    found = (folder for run in runs if run.config for folder in image_folders(run.config.data))
-    folders = [Path(os.path.normpath(folder)) for folder in dict.fromkeys(found)]
+    folders = folders_of(runs)
 
     @cache
     def recorded() -> dict[str, set[tuple[int, str]]]:
@@ -94,25 +160,25 @@ def pictures_of(pooled: Mapping[str, Pooled]) -> Picture:
                     found[path].add((bits.get(path, 0), sha256))
         return found
 
-    def picture(path: str) -> bytes | None:
+    def find(path: str) -> RecordedImage | None:
         for folder in folders:
             file = Path(os.path.normpath(folder / path))
             if not file.is_relative_to(folder):  # a table of predictions may name any file
                 continue
-            try:
-                small = Image.fromarray(_recorded_image(file, recorded().get(path, ())))
-            except UnreadableImage:
-                continue
-            small.thumbnail(SIZE)
-            kept = BytesIO()
-            small.save(kept, "JPEG", quality=QUALITY)
-            return kept.getvalue()
+            with suppress(UnreadableImage):
+                return _recorded_image(file, recorded().get(path, ()))
         return None
 
-    return picture
+    return find
 
 
-def _recorded_image(file: Path, recorded: Collection[tuple[int, str]]) -> NDArray[np.uint8]:
+def folders_of(runs: Sequence[StoredRun]) -> list[Path]:
+    """Return the folders to which the paths in the manifests of runs may be relative."""
+    found = (folder for run in runs if run.config for folder in image_folders(run.config.data))
+    return [Path(os.path.normpath(folder)) for folder in dict.fromkeys(found)]
+
+
+def _recorded_image(file: Path, recorded: Collection[tuple[int, str]]) -> RecordedImage:
     """Return the image with one of the recorded bits and digests; UnreadableImage if there is none."""
     address = address_of(file)
     content = read_file(address.file)
@@ -120,5 +186,5 @@ def _recorded_image(file: Path, recorded: Collection[tuple[int, str]]) -> NDArra
     for bits, digest in recorded:
         part = address_of(addressed(file, bits))
         if part.digest(sha256) == digest:
-            return decode_image(content, page=part.page, bits=part.bits)
+            return RecordedImage(content=content, page=part.page, bits=part.bits)
     raise UnreadableImage("not the image of the run")

@@ -10,6 +10,8 @@ from typing import Any
 
 import mlflow
 from mlflow import MlflowClient
+from mlflow.entities import RunTag
+from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
 
 from bloodcell.errors import UserError
@@ -101,8 +103,8 @@ def serving_parameters_of(address: str, *, setting: str) -> ServingParameters:
         return load_parameters(folder)
 
 
-def register(address: str, *, name: str, alias: str, description: str, tags: Mapping[str, str]) -> int:
-    """Register a model as a new version with an alias, and return the version's number.
+def register(address: str, *, name: str, alias: str | None, description: str, tags: Mapping[str, str]) -> int:
+    """Register a model as a new version, with an alias if one is given, and return the version's number.
 
     A `UserError` if MLflow refuses the name or the alias.
     """
@@ -111,11 +113,13 @@ def register(address: str, *, name: str, alias: str, description: str, tags: Map
         with redirect_stderr(StringIO()):  # MLflow prints what the job prints, too
             version = mlflow.register_model(address, name, tags=dict(tags)).version
         client.update_model_version(name, version, description=description)
-        client.set_registered_model_alias(name, alias, version)
+        if alias is not None:
+            client.set_registered_model_alias(name, alias, version)
     except MlflowException as error:
         if error.get_http_status_code() >= 500:
             raise
-        raise UserError(f"name={name}, alias={alias}: MLflow refuses it ({' '.join(str(error).split())})") from error
+        given = f"name={name}, alias={alias}" if alias is not None else f"model={name}"
+        raise UserError(f"{given}: MLflow refuses it ({' '.join(str(error).split())})") from error
     return int(version)
 
 
@@ -129,13 +133,61 @@ class RegisteredVersion:
 
 def version_with(alias: str, *, name: str) -> RegisteredVersion | None:
     """Return the version of a registered model that has an alias; None without one."""
+    return _version_or_none(lambda client: client.get_model_version_by_alias(name, alias))
+
+
+def version_numbered(number: int, *, name: str) -> RegisteredVersion | None:
+    """Return a version of a registered model by its number; None if there is none."""
+    return _version_or_none(lambda client: client.get_model_version(name, str(number)))
+
+
+def _version_or_none(find: Callable[[MlflowClient], ModelVersion]) -> RegisteredVersion | None:
     try:
-        found = MlflowClient().get_model_version_by_alias(name, alias)
+        found = find(MlflowClient())
     except MlflowException as error:
         if error.get_http_status_code() >= 500:
             raise
         return None
     return RegisteredVersion(number=int(found.version), run_id=found.tags.get(RUN_TAG) or found.run_id or None)
+
+
+def remove_version(number: int, *, name: str) -> None:
+    """Remove a version of a registered model. Its run keeps the model."""
+    MlflowClient().delete_model_version(name, str(number))
+
+
+def move_alias(
+    alias: str, *, name: str, to: int, expected: RegisteredVersion | None, tags: Mapping[str, str] | None = None
+) -> None:
+    """Move an alias to a version, unless somebody else has moved it meanwhile.
+
+    Parameters
+    ----------
+    alias, name
+        The alias of the registered model with this name.
+    to
+        The number of the version.
+    expected
+        The version that has the alias as far as the caller knows; None: no version has it.
+    tags
+        Are set on the version ``to`` before the alias moves.
+
+    Raises
+    ------
+    UserError
+        If another version than ``expected`` has the alias; nothing is changed.
+    """
+    found = version_with(alias, name=name)
+    if found != expected:
+        now, before = (f"version {each.number}" if each else "no version" for each in (found, expected))
+        raise UserError(
+            f"models:/{name}@{alias}: moved during this command, from {before} to {now}, so it stays; run the "
+            "command again"
+        )
+    client = MlflowClient()
+    for key, value in (tags or {}).items():
+        client.set_model_version_tag(name, str(to), key, value)
+    client.set_registered_model_alias(name, alias, str(to))
 
 
 def require_fit(run: StoredRun, *, setting: str, force: bool) -> None:
@@ -155,6 +207,16 @@ def require_fit(run: StoredRun, *, setting: str, force: bool) -> None:
 def log_text(run: StoredRun, text: str, name: str) -> None:
     """Log a text as an artifact of a finished run, replacing one of that name."""
     MlflowClient().log_text(run.id, text, name)
+
+
+def log_folder(run: StoredRun, folder: Path, name: str) -> None:
+    """Log the files of a folder as artifacts of a finished run, in a folder of that name."""
+    MlflowClient().log_artifacts(run.id, str(folder), name)
+
+
+def tag_run(run: StoredRun, tags: Mapping[str, str]) -> None:
+    """Set tags of a finished run."""
+    MlflowClient().log_batch(run.id, tags=[RunTag(*tag) for tag in tags.items()])
 
 
 @contextmanager
