@@ -27,7 +27,7 @@ from bloodcell.plots.style import BLUE, VERMILION, finish, new_figure, tidy
 from bloodcell.smears import CLASSES, render_photograph
 
 N_TRAINING, N_VALIDATION, N_FRESH = 240, 120, 2000
-N_EDITS, N_LOOPS, N_SCORED, MAX_SEEDS = 100, 8, 5, 32
+N_EDITS, N_LOOPS, N_SCORED, MAX_SEEDS = 100, 6, 5, 16
 
 
 def edited(config: dict, rng: np.random.Generator) -> dict:
