@@ -187,6 +187,25 @@ class RegisterConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ReportConfig:
+    """The configuration of ``bloodcell report``."""
+
+    run: NonEmpty | None
+    study: NonEmpty | None
+    checklist: Literal["claim", "tripod-ai"]
+    answers: NonEmpty | None
+    audit: NonEmpty | None
+    output: NonEmpty | None
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_one_run(self) -> "ReportConfig":
+        if (self.run is None) == (self.study is None):
+            raise ValueError("run and study: give exactly one, run=ID or study=ID")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class CacheConfig:
     """The configuration of ``bloodcell cache``."""
 
@@ -236,6 +255,7 @@ SCHEMAS: dict[str, type] = {
     "init": InitConfig,
     "predict": PredictConfig,
     "register": RegisterConfig,
+    "report": ReportConfig,
     "search": SearchConfig,
     "train": TrainConfig,
     "sync": SyncConfig,
