@@ -65,11 +65,6 @@ class Checklist:
     source: str
     items: Sequence[Item]
 
-    @property
-    def questions(self) -> list[str]:
-        """The keys of all questions that it may ask."""
-        return list(dict.fromkeys(part.answer for item in self.items for part in item.parts if part.answer))
-
 
 @dataclass(frozen=True, kw_only=True)
 class FilledPart:
@@ -135,7 +130,9 @@ class Filled:
     def open_questions(self) -> list[str]:
         """The keys of the questions whose parts are not stated, in order."""
         parts = [part for item in self.items for part in item.parts]
-        return list(dict.fromkeys(each.part.answer for each in parts if each.state == "not stated" and each.part.answer))
+        return list(
+            dict.fromkeys(each.part.answer for each in parts if each.state == "not stated" and each.part.answer)
+        )
 
     @property
     def summary(self) -> str:
@@ -180,8 +177,8 @@ def checklist_page(filled: Filled) -> list[Block]:
         Heading(1, f"{checklist.title}: filled checklist"),
         Paragraph(
             (
-                f"The items are worded by bloodcell. For the authors' own words, and to submit, use the checklist itself: "
-                f"{checklist.source}",
+                f"The items are worded by bloodcell. For the authors' own words, and to submit, use the checklist "
+                f"itself: {checklist.source}",
             )
         ),
         Paragraph((f"{filled.summary}.",)),

@@ -49,7 +49,10 @@ CLAIM = Checklist(
         _item(1, TITLE, "Title", Part(asks="says that it is about AI, and of which kind", run=methods.title)),
         _item(2, TITLE, "Abstract", Part(asks="design, methods, results and conclusion in short", run=_abstract)),
         _item(
-            3, INTRODUCTION, "Background", Part(asks="clinical context, and the part the AI would play", answer="background")
+            3,
+            INTRODUCTION,
+            "Background",
+            Part(asks="clinical context, and the part the AI would play", answer="background"),
         ),
         _item(4, INTRODUCTION, "Aims", Part(asks="aims, and hypotheses if there were any", answer="hypotheses")),
         _item(5, DATA, "Design", Part(asks="images collected before or for the study", answer="design")),
@@ -61,9 +64,13 @@ CLAIM = Checklist(
             Part(asks="which set of images was used", run=methods.data_source),
             Part(asks="who made the images, and whether they are public", answer="data_origin"),
         ),
-        _item(8, DATA, "Eligibility", Part(asks="what was included and excluded, by which rules", answer="eligibility")),
+        _item(
+            8, DATA, "Eligibility", Part(asks="what was included and excluded, by which rules", answer="eligibility")
+        ),
         _item(9, DATA, "Preprocessing", Part(asks="every step from the file to the input", run=methods.preprocessing)),
-        _item(10, DATA, "Subsets", Part(asks="whether parts of images, or of the set, were chosen", run=methods.subsets)),
+        _item(
+            10, DATA, "Subsets", Part(asks="whether parts of images, or of the set, were chosen", run=methods.subsets)
+        ),
         _item(11, DATA, "De-identification", Part(asks="how identifying data were removed", answer="deidentification")),
         _item(12, DATA, "Missing data", Part(asks="how missing data were handled", run=methods.missing)),
         _item(13, DATA, "Acquisition", Part(asks="how the images were taken", answer="acquisition")),
@@ -71,10 +78,16 @@ CLAIM = Checklist(
         _item(15, REFERENCE, "Reason", Part(asks="why this reference standard", answer="reference_reason")),
         _item(16, REFERENCE, "Annotators", Part(asks="who labelled, with which qualification", answer="annotators")),
         _item(
-            17, REFERENCE, "Labels of the test set", Part(asks="how test images were labelled", answer="annotation_of_test")
+            17,
+            REFERENCE,
+            "Labels of the test set",
+            Part(asks="how test images were labelled", answer="annotation_of_test"),
         ),
         _item(
-            18, REFERENCE, "Agreement", Part(asks="how far annotators agree, and what was done", answer="rater_variability")
+            18,
+            REFERENCE,
+            "Agreement",
+            Part(asks="how far annotators agree, and what was done", answer="rater_variability"),
         ),
         _item(19, PARTITIONS, "Assignment", Part(asks="how images were split, and in which shares", run=_partition)),
         _item(20, PARTITIONS, "Disjointness", Part(asks="by what the splits are disjoint", run=methods.disjoint)),
@@ -89,7 +102,12 @@ CLAIM = Checklist(
         _item(23, MODEL, "Software", Part(asks="libraries and their versions", run=methods.versions)),
         _item(24, MODEL, "Initial weights", Part(asks="where the weights started", run=methods.weights)),
         _item(25, MODEL, "Training", Part(asks="augmentation, settings, and how training ended", run=_training)),
-        _item(26, MODEL, "Choice of the model", Part(asks="by which rule the final model was chosen", run=methods.selection)),
+        _item(
+            26,
+            MODEL,
+            "Choice of the model",
+            Part(asks="by which rule the final model was chosen", run=methods.selection),
+        ),
         _item(27, MODEL, "Ensemble", Part(asks="whether and how models were combined", run=methods.ensembling)),
         _item(28, EVALUATION, "Metrics", Part(asks="how performance was measured", run=methods.measures)),
         _item(29, EVALUATION, "Uncertainty", Part(asks="intervals and tests", run=methods.uncertainty)),
@@ -103,16 +121,24 @@ CLAIM = Checklist(
             31,
             EVALUATION,
             "Explanation",
-            Part(asks="how answers were explained, and if that was checked", run=methods.explained, answer="explanation"),
+            Part(
+                asks="how answers were explained, and if that was checked", run=methods.explained, answer="explanation"
+            ),
         ),
         _item(32, EVALUATION, "Internal test", Part(asks="the test on images of the same origin", run=_evaluated)),
         _item(
             33,
             EVALUATION,
             "External test",
-            Part(asks="the test on images of another origin, or why there is none", run=methods.external, answer="external_data"),
+            Part(
+                asks="the test on images of another origin, or why there is none",
+                run=methods.external,
+                answer="external_data",
+            ),
         ),
-        _item(34, EVALUATION, "Registration", Part(asks="the register, if it is a clinical trial", answer="registration")),
+        _item(
+            34, EVALUATION, "Registration", Part(asks="the register, if it is a clinical trial", answer="registration")
+        ),
         _item(35, RESULTS, "Flow", Part(asks="numbers included and excluded, with a diagram", run=methods.flow)),
         _item(
             36,
@@ -121,7 +147,12 @@ CLAIM = Checklist(
             Part(asks="classes of cells in each split", run=results.class_counts),
             Part(asks="people's characteristics in each split", answer="demographics"),
         ),
-        _item(37, RESULTS, "Performance", Part(asks="metrics with their uncertainty, on all splits", run=results.performance)),
+        _item(
+            37,
+            RESULTS,
+            "Performance",
+            Part(asks="metrics with their uncertainty, on all splits", run=results.performance),
+        ),
         _item(
             38,
             RESULTS,
@@ -129,9 +160,24 @@ CLAIM = Checklist(
             Part(asks="estimates for each class, and their precision", run=results.class_performance),
         ),
         _item(39, RESULTS, "Failures", Part(asks="an analysis of wrong answers", run=results.failure_analysis)),
-        _item(40, DISCUSSION, "Limitations", Part(asks="what limits the study", run=results.limits, answer="more_limitations")),
-        _item(41, DISCUSSION, "Implications", Part(asks="what follows for practice, and the intended use", answer="practice")),
-        _item(42, OTHER, "Details", Part(asks="where the protocol or all details are", run=methods.details, answer="protocol")),
+        _item(
+            40,
+            DISCUSSION,
+            "Limitations",
+            Part(asks="what limits the study", run=results.limits, answer="more_limitations"),
+        ),
+        _item(
+            41,
+            DISCUSSION,
+            "Implications",
+            Part(asks="what follows for practice, and the intended use", answer="practice"),
+        ),
+        _item(
+            42,
+            OTHER,
+            "Details",
+            Part(asks="where the protocol or all details are", run=methods.details, answer="protocol"),
+        ),
         _item(
             43,
             OTHER,

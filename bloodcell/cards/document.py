@@ -21,7 +21,6 @@ LATEX = {
     "~": r"\textasciitilde{}",
     "<": r"\textless{}",
     ">": r"\textgreater{}",
-    "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
     "`": r"\textasciigrave{}",
     "'": r"\textquotesingle{}",
@@ -227,11 +226,9 @@ def as_markdown(blocks: Sequence[Block]) -> str:
             case Picture():
                 parts.append(f"![{written((words_of(block.caption),))}]({block.file}.png)\n\n{written(block.caption)}")
             case Table():
-                rows = [block.header, ["---"] * len(block.header), *block.rows]
-                lines = [
-                    "| " + " | ".join(each if isinstance(each, str) else written(each) for each in row) + " |"
-                    for row in rows
-                ]
+                rows = [list(map(written, row)) for row in (block.header, *block.rows)]
+                rows.insert(1, ["---"] * len(block.header))
+                lines = [f"| {' | '.join(row)} |" for row in rows]
                 parts.append(f"{written(block.caption)}\n\n" + "\n".join(lines))
     if links:
         parts.append("\n".join(f'[{label}]: <{place}> "{title}"' for (place, title), label in links.items()))

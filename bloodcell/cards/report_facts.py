@@ -61,13 +61,11 @@ class ReportRun:
         values = [self.parameters[name] for name in names]
         value: float | str
         try:
-            value = sum(map(float, values))
+            value = sum(map(float, values), start=0.0)
             shown = f"{100 * value:g} %" if percent else f"{value:,.0f}" if value.is_integer() else f"{value:g}"
         except ValueError:
             value = shown = ", ".join(values).strip("[]")
-        return Number(
-            text=shown, value=value, kind="param", name=" + ".join(names), run_id=self.id, address=self.page
-        )
+        return Number(text=shown, value=value, kind="param", name=" + ".join(names), run_id=self.id, address=self.page)
 
     def tag(self, name: str, value: str | None) -> Span:
         """Return the value of a tag; ``unknown`` if it is None."""

@@ -38,8 +38,10 @@ def flow_figure(facts: ReportFacts) -> Figure | None:
                 heading=f"{PARTS[part].capitalize()}: {counted(len(rows), 'image')}",
                 lines=[
                     _sizes(facts, rows),
+                    *(["each validated in its fold"] if part == "train" and facts.folds else []),
+                    f"images ({facts.groups}) of each class:",
                     *(
-                        f"{label}: {len(of_class):,} ({counted(of_class['group'].nunique(), facts.group_name)})"
+                        f"{label}: {len(of_class):,} ({of_class['group'].nunique():,})"
                         for label in facts.classes
                         for of_class in [rows[rows["label"] == label]]
                     ),

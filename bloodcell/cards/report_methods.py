@@ -27,7 +27,9 @@ def technology(facts: ReportFacts) -> Text | None:
         return None
     if config.backbone.is_network:
         trained = "as fixed features" if config.stays_frozen else "fine-tuned"
-        return (f"deep learning: the convolutional network {config.backbone.name}, {trained}, with a classifier on top",)
+        return (
+            f"deep learning: the convolutional network {config.backbone.name}, {trained}, with a classifier on top",
+        )
     return (f"machine learning on hand-made image features ({config.backbone.name}), without a neural network",)
 
 
@@ -66,13 +68,15 @@ def data_source(facts: ReportFacts) -> Text | None:
         return None
     match config.data:
         case BccdData(root=root):
-            place = text("the Kaggle set “Blood Cell Images”, or images in its layout (folder {root})", root=_name(root))
+            place = text(
+                "the Kaggle set “Blood Cell Images”, or images in its layout (folder {root})", root=_name(root)
+            )
         case FolderData(train_dir=folder):
-            place = text("one folder for each class (folder {folder})", folder=_name(folder))
+            place = text("those of a folder for each class (in {folder})", folder=_name(folder))
         case TableData(table=table):
-            place = text("the images that a table lists (table {table})", table=_name(table))
+            place = text("those that a table lists ({table})", table=_name(table))
         case SmearsData():
-            place = ("blood smears that a program rendered; no image is of a person",)
+            place = ("blood smears that a program rendered (no image is of a person)",)
     return text(
         "The images were {place}. The digest of images, labels, groups and split is {digest}.",
         place=place,
@@ -137,7 +141,9 @@ def subsets(facts: ReportFacts) -> Text | None:
     config = facts.config
     if config is None:
         return None
-    parts = [text("Of each image, {region} was used.", region=_region(config))]
+    parts: list[Text] = []
+    if config.backbone.is_network:
+        parts.append(text("Of each image, {region} was used.", region=_region(config)))
     if config.debug != DebugConfig():
         limits = [
             text("{name} {value}", name=name, value=facts.run.parameter(f"debug.{name}"))
@@ -146,15 +152,13 @@ def subsets(facts: ReportFacts) -> Text | None:
         ]
         parts.append(text("This is a debug run with limits: {limits}.", limits=listed_texts(limits)))
     else:
-        parts.append(("No images were left out at random.",))
+        parts.append(("All images that could be read were used; no subset was drawn.",))
     if config.data.without_classes:
         parts.append(text("Left out were the classes {classes}.", classes=listed(config.data.without_classes)))
     return joined(parts)
 
 
 def _region(config: TrainConfig) -> str:
-    if not config.backbone.is_network:
-        return "what the features measure"
     return CROPS.get(config.crop.name, f"the crop {config.crop.name}")
 
 
@@ -305,10 +309,10 @@ def weights(facts: ReportFacts) -> Text | None:
     if tags.weights == "none":
         return ("The network's weights were initialised at random.",)
     return text(
-        "The network started from the weights {weights} (digest {digest}), trained before on other images. The head was "
-        "initialised at random.",
+        "The network started from the weights {weights} (digest {digest}), trained before on other images.{head}",
         weights=facts.run.tag("weights", tags.weights),
         digest=facts.run.tag("weights_digest", tags.weights_digest),
+        head=" The head was initialised at random." if config.head.solver == "gradient" else "",
     )
 
 
@@ -317,7 +321,7 @@ def training(facts: ReportFacts) -> Text | None:
     config = facts.config
     if config is None:
         return None
-    parts = [_of_head(facts, config)]
+    parts: list[Text | None] = [_of_head(facts, config)]
     if not config.stays_frozen:
         parts.append(_of_stages(facts, config))
     elif config.backbone.is_network:
@@ -367,8 +371,8 @@ def _of_stages(facts: ReportFacts, config: TrainConfig) -> Text | None:
             )
         case GradualPlan():
             return text(
-                "Then the network's top {blocks} blocks were trained, one more in each stage, for {epochs} epochs each, "
-                "with a learning rate of {rate}, multiplied by {decay} at each stage.",
+                "Then the network's top {blocks} blocks were trained, one more in each stage, for {epochs} epochs "
+                "each, with a learning rate of {rate}, multiplied by {decay} at each stage.",
                 blocks=run.parameter("finetune.blocks"),
                 epochs=run.parameter("finetune.epochs"),
                 rate=run.parameter("finetune.learning_rate"),
@@ -413,7 +417,13 @@ def imbalance(facts: ReportFacts) -> Text | None:
     done = balance(facts)
     if done is None or not facts.parts:
         return None
-    largest, smallest = _extreme_classes(facts)
+    if facts.manifest is None:  # `parts` is empty without it
+        return None
+    counts = facts.manifest.loc[facts.manifest["split"] == "train", "label"].value_counts()
+    largest, smallest = str(counts.index[0]), str(counts.index[-1])
+    if counts.iloc[0] == counts.iloc[-1]:
+        same = facts.n_images(split="train", label=largest)
+        return joined([text("Every class of training has {n}.", n=same), done, calibration_method(facts)])
     return joined(
         [
             text(
@@ -427,12 +437,6 @@ def imbalance(facts: ReportFacts) -> Text | None:
             calibration_method(facts),
         ]
     )
-
-
-def _extreme_classes(facts: ReportFacts) -> tuple[str, str]:
-    assert facts.manifest is not None
-    counts = facts.manifest.loc[facts.manifest["split"] == "train", "label"].value_counts()
-    return str(counts.index[0]), str(counts.index[-1])
 
 
 def seeds(facts: ReportFacts) -> Text | None:
@@ -460,7 +464,7 @@ def partition(facts: ReportFacts) -> Text | None:
     if "split.folds" in run.parameters:
         parts.append(
             text(
-                "Number of folds: {folds}; of repeats: {repeats}. Metrics on validation are of out-of-fold predictions.",
+                "Number of folds: {folds}; of repeats: {repeats}. Validation metrics are of out-of-fold predictions.",
                 folds=run.parameter("split.folds"),
                 repeats=run.parameter("split.repeats"),
             )
@@ -501,7 +505,12 @@ def external(facts: ReportFacts) -> Text | None:
 
 
 def disjoint(facts: ReportFacts) -> Text | None:
-    """Return at which level the splits are disjoint, and which copies they share."""
+    """Return at which level the splits are disjoint, and which copies they share; None if that is unknown."""
+    return None if facts.run.tags.leaky in (None, "unknown") else disjointness(facts)
+
+
+def disjointness(facts: ReportFacts) -> Text | None:
+    """Return at which level the splits are disjoint, which copies they share, or that this is unknown."""
     tags = facts.run.tags
     if tags.leaky is None or tags.groups is None:
         return None
@@ -509,9 +518,11 @@ def disjoint(facts: ReportFacts) -> Text | None:
     where = text("Origin of the {groups}: {known}.", groups=facts.groups, known=known)
     match tags.leaky:
         case "false":
+            nouns = dict.fromkeys((facts.group_name, PHOTOGRAPH, "file"))
+            where_from = "In every fold, training" if facts.folds else "Training"
             found: Text = (
-                f"Training, validation and test share no {facts.group_name}, no photograph and no file: they are disjoint "
-                f"by {facts.group_name}.",
+                f"{where_from}, validation and test share {listed([f'no {noun}' for noun in nouns])}: they are "
+                f"disjoint by {facts.group_name}.",
             )
         case "true":
             found = _shared(facts)
@@ -577,7 +588,8 @@ def _of_study(facts: ReportFacts) -> Text | None:
     if facts.study is not None:
         run = facts.study.run
         return text(
-            "The run is the best by validation of {n} finished runs of the {kind} {link}; {failed} did not finish. "
+            "The run is the best by validation of the {n} finished runs of the {kind} {link}, baselines included; "
+            "{failed} did not finish. "
             "The choice makes its validation metrics optimistic. The test set did not choose.",
             n=run.count_of_runs("finished runs of the study", len(facts.study.runs)),
             kind=facts.study.kind,
@@ -602,8 +614,8 @@ def test_use(facts: ReportFacts) -> Text | None:
     if facts.tested_runs is not None and facts.tested_runs > 1:
         parts.append(
             text(
-                "{n} runs in the store, this one included, were evaluated on the same test images; the best of them has "
-                "optimistic test metrics.",
+                "{n} runs in the store, this one included, were evaluated on the same test images; the best of them "
+                "has optimistic test metrics.",
                 n=facts.run.count_of_runs("runs with its data digest and test metrics", facts.tested_runs),
             )
         )
@@ -637,9 +649,9 @@ def measures(facts: ReportFacts) -> Text | None:
         return None
     return (
         "Metrics: accuracy by image and by photograph (from the mean probabilities of a photograph's images); balanced "
-        "accuracy (mean sensitivity of the classes); macro F1; the area under the ROC curve, one class against the rest "
-        "(mean of the classes); log loss; Brier score; Cohen's kappa; sensitivity and precision of each class; the "
-        "confusion matrix; and the expected calibration error. The baseline always predicts the majority class of "
+        "accuracy (mean sensitivity of the classes); macro F1; the area under the ROC curve, one class against the "
+        "rest (mean of the classes); log loss; Brier score; Cohen's kappa; sensitivity and precision of each class; "
+        "the confusion matrix; and the expected calibration error. The baseline always predicts the majority class of "
         "training.",
     )
 
@@ -649,10 +661,10 @@ def uncertainty(facts: ReportFacts) -> Text | None:
     if not any(f"{split}/accuracy_low" in facts.run.metrics for split in facts.splits):
         return None
     return (
-        f"Intervals are 95 % confidence intervals of accuracy. They count {facts.groups}, not images: Jeffreys' interval "
-        f"at the effective sample size, from the correlation of errors within {facts.groups} (Korn and Graubard, Survey "
-        "Methodology 1998; Fleiss and Cuzick, Applied Psychological Measurement 1979). No significance test was made in "
-        "this run.",
+        f"Intervals are 95 % confidence intervals of accuracy. They count {facts.groups}, not images: Jeffreys' "
+        f"interval at the effective sample size, from the correlation of errors within {facts.groups} (Korn and "
+        "Graubard, Survey Methodology 1998; Fleiss and Cuzick, Applied Psychological Measurement 1979). No "
+        "significance test was made in this run.",
     )
 
 
@@ -661,10 +673,10 @@ def clusters(facts: ReportFacts) -> Text | None:
     if facts.run.tags.groups in (None, "none"):
         return None
     name = facts.group_name
+    whole = "They are in one split. " if facts.run.tags.leaky == "false" else ""
     return (
-        f"Images of one {name} were treated as a cluster: a split never divides a {name} unless it is said above, and "
-        f"intervals allow for the correlation within {facts.groups}. Centres, devices and stains are not known to the "
-        "run.",
+        f"Images of one {name} are a cluster. {whole}Intervals allow for the correlation within {facts.groups}. "
+        "Centres, devices and stains are not known to the run.",
     )
 
 
@@ -674,9 +686,9 @@ def calibration_method(facts: ReportFacts) -> Text | None:
     if name not in facts.run.metrics:
         return None
     return text(
-        "Probabilities were calibrated by temperature scaling (Guo et al., ICML 2017) with the temperature {n}, fitted to "
-        "validation with equal weight for each {group}. Calibrated metrics of validation are of temperatures fitted to "
-        "other {groups}.",
+        "Probabilities were calibrated by temperature scaling (Guo et al., ICML 2017) with the temperature {n}, fitted "
+        "to validation with equal weight for each {group}. Calibrated metrics of validation are of temperatures fitted "
+        "to other {groups}.",
         n=facts.run.metric(name),
         group=facts.group_name,
         groups=facts.groups,
@@ -688,8 +700,8 @@ def explained(facts: ReportFacts) -> Text | None:
     run = facts.run
     if "explain/peak_on_cell" in run.metrics:
         return text(
-            "Heat maps of the predicted class were computed for {n} validation photographs. Their maximum is on the white "
-            "cell in {peak} of them; a random point would be in {area}.",
+            "Heat maps of the predicted class were computed for {n} validation photographs. Their maximum is on the "
+            "white cell in {peak} of them; a random point would be in {area}.",
             n=run.metric("explain/photographs", ",.0f"),
             peak=run.metric("explain/peak_on_cell", ".0%"),
             area=run.metric("explain/cell_area", ".0%"),

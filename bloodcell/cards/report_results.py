@@ -4,7 +4,20 @@ import math
 
 import pandas as pd
 
-from bloodcell.cards.document import Block, Bullets, Heading, Paragraph, Span, Table, Text, joined, listed_texts, text
+from bloodcell.cards.document import (
+    Block,
+    Bullets,
+    Heading,
+    Number,
+    Paragraph,
+    Span,
+    Table,
+    Text,
+    joined,
+    listed_texts,
+    text,
+)
+from bloodcell.cards.model_card_metrics import recall_by_photograph
 from bloodcell.cards.model_card_training import UNKNOWN
 from bloodcell.cards.report_facts import PARTS, PREDICTIONS, ReportFacts, ReportRun
 from bloodcell.evaluation.evidence import LIMITS
@@ -50,8 +63,8 @@ def _performance(facts: ReportFacts, split: str) -> Text:
     unit = "groups" if f"{split}/groups" in run.metrics else "photographs"
     noun = facts.groups if unit == "groups" else plural(PHOTOGRAPH)
     return text(
-        "On {part}{out_of_fold}, accuracy by image was {accuracy} (95 % interval in brackets, {n} {noun}); by photograph "
-        "{photograph}. The majority-class baseline had {baseline} by image.",
+        "On {part}{out_of_fold}, accuracy by image was {accuracy} (95 % interval in brackets, {n} {noun}); by "
+        "photograph {photograph}. The majority-class baseline had {baseline} by image.",
         part=PARTS[split],
         out_of_fold=out_of_fold,
         accuracy=run.interval(f"{split}/accuracy"),
@@ -70,18 +83,40 @@ def class_performance(facts: ReportFacts) -> Text | None:
     table = facts.per_class[split]
     parts = [
         text(
-            "{name} {recall} and {precision}",
+            "{name} {recall} and {precision} by image{by_photograph}",
             name=str(row["class"]),
             recall=_cell(facts, split, row, "recall"),
             precision=_cell(facts, split, row, "precision"),
+            by_photograph=text(", sensitivity by photograph {n}", n=recall)
+            if (recall := _sensitivity(facts, split, str(row["class"])))
+            else (),
         )
         for _, row in table.iterrows()
     ]
     return text(
-        "Sensitivity and precision on {part}, by image: {parts}. Intervals of single classes were not computed.",
+        "Sensitivity and precision on {part} (95 % intervals in brackets): {parts}.",
         part=PARTS[split],
-        parts=listed_texts(parts),
+        parts=joined(parts, "; "),
     )
+
+
+def _sensitivity(facts: ReportFacts, split: str, label: str) -> Text | None:
+    """Return how many photographs of a class are classified correctly, with a 95 % interval; None if it is unknown."""
+    if split not in facts.tables:
+        return None
+    found = recall_by_photograph(facts.tables[split], classes=facts.classes, label=label)
+    where = {"split": split, "label": label}
+
+    def shown(value: float, form: str, end: str) -> Number:
+        return facts.run.artifact(PREDICTIONS, value, form, sensitivity_by_photograph=end, where=where)
+
+    shares = text(
+        "{right} of {number}", right=shown(found.right, ",.0f", "right"), number=shown(found.number, ",.0f", "number")
+    )
+    if found.low is None or found.high is None:
+        return joined([shares, ("(no interval: too few groups)",)])
+    low, high = shown(found.low, ".2f", "low"), shown(found.high, ".2f", "high")
+    return text("{shares} ({low} to {high})", shares=shares, low=low, high=high)
 
 
 def confusions(facts: ReportFacts) -> Text | None:
@@ -224,7 +259,10 @@ def study_size(facts: ReportFacts) -> Text | None:
     return joined(
         [
             text("The run used what the folders hold: {sizes}.", sizes=sizes),
-            text("With it, the 95 % interval of test accuracy is {interval}.", interval=run.interval("test/accuracy"))
+            text(
+                "Test accuracy, with the 95 % interval that this size allows, is {interval}.",
+                interval=run.interval("test/accuracy"),
+            )
             if "test/accuracy_low" in run.metrics
             else None,
             text("An accuracy of 0.8 would have a 95 % interval of ±{half} on test (audit).", half=half)
@@ -243,10 +281,7 @@ def class_counts(facts: ReportFacts) -> Text | None:
             "{part}: {classes}",
             part=PARTS[part].capitalize(),
             classes=joined(
-                [
-                    text("{name} {n}", name=name, n=facts.n_images(split=part, label=name))
-                    for name in facts.classes
-                ],
+                [text("{name} {n}", name=name, n=facts.n_images(split=part, label=name)) for name in facts.classes],
                 ", ",
             ),
         )
@@ -321,7 +356,7 @@ def _not_known(what: str) -> Text:
     return (f"{what}: the run has no metrics of it.",)
 
 
-def _cell(facts: ReportFacts, split: str, row: "pd.Series", column: str, form: str = ".3f") -> Span:  # type: ignore[type-arg]
+def _cell(facts: ReportFacts, split: str, row: "pd.Series", column: str, form: str = ".3f") -> Span:
     value = float(row[column])
     if not math.isfinite(value):
         return "undefined"
@@ -354,8 +389,8 @@ def _performance_table(facts: ReportFacts) -> Table:
     widths = [0.28, *[0.22, 0.14] * len(facts.splits)]
     return Table(
         caption=(
-            "Metrics of the run, with 95 % intervals in brackets where they were computed. Baseline: always the majority "
-            "class of training.",
+            "Metrics of the run, with 95 % intervals in brackets where they were computed. Baseline: always the "
+            "majority class of training.",
         ),
         header=header,
         rows=rows,
@@ -370,19 +405,30 @@ def _class_table(facts: ReportFacts, split: str, table: pd.DataFrame) -> Table:
             (str(row["class"]),),
             (_cell(facts, split, row, "images", ",.0f"),),
             *((_cell(facts, split, row, column),) for column in columns if column in row),
+            _sensitivity(facts, split, str(row["class"])) or NONE,
         ]
         for _, row in table.iterrows()
     ]
     return Table(
-        caption=(f"Each class on {PARTS[split]}, by image.",),
-        header=[("class",), ("images",), *((name,) for column, name in columns.items() if column in table)],
+        caption=(
+            f"Each class on {PARTS[split]}, by image; in the last column the photographs that are classified "
+            "correctly, with 95 % intervals.",
+        ),
+        header=[
+            ("class",),
+            ("images",),
+            *((name,) for column, name in columns.items() if column in table),
+            ("sensitivity by photograph",),
+        ],
         rows=rows,
     )
 
 
 def _confusion_table(facts: ReportFacts, split: str) -> Table:
     return Table(
-        caption=(f"Confusion matrix on {PARTS[split]}, in images: true classes in rows, predicted classes in columns.",),
+        caption=(
+            f"Confusion matrix on {PARTS[split]}, in images: true classes in rows, predicted classes in columns.",
+        ),
         header=[("true class",), *((name,) for name in facts.classes)],
         rows=[
             [(label,), *((facts.predicted(split, label=label, predicted=name),) for name in facts.classes)]
@@ -439,8 +485,8 @@ def _study_blocks(facts: ReportFacts) -> list[Block]:
         Heading(2, "All runs of the study"),
         Paragraph(
             text(
-                "{n} runs of the {kind} {link} finished, and {failed} did not. They are ranked by validation, which chose "
-                "the first; all other sections are about it.{more}",
+                "{n} runs of the {kind} {link} finished, baselines included, and {failed} did not. They are ranked by "
+                "validation, which chose the first; all other sections are about it.{more}",
                 n=study.run.count_of_runs("finished runs of the study", len(study.runs)),
                 kind=study.kind,
                 link=study.run.link,

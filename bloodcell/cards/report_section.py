@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from bloodcell.cards import report_methods as methods
-from bloodcell.cards.checklist import Checklist
+from bloodcell.cards.checklist import Filled
 from bloodcell.cards.document import (
     Block,
     Bullets,
@@ -28,7 +28,7 @@ ALWAYS = (
 """Questions that every methods section answers, whichever checklist is filled."""
 METHODS: Mapping[str, Sequence[Callable[[ReportFacts], Text | None]]] = {
     "Data": (methods.goal, methods.data_source, methods.missing, methods.subsets),
-    "Partition": (methods.partition, methods.disjoint, methods.clusters),
+    "Partition": (methods.partition, methods.disjointness, methods.clusters),
     "Preprocessing and augmentation": (methods.preprocessing, methods.quality, methods.augmentation),
     "Model": (methods.model, methods.weights, methods.ensembling),
     "Training": (methods.training,),
@@ -41,39 +41,52 @@ FLOW = "flow"
 SENTENCES = {
     "design": "Design",
     "data_origin": "Origin of the images",
+    "dates": "Dates",
+    "setting": "Setting",
     "eligibility": "Eligibility",
+    "treatments": "Treatments",
+    "deidentification": "De-identification",
     "acquisition": "Acquisition of images",
     "demographics": "People",
+    "sample_size_reason": "Planned size",
     "reference_standard": "Reference standard",
+    "reference_reason": "Reason for the reference standard",
     "annotators": "Annotators",
+    "annotation_of_test": "Labels of the test images",
+    "rater_variability": "Agreement of annotators",
+    "blinding": "Blinding",
     "ethics": "Ethics",
     "intended_use": "Intended use",
 }
+"""The questions that belong to the methods, and their labels; all others are statements at the end."""
 
 
-def questions_of(checklist: Checklist) -> list[str]:
-    """Return the keys of the questions of a section with a checklist."""
-    asked = {*ALWAYS, *checklist.questions}
+def open_questions(filled: Filled, answers: Mapping[str, str]) -> list[str]:
+    """Return the keys of the questions that a section with a checklist leaves open."""
+    asked = {*ALWAYS, *filled.open_questions} - set(answers)
     return [key for key in QUESTIONS if key in asked]
 
 
-def section(facts: ReportFacts, *, checklist: Checklist, answers: Mapping[str, str]) -> list[Block]:
+def section(facts: ReportFacts, *, filled: Filled, answers: Mapping[str, str]) -> list[Block]:
     """Return a section on methods and results.
 
     Parameters
     ----------
     facts
         The run's.
-    checklist
+    filled
         The checklist whose questions are asked.
     answers
         Answers by the keys of `bloodcell.cards.report_answers.QUESTIONS`.
     """
+    left = open_questions(filled, answers)
+    shown = [key for key in QUESTIONS if key in answers or key in left]
     blocks: list[Block] = [
         Paragraph(
             text(
-                "This section is written from the MLflow run {link} ({id}{date}). A number links to the run that holds it, "
-                "with the name of its metric, parameter or file; numbers.json lists all of them. What the run cannot know "
+                "This section is written from the MLflow run {link} ({id}{date}). A number links to the run that holds "
+                "it, with the name of its metric, parameter or file; numbers.json lists all of them. Links to "
+                "127.0.0.1 open while “bloodcell ui” runs. What the run cannot know "
                 "is marked {mark} until its authors state it. For research only; not for diagnosis.",
                 link=facts.run.link,
                 id=facts.run.id,
@@ -83,7 +96,7 @@ def section(facts: ReportFacts, *, checklist: Checklist, answers: Mapping[str, s
         ),
         Heading(1, "Methods"),
         Heading(2, "Study, people and reference standard"),
-        Bullets([_answered(key, answers) for key in SENTENCES if key in ALWAYS or key in answers]),
+        Bullets([_answered(key, answers) for key in shown if key in SENTENCES]),
     ]
     for heading, functions in METHODS.items():
         sentences = [sentence for each in functions if (sentence := each(facts))]
@@ -94,7 +107,7 @@ def section(facts: ReportFacts, *, checklist: Checklist, answers: Mapping[str, s
         if heading == "Data" and facts.parts:
             blocks += _data_flow(facts)
     blocks += results(facts)
-    if others := [key for key in questions_of(checklist) if key not in SENTENCES or key not in (*ALWAYS, *answers)]:
+    if others := [key for key in shown if key not in SENTENCES]:
         blocks += [Heading(1, "Statements of the authors"), Bullets([_answered(key, answers) for key in others])]
     return blocks
 

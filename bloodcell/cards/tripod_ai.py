@@ -46,7 +46,13 @@ def _predictors(facts: ReportFacts) -> Text | None:
 
 def _model_steps(facts: ReportFacts) -> Text | None:
     model = methods.model(facts)
-    steps = [model, methods.weights(facts), methods.training(facts), methods.augmentation(facts), methods.selection(facts)]
+    steps = [
+        model,
+        methods.weights(facts),
+        methods.training(facts),
+        methods.augmentation(facts),
+        methods.selection(facts),
+    ]
     return joined(steps) if model else None
 
 
@@ -75,8 +81,8 @@ def _no_subjective_predictors(facts: ReportFacts) -> str | None:  # noqa: ARG001
 def _no_updating(facts: ReportFacts) -> str | None:
     if "calibrated/val/temperature" in facts.run.metrics:
         return (
-            "The model was developed in this run and not updated afterwards; the temperature that calibrates it is part of "
-            "its development."
+            "The model was developed in this run and not updated afterwards; the temperature that calibrates it is "
+            "part of its development."
         )
     return "The model was developed in this run and not updated afterwards."
 
@@ -107,13 +113,21 @@ TRIPOD_AI = Checklist(
             Part(label="c", asks="known inequalities in health", answer="inequalities"),
         ),
         _item(
-            4, INTRODUCTION, "Objectives", Part(asks="aims: development, evaluation or both", run=methods.goal, answer="hypotheses")
+            4,
+            INTRODUCTION,
+            "Objectives",
+            Part(asks="aims: development, evaluation or both", run=methods.goal, answer="hypotheses"),
         ),
         _item(
             5,
             METHODS,
             "Data",
-            Part(label="a", asks="sources, for development and for evaluation", run=methods.data_source, answer="data_origin"),
+            Part(
+                label="a",
+                asks="sources, for development and for evaluation",
+                run=methods.data_source,
+                answer="data_origin",
+            ),
             Part(label="b", asks="dates", answer="dates"),
         ),
         _item(
@@ -161,7 +175,12 @@ TRIPOD_AI = Checklist(
             Part(label="f", asks="updating after the evaluation", not_applicable=_no_updating),
             Part(label="g", asks="how predictions were computed", run=_predicted_how),
         ),
-        _item(13, METHODS, "Class imbalance", Part(asks="what was done about it, and recalibration", run=methods.imbalance)),
+        _item(
+            13,
+            METHODS,
+            "Class imbalance",
+            Part(asks="what was done about it, and recalibration", run=methods.imbalance),
+        ),
         _item(14, METHODS, "Fairness", Part(asks="what was done for it", answer="fairness")),
         _item(15, METHODS, "Output", Part(asks="probabilities or classes, and thresholds", run=methods.output)),
         _item(
@@ -202,7 +221,12 @@ TRIPOD_AI = Checklist(
         ),
         _item(24, RESULTS, "Updating", Part(asks="results of updating the model", not_applicable=_no_updating)),
         _item(25, DISCUSSION, "Interpretation", Part(asks="what the results mean", answer="interpretation")),
-        _item(26, DISCUSSION, "Limitations", Part(asks="what limits the study", run=results.limits, answer="more_limitations")),
+        _item(
+            26,
+            DISCUSSION,
+            "Limitations",
+            Part(asks="what limits the study", run=results.limits, answer="more_limitations"),
+        ),
         _item(
             27,
             DISCUSSION,

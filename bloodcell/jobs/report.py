@@ -20,11 +20,11 @@ from rich.console import Console
 
 from bloodcell.cards.checklist import STATES, Checklist, Filled, checklist_page, fill
 from bloodcell.cards.claim import CLAIM
-from bloodcell.cards.document import Block, as_latex, as_markdown
+from bloodcell.cards.document import as_latex, as_markdown
 from bloodcell.cards.report_answers import read_answers, template
 from bloodcell.cards.report_facts import ReportFacts
 from bloodcell.cards.report_flow import flow_figure
-from bloodcell.cards.report_section import FLOW, numbers_data, questions_of, section
+from bloodcell.cards.report_section import FLOW, numbers_data, open_questions, section
 from bloodcell.cards.tripod_ai import TRIPOD_AI
 from bloodcell.config.schemas import ReportConfig
 from bloodcell.console.json_output import plain, set_json_result
@@ -57,9 +57,9 @@ def run(config: ReportConfig, *, output_dir: Path) -> None:
     facts = _facts(config, store)
     checklist = CHECKLISTS[config.checklist]
     filled = fill(checklist, facts, answers)
-    blocks = section(facts, checklist=checklist, answers=answers)
+    blocks = section(facts, filled=filled, answers=answers)
     page = checklist_page(filled)
-    open_questions = [key for key in questions_of(checklist) if key not in answers]
+    questions = open_questions(filled, answers)
     texts = {
         MARKDOWN: as_markdown(blocks),
         LATEX: as_latex(blocks),
@@ -68,9 +68,9 @@ def run(config: ReportConfig, *, output_dir: Path) -> None:
     }
     figure = flow_figure(facts)
     _write(output, texts, figure)
-    asked = _write_questions(output / ANSWERS, open_questions) if config.answers is None else None
+    asked = _write_questions(output / ANSWERS, questions) if config.answers is None else None
     problem = _write_docx(output)
-    _show(config, facts, filled, output=output, asked=asked, problem=problem, open_questions=open_questions, store=store)
+    _show(config, facts, filled, output=output, asked=asked, problem=problem, questions=questions, store=store)
 
 
 def _facts(config: ReportConfig, store: Store) -> ReportFacts:
@@ -78,8 +78,6 @@ def _facts(config: ReportConfig, store: Store) -> ReportFacts:
     if config.audit is None:
         return facts
     return replace(facts, audit=read_audit(config.audit, facts, store))
-
-
 
 
 def _write(folder: Path, texts: Mapping[str, str], figure: Figure | None) -> None:
@@ -130,7 +128,7 @@ def _show(
     output: Path,
     asked: Path | None,
     problem: str,
-    open_questions: Sequence[str],
+    questions: Sequence[str],
     store: Store,
 ) -> None:
     files = [path for path in sorted(output.iterdir()) if path.is_file() and path.name[0] != "."]
@@ -145,7 +143,7 @@ def _show(
         counts={state: filled.number(state) for state in STATES},
         with_open_parts=filled.with_questions,
         share_from_run=filled.share,
-        open_questions=open_questions,
+        open_questions=questions,
         docx=problem or DOCX,
         log=log_file(),
     )

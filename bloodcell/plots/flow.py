@@ -78,7 +78,8 @@ def data_flow(*, found: Box, left_out: Box, used: Box, splits: Sequence[Box], ti
     _arrow(axes, (middle, top - heights["found"]), (middle, next_top))
     _draw(axes, boxes["used"], left=MARGIN, top=next_top, width=column, height=heights["used"], colour=BLUE)
     last_top = next_top - heights["used"] - GAP
-    centres = [MARGIN + width / 2 + number * (width + GAP / 2) for number in range(len(sides))]
+    step = (inner - width) / max(len(sides) - 1, 1)
+    centres = [MARGIN + width / 2 + number * step for number in range(len(sides))]
     branch = last_top + GAP / 2
     if centres:
         axes.plot([middle, middle], [next_top - heights["used"], branch], color=MUTED, linewidth=1.2)
@@ -98,7 +99,8 @@ def _folded(box: Box, width: float) -> Box:
 
 
 def _height(box: Box) -> float:
-    return (box.heading.count("\n") + 1 + len(box.lines)) * LINE + 2 * PADDING
+    # The last line has no space below it.
+    return (box.heading.count("\n") + 1 + len(box.lines)) * LINE + 2 * PADDING - 0.05
 
 
 def _draw(axes: Axes, box: Box, *, left: float, top: float, width: float, height: float, colour: str) -> None:
@@ -126,5 +128,8 @@ def _draw(axes: Axes, box: Box, *, left: float, top: float, width: float, height
 
 def _arrow(axes: Axes, start: tuple[float, float], end: tuple[float, float]) -> None:
     axes.annotate(
-        "", xy=end, xytext=start, arrowprops={"arrowstyle": "-|>", "color": MUTED, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0}
+        "",
+        xy=end,
+        xytext=start,
+        arrowprops={"arrowstyle": "-|>", "color": MUTED, "linewidth": 1.2, "shrinkA": 0, "shrinkB": 0},
     )

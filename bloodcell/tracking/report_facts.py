@@ -15,7 +15,15 @@ from bloodcell.comparison.leaderboard import OBJECTIVE, leaderboard
 from bloodcell.comparison.run_tags import ENSEMBLE, TRAIN
 from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
-from bloodcell.tracking.card_facts import date_of, found_leakage, kept, member_trainings, study_of, tested_runs, training_of
+from bloodcell.tracking.card_facts import (
+    date_of,
+    found_leakage,
+    kept,
+    member_trainings,
+    study_of,
+    tested_runs,
+    training_of,
+)
 from bloodcell.tracking.runs import StoredRun, find_run, finished_run, runs_of_study, search_runs
 from bloodcell.tracking.store import Store
 from bloodcell.tracking.study import entry_of
@@ -52,7 +60,11 @@ def facts_of_study(study: str, store: Store) -> ReportFacts:
     finished = {each.id: each for each in children if each.finished}
     if not finished:
         raise UserError(f"study={study}: has no finished run; give another study, or run=ID")
-    objective = parent.parameters.get("tuner.objective") if any(OBJECTIVE in each.metrics for each in finished.values()) else None
+    objective = (
+        parent.parameters.get("tuner.objective")
+        if any(OBJECTIVE in each.metrics for each in finished.values())
+        else None
+    )
     table = leaderboard([entry_of(each) for each in finished.values()], objective=objective)
     ranked = [finished[run_id] for run_id in table["run_id"]]
     facts = _facts(ranked[0], store)
@@ -106,7 +118,7 @@ def _facts(run: StoredRun, store: Store) -> ReportFacts:
     trainings = member_trainings(run) if is_ensemble else [training_of(run)]
     predictions, manifest = kept(lambda: run.predictions), kept(lambda: run.manifest)
     siblings, kind, readings = study_of(run)
-    tables = {split: kept(lambda split=split: run.read(f"report/{split}.csv", pd.read_csv)) for split in HELD_OUT}
+    tables = {split: _table(run, f"report/{split}.csv") for split in HELD_OUT}
     return ReportFacts(
         run=_run(run, store),
         date=date_of(run.started),
@@ -116,7 +128,7 @@ def _facts(run: StoredRun, store: Store) -> ReportFacts:
         predictions=predictions,
         manifest=manifest,
         per_class={split: table for split, table in tables.items() if table is not None},
-        unreadable=kept(lambda: run.read("unreadable_images.csv", pd.read_csv)),
+        unreadable=_table(run, "unreadable_images.csv"),
         leakage=found_leakage(run, trainings, manifest, predictions),
         folds=[_run(fold, store) for fold in run.folds],
         models=run.models,
@@ -125,6 +137,11 @@ def _facts(run: StoredRun, store: Store) -> ReportFacts:
         tested_runs=tested_runs(run),
         test_readings=readings,
     )
+
+
+def _table(run: StoredRun, file: str) -> pd.DataFrame | None:
+    """Return a table of the run's files; None if it has none."""
+    return kept(lambda: run.read(file, pd.read_csv))
 
 
 def _classes(predictions: pd.DataFrame | None, manifest: pd.DataFrame | None) -> list[str]:
