@@ -1,7 +1,7 @@
 """What a methods and results section says of a run: its numbers, each with the place that holds it."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -177,6 +177,8 @@ class ReportFacts:
         When it started.
     trainings
         Its training, or those of an ensemble's members.
+    members
+        The runs of an ensemble's members that the store has.
     method
         How an ensemble combines its members; empty for a single model.
     predictions, manifest
@@ -198,6 +200,7 @@ class ReportFacts:
     run: ReportRun
     date: str | None
     trainings: Sequence[Training]
+    members: Sequence[ReportRun]
     method: str
     classes: Sequence[str]
     predictions: pd.DataFrame | None
@@ -218,6 +221,22 @@ class ReportFacts:
     def config(self) -> TrainConfig | None:
         """The configuration of a single training."""
         return self.trainings[0].config if len(self.trainings) == 1 and not self.method else None
+
+    @property
+    def images_run(self) -> ReportRun:
+        """The run that holds the numbers of images: itself, or a member of an ensemble, which has the same images."""
+        holding = [each for each in (self.run, *self.members) if "images.unreadable" in each.parameters]
+        return holding[0] if holding else self.run
+
+    @property
+    def of_members(self) -> "list[ReportFacts]":
+        """The facts of each member of an ensemble, as if it were the run."""
+        runs = {each.id: each for each in self.members}
+        return [
+            replace(self, run=runs[each.run_id], trainings=[each], members=(), method="")
+            for each in self.trainings
+            if each.run_id in runs
+        ]
 
     @property
     def group_name(self) -> str:

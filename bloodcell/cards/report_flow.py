@@ -16,19 +16,14 @@ def flow_figure(facts: ReportFacts) -> Figure | None:
     """Return the diagram of a run's data flow; None if the run has no list of images."""
     if facts.manifest is None or not facts.parts:
         return None
-    manifest, values = facts.manifest, facts.run.parameters
-    unreadable = int(values.get("images.unreadable", 0))
-    copies = int(values.get("images.left_out", 0))
-    found = len(manifest) + unreadable + copies
-    left = [f"{counted(unreadable, 'file')} cannot be read"]
-    left += _reasons(facts.unreadable)
-    left.append(f"{counted(copies, 'image')} with a copy or its {facts.group_name} in another split")
+    manifest = facts.manifest
     other = facts.audit.what("other-files") if facts.audit else None
-    left.append(f"Other files: {words_of(other) if other else 'not recorded by the run'}")
+    others = f"Other files: {words_of(other) if other else 'not recorded by the run'}"
+    found, left_out = _files(facts, manifest, others)
     return data_flow(
         title=f"Data flow of run {facts.run.name}",
-        found=Box(heading=f"{found:,} image files found", lines=["in the folders or the table of the data set"]),
-        left_out=Box(heading=f"{unreadable + copies:,} image files left out", lines=left),
+        found=found,
+        left_out=left_out,
         used=Box(
             heading=f"{counted(len(manifest), 'image')} used",
             lines=[_sizes(facts, manifest), f"classes: {len(facts.classes)}"],
@@ -39,7 +34,7 @@ def flow_figure(facts: ReportFacts) -> Figure | None:
                 lines=[
                     _sizes(facts, rows),
                     *(["each validated in its fold"] if part == "train" and facts.folds else []),
-                    f"images ({facts.groups}) of each class:",
+                    f"by class, images ({facts.groups}):",
                     *(
                         f"{label}: {len(of_class):,} ({of_class['group'].nunique():,})"
                         for label in facts.classes
@@ -50,6 +45,28 @@ def flow_figure(facts: ReportFacts) -> Figure | None:
             for part in facts.parts
             for rows in [manifest[manifest["split"] == part]]
         ],
+    )
+
+
+def _files(facts: ReportFacts, manifest: pd.DataFrame, others: str) -> tuple[Box, Box]:
+    """Return the boxes of files found and left out; their numbers are unknown if the run did not log them."""
+    values = facts.images_run.parameters
+    where = "in the folders or the table of the data set"
+    if not {"images.unreadable", "images.left_out"} <= set(values):
+        return Box(heading="Image files found: unknown", lines=[where]), Box(
+            heading="Left out: unknown", lines=[others]
+        )
+    unreadable, copies = int(values["images.unreadable"]), int(values["images.left_out"])
+    left = [
+        f"{counted(unreadable, 'file')} cannot be read",
+        *_reasons(facts.unreadable),
+        f"{counted(copies, 'image')} with a copy or its {facts.group_name} in another split",
+        others,
+    ]
+    found = len(manifest) + unreadable + copies
+    return (
+        Box(heading=f"{found:,} image files found", lines=[where]),
+        Box(heading=f"{unreadable + copies:,} image files left out", lines=left),
     )
 
 

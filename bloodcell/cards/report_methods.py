@@ -3,9 +3,12 @@
 A sentence says only what the run, or bloodcell's method, did. Every number of it is linked to what holds it.
 """
 
-from bloodcell.cards.document import Span, Text, joined, listed_texts, text
+from collections.abc import Callable
+from functools import wraps
+
+from bloodcell.cards.document import Span, Text, joined, listed_texts, text, words_of
 from bloodcell.cards.model_card import GROUPS, METHODS, SPLIT
-from bloodcell.cards.model_card_training import POOLING, training_summary
+from bloodcell.cards.model_card_training import POOLING
 from bloodcell.cards.report_facts import PARTS, ReportFacts
 from bloodcell.config.data import BccdData, FolderData, SmearsData, TableData
 from bloodcell.config.finetune import GradualPlan, StagedPlan, TopPlan
@@ -16,6 +19,23 @@ from bloodcell.wording import PHOTOGRAPH, listed, plural
 
 CROPS = {"none": "the whole image", "nucleus": "a square around the nucleus, found in the image's colours"}
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "stochastic gradient descent"}
+
+
+def each_member(function: Callable[[ReportFacts], Text | None]) -> Callable[[ReportFacts], Text | None]:
+    """Make a function of a single training say the same of each member of an ensemble, once if all are alike."""
+
+    @wraps(function)
+    def of_all(facts: ReportFacts) -> Text | None:
+        if not facts.method:
+            return function(facts)
+        said = [(member.run, known) for member in facts.of_members if (known := function(member))]
+        if not said:
+            return None
+        if len(said) == len(facts.trainings) and len({words_of(known) for _, known in said}) == 1:
+            return said[0][1]
+        return joined([text("Member {link}: {known}", link=run.link, known=known) for run, known in said])
+
+    return of_all
 
 
 def technology(facts: ReportFacts) -> Text | None:
@@ -86,7 +106,7 @@ def data_source(facts: ReportFacts) -> Text | None:
 
 def flow(facts: ReportFacts) -> Text | None:
     """Return how many files were read, left out, and used."""
-    run = facts.run
+    run = facts.images_run
     if not facts.parts or "images.unreadable" not in run.parameters:
         return None
     names = [f"images.{part}" for part in facts.parts]
@@ -120,7 +140,7 @@ def _other_files(facts: ReportFacts) -> Text | None:
 
 def missing(facts: ReportFacts) -> Text | None:
     """Return how missing data were handled."""
-    config, run = _first_config(facts), facts.run
+    config, run = _first_config(facts), facts.images_run
     if config is None or "images.unreadable" not in run.parameters:
         return None
     policy = (
@@ -136,6 +156,7 @@ def missing(facts: ReportFacts) -> Text | None:
     )
 
 
+@each_member
 def subsets(facts: ReportFacts) -> Text | None:
     """Return whether all images were used, and which part of each."""
     config = facts.config
@@ -162,6 +183,7 @@ def _region(config: TrainConfig) -> str:
     return CROPS.get(config.crop.name, f"the crop {config.crop.name}")
 
 
+@each_member
 def preprocessing(facts: ReportFacts) -> Text | None:
     """Return how images become the model's input."""
     config, run = facts.config, facts.run
@@ -209,6 +231,7 @@ def quality(facts: ReportFacts) -> Text:
     return joined(parts)
 
 
+@each_member
 def augmentation(facts: ReportFacts) -> Text | None:
     """Return how training images were changed at random."""
     config, run = facts.config, facts.run
@@ -245,8 +268,12 @@ def model(facts: ReportFacts) -> Text | None:
     """Return the architecture, its input and its output."""
     config, run = facts.config, facts.run
     if facts.method:
-        members = "; ".join(f"{each.name}: {training_summary(each)}" for each in facts.trainings)
-        return text("The model is an ensemble of {n} members: {members}.", n=_n_members(facts), members=members)
+        members = [
+            text("Member {link}: {known}", link=member.run.link, known=known)
+            for member in facts.of_members
+            if (known := model(member))
+        ]
+        return joined([text("The model is an ensemble of {n} members.", n=_n_members(facts)), *members])
     if config is None:
         return None
     if config.backbone.is_network:
@@ -297,6 +324,7 @@ def output(facts: ReportFacts) -> Text | None:
     )
 
 
+@each_member
 def weights(facts: ReportFacts) -> Text | None:
     """Return the initial weights."""
     config, tags = facts.config, facts.run.tags
@@ -316,6 +344,7 @@ def weights(facts: ReportFacts) -> Text | None:
     )
 
 
+@each_member
 def training(facts: ReportFacts) -> Text | None:
     """Return how the model was trained: the solver or optimizer, stages, epochs, seed."""
     config = facts.config
@@ -397,6 +426,7 @@ def _of_stages(facts: ReportFacts, config: TrainConfig) -> Text | None:
     return None
 
 
+@each_member
 def balance(facts: ReportFacts) -> Text | None:
     """Return how classes of unequal size were handled."""
     config = facts.config
@@ -451,7 +481,8 @@ def seeds(facts: ReportFacts) -> Text | None:
 
 def partition(facts: ReportFacts) -> Text | None:
     """Return how images were assigned to training, validation and test."""
-    config, run = _first_config(facts), facts.run
+    config = _first_config(facts)
+    run = facts.images_run if facts.method else facts.run
     if config is None:
         return None
     name = config.split.name
@@ -530,9 +561,9 @@ def disjointness(facts: ReportFacts) -> Text | None:
             found = ("Whether copies of one photograph are in several splits is unknown.",)
     left = text(
         "{n} images with a copy in another split were left out.",
-        n=facts.run.parameter("images.left_out"),
+        n=facts.images_run.parameter("images.left_out"),
     )
-    return joined([where, found, left if facts.run.parameters.get("images.left_out", "0") != "0" else None])
+    return joined([where, found, left if facts.images_run.parameters.get("images.left_out", "0") != "0" else None])
 
 
 def _shared(facts: ReportFacts) -> Text:

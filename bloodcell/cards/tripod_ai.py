@@ -36,10 +36,11 @@ def _outcome(facts: ReportFacts) -> Text | None:
 
 
 def _predictors(facts: ReportFacts) -> Text | None:
-    config = facts.config
-    if config is None:
+    configs = [each.config for each in facts.trainings]
+    known = [each for each in configs if each is not None]
+    if not known or len(known) < len(configs):
         return None
-    if config.backbone.is_network:
+    if any(each.backbone.is_network for each in known):
         return ("The predictors are the pixels of the image. They were not selected before the training.",)
     return ("All features of the feature set were used; none was selected before the training.",)
 

@@ -24,7 +24,7 @@ from bloodcell.tracking.card_facts import (
     tested_runs,
     training_of,
 )
-from bloodcell.tracking.runs import StoredRun, find_run, finished_run, runs_of_study, search_runs
+from bloodcell.tracking.runs import StoredRun, find_run, finished_run, run_or_none, runs_of_study, search_runs
 from bloodcell.tracking.store import Store
 from bloodcell.tracking.study import entry_of
 
@@ -123,6 +123,7 @@ def _facts(run: StoredRun, store: Store) -> ReportFacts:
         run=_run(run, store),
         date=date_of(run.started),
         trainings=trainings,
+        members=[_run(each, store) for run_id in run.tags.members if (each := run_or_none(run_id)) is not None],
         method=run.tags.method or "soft" if is_ensemble else "",
         classes=_classes(predictions, manifest),
         predictions=predictions,
