@@ -6,7 +6,7 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-MARKDOWN = re.compile(r"([\\`*_\[\]<>|#])")
+MARKDOWN = re.compile(r"([\\`*_\[\]<>|#~$&])")
 
 
 def render(package: str, template: str, values: Mapping[str, Any]) -> str:
@@ -28,5 +28,10 @@ def render(package: str, template: str, values: Mapping[str, Any]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters["plain"] = lambda value: MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))
+    environment.filters["plain"] = escape_markdown
     return environment.get_template(template).render(**values)
+
+
+def escape_markdown(value: Any) -> str:
+    """Return a value as text that Markdown shows as it is, in one line."""
+    return MARKDOWN.sub(r"\\\1", " ".join(str(value).split()))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -41,7 +42,7 @@ def class_rows(tables: Mapping[str, pd.DataFrame], *, classes: Sequence[str]) ->
         )
         columns.append([f"{recall:.3f}" if math.isfinite(recall) else "–" for recall in by_image["recall"]])
         by_photograph = _predicted_sources(table, classes)
-        columns.append([_recall(by_photograph[by_photograph["label"] == label]) for label in classes])
+        columns.append([_recall_text(_recall(by_photograph[by_photograph["label"] == label])) for label in classes])
     return [list(row) for row in zip(*columns, strict=True)]
 
 
@@ -64,9 +65,28 @@ def _predicted_sources(table: pd.DataFrame, classes: Sequence[str]) -> pd.DataFr
     return sources.assign(predicted=np.array(classes)[predicted_classes(probabilities_of(sources, classes))])
 
 
-def _recall(sources: pd.DataFrame) -> str:
+@dataclass(frozen=True, kw_only=True)
+class Recall:
+    """The photographs of a class that are classified correctly: their number, that of all, and a 95 % interval.
+
+    ``low`` and ``high`` are None with too few groups for an interval.
+    """
+
+    right: int
+    number: int
+    low: float | None = None
+    high: float | None = None
+
+
+def recall_by_photograph(table: pd.DataFrame, *, classes: Sequence[str], label: str) -> Recall:
+    """Return the recall of a class from the mean probabilities of each photograph's images."""
+    sources = _predicted_sources(table, classes)
+    return _recall(sources[sources["label"] == label])
+
+
+def _recall(sources: pd.DataFrame) -> Recall:
     if sources.empty:
-        return "no photograph"
+        return Recall(right=0, number=0)
     wrong = (sources["label"] != sources["predicted"]).to_numpy()
     right, n_groups = int((~wrong).sum()), sources["group"].nunique()
     if n_groups == len(sources):
@@ -76,8 +96,16 @@ def _recall(sources: pd.DataFrame) -> str:
         losses = Losses(values=wrong.astype(np.float64), weights=np.full(wrong.size, 1 / wrong.size))
         low, high = (1 - end for end in reversed(loss_interval(losses, pd.factorize(sources["group"])[0])))
     else:
-        return f"{right} of {len(sources)} (too few groups for an interval)"
-    return f"{right} of {len(sources)} ({low:.2f} to {high:.2f})"
+        return Recall(right=right, number=len(sources))
+    return Recall(right=right, number=len(sources), low=float(low), high=float(high))
+
+
+def _recall_text(recall: Recall) -> str:
+    if not recall.number:
+        return "no photograph"
+    if recall.low is None:
+        return f"{recall.right} of {recall.number} (too few groups for an interval)"
+    return f"{recall.right} of {recall.number} ({recall.low:.2f} to {recall.high:.2f})"
 
 
 def _confusions(sources: pd.DataFrame) -> str:

@@ -249,6 +249,25 @@ class PromoteConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ReportConfig:
+    """The configuration of ``bloodcell report``."""
+
+    run: NonEmpty | None
+    study: NonEmpty | None
+    checklist: Literal["claim", "tripod-ai"]
+    answers: NonEmpty | None
+    audit: NonEmpty | None
+    output: NonEmpty | None
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_one_run(self) -> "ReportConfig":
+        if (self.run is None) == (self.study is None):
+            raise ValueError("run and study: give exactly one, run=ID or study=ID")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class CacheConfig:
     """The configuration of ``bloodcell cache``."""
 
@@ -300,6 +319,7 @@ SCHEMAS: dict[str, type] = {
     "predict": PredictConfig,
     "promote": PromoteConfig,
     "register": RegisterConfig,
+    "report": ReportConfig,
     "search": SearchConfig,
     "train": TrainConfig,
     "sync": SyncConfig,

@@ -29,15 +29,15 @@ T = TypeVar("T")
 def card_facts(run: StoredRun, *, name: str, serving: ServingParameters) -> CardFacts:
     """Return the facts on the card of a run's model; facts that the run did not log are unknown."""
     is_ensemble = run.tags.job == ENSEMBLE
-    trainings = _members(run) if is_ensemble else [_training(run)]
-    predictions = _kept(lambda: _predictions(run, serving))
-    manifest = _kept(lambda: run.manifest)
-    siblings, study, readings = _study_of(run)
+    trainings = member_trainings(run) if is_ensemble else [training_of(run)]
+    predictions = kept(lambda: _predictions(run, serving))
+    manifest = kept(lambda: run.manifest)
+    siblings, study, readings = study_of(run)
     return CardFacts(
         name=name,
         run_id=run.id,
         run_name=run.name,
-        date=_date(run.started),
+        date=date_of(run.started),
         metrics=run.metrics,
         tags=run.tags,
         trainings=trainings,
@@ -45,22 +45,23 @@ def card_facts(run: StoredRun, *, name: str, serving: ServingParameters) -> Card
         classes=serving.classes,
         predictions=predictions,
         manifest=manifest,
-        leakage=_leakage(run, trainings, manifest, predictions),
+        leakage=found_leakage(run, trainings, manifest, predictions),
         temperature=serving.temperature,
         thresholds={max_error: serving.threshold(max_error) for max_error in MAX_ERRORS},
         n_threshold_sources=len(serving.held_out_labels),
         siblings=siblings,
         study=study,
-        tested_runs=_tested_runs(run),
+        tested_runs=tested_runs(run),
         test_readings=readings,
     )
 
 
-def _training(run: StoredRun, *, weight: float | None = None) -> Training:
+def training_of(run: StoredRun, *, weight: float | None = None) -> Training:
+    """Return the facts on a training; ``weight``: its weight in an ensemble."""
     return Training(
         name=run.name,
         run_id=run.id,
-        config=_kept(lambda: run.config),
+        config=kept(lambda: run.config),
         tags=run.tags,
         weight=weight,
         n_unreadable=int(run.parameters.get("images.unreadable", 0)),
@@ -68,17 +69,17 @@ def _training(run: StoredRun, *, weight: float | None = None) -> Training:
     )
 
 
-def _members(run: StoredRun) -> list[Training]:
+def member_trainings(run: StoredRun) -> list[Training]:
     """Return the trainings of an ensemble's members; of a deleted member only its id and weight."""
     members = []
     for run_id in run.tags.members:
         member, weight = run_or_none(run_id), run.metrics.get(f"weight/{run_id}")
         deleted = Training(name=run_id, run_id=run_id, config=None, weight=weight)
-        members.append(_training(member, weight=weight) if member else deleted)
+        members.append(training_of(member, weight=weight) if member else deleted)
     return members
 
 
-def _kept(read: Callable[[], T | None]) -> T | None:
+def kept(read: Callable[[], T | None]) -> T | None:
     """Return the result of a function; None if the run did not log it, or it cannot be read."""
     try:
         return read()
@@ -99,7 +100,7 @@ def _predictions(run: StoredRun, serving: ServingParameters) -> pd.DataFrame:
     return run.predictions
 
 
-def _leakage(
+def found_leakage(
     run: StoredRun, trainings: list[Training], manifest: pd.DataFrame | None, predictions: pd.DataFrame | None
 ) -> Leakage | None:
     """Find copies in several splits again, because the run's tags say only whether there are any."""
@@ -121,7 +122,7 @@ def _leakage(
     )
 
 
-def _study_of(run: StoredRun) -> tuple[int, str, int | None]:
+def study_of(run: StoredRun) -> tuple[int, str, int | None]:
     """Return the study's number of trainings, its kind, and how often it evaluated its best on test."""
     parent = run_or_none(run.parent) if run.parent and run.tags.fold is None else None
     if parent is None:
@@ -134,7 +135,7 @@ def _study_of(run: StoredRun) -> tuple[int, str, int | None]:
     return len(siblings), parent.tags.study or "study", parent.tags.test_readings
 
 
-def _tested_runs(run: StoredRun) -> int | None:
+def tested_runs(run: StoredRun) -> int | None:
     """Return the number of runs in the store that were evaluated on the same test images, with this one."""
     digest = run.tags.data_digest
     if digest is None or "test/accuracy" not in run.metrics:
@@ -143,7 +144,8 @@ def _tested_runs(run: StoredRun) -> int | None:
     return sum(each.tags.fold is None for each in found)
 
 
-def _date(milliseconds: int | None) -> str | None:
+def date_of(milliseconds: int | None) -> str | None:
+    """Return a time in milliseconds since 1970 as text in UTC."""
     if not milliseconds:
         return None
     return datetime.fromtimestamp(milliseconds / 1000, tz=UTC).strftime("%Y-%m-%d %H:%M UTC")

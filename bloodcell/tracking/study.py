@@ -102,7 +102,7 @@ class Study:
         arrived = {each.tags.key for each in stored}
         late = [run for key, run in recorded.items() if key not in arrived]
         entries = sorted(
-            [(each.started or 0, _entry_of(each)) for each in stored]
+            [(each.started or 0, entry_of(each)) for each in stored]
             + [(run["started"], _entry_in(run)) for run in late],
             key=lambda each: each[0],
         )
@@ -300,7 +300,8 @@ def record_failure(
     courier().add(run.delivery)
 
 
-def _entry_of(run: StoredRun) -> Entry:
+def entry_of(run: StoredRun) -> Entry:
+    """Return the entry of a run in the store."""
     return Entry(
         run=run.name, run_id=run.id, status=run.status, reason=run.tags.reason, metrics=run.metrics, tags=run.tags
     )
