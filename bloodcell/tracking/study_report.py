@@ -48,6 +48,8 @@ def show_study(
     console.print(f"MLflow UI     {where}, parent run {study.run_id}")
     if len(table) > 1:
         console.print(f"Which is better?  bloodcell compare study={study.run_id}")
+        gate = f"bloodcell gate incumbent=RUN_ID study={study.run_id} ledger=project.ledger"
+        console.print(f"Is the first better than the model that you have?  {gate}")
     set_json_result(
         study=study.run_id,
         experiment_id=study.experiment_id,
