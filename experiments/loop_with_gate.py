@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+from matplotlib.ticker import MultipleLocator, PercentFormatter
 from sklearn.neural_network import MLPClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -71,7 +71,7 @@ def accuracy(tables: list[pd.DataFrame]) -> float:
 def loop(cells: dict, *, seed: int, gated: bool) -> Iterator[tuple[float, float]]:
     """Edit a configuration again and again; yield its accuracy on validation and on fresh photographs each time."""
     rng, gate, seeds = np.random.default_rng(seed), Gate(":memory:", max_trainings=MAX_SEEDS), iter(range(10**6))
-    kept = {"seen": np.arange(N_NUMBERS) % 3 > 0, "width": 4, "l2": 1.0, "step": 0.003}
+    kept = {"seen": np.ones(N_NUMBERS, bool), "width": 24, "l2": 0.1, "step": 0.02}
 
     def runs(config: dict, n: int) -> list[pd.DataFrame]:
         own = [trained(config, 10**6 * seed + next(seeds), cells) for _ in range(n)]
@@ -104,13 +104,19 @@ def draw(found: dict[str, np.ndarray]) -> Figure:
     """Draw the mean over loops of what validation promises and of what fresh photographs give, edit by edit."""
     figure = new_figure(title="What 100 random edits of a small network are worth", width=8.4, height=4.4)
     axes = figure.add_subplot()
+    ends = []
     for (rule, values), colour in zip(found.items(), (VERMILION, BLUE), strict=True):
         for side, (word, style) in enumerate((("validation", "--"), ("fresh photographs", "-"))):
             mean = values[:, :, side].mean(axis=0)
             axes.plot(np.arange(1, N_EDITS + 1), mean, style, color=colour, linewidth=2)
-            axes.text(N_EDITS + 2, mean[-1], f"{rule}: {word} {100 * mean[-1]:.1f} %", va="center", color=colour)
+            ends.append((mean[-1], f"{rule}: {word} {100 * mean[-1]:.1f} %", colour))
+    place, gap = -np.inf, 0.06 * np.ptp(axes.get_ylim())
+    for end, text, colour in sorted(ends):  # from below, so that no text covers another
+        place = max(end, place + gap)
+        axes.text(N_EDITS + 2, place, text, va="center", color=colour)
     axes.set_xlabel("edits tried")
     axes.set_ylabel("accuracy")
+    axes.yaxis.set_major_locator(MultipleLocator(0.01))
     axes.yaxis.set_major_formatter(PercentFormatter(1, decimals=0))
     axes.set_xlim(0, N_EDITS)
     tidy(axes, grid="y")
