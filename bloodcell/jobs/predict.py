@@ -22,7 +22,7 @@ from bloodcell.console.logs import log_file
 from bloodcell.console.progress import print_status, track
 from bloodcell.data.folders import files_below, folder_errors, printable
 from bloodcell.errors import UserError
-from bloodcell.evaluation.evidence import LIMITS, as_text
+from bloodcell.evaluation.evidence import LIMITS
 from bloodcell.evaluation.pointing import nucleus_in
 from bloodcell.files import atomic_write, require_output_file
 from bloodcell.images.reading import SUFFIXES, UnreadableImage, decode_image, pages_of, read_file, require_image
@@ -50,7 +50,6 @@ def run(config: PredictConfig, *, output_dir: Path) -> None:
     require_output_file(output)
     model = _model(config)
     table = ask(model, files, max_error=config.max_error)
-    table["evidence"] = as_text(model.serving.evidence)
     with atomic_write(output) as partial:
         if output.suffix == ".csv":
             table.to_csv(partial, index=False)

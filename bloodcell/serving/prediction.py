@@ -151,7 +151,7 @@ def predict_images(
         n rows: ``answer`` (str: a class, ``uncertain``, ``unlike the training images`` or ``cannot be read``), ``why``
         (str: empty for a class), ``predicted`` (str: the most probable class), ``probability`` (that class's),
         ``novelty`` (distance from the training images; an image above 1 is refused) and ``p_<class>`` (calibrated);
-        float64, NaN if an image cannot be read.
+        float64, NaN if an image cannot be read; and ``evidence`` (str: what limits the model, the same in each row).
 
     Raises
     ------
@@ -160,7 +160,8 @@ def predict_images(
     """
     threshold = 0.0 if max_error is None else serving.required_threshold(max_error).value
     parts = [_predicted(model, serving, part, threshold) for part in _parts(contents)]
-    return pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+    table = pd.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+    return table.assign(evidence=as_text(serving.evidence))
 
 
 def pixels_of(content: bytes) -> int:

@@ -50,6 +50,7 @@ def save_model(folder: Path, model: Any, *, serving: ServingParameters, example:
             outputs=Schema(
                 [ColSpec(DataType.string, name) for name in ("answer", "why", "predicted")]
                 + [ColSpec(DataType.double, name) for name in numbers]
+                + [ColSpec(DataType.string, "evidence")]
             ),
             params=ParamSchema([ParamSpec(MAX_ERROR, DataType.double, NO_LIMIT)]),
         ),
