@@ -24,7 +24,7 @@ def picture(side: int, level: int = 200) -> bytes:
 @pytest.fixture
 def serving(monkeypatch):
     monkeypatch.setattr(bloodcell.serving.prediction, "_novelty_of", lambda novelty, pixels: (0.0, ""))
-    return SimpleNamespace(classes=("A", "B"), temperature=1.0, novelty=None, bits=None)
+    return SimpleNamespace(classes=("A", "B"), temperature=1.0, novelty=None, bits=None, evidence=())
 
 
 class Model:
