@@ -149,7 +149,7 @@ def test_the_majority_class_is_right_as_often_as_it_comes(finished):
     for split in ("val", "test"):
         share = (table.query("split == @split")["label"] == majority).mean()
         assert metrics[f"{split}/accuracy"] == metrics[f"baseline/{split}/accuracy"] == pytest.approx(share)
-    assert table.filter(like="p_").drop_duplicates().shape[0] == 1
+    assert table.filter(like="p_").round(6).drop_duplicates().shape[0] == 1  # but for the last digits
 
 
 def test_a_solved_head_is_one_epoch_and_learns(finished):
