@@ -103,7 +103,8 @@ def test_a_run_gives_accuracy_by_image_by_photograph_and_as_the_mean_of_patients
 def test_a_comparison_counts_patients_in_tables_sentences_and_report(trained):
     place, _ = trained
     parent = next(each for each in runs_in(place) if "study" in each.data.tags).info.run_id
-    completed = run(["--json", "compare", f"study={parent}", "output=found", "metrics=[accuracy,auroc]"], cwd=place)
+    words = [f"study={parent}", "predictions=test", "output=found", "metrics=[accuracy,auroc]"]
+    completed = run(["--json", "compare", *words], cwd=place)
     assert completed.returncode == 0, completed.stderr
     found = json.loads(completed.stdout)
     assert (found["groups"], found["photographs"], found["group_name"]) == (N_PATIENTS // 2, N_PATIENTS, "patient")
