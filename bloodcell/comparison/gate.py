@@ -238,9 +238,9 @@ class Gate:
     ) -> Answer:
         """Decide as `ask`, by predictions that are already aligned; each has a training."""
         digests = [[each.digest for each in several] for several in (incumbent, candidate)]
-        question = _joined([self.score.name, *digests[0], "against", *digests[1]])
-        hypothesis = _joined([self.score.name, digests[0][0], "against", digests[1][0]])
-        kind = _joined([self.score.name, incumbent[0].images_digest])
+        question = " ".join([self.score.name, *digests[0], "against", *digests[1]])
+        hypothesis = " ".join([self.score.name, digests[0][0], "against", digests[1][0]])
+        kind = " ".join([self.score.name, incumbent[0].images_digest])
         with self.ledger.transaction():
             if (before := self.ledger.earlier(question)) is not None:
                 return Answer(**before)
@@ -294,8 +294,8 @@ class Gate:
         if own.barred:
             raise UserError(f"candidate: {own.barred}; a test set has no answer for it")
         predictions = aligned.predictions(own)
-        question = _joined([self.score.name, *(each.digest for each in predictions)])
-        kind = _joined([self.score.name, predictions[0].images_digest])
+        question = " ".join([self.score.name, *(each.digest for each in predictions)])
+        kind = " ".join([self.score.name, predictions[0].images_digest])
         mean = _mean_score([self.score.by_group(each) for each in predictions])
         sign = 1 if self.score.greater_is_better else -1
         scores = sign * (mean.contributions + mean.weights * mean.value)
@@ -490,7 +490,3 @@ def _largest(means: Sequence[ScoreByGroup]) -> float:
     """Return the range of the groups' scores, for a score without bounds."""
     values = np.array([each.value + each.contributions / each.weights for each in means])
     return float(np.ptp(values, axis=0).max())
-
-
-def _joined(parts: Sequence[str]) -> str:
-    return " ".join(parts)

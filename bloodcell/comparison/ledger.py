@@ -5,7 +5,7 @@ Several processes may use it at the same time: an attempt is counted and written
 
 import json
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -85,7 +85,7 @@ class Ledger:
 
     @contextmanager
     def transaction(self) -> Iterator[None]:
-        """Let no other process write in the block; all that it wrote is kept, or nothing."""
+        """Keep all that the block writes, or nothing; no other process can write meanwhile."""
         try:
             self._connection.execute("BEGIN IMMEDIATE")
         except sqlite3.Error as error:
@@ -128,7 +128,7 @@ class Ledger:
             [_now(), hypothesis, place, used, question, int(kept), json.dumps(answer)],
         )
 
-    def spread(self, kind: str, *, without: Iterator[str] | list[str]) -> Spread:
+    def spread(self, kind: str, *, without: Collection[str]) -> Spread:
         """Return the spread between trainings of all configurations of a kind but some: each with most trainings."""
         rows = self._connection.execute(
             "SELECT configuration, MAX(degrees), between_trainings, residual FROM trainings WHERE kind = ? "
