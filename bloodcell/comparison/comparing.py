@@ -237,7 +237,7 @@ def compare(
     leading = _leading(aligned, by_group[0], score=scores[0])
     among_leading = leading[:, None] & leading
     among_leading[:, -1] = True  # the baseline
-    max_differences = [_max_difference(*each) for each in zip(scores, by_group, strict=True)]
+    max_differences = [largest_difference(*each) for each in zip(scores, by_group, strict=True)]
     pairs_by_score = [
         compare_pairs(by_candidate, strata=strata, max_difference=max_difference, among=among_leading)
         for by_candidate, max_difference in zip(by_group, max_differences, strict=True)
@@ -355,7 +355,7 @@ def _majority_of(predictions: Predictions, *, groups: bool = False) -> Predictio
     return replace(predictions, probabilities=probabilities)
 
 
-def _max_difference(score: Score, by_group: Sequence[Sequence[ScoreByGroup]]) -> float:
+def largest_difference(score: Score, by_group: Sequence[Sequence[ScoreByGroup]]) -> float:
     """Return how much two models can differ in one group: the range or maximum."""
     if np.isfinite(score.highest - score.lowest):
         return score.highest - score.lowest

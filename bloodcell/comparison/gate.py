@@ -38,12 +38,13 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bloodcell.comparison.candidates import align
+from bloodcell.comparison.comparing import largest_difference
 from bloodcell.comparison.ledger import Ledger, Spread
 from bloodcell.comparison.sentences import format_score
 from bloodcell.comparison.verdicts import Pairs, compare_pairs
 from bloodcell.errors import UserError
 from bloodcell.evaluation.intervals import FEWEST_GROUPS
-from bloodcell.evaluation.scores import SCORES, Predictions, Score, ScoreByGroup, find_score
+from bloodcell.evaluation.scores import Predictions, Score, ScoreByGroup, find_score
 from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 KEEP, REJECT, CANNOT_TELL = "keep", "reject", "cannot tell"
@@ -171,7 +172,7 @@ class Gate:
         try:
             self.score = find_score(metric)
         except ValueError as error:
-            raise UserError(f"metric: {error}; give one of {', '.join(SCORES)}") from error
+            raise UserError(f"metric: {error}") from error
         self.alpha, self.max_trainings, self.test_budget = alpha, max_trainings, test_budget
         self._scores: dict[str, ScoreByGroup] = {}
         self.ledger = Ledger(ledger, settings={"alpha": alpha, "test_budget": test_budget})
@@ -410,11 +411,10 @@ class _Compared:
         self.trainings = len(incumbent), len(candidate)
         self.difference = sign * (means[1].value - means[0].value)
         self.spreads = [_spread(each) for each in scored]
-        highest = score.highest - score.lowest
         self._pairs: Pairs = compare_pairs(
             [[each] for each in means],
             strata=strata,
-            max_difference=highest if np.isfinite(highest) else _largest(means),
+            max_difference=largest_difference(score, [[each] for each in means]),
         )
 
     def needed(
@@ -484,9 +484,3 @@ def _spread(scored: Sequence[ScoreByGroup]) -> Spread:
     between = float(np.var([each.value for each in scored], ddof=1))
     residual = float(np.var(contributions, axis=0, ddof=1).sum())
     return Spread(degrees=degrees, between=degrees * between, residual=degrees * residual)
-
-
-def _largest(means: Sequence[ScoreByGroup]) -> float:
-    """Return the range of the groups' scores, for a score without bounds."""
-    values = np.array([each.value + each.contributions / each.weights for each in means])
-    return float(np.ptp(values, axis=0).max())
