@@ -31,11 +31,12 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    from bloodcell.console.quiet import quiet_libraries, quiet_stderr
+    from bloodcell.console.quiet import quiet_libraries, quiet_stderr, quiet_tensorflow
 
     quiet_libraries()
     with quiet_stderr():
         module = import_module(_HOMES[name])
+    quiet_tensorflow()
     return getattr(module, name)
 
 

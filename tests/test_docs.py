@@ -5,7 +5,7 @@ import re
 import shlex
 import subprocess
 import sys
-from unittest.mock import Mock
+from unittest.mock import MagicMock, Mock
 
 import pytest
 from browser import needs_browser, opened_page
@@ -18,6 +18,7 @@ from bloodcell.config.composition import compose_config
 from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.jobs import split_job
 from bloodcell.config.keywords import train_config
+from bloodcell.experiment.sweep import combinations
 
 DOCS = REPOSITORY / "docs"
 PAGES = [*sorted(DOCS.rglob("*.md")), REPOSITORY / "CONTRIBUTING.md"]
@@ -126,12 +127,18 @@ def test_the_python_of_the_pages_runs(monkeypatch, capsys):
         trained.append(train_config(**settings))
         return Mock()
 
+    def sweep(vary, *, folder, **settings):
+        trained.extend(train_config(**settings, **each) for each in combinations(vary, settings).values())
+        return MagicMock()
+
     monkeypatch.setattr("bloodcell.experiment.training.train", train)
+    monkeypatch.setattr("bloodcell.experiment.sweep.sweep", sweep)
+    monkeypatch.setattr("bloodcell.tracking.loaded.load", Mock())
     for page in DOCS.rglob("*.md"):
         for block in blocks_of(page.read_text(encoding="utf-8")):
             if block.language == "python":
                 exec(block.text, {})
-    assert [config.data.root for config in trained] == ["path/to/blood-cells"]
+    assert [config.data.root for config in trained] == 3 * ["path/to/blood-cells"]
     assert "inconclusive" in capsys.readouterr().out
 
 

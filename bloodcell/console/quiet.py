@@ -26,6 +26,12 @@ def quiet_libraries() -> None:
         os.environ.setdefault(name, value)
 
 
+def quiet_tensorflow() -> None:
+    """Silence warnings of TensorFlow, if it was imported: in notebooks and at a prompt it prints to standard output."""
+    if (tensorflow := sys.modules.get("tensorflow")) is not None:
+        tensorflow.get_logger().setLevel("ERROR")
+
+
 @contextmanager
 def quiet_stderr() -> Iterator[None]:
     """Discard standard error, also of libraries below Python.

@@ -85,6 +85,20 @@ def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[s
     ------
     ValueError
         When the table has no image, lacks a class, or an image has a label that is none of the classes.
+
+    Examples
+    --------
+    Of forty images 32 are right. The interval is wider if every four are of one group.
+
+    >>> import pandas as pd
+    >>> from bloodcell.evaluation.intervals import accuracy_intervals
+    >>> right = [1.0] * 28 + [0.0] * 8 + [1.0] * 4
+    >>> table = pd.DataFrame({"path": range(40), "label": "x", "p_x": right, "p_y": [1 - each for each in right]})
+    >>> for group in (table["path"], table["path"] // 4):
+    ...     ends = accuracy_intervals(table.assign(group=group, source=group), classes=["x", "y"])
+    ...     print(f"{ends['accuracy_low']:.2f} to {ends['accuracy_high']:.2f}")
+    0.65 to 0.90
+    0.45 to 0.97
     """
     groups, sources = (
         np.unique(table[column].to_numpy(dtype=np.str_), return_inverse=True)[1] for column in ("group", "source")

@@ -70,6 +70,15 @@ def evaluate(
     ------
     ValueError
         When there is no image or less than two classes, or the labels, probabilities or smoothing are out of range.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bloodcell.evaluation.metrics import evaluate
+    >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    >>> metrics = evaluate(labels=[0, 1, 1, 1], probabilities=probabilities, classes=["x", "y"])
+    >>> round(metrics["accuracy"], 3), round(metrics["balanced_accuracy"], 3)
+    (0.75, 0.833)
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     predicted = predicted_classes(checked)
@@ -145,6 +154,14 @@ def confusion(
 
     True classes are in rows, predicted ones in columns: shape (k, k), int64. Arguments and errors are those of
     `evaluate`.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from bloodcell.evaluation.metrics import confusion
+    >>> probabilities = np.array([[0.9, 0.1], [0.2, 0.8], [0.6, 0.4], [0.3, 0.7]])
+    >>> confusion(labels=[0, 1, 1, 1], probabilities=probabilities, classes=["x", "y"]).tolist()
+    [[1, 0], [1, 2]]
     """
     truth, checked = _checked(labels=labels, probabilities=probabilities, classes=classes)
     matrix = sk.confusion_matrix(truth, predicted_classes(checked), labels=list(range(len(classes))))

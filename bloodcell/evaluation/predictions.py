@@ -48,6 +48,16 @@ def predictions_table(
     ValueError
         When the manifest lacks a column or a value, a class is named twice, or the probabilities do not have the shape
         (n, k), are not finite, are negative, or do not sum to 1 within 0.001 in a row.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> import pandas as pd
+    >>> from bloodcell.evaluation.predictions import predictions_table
+    >>> images = pd.DataFrame({"path": ["a.png", "b.png"], "label": ["x", "y"], "group": ["a", "b"], "split": "val"})
+    >>> table = predictions_table(manifest=images, probabilities=np.array([[0.9, 0.1], [0.3, 0.7]]), classes=["x", "y"])
+    >>> list(table)
+    ['path', 'label', 'source', 'group', 'split', 'fold', 'p_x', 'p_y']
     """
     manifest = with_sources(manifest)
     absent = [column for column in MANIFEST_COLUMNS if column not in manifest.columns]

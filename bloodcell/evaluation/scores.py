@@ -402,6 +402,12 @@ def find_score(metric: "str | Score | Function") -> Score:
     ------
     ValueError
         If no score has this name.
+
+    Examples
+    --------
+    >>> from bloodcell.evaluation.scores import find_score
+    >>> find_score("log_loss").greater_is_better
+    False
     """
     if isinstance(metric, Score):
         return metric
