@@ -64,6 +64,9 @@ def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with
     for split, evaluation in outcome.splits.items():
         recorder.log_table(per_class_of(evaluation.table, classes=outcome.classes), f"report/{split}.json")
     recorder.tag(evidence.TAG, evidence.as_text(outcome.evidence))
+    low, high = (outcome.val.metrics.get(f"accuracy_{end}", np.nan) for end in ("low", "high"))
+    if np.isfinite([low, high]).all():
+        recorder.tag(evidence.INTERVAL_TAG, f"{low:.2f} to {high:.2f}")
     recorder.describe(description(outcome))
 
 

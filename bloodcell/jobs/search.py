@@ -39,7 +39,8 @@ from bloodcell.search.trials import Composer, best_trial, check_space, for_train
 from bloodcell.search.tuner import FunctionTuner, build_oracle, silent_stdout
 from bloodcell.search.workers import check_environment, distributed, is_worker, stay_with_chief
 from bloodcell.tracking.delivery import Delivery
-from bloodcell.tracking.run import EXCLUDED_TAG, TRIAL_TAG, deliver_all
+from bloodcell.tracking.experiment_page import EXCLUDED_TAG
+from bloodcell.tracking.run import TRIAL_TAG, deliver_all
 from bloodcell.tracking.runs import run_or_none
 from bloodcell.tracking.store import find_store, open_store
 from bloodcell.tracking.study import Study, record_failure, start_study

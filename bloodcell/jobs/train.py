@@ -37,6 +37,7 @@ from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.recorder import FINISHED, read_run
 from bloodcell.experiment.result import Result
 from bloodcell.experiment.training import Experiment, prepare_experiment
+from bloodcell.tracking.experiment_page import BASELINE, BASELINE_TAG
 from bloodcell.tracking.resuming import (
     COMMAND_TAG,
     DIGEST_TAG,
@@ -48,7 +49,7 @@ from bloodcell.tracking.resuming import (
     exclude_earlier,
     finished_metric,
 )
-from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
+from bloodcell.tracking.run import TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
 from bloodcell.tracking.where import run_data, show_places
@@ -176,8 +177,9 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path, role: Role 
         name = f"{BASELINE}{each.name}"
         tracking = replace(each.config.tracking, run_name=name, sweep_job=None)
         config, output_dir = replace(each.config, tracking=tracking), folder / each.folder
+        own = replace(role, tags={**role.tags, BASELINE_TAG: each.name})
         with log_to(output_dir / "train.log"):
-            surviving(partial(_train_baseline, config, output_dir, role), config, folder=output_dir)
+            surviving(partial(_train_baseline, config, output_dir, own), config, folder=output_dir)
 
 
 def join_folds(configs: Sequence[TrainConfig], *, folder: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bloodcell.evaluation.evidence import SINGLE, ordered
 from bloodcell.tracking.comparisons import ComparedRun
-from bloodcell.tracking.run import BASELINE
+from bloodcell.tracking.experiment_page import BASELINE
 from bloodcell.tracking.runs import StoredRun
 
 

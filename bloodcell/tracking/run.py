@@ -29,10 +29,6 @@ JOB_TAG = "job"
 """The job of a run, except of trainings."""
 TRIAL_TAG = "trial"
 """The trial of a search."""
-BASELINE = "baseline: "
-"""The start of the names of a study's baselines."""
-EXCLUDED_TAG = "aside"
-"""The tag of a run that is not in its study's leaderboard; its value is the reason."""
 AFTER_ERROR = 5.0
 """Seconds to wait, at most, for a store that fails after a run that failed."""
 

@@ -27,8 +27,9 @@ from bloodcell.plots.leaderboard import leaderboard_plot
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.delivery import Delivery, read_sent
+from bloodcell.tracking.experiment_page import EXCLUDED_TAG
 from bloodcell.tracking.local_runs import LOST, close_abandoned, is_written, run_folders
-from bloodcell.tracking.run import EXCLUDED_TAG, TrackedRun, deliver_all, sweep_mark
+from bloodcell.tracking.run import TrackedRun, deliver_all, sweep_mark
 from bloodcell.tracking.runs import StoredRun, children_of
 from bloodcell.tracking.store import Store, find_store, open_store
 from bloodcell.wording import intervals_note
