@@ -11,6 +11,7 @@ The Kaggle set; another backbone and fine-tuning; cross-validation; your own fol
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -32,6 +33,7 @@ from bloodcell.errors import UserError
 from bloodcell.evaluation import evidence
 from bloodcell.evaluation.outcome import Outcome
 from bloodcell.experiment.baselines import needed_baselines
+from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.cross_validation import chosen_fold, whole_split
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.recorder import FINISHED, read_run
@@ -173,13 +175,19 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path, role: Role 
     role
         Their role in a search.
     """
-    for each in needed_baselines([whole_split(config) for config in configs]):
+    needed = [*needed_baselines([whole_split(config) for config in configs])]
+    countdown = Countdown(noun="baseline", objective="val/accuracy", total=len(needed), chooses=False)
+    for number, each in enumerate(needed, start=1):
+        print_status(f"baseline {number} of {len(needed)}: {each.name}")
+        countdown.begin()
         name = f"{BASELINE}{each.name}"
         tracking = replace(each.config.tracking, run_name=name, sweep_job=None)
         config, output_dir = replace(each.config, tracking=tracking), folder / each.folder
         own = replace(role, tags={**role.tags, BASELINE_TAG: each.name})
         with log_to(output_dir / "train.log"):
-            surviving(partial(_train_baseline, config, output_dir, own), config, folder=output_dir)
+            accuracy = surviving(partial(_train_baseline, config, output_dir, own), config, folder=output_dir)
+        if not math.isnan(accuracy):
+            countdown.finished(number, each.name, accuracy)
 
 
 def join_folds(configs: Sequence[TrainConfig], *, folder: Path) -> None:
@@ -230,11 +238,14 @@ def _join(config: TrainConfig, output_dir: Path, folds: Mapping[int, Path]) -> N
         deliver_again(place)
 
 
-def _train_baseline(config: TrainConfig, output_dir: Path, role: Role) -> None:
+def _train_baseline(config: TrainConfig, output_dir: Path, role: Role) -> float:
     experiment = prepare_experiment(config)
     resume = _continues(config, output_dir)
-    if not resume or already_finished(experiment, output_dir, "val/accuracy") is None:
-        train(experiment, output_dir=output_dir, quiet=True, role=role, resume=resume)
+    accuracy = already_finished(experiment, output_dir, "val/accuracy") if resume else None
+    if accuracy is None:
+        result = train(experiment, output_dir=output_dir, quiet=True, role=role, resume=resume)
+        accuracy = result.outcome.val.metrics["accuracy"]
+    return accuracy
 
 
 def _continues(config: TrainConfig, folder: Path) -> bool:
