@@ -106,6 +106,6 @@ def test_a_sweep_can_end_with_an_ensemble_of_its_runs_without_the_baselines(bccd
     (ensemble,) = [each for each in runs if each.info.run_name == "ensemble: weighted"]
     assert ensemble.data.tags["mlflow.parentRunId"] == study.info.run_id
     members = pd.read_csv(artifacts_of(ensemble) / "members.csv")
-    assert members["name"].tolist() == ["0: backbone=morphology", "1: backbone=colour_histogram", "ensemble"]
+    assert members["name"].tolist() == ["morphology", "colour_histogram", "ensemble"]
     board = pd.read_csv(artifacts_of(study) / "leaderboard.csv")
     assert {"ensemble: weighted", "baseline: majority"} <= set(board["run"])

@@ -55,7 +55,7 @@ def test_a_sweep_is_one_parent_with_a_child_for_every_combination(swept):
 def test_children_have_distinct_names(swept):
     names = sorted(child.info.run_name for child in swept.children)
     assert swept.parent.info.run_name == "rates"
-    assert names[0] == "0: batch_size=8, learning_rate=0.001"
+    assert names[0] == "batch 16, lr 0.001"
     assert len(set(names)) == 4
 
 

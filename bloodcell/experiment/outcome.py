@@ -53,7 +53,7 @@ def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with
         write_predictions(pd.concat(views, ignore_index=True), folder / "predictions_views.parquet")
     with atomic_write(folder / "metrics.json") as partial:
         partial.write_text(json.dumps(plain(outcome.metrics), indent=2, allow_nan=False), encoding="utf-8")
-    read = (lambda path: read_image_to_show(images.file(path))) if with_images else None
+    read = (lambda path: read_image_to_show(images.file(path))) if with_images and recorder.draws else None
     for split, evaluation in outcome.splits.items():
         _keep_report(recorder, evaluation.table, classes=outcome.classes, split=split, read=read)
         _draw_confidence(recorder, evaluation, classes=outcome.classes, split=split)
@@ -100,6 +100,8 @@ def _keep_report(
 
 def _draw_confidence(recorder: Recorder, evaluation: Evaluation, *, classes: Sequence[str], split: str) -> None:
     """Draw the reliability diagram, and risk against coverage with the threshold for `MAX_ERROR`."""
+    if not recorder.draws:
+        return
     table, temperature, fitted_to = evaluation.table, evaluation.calibrated["temperature"], split == FITTED_TO
     labels, raw = arrays_of(table, classes)
     both = (raw, evaluation.calibrated_probabilities)

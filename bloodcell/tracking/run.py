@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
@@ -17,6 +18,7 @@ from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.galleries import log_galleries
 from bloodcell.tracking.local_runs import lock_run
 from bloodcell.tracking.machine import process_tags
 from bloodcell.tracking.store import Store, find_store, open_store, recorded_store
@@ -40,7 +42,7 @@ class TrackedRun(Recorder):
 
     Parameters
     ----------
-    folder, name, tags, resume
+    folder, name, tags, resume, draws
         As for `bloodcell.experiment.recorder.Recorder`.
     tracking
         The store, the experiment, and the parent run.
@@ -65,11 +67,11 @@ class TrackedRun(Recorder):
         parent: str | None = None,
         parent_key: str | None = None,
         resume: bool = False,
+        draws: bool = True,
     ) -> None:
         self._lock = lock_run(folder)
-        super().__init__(
-            folder, name=name, tags={**tags, **process_tags(), "output_dir": str(folder.absolute())}, resume=resume
-        )
+        own = {**process_tags(), "output_dir": str(folder.absolute())}
+        super().__init__(folder, name=name, tags={**tags, **own}, resume=resume, draws=draws)
         self.tracking = tracking
         store = find_store(tracking)
         self._run |= {"parent": parent or tracking.parent_run, "parent_key": parent_key}
@@ -130,6 +132,9 @@ class TrackedRun(Recorder):
     def log_artifacts(self) -> None:
         """Wait for the plots, and let the files be delivered."""
         super().log_artifacts()
+        step = max((step for name, step in self._rows if name.startswith("epoch/")), default=0)
+        if log_galleries(self.artifacts, key=self._run["key"], step=step):
+            self._run["tags"][MLFLOW_LOGGED_IMAGES] = "True"
         self._run["artifacts"] = True
         self._write()
 
@@ -146,6 +151,7 @@ class TrackedRun(Recorder):
             parent="../..",
             parent_key=self._run["key"],
             resume=resume,
+            draws=self.draws,
         ) as run:
             yield run
 
@@ -178,7 +184,13 @@ def _model_address(folder: Path, store: Store) -> str:
 
 @contextmanager
 def tracked_run(
-    *, tracking: TrackingConfig, name: str, tags: Mapping[str, str], folder: Path, resume: bool = False
+    *,
+    tracking: TrackingConfig,
+    name: str,
+    tags: Mapping[str, str],
+    folder: Path,
+    resume: bool = False,
+    draws: bool = True,
 ) -> Iterator[TrackedRun]:
     """Start a run, see `TrackedRun`; at its end wait for the store, unless this process runs its study, too.
 
@@ -190,7 +202,8 @@ def tracked_run(
     within_study = courier().has_running
     if tracking.sweep_job is None and not within_study:
         end_dead_runs(*open_store(tracking))
-    run = TrackedRun(folder, name=name, tags={**tags, **sweep_mark(tracking)}, tracking=tracking, resume=resume)
+    own = {**tags, **sweep_mark(tracking)}
+    run = TrackedRun(folder, name=name, tags=own, tracking=tracking, resume=resume, draws=draws)
     try:
         with run:
             yield run

@@ -15,7 +15,7 @@ from mlflow.entities import RunStatus
 from bloodcell.comparison.leaderboard import MAX_SHOWN, Entry, leaderboard, marked_runs, notes
 from bloodcell.comparison.run_tags import RunTags, common_group_name
 from bloodcell.config.parameters import parameters_of
-from bloodcell.config.quoting import readable_overrides, short_override
+from bloodcell.config.quoting import NAME_LENGTH, readable_overrides, setting_label
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError, one_line, reason_of
@@ -217,7 +217,11 @@ def start_study(
     """
     store, experiment_id = open_store(tracking)
     end_dead_runs(store, experiment_id)
-    name = tracking.run_name or f"{kind}: {' × '.join(short_override(override) for override in overrides)}"
+    labels = list(dict.fromkeys(map(setting_label, overrides)))
+    varied = " × ".join(labels)
+    if len(varied) > NAME_LENGTH:
+        varied = f"{labels[0]}, {len(labels) - 1} more settings"
+    name = tracking.run_name or f"{kind}: {varied}"
     facts = {"study": kind, "overrides": " ".join(overrides), **(tags or {})}
     run = TrackedRun(folder, name=name[:250], tags=environment_tags() | facts, tracking=tracking, resume=resume)
     try:
