@@ -1,7 +1,7 @@
 """Recording the outcome of a training: files, pictures, metrics and a description."""
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import pandas as pd
@@ -25,6 +25,8 @@ from bloodcell.plots.confidence import reliability, risk_against_coverage
 from bloodcell.plots.gallery import error_gallery
 from bloodcell.plots.training import confusion_matrix, per_class_bars
 
+SAME_LOSS = 1e-4
+"""Losses that differ by less are the same: the training loss is computed with a smaller precision."""
 N_ERRORS = 16
 """Number of errors in a gallery."""
 MAX_ERROR = 0.05
@@ -60,7 +62,7 @@ def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with
         for name, part in evaluation.parts.items():
             _keep_report(recorder, part.table, classes=outcome.classes, split=f"{split}_{metric_name(name)}", read=read)
     for prefix, metrics in outcome.metrics.items():
-        recorder.log_metrics(metrics, prefix=prefix)
+        recorder.log_metrics(_without_repeated(metrics), prefix=prefix)
     for split, evaluation in outcome.splits.items():
         recorder.log_table(per_class_of(evaluation.table, classes=outcome.classes), f"report/{split}.json")
     recorder.tag(evidence.TAG, evidence.as_text(outcome.evidence))
@@ -68,6 +70,12 @@ def keep_outcome(recorder: Recorder, outcome: Outcome, *, images: ImageSet, with
     if np.isfinite([low, high]).all():
         recorder.tag(evidence.INTERVAL_TAG, f"{low:.2f} to {high:.2f}")
     recorder.describe(description(outcome))
+
+
+def _without_repeated(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Leave out the training loss if it is the log loss: without label smoothing, it is."""
+    same = abs(metrics.get("loss", np.nan) - metrics.get("log_loss", np.nan)) < SAME_LOSS
+    return {name: value for name, value in metrics.items() if not (name == "loss" and same)}
 
 
 def _keep_report(

@@ -22,7 +22,7 @@ MODELS = (
 )
 """The filter of trainings and ensembles: without folds, baselines, audits, and the parent runs of studies."""
 COLUMNS = ("metrics.`val/accuracy`", f"tags.`{INTERVAL_TAG}`", "metrics.`val/groups`", f"tags.`{TAG}`")
-WIDTHS = {"attributes.`Run Name`": 260, COLUMNS[0]: 110, COLUMNS[1]: 115, COLUMNS[2]: 85, COLUMNS[3]: 210}
+WIDTHS = {"attributes.`Run Name`": 220, COLUMNS[0]: 110, COLUMNS[1]: 115, COLUMNS[2]: 85, COLUMNS[3]: 185}
 """Widths of columns in pixels."""
 OPEN, CLOSED = ("val", "epoch", "test"), ("cost", "explain", "crop", "calibrated/val", "calibrated/test")
 MAJORITY = ("baseline/val", "baseline/test")
