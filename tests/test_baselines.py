@@ -56,8 +56,8 @@ def test_settings_of_networks_do_not_prevent_baselines(bccd, tmp_path):
 def test_the_majority_backbone_predicts_what_is_most_frequent(sweep):
     _, _, *runs = sweep
     metrics = runs[0].data.metrics
-    assert metrics["test/accuracy"] == metrics["baseline/test/accuracy"]
-    assert metrics["test/log_loss"] == pytest.approx(metrics["baseline/test/log_loss"], abs=1e-3)
+    assert metrics["test/accuracy"] == metrics["test/majority_class/accuracy"]
+    assert metrics["test/log_loss"] == pytest.approx(metrics["test/majority_class/log_loss"], abs=1e-3)
 
 
 def test_every_split_of_a_sweep_has_its_own_baselines(bccd, tmp_path):

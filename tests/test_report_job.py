@@ -159,7 +159,7 @@ def test_each_number_equals_the_one_in_mlflow(folder, runs, tmp_path, name):
     look_into(folder)
     numbers = require_numbers_of_mlflow(tmp_path)
     held = {entry.get("metric") for entry in numbers}
-    assert {"val/accuracy", "val/accuracy_low", "test/accuracy", "baseline/test/accuracy", "test/ece"} <= held
+    assert {"val/accuracy", "val/accuracy_low", "test/accuracy", "test/majority_class/accuracy", "test/ece"} <= held
     assert any(entry.get("artifact") == "manifest.parquet" for entry in numbers)
 
 

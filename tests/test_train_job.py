@@ -92,7 +92,7 @@ def test_a_run_has_intervals_of_its_accuracies(first):
             low, high = metrics[f"{split}/{name}_low"], metrics[f"{split}/{name}_high"]
             assert 0 <= low <= metrics[f"{split}/{name}"] <= high <= 1
             assert low < high
-    assert not [name for name in metrics if name.startswith("baseline/") and name.endswith(("_low", "_high"))]
+    assert not [name for name in metrics if "/majority_class/" in name and name.endswith(("_low", "_high"))]
     ends = f"{metrics['test/accuracy_low']:.2f} to {metrics['test/accuracy_high']:.2f}"
     assert first.stdout.count("95 % interval") == 2
     assert ends in first.stdout
@@ -143,10 +143,10 @@ def test_a_run_logs_its_parameters_without_those_of_the_store(first):
 
 
 def test_a_run_logs_every_metric_of_validation_test_and_baseline(first):
-    for part in ("val", "test", "baseline/val", "baseline/test"):
+    for part in ("val", "test", "val/majority_class", "test/majority_class"):
         for metric in METRICS:
             assert f"{part}/{metric}" in first.run.data.metrics
-    assert first.run.data.metrics["baseline/test/accuracy"] == 0.25
+    assert first.run.data.metrics["test/majority_class/accuracy"] == 0.25
     for cost in ("parameters", "flops", "megabytes", "images_per_second", "train_seconds"):
         assert first.run.data.metrics[f"cost/{cost}"] > 0
 
@@ -252,7 +252,7 @@ def test_a_kept_model_knows_its_classes_its_input_and_an_example(first, workplac
 
 
 def test_the_same_configuration_gives_the_same_numbers_to_the_last_digit(finished):
-    parts = ("val/", "test/", "baseline/", "calibrated/", "epoch/")
+    parts = ("val/", "test/", "calibrated/", "epoch/")
     metrics = [
         {name: value for name, value in done.run.data.metrics.items() if name.startswith(parts)} for done in finished
     ]

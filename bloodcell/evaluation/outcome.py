@@ -102,7 +102,7 @@ class Outcome:
             **{split: each.metrics for split, each in self.splits.items()},
             **views,
             **parts,
-            **{f"baseline/{split}": each.baseline for split, each in self.splits.items()},
+            **{f"{split}/majority_class": each.baseline for split, each in self.splits.items()},
             **{f"calibrated/{split}": each.calibrated for split, each in self.splits.items()},
         }
 

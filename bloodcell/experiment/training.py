@@ -61,7 +61,7 @@ class Experiment:
     def name(self) -> str:
         """The run's name: the given one, the varied settings of a sweep, or a summary of the configuration."""
         config = self.config
-        if given := config.tracking.run_name:  # empty in a sweep of one run
+        if (given := config.tracking.run_name) is not None:
             return given if config.tracking.sweep_job is None else readable_overrides(given)
         plan = "frozen" if config.stays_frozen else f"tuned ({config.finetune.name})"
         return f"{config.backbone.name.lower()} {plan}, {self.prepared.split} split, seed {config.hyperparameters.seed}"

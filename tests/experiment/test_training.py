@@ -60,7 +60,14 @@ def test_the_folder_has_everything(result):
 
 def test_metrics_have_the_names_of_the_tracking_store(result):
     metrics = json.loads((result.folder / "artifacts" / "metrics.json").read_text(encoding="utf-8"))
-    assert list(metrics) == ["val", "test", "baseline/val", "baseline/test", "calibrated/val", "calibrated/test"]
+    assert list(metrics) == [
+        "val",
+        "test",
+        "val/majority_class",
+        "test/majority_class",
+        "calibrated/val",
+        "calibrated/test",
+    ]
     assert metrics["calibrated/val"]["temperature"] > 0
 
 
