@@ -22,7 +22,7 @@ from keras_tuner.errors import FailedTrialError
 
 from bloodcell.comparison.leaderboard import OBJECTIVE
 from bloodcell.config.command import Command, chosen_groups
-from bloodcell.config.quoting import short_name
+from bloodcell.config.quoting import NAME_LENGTH, setting_label, short_name
 from bloodcell.config.search import HyperbandTuner, SearchConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import log_errors, log_to
@@ -179,7 +179,8 @@ class _Search:
 
     def _train(self, trial: Trial) -> Mapping[str, float]:
         overrides = overrides_of(trial.hyperparameters)
-        number, name = trial_number(trial.trial_id), short_name(overrides)
+        first = sorted(overrides, key=lambda each: setting_label(each) != "lr")
+        number, name = trial_number(trial.trial_id), short_name(first, length=NAME_LENGTH - len("trial 100: "))
         tracking = replace(
             self._config.tracking,
             parent_run=self._parent_run,

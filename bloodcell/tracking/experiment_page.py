@@ -24,7 +24,7 @@ MODELS = (
 COLUMNS = ("metrics.`val/accuracy`", f"tags.`{INTERVAL_TAG}`", "metrics.`val/groups`", f"tags.`{TAG}`")
 WIDTHS = {"attributes.`Run Name`": 220, COLUMNS[0]: 110, COLUMNS[1]: 115, COLUMNS[2]: 85, COLUMNS[3]: 185}
 """Widths of columns in pixels."""
-OPEN, CLOSED = ("val", "epoch", "test"), ("cost", "explain", "crop", "calibrated/val", "calibrated/test")
+OPEN, CLOSED = ("val", "epoch", "test", "gallery"), ("cost", "explain", "crop", "calibrated/val", "calibrated/test")
 MAJORITY = ("val/majority_class", "test/majority_class")
 """Sections of the charts: those that are open, and the others, in order."""
 

@@ -1,4 +1,4 @@
-"""Galleries for the image grid of the MLflow UI, which compares them across runs and epochs."""
+"""Galleries for the image grid of the MLflow UI, which compares them across runs."""
 
 import os
 import shutil
@@ -10,9 +10,11 @@ from PIL import Image
 
 GALLERIES = ("errors_", "explanations_", "augmentation", "crops")
 """The start of the names of plots that are galleries."""
+SECTION = "gallery"
+"""The section of the charts that shows them."""
 
 
-def log_galleries(artifacts: Path, *, key: str, step: int) -> int:
+def log_galleries(artifacts: Path, *, key: str) -> int:
     """Write the galleries among a run's plots as ``MlflowClient.log_image`` names its files; return their number.
 
     They are files of the run's folder, so that they are delivered once also after an outage.
@@ -23,13 +25,12 @@ def log_galleries(artifacts: Path, *, key: str, step: int) -> int:
         The folder with ``plots``.
     key
         The key of the run.
-    step
-        The last epoch.
     """
     plots = [path for path in sorted((artifacts / "plots").glob("*.png")) if path.name.startswith(GALLERIES)]
     for path in plots:
-        # A plot that is drawn again replaces its image.
-        name = f"{path.stem}+step+{step}+timestamp+0+{uuid.uuid5(uuid.UUID(key), path.stem)}"
+        # The grid opens at step 0, and shows runs side by side that have the same step. A plot that is drawn again
+        # replaces its image.
+        name = f"{SECTION}~{path.stem}+step+0+timestamp+0+{uuid.uuid5(uuid.UUID(key), path.stem)}"
         image = artifacts / "images" / f"{name}.png"
         image.parent.mkdir(exist_ok=True)
         image.unlink(missing_ok=True)

@@ -132,8 +132,7 @@ class TrackedRun(Recorder):
     def log_artifacts(self) -> None:
         """Wait for the plots, and let the files be delivered."""
         super().log_artifacts()
-        step = max((step for name, step in self._rows if name.startswith("epoch/")), default=0)
-        if log_galleries(self.artifacts, key=self._run["key"], step=step):
+        if log_galleries(self.artifacts, key=self._run["key"]):
             self._run["tags"][MLFLOW_LOGGED_IMAGES] = "True"
         self._run["artifacts"] = True
         self._write()
