@@ -52,10 +52,15 @@ class Accuracy:
         return f"{self.value:.1%} ({interval})"
 
 
+def is_unknown(low: float, high: float) -> bool:
+    """Return whether an interval says nothing: an end is NaN, or it is (nearly) from 0 to 1."""
+    return not high - low < WIDEST
+
+
 def accuracy_in(row: Mapping[Any, Any], name: str) -> Accuracy:
     """Return the accuracy of a table's row with its interval; one from 0 to 100 % says nothing, so it is unknown."""
     value, low, high = (float(row[name + end]) for end in ENDS)
-    if not (high - low < WIDEST):
+    if is_unknown(low, high):
         low = high = float("nan")
     return Accuracy(value=value, low=low, high=high)
 
