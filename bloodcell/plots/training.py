@@ -8,6 +8,7 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
 from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
@@ -120,9 +121,11 @@ def confusion_matrix(
         return _many_classes(counts, shares, classes=classes, title=title)
     size = TEXT_SIZE if k <= 8 else SMALL_SIZE
     labels = [fold(name, inches=2.2, size=size) for name in classes]
+    notes: list[str] = []
     numbers, name = np.array([f"{count:,}" for count in counts.ravel()]).reshape(k, k), "Images"
     if groups is not None and (groups != counts).any():
         name = f"Images ({plural(group_name)})"
+        notes = [f"In brackets: {plural(group_name)} with such an image; one can be in several cells."]
         numbers = np.array([f"{text}\n({n:,})" for text, n in zip(numbers.ravel(), groups.ravel(), strict=True)])
         numbers = numbers.reshape(k, k)
     cell_texts = [*numbers.ravel(), "100%"]
@@ -137,8 +140,9 @@ def confusion_matrix(
         width=2 * (side + label_width + 0.75),
         height=side + (label_width if upright else 0.25) + 1.05,
         layout="compressed",
+        notes=notes,
     )
-    if (engine := figure.get_layout_engine()) is not None:
+    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
         engine.set(h_pad=0.1)  # between the title and those of the panels
     left, right = figure.subplots(1, 2)
     percents = np.array(["–" if np.isnan(share) else f"{share:.0%}" for share in shares.ravel()]).reshape(k, k)
@@ -177,9 +181,9 @@ def per_class_bars(table: pd.DataFrame, *, title: str, group_name: str = PHOTOGR
     lines = max(label.count("\n") + 1 for label in labels)
     class_height = max(0.2 * len(bars), 0.17 * lines) + 0.16
     values = table[[*bars]].to_numpy(dtype=np.float64)
-    ends = table[[f"{name}_{end}" for name in bars for end in ("low", "high")]].to_numpy(dtype=np.float64)
-    ends = ends.reshape(n_classes, len(bars), 2)
-    ends = np.where(np.diff(ends, axis=2) < WIDEST, ends, np.nan)
+    columns = table[[f"{name}_{end}" for name in bars for end in ("low", "high")]].to_numpy(dtype=np.float64)
+    pairs = columns.reshape(n_classes, len(bars), 2)
+    ends = np.where(np.diff(pairs, axis=2) < WIDEST, pairs, np.nan)
     unknown = bool((np.isnan(ends[..., 0]) & ~np.isnan(values)).any())
     notes = [f"Lines: {intervals_note(group_name)}"]
     notes += [f"{UNKNOWN.capitalize()}: there are too few {plural(group_name)}."] if unknown else []
