@@ -36,7 +36,7 @@ def folder(bccd, tmp_path_factory) -> Path:
     data = ["data=bccd", f"data.root={bccd}"]
     for words in (
         ["train", *data, *OWN, "tracking.run_name='$single_100%_{a}'"],
-        ["train", *data, *OWN, "split=group_kfold", "tracking.run_name=folds", "log_model=false"],
+        ["train", *data, *OWN, "split=group_kfold", "split.folds=3", "tracking.run_name=folds", "log_model=false"],
         ["train", "-m", *data, *OWN, "head.l2=0.01,1", "log_model=false"],
         ["train", *data, *OWN, "split=random", "tracking.run_name=by file", "log_model=false", "baselines=[]"],
         ["train", *data, *OWN[:3], *OWN[4:], "backbone=colour_histogram", "tracking.run_name=other", "baselines=[]"],
@@ -286,7 +286,7 @@ def test_a_cross_validation_says_that_metrics_are_out_of_fold(folder, runs, tmp_
     reported(folder, tmp_path, f"run={runs['folds'].info.run_id}")
     section = (tmp_path / "section.md").read_text(encoding="utf-8")
     assert "On validation, out of fold, accuracy" in section
-    assert section.count("[fold ") == 5
+    assert section.count("[fold ") == 3
 
 
 def test_a_leaky_split_is_not_called_disjoint(folder, runs, tmp_path):
