@@ -1,5 +1,6 @@
 """A report says what a run knows, each number with the run that holds it, and invents nothing."""
 
+import functools
 import json
 import re
 import shutil
@@ -102,9 +103,7 @@ def in_mlflow(entry: dict[str, Any]) -> Any:
         content = json.loads(path.read_text(encoding="utf-8"))
         finding = next(each for each in [*content["findings"], *content["clear"]] if each["code"] == entry["finding"])
         return finding["what"] if entry["key"] == "what" else finding["numbers"][entry["key"]]
-    table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
-    if entry["artifact"] == "predictions.parquet":
-        table = with_predicted(table)
+    table = table_of(path)
     for column, value in entry["where"].items():
         table = table[table[column].astype(str) == value]
     if entry.get("wrong"):
@@ -113,6 +112,12 @@ def in_mlflow(entry: dict[str, Any]) -> Any:
         counts = {"right": int((table["label"] == table["predicted"]).sum()), "number": len(table)}
         return counts.get(entry["sensitivity_by_photograph"], entry["value"])
     return table[entry["count"]].nunique() if "count" in entry else table[entry["column"]].item()
+
+
+@functools.cache
+def table_of(path: Path) -> pd.DataFrame:
+    table = pd.read_csv(path) if path.suffix == ".csv" else pd.read_parquet(path)
+    return with_predicted(table) if path.name == "predictions.parquet" else table
 
 
 def with_predicted(table: pd.DataFrame) -> pd.DataFrame:
