@@ -1,9 +1,10 @@
 """The jobs of the command line: names, and descriptions from their docstrings."""
 
 import ast
+import functools
 import inspect
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 JOBS = Path(__file__).parents[1] / "jobs"
 
 
-def jobs() -> dict[str, str]:
+@functools.cache
+def jobs() -> Mapping[str, str]:
     """Return every job's docstring by command name, without importing the jobs, which takes seconds."""
     return {command_name(path.stem): _docstring(path) for path in sorted(JOBS.glob("*.py")) if path.stem[0] != "_"}
 
