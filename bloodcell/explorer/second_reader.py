@@ -224,6 +224,8 @@ def _photographs(items: Items) -> pd.DataFrame:
     table = pd.DataFrame(means, columns=columns).assign(
         row=rows, label=items.labels[rows], **{name: items.table[name].to_numpy()[rows] for name in ("source", "group")}
     )
+    # Of the copies, the one with the most confident prediction is shown: of others the cell may be cut by the border.
+    table = table.iloc[np.argsort(-means.max(axis=1), kind="stable")]
     # A photograph with copies under two labels is one for each label.
     by_photograph = table.groupby(["source", "label"], sort=True)
     joined = by_photograph.agg({**dict.fromkeys(columns, "mean"), "row": "first", "group": "first"}).reset_index()

@@ -144,6 +144,7 @@ def _listening(port: int) -> socket.socket:
     made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         made.bind((HOST, port))
+        made.listen()
     except OSError as error:
         made.close()
         raise UserError(f"port={port}: cannot be opened ({error.strerror}); give another port, or port=0") from error
