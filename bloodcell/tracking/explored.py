@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from bloodcell.config.tracking import TrackingConfig
+from bloodcell.console.quiet import quiet_stderr
 from bloodcell.data.loading import KAGGLE_FOLDERS
 from bloodcell.data.manifest import bits_by_path
 from bloodcell.errors import UserError
@@ -84,11 +85,10 @@ class Explainers:
         """
         pixels = self._originals.pixels(row)
         with self._lock:  # one at a time: each takes all cores
+            with quiet_stderr():  # Keras, which takes seconds and reports missing GPUs
+                from bloodcell.models.explanation import explain
+                from bloodcell.plots.explanation import heat_over
             model = self._model(run, row)
-            # With Keras, which takes seconds.
-            from bloodcell.models.explanation import explain
-            from bloodcell.plots.explanation import heat_over
-
             classes = model.serving.classes
             found = explain(model.model, pixels, class_index=classes.index(self._items.classes[index]))
         return np.asarray(np.rint(255 * heat_over(pixels, found.heat)), np.uint8)

@@ -7,6 +7,7 @@ export const state = {
   b: -1,
   filters: {},
   sort: "suspicion",
+  once: false, // one image of each photograph
   view: new Int32Array(0), // rows that pass all filters, in order
   marks: { label_wrong: {}, not_a_cell: [], same_photograph: [] },
 };

@@ -76,7 +76,7 @@ function looks(row) {
 async function replace(row, button, address, alt) {
   const status = byId("look-state");
   button.setAttribute("aria-busy", "true");
-  status.textContent = address.startsWith("heat") ? "Computing the heat map; the first of a model takes seconds" : "";
+  status.textContent = address.startsWith("heat") ? "Computing the heat map: seconds for a network, up to half a minute for hand-made features" : "";
   try {
     const answer = await fetch(address);
     if (!answer.ok) throw new Error((await answer.text()).trim());

@@ -182,17 +182,29 @@ export function buildSort() {
     state.sort = select.value;
     apply();
   });
+  const once = byId("once");
+  byId("once-label").hidden = items.source.names.length === items.n; // no photograph has copies
+  once.addEventListener("change", () => {
+    state.once = once.checked;
+    apply();
+  });
 }
 
 export function apply() {
   const rows = passing();
   const keys = new Float64Array(items.n);
   for (const row of rows) keys[row] = SORTS[state.sort][1](row);
-  state.view = rows.slice().sort((one, other) => keys[one] - keys[other] || one - other);
+  const sorted = rows.slice().sort((one, other) => keys[one] - keys[other] || one - other);
+  state.view = state.once ? firstOfEach(sorted) : sorted;
   fill();
   chips();
   byId("count").textContent = `${number(state.view.length)} of ${number(items.n)} images`;
   emit("view");
+}
+
+function firstOfEach(rows) {
+  const seen = new Uint8Array(items.source.names.length);
+  return rows.filter((row) => !seen[items.source.index[row]] && (seen[items.source.index[row]] = 1));
 }
 
 function chips() {
