@@ -32,6 +32,8 @@ from bloodcell.wording import plural
 
 MAX_PICTURES = 24
 """Photographs to show of a kind; the JSON has all."""
+N_EXPLORED = 6
+"""Most runs of the command that shows every image."""
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "=", INCONCLUSIVE: "·"}
 COSTS = {
     "parameters": "parameters",
@@ -198,6 +200,12 @@ def _recommendation(report: Report) -> str:
     return "No other model is as good."
 
 
+def _explore_command(report: Report) -> str:
+    """Return the command that shows every image of the first runs; empty if all are files."""
+    ids = [run_id for run in report.order for run_id in report.facts_of(run).run_ids[:1]]
+    return f"bloodcell explore runs=[{','.join(ids[:N_EXPLORED])}]" if ids else ""
+
+
 def _values(report: Report) -> dict[str, Any]:
     """Return the values of the templates."""
     comparison = report.comparison
@@ -211,6 +219,7 @@ def _values(report: Report) -> dict[str, Any]:
     curves = {run: report.facts_of(run).curve for run in order if len(report.facts_of(run).curve) > 1}
     return {
         "report": report,
+        "explore": _explore_command(report),
         "comparison": comparison,
         "score": comparison.scores[0],
         "headings": list(comparison.units.values()),

@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.random_projection import GaussianRandomProjection
 
 from bloodcell.cells.novelty import fit_novelty
+from bloodcell.console.quiet import quiet_stderr
 from bloodcell.files import atomic_write, cache_dir
 
 log = logging.getLogger(__name__)
@@ -108,7 +109,8 @@ def umap_points(space: Space) -> Floats:
         if cached.shape == (len(known), 2):
             found[space.known] = cached
             return found
-    import umap  # the extra; it compiles for seconds
+    with quiet_stderr():  # it imports TensorFlow if it is there
+        import umap  # the extra; it compiles for seconds
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # that a seed makes it use one thread

@@ -22,7 +22,7 @@ function draw() {
     const sum = each.reduce((all, count) => all + count, 0);
     return el("tr", {}, el("th", { scope: "row" }, el("abbr", { title: items.classes[label] }, short[label])), ...[...each].map((count, index) => cell(count, sum, label, index)));
   });
-  const caption = el("caption", {}, total ? `Accuracy ${(100 * right / total).toFixed(1)} % of ${number(total)} predictions shown. Rows: labels, columns: predictions.` : "No predictions are shown.");
+  const caption = el("caption", {}, total ? `Accuracy ${(100 * right / total).toFixed(1)} % of ${number(total)} predictions that pass the other filters. Rows: labels, columns: predictions.` : "No predictions are shown.");
   const focus = document.activeElement?.dataset?.cell;
   byId("confusion").replaceChildren(el("h2", {}, "Confusion matrix"), el("div", { class: "scroll", tabindex: 0, role: "region", "aria-label": "Confusion matrix" }, el("table", { class: "confusion" }, caption, el("thead", {}, head), el("tbody", {}, ...body))));
   if (focus) byId("confusion").querySelector(`[data-cell="${focus}"]`)?.focus();
