@@ -1,15 +1,22 @@
 """``bloodcell explore``: its page is served to this machine only, FiftyOne's folder is written, errors are one line."""
 
+import contextlib
 import json
 import re
 import signal
 import socket
 import urllib.request
 
+import numpy as np
 import pytest
 from commands import run, small, start
 from explorers import predictions
 from stores import runs_in
+
+from bloodcell.config.tracking import TrackingConfig
+from bloodcell.errors import UserError
+from bloodcell.explorer.items import make_items
+from bloodcell.tracking.explored import Explainers, originals_of, read_explored
 
 
 @pytest.fixture(scope="module")
@@ -89,3 +96,23 @@ def test_a_port_that_is_taken_is_named(folder):
         completed = run(["explore", "runs=[other.csv]", f"port={port}"], cwd=folder)
     assert completed.returncode == 2
     assert f"port={port}" in completed.stderr
+
+
+@pytest.mark.slow
+def test_a_heat_map_is_of_the_fold_that_held_the_image_out(bccd, tmp_path):
+    words = ["train", *small(bccd), "log_model=true", "split=group_kfold", "split.folds=2"]
+    assert run(words, cwd=tmp_path).returncode == 0
+    predictions(bccd).to_csv(tmp_path / "other.csv", index=False)
+    with contextlib.chdir(tmp_path):
+        parent = next(each for each in runs_in(tmp_path) if "fold" not in each.data.tags)
+        tracking = TrackingConfig()
+        runs, stored = read_explored(tracking=tracking, runs=[parent.info.run_id, "other.csv"], study=None)
+        items = make_items(runs)
+        originals = originals_of(items, stored, images=None)
+        explainers = Explainers(items, stored, originals)
+        row = int(np.flatnonzero(items.runs[0].fold == 2)[0])
+        heat = explainers.heat(0, row, 1)
+        assert heat.shape == originals.pixels(row).shape
+        assert list(explainers._models) == [stored[0].folds[1].models[-1]]
+        with pytest.raises(UserError, match="no heat map"):
+            explainers.heat(1, row, 1)

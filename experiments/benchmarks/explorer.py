@@ -4,8 +4,9 @@
 
 Prints one line of JSON. First paint is the time from the start of the navigation until the grid shows tiles
 (`images_s`) and their first pictures (`pictures_s`); `command_s` is the time until the server answers. Scrolling turns
-the wheel through the grid and measures the time between two frames, in milliseconds. With `--cold` no thumbnail is
-cached before.
+the wheel through the grid and measures the time between two frames, in milliseconds; `page_cpu_ms_per_frame` is the
+processor time of the page's main thread, which does not depend on what else the machine does. With `--cold` no
+thumbnail is cached before.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from playwright.sync_api import Page, sync_playwright
+from playwright.sync_api import CDPSession, Page, sync_playwright
 
 SCROLLED, STEP, PAUSE = 400, 160, 8
 """Turns of the wheel, pixels of each, and milliseconds between them: twenty thousand pixels in a second."""
@@ -107,11 +108,15 @@ def scrolled(page: Page) -> dict[str, float]:
     """Scroll through the grid; return quantiles of the time between frames, and tasks longer than 50 ms."""
     page.wait_for_timeout(2000)
     page.mouse.move(800, 500)
+    devtools = page.context.new_cdp_session(page)
+    devtools.send("Performance.enable", {"timeDomain": "threadTicks"})
+    before = processor_seconds(devtools)
     page.evaluate(FRAMES)
     for _ in range(SCROLLED):
         page.mouse.wheel(0, STEP)
         page.wait_for_timeout(PAUSE)
     frames, long_tasks, top = page.evaluate("[window.frames_, window.long_, document.getElementById('grid').scrollTop]")
+    busy = processor_seconds(devtools) - before
     times = np.array(frames)
     return {
         "scrolled_px": round(top),
@@ -120,9 +125,16 @@ def scrolled(page: Page) -> dict[str, float]:
         "frame_ms_p95": round(float(np.quantile(times, 0.95)), 1),
         "frame_ms_p99": round(float(np.quantile(times, 0.99)), 1),
         "frame_ms_max": round(float(times.max()), 1),
+        "page_cpu_ms_per_frame": round(1000 * busy / len(times), 2),
         "long_tasks": len(long_tasks),
         "long_task_ms_max": round(float(max(long_tasks, default=0)), 1),
     }
+
+
+def processor_seconds(devtools: CDPSession) -> float:
+    """Return the processor time of the page's main thread, which other programs do not change."""
+    metrics = devtools.send("Performance.getMetrics")["metrics"]
+    return float(next(each["value"] for each in metrics if each["name"] == "TaskDuration"))
 
 
 if __name__ == "__main__":
