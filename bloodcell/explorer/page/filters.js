@@ -198,7 +198,7 @@ export function apply() {
   state.view = state.once ? firstOfEach(sorted) : sorted;
   fill();
   chips();
-  byId("count").textContent = `${number(state.view.length)} of ${number(items.n)} images`;
+  byId("count").textContent = state.view.length ? `${number(state.view.length)} of ${number(items.n)} images` : "No image passes all filters";
   emit("view");
 }
 
