@@ -190,6 +190,7 @@ def main() -> None:
     parser.add_argument("--loops", type=int, default=1000, help="with edits that improve nothing")
     parser.add_argument("--loops-with-gains", type=int, default=100)
     parser.add_argument("--kinds", nargs="+", choices=[*NOTHING, *SOME], default=[*NOTHING, *SOME])
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--edits", type=int, default=200)
     parser.add_argument("--max-trainings", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
@@ -197,7 +198,7 @@ def main() -> None:
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for kinds, n in ((NOTHING, given.loops), (SOME, given.loops_with_gains)):
             for name, kind in ((name, kind) for name, kind in kinds.items() if name in given.kinds):
-                for rule in RULES:
+                for rule in given.rules:
                     begun = time.perf_counter()
                     one = partial(
                         loop, kind=replace(kind), rule=rule, edits=given.edits, max_trainings=given.max_trainings
