@@ -197,6 +197,29 @@ class GateConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ExploreConfig:
+    """The configuration of ``bloodcell explore``."""
+
+    runs: tuple[NonEmpty, ...]
+    study: NonEmpty | None
+    images: NonEmpty | None
+    columns: dict[str, NonEmpty] | None
+    classes: tuple[NonEmpty, ...]
+    groups_file: NonEmpty | None
+    output: NonEmpty
+    export: Literal["fiftyone"] | None
+    port: Annotated[int, Field(ge=0, lt=65536)]
+    open: bool
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_its_runs_once(self) -> "ExploreConfig":
+        if bool(self.runs) == (self.study is not None):
+            raise ValueError("runs and study: give exactly one, runs=[ID,other.csv] or study=ID")
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class RegisterConfig:
     """The configuration of ``bloodcell register``."""
 
@@ -314,6 +337,7 @@ SCHEMAS: dict[str, type] = {
     "data_fetch": DataFetchConfig,
     "doctor": DoctorConfig,
     "ensemble": EnsembleConfig,
+    "explore": ExploreConfig,
     "gate": GateConfig,
     "groups": GroupsConfig,
     "init": InitConfig,
