@@ -104,6 +104,25 @@ class PredictConfig:
 
 
 @dataclass(frozen=True, config=STRICT)
+class ExportConfig:
+    """The configuration of ``bloodcell export``."""
+
+    run: NonEmpty | None
+    model: NonEmpty | None
+    format: Literal["onnx", "openvino", "tflite", "keras"]
+    images: NonEmpty | Annotated[tuple[NonEmpty, ...], Field(min_length=1)] | None
+    n_images: PositiveInt
+    tolerance: Fraction
+    output: NonEmpty | None
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> "ExportConfig":
+        _require_one_model(self.run, self.model)
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
 class GreedyConfig:
     """Greedy selection of members, with replacement."""
 
@@ -346,6 +365,7 @@ SCHEMAS: dict[str, type] = {
     "data_fetch": DataFetchConfig,
     "doctor": DoctorConfig,
     "ensemble": EnsembleConfig,
+    "export": ExportConfig,
     "gate": GateConfig,
     "groups": GroupsConfig,
     "init": InitConfig,

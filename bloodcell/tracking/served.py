@@ -1,4 +1,4 @@
-"""A stored model to serve, with what people must know of it."""
+"""A stored model to serve or export, with its run and its card."""
 
 from dataclasses import dataclass
 
@@ -26,20 +26,33 @@ class ChosenModel:
         The model.
     name
         For people.
-    card
-        Its model card in Markdown; None: it has none.
+    run
+        The run that logged it; None: unknown.
+    description
+        Of a registered version; empty without one.
     """
 
     stored: StoredModel
     name: str
-    card: str | None
+    run: StoredRun | None
+    description: str
+
+    @property
+    def card(self) -> str | None:
+        """Its model card in Markdown; None: it has none.
+
+        It is that in the run's artifacts, or one made of the run, or the description of a registered version whose run
+        is gone.
+        """
+        if self.run is None:
+            return self.description or None
+        if CARD in self.run.files:
+            return self.run.read(CARD, lambda path: path.read_text(encoding="utf-8"))
+        return model_card(card_facts(self.run, name=self.name, serving=self.stored.serving))
 
 
 def choose_model(store: Store, *, run: str | None, model: str | None) -> ChosenModel:
-    """Load the model of a run, or of an address, and its card.
-
-    The card is that in the run's artifacts, or one made of the run, or the description of a registered version whose
-    run is gone.
+    """Load the model of a run, or of an address.
 
     Raises
     ------
@@ -59,14 +72,8 @@ def choose_model(store: Store, *, run: str | None, model: str | None) -> ChosenM
     if run is None:
         run_id = (version.tags.get(RUN_TAG) if version else None) or stored.interface.metadata.run_id
         found = run_or_none(run_id) if run_id else None
-    card = None if found is None else _card_of(found, stored, name)
-    return ChosenModel(stored=stored, name=name, card=card or (version.description if version else None) or None)
-
-
-def _card_of(run: StoredRun, stored: StoredModel, name: str) -> str:
-    if CARD in run.files:
-        return run.read(CARD, lambda path: path.read_text(encoding="utf-8"))
-    return model_card(card_facts(run, name=name, serving=stored.serving))
+    description = (version.description if version else None) or ""
+    return ChosenModel(stored=stored, name=name, run=found, description=description)
 
 
 def _version_of(address: str) -> ModelVersion | None:
