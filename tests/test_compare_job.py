@@ -74,7 +74,7 @@ def test_a_study_is_compared_with_its_seeds_pooled_and_its_baseline(made):
     assert made.completed.returncode == 0, made.completed.stderr
     for name in NAMES:
         assert name in " ".join(made.completed.stdout.split())
-    assert " best " in made.completed.stdout
+    assert "(95 % confidence)." in made.completed.stdout
     kept = json.loads((made.kept / "report.json").read_text())
     assert kept["split"] == "test"
     assert kept["title"].endswith(" on test")

@@ -1,9 +1,8 @@
 """The report of a comparison: a self-contained HTML page, Markdown and JSON."""
 
-import base64
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from itertools import compress
@@ -13,15 +12,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from bloodcell.comparison.candidates import Aligned, Candidate
+from bloodcell.cards.comparison_errors import Picture, misclassified_sources, predicted_sources
 from bloodcell.comparison.comparing import Comparison, cheapest
+from bloodcell.comparison.decision import Decision, decide, models_by_rank
 from bloodcell.comparison.sentences import format_interval, format_score
 from bloodcell.comparison.verdicts import BETTER, EQUIVALENT, INCONCLUSIVE, REVERSED, WORSE
 from bloodcell.console.json_output import plain
 from bloodcell.evaluation.calibration import calibration_bins, calibration_errors
 from bloodcell.evaluation.evidence import barring
 from bloodcell.evaluation.metrics import confusion, per_class
-from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import Predictions, Score
 from bloodcell.files import atomic_write
 from bloodcell.plots import svg as charts
@@ -30,8 +29,6 @@ from bloodcell.plots.training import MAX_CLASSES
 from bloodcell.templates import render
 from bloodcell.wording import plural
 
-MAX_PICTURES = 24
-"""Photographs to show of a kind; the JSON has all."""
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "=", INCONCLUSIVE: "·"}
 COSTS = {
     "parameters": "parameters",
@@ -41,8 +38,6 @@ COSTS = {
 """The costs of a run, with their labels."""
 CURVES_LABEL = "validation accuracy, %"
 CLASS_METRICS = ("recall", "precision", "f1")
-
-Picture = Callable[[str], bytes | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,24 +91,33 @@ class Report:
 
     @cached_property
     def sources(self) -> dict[str, pd.DataFrame]:
-        """Each run's predictions by source: ``source, path, label, predicted, correct``."""
+        """Each run's predictions by source, see `predicted_sources`."""
         aligned = self.comparison.aligned
-        return {each.name: _predicted_sources(aligned, each) for each in aligned.candidates}
+        return {each.name: predicted_sources(aligned, each) for each in aligned.candidates}
 
     @cached_property
-    def misclassified_by_all(self) -> pd.DataFrame:
-        """The sources that all models misclassify, with the most frequent predicted class."""
-        tables = [self.sources[run] for run in _models(self.comparison)] or list(self.sources.values())
+    def models(self) -> list[str]:
+        """The models of the page, the best first; a trivial baseline if there is no other."""
+        leading = set(self.order)
+        return [run for run in models_by_rank(self.comparison) if run in leading] or self.order
+
+    @property
+    def misclassified_by_all(self) -> list[str]:
+        """The sources that all models misclassify."""
+        tables = [self.sources[run] for run in models_by_rank(self.comparison)] or list(self.sources.values())
         wrong = ~np.any([table["correct"].to_numpy() for table in tables], axis=0)
-        classes = np.array(self.comparison.aligned.classes)
-        votes = np.sum([table["predicted"].to_numpy()[:, None] == classes for table in tables], axis=0)
-        return pd.DataFrame(tables[0].assign(predicted=classes[votes.argmax(axis=1)]).loc[wrong])
+        return [str(each) for each in tables[0].loc[wrong, "source"]]
 
     @cached_property
     def order(self) -> list[str]:
         """The runs of the page, the best first."""
         leading = set(self.comparison.leading)
         return [run for run in self.comparison.ranking["run"] if run in leading]
+
+    @cached_property
+    def decision(self) -> Decision:
+        """Which model to use, and what would settle what is open."""
+        return decide(self.comparison, costs={COSTS[cost]: self.costs(cost) for cost in COSTS})
 
     @property
     def cheapest(self) -> dict[str, str | None]:
@@ -123,12 +127,6 @@ class Report:
     def costs(self, cost: str) -> dict[str, float]:
         """Return the known costs of a kind by run."""
         return {run: float(each.costs[cost]) for run, each in self.runs.items() if each.costs.get(cost)}
-
-    @property
-    def summary(self) -> list[str]:
-        """Three sentences: best models, verdict on the first two, recommendation."""
-        comparison = self.comparison
-        return [comparison.best, _first_verdict(comparison), _recommendation(self)]
 
 
 def write_report(report: Report, folder: Path) -> None:
@@ -152,7 +150,7 @@ def as_data(report: Report) -> dict[str, Any]:
     verdicts = comparison.verdicts.assign(sentence=comparison.sentences)
     data = {
         "title": report.title,
-        "summary": report.summary,
+        "summary": list(report.decision.sentences),
         "warnings": list(report.warnings),
         "facts": dict(report.facts),
         "split": comparison.aligned.split,
@@ -167,35 +165,13 @@ def as_data(report: Report) -> dict[str, Any]:
         "ranking": comparison.ranking.to_dict("records"),
         "not_worse_than_the_best": comparison.not_worse(),
         "cheapest": report.cheapest,
-        "wrong_of_all": report.misclassified_by_all["source"].tolist(),
+        "wrong_of_all": report.misclassified_by_all,
         "runs": {
             run: {"configuration": dict(each.configuration), "costs": dict(each.costs), "run_ids": list(each.run_ids)}
             for run, each in report.runs.items()
         },
     }
     return dict(plain(data))
-
-
-def _first_verdict(comparison: Comparison) -> str:
-    """Return the verdict on the two best models, or on one and the baseline."""
-    ranked = _models(comparison)
-    names = set(ranked[:2] if len(ranked) > 1 else (*ranked, comparison.aligned.baseline))
-    for row, sentence in zip(rows(comparison.verdicts), comparison.sentences, strict=True):
-        if {row.a, row.b} == names:
-            return sentence
-    return "No other model was compared."
-
-
-def _recommendation(report: Report) -> str:
-    comparison = report.comparison
-    for cost, run in report.cheapest.items():
-        if run is not None:
-            size = f"{report.costs(cost)[run]:,.0f} {COSTS[cost]}"
-            return f"{run} is the cheapest model that is not significantly worse than the best ({size})."
-    several = len(comparison.not_worse())
-    if several > 1:
-        return f"{several} models are not significantly worse than the best: choose the cheapest of them."
-    return "No other model is as good."
 
 
 def _values(report: Report) -> dict[str, Any]:
@@ -211,6 +187,8 @@ def _values(report: Report) -> dict[str, Any]:
     curves = {run: report.facts_of(run).curve for run in order if len(report.facts_of(run).curve) > 1}
     return {
         "report": report,
+        "decision": report.decision,
+        "models": report.models,
         "comparison": comparison,
         "score": comparison.scores[0],
         "headings": list(comparison.units.values()),
@@ -229,11 +207,8 @@ def _values(report: Report) -> dict[str, Any]:
         "calibrations": [_calibration(predictions[run], run=run) for run in order],
         "class_metrics": CLASS_METRICS,
         "per_class": _per_class(predictions, order=order, classes=comparison.aligned.classes),
+        "misclassified": misclassified_sources(report.sources, models=report.models, picture=report.picture),
         "disagreement": _disagreement(report),
-        "wrong_of_all": {
-            "n": len(report.misclassified_by_all),
-            "pictures": _pictures(report, report.misclassified_by_all, limit=MAX_PICTURES),
-        },
         "differences": _differences(report, order),
         "runs": {run: report.facts_of(run) for run in order},
     }
@@ -246,8 +221,7 @@ def _board(report: Report) -> list[dict[str, Any]]:
     by = comparison.estimates_of(score)
     trivial = comparison.aligned.trivial
     baseline = float(by["image"]["value"][comparison.aligned.baseline])
-    models = by["image"][by["image"].index.isin(report.order) & ~by["image"].index.isin(trivial)]
-    scale = _scale(models if len(models) else by["image"])
+    scale = _scale(by["image"][by["image"].index.isin(report.models)], baseline=baseline)
     lines = []
     shown = comparison.ranking[comparison.ranking["run"].isin(report.order)]
     for rank, each in enumerate(rows(shown), 1):
@@ -284,8 +258,8 @@ def _standing(row: Any, trivial: Sequence[str]) -> str:
     return "may be the best" if row.can_be_best else "baseline" if row.run in trivial else "not the best"
 
 
-def _scale(table: pd.DataFrame) -> charts.Scale:
-    low, high = float(table["low"].min()), float(table["high"].max())
+def _scale(table: pd.DataFrame, *, baseline: float) -> charts.Scale:
+    low, high = (float(np.nanmin([table["low"].min(), baseline])), float(np.nanmax([table["high"].max(), baseline])))
     if not math.isfinite(low) or not math.isfinite(high) or low == high:
         low, high = 0.0, 1.0
     margin = 0.03 * (high - low)
@@ -387,48 +361,14 @@ def _per_class(
     return {metric: [(run, table[metric].tolist()) for run, table in tables.items()] for metric in CLASS_METRICS}
 
 
-def _predicted_sources(aligned: Aligned, candidate: Candidate) -> pd.DataFrame:
-    predictions = aligned.predictions(candidate)[0]
-    each, first = predictions.by_source(), aligned.images.iloc[predictions.source_index[0]]
-    classes = np.array(aligned.classes)
-    predicted = predicted_classes(each.probabilities)
-    return pd.DataFrame(
-        {
-            "source": first["source"].to_numpy(),
-            "path": first["path"].to_numpy(),
-            "label": classes[each.labels],
-            "predicted": classes[predicted],
-            "correct": predicted == each.labels,
-        }
-    )
-
-
 def _disagreement(report: Report) -> dict[str, Any] | None:
-    """Return the sources that only one of the two best runs classifies correctly.
-
-    With one model, the second is a baseline.
-    """
-    ranked = [*_models(report.comparison), *report.comparison.aligned.trivial]
+    """Return how many sources the two best models, or a model and a baseline, classify correctly."""
+    ranked = [*report.models, *report.comparison.aligned.trivial]
     if len(ranked) < 2:
         return None
-    a, b = ranked[:2]
-    one, other = report.sources[a], report.sources[b]
-    sides = []
-    for run, this, that in ((a, one, other), (b, other, one)):
-        only = this.assign(predicted=that["predicted"])[this["correct"] & ~that["correct"]]
-        sides.append({"run": run, "n": len(only), "pictures": _pictures(report, only, limit=MAX_PICTURES // 2)})
-    both, either = one["correct"] & other["correct"], one["correct"] | other["correct"]
-    counts = {"both": int(both.sum()), "neither": int((~either).sum()), "all": len(one)}
-    return {"a": a, "b": b, "sides": sides, **counts}
-
-
-def _pictures(report: Report, sources: pd.DataFrame, *, limit: int) -> list[dict[str, str]]:
-    shown = []
-    for row in rows(sources.head(limit)):
-        jpeg = report.picture(row.path)
-        data = base64.b64encode(jpeg).decode("ascii") if jpeg else ""
-        shown.append({"path": row.path, "label": row.label, "predicted": row.predicted, "data": data})
-    return shown
+    one, other = (report.sources[run]["correct"].to_numpy() for run in ranked[:2])
+    both, neither = int((one & other).sum()), int((~one & ~other).sum())
+    return {"a": ranked[0], "b": ranked[1], "all": one.size, "both": both, "neither": neither}
 
 
 def _differences(report: Report, order: Sequence[str]) -> list[tuple[str, list[str]]]:
@@ -437,9 +377,3 @@ def _differences(report: Report, order: Sequence[str]) -> list[tuple[str, list[s
     values = {name: [report.facts_of(run).configuration.get(name, "–") for run in order] for name in names}
     described = [bool(report.facts_of(run).configuration) for run in order]
     return [(name, row) for name, row in values.items() if len(set(compress(row, described))) > 1]
-
-
-def _models(comparison: Comparison) -> list[str]:
-    """Return the models, the best first and those that cannot win last."""
-    ranking = comparison.ranking[~comparison.ranking["run"].isin(comparison.aligned.trivial)]
-    return [*ranking.loc[ranking["barred"] == "", "run"], *ranking.loc[ranking["barred"] != "", "run"]]

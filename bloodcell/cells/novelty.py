@@ -12,7 +12,6 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial import KDTree
-from sklearn.model_selection import GroupKFold
 
 from bloodcell.cells.crop import CROP_VERSION
 from bloodcell.cells.measurements import MEASUREMENTS_VERSION
@@ -191,6 +190,8 @@ def fit_novelty(
         raise ValueError(f"needs at least two groups, got {n_groups}")
     needs_nucleus = found is not None and bool(np.mean(~np.asarray(found, np.bool_)) <= FLAGGED)
     distances = np.zeros(len(rows))
+    from sklearn.model_selection import GroupKFold  # takes a second, which a prediction does not need
+
     for others, held_out in GroupKFold(min(FOLDS, n_groups)).split(rows, groups=index):
         distances[held_out] = _fitted(rows[others]).distance(rows[held_out])
     farthest = np.quantile(distances, 1 - FLAGGED, weights=1 / np.bincount(index)[index], method="inverted_cdf")

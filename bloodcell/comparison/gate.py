@@ -5,9 +5,9 @@ every candidate in a ledger, and asks for more evidence the more candidates ther
 
 The rule is LOND (Javanmard and Montanari, "Online rules for control of false discovery rate and false discovery
 exceedance", Annals of Statistics 46, 2018): candidate number t is tested at the level ``alpha * gamma_t * (keeps +
-1)``, where the gamma sum to 1 (`share_of_level`). A candidate that is asked about again with more trainings spends its
-level in parts, in proportion to its trainings (Lan and DeMets, "Discrete sequential boundaries for clinical trials",
-Biometrika 70, 1983).
+1)``, where the gamma sum to 1, and half of that is for the candidates that are expected (`share_of_level`). A candidate
+that is asked about again with more trainings spends its level in parts, in proportion to its trainings (Lan and DeMets,
+"Discrete sequential boundaries for clinical trials", Biometrika 70, 1983).
 
 If no change improves anything, the probability of any false keep is at most ``alpha``, however the tests depend on each
 other: before the first keep the levels are known in advance, and they add up to ``alpha`` (the union bound). This holds
@@ -21,7 +21,10 @@ The difference of two candidates varies with the groups of the validation set an
 Groups and trainings are two crossed random effects (Cornfield and Tukey, "Average values of mean squares in
 factorials", Annals of Mathematical Statistics 27, 1956): the variance between groups of the mean over trainings
 contains the part of the variance between trainings that more groups reduce, which is therefore subtracted there. The
-variance between trainings is pooled over all configurations in the ledger.
+variance between trainings is pooled over all configurations in the ledger. The test is corrected for the skewness
+of the groups' differences (Hall, "On the removal of skewness by transformation", Journal of the Royal Statistical
+Society B 54, 1992): a useful edit helps some groups and leaves the others as they are, and one that spoils few groups
+looks better than it is.
 
 On a test set the gate answers as the ladder does: a score is told only if it is better than the best so far by more
 than its standard error; else the best so far is repeated. The number of answers is limited.
@@ -38,7 +41,6 @@ from numpy.typing import NDArray
 from scipy import stats
 
 from bloodcell.comparison.candidates import align
-from bloodcell.comparison.comparing import largest_difference
 from bloodcell.comparison.ledger import Ledger, Spread
 from bloodcell.comparison.sentences import format_score
 from bloodcell.comparison.verdicts import Pairs, compare_pairs
@@ -49,8 +51,14 @@ from bloodcell.wording import PHOTOGRAPH, counted, plural
 
 KEEP, REJECT, CANNOT_TELL = "keep", "reject", "cannot tell"
 INCUMBENT, CANDIDATE = "incumbent", "candidate"
+FEWEST_INCUMBENTS = 8
+"""The incumbent is trained so often before a candidate is judged by how much trainings vary."""
+TIMES_INCUMBENT = 4
+"""The incumbent, which all candidates are compared with, is trained up to so many times as often as a candidate."""
 HOPE = 0.05
 """A candidate that would be kept with less than this probability after all its trainings is rejected."""
+SYMMETRIC = 1e-9
+"""A smaller skewness is none."""
 MAX_TIMES = 10.0
 """More than this many times the groups are not asked for."""
 
@@ -117,12 +125,12 @@ class TestAnswer:
     sentence: str
 
 
-def share_of_level(number: int) -> float:
+def share_of_level(number: int, *, expected: int) -> float:
     """Return gamma of a candidate's number, from 1; over all numbers they sum to 1.
 
-    ``1 / log2(t + 1) - 1 / log2(t + 2)`` falls nearly as slowly as a sum that converges can.
+    The first ``n`` candidates have ``n / (n + expected)`` of the sum: those that are expected have half of it.
     """
-    return float(1 / np.log2(number + 1) - 1 / np.log2(number + 2))
+    return expected / ((expected + number - 1) * (expected + number))
 
 
 class Gate:
@@ -139,13 +147,16 @@ class Gate:
         The probability of any false keep, if no change improves anything.
     max_trainings
         The most trainings of a candidate that are asked for; 1: trainings do not vary, as those of a solved head.
+    expected
+        About how many candidates are expected: with fewer, each is tested at a lower level than necessary; with many
+        more, the last are.
     test_budget
         The number of answers on the test set.
 
     Raises
     ------
     UserError
-        If the ledger cannot be used, or was begun with another ``alpha`` or ``test_budget``.
+        If the ledger cannot be used, or was begun with another ``alpha``, ``expected`` or ``test_budget``.
 
     Examples
     --------
@@ -165,6 +176,7 @@ class Gate:
         metric: str | Score = "accuracy",
         alpha: float = 0.05,
         max_trainings: int = 64,
+        expected: int = 100,
         test_budget: int = 10,
     ) -> None:
         if not 0 < alpha < 1:
@@ -173,9 +185,9 @@ class Gate:
             self.score = find_score(metric)
         except ValueError as error:
             raise UserError(f"metric: {error}") from error
-        self.alpha, self.max_trainings, self.test_budget = alpha, max_trainings, test_budget
+        self.alpha, self.max_trainings, self.expected, self.test_budget = alpha, max_trainings, expected, test_budget
         self._scores: dict[str, ScoreByGroup] = {}
-        self.ledger = Ledger(ledger, settings={"alpha": alpha, "test_budget": test_budget})
+        self.ledger = Ledger(ledger, settings={"alpha": alpha, "expected": expected, "test_budget": test_budget})
 
     def ask(
         self,
@@ -255,7 +267,7 @@ class Gate:
             spread = self.ledger.spread(kind, without=[each[0] for each in digests])
             test = _Test(
                 number=place,
-                level=self.alpha * share_of_level(place) * (self.ledger.keeps() + 1),
+                level=self.alpha * share_of_level(place, expected=self.expected) * (self.ledger.keeps() + 1),
                 used=used,
                 most=self.max_trainings,
                 spread=spread + compared.spreads[0] + compared.spreads[1],
@@ -265,7 +277,7 @@ class Gate:
                 question,
                 hypothesis=hypothesis,
                 place=place,
-                used=max(used, test.share(len(candidate))),
+                used=max(used, test.share(len(candidate))) if np.isfinite(answer.needed) else used,
                 kept=answer.verdict == KEEP,
                 answer=asdict(answer),
             )
@@ -344,9 +356,22 @@ class Gate:
             known = {"number": test.number, "level": level, "difference": difference, "needed": needed}
             return Answer(verdict=verdict, sentence=sentence, **known, **more)  # type: ignore[arg-type]
 
+        def more_trainings(of_candidate: int, of_incumbent: int) -> Answer:
+            who = {name: of_candidate, "the incumbent": of_incumbent}
+            asked = " and ".join(f"{counted(n, 'more training')} of {each}" for each, n in who.items() if n)
+            return answer(
+                CANNOT_TELL,
+                f"Cannot tell yet: {found} ({at}); ask again with {asked}.",
+                more_trainings=of_candidate,
+                more_incumbent_trainings=of_incumbent,
+            )
+
         if n_groups < FEWEST_GROUPS:
             few = f"Cannot tell: {counted(n_groups, group_name)} are too few; at least {FEWEST_GROUPS} are needed."
             return answer(CANNOT_TELL, few, more_groups=FEWEST_GROUPS - n_groups)
+        first = min(FEWEST_INCUMBENTS, test.most)
+        if test.spread.degrees < first - 1 and difference + stats.norm.isf(HOPE) * compared.variance_now() ** 0.5 > 0:
+            return more_trainings(1, max(first - incumbents, 1))
         if difference <= 0:
             return answer(REJECT, f"Reject {name}: {found} ({at}).")
         if difference >= needed:
@@ -356,10 +381,8 @@ class Gate:
         left = max(compared.variance_now() - compared.variance_with(test.spread, *most), 0.0) ** 0.5
         if candidates < most[0] and difference + stats.norm.isf(HOPE) * left >= reachable:
             wanted = min(2 * candidates, most[0])
-            more, of_incumbent = wanted - candidates, max(wanted - incumbents, 0)
-            sentence = f"Cannot tell yet: {found} ({at}); ask again with {counted(more, 'more training')} of {name}"
-            sentence += f" and {of_incumbent} of the incumbent." if of_incumbent else "."
-            return answer(CANNOT_TELL, sentence, more_trainings=more, more_incumbent_trainings=of_incumbent)
+            of_incumbent = max(min(TIMES_INCUMBENT * wanted, test.most) - incumbents, 0)
+            return more_trainings(wanted - candidates, of_incumbent)
         times = compared.times(level, test.spread)
         if candidates >= most[0] and times <= MAX_TIMES:
             more = max(int(np.ceil((times - 1) * n_groups)), 1)
@@ -414,8 +437,9 @@ class _Compared:
         self._pairs: Pairs = compare_pairs(
             [[each] for each in means],
             strata=strata,
-            max_difference=largest_difference(score, [[each] for each in means]),
+            max_difference=_largest_seen(means),
         )
+        self._third_cumulant = sign * _third_cumulant(means[1].contributions - means[0].contributions, strata)
 
     def needed(
         self, level: float, spread: Spread, *, candidates: int | None = None, incumbents: int | None = None
@@ -431,12 +455,20 @@ class _Compared:
             return float("inf")
         of_groups = float(stats.t.isf(level, self._pairs.degrees[0])) ** 2
         if not self._vary:
-            return float((of_groups * self.variance_now()) ** 0.5)
+            return self._corrected((of_groups * self.variance_now()) ** 0.5, error=self.variance_now() ** 0.5)
         more = 0 if candidates is None or incumbents is None else candidates + incumbents - sum(self.trainings)
         of_trainings = float(stats.t.isf(level, spread.degrees + more)) ** 2
         inverse = self._inverse(candidates, incumbents)
+        between = self._between_groups(spread, inverse)
         main = max(of_trainings * spread.between - of_groups * spread.residual, 0.0) / spread.degrees
-        return float((of_groups * self._between_groups(spread, inverse) + main * inverse) ** 0.5)
+        error = between + max(spread.between - spread.residual, 0.0) / spread.degrees * inverse
+        return self._corrected((of_groups * between + main * inverse) ** 0.5, error=error**0.5)
+
+    def _corrected(self, needed: float, *, error: float) -> float:
+        """Return a needed difference corrected for the skewness of the groups' contributions."""
+        if not error:
+            return needed
+        return error * _without_skewness(needed / error, self._third_cumulant / error**3)
 
     def times(self, level: float, spread: Spread) -> float:
         """Return how many times the groups are needed to keep this difference at a level; infinite if unknown."""
@@ -474,6 +506,29 @@ def _mean_score(scored: Sequence[ScoreByGroup]) -> ScoreByGroup:
         contributions=np.mean([each.contributions for each in scored], axis=0),
         weights=scored[0].weights,
     )
+
+
+def _largest_seen(means: Sequence[ScoreByGroup]) -> float:
+    """Return how much the two differ in the group where they differ most."""
+    differences = np.abs(np.subtract(*(each.value + each.contributions / each.weights for each in means)))
+    return float(np.max(differences, initial=0.0, where=np.isfinite(differences)))
+
+
+def _third_cumulant(contributions: Floats, strata: NDArray[np.int64]) -> float:
+    """Return the third cumulant of the sum of contributions, which are independent within strata."""
+    cumulant = 0.0
+    for stratum in np.unique(strata):
+        own = contributions[strata == stratum]
+        if own.size > 2:
+            cumulant += own.size**2 / (own.size - 1) / (own.size - 2) * float(np.sum((own - own.mean()) ** 3))
+    return cumulant
+
+
+def _without_skewness(quantile: float, skewness: float) -> float:
+    """Return the quantile of a statistic with a skewness from that of a symmetric one: Hall's inverse."""
+    if abs(skewness) < SYMMETRIC:
+        return quantile
+    return float(3 / skewness * (np.cbrt(1 + skewness * (quantile - skewness / 6)) - 1))
 
 
 def _spread(scored: Sequence[ScoreByGroup]) -> Spread:

@@ -17,8 +17,6 @@ POWER = 0.8
 """The probability with which an existing difference shall be found."""
 MAX_TIMES = 1000
 """A sample size of more than this many times the groups is not reported."""
-MAX_NAMES = 20
-"""With more models that may be the best, a sentence names only so many."""
 CONFIDENCE = f"{100 * (1 - SIGNIFICANCE):.0f} % confidence"
 
 
@@ -76,33 +74,32 @@ def verdict_sentence(
     groups = counted(context.n_groups, context.group_name)
     unit = " points" if score.is_share else f" of {score.label}"
     seeds = " Each was trained once; other seeds were not tried." if trained_once else ""
+    p = f"p = {row['p_adjusted']:.2g}"
+    corrected = f", corrected for {context.n_pairs} pairs" if context.n_pairs > 1 else ""
     if row["verdict"] in (BETTER, WORSE):
-        low, high = sorted((row["low"], row["high"]), key=abs)
         better, worse = (a, b) if row["verdict"] == BETTER else (b, a)
+        ends = row["low_corrected"], row["high_corrected"]
+        low, high = ends if row["difference"] > 0 else (-ends[1], -ends[0])
         by = f"{format_score(abs(row['difference']), score)}{unit}"
-        interval = f"95 % interval {format_score(abs(low), score)} to {format_score(abs(high), score)}"
-        return f"{better} is better than {worse} by {by} ({interval}, {groups}).{seeds}"
+        interval = f"95 % interval {format_score(low, score)} to {format_score(high, score)}"
+        return f"{better} is better than {worse} by {by} ({interval}, {p}{corrected}, {groups}).{seeds}"
     inconclusive = f"The comparison of {a} and {b} is inconclusive"
     if not np.isfinite(row["difference"]):
         return f"{inconclusive}: {score.label} is undefined for one of them."
-    difference, low, high, low_corrected, high_corrected = (
-        format_score(row[name], score, signed=True)
-        for name in ("difference", "low", "high", "low_corrected", "high_corrected")
+    difference, low, high = (
+        format_score(row[name], score, signed=True) for name in ("difference", "low_corrected", "high_corrected")
     )
     if not np.isfinite(row["low"]):
         return f"{inconclusive}: {groups} are too few for an interval (difference {difference}{unit})."
-    interval = f"difference {difference}{unit}, 95 % interval {low} to {high}, {groups}"
+    interval = f"difference {difference}{unit}, 95 % interval {low} to {high}"
     if row["verdict"] == EQUIVALENT:
         margin = 100 * context.equivalence if score.is_share else context.equivalence
         within = f"{margin:g}{unit.removesuffix('s') if score.is_share and margin == 1 else unit}"
-        return f"{a} and {b} are equivalent within {within} ({interval}).{seeds}"
+        return f"{a} and {b} are equivalent within {within} ({interval}{corrected}, {groups}).{seeds}"
+    tested = f"{interval}, {p}{corrected}, {groups}"
     if barred:
-        return f"{inconclusive}: the one with the better {score.label} {barred} ({interval})."
-    corrected = ""
-    if row["low"] * row["high"] > 0:
-        pairs = f"corrected for {context.n_pairs} pairs"
-        corrected = f"; {pairs} {low_corrected} to {high_corrected}, p = {row['p_adjusted']:.2g}"
-    return f"{inconclusive} ({interval}{corrected}).{sample_size}{seeds}"
+        return f"{inconclusive}: the one with the better {score.label} {barred} ({tested})."
+    return f"{inconclusive} ({tested}).{sample_size}{seeds}"
 
 
 def sample_size_sentence(row: Row, context: Context, *, error: float, group_share: float, undetected: float) -> str:
@@ -163,12 +160,17 @@ def best_sentence(ranking: pd.DataFrame, *, score: Score, trivial: Collection[st
         barred = (models["barred"] != "").all()
         why = "all of them leak or are debug runs" if barred else f"{score.label} is undefined"
         return f"No model can be the best: {why}."
-    names = ranked.loc[ranked["can_be_best"], "run"].tolist()
-    if not set(names) - set(trivial):
-        return f"No model is better than the baseline, {names[0]}, by {score.label} ({CONFIDENCE})."
+    names = set(ranked.loc[ranked["can_be_best"], "run"])
+    if baselines := [name for name in trivial if name in names]:
+        clearly = "clearly " if names - set(trivial) else ""
+        return f"No model is {clearly}better than the baseline, {baselines[0]}, by {score.label} ({CONFIDENCE})."
+    n_models, first = len(set(ranked["run"]) - set(trivial)), ranked["run"].iloc[0]
+    if n_models == 1:
+        return f"{first} is better than the baseline by {score.label} ({CONFIDENCE})."
     if len(names) == 1:
-        return f"{names[0]} is the best of {len(ranked)} by {score.label} ({CONFIDENCE})."
-    if len(names) == len(ranked):
-        return f"Any of the {len(names)} models may be the best by {score.label}: the data cannot decide."
-    shown = ", ".join(names[:MAX_NAMES]) + (f" and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else "")
-    return f"{len(names)} of {len(ranked)} models may be the best by {score.label} ({CONFIDENCE}): {shown}."
+        return f"{first} is the best of {n_models} models by {score.label} ({CONFIDENCE})."
+    if len(names) == n_models:
+        which = "either model" if n_models == 2 else f"any of the {n_models} models"
+    else:
+        which = f"{len(names)} of {n_models} models"
+    return f"No clear winner: {which} may be the best by {score.label} ({CONFIDENCE})."

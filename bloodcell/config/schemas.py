@@ -200,6 +200,7 @@ class GateConfig:
     metric: Annotated[str, one_of(_scores)]
     alpha: Fraction
     max_trainings: PositiveInt
+    expected: PositiveInt
     test_budget: Annotated[int, Field(ge=0)]
     columns: dict[str, NonEmpty] | None
     classes: tuple[NonEmpty, ...]

@@ -12,8 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
-from scipy.special import expit
-from scipy.stats import beta
+from scipy.special import betaincinv, expit
 
 from bloodcell.evaluation.probabilities import confidence_and_correct
 from bloodcell.evaluation.sources import average_by_source
@@ -194,7 +193,7 @@ def upper_bound(*, errors: npt.ArrayLike, covered: npt.ArrayLike, confidence: fl
     """
     wrong, total = np.asarray(errors), np.asarray(covered)
     right = total - wrong
-    return np.where(right > 0, beta.ppf(confidence, wrong + 1, np.maximum(right, 1)), 1.0)
+    return np.where(right > 0, betaincinv(wrong + 1, np.maximum(right, 1), confidence), 1.0)
 
 
 def _start(covered: npt.NDArray[np.int64], *, max_error: float, confidence: float) -> int | None:

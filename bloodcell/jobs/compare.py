@@ -18,6 +18,7 @@ from rich.console import Console
 from bloodcell.cards.comparison_report import Report, as_data, write_report
 from bloodcell.cards.comparison_table import comparison_table
 from bloodcell.comparison.comparing import Comparison, compare
+from bloodcell.comparison.decision import split_name
 from bloodcell.comparison.run_tags import common_group_name
 from bloodcell.config.parameters import parameters_of
 from bloodcell.config.schemas import CompareConfig
@@ -32,7 +33,6 @@ from bloodcell.tracking.comparison_facts import (
     pictures_of,
     report_facts,
     run_facts,
-    split_label,
 )
 from bloodcell.tracking.comparisons import (
     COMPARE,
@@ -83,7 +83,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     store, _ = open_store(config.tracking)
     digest = images_digest(comparison)
     report = Report(
-        title=f"Comparison of {counted(len(pooled), 'run')} on {split_label(comparison)}",
+        title=f"Comparison of {counted(len(pooled), 'run')} on {split_name(comparison)}",
         comparison=comparison,
         runs={name: run_facts(several, with_curve=name in comparison.leading) for name, several in pooled.items()},
         warnings=[
@@ -112,7 +112,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
 
 def _keep(config: CompareConfig, report: Report, folder: Path, *, digest: str, output_dir: Path) -> str:
     """Log the report to the study's parent, or a new run; return the run's id."""
-    summary = " ".join(report.summary)
+    summary = " ".join(report.decision.sentences)
     if config.study is not None:
         keep_report(config.study, folder, summary=summary)
         count_comparison(config.study, digest)
@@ -141,7 +141,7 @@ def _show(report: Report, folder: Path, *, where: str) -> None:
     console.print(comparison_table(report.comparison, title=report.title))
     warnings = [f"Warning: {warning}" for warning in report.warnings]
     page = folder / "report.html"
-    for line in (*report.summary, str(report.comparison.certificate), *warnings):
+    for line in (*report.decision.sentences, str(report.comparison.certificate), *warnings):
         console.print(line, markup=False)
     console.print(f"Report      {page}", markup=False)
     console.print(f"MLflow run  {where}", markup=False)

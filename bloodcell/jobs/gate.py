@@ -57,6 +57,7 @@ def run(config: GateConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - noth
         metric=config.metric,
         alpha=config.alpha,
         max_trainings=config.max_trainings,
+        expected=config.expected,
         test_budget=config.test_budget,
     )
     if config.predictions == "test":

@@ -14,11 +14,12 @@ from pathlib import Path
 
 from PIL import Image
 
-from bloodcell.cards.comparison_report import Picture, RunFacts
+from bloodcell.cards.comparison_errors import Picture
+from bloodcell.cards.comparison_report import RunFacts
 from bloodcell.comparison.candidates import Aligned
 from bloodcell.comparison.comparing import Comparison
+from bloodcell.comparison.decision import split_name
 from bloodcell.comparison.run_tags import TRAIN
-from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.data.manifest import addressed, bits_by_path
 from bloodcell.errors import UserError
 from bloodcell.evaluation.evidence import CHOSEN, LIMITS, SINGLE
@@ -29,7 +30,7 @@ from bloodcell.tracking.pooling import Pooled
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.tracking.store import Store
 
-SIZE, QUALITY = (160, 120), 78
+SIZE, QUALITY = (320, 240), 75
 """The size of a report's pictures in pixels, at most, and their JPEG quality."""
 
 
@@ -55,7 +56,7 @@ def run_facts(several: Pooled, *, with_curve: bool = True) -> RunFacts:
 def report_facts(comparison: Comparison, store: Store) -> dict[str, str]:
     """Return the origin of a comparison, for its report."""
     return {
-        "predictions of": split_label(comparison),
+        "predictions of": split_name(comparison),
         "classes": ", ".join(comparison.aligned.classes),
         "store": store.label,
         "digest of images and labels": images_digest(comparison),
@@ -63,12 +64,6 @@ def report_facts(comparison: Comparison, store: Store) -> dict[str, str]:
         "practical equivalence": f"within ±{comparison.equivalence:g}",
         "made": f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC by bloodcell {version('bloodcell')}",
     }
-
-
-def split_label(comparison: Comparison) -> str:
-    """Return the name of the compared split, and whether it is out of fold."""
-    split = comparison.aligned.split
-    return SPLIT_NAMES.get(split, split) + (", out of fold" if comparison.aligned.out_of_fold else "")
 
 
 def images_digest(comparison: Comparison) -> str:

@@ -16,11 +16,12 @@ import os
 import time
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
+from scipy.optimize import brentq
 
 from bloodcell.comparison.gate import KEEP, Gate
 from bloodcell.comparison.ledger import MEMORY
@@ -31,6 +32,9 @@ BASE = 1.6
 """The mean of the images' difficulties; with a standard deviation of 1.35 about 84 % are right."""
 OF_GROUPS, OF_IMAGES = 1.2, 0.6
 """The standard deviations of difficulties between groups and between images of a group."""
+
+SPOILT = 1.5
+"""How much harder an edit makes the images of a group that it spoils."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -45,6 +49,8 @@ class Kind:
         The standard deviation of a seed's noise on each image, and on a whole training.
     changed
         That of what an edit changes in each image, besides its gain.
+    spoilt
+        The share of groups that an edit spoils; it improves the others a little, so that nothing is gained.
     gains, gain, harm
         The number of edits that are a gain, its size, and by how much half of the others are worse.
     """
@@ -55,6 +61,7 @@ class Kind:
     seed_image: float = 0.6
     seed_model: float = 0.05
     changed: float = 0.0
+    spoilt: float = 0.0
     gains: int = 0
     gain: float = 0.2
     harm: float = 0.0
@@ -65,6 +72,8 @@ NOTHING = {
     "seeds that differ much": Kind(seed_model=0.2),
     "another model of equal skill": Kind(changed=0.2),
     "few groups with many images": Kind(groups=40, images=20, uneven=True),
+    "better on most groups, much worse on few": Kind(spoilt=0.1),
+    "the same, 80 groups": Kind(spoilt=0.1, groups=80, images=10, uneven=True),
     "one image for each group": Kind(groups=600, images=1, seed_image=0.3),
 }
 """Loops whose edits improve nothing."""
@@ -97,6 +106,14 @@ class World:
         self.difficulty = BASE + of_groups[self.groups] + OF_IMAGES * rng.standard_normal(self.groups.size)
         self.labels = (np.arange(kind.groups) % 2)[self.groups].astype(np.int64)
 
+    def spoil(self) -> Floats:
+        """Return what an edit changes that spoils a few groups and improves the others, so that nothing is gained."""
+        kind = self.kind
+        if not kind.spoilt:
+            return np.zeros(self.groups.size)
+        spoilt = self.rng.random(kind.groups) < kind.spoilt
+        return np.where(spoilt, -SPOILT, _gain_elsewhere(kind))[self.groups]
+
     def train(self, skill: float, changed: Floats) -> Predictions:
         """Return the predictions of one training of a configuration."""
         seed = self.kind.seed_model * self.rng.standard_normal()
@@ -118,7 +135,7 @@ def loop(seed: int, *, kind: Kind, rule: str, edits: int, max_trainings: int) ->
     skill, changed = 0.0, np.zeros(world.groups.size)
     incumbent, useless, real, trainings = [world.train(skill, changed)], 0, 0, 1
     for effect in effects:
-        own = skill + effect, changed + kind.changed * rng.standard_normal(changed.size)
+        own = skill + effect, changed + kind.changed * rng.standard_normal(changed.size) + world.spoil()
         candidate = [world.train(*own)]
         trainings += 1
         if rule == "gate":
@@ -157,6 +174,13 @@ def _accuracy(kind: Kind, skill: float) -> float:
     return float(stats.norm.cdf((BASE + skill) / spread))
 
 
+@cache
+def _gain_elsewhere(kind: Kind) -> float:
+    """Return how much easier the images of other groups must be for an edit that spoils some to gain nothing."""
+    lost = kind.spoilt * (_accuracy(kind, 0.0) - _accuracy(kind, -SPOILT))
+    return float(brentq(lambda more: (1 - kind.spoilt) * (_accuracy(kind, more) - _accuracy(kind, 0.0)) - lost, 0, 5))
+
+
 RULES = ("greedy", "one standard error", "gate")
 
 
@@ -166,6 +190,7 @@ def main() -> None:
     parser.add_argument("--loops", type=int, default=1000, help="with edits that improve nothing")
     parser.add_argument("--loops-with-gains", type=int, default=100)
     parser.add_argument("--kinds", nargs="+", choices=[*NOTHING, *SOME], default=[*NOTHING, *SOME])
+    parser.add_argument("--rules", nargs="+", choices=RULES, default=RULES)
     parser.add_argument("--edits", type=int, default=200)
     parser.add_argument("--max-trainings", type=int, default=64)
     parser.add_argument("--seed", type=int, default=0)
@@ -173,7 +198,7 @@ def main() -> None:
     with ProcessPoolExecutor(os.cpu_count()) as pool:
         for kinds, n in ((NOTHING, given.loops), (SOME, given.loops_with_gains)):
             for name, kind in ((name, kind) for name, kind in kinds.items() if name in given.kinds):
-                for rule in RULES:
+                for rule in given.rules:
                     begun = time.perf_counter()
                     one = partial(
                         loop, kind=replace(kind), rule=rule, edits=given.edits, max_trainings=given.max_trainings

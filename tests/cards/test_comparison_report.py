@@ -72,13 +72,20 @@ def test_of_many_models_the_page_has_the_best_and_the_json_has_all(monkeypatch, 
     assert list(whole["runs"]) == names
 
 
-def test_the_summary_has_three_sentences(report):
-    best, verdict, advice = report.summary
-    assert " models may be the best by accuracy " in best
-    assert "60 photographs" in verdict
+def test_the_page_begins_with_a_decision_and_what_would_settle_it(report, folder):
+    decision = report.decision
+    n_best = int(report.comparison.ranking["can_be_best"].sum())
+    assert decision.headline == f"No clear winner: {n_best} of 11 models may be the best by accuracy (95 % confidence)."
     cheapest = min(report.comparison.not_worse(), key=lambda run: report.runs[run].costs["parameters"])
-    assert advice.startswith(f"{cheapest} is the cheapest model ")
-    assert "run 11" not in best
+    assert decision.advice.startswith(f"Use {cheapest}: the cheapest of them (")
+    assert decision.basis == "Test: 600 images of 60 photographs, 4 classes."
+    assert "run 11" not in decision.advice
+    assert json.loads((folder / "report.json").read_text())["summary"] == list(decision.sentences)
+
+
+def test_what_all_models_misclassify_is_named(report):
+    wrong = [set(report.sources[run].loc[~report.sources[run]["correct"], "source"]) for run in report.models]
+    assert set(report.misclassified_by_all) == set(map(str, set.intersection(*wrong)))
 
 
 def test_the_json_and_the_tables_have_all_that_was_found(report, folder):
@@ -133,6 +140,22 @@ def test_the_page_is_sorted_filtered_and_asked_with_mouse_and_keyboard(folder, r
         assert cell.inner_text().startswith(("+", "-"))
         page.get_by_label("show differences").uncheck()
         assert cell.inner_text() == before
+        choice = page.get_by_label("Show photographs that")
+        choice.select_option("any")
+        everyone = set().union(
+            *(set(t.loc[~t["correct"], "source"]) for r, t in report.sources.items() if r in report.models)
+        )
+        assert set(page.locator("#errors figure:visible .name").all_inner_texts()) == {str(each) for each in everyone}
+        cell = page.locator("#confusion table").nth(1).locator("button[data-predicted='2']").first
+        cell.press("Enter")
+        table = report.sources[report.models[1]]
+        label = int(cell.get_attribute("data-label"))
+        own = table.loc[(table["label"] == label) & (table["predicted"] == 2), "source"]
+        assert set(page.locator("#errors figure:visible .name").all_inner_texts()) == set(map(str, own))
+        assert page.locator("#error-cell").inner_text().startswith(f"{CLASSES[label]} predicted as MONOCYTE")
+        page.get_by_role("button", name="any classes").click()
+        wrong = table.loc[~table["correct"], "source"]
+        assert set(page.locator("#errors figure:visible .name").all_inner_texts()) == set(map(str, wrong))
         assert asked == [(folder / "report.html").as_uri()]
         assert errors == []
 
@@ -191,7 +214,8 @@ def test_a_report_of_one_run_compares_it_with_the_baseline(tmp_path):
     one = compare({"alone": predictions(np.random.default_rng(2), 1.0)})
     report = Report(title="Comparison of 1 run", comparison=one)
     write_report(report, tmp_path)
-    assert report.summary[1].startswith("alone is better than majority class by ")
+    assert report.decision.headline == "alone is better than the baseline by accuracy (95 % confidence)."
+    assert report.decision.verdict.startswith("alone is better than majority class by ")
     assert "alone" in (tmp_path / "report.html").read_text()
 
 

@@ -14,6 +14,7 @@ from scipy import stats
 from bloodcell.comparison import compare
 from bloodcell.comparison.candidates import MAJORITY
 from bloodcell.comparison.comparing import cheapest
+from bloodcell.comparison.decision import decide
 from bloodcell.errors import UserError
 from bloodcell.evaluation.scores import Score
 
@@ -248,13 +249,17 @@ def test_leaving_pairs_out_makes_no_comparison_surer(nine, monkeypatch):
     assert not ranking["can_be_best"].all()
 
 
-def test_a_sentence_names_no_more_than_twenty_models():
+def test_a_decision_names_few_of_many_models():
     rng = np.random.default_rng(6)
     tables = {f"m{number:02}": table(drawn(rng, 0.7)) for number in range(24)}
     found = compare(tables)
-    assert found.ranking["can_be_best"].sum() == 24
-    assert len(re.findall(r"\bm\d\d\b", found.best)) == 20
-    assert found.best.endswith(" and 4 more.")
+    decision = decide(found, costs={})
+    assert decision.headline == "No clear winner: any of the 24 models may be the best by accuracy (95 % confidence)."
+    first = ", ".join(found.ranking["run"].iloc[:4])
+    assert decision.advice == f"Use any of them: {first} and 20 more."
+    assert decide(found, costs={"parameters": {"m07": 10.0, "m03": 20.0}}).advice == (
+        "Use m07: the cheapest of them (10 parameters)."
+    )
 
 
 def test_a_model_is_equivalent_to_itself_but_not_to_one_with_the_same_classes_and_other_probabilities():

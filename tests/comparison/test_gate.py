@@ -57,7 +57,7 @@ def test_what_is_clearly_better_is_kept_and_what_is_worse_rejected():
 def test_single_trainings_are_asked_for_another_seed_before_anything_is_kept():
     gate = Gate(MEMORY)
     asked = gate.judge(several(0.7, first=0, n=1), several(0.8, first=50, n=1))
-    assert (asked.verdict, asked.more_trainings, asked.more_incumbent_trainings) == (CANNOT_TELL, 1, 1)
+    assert (asked.verdict, asked.more_trainings, asked.more_incumbent_trainings) == (CANNOT_TELL, 1, 7)
     assert asked.needed == inf
     settled = gate.judge(several(0.7, first=0), several(0.8, first=50))
     assert (settled.verdict, settled.number) == (KEEP, 1)  # the same candidate
@@ -73,24 +73,25 @@ def test_with_one_training_the_variance_between_trainings_is_not_asked_for():
 
 
 def test_the_levels_of_all_candidates_add_up_to_alpha_and_a_keep_raises_the_next():
-    shares = [share_of_level(number) for number in range(1, 5000)]
+    shares = [share_of_level(number, expected=60) for number in range(1, 5000)]
     assert all(one > other for one, other in pairwise(shares))
-    assert sum(shares) == pytest.approx(1 - 1 / np.log2(5001))
-    gate = Gate(MEMORY, max_trainings=1, alpha=0.1)
+    assert sum(shares) == pytest.approx(4999 / 5059)
+    assert sum(shares[:60]) == pytest.approx(0.5)
+    gate = Gate(MEMORY, max_trainings=1, alpha=0.1, expected=60)
     first, second, third = (
         gate.judge(several(0.7, first=0, n=1), several(accuracy, first=50 + number, n=1))
         for number, accuracy in enumerate((0.6, 0.9, 0.6))
     )
     assert [each.verdict for each in (first, second, third)] == [REJECT, KEEP, REJECT]
-    assert first.level == pytest.approx(0.1 * share_of_level(1))
-    assert third.level == pytest.approx(0.1 * share_of_level(3) * 2)
+    assert first.level == pytest.approx(0.1 * shares[0])
+    assert third.level == pytest.approx(0.1 * shares[2] * 2)
 
 
 def test_more_trainings_spend_the_rest_of_a_candidates_level():
-    gate = Gate(MEMORY, max_trainings=8)
+    gate = Gate(MEMORY, max_trainings=8, expected=1)
     incumbent = several(0.7, first=0)
     levels = [gate.judge(incumbent, several(0.705, first=50, n=n)).level for n in (1, 2, 8)]
-    assert levels == pytest.approx([0.05 * share_of_level(1) * part / 8 for part in (1, 1, 6)])
+    assert levels == pytest.approx([0.05 / 2 * part / 8 for part in (1, 1, 6)])
 
 
 def test_the_best_of_several_counts_as_several():
@@ -204,3 +205,23 @@ def test_a_test_set_tells_a_score_only_if_it_improved_and_has_few_answers(tmp_pa
     assert better.score > first.score + 0.1
     with pytest.raises(UserError, match=r"^ledger=.*l: the 3 answers of the test set are spent"):
         gate.ask_test(table(predictions(0.95, seed=4)))
+
+
+def of_groups(right: np.ndarray, *, n_images: int = 25) -> Predictions:
+    """Return predictions of which so many images of each group are right."""
+    labels = np.repeat(np.arange(right.size) % 2, n_images).astype(np.int64)
+    of_label = np.where((np.arange(n_images) < right[:, None]).ravel(), 0.8, 0.2)
+    probabilities = np.where(labels[:, None] == np.arange(2), of_label[:, None], 1 - of_label[:, None])
+    return Predictions(
+        labels=labels, probabilities=probabilities, groups=np.repeat(np.arange(right.size), n_images).astype(np.int64)
+    )
+
+
+def test_few_groups_that_are_helped_are_more_evidence_than_many_beside_few_that_are_spoilt():
+    few = np.arange(104) % 8 == 0
+    old = of_groups(np.full(104, 12))
+    helped, spoilt = (of_groups(12 + np.where(few, *change)) for change in ((8, 0), (-6, 2)))
+    answers = [Gate(MEMORY, max_trainings=1).judge([old], [new]) for new in (helped, spoilt)]
+    assert [each.difference for each in answers] == pytest.approx([0.04, 0.04])
+    assert [each.verdict for each in answers] == [KEEP, CANNOT_TELL]
+    assert [each.needed for each in answers] == pytest.approx([0.0296, 0.0442], abs=1e-4)
