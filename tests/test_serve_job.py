@@ -452,3 +452,21 @@ def test_the_page_works_by_keyboard_and_for_screen_readers(kept, port, width, sc
         page.evaluate("settings.images = 4")
         page.set_input_files("#files", [kept.images[0]] * 2)
         assert "at most 4 at a time" in page.inner_text("#problem")
+
+
+@needs_browser
+def test_the_token_is_asked_for_once_in_a_browser(guarded):
+    from axe_playwright_python.sync_playwright import Axe
+
+    with opened_page(viewport={"width": 390, "height": 800}) as page:
+        page.goto(f"http://127.0.0.1:{guarded}/")
+        page.fill("#token", "wrong")
+        page.keyboard.press("Enter")
+        page.locator("#wrong").wait_for()
+        assert Axe().run(page).response["violations"] == []
+        page.fill("#token", TOKEN)
+        page.keyboard.press("Enter")
+        page.locator("#drop").wait_for()
+        page.reload()
+        page.locator("#drop").wait_for()
+        assert TOKEN not in page.url

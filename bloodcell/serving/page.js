@@ -169,6 +169,7 @@ function tell() {
   const total = done + waiting.length;
   progress.textContent = waiting.length ? `${done} of ${counted(total, "image")}: ${counts || "starting"}` : `${counted(done, "image")}: ${counts}`;
   byId("stop").hidden = !waiting.length;
+  byId("error").disabled = Boolean(waiting.length);
   byId("csv").hidden = byId("clear").hidden = !done || Boolean(waiting.length);
 }
 
@@ -251,12 +252,21 @@ byId("stop").addEventListener("click", () => {
   waiting = [];
   tell();
 });
-byId("clear").addEventListener("click", () => {
+function remove() {
   rows = [];
   explained = 0;
   list.replaceChildren();
   answers.hidden = true;
+}
+
+byId("clear").addEventListener("click", () => {
+  remove();
   files.focus();
+});
+byId("error").addEventListener("change", () => {
+  const again = rows.map(({ file }) => file); // all answers keep the same limit
+  remove();
+  add(again);
 });
 byId("csv").addEventListener("click", () => {
   const link = document.createElement("a");
