@@ -12,6 +12,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
+from tensorflow.python.framework.convert_to_constants import convert_variables_to_constants_v2
 
 from bloodcell.errors import UserError
 from bloodcell.evaluation.temperature import MIN_PROBABILITY
@@ -89,10 +90,17 @@ def export_model(model: keras.Model, folder: Path, *, to: Format) -> None:
                 file.write_bytes(tf.lite.TFLiteConverter.from_saved_model(scratch).convert())
         case "onnx":
             tf2onnx = _required("tf2onnx")
-            function = _function_of(model)
+            # Frozen before: tf2onnx takes constants of a model, such as means of colours, for inputs.
+            frozen = convert_variables_to_constants_v2(_function_of(model).get_concrete_function())
+            (given,), (result,) = frozen.inputs, frozen.outputs
             with redirect_stderr(StringIO()):
-                tf2onnx.convert.from_function(
-                    function, input_signature=function.input_signature, opset=OPSET, output_path=os.fspath(file)
+                tf2onnx.convert.from_graph_def(
+                    frozen.graph.as_graph_def(),
+                    input_names=[given.name],
+                    output_names=[result.name],
+                    tensors_to_rename={given.name: INPUT, result.name: OUTPUT},
+                    opset=OPSET,
+                    output_path=os.fspath(file),
                 )
         case "openvino":
             openvino = _required("openvino")
