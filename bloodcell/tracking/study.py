@@ -19,6 +19,7 @@ from bloodcell.config.quoting import readable_overrides, short_override
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError, one_line, reason_of
+from bloodcell.evaluation.evidence import barring
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.recorder import FAILED, FINISHED, KILLED, REASON_TAG, read_run, write_run
 from bloodcell.files import atomic_write
@@ -137,7 +138,8 @@ class Study:
             table.to_csv(self.run.artifacts / "leaderboard.csv", index=False)
             self.run.log_table(table, "leaderboard.json")
             name = common_group_name(entry.tags for entry in entries if entry.status == FINISHED)
-            shown = table.assign(run=marked_runs(table)).head(MAX_SHOWN)
+            can_win = table["evidence"].map(barring) == ""
+            shown = table.assign(run=marked_runs(table), can_win=can_win).head(MAX_SHOWN)
             save_figure(
                 leaderboard_plot(shown, notes=[*notes(table), intervals_note(name)]), self.run.artifacts, "leaderboard"
             )
