@@ -92,7 +92,7 @@ def run(config: ExportConfig, *, output_dir: Path) -> None:
         (folder / "export.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
         values = {"format": config.format, "own_layers": uses_own_layers(model)}
         program = render("bloodcell.serving", "use.py.jinja", values)
-        (folder / f"use_{config.format}.py").write_text(program, encoding="utf-8")
+        (folder / f"use_{config.format}.py").write_text(f"{program}\n", encoding="utf-8")
         shutil.move(folder, output)
     _show(config, parity, facts, output)
     set_json_result(**facts, output=output.absolute())
