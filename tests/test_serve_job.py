@@ -179,6 +179,7 @@ def test_a_batch_is_answered_as_csv(kept, port):
     assert table["answer"].tolist()[2:] == ["unlike the training images", "cannot be read"]
 
 
+@pytest.mark.slow  # a model without a network is explained by many predictions
 def test_a_heat_map_is_two_pictures(kept, port):
     buffer = io.BytesIO()
     Image.open(kept.images[0]).resize((80, 60)).save(buffer, "TIFF")  # which browsers do not show
