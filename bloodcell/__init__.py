@@ -2,18 +2,27 @@
 
 >>> import bloodcell
 >>> result = bloodcell.train(data={"source": "folder", "train_dir": "cells"})  # doctest: +SKIP
->>> verdicts = bloodcell.compare({"a": result.predictions, "b": other.predictions})  # doctest: +SKIP
+>>> study = bloodcell.sweep({"backbone": ["morphology", "mobilenetv2"]}, data="smears")  # doctest: +SKIP
+>>> comparison = bloodcell.compare({"a": result.predictions, "b": other.predictions})  # doctest: +SKIP
+>>> run = bloodcell.load("4e5f...")  # doctest: +SKIP
 """
 
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from bloodcell.comparison import compare
+    from bloodcell.experiment.sweep import sweep
     from bloodcell.experiment.training import train
+    from bloodcell.tracking.loaded import load
 
-__all__ = ["compare", "train"]
+__all__ = ["compare", "load", "sweep", "train"]
 
-_HOMES = {"compare": "bloodcell.comparison", "train": "bloodcell.experiment.training"}
+_HOMES = {
+    "compare": "bloodcell.comparison",
+    "load": "bloodcell.tracking.loaded",
+    "sweep": "bloodcell.experiment.sweep",
+    "train": "bloodcell.experiment.training",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -8,6 +8,7 @@ import sys
 from unittest.mock import Mock
 
 import pytest
+from browser import needs_browser, opened_page
 from commands import REPOSITORY
 from documents import BLOODCELL, blocks_of, commands_of
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -68,6 +69,20 @@ def test_the_pages_show_the_pictures_of_the_experiments_and_what_docstrings_say(
     assert (site / "pictures" / "leakage.png").is_file()
     assert "n_resamples" in (site / "api" / "comparison.html").read_text("utf-8")
     assert "How to add" in (site / "contributing.html").read_text("utf-8")
+
+
+@needs_browser
+def test_the_search_works_in_pages_from_the_disk(site):
+    with opened_page() as page:
+        requested = []
+        page.on("request", lambda request: requested.append(request.url))
+        page.goto((site / "index.html").as_uri())
+        page.locator("[data-md-component=search-query]").fill("permutation test")
+        page.locator(".md-search-result__item a").first.wait_for()
+        assert "comparison.html" in " ".join(
+            link.get_attribute("href") for link in page.locator(".md-search-result__item a").all()
+        )
+        assert {url.partition(":")[0] for url in requested} <= {"file", "data", "blob"}
 
 
 @pytest.mark.parametrize("command", JOBS)

@@ -154,6 +154,18 @@ class Comparison:
         equivalent = {*table.loc[table["a"] == first, "b"], *table.loc[table["b"] == first, "a"]}
         return list(ranked.loc[ranked["can_be_best"] | ranked["run"].isin(equivalent), "run"])
 
+    def __repr__(self) -> str:
+        """Return the decision and the ranking as text."""
+        from bloodcell.comparison.html import comparison_text
+
+        return comparison_text(self)
+
+    def _repr_html_(self) -> str:
+        """Return the decision, the ranking with 95 % intervals, and the verdicts."""
+        from bloodcell.comparison.html import comparison_html
+
+        return comparison_html(self)
+
 
 def compare(
     tables: Tables,

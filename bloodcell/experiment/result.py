@@ -1,21 +1,18 @@
 """The result of an experiment, with a view for notebooks."""
 
-import base64
 from collections.abc import Mapping
 from dataclasses import dataclass
-from html import escape
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from bloodcell.cards.outcome import SHOWN, interval_text
+from bloodcell.cards.outcome import interval_text
 from bloodcell.config.training import TrainConfig
 from bloodcell.evaluation.evidence import as_text
-from bloodcell.evaluation.outcome import Evaluation, Outcome
-from bloodcell.wording import PHOTOGRAPH, counted, plural
-
-NAMES = {"val": "Validation", "test": "Test"}
+from bloodcell.evaluation.outcome import Outcome
+from bloodcell.experiment.html import NAMES, experiment_html
+from bloodcell.wording import PHOTOGRAPH, counted
 
 
 @dataclass(frozen=True, kw_only=True, repr=False)
@@ -65,15 +62,10 @@ class Result:
         The index has the levels ``split`` (``val``, ``test``) and ``metric``. All columns are float64; ``low`` and
         ``high`` are NaN if a metric has no interval. The baseline is the majority class on the same images.
         """
-        rows = [
-            {"split": split, "metric": name, "value": value, "baseline": evaluation.baseline.get(name)}
-            | {end: evaluation.metrics.get(f"{name}_{end}") for end in ("low", "high")}
-            for split, evaluation in self.outcome.splits.items()
-            for name, value in evaluation.metrics.items()
-            if not name.endswith(("_low", "_high"))
-        ]
-        table = pd.DataFrame(rows).set_index(["split", "metric"])
-        return table[["value", "low", "high", "baseline"]].astype("float64")
+        return metrics_frame(
+            {split: each.metrics for split, each in self.outcome.splits.items()},
+            {split: each.baseline for split, each in self.outcome.splits.items()},
+        )
 
     @property
     def figures(self) -> Mapping[str, Path]:
@@ -86,27 +78,18 @@ class Result:
 
     def _repr_html_(self) -> str:
         """Return a table of metrics, the confusion matrices and the folder."""
-        groups = plural(self.outcome.leakage.group_name)
-        evaluations = self.outcome.splits
-        head = "".join(f"<th>{NAMES[split]}</th><th>95 % interval</th><th>majority class</th>" for split in evaluations)
-        rows = "".join(
-            f"<tr><th>{escape(label.format(groups=groups).strip())}</th>"
-            + "".join(_cells(evaluation, name) for evaluation in evaluations.values())
-            + "</tr>"
-            for name, label in SHOWN.items()
-        )
-        pictures = "".join(
-            f'<img alt="{escape(name)}" style="max-width: 48%" src="data:image/png;base64,{_encoded(path)}">'
-            for name, path in self.figures.items()
-            if name in [f"confusion_{split}" for split in evaluations]
-        )
-        sentence = self.outcome.leakage.sentence
-        warning = f"<p><b>Warning:</b> {escape(sentence)}</p>" if sentence else ""
-        if self.outcome.evidence:
-            warning += f"<p>Evidence: {escape(as_text(self.outcome.evidence))}</p>"
-        return (
-            f"<h4>{escape(self.name)}</h4>{warning}<table><thead><tr><th></th>{head}</tr></thead><tbody>{rows}</tbody>"
-            f"</table>{pictures}<p><code>{escape(str(self.folder))}</code></p>"
+        sentence, evidence = self.outcome.leakage.sentence, as_text(self.outcome.evidence)
+        return experiment_html(
+            name=self.name,
+            metrics={split: each.metrics for split, each in self.outcome.splits.items()},
+            baselines={split: each.baseline for split, each in self.outcome.splits.items()},
+            figures=self.figures,
+            notes=[
+                *([f"Warning: {sentence}"] if sentence else []),
+                *([f"Evidence: {evidence}"] if evidence else []),
+            ],
+            places=[str(self.folder)],
+            group_name=self.outcome.leakage.group_name,
         )
 
     def _lines(self) -> list[str]:
@@ -127,11 +110,16 @@ class Result:
         return [*lines, f"Warning: {leakage.sentence}"] if leakage.sentence else lines
 
 
-def _cells(evaluation: Evaluation, name: str) -> str:
-    metrics = evaluation.metrics
-    interval = interval_text(metrics, name) if f"{name}_low" in metrics else ""
-    return f"<td>{metrics[name]:.3f}</td><td>{interval}</td><td>{evaluation.baseline[name]:.3f}</td>"
-
-
-def _encoded(path: Path) -> str:
-    return base64.b64encode(path.read_bytes()).decode()
+def metrics_frame(
+    metrics: Mapping[str, Mapping[str, float]], baselines: Mapping[str, Mapping[str, float]]
+) -> pd.DataFrame:
+    """Return the table of `Result.metrics` from the metrics of each split, and of the majority class, by name."""
+    rows = [
+        {"split": split, "metric": name, "value": value, "baseline": baselines.get(split, {}).get(name)}
+        | {end: values.get(f"{name}_{end}") for end in ("low", "high")}
+        for split, values in metrics.items()
+        for name, value in values.items()
+        if not name.endswith(("_low", "_high"))
+    ]
+    columns = ["split", "metric", "value", "low", "high", "baseline"]
+    return pd.DataFrame(rows, columns=columns).set_index(columns[:2]).astype("float64")

@@ -231,12 +231,24 @@ def train(
         raise UserError(f"{', '.join(settings)}: give a whole configuration or settings, not both")
     if "tracking" in settings:
         raise UserError("tracking: is not used; the folder has everything, and `bloodcell train` uses MLflow")
-    place = Path(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}" if folder is None else folder).expanduser()
-    if place.exists() and (not place.is_dir() or any(place.iterdir())):
-        raise UserError(f"folder={place}: exists and is not an empty folder; give another")
+    place = new_folder(folder)
     experiment = prepare_experiment(config or train_config(**settings))
     for note in (experiment.weights_note, experiment.prepared.leakage.sentence):
         if note and not quiet:
             print_status(note)
     with Recorder(place, name=experiment.name, tags=experiment.tags) as recorder:
         return experiment.run(recorder, reporting=Reporting(quiet=quiet))
+
+
+def new_folder(folder: str | Path | None) -> Path:
+    """Return the path of a new output folder; None: in ``outputs``, named after the time.
+
+    Raises
+    ------
+    UserError
+        If it exists and is not an empty folder.
+    """
+    place = Path(f"outputs/{datetime.now():%Y-%m-%d/%H-%M-%S-%f}" if folder is None else folder).expanduser()
+    if place.exists() and (not place.is_dir() or any(place.iterdir())):
+        raise UserError(f"folder={place}: exists and is not an empty folder; give another")
+    return place

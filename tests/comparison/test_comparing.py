@@ -1,5 +1,6 @@
 """Comparing prediction tables from Python."""
 
+import html
 import re
 from collections.abc import Sequence
 from itertools import combinations
@@ -576,3 +577,20 @@ def test_the_majority_class_by_photograph_is_the_class_with_most_photographs_and
     assert estimates[MAJORITY, "source"] == pytest.approx(5 / 10)
     assert estimates[MAJORITY, "group_mean"] == pytest.approx(4 / 6)
     assert estimates["model"].eq(1).all()
+
+
+def test_a_notebook_shows_the_decision_the_ranking_and_the_verdicts_with_names_escaped(three):
+    found = compare({"<b>good": three["good"], "poor": three["poor"]})
+    page = found._repr_html_()
+    decision = decide(found, costs={})
+    assert all(html.escape(sentence) in page for sentence in (*decision.sentences, *found.sentences))
+    assert "<b>good" not in page
+    assert page.count("<tr><th>") == 1 + 3  # the head, two models and the baseline
+    assert page.index("&lt;b&gt;good</th>") < page.index("<th>poor</th>") < page.index(f"<th>{MAJORITY}</th>")
+
+
+def test_a_comparison_prints_its_decision(three):
+    found = compare({"good": three["good"], "poor": three["poor"]})
+    lines = repr(found).splitlines()
+    assert lines[: len(decide(found, costs={}).sentences)] == list(decide(found, costs={}).sentences)
+    assert len(repr(found)) < 1500
