@@ -28,6 +28,14 @@ class Pooled:
         return ordered(names)
 
     @property
+    def is_majority(self) -> bool:
+        """Whether these are a study's baseline of the majority class."""
+        return any(
+            each.name.startswith(BASELINE) and each.parameters.get("backbone.name") == "majority"
+            for each in self.stored
+        )
+
+    @property
     def configuration(self) -> Mapping[str, str]:
         """The settings of the runs by their dotted names; all values of seeds."""
         names = dict.fromkeys(name for run in self.stored for name in run.parameters)
