@@ -1,20 +1,19 @@
 """Running the command line as a user would: in this process, which is faster, or in one of its own."""
 
 import contextlib
-import inspect
 import io
 import logging
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import pytest
-from matplotlib.figure import Figure
-from PIL import Image
+from undrawn import PIXEL, one_pixel
 
+from bloodcell.audit import page
 from bloodcell.cli.main import main
 from bloodcell.plots.drawing import Pictures
 
@@ -32,7 +31,8 @@ class Completed(NamedTuple):
 def run(arguments: Sequence[str], *, cwd: Path, drawn: bool = False) -> Completed:
     """Run ``bloodcell`` with these arguments in a folder, in this process.
 
-    Unless ``drawn``, a run's pictures are one pixel each: to draw them takes longer than a small training.
+    Unless ``drawn``, the pictures of a run or an audit are one pixel each: to draw them takes longer than a small
+    training.
     """
     stdout, stderr = io.StringIO(), io.StringIO()
     root = logging.getLogger()
@@ -46,6 +46,7 @@ def run(arguments: Sequence[str], *, cwd: Path, drawn: bool = False) -> Complete
     ):
         if not drawn:
             patch.setattr(Pictures, "draw", one_pixel)
+            patch.setattr(page, "_png", lambda _: PIXEL)
         try:
             main(arguments)
         except SystemExit as end:
@@ -57,10 +58,24 @@ def run(arguments: Sequence[str], *, cwd: Path, drawn: bool = False) -> Complete
     return Completed(code, stdout.getvalue(), stderr.getvalue())
 
 
-def start(arguments: Sequence[str], *, cwd: Path, **environment: str) -> "subprocess.Popen[str]":
-    """Start ``bloodcell`` with these arguments in a folder, in a process of its own."""
+UNDRAWN = f"""
+import sys
+sys.path.append({str(REPOSITORY / "tests")!r})
+from undrawn import one_pixel
+from bloodcell.cli.main import main
+from bloodcell.plots.drawing import Pictures
+Pictures.draw = one_pixel
+main()
+"""
+
+
+def start(arguments: Sequence[str], *, cwd: Path, drawn: bool = False, **environment: str) -> "subprocess.Popen[str]":
+    """Start ``bloodcell`` with these arguments in a folder, in a process of its own.
+
+    Unless ``drawn``, a run's pictures are one pixel each, but for those of processes that it starts.
+    """
     return subprocess.Popen(
-        [sys.executable, "-m", "bloodcell", *arguments],
+        [sys.executable, *(["-m", "bloodcell"] if drawn else ["-c", UNDRAWN]), *arguments],
         cwd=cwd,
         env=os.environ | environment,
         stdout=subprocess.PIPE,
@@ -84,11 +99,3 @@ def small_network(data: Path) -> list[str]:
     """Return overrides of a run with a network that has few layers, so that TensorFlow is soon done."""
     network = ["backbone=application", "backbone.name=VGG16", "backbone.weights=null", "backbone.input_size=32"]
     return [*small(data), *network, "head=dense", "log_model=true"]
-
-
-def one_pixel(pictures: Pictures, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
-    """Write a picture of one pixel, if the function that makes the figure takes these arguments."""
-    inspect.signature(make).bind(*arguments, **settings)
-    folder = pictures._folder / "plots"
-    folder.mkdir(parents=True, exist_ok=True)
-    Image.new("RGB", (1, 1)).save(folder / f"{name}.png")

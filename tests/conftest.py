@@ -1,5 +1,7 @@
 """What the tests share: a place of their own for caches and stores, and a few dozen images."""
 
+import copy
+import functools
 import gc
 import logging
 import os
@@ -91,6 +93,37 @@ def _tables_once(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         patch.setattr(mlflow.store.db.utils, "MAX_RETRY_COUNT", 1)  # it waits for a database that is away for 100 s
         yield
     event.remove(Engine, "connect", _without_waiting)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _composed_once() -> Iterator[None]:
+    """Have Hydra compose a command once, and read its own files once: it is half of what a small command takes."""
+    from hydra._internal.core_plugins.importlib_resources_config_source import ImportlibResourcesConfigSource
+    from hydra._internal.hydra import Hydra
+    from hydra.core.config_store import ConfigStore
+
+    get_mode, load = Hydra.get_mode, ImportlibResourcesConfigSource.load_config
+
+    def mode(hydra: Hydra, config_name: str, overrides: list[str]) -> object:
+        """Compose all for the mode only if a word or a file of the user may set it; bloodcell's files do not."""
+        may = any(word.startswith(("hydra.mode", "hydra.searchpath")) for word in overrides)
+        own = any(source.provider == "command-line" for source in hydra.config_loader.get_sources())
+        return get_mode(hydra, config_name, overrides) if may or own else None
+
+    @functools.cache
+    def read(provider: str, package: str, config_path: str) -> object:
+        return load(ImportlibResourcesConfigSource(provider, f"pkg://{package}"), config_path)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Hydra, "get_mode", mode)
+        patch.setattr(
+            ImportlibResourcesConfigSource,
+            "load_config",
+            lambda source, config_path: copy.deepcopy(read(source.provider, source.path, config_path)),
+        )
+        # It holds the experiments, which nothing changes, and is copied for each composition.
+        patch.setattr(ConfigStore, "__deepcopy__", lambda store, _: store, raising=False)
+        yield
 
 
 def _without_waiting(connection: object, _record: object) -> None:

@@ -19,7 +19,7 @@ NUMBERS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight",
 )
 @pytest.mark.timeout(3600)
 def test_the_documented_figures_are_those_of_a_run(tmp_path: Path) -> None:
-    completed = run(["audit", "data=bccd", f"data.root={DATA}", "output=page"], cwd=tmp_path)
+    completed = run(["audit", "data=bccd", f"data.root={DATA}", "output=page"], cwd=tmp_path, drawn=True)
     assert completed.returncode == 0, completed.stderr
     data = json.loads((tmp_path / "page" / "audit.json").read_text(encoding="utf-8"))
     found = {finding["code"]: finding for finding in (*data["findings"], *data["clear"])}

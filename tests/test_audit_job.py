@@ -42,8 +42,8 @@ def photographs_of(label: str, n: int, images_kind: str) -> list[np.ndarray]:
     return [np.asarray(Image.open(file).convert("RGB")) for file in sorted(different.values())[:n]]
 
 
-def audit(root: Path | str, folder: Path, *overrides: str):
-    completed = run(["audit", "data=bccd", f"data.root={root}", "output=page", *overrides], cwd=folder)
+def audit(root: Path | str, folder: Path, *overrides: str, drawn: bool = False):
+    completed = run(["audit", "data=bccd", f"data.root={root}", "output=page", *overrides], cwd=folder, drawn=drawn)
     return completed, json.loads((folder / "page" / "audit.json").read_text())
 
 
@@ -69,7 +69,7 @@ def planted(tmp_path_factory, make):
     shutil.move(confused, train / "EOSINOPHIL" / confused.name)
     (train / "NEUTROPHIL" / "notes.txt").write_text("to be looked at")
     (train / "NEUTROPHIL" / "text.jpeg").write_text("no image")
-    completed, data = audit(root, folder, "fail_on=error")
+    completed, data = audit(root, folder, "fail_on=error", drawn=True)
     return completed, data, folder, across, confused
 
 

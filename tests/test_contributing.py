@@ -12,7 +12,6 @@ from documents import blocks_of
 
 STEPS = blocks_of((REPOSITORY / "CONTRIBUTING.md").read_text(encoding="utf-8").partition("## How to add")[2])
 
-# Commands that see the same code are run in one process: what they import takes longer than what they do.
 RUN = """
 import json, pathlib, shlex, sys
 
@@ -48,16 +47,11 @@ def checkout(tmp_path):
 
 @pytest.mark.slow
 def test_the_steps_to_add_a_crop_a_backbone_and_a_metric_work(checkout, bccd):
-    commands = []
+    # All files first, so that one process, whose imports take longer than its work, runs all commands.
     for step in STEPS:
-        if step.language == "bash":
-            commands += step.text.splitlines()
-            continue
-        if commands and step.language == "python":
-            _run(commands, checkout, bccd)
-            commands = []
-        _write(checkout / step.title, step)
-    _run(commands, checkout, bccd)
+        if step.language != "bash":
+            _write(checkout / step.title, step)
+    _run([line for step in STEPS if step.language == "bash" for line in step.text.splitlines()], checkout, bccd)
     (report,) = checkout.glob("outputs/**/report.json")
     assert "matthews" in report.read_text(encoding="utf-8")
     assert [*checkout.glob("outputs/**/crops.png")]

@@ -148,7 +148,7 @@ def test_the_majority_class_is_right_as_often_as_it_comes(finished):
     majority = manifest.query("split == 'train'")["label"].mode()[0]
     for split in ("val", "test"):
         share = (table.query("split == @split")["label"] == majority).mean()
-        assert metrics[f"{split}/accuracy"] == metrics[f"baseline/{split}/accuracy"] == pytest.approx(share)
+        assert metrics[f"{split}/accuracy"] == metrics[f"{split}/majority_class/accuracy"] == pytest.approx(share)
     assert table.filter(like="p_").round(6).drop_duplicates().shape[0] == 1  # but for the last digits
 
 

@@ -100,7 +100,9 @@ def test_an_ensemble_is_a_run_with_everything_that_a_training_leaves(made):
         assert {"val/accuracy", "test/accuracy", "val/accuracy_low", "test/photograph_accuracy_high"} <= set(
             ensemble.data.metrics
         )
-        assert {"baseline/val/accuracy", "baseline/test/accuracy", "cost/train_seconds"} <= set(ensemble.data.metrics)
+        assert {"val/majority_class/accuracy", "test/majority_class/accuracy", "cost/train_seconds"} <= set(
+            ensemble.data.metrics
+        )
         tags = ensemble.data.tags
         assert tags["members"] == ", ".join(member.info.run_id for member in made.members)
         assert (tags["method"], tags["leaky"], tags["groups"], tags["job"]) == (method, "false", "pattern", "ensemble")
@@ -283,7 +285,7 @@ def test_a_file_of_another_tool_is_a_member_beside_a_run(made, tmp_path):
     np.testing.assert_allclose(probabilities_of(combined.reset_index(), classes), means, atol=1e-5)
     assert combined["split"].equals(first["split"])
     assert not found.outputs.model_outputs
-    assert found.data.metrics["baseline/val/accuracy"] > 0
+    assert found.data.metrics["val/majority_class/accuracy"] > 0
 
 
 def test_files_alone_are_combined_by_the_mean_and_refused_for_fitted_weights(tmp_path):
@@ -305,7 +307,7 @@ def test_files_alone_are_combined_by_the_mean_and_refused_for_fitted_weights(tmp
     assert predictions["split"].unique().tolist() == ["val"]
     assert predictions["group"].nunique() == 20
     most = pd.Series(labels).value_counts(normalize=True).max()
-    assert found.data.metrics["baseline/val/accuracy"] == pytest.approx(most)
+    assert found.data.metrics["val/majority_class/accuracy"] == pytest.approx(most)
     completed = run([*words, "method=stacking"], cwd=tmp_path)
     assert completed.returncode == 2
     assert completed.stderr.startswith("bloodcell: runs: one.csv (one) is not a cross-validation")

@@ -128,10 +128,10 @@ def test_the_leakage_study_is_a_parent_run_with_a_run_for_each_split_and_marks_t
     assert parent.info.run_name == "sweep: split=random,group_holdout"
     assert parent.data.metrics["runs/finished"] == 2
     assert "2 of 2 runs finished" in completed.stdout
-    assert [random.info.run_name, whole.info.run_name] == ["0: split=random", "1: split=group_holdout"]
+    assert [random.info.run_name, whole.info.run_name] == ["random", "group_holdout"]
     assert [child.data.tags["leaky"] for child in (random, whole)] == ["true", "false"]
-    assert "0: split=random * " in completed.stdout
-    assert "1: split=group_holdout * " not in completed.stdout
+    assert "random * " in completed.stdout
+    assert "group_holdout * " not in completed.stdout
     assert re.search("^\\* ", completed.stdout, flags=re.MULTILINE)  # what the mark means
 
 

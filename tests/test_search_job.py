@@ -59,10 +59,23 @@ def test_every_trial_is_a_run_also_a_failed_one(searched):
         assert "epoch/val_loss" in trial.data.metrics
 
 
+def test_a_trial_has_one_number_and_only_the_best_has_pictures(searched):
+    workplace, _, completed = searched
+    (file,) = artifacts_of(parent_in(workplace)).rglob("trials.csv")
+    trials = trials_in(workplace)
+    assert pd.read_csv(file)["trial"].tolist() == [1, 2, 3] == [int(trial.data.tags["trial"]) for trial in trials]
+    assert [trial.info.run_name.partition(":")[0] for trial in trials] == ["trial 1", "trial 2", "trial 3"]
+    assert trials[0].info.run_name == "trial 1: lr 1e-3"
+    assert {path.name for path in workplace.glob("searches/mine/trial_*")} == {"trial_1", "trial_2", "trial_3"}
+    assert "trial 1: lr 1e-3: " in completed.stderr
+    assert not [*workplace.glob("searches/mine/trial_*/run/artifacts/**/*.png")]
+    assert [*workplace.glob("searches/mine/final/trial_2/artifacts/plots/confusion_val.png")]
+
+
 def test_a_search_does_not_use_the_test_set(searched):
     workplace, _, _ = searched
     for found in runs_in(workplace):
-        assert not [name for name in found.data.metrics if name.startswith(("test/", "baseline/test"))]
+        assert not [name for name in found.data.metrics if name.startswith("test/")]
     for table in (workplace / "searches").rglob("predictions.parquet"):
         assert set(pd.read_parquet(table)["split"]) == {"val"}
 
@@ -101,9 +114,7 @@ def test_each_trial_is_in_the_leaderboard_once(searched):
 
 def test_only_the_final_training_saves_a_model(searched):
     workplace, _, _ = searched
-    (final,) = [
-        found for found in runs_in(workplace) if found.data.tags["mlflow.runName"] == "best trial, trained again"
-    ]
+    (final,) = [found for found in runs_in(workplace) if found.info.run_name.endswith(", trained again")]
     assert final.outputs.model_outputs
     assert final.info.run_id in parent_in(workplace).data.tags["mlflow.note.content"]
     assert not any(trial.outputs and trial.outputs.model_outputs for trial in trials_in(workplace))
@@ -210,7 +221,7 @@ def test_a_killed_search_is_resumed(tmp_path, bccd):
     completed = run(command, cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
     found = [(trial.data.tags["trial"], trial.info.status) for trial in trials_in(tmp_path)]
-    assert sorted(found) == [("0000", "FINISHED"), ("0001", "FINISHED"), ("0002", "FINISHED")]
+    assert sorted(found) == [("1", "FINISHED"), ("2", "FINISHED"), ("3", "FINISHED")]
     parent = parent_in(tmp_path)
     assert parent.info.status == "FINISHED"
     assert parent.data.metrics["runs/failed"] == 0  # the interrupted trial went on

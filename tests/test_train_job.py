@@ -23,7 +23,7 @@ from bloodcell.smears import CLASSES
 
 FINE_TUNED = ["explain=single", "finetune=gradual", "finetune.blocks=1", "finetune.epochs=1", "augmentation=standard"]
 METRICS = (
-    *("loss", "accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier"),
+    *("accuracy", "balanced_accuracy", "macro_f1", "auroc", "cohen_kappa", "log_loss", "brier"),
     *("ece", "ece_by_chance", "calibration_error"),
 )
 
@@ -92,7 +92,7 @@ def test_a_run_has_intervals_of_its_accuracies(first):
             low, high = metrics[f"{split}/{name}_low"], metrics[f"{split}/{name}_high"]
             assert 0 <= low <= metrics[f"{split}/{name}"] <= high <= 1
             assert low < high
-    assert not [name for name in metrics if name.startswith("baseline/") and name.endswith(("_low", "_high"))]
+    assert not [name for name in metrics if "/majority_class/" in name and name.endswith(("_low", "_high"))]
     ends = f"{metrics['test/accuracy_low']:.2f} to {metrics['test/accuracy_high']:.2f}"
     assert first.stdout.count("95 % interval") == 2
     assert ends in first.stdout
@@ -143,10 +143,10 @@ def test_a_run_logs_its_parameters_without_those_of_the_store(first):
 
 
 def test_a_run_logs_every_metric_of_validation_test_and_baseline(first):
-    for part in ("val", "test", "baseline/val", "baseline/test"):
+    for part in ("val", "test", "val/majority_class", "test/majority_class"):
         for metric in METRICS:
             assert f"{part}/{metric}" in first.run.data.metrics
-    assert first.run.data.metrics["baseline/test/accuracy"] == 0.25
+    assert first.run.data.metrics["test/majority_class/accuracy"] == 0.25
     for cost in ("parameters", "flops", "megabytes", "images_per_second", "train_seconds"):
         assert first.run.data.metrics[f"cost/{cost}"] > 0
 
@@ -174,7 +174,7 @@ def test_a_run_logs_its_code_data_weights_and_machine(first):
     assert len(tags["weights_digest"]) == 16
     assert tags["seed"] == "0"
     assert "cores" in tags["machine"]
-    assert tags["version.keras"].startswith("3.")
+    assert "keras 3." in tags["versions"]
     (given,) = first.run.inputs.dataset_inputs
     assert given.dataset.digest == tags["data_digest"]
     assert "test: accuracy" in tags["mlflow.note.content"]
@@ -252,7 +252,7 @@ def test_a_kept_model_knows_its_classes_its_input_and_an_example(first, workplac
 
 
 def test_the_same_configuration_gives_the_same_numbers_to_the_last_digit(finished):
-    parts = ("val/", "test/", "baseline/", "calibrated/", "epoch/")
+    parts = ("val/", "test/", "calibrated/", "epoch/")
     metrics = [
         {name: value for name, value in done.run.data.metrics.items() if name.startswith(parts)} for done in finished
     ]

@@ -88,4 +88,4 @@ def test_files_and_runs_of_a_store_are_compared_on_the_command_line(folder):
     assert without_tensorflow(code, cwd=folder).count("good is better than bad") == 2
     comparisons = runs_in(folder)[2:]
     assert len(comparisons) == 2
-    assert all("version.tensorflow" not in comparison.data.tags for comparison in comparisons)
+    assert all("tensorflow" not in comparison.data.tags["versions"] for comparison in comparisons)

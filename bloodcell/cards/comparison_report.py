@@ -29,6 +29,8 @@ from bloodcell.plots.training import MAX_CLASSES
 from bloodcell.templates import render
 from bloodcell.wording import plural
 
+N_EXPLORED = 6
+"""Most runs of the command that shows every image."""
 SIGNS = {BETTER: "▲", WORSE: "▼", EQUIVALENT: "=", INCONCLUSIVE: "·"}
 COSTS = {
     "parameters": "parameters",
@@ -174,6 +176,12 @@ def as_data(report: Report) -> dict[str, Any]:
     return dict(plain(data))
 
 
+def _explore_command(report: Report) -> str:
+    """Return the command that shows every image of the first runs; empty if all are files."""
+    ids = [run_id for run in report.order for run_id in report.facts_of(run).run_ids[:1]]
+    return f"bloodcell explore runs=[{','.join(ids[:N_EXPLORED])}]" if ids else ""
+
+
 def _values(report: Report) -> dict[str, Any]:
     """Return the values of the templates."""
     comparison = report.comparison
@@ -187,6 +195,7 @@ def _values(report: Report) -> dict[str, Any]:
     curves = {run: report.facts_of(run).curve for run in order if len(report.facts_of(run).curve) > 1}
     return {
         "report": report,
+        "explore": _explore_command(report),
         "decision": report.decision,
         "models": report.models,
         "comparison": comparison,

@@ -194,7 +194,7 @@ def metric_lines(metrics: Mapping[str, float], *, group_name: str = PHOTOGRAPH) 
             f"{_metric(metrics, f'{split}/{each}')} {ACCURACIES[each].format(groups=plural(group_name))}"
             for each in accuracies_of(group_name)
         )
-        majority, n_groups = _number(metrics.get(f"baseline/{split}/accuracy")), _n_groups(metrics, split)
+        majority, n_groups = _number(metrics.get(f"{split}/majority_class/accuracy")), _n_groups(metrics, split)
         groups = UNKNOWN if n_groups is None else counted(n_groups, group_name)
         lines.append(f"{name}: accuracy {shown} (95 % intervals, {groups}); the majority class {majority} by image")
     return lines
@@ -338,7 +338,7 @@ def _metric_rows(facts: CardFacts, accuracies: Sequence[str]) -> list[list[str]]
             [
                 f"{name}{facts.leakage.mark(split) if facts.leakage else ''}",
                 *(_metric(facts.metrics, f"{split}/{each}") for each in accuracies),
-                " / ".join(_number(facts.metrics.get(f"baseline/{split}/{each}")) for each in accuracies),
+                " / ".join(_number(facts.metrics.get(f"{split}/majority_class/{each}")) for each in accuracies),
                 UNKNOWN if n_groups is None else f"{n_groups:.0f}",
             ]
         )

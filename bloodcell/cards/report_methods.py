@@ -748,7 +748,7 @@ def versions(facts: ReportFacts) -> Text | None:
     if not tags.versions:
         return None
     named = [
-        text("{name} {version}", name=name, version=facts.run.tag(f"version.{name}", version))
+        text("{name} {version}", name=name, version=facts.run.tag(tags.version_tag(name), version))
         for name, version in sorted(tags.versions.items())
     ]
     dirty = {True: ", with uncommitted changes", False: ", without uncommitted changes", None: ""}[tags.git_dirty]
@@ -782,7 +782,7 @@ def availability(facts: ReportFacts) -> Text | None:
         [
             text(
                 "The analysis was made with the software bloodcell {version} (MIT licence).",
-                version=facts.run.tag("version.bloodcell", version),
+                version=facts.run.tag(facts.run.tags.version_tag("bloodcell"), version),
             ),
             text("The trained model is kept with the run as {models}.", models=listed(facts.models))
             if facts.models

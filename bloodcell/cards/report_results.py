@@ -71,7 +71,7 @@ def _performance(facts: ReportFacts, split: str) -> Text:
         n=run.metric(f"{split}/{unit}", ",.0f"),
         noun=noun,
         photograph=run.interval(f"{split}/photograph_accuracy"),
-        baseline=run.metric(f"baseline/{split}/accuracy"),
+        baseline=run.metric(f"{split}/majority_class/accuracy"),
     )
 
 
@@ -378,7 +378,7 @@ def _performance_table(facts: ReportFacts) -> Table:
             *(
                 cell
                 for split in facts.splits
-                for cell in (run.interval(f"{split}/{name}"), (run.metric(f"baseline/{split}/{name}"),))
+                for cell in (run.interval(f"{split}/{name}"), (run.metric(f"{split}/majority_class/{name}"),))
             ),
         ]
         for name in names

@@ -78,7 +78,8 @@ class TrackStudy(Callback):
             f"hydra.job.config.override_dirname.exclude_keys={[*sorted(fixed), *OWN_KEYS]}",
             f"tracking.parent_run={self._study.run_id}",
             "tracking.sweep_job=${hydra:job.num}",
-            "tracking.run_name='${hydra:job.num}: ${hydra:job.override_dirname}'",
+            # Without a varied setting, the only run is named as outside a sweep.
+            *(["tracking.run_name='${hydra:job.override_dirname}'"] if swept else []),
         )
         atexit.register(self._abandon)
 

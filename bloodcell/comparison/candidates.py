@@ -123,6 +123,7 @@ def align(
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
     groups: Mapping[str, str] | None = None,
+    baseline: str | None = None,
 ) -> Aligned:
     """Align predictions tables of the same images.
 
@@ -146,6 +147,9 @@ def align(
         As for `bloodcell.comparison.recognition.recognise`.
     groups
         The group of each path, for tables without groups.
+    baseline
+        The name of a table that predicts the same for every image, and is the trivial baseline; None: the majority
+        class of these images is added.
 
     Raises
     ------
@@ -194,12 +198,12 @@ def align(
                 majority=same,
             )
         )
-    if not any(candidate.majority for candidate in candidates):
+    if not any(candidate.majority or (candidate.name == baseline and candidate.trivial) for candidate in candidates):
         candidates.append(majority)
     return Aligned(
         images=images[["path", "label", "source", "group"]],
         classes=classes,
-        candidates=tuple(sorted(candidates, key=lambda candidate: candidate.trivial)),
+        candidates=tuple(sorted(candidates, key=lambda candidate: (candidate.trivial, candidate.name == baseline))),
         split=chosen,
         out_of_fold=chosen == "val" and _cross_validated(given),
         notes=tuple(dict.fromkeys(note for _, each in recognised for note in each.notes)),

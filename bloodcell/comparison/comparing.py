@@ -180,6 +180,7 @@ def compare(
     columns: Mapping[str, str] | None = None,
     classes: Sequence[str] = (),
     groups: Mapping[str, str] | None = None,
+    baseline: str | None = None,
 ) -> Comparison:
     """Compare models: which is better, by how much, or whether the data cannot decide.
 
@@ -213,6 +214,8 @@ def compare(
         The user's word for a group, such as ``patient``.
     columns, classes, groups
         How to read the tables of other tools, see `align`.
+    baseline
+        The name of a table that is the trivial baseline, in place of the majority class of these images.
 
     Returns
     -------
@@ -235,7 +238,9 @@ def compare(
     ['inconclusive', 'inconclusive', 'inconclusive']
     """
     scores = _checked_arguments(metrics, n_resamples=n_resamples, equivalence=equivalence, seed=seed)
-    aligned = align(tables, split=split, evidence=evidence, columns=columns, classes=classes, groups=groups)
+    aligned = align(
+        tables, split=split, evidence=evidence, columns=columns, classes=classes, groups=groups, baseline=baseline
+    )
     scores = _of_classes(scores, aligned) if aligned.certain else scores
     predictions = [aligned.predictions(candidate) for candidate in aligned.candidates]
     by_source = [

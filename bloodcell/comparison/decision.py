@@ -24,7 +24,7 @@ class Decision:
     basis
         The split, images and groups that it rests on.
     verdict
-        The comparison of the two best models, with what would settle it if it is inconclusive.
+        The comparison of the two best models that may be the best, with what would settle it if it is inconclusive.
     """
 
     headline: str
@@ -95,7 +95,9 @@ def _basis(comparison: Comparison) -> str:
 
 def _verdict_on_the_best(comparison: Comparison) -> str:
     ranked = models_by_rank(comparison)
-    names = set(ranked[:2] if len(ranked) > 1 else (*ranked, comparison.aligned.baseline))
+    others = [run for run in comparison.not_worse() if run in ranked[1:]]
+    first, second = [*ranked[:1], *others, *ranked[1:], comparison.aligned.baseline][:2]
+    names = {first, second}
     for pair, sentence in zip(comparison.verdicts[["a", "b"]].to_numpy(), comparison.sentences, strict=True):
         if set(pair) == names:
             return sentence

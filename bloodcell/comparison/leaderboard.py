@@ -15,8 +15,8 @@ METRICS = {
     "val_log_loss": "val/log_loss",
     "test_accuracy": "test/accuracy",
     "test_balanced_accuracy": "test/balanced_accuracy",
-    "baseline_accuracy": "baseline/test/accuracy",
-    "baseline_photograph_accuracy": "baseline/test/photograph_accuracy",
+    "baseline_accuracy": "test/majority_class/accuracy",
+    "baseline_photograph_accuracy": "test/majority_class/photograph_accuracy",
     "seconds": "cost/train_seconds",
     "parameters": "cost/parameters",
     **{

@@ -11,6 +11,8 @@ Leaky = Literal["true", "false", "unknown"]
 
 TRAIN, ENSEMBLE = "train", "ensemble"
 """Jobs whose runs have predictions."""
+VERSIONS = "versions"
+"""The tag with the versions of packages: ``keras 3.15.1, numpy 2.4.6``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +54,8 @@ class RunTags:
         How an ensemble combines its members, and their ids.
     git_commit, git_dirty, versions
         The commit of the code; whether it had uncommitted changes; versions of packages.
+    has_versions_tag
+        Whether the versions are in one tag; a run of an earlier version has a tag for each package.
     """
 
     key: str | None = None
@@ -78,6 +82,7 @@ class RunTags:
     git_commit: str | None = None
     git_dirty: bool | None = None
     versions: Mapping[str, str] = field(default_factory=dict)
+    has_versions_tag: bool = False
 
     @classmethod
     def read(cls, tags: Mapping[str, str]) -> Self:
@@ -107,15 +112,25 @@ class RunTags:
             members=tuple(filter(None, tags.get("members", "").split(", "))),
             git_commit=tags.get("git_commit"),
             git_dirty=None if "git_dirty" not in tags else tags["git_dirty"] == "true",
-            versions={
-                name.removeprefix("version."): value for name, value in tags.items() if name.startswith("version.")
-            },
+            versions=_versions(tags),
+            has_versions_tag=VERSIONS in tags,
         )
+
+    def version_tag(self, package: str) -> str:
+        """Return the name of the tag with the version of a package."""
+        return VERSIONS if self.has_versions_tag else f"version.{package}"
 
     @property
     def has_predictions(self) -> bool:
         """Whether the run can be compared: a training or an ensemble in its study's leaderboard."""
         return self.data_digest is not None and self.job in (TRAIN, ENSEMBLE) and not self.excluded
+
+
+def _versions(tags: Mapping[str, str]) -> dict[str, str]:
+    """Return the versions of packages, also of an earlier version's run, which has a tag for each."""
+    each = {name.removeprefix("version."): value for name, value in tags.items() if name.startswith("version.")}
+    pairs = (entry.rpartition(" ") for entry in tags.get(VERSIONS, "").split(", ") if entry)
+    return each | {name: value for name, _, value in pairs}
 
 
 def common_group_name(runs: Iterable[RunTags]) -> str:

@@ -3,6 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
+NOT_OF_A_TRAINING = ("hydra/", "tracking", "launcher", "shared/", "tuner")
+"""The start of the names of groups that do not change a training."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Command:
@@ -19,3 +22,12 @@ class Command:
     overrides: Sequence[str] = ()
     choices: Mapping[str, str] = field(default_factory=dict)
     config_dir: str | None = None
+
+
+def chosen_groups(choices: Mapping[str, str]) -> dict[str, str]:
+    """Return the choice of every group that changes a training: ``backbone=mobilenetv2_inner``."""
+    return {
+        group: choice
+        for group, choice in choices.items()
+        if not group.startswith(NOT_OF_A_TRAINING) and choice not in ("None", "null")
+    }

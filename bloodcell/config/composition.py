@@ -1,6 +1,8 @@
 """Compose a job's configuration from ``conf/``, and check it."""
 
 import argparse
+import copy
+import functools
 import re
 import traceback
 from collections.abc import Sequence
@@ -13,7 +15,7 @@ import yaml
 from hydra import compose, initialize_config_dir
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
-from hydra.core.config_store import ConfigStore
+from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.global_hydra import GlobalHydra
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
@@ -57,9 +59,17 @@ class CheckedFiles(FileConfigSource):
     def load_config(self, config_path: str) -> ConfigResult:
         """Check a file and read it."""
         path = Path(self.path, self._normalize_file_name(config_path))
-        if self.provider != "main" and path.is_file():  # the included files are sound
+        if self.provider == "main" and path.is_file():  # the included files are sound
+            return copy.deepcopy(_included(self.path, config_path, path.stat().st_mtime_ns))
+        if path.is_file():
             require_sound(path)
         return super().load_config(config_path)
+
+
+@functools.cache
+def _included(folder: str, config_path: str, changed: int) -> ConfigResult:  # noqa: ARG001
+    """Read an included file once: a sweep is composed several times for each of its runs."""
+    return FileConfigSource("main", folder).load_config(config_path)
 
 
 # The workers of a sweep get Hydra's registry and register its own reader again; Hydra accepts a reader of that name.
@@ -84,15 +94,23 @@ def register_experiments(job: str | None = None) -> None:
     if job in OWN_EXPERIMENT:
         ConfigStore.instance().repo.pop("experiment", None)  # another job in this process may have registered it
         return
-    for path in sorted(experiments_dir().glob("*.yaml")):
+    files = sorted(experiments_dir().glob("*.yaml"))
+    ConfigStore.instance().repo["experiment"] = _experiments(tuple((path, path.stat().st_mtime_ns) for path in files))
+
+
+@functools.cache
+def _experiments(files: tuple[tuple[Path, int], ...]) -> dict[str, ConfigNode]:
+    """Read files, of these times of change, as Hydra keeps choices of a group."""
+    found = {}
+    for path, _ in files:
         try:
             require_sound(path)
-            experiment = OmegaConf.load(path)
+            node = OmegaConf.structured(OmegaConf.load(path))
         except yaml.YAMLError as error:
             raise UserError(_explain_yaml(error)) from error
-        ConfigStore.instance().store(
-            group="experiment", name=path.stem, node=experiment, package="_global_", provider="experiments"
-        )
+        name = path.name
+        found[name] = ConfigNode(name=name, node=node, group="experiment", package="_global_", provider="experiments")
+    return found
 
 
 def compose_config(job: str, overrides: Sequence[str] = ()) -> Any:

@@ -1,12 +1,15 @@
 """The jobs of the command line: names, and descriptions from their docstrings."""
 
 import ast
+import functools
 import inspect
-from collections.abc import Sequence
+import itertools
+from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from bloodcell.config.conf_files import conf_dir
 from bloodcell.errors import UserError
 
 if TYPE_CHECKING:
@@ -15,7 +18,8 @@ if TYPE_CHECKING:
 JOBS = Path(__file__).parents[1] / "jobs"
 
 
-def jobs() -> dict[str, str]:
+@functools.cache
+def jobs() -> Mapping[str, str]:
     """Return every job's docstring by command name, without importing the jobs, which takes seconds."""
     return {command_name(path.stem): _docstring(path) for path in sorted(JOBS.glob("*.py")) if path.stem[0] != "_"}
 
@@ -61,12 +65,13 @@ def _unknown_job(job: str) -> UserError:
 
 
 def register_help_resolvers() -> None:
-    """Register ``${bloodcell.job:}``, ``.words`` and ``.groups``, which Hydra's help uses."""
+    """Register ``${bloodcell.job:}``, ``.words``, ``.groups`` and ``.settings``, which Hydra's help uses."""
     from omegaconf import OmegaConf
 
     OmegaConf.register_new_resolver("bloodcell.job", _job, replace=True)
     OmegaConf.register_new_resolver("bloodcell.words", _words, replace=True)
     OmegaConf.register_new_resolver("bloodcell.groups", _groups, replace=True)
+    OmegaConf.register_new_resolver("bloodcell.settings", _settings, replace=True)
 
 
 def _docstring(path: Path) -> str:
@@ -93,3 +98,11 @@ def _groups(*, _root_: "DictConfig") -> str:
             choices = [f"[{choice}]" if choice == chosen else choice for choice in loader.get_group_options(group)]
             lines.append(f"  {group:15}  {', '.join(choices) or '(none)'}")
     return "\n".join(lines)
+
+
+def _settings(*, _root_: "DictConfig") -> str:
+    """List the settings that the job's own file has, with their defaults and comments, as they are written there."""
+    lines = (conf_dir() / f"{_root_.hydra.job.name}.yaml").read_text(encoding="utf-8").splitlines()
+    own = itertools.dropwhile(lambda line: line.startswith(("#", "defaults:", " ")), lines)
+    kept = [f"  {line}" for line in own if line and not line.startswith("hydra:")]
+    return "\n".join(kept or ["  (none)"]).replace("$", "$$")

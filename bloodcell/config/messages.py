@@ -11,6 +11,13 @@ from bloodcell.config.jobs import command_name
 from bloodcell.config.quoting import for_shell
 from bloodcell.wording import counted
 
+ABBREVIATIONS = {
+    **dict.fromkeys(("lr", "learningrate"), "hyperparameters.learning_rate"),
+    **dict.fromkeys(("bs", "batch", "batchsize"), "hyperparameters.batch_size"),
+    "wd": "hyperparameters.weight_decay",
+}
+"""Other libraries' names of settings."""
+
 
 def in_one_line(problems: Sequence[str]) -> str:
     """Return the first message, and the number of others."""
@@ -33,7 +40,8 @@ def settings(values: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
 
 def no_such_setting(key: str, job: str, names: Sequence[str]) -> str:
     """Return the message that a job has no such setting, with the nearest settings."""
-    near = [name for name in names if name.endswith(f".{key}")] or get_close_matches(key, names, n=1)
+    known = [name for name in names if name == ABBREVIATIONS.get(key.rpartition(".")[2].lower())]
+    near = [name for name in names if name.endswith(f".{key}")] or known or get_close_matches(key, names, n=1)
     job = command_name(job)
     advice = f"did you mean {' or '.join(near)}?" if near else f"`bloodcell {job} --cfg job` lists its settings"
     return f"{key} is not a setting of {job}; {advice}"

@@ -1,5 +1,7 @@
 """Quote settings for Hydra and for shells."""
 
+import itertools
+import math
 import re
 import shlex
 from collections.abc import Iterable
@@ -27,14 +29,55 @@ def for_shell(words: Iterable[str]) -> str:
     return " ".join(map(_quoted, words))
 
 
+LABELS = {"learning_rate": "lr", "batch_size": "batch", "hidden_units": "units", "weight_decay": "decay"}
+"""Short labels of settings in names of runs."""
+NAME_LENGTH = 60
+"""Characters of a name that the MLflow UI and a table still show."""
+
+
 def readable_overrides(overrides: str) -> str:
-    """Make a name of overrides: ``backbone=xception,hyperparameters.seed=1`` becomes ``backbone=xception, seed=1``."""
-    return ", ".join(short_override(override.strip()) for override in overrides.split(","))
+    """Make a name of overrides: ``backbone=xception,hyperparameters.learning_rate=1e-4`` becomes ``xception, lr 1e-4``.
+
+    Text without an equals sign stays as it is.
+    """
+    # A comma between brackets is part of a list.
+    return short_name([part.strip() for part in re.split(r",(?![^\[{(]*[\]})])", overrides)])
 
 
-def short_override(override: str) -> str:
-    """Leave out plus signs and the groups that a setting is in: ``hyperparameters.seed=1`` becomes ``seed=1``."""
-    return re.sub(r"\+*(?:[\w/@]+\.)+(?=\w+=)", "", override)
+def short_name(overrides: Iterable[str], *, length: int = NAME_LENGTH) -> str:
+    """Return the settings of overrides as a name of at most so many characters; the last are left out."""
+    parts = [short_setting(each) for each in overrides]
+    kept = list(itertools.takewhile(lambda n: len(", ".join(parts[:n])) <= length - 3, range(1, len(parts) + 1)))
+    return ", ".join(parts) if len(kept) == len(parts) else f"{', '.join(parts[: max(len(kept), 1)])} …"
+
+
+def short_setting(override: str) -> str:
+    """Return a choice as its name, ``xception``, and a setting as its label and value, ``lr 1e-4``."""
+    _, equals, value = override.lstrip("+~").partition("=")
+    if not equals:
+        return override
+    is_choice = re.fullmatch(r"(?!(?:true|false|null|none|auto)$)[a-z]\w*", value, flags=re.IGNORECASE)
+    return value if is_choice else f"{setting_label(override)} {_short_number(value)}"
+
+
+def setting_label(override: str) -> str:
+    """Return the label of a setting: ``lr`` of ``hyperparameters.learning_rate=1e-4``."""
+    name = re.split(r"[./@]", override.lstrip("+~").partition("=")[0])[-1]
+    return LABELS.get(name, name)
+
+
+def _short_number(value: str) -> str:
+    """Return a number with three digits, such as ``3.49e-3``; other values as they are."""
+    try:
+        number = float(value)
+    except ValueError:
+        return value
+    if not math.isfinite(number) or re.fullmatch(r"-?\d+", value):
+        return value
+    if number != 0 and not 1e-2 <= abs(number) < 1e4:
+        mantissa, _, exponent = f"{number:.2e}".partition("e")
+        return f"{mantissa.rstrip('0').rstrip('.')}e{int(exponent)}"
+    return f"{number:.3g}"
 
 
 def _quoted(word: str) -> str:

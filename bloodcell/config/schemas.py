@@ -20,6 +20,11 @@ def _scores() -> list[str]:
     return list(SCORES)
 
 
+def _require_one_model(run: str | None, model: str | None) -> None:
+    if (run is None) == (model is None):
+        raise ValueError("give exactly one of run=ID and model=ADDRESS")
+
+
 @dataclass(frozen=True, config=STRICT)
 class UiConfig:
     """The configuration of ``bloodcell ui``."""
@@ -94,8 +99,26 @@ class PredictConfig:
 
     @model_validator(mode="after")
     def _names_one_model(self) -> "PredictConfig":
-        if (self.run is None) == (self.model is None):
-            raise ValueError("give exactly one of run=ID and model=ADDRESS")
+        _require_one_model(self.run, self.model)
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExportConfig:
+    """The configuration of ``bloodcell export``."""
+
+    run: NonEmpty | None
+    model: NonEmpty | None
+    format: Literal["onnx", "openvino", "tflite", "keras"]
+    images: NonEmpty | Annotated[tuple[NonEmpty, ...], Field(min_length=1)] | None
+    n_images: PositiveInt
+    tolerance: Fraction
+    output: NonEmpty | None
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> "ExportConfig":
+        _require_one_model(self.run, self.model)
         return self
 
 
@@ -193,6 +216,29 @@ class GateConfig:
                 "incumbent: give the model that the candidate may replace; with predictions=test give none, because "
                 "the ledger knows the best so far"
             )
+        return self
+
+
+@dataclass(frozen=True, config=STRICT)
+class ExploreConfig:
+    """The configuration of ``bloodcell explore``."""
+
+    runs: tuple[NonEmpty, ...]
+    study: NonEmpty | None
+    images: NonEmpty | None
+    columns: dict[str, NonEmpty] | None
+    classes: tuple[NonEmpty, ...]
+    groups_file: NonEmpty | None
+    output: NonEmpty
+    export: Literal["fiftyone"] | None
+    port: Annotated[int, Field(ge=0, lt=65536)]
+    open: bool
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_its_runs_once(self) -> "ExploreConfig":
+        if bool(self.runs) == (self.study is not None):
+            raise ValueError("runs and study: give exactly one, runs=[ID,other.csv] or study=ID")
         return self
 
 
@@ -306,6 +352,35 @@ class InitConfig:
         return output
 
 
+@dataclass(frozen=True, config=STRICT)
+class LimitsConfig:
+    """What a server accepts."""
+
+    megabytes: Annotated[float, Field(gt=0, le=1000)]
+    images: Annotated[int, Field(gt=0, le=10_000)]
+    megapixels: Annotated[float, Field(gt=0, le=1000)]
+    seconds: Annotated[float, Field(gt=0, le=3600)]
+    waiting: Annotated[int, Field(gt=0, le=100)]
+
+
+@dataclass(frozen=True, config=STRICT)
+class ServeConfig:
+    """The configuration of ``bloodcell serve``."""
+
+    run: NonEmpty | None
+    model: NonEmpty | None
+    host: NonEmpty
+    port: Annotated[int, Field(ge=0, lt=65536)]
+    hosts: tuple[NonEmpty, ...]
+    limits: LimitsConfig
+    tracking: TrackingConfig
+
+    @model_validator(mode="after")
+    def _names_one_model(self) -> "ServeConfig":
+        _require_one_model(self.run, self.model)
+        return self
+
+
 SCHEMAS: dict[str, type] = {
     "audit": AuditConfig,
     "cache": CacheConfig,
@@ -314,6 +389,8 @@ SCHEMAS: dict[str, type] = {
     "data_fetch": DataFetchConfig,
     "doctor": DoctorConfig,
     "ensemble": EnsembleConfig,
+    "explore": ExploreConfig,
+    "export": ExportConfig,
     "gate": GateConfig,
     "groups": GroupsConfig,
     "init": InitConfig,
@@ -322,6 +399,7 @@ SCHEMAS: dict[str, type] = {
     "register": RegisterConfig,
     "report": ReportConfig,
     "search": SearchConfig,
+    "serve": ServeConfig,
     "train": TrainConfig,
     "sync": SyncConfig,
     "ui": UiConfig,

@@ -4,11 +4,20 @@ import multiprocessing
 import sys
 import time
 from collections.abc import Generator, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from bloodcell.console.colours import THEME
 from bloodcell.signals import raise_if_interrupted
@@ -74,6 +83,24 @@ def track(items: Iterable[T], description: str, *, total: int) -> Generator[T, N
             raise_if_interrupted()
             yield item
             progress.advance(task)
+
+
+@contextmanager
+def phase(description: str, *, quiet: bool = False) -> Iterator[None]:
+    """Show what the block does and for how long; without a terminal, print a line unless ``quiet``.
+
+    The block must not use `track`.
+    """
+    console = stderr_console()
+    if console.is_terminal:
+        columns = (SpinnerColumn(), TextColumn("{task.description}"), TimeElapsedColumn())
+        with Progress(*columns, console=console, transient=True) as progress:
+            progress.add_task(description, total=None)
+            yield
+        return
+    if not quiet:
+        print(description, file=sys.stderr, flush=True)
+    yield
 
 
 def duration(seconds: float) -> str:

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import pandas as pd
 from scipy.stats import rankdata
 
+from bloodcell.evaluation.intervals import share_interval
 from bloodcell.evaluation.probabilities import confidence_and_correct
 
 # Guo et al. 2017 and most papers since report 15 bins; another number gives another error.
@@ -18,7 +19,11 @@ N_SIGNS = 200
 
 
 def calibration_bins(
-    *, labels: npt.ArrayLike, probabilities: npt.NDArray[np.floating], n_bins: int = DEFAULT_BINS
+    *,
+    labels: npt.ArrayLike,
+    probabilities: npt.NDArray[np.floating],
+    n_bins: int = DEFAULT_BINS,
+    groups: npt.ArrayLike | None = None,
 ) -> pd.DataFrame:
     """Bin images by confidence, in bins of equal width.
 
@@ -31,12 +36,16 @@ def calibration_bins(
         Shape (n,), integers, the true classes; shape (n, k), each row a distribution over the classes.
     n_bins
         The number of bins between 0 and 1.
+    groups
+        Shape (n,), the group of each image, for intervals.
 
     Returns
     -------
     pandas.DataFrame
         One row per bin: ``lower`` and ``upper`` (float64, its borders), ``images`` (int64), ``confidence`` and
-        ``accuracy`` (float64 in 0..1, means over its images, NaN in an empty bin).
+        ``accuracy`` (float64 in 0..1, means over its images, NaN in an empty bin). With groups also their number
+        ``groups`` (int64), and ``accuracy_low`` and ``accuracy_high``, the ends of the 95 % interval (NaN if there are
+        too few groups).
 
     Raises
     ------
@@ -45,14 +54,14 @@ def calibration_bins(
     """
     if n_bins < 1:
         raise ValueError(f"n_bins must be at least 1, got {n_bins}")
-    confidence, correct = confidence_and_correct(labels, probabilities)
+    confidence, correct = confidence_and_correct(labels, probabilities, groups=groups)
     edges = np.linspace(0, 1, n_bins + 1)
     index = _equal_widths(confidence, edges)
     images = np.bincount(index, minlength=n_bins)
     with np.errstate(invalid="ignore"):
         mean_confidence = np.bincount(index, weights=confidence, minlength=n_bins) / images
         accuracy = np.bincount(index, weights=correct.astype(np.float64), minlength=n_bins) / images
-    return pd.DataFrame(
+    bins = pd.DataFrame(
         {
             "lower": edges[:-1],
             "upper": edges[1:],
@@ -60,6 +69,16 @@ def calibration_bins(
             "confidence": mean_confidence,
             "accuracy": accuracy,
         }
+    )
+    if groups is None:
+        return bins
+    of_images = np.asarray(groups)
+    in_bins = [index == number for number in range(n_bins)]
+    found = [share_interval(correct[inside], of_images[inside]) for inside in in_bins]
+    return bins.assign(
+        groups=[np.unique(of_images[inside]).size for inside in in_bins],
+        accuracy_low=[each.low for each in found],
+        accuracy_high=[each.high for each in found],
     )
 
 

@@ -12,6 +12,8 @@ MAX_NAMES = 5
 
 TAG = "evidence"
 """The tag of a run with the names of its limits."""
+INTERVAL_TAG = "val_interval"
+"""The tag with the interval of the validation accuracy: the MLflow UI shows metrics with all their digits."""
 
 
 @dataclass(frozen=True, kw_only=True)

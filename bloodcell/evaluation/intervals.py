@@ -17,6 +17,7 @@ Known weakness: if a class of few large groups is much harder than the others, 9
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +25,7 @@ from numpy.typing import NDArray
 from scipy import special, stats
 
 from bloodcell.evaluation.predictions import arrays_of
+from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.scores import SCORES, Losses, Predictions, Score, ScoreByGroup
 
 Floats = NDArray[np.float64]
@@ -144,6 +146,61 @@ def score_interval(
     if not np.isfinite([low, high]).all():
         return undefined
     return Interval(low=float(min(max(low, score.lowest), value)), high=float(max(min(high, score.highest), value)))
+
+
+def share_interval(correct: NDArray[np.bool_], groups: NDArray[Any], *, weights: Floats | None = None) -> Interval:
+    """Return the 95 % interval of the share of correct images.
+
+    Parameters
+    ----------
+    correct, groups
+        Shape (n,), whether each image is correct, and its group.
+    weights
+        Shape (n,), above 0; None: all images weigh the same.
+    """
+    names, numbers = np.unique(groups, return_inverse=True)
+    if names.size < FEWEST_GROUPS:
+        return Interval(low=float("nan"), high=float("nan"))
+    shares = np.ones(correct.size) if weights is None else weights
+    losses = Losses(values=(~correct).astype(np.float64), weights=shares / shares.sum())
+    low, high = loss_interval(losses, numbers.ravel().astype(np.int64))
+    share = float((losses.weights * correct).sum())
+    return Interval(low=min(1 - high, share), high=max(1 - low, share))
+
+
+def class_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:
+    """Return 95 % intervals of precision, recall and F1 of each class.
+
+    Precision is a share of the images predicted as the class, recall one of those labelled so. F1 is a share of both
+    together, in which an image that is both counts twice.
+
+    Returns
+    -------
+    pandas.DataFrame
+        One row per class, in their order: ``groups`` (int64, those with an image of the class), and ``precision``,
+        ``recall`` and ``f1``, each with ``_low`` and ``_high`` (float64 in 0..1, NaN if there are too few groups).
+
+    Raises
+    ------
+    ValueError
+        When the table lacks a class, or an image has a label that is none of the classes.
+    """
+    labels, probabilities = arrays_of(table, classes)
+    predicted, groups = predicted_classes(probabilities), table["group"].to_numpy(dtype=np.str_)
+    rows = []
+    for number in range(len(classes)):
+        is_label, is_predicted = labels == number, predicted == number
+        row: dict[str, float] = {"groups": np.unique(groups[is_label]).size}
+        for name, counts in (
+            ("precision", is_predicted.astype(np.float64)),
+            ("recall", is_label.astype(np.float64)),
+            ("f1", is_label + is_predicted.astype(np.float64)),
+        ):
+            chosen = counts > 0
+            found = share_interval((labels == predicted)[chosen], groups[chosen], weights=counts[chosen])
+            row |= {f"{name}_low": found.low, f"{name}_high": found.high}
+        rows.append(row)
+    return pd.DataFrame(rows)
 
 
 def _interval(score: Score, predictions: Predictions, *, group_mean: bool) -> tuple[float, float]:

@@ -13,9 +13,10 @@ from bloodcell.evaluation import intervals
 from bloodcell.evaluation.baselines import majority_probabilities
 from bloodcell.evaluation.calibration import CalibrationErrors, calibration_errors
 from bloodcell.evaluation.evidence import BELOW_BASELINE, FEW_GROUPS, of_leakage, ordered
-from bloodcell.evaluation.intervals import accuracy_intervals, effective_number
+from bloodcell.evaluation.intervals import accuracy_intervals, class_intervals, effective_number
 from bloodcell.evaluation.metrics import confusion, evaluate, per_class
 from bloodcell.evaluation.predictions import arrays_of, label_indices, predictions_table
+from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.evaluation.sources import group_metrics, source_metrics
 from bloodcell.evaluation.temperature import cross_calibrated, fit_temperature, with_temperature
 
@@ -102,7 +103,7 @@ class Outcome:
             **{split: each.metrics for split, each in self.splits.items()},
             **views,
             **parts,
-            **{f"baseline/{split}": each.baseline for split, each in self.splits.items()},
+            **{f"{split}/majority_class": each.baseline for split, each in self.splits.items()},
             **{f"calibrated/{split}": each.calibrated for split, each in self.splits.items()},
         }
 
@@ -245,12 +246,23 @@ def evaluate_calibrated(
 
 
 def per_class_of(table: pd.DataFrame, *, classes: Sequence[str]) -> pd.DataFrame:
-    """Return the metrics by class of a predictions table."""
+    """Return the metrics by class of a predictions table, with their 95 % intervals."""
     labels, probabilities = arrays_of(table, classes)
-    return per_class(labels=labels, probabilities=probabilities, classes=classes)
+    metrics = per_class(labels=labels, probabilities=probabilities, classes=classes)
+    return pd.concat([metrics, class_intervals(table, classes=classes)], axis="columns")
 
 
 def confusion_of(table: pd.DataFrame, *, classes: Sequence[str]) -> NDArray[np.int64]:
     """Return the confusion matrix of a predictions table."""
     labels, probabilities = arrays_of(table, classes)
     return confusion(labels=labels, probabilities=probabilities, classes=classes)
+
+
+def group_confusion_of(table: pd.DataFrame, *, classes: Sequence[str]) -> NDArray[np.int64]:
+    """Count the groups with an image of each true and predicted class, shape (k, k); one may count in several cells."""
+    labels, probabilities = arrays_of(table, classes)
+    groups = np.unique(table["group"].to_numpy(dtype=np.str_), return_inverse=True)[1]
+    cells = np.unique(np.column_stack([groups, labels, predicted_classes(probabilities)]), axis=0)
+    counts = np.zeros((len(classes), len(classes)), dtype=np.int64)
+    np.add.at(counts, (cells[:, 1], cells[:, 2]), 1)
+    return counts

@@ -25,6 +25,8 @@ class Baseline:
     ----------
     name
         The name of its run, without a prefix.
+    backbone
+        The name of its choice of a backbone.
     folder
         The name of its folder.
     config
@@ -32,6 +34,7 @@ class Baseline:
     """
 
     name: str
+    backbone: str
     folder: str
     config: TrainConfig
 
@@ -56,7 +59,10 @@ def needed_baselines(configs: Sequence[TrainConfig]) -> Iterator[Baseline]:
             of_split = f", {config.split.name}" if len(distinct) > 1 else ""
             of_run = f" of run {number}" if splits.count(config.split.name) > 1 else ""
             yield Baseline(
-                name=f"{name}{of_split}{of_run}", folder=f"{number}-{name}", config=baseline_config(config, name)
+                name=f"{name}{of_split}{of_run}",
+                backbone=name,
+                folder=f"{number}-{name}",
+                config=baseline_config(config, name),
             )
 
 

@@ -9,7 +9,7 @@ from bloodcell.evaluation.metrics import direction
 
 
 class Countdown:
-    """Reports the result of each training, the best so far, and about how long the rest will take.
+    """Reports the result of each training, the best so far if one is chosen, and about how long the rest will take.
 
     Parameters
     ----------
@@ -25,6 +25,8 @@ class Countdown:
         Whether this process sees all trainings; a worker sees only its own.
     best
         The best value of earlier trainings; None without any.
+    chooses
+        Whether the best will be chosen; not among folds or baselines.
     """
 
     def __init__(
@@ -36,7 +38,9 @@ class Countdown:
         n_workers: int = 1,
         sees_all: bool = True,
         best: float | None = None,
+        chooses: bool = True,
     ) -> None:
+        self._chooses = chooses
         self._noun, self._objective, self._total, self._n_workers, self._best = noun, objective, total, n_workers, best
         self._so_far = "best so far" if sees_all else "this worker's best so far"
         self._better: Callable[..., float] = min if direction(objective) == "min" else max
@@ -51,7 +55,8 @@ class Countdown:
         """Report the value of a training; the first has number 1."""
         self._best = value if self._best is None else self._better(self._best, value)
         seconds = self._end()
-        self._say(number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s; {self._so_far} {self._best:.4f}")
+        best = f"; {self._so_far} {self._best:.4f}" if self._chooses else ""
+        self._say(number, name, f"{self._objective} {value:.4f} after {seconds:.0f} s{best}")
 
     def failed(self, number: int, name: str, reason: str) -> None:
         """Report why a training failed."""

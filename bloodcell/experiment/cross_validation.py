@@ -79,7 +79,7 @@ def train_folds(
     results: list[FoldResult] = []
     configs, backbone_seed = fold_configs(config, n_folds=len(prepared.folds)), config.hyperparameters.seed
     weights_digest = learner.classifier.backbone.digest  # of all folds
-    countdown = Countdown(noun=f"{reporting.label}fold", objective="val/accuracy", total=len(configs))
+    countdown = Countdown(noun=f"{reporting.label}fold", objective="val/accuracy", total=len(configs), chooses=False)
     for number, (part, own) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
         if resume:
             folder = recorder.fold_folder(number)

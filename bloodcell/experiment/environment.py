@@ -7,6 +7,8 @@ from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from bloodcell.comparison.run_tags import VERSIONS
+
 PACKAGES = (
     *("bloodcell", "tensorflow", "keras", "mlflow", "scikit-learn", "hydra-core", "numpy", "pandas", "pillow"),
     "matplotlib",
@@ -19,11 +21,11 @@ def environment_tags() -> dict[str, str]:
 
     An installed package has no ``git_commit`` and ``git_dirty``.
     """
-    tags = {}
+    versions = []
     for name in PACKAGES:
         with suppress(PackageNotFoundError):  # tables are compared without TensorFlow
-            tags[f"version.{name}"] = version(name)
-    tags["version.python"] = platform.python_version()
+            versions.append(f"{name} {version(name)}")
+    tags = {VERSIONS: ", ".join([*versions, f"python {platform.python_version()}"])}
     tags["machine"] = f"{platform.node()}: {platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     commit = _git("rev-parse", "HEAD") if (SOURCE / ".git").exists() else None
     if commit is None:

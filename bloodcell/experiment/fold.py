@@ -12,7 +12,7 @@ import pandas as pd
 from bloodcell.cells.places import cell_places
 from bloodcell.config.finetune import FrozenPlan
 from bloodcell.config.training import FeaturesConfig, OnTheFly, StoredFeatures, TrainConfig
-from bloodcell.console.progress import SHOW_ALL, Reporting
+from bloodcell.console.progress import SHOW_ALL, Reporting, phase
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.data.manifest import ImageSet
 from bloodcell.data.orientations import N_ORIENTATIONS
@@ -237,18 +237,20 @@ def train_fold(
         split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=reporting.label)
         for split in evaluated
     }
-    outcome = evaluate_outcome(
-        {split: each.single for split, each in held_out.items()},
-        classes=images.classes,
-        training=images.part("train"),
-        leakage=prepared.leakage,
-        evidence=evidence_of(config, fold=fold),
-        label_smoothing=settings.label_smoothing,
-        views={split: each.views for split, each in held_out.items() if each.views is not None},
-        test_sets=images.test_sets,
-    )
-    keep_outcome(recorder, outcome, images=images)
-    cost = cost_of(learner, seconds=trained.seconds)
+    with phase(f"{reporting.label}computing metrics", quiet=reporting.quiet):
+        outcome = evaluate_outcome(
+            {split: each.single for split, each in held_out.items()},
+            classes=images.classes,
+            training=images.part("train"),
+            leakage=prepared.leakage,
+            evidence=evidence_of(config, fold=fold),
+            label_smoothing=settings.label_smoothing,
+            views={split: each.views for split, each in held_out.items() if each.views is not None},
+            test_sets=images.test_sets,
+        )
+        keep_outcome(recorder, outcome, images=images)
+    with phase(f"{reporting.label}measuring speed and size", quiet=reporting.quiet):
+        cost = cost_of(learner, seconds=trained.seconds)
     whole = learner.classifier.whole
     recorder.tag("features", trained.features)
     recorder.log_metrics(cost, prefix="cost")
@@ -259,7 +261,9 @@ def train_fold(
         )
     # Last, because it can fail: the model is already saved.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
-        recorder.log_metrics(explain_run(recorder, whole, outcome.val.table, images=images), prefix="explain")
+        with phase(f"{reporting.label}explaining predictions", quiet=reporting.quiet):
+            pointing = explain_run(recorder, whole, outcome.val.table, images=images)
+        recorder.log_metrics(pointing, prefix="explain")
     result = FoldResult(
         outcome=outcome,
         cost=cost,

@@ -70,6 +70,8 @@ def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, lea
         log.warning("excluded, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))
     if images.other_files:
         log.warning("excluded, without an image suffix: %s", ", ".join(images.other_files))
+    if not recorder.draws:
+        return
     _draw_model(recorder, learner.classifier, learner.stages)
     if not learner.classifier.backbone.takes_images:
         return

@@ -46,11 +46,20 @@ class Recorder:
     resume
         Whether to continue the run whose record the folder has: it keeps its key and its start, and the same value of a
         metric is not recorded twice. Otherwise that record is replaced.
+    draws
+        Whether plots are drawn; not those of the trials of a search.
     """
 
     def __init__(
-        self, folder: Path, *, name: str = "", tags: Mapping[str, str] | None = None, resume: bool = False
+        self,
+        folder: Path,
+        *,
+        name: str = "",
+        tags: Mapping[str, str] | None = None,
+        resume: bool = False,
+        draws: bool = True,
     ) -> None:
+        self.draws = draws
         self._folder = folder
         self._pictures = Pictures(self.artifacts)
         before = (read_run(folder) if resume else None) or {}
@@ -131,6 +140,8 @@ class Recorder:
 
     def draw(self, name: str, make: Callable[..., Figure], /, *arguments: Any, **settings: Any) -> None:
         """Draw ``plots/name.png`` in the background; see `bloodcell.plots.drawing.Pictures.draw`."""
+        if not self.draws:
+            return
         self._pictures.draw(name, make, *arguments, **settings)
 
     def log_artifacts(self) -> None:
@@ -151,7 +162,7 @@ class Recorder:
     def fold(self, number: int, *, n_folds: int, tags: Mapping[str, str], resume: bool = False) -> Iterator["Recorder"]:
         """Start, or resume, the run of a fold of this cross-validation, numbered from 1, in this run's folder."""
         name = f"fold {number} of {n_folds}"
-        with type(self)(self.fold_folder(number), name=name, tags=tags, resume=resume) as fold:
+        with type(self)(self.fold_folder(number), name=name, tags=tags, resume=resume, draws=self.draws) as fold:
             yield fold
 
     def fold_folder(self, number: int) -> Path:

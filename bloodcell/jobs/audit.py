@@ -50,6 +50,7 @@ from bloodcell.experiment.images import load_images
 from bloodcell.files import require_output_folder
 from bloodcell.images.reading import read_image_to_show
 from bloodcell.provenance.recovery import overlapping_sources
+from bloodcell.tracking.experiment_page import EXCLUDED_TAG
 from bloodcell.tracking.run import tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.where import run_data
@@ -87,7 +88,7 @@ def run(config: AuditConfig, *, output_dir: Path) -> None:
         tracking=config.tracking,
         name=config.tracking.run_name or audit.title,
         tags=environment_tags()
-        | {"job": "audit", "data_digest": data_digest}
+        | {"job": "audit", EXCLUDED_TAG: "audit", "data_digest": data_digest}
         | {"groups": config.data.groups, "group_name": config.data.group_noun},
         folder=output_dir,
     ) as tracked:

@@ -67,6 +67,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
     require_output_folder(output)
     runs = read_compared(tracking=config.tracking, runs=config.runs, study=config.study, experiment=config.experiment)
     pooled = pool(runs) if config.pool_seeds else {each.name: Pooled(runs=(each,)) for each in runs}
+    majority = next((name for name, each in pooled.items() if each.is_majority), None)
     comparison = compare(
         {name: [each.predictions for each in several.runs] for name, several in pooled.items()},
         metrics=config.metrics,
@@ -79,11 +80,12 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         columns=config.columns,
         classes=config.classes,
         groups=None if config.groups_file is None else groups_by_path(config.groups_file, setting="groups_file"),
+        baseline=majority,
     )
     store, _ = open_store(config.tracking)
     digest = images_digest(comparison)
     report = Report(
-        title=f"Comparison of {counted(len(pooled), 'run')} on {split_name(comparison)}",
+        title=f"Comparison of {counted(len(pooled) - (majority is not None), 'run')} on {split_name(comparison)}",
         comparison=comparison,
         runs={name: run_facts(several, with_curve=name in comparison.leading) for name, several in pooled.items()},
         warnings=[

@@ -7,10 +7,8 @@ It trains two backbones and their baselines, compares them, and needs no data. I
   bloodcell demo backbones=[mobilenetv2,xception] photographs=640
 """
 
-import os
 import subprocess
 import sys
-import webbrowser
 from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +20,7 @@ from bloodcell.config.schemas import DemoConfig
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.progress import print_status
+from bloodcell.console.screen import open_in_browser
 from bloodcell.signals import Terminated
 from bloodcell.tracking.store import open_store
 from bloodcell.tracking.study import run_named
@@ -53,7 +52,7 @@ def run(config: DemoConfig, *, output_dir: Path) -> None:
     _command(["compare", f"study={study}", override("output", report), *where])
     console = Console(highlight=False, soft_wrap=True)
     page = report / "report.html"
-    opened = config.open and _has_screen() and webbrowser.open(page.resolve().as_uri())
+    opened = config.open and open_in_browser(page.resolve().as_uri())
     set_json_result(study=study, report=page, opened=bool(opened), tracking=store.label)
     console.print(f"{'Opened' if opened else 'Report':11} {page}", markup=False)
     console.print(f"MLflow UI   {mlflow_ui(config.tracking, store)}", markup=False)
@@ -82,8 +81,3 @@ def _command(words: Sequence[str]) -> None:
         raise
     if code:
         raise SystemExit(code)
-
-
-def _has_screen() -> bool:
-    """Return whether there is a screen: without one, Python opens a text browser in the terminal on Linux."""
-    return sys.platform != "linux" or bool(os.environ.get("DISPLAY") or os.environ.get("WAYLAND_DISPLAY"))

@@ -12,7 +12,7 @@ The same command resumes an interrupted search. conf/tuner/space/head.yaml expla
 
 import errno
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
@@ -21,8 +21,8 @@ from keras_tuner.engine.trial import Trial
 from keras_tuner.errors import FailedTrialError
 
 from bloodcell.comparison.leaderboard import OBJECTIVE
-from bloodcell.config.command import Command
-from bloodcell.config.quoting import short_override
+from bloodcell.config.command import Command, chosen_groups
+from bloodcell.config.quoting import NAME_LENGTH, setting_label, short_name
 from bloodcell.config.search import HyperbandTuner, SearchConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import log_errors, log_to
@@ -32,14 +32,15 @@ from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.training import prepare_experiment
 from bloodcell.jobs.train import Role, already_finished, train, train_baselines
-from bloodcell.search.folder import SearchFolder, signature_of
+from bloodcell.search.folder import SearchFolder, signature_of, trial_number
 from bloodcell.search.report import write_search_report
 from bloodcell.search.space import overrides_of
 from bloodcell.search.trials import Composer, best_trial, check_space, for_training, objective_of, trials_table
 from bloodcell.search.tuner import FunctionTuner, build_oracle, silent_stdout
 from bloodcell.search.workers import check_environment, distributed, is_worker, stay_with_chief
 from bloodcell.tracking.delivery import Delivery
-from bloodcell.tracking.run import EXCLUDED_TAG, TRIAL_TAG, deliver_all
+from bloodcell.tracking.experiment_page import EXCLUDED_TAG
+from bloodcell.tracking.run import TRIAL_TAG, deliver_all
 from bloodcell.tracking.runs import run_or_none
 from bloodcell.tracking.store import find_store, open_store
 from bloodcell.tracking.study import Study, record_failure, start_study
@@ -74,7 +75,8 @@ def run(
         backbone = experiment.learner.classifier.backbone
         digests = {"the images' digest": experiment.prepared.digest, "the weights' digest": backbone.digest}
         study = _open(config, folder, signature=signature_of(config, digests=digests))
-        search = _Search(config, folder, compose, experiment.prepared, study)
+        choices = chosen_groups((command or Command()).choices)
+        search = _Search(config, folder, compose, experiment.prepared, study, choices)
         if is_worker():
             stay_with_chief()
             search.tuner.run(max_failures=config.tuner.max_failures)
@@ -120,14 +122,25 @@ class _Search:
     """A search that is ready to run: its configuration, folder, composer of trials, images and parent run."""
 
     def __init__(
-        self, config: SearchConfig, folder: SearchFolder, compose: Composer, prepared: Prepared, study: Study | str
+        self,
+        config: SearchConfig,
+        folder: SearchFolder,
+        compose: Composer,
+        prepared: Prepared,
+        study: Study | str,
+        choices: Mapping[str, str],
     ) -> None:
+        self._groups = choices
         self._config, self._folder, self._compose = config, folder, compose
         self._prepared, self._study = prepared, study
         self._parent_run = study if isinstance(study, str) else study.run_id
         self._objective = config.tuner.objective
         with silent_stdout():
-            self.tuner = FunctionTuner(build_oracle(config.tuner), train=self._train, directory=folder.path.resolve())
+            self.tuner = FunctionTuner(
+                build_oracle(config.tuner, trial_folder=folder.trial),
+                train=self._train,
+                directory=folder.path.resolve(),
+            )
         best = None if is_worker() else best_trial(self.tuner.oracle)
         self._countdown = Countdown(
             noun="trial",
@@ -166,20 +179,22 @@ class _Search:
 
     def _train(self, trial: Trial) -> Mapping[str, float]:
         overrides = overrides_of(trial.hyperparameters)
-        number, name = int(trial.trial_id) + 1, ", ".join(map(short_override, overrides))
+        first = sorted(overrides, key=lambda each: setting_label(each) != "lr")
+        number, name = trial_number(trial.trial_id), short_name(first, length=NAME_LENGTH - len("trial 100: "))
         tracking = replace(
             self._config.tracking,
             parent_run=self._parent_run,
-            run_name=f"trial {number}: {name}"[:250],
+            run_name=f"trial {number}: {name}",
             sweep_job=number - 1,
         )
         values = trial.hyperparameters.values
         role = Role(
-            tags={TRIAL_TAG: trial.trial_id},
-            parameters={f"trial/{key}": str(value) for key, value in values.items()},
+            tags={TRIAL_TAG: str(number)},
+            parameters={f"trial/{key}": str(value) for key, value in values.items()} | self._choices(overrides),
             objective=lambda outcome: objective_of(outcome, self._objective),
+            draws=False,
         )
-        output_dir = self._folder.path / f"trial_{trial.trial_id}" / "run"
+        output_dir = self._folder.trial(trial.trial_id) / "run"
         self._countdown.begin()
         try:
             chosen = self._compose(overrides)
@@ -218,21 +233,32 @@ class _Search:
             return
         if settings.final_test:
             self._count_reading(state.get("test_readings", 0) + 1)
-        tracking = replace(self._config.tracking, parent_run=self._parent_run, run_name="best trial, trained again")
+        tracking = replace(
+            self._config.tracking,
+            parent_run=self._parent_run,
+            run_name=f"trial {trial_number(best.trial_id)}, trained again",
+        )
         chosen = replace(
             for_training(self._compose(overrides)),
             tracking=tracking,
             log_model=True,
             evaluate_test=settings.final_test,
         )
-        output_dir = self._folder.path / "final" / f"trial_{best.trial_id}"
+        output_dir = self._folder.path / "final" / self._folder.trial(best.trial_id).name
         with log_to(output_dir / "train.log"), log_errors():
             # Not in the leaderboard, which has the trial.
-            role = Role(tags={EXCLUDED_TAG: f"trial {int(best.trial_id) + 1} again"})
+            role = Role(
+                tags={EXCLUDED_TAG: f"trial {trial_number(best.trial_id)} again"}, parameters=self._choices(overrides)
+            )
             experiment = prepare_experiment(chosen, prepared=self._prepared_for(chosen))
             train(experiment, output_dir=output_dir, role=role, resume=True)
         final = {"overrides": overrides, "test": settings.final_test, "folder": str(output_dir)}
         self._folder.remember(final=final)
+
+    def _choices(self, overrides: Sequence[str]) -> dict[str, str]:
+        """Return the choice of every group in a trial."""
+        chosen = dict(override.split("=", 1) for override in overrides)
+        return {group: chosen.get(group, choice) for group, choice in self._groups.items()}
 
     @property
     def _open_study(self) -> Study:
@@ -291,7 +317,7 @@ class _Search:
             folder=self._folder.path.absolute(),
             best=best
             and {
-                "trial": int(best.trial_id) + 1,
+                "trial": trial_number(best.trial_id),
                 "score": best.score,
                 "overrides": overrides,
                 "trained_again": final_run if final.get("overrides") == overrides else None,

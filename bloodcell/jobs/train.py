@@ -11,6 +11,7 @@ The Kaggle set; another backbone and fine-tuning; cross-validation; your own fol
 
 import functools
 import logging
+import math
 import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -23,7 +24,8 @@ from rich.console import Console
 from bloodcell.cards.next_steps import suggestions
 from bloodcell.cards.outcome import outcome_data, show_confusion, show_metrics
 from bloodcell.comparison.leaderboard import OBJECTIVE
-from bloodcell.config.command import Command
+from bloodcell.config.command import Command, chosen_groups
+from bloodcell.config.quoting import short_name
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_to
@@ -31,12 +33,14 @@ from bloodcell.console.progress import Reporting, print_status
 from bloodcell.errors import UserError
 from bloodcell.evaluation import evidence
 from bloodcell.evaluation.outcome import Outcome
-from bloodcell.experiment.baselines import needed_baselines
+from bloodcell.experiment.baselines import CHOICES, needed_baselines
+from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.cross_validation import chosen_fold, whole_split
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.recorder import FINISHED, read_run
 from bloodcell.experiment.result import Result
 from bloodcell.experiment.training import Experiment, prepare_experiment
+from bloodcell.tracking.experiment_page import BASELINE, BASELINE_TAG
 from bloodcell.tracking.resuming import (
     COMMAND_TAG,
     DIGEST_TAG,
@@ -48,7 +52,7 @@ from bloodcell.tracking.resuming import (
     exclude_earlier,
     finished_metric,
 )
-from bloodcell.tracking.run import BASELINE, TrackedRun, tracked_run
+from bloodcell.tracking.run import TrackedRun, tracked_run
 from bloodcell.tracking.store import find_store
 from bloodcell.tracking.study import surviving
 from bloodcell.tracking.where import run_data, show_places
@@ -66,11 +70,14 @@ class Role:
         Tags and parameters of its run, besides those of every training.
     objective
         From the outcome to the metric ``objective``; None without one.
+    draws
+        Whether its plots are drawn: a search draws those of the best trial, which is trained again.
     """
 
     tags: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     objective: Callable[[Outcome], float] | None = None
+    draws: bool = True
 
 
 def run(config: TrainConfig, *, output_dir: Path, command: Command | None = None) -> float:
@@ -79,12 +86,28 @@ def run(config: TrainConfig, *, output_dir: Path, command: Command | None = None
     With ``resume``, and in a sweep that starts a run again because its node died, a finished run is not repeated.
     """
     find_store(config.tracking)  # refuses a missing store before anything is read
+    choices = chosen_groups(command.choices) if command else {}
+    if command and config.tracking.run_name is None:
+        config = replace(config, tracking=replace(config.tracking, run_name=_name_of(command)))
     experiment = prepare_experiment(config)
     resume = _continues(config, output_dir)
     if resume and (accuracy := already_finished(experiment, output_dir, "val/accuracy")) is not None:
         return accuracy
-    result = train(experiment, output_dir=output_dir, command=command, resume=resume)
+    role = Role(parameters=choices)
+    result = train(experiment, output_dir=output_dir, command=command, role=role, resume=resume)
     return result.outcome.val.metrics["accuracy"]
+
+
+SAME_MODEL = ("data", "tracking", "hydra", "resume", "backbone", "launcher", "log_model", "evaluate_test", "explain")
+"""Settings that the name of a run leaves out."""
+
+
+def _name_of(command: Command) -> str:
+    """Return a name of what the command chose: ``xception, lr 1e-4``."""
+    chosen = [
+        each for each in command.overrides if each.lstrip("+~").partition("=")[0].partition(".")[0] not in SAME_MODEL
+    ]
+    return short_name([f"backbone={command.choices.get('backbone', '')}", *chosen])
 
 
 def already_finished(experiment: Experiment, folder: Path, metric: str) -> float | None:
@@ -148,7 +171,12 @@ def train(
     if resume and not continues:
         exclude_earlier(output_dir)
     with tracked_run(
-        tracking=config.tracking, name=experiment.name, tags=tags, folder=output_dir, resume=continues
+        tracking=config.tracking,
+        name=experiment.name,
+        tags=tags,
+        folder=output_dir,
+        resume=continues,
+        draws=role.draws,
     ) as tracked:
         tracked.log_parameters(role.parameters)
         result = experiment.run(tracked, reporting=reporting, resume=resume)
@@ -172,12 +200,20 @@ def train_baselines(configs: Sequence[TrainConfig], *, folder: Path, role: Role 
     role
         Their role in a search.
     """
-    for each in needed_baselines([whole_split(config) for config in configs]):
+    needed = [*needed_baselines([whole_split(config) for config in configs])]
+    countdown = Countdown(noun="baseline", objective="val/accuracy", total=len(needed), chooses=False)
+    for number, each in enumerate(needed, start=1):
+        print_status(f"baseline {number} of {len(needed)}: {each.name}")
+        countdown.begin()
         name = f"{BASELINE}{each.name}"
         tracking = replace(each.config.tracking, run_name=name, sweep_job=None)
         config, output_dir = replace(each.config, tracking=tracking), folder / each.folder
+        choices = {**CHOICES, "backbone": each.backbone}
+        own = replace(role, tags={**role.tags, BASELINE_TAG: each.name}, parameters={**role.parameters, **choices})
         with log_to(output_dir / "train.log"):
-            surviving(partial(_train_baseline, config, output_dir, role), config, folder=output_dir)
+            accuracy = surviving(partial(_train_baseline, config, output_dir, own), config, folder=output_dir)
+        if not math.isnan(accuracy):
+            countdown.finished(number, each.name, accuracy)
 
 
 def join_folds(configs: Sequence[TrainConfig], *, folder: Path) -> None:
@@ -228,11 +264,14 @@ def _join(config: TrainConfig, output_dir: Path, folds: Mapping[int, Path]) -> N
         deliver_again(place)
 
 
-def _train_baseline(config: TrainConfig, output_dir: Path, role: Role) -> None:
+def _train_baseline(config: TrainConfig, output_dir: Path, role: Role) -> float:
     experiment = prepare_experiment(config)
     resume = _continues(config, output_dir)
-    if not resume or already_finished(experiment, output_dir, "val/accuracy") is None:
-        train(experiment, output_dir=output_dir, quiet=True, role=role, resume=resume)
+    accuracy = already_finished(experiment, output_dir, "val/accuracy") if resume else None
+    if accuracy is None:
+        result = train(experiment, output_dir=output_dir, quiet=True, role=role, resume=resume)
+        accuracy = result.outcome.val.metrics["accuracy"]
+    return accuracy
 
 
 def _continues(config: TrainConfig, folder: Path) -> bool:

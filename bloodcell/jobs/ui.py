@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from importlib.metadata import entry_points
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
@@ -15,9 +16,12 @@ from rich.console import Console
 
 from bloodcell.config.schemas import UiConfig
 from bloodcell.errors import UserError
+from bloodcell.tracking.experiment_page import page_of, update_page
 from bloodcell.tracking.store import Store, open_store
 
 STARTING_S = 120.0
+APP = "bloodcell"
+"""The name of `bloodcell.tracking.mlflow_app` among MLflow's apps."""
 
 
 def run(config: UiConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothing is written
@@ -30,7 +34,8 @@ def run(config: UiConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothin
     """
     console = Console(highlight=False, soft_wrap=True)
     store, experiment_id = open_store(config.tracking)
-    page = f"#/experiments/{experiment_id}/runs"
+    page = page_of(experiment_id)
+    update_page(experiment_id)
     if store.is_server:
         console.print(f"The store is a server with its own MLflow UI: {store.label.rstrip('/')}/{page}")
         return
@@ -54,6 +59,8 @@ def _serve(store: Store, config: UiConfig, messages: IO[bytes]) -> "subprocess.P
     # By environment, not by argument: every user of the machine sees arguments, and a URI may hold a password.
     settings = {"MLFLOW_BACKEND_STORE_URI": store.uri, "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
     command = ["mlflow", "server", "--host", config.host, "--port", str(config.port), "--workers", "1"]
+    if entry_points(group="mlflow.app", name=APP):  # missing in an installation of an earlier version
+        command += ["--app-name", APP]
     if store.artifacts is not None:
         command += ["--default-artifact-root", store.artifacts.as_uri()]
     return subprocess.Popen(

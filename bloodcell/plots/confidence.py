@@ -10,12 +10,15 @@ from matplotlib.ticker import MaxNLocator, PercentFormatter
 
 from bloodcell.evaluation.calibration import CalibrationErrors
 from bloodcell.evaluation.selective_prediction import Threshold, Unit, area_under_risk_coverage
+from bloodcell.plots.forest import is_unknown
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
+    HALO,
     INK,
     MUTED,
     ORANGE,
+    PAPER,
     SKY,
     SMALL_SIZE,
     TEXT_SIZE,
@@ -25,9 +28,7 @@ from bloodcell.plots.style import (
     new_figure,
     tidy,
 )
-
-FEW_IMAGES = 30
-"""Bins with fewer images have an uncertain accuracy and are drawn pale."""
+from bloodcell.wording import PHOTOGRAPH, intervals_note, plural
 
 MIN_COVERAGE = 0.1
 """Risks at a lower coverage are from few cases and may exceed the axis."""
@@ -40,6 +41,7 @@ def reliability(
     errors: tuple[CalibrationErrors, CalibrationErrors],
     temperature: float,
     cross_fitted: bool = False,
+    group_name: str = PHOTOGRAPH,
     title: str,
 ) -> Figure:
     """Draw reliability diagrams before and after temperature scaling.
@@ -47,15 +49,24 @@ def reliability(
     Parameters
     ----------
     before, after
-        The tables of `bloodcell.evaluation.calibration.calibration_bins`.
+        The tables of `bloodcell.evaluation.calibration.calibration_bins`, with groups.
     errors
         The calibration errors before and after.
     temperature
         In the title of the second panel.
     cross_fitted
         Whether temperatures were fitted to other groups; ``temperature`` is then that of all.
+    group_name
+        What output calls a group.
     """
-    figure = new_figure(title=title, width=9.4, height=5.8)
+    notes = [
+        "A bar is the accuracy of the images with this confidence (the probability of the predicted class). On the "
+        "dashed line accuracy equals confidence: the model is neither too sure (orange) nor too unsure (light blue).",
+        f"Black lines: {intervals_note(group_name)} Pale: interval unknown, there are too few {plural(group_name)}.",
+        f"By chance: what a perfectly calibrated model would show with as few {plural(group_name)}. Debiased: the root "
+        "mean square without that part.",
+    ]
+    figure = new_figure(title=title, width=9.4, height=5.8, notes=notes)
     panels = figure.subplots(2, 2, sharex=True, sharey="row", height_ratios=(3.2, 1))
     names = ("Uncalibrated", f"Temperature {temperature:.2f}{', cross-fitted' if cross_fitted else ''}")
     for column, (bins, error, name) in enumerate(zip((before, after), errors, names, strict=True)):
@@ -64,7 +75,7 @@ def reliability(
         _counts(lower, bins)
     panels[0, 0].set_ylabel("Accuracy")
     panels[1, 0].set_ylabel("Images")
-    _legend(figure, pale=any(bool(bins["images"].between(1, FEW_IMAGES - 1).any()) for bins in (before, after)))
+    _legend(panels[0, 0])
     panels[1, 0].set_ylim(0, 1.3 * max(int(before["images"].max()), int(after["images"].max())))
     return finish(figure)
 
@@ -79,7 +90,11 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
     threshold
         The threshold to mark; None if there is none.
     """
-    figure = new_figure(title=title, width=8.2, height=4.6)
+    notes = [
+        "Coverage: the share that gets a prediction; the model leaves the others, of which it is least sure, to "
+        "people. Risk: the share of errors among the predictions. Lower is better; mean risk: over all coverages.",
+    ]
+    figure = new_figure(title=title, width=6.8, height=4.6, notes=notes)
     axes = figure.subplots()
     tidy(axes, grid="y")
     highest = [0.02]
@@ -94,7 +109,7 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
             where="post",
             color=colour,
             linewidth=2.0 if unit == "photograph" else 1.5,
-            label=f"By {unit}: error {risk[0]:.1%} at full coverage, area {area:.2%}",
+            label=f"By {unit}: error {risk[0]:.1%} at full coverage, mean risk {area:.2%}",
         )
         highest.append(float(risk[covered & ((coverage >= MIN_COVERAGE) | (coverage == coverage[0]))].max()))
     if threshold is not None:
@@ -102,8 +117,8 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
         highest.append(max(threshold.upper_bound, threshold.max_error))
     axes.set_xlim(0, 1.02)
     axes.set_ylim(0, min(1.45 * max(highest), 1.02))
-    axes.set_xlabel("Coverage (share predicted, most confident first)")
-    axes.set_ylabel("Risk (error of predictions)")
+    axes.set_xlabel("Coverage (share with a prediction)")
+    axes.set_ylabel("Risk (errors among predictions)")
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0 if max(highest) > 0.05 else 1))
     axes.legend(fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="upper left")
@@ -115,18 +130,23 @@ def _diagram(axes: Axes, bins: pd.DataFrame, *, error: CalibrationErrors, name: 
     axes.plot([0, 1], [0, 1], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), zorder=3)
     for row in bins[bins["images"] > 0].to_dict("records"):
         low, high = sorted((row["accuracy"], row["confidence"]))
-        pale = row["images"] < FEW_IMAGES
+        pale = is_unknown(row["accuracy_low"], row["accuracy_high"])
         place = {"x": row["lower"], "width": 0.94 * (row["upper"] - row["lower"]), "align": "edge", "zorder": 2}
         axes.bar(height=low, color=BLUE, alpha=0.35 if pale else 1, **place)
         colour = ORANGE if row["confidence"] > row["accuracy"] else SKY
         axes.bar(height=high - low, bottom=low, color=colour, alpha=0.35 if pale else 0.8, **place)
+        if not pale:
+            middle = row["lower"] + 0.47 * (row["upper"] - row["lower"])
+            ends = row["accuracy_low"], row["accuracy_high"]
+            axes.vlines(middle, *ends, color=INK, linewidth=1.3, zorder=4, path_effects=HALO)
+            axes.plot(middle, row["accuracy"], marker="o", markersize=4, color=INK, markeredgecolor=PAPER, zorder=5)
     axes.set_xlim(0, 1)
     axes.set_ylim(0, 1.02)
     axes.set_yticks(np.linspace(0, 1, 6))
     axes.yaxis.set_major_formatter(PercentFormatter(xmax=1, decimals=0))
     axes.set_title(
-        f"{name}: calibration error {error.expected:.1%}\n"
-        f"(expected by chance {error.by_chance:.1%}; debiased RMS {error.debiased:.1%})",
+        f"{name}\nAccuracy and confidence differ by {100 * error.expected:.1f} points on average\n"
+        f"(by chance {100 * error.by_chance:.1f}; debiased {100 * error.debiased:.1f})",
         loc="left",
         fontsize=TEXT_SIZE,
         color=INK,
@@ -134,22 +154,16 @@ def _diagram(axes: Axes, bins: pd.DataFrame, *, error: CalibrationErrors, name: 
     )
 
 
-def _legend(figure: Figure, *, pale: bool) -> None:
+def _legend(axes: Axes) -> None:
     handles = [
         Patch(facecolor=BLUE, label="Accuracy"),
-        Patch(facecolor=ORANGE, alpha=0.8, label="Overconfident"),
-        Patch(facecolor=SKY, alpha=0.8, label="Underconfident"),
-        Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="Perfect calibration"),
-        *([Patch(facecolor=BLUE, alpha=0.35, label=f"Fewer than {FEW_IMAGES} images")] if pale else []),
+        Patch(facecolor=ORANGE, alpha=0.8, label="Too sure"),
+        Patch(facecolor=SKY, alpha=0.8, label="Too unsure"),
+        Line2D([], [], color=INK, linewidth=1.3, marker="o", markersize=4, label="Its 95 % interval"),
+        Line2D([], [], color=INK, linewidth=1.0, linestyle=(0, (4, 3)), label="Accuracy = confidence"),
     ]
-    figure.legend(
-        handles=handles,
-        loc="outside lower left",
-        ncols=len(handles),
-        fontsize=SMALL_SIZE,
-        frameon=False,
-        handlelength=1.6,
-    )
+    # Of two classes or more, confidence is never low: there the panel is empty.
+    axes.legend(handles=handles, loc="upper left", fontsize=SMALL_SIZE, frameon=False, handlelength=1.6)
 
 
 def _counts(axes: Axes, bins: pd.DataFrame) -> None:

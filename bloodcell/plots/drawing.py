@@ -13,6 +13,7 @@ from typing import Any
 from joblib.externals.loky import ProcessPoolExecutor
 from matplotlib.figure import Figure
 
+from bloodcell.console.progress import track
 from bloodcell.processes import exit_with_parent, expect_replaced_workers
 
 DPI = 120
@@ -75,7 +76,9 @@ class Pictures:
     def wait(self) -> None:
         """Wait until all plots are written, and raise the error of one that is not."""
         waiting, self._waiting = self._waiting, []
-        for future, work in waiting:
+        if all(future.done() and future.exception() is None for future, _ in waiting):
+            return
+        for future, work in track(waiting, "drawing pictures", total=len(waiting)):
             try:
                 future.result()
             except BrokenExecutor:  # the process was killed, for example for lack of memory

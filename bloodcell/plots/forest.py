@@ -23,6 +23,10 @@ BASELINES: dict[str, dict[str, Any]] = {
 OFFSET = 0.17
 """Distance of the two dots from the middle of a line, in lines."""
 
+WIDEST = 0.99
+"""An interval that is this wide is not drawn."""
+UNKNOWN = "interval unknown"
+
 _DOT: dict[str, Any] = {"marker": "o", "markersize": 6.5}
 _DIAMOND: dict[str, Any] = {"marker": "D", "markersize": 4.6, "markerfacecolor": PAPER, "markeredgewidth": 1.3}
 _THICK, _THIN = 2.6, 1.1
@@ -36,15 +40,28 @@ class Accuracy:
     low: float
     high: float
 
+    @property
+    def has_interval(self) -> bool:
+        """Whether the interval is known."""
+        return not np.isnan([self.low, self.high]).any()
+
     def __str__(self) -> str:
         if np.isnan(self.value):
             return "–"
-        return f"{self.value:.1%}" if np.isnan(self.low) else f"{self.value:.1%} ({self.low:.0%} to {self.high:.0%})"
+        interval = f"{self.low:.0%} to {self.high:.0%}" if self.has_interval else UNKNOWN
+        return f"{self.value:.1%} ({interval})"
+
+
+def is_unknown(low: float, high: float) -> bool:
+    """Return whether an interval says nothing: an end is NaN, or it is (nearly) from 0 to 1."""
+    return not high - low < WIDEST
 
 
 def accuracy_in(row: Mapping[Any, Any], name: str) -> Accuracy:
-    """Return the accuracy of a table's row with its interval."""
+    """Return the accuracy of a table's row with its interval; one from 0 to 100 % says nothing, so it is unknown."""
     value, low, high = (float(row[name + end]) for end in ENDS)
+    if is_unknown(low, high):
+        low = high = float("nan")
     return Accuracy(value=value, low=low, high=high)
 
 
@@ -60,7 +77,7 @@ def draw_accuracy(axes: Axes, middle: float, *, by_image: Accuracy, by_source: A
         axes.plot(by_source.value, place, markeredgecolor=colour, zorder=3, **_DIAMOND)
 
 
-def frame(axes: Axes, *, colours: Mapping[str, str], with_photographs: bool) -> Legend:
+def frame(axes: Axes, *, colours: Mapping[str, str], with_photographs: bool, columns: int = 5) -> Legend:
     """Draw grid, scale and legend, with the colours of the dots by their label; return the legend."""
     tidy(axes, grid="x")
     axes.tick_params(axis="y", length=0)
@@ -72,7 +89,7 @@ def frame(axes: Axes, *, colours: Mapping[str, str], with_photographs: bool) -> 
         handles=_legend(colours, with_photographs=with_photographs),
         loc="lower left",
         bbox_to_anchor=(-0.01, 1),
-        ncols=5,
+        ncols=columns,
         fontsize=SMALL_SIZE,
         frameon=False,
         borderaxespad=0.2,

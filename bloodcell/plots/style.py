@@ -12,6 +12,7 @@ from matplotlib import font_manager
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
 from matplotlib.text import Text
 
 # Okabe and Ito, "Color Universal Design", 2008: distinguishable with every kind of colour vision.
@@ -23,6 +24,9 @@ INK = "#222222"
 MUTED = "#6B6B6B"
 FAINT = "#D9D9D9"
 PAPER = "#FFFFFF"
+
+# Under black lines on dark bars.
+HALO = (withStroke(linewidth=3.0, foreground=PAPER),)
 
 TITLE_SIZE = 12.0
 TEXT_SIZE = 9.5

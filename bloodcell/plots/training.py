@@ -8,13 +8,17 @@ import pandas as pd
 from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.ticker import MaxNLocator, PercentFormatter
+from matplotlib.transforms import offset_copy
 from numpy.typing import NDArray
 
 from bloodcell.console.confusion import most_confused
+from bloodcell.plots.forest import UNKNOWN, WIDEST
 from bloodcell.plots.style import (
     BLUE,
     FAINT,
+    HALO,
     INK,
     MUTED,
     ORANGE,
@@ -32,12 +36,19 @@ from bloodcell.plots.style import (
     tidy,
     widest,
 )
-from bloodcell.wording import counted
+from bloodcell.wording import PHOTOGRAPH, counted, intervals_note, plural
 
 MAX_CLASSES = 40
 """With more classes, plots have one size and show part of them by name."""
 N_LISTED = 20
 """Confusions or classes that are then shown by name."""
+
+LEGEND_HEIGHT = 36
+"""Of the legend of learning curves over the panel, in points: over the panel's title."""
+WHY_ABOVE = (
+    "Validation can be better than training: dropout and augmentation act in training only, and training is measured "
+    "during the epoch, validation after it."
+)
 
 Monitor = Literal["val_loss", "val_accuracy"]
 """The metric that selects the best epoch."""
@@ -45,6 +56,9 @@ Monitor = Literal["val_loss", "val_accuracy"]
 
 def learning_curves(history: pd.DataFrame, *, monitor: Monitor = "val_loss") -> Figure:
     """Draw loss and accuracy over the epochs of all stages, each with its learning rate.
+
+    Epochs count from 1 over all stages; of the best one the legend also has the number within its stage, which the
+    terminal shows.
 
     Parameters
     ----------
@@ -57,17 +71,25 @@ def learning_curves(history: pd.DataFrame, *, monitor: Monitor = "val_loss") -> 
     history = history.sort_values("epoch").reset_index(drop=True)
     best = _best_row(history, monitor=monitor)
     stages = _stage_spans(history)
-    key = _packed([f"{number}  {name}" for number, (name, _, _) in enumerate(stages, 1)], inches=10.6, size=SMALL_SIZE)
-    figure = new_figure(title="Learning curves", width=11, height=4.1 + 0.14 * key.count("\n"))
-    loss, accuracy = figure.subplots(1, 2)
+    key = _packed([f"{number}  {name}" for number, (name, _, _) in enumerate(stages, 1)], inches=6.0, size=SMALL_SIZE)
+    figure = new_figure(title="Learning curves", width=6.4, height=5.4, notes=[*key.split("\n"), WHY_ABOVE])
+    loss, accuracy = figure.subplots(2, 1, sharex=True)
     _curves(loss, history, quantity="loss", best=best, stages=stages)
     _curves(accuracy, history, quantity="accuracy", best=best, stages=stages)
     accuracy.yaxis.set_major_formatter(PercentFormatter(xmax=1))
-    figure.supxlabel(key, fontsize=SMALL_SIZE, color=MUTED, x=0.01, ha="left")
+    accuracy.set_xlabel("Epoch")
+    _legend_over(loss, accuracy)
     return finish(figure)
 
 
-def confusion_matrix(matrix: NDArray[np.integer], *, classes: Sequence[str], title: str) -> Figure:
+def confusion_matrix(
+    matrix: NDArray[np.integer],
+    *,
+    classes: Sequence[str],
+    title: str,
+    groups: NDArray[np.integer] | None = None,
+    group_name: str = PHOTOGRAPH,
+) -> Figure:
     """Draw a confusion matrix as counts and as row percentages; a class without images has dashes for shares.
 
     With more than `MAX_CLASSES` classes, draw shades only, in a picture of one size, and the most frequent confusions.
@@ -78,6 +100,10 @@ def confusion_matrix(matrix: NDArray[np.integer], *, classes: Sequence[str], tit
         Shape (k, k), counts at least 0: rows are true classes, columns predicted ones.
     classes
         The k class names.
+    groups
+        Shape (k, k), the number of groups with an image in each cell, shown in brackets unless each is one image.
+    group_name
+        What output calls a group.
 
     Raises
     ------
@@ -95,7 +121,14 @@ def confusion_matrix(matrix: NDArray[np.integer], *, classes: Sequence[str], tit
         return _many_classes(counts, shares, classes=classes, title=title)
     size = TEXT_SIZE if k <= 8 else SMALL_SIZE
     labels = [fold(name, inches=2.2, size=size) for name in classes]
-    cell_texts = [f"{count:,}" for count in counts.ravel()] + ["100%"]
+    notes: list[str] = []
+    numbers, name = np.array([f"{count:,}" for count in counts.ravel()]).reshape(k, k), "Images"
+    if groups is not None and (groups != counts).any():
+        name = f"Images ({plural(group_name)})"
+        notes = [f"In brackets: {plural(group_name)} with such an image; one can be in several cells."]
+        numbers = np.array([f"{text}\n({n:,})" for text, n in zip(numbers.ravel(), groups.ravel(), strict=True)])
+        numbers = numbers.reshape(k, k)
+    cell_texts = [*numbers.ravel(), "100%"]
     # A panel must be wide enough for its title.
     min_cell = max(0.65 if k <= 8 else 0.4, 1.9 / k)
     cell = max(widest(cell_texts, size=size, bold=True) + 0.1, min_cell)
@@ -105,60 +138,76 @@ def confusion_matrix(matrix: NDArray[np.integer], *, classes: Sequence[str], tit
     figure = new_figure(
         title=title,
         width=2 * (side + label_width + 0.75),
-        height=side + (label_width if upright else 0.25) + 0.85,
+        height=side + (label_width if upright else 0.25) + 1.05,
         layout="compressed",
+        notes=notes,
     )
+    if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
+        engine.set(h_pad=0.1)  # between the title and those of the panels
     left, right = figure.subplots(1, 2)
-    numbers = np.array([f"{count:,}" for count in counts.ravel()]).reshape(k, k)
     percents = np.array(["–" if np.isnan(share) else f"{share:.0%}" for share in shares.ravel()]).reshape(k, k)
-    for axes, name, shades, texts in (
-        (left, "Images", counts / max(int(counts.max()), 1), numbers),
+    for axes, heading, shades, texts in (
+        (left, name, counts / max(int(counts.max()), 1), numbers),
         (right, "Row %", shares, percents),
     ):
-        axes.set_title(name, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+        axes.set_title(heading, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
         _draw_matrix(axes, shades=shades, texts=texts, size=size)
         _label_matrix(axes, labels, upright=upright, size=size)
     return finish(figure)
 
 
-def per_class_bars(table: pd.DataFrame, *, title: str) -> Figure:
-    """Draw precision, recall and F1 of each class as bars; "undefined" for a NaN.
+def per_class_bars(table: pd.DataFrame, *, title: str, group_name: str = PHOTOGRAPH) -> Figure:
+    """Draw precision, recall and F1 of each class as bars with 95 % intervals; "undefined" for a NaN.
 
     Parameters
     ----------
     table
-        One row per class: ``class`` (str), ``precision, recall, f1`` (float in 0..1, NaN where undefined) and
-        ``images`` (int), as `bloodcell.evaluation.metrics.per_class` returns it. With more than `MAX_CLASSES`, those
+        One row per class: ``class`` (str), ``precision, recall, f1`` (float in 0..1, NaN where undefined), each also
+        with ``_low`` and ``_high``, the ends of its interval (NaN if unknown), ``images`` and ``groups`` (int), as
+        `bloodcell.evaluation.outcome.per_class_of` returns it. With more than `MAX_CLASSES`, those
         with the lowest F1 are drawn.
+    group_name
+        What output calls a group.
     """
     if len(table) > MAX_CLASSES:
         title += f": the {N_LISTED} of {len(table)} classes with the lowest F1"
         table = table.sort_values("f1", kind="stable", na_position="first").head(N_LISTED)
     labels = [
-        f"{fold(str(name), inches=3, size=TEXT_SIZE)}\n{counted(images, 'image')}"
-        for name, images in zip(table["class"], table["images"], strict=True)
+        f"{fold(str(name), inches=2.4, size=TEXT_SIZE)}\n{counted(images, 'image')}"
+        + (f"\n{counted(groups, group_name)}" if groups != images else "")
+        for name, images, groups in zip(table["class"], table["images"], table["groups"], strict=True)
     ]
     n_classes, bars = len(table), {"precision": SKY, "recall": BLUE, "f1": ORANGE}
     lines = max(label.count("\n") + 1 for label in labels)
     class_height = max(0.2 * len(bars), 0.17 * lines) + 0.16
-    figure = new_figure(title=title, width=widest(labels, size=TEXT_SIZE) + 6.5, height=n_classes * class_height + 0.95)
+    values = table[[*bars]].to_numpy(dtype=np.float64)
+    columns = table[[f"{name}_{end}" for name in bars for end in ("low", "high")]].to_numpy(dtype=np.float64)
+    pairs = columns.reshape(n_classes, len(bars), 2)
+    ends = np.where(np.diff(pairs, axis=2) < WIDEST, pairs, np.nan)
+    unknown = bool((np.isnan(ends[..., 0]) & ~np.isnan(values)).any())
+    notes = [f"Lines: {intervals_note(group_name)}"]
+    notes += [f"{UNKNOWN.capitalize()}: there are too few {plural(group_name)}."] if unknown else []
+    width = widest(labels, size=TEXT_SIZE) + 4.6
+    figure = new_figure(title=title, width=width, height=n_classes * class_height + 0.95, notes=notes)
     axes = figure.subplots()
     tidy(axes, grid="x")
     bar_height = 0.8 / len(bars)
     for bar, (metric, colour) in enumerate(bars.items()):
-        values = table[metric].to_numpy(dtype=np.float64)
         places = np.arange(n_classes) + (bar - (len(bars) - 1) / 2) * bar_height
-        axes.barh(places, np.nan_to_num(values), bar_height * 0.92, color=colour, label=metric.capitalize())
-        for place, value in zip(places, values, strict=True):
+        axes.barh(places, np.nan_to_num(values[:, bar]), bar_height * 0.92, color=colour, label=metric.capitalize())
+        axes.hlines(places, ends[:, bar, 0], ends[:, bar, 1], color=INK, linewidth=1.2, path_effects=HALO)
+        for place, value, (low, high) in zip(places, values[:, bar], ends[:, bar], strict=True):
             style: dict[str, Any] = {"offset": (4, 0), "va": "center_baseline"}
             if np.isnan(value):
                 annotate(axes, "undefined", (0, place), **style, fontstyle="italic")
-            else:
-                annotate(axes, f"{value:.1%}", (value, place), **style, color=INK)
+                continue
+            interval = UNKNOWN if np.isnan(low) else f"{low:.0%} to {high:.0%}"
+            # At the right of all bars, so that no line is behind the text.
+            annotate(axes, f"{value:.1%} ({interval})", (1, place), **style, color=INK)
     axes.set_yticks(np.arange(n_classes), labels)
     axes.tick_params(axis="y", length=0)
     axes.set_ylim(n_classes - 0.5, -0.5)
-    axes.set_xlim(0, 1.12)
+    axes.set_xlim(0, 1.01)
     axes.set_xticks(np.linspace(0, 1, 6))
     axes.xaxis.set_major_formatter(PercentFormatter(xmax=1))
     axes.legend(
@@ -181,16 +230,23 @@ def _best_row(history: pd.DataFrame, *, monitor: Monitor) -> int | None:
 
 
 def _stage_spans(history: pd.DataFrame) -> list[tuple[str, int, int]]:
-    """Return each stage's description with its first and last epoch."""
+    """Return each stage's description with its first and last epoch, from 1."""
     starts = history["stage"].ne(history["stage"].shift()).cumsum()
     return [
         (
             str(part["stage"].iloc[0]) + _rate_text(part["learning_rate"].to_numpy(dtype=np.float64)),
-            int(part["epoch"].iloc[0]),
-            int(part["epoch"].iloc[-1]),
+            int(part["epoch"].iloc[0]) + 1,
+            int(part["epoch"].iloc[-1]) + 1,
         )
         for _, part in history.groupby(starts)
     ]
+
+
+def _best_label(epoch: int, stages: Sequence[tuple[str, int, int]]) -> str:
+    """Return the label of the best epoch, with its number in its stage."""
+    stage = next(number for number, (_, _, last) in enumerate(stages, 1) if epoch <= last)
+    in_stage = f" (epoch {epoch - stages[stage - 1][1] + 1} of stage {stage})" if stage > 1 else ""
+    return f"Best: epoch {epoch}{in_stage}"
 
 
 def _rate_text(rates: NDArray[np.float64]) -> str:
@@ -222,7 +278,7 @@ def _curves(
     stages: list[tuple[str, int, int]],
 ) -> None:
     tidy(axes, grid="y")
-    epochs = history["epoch"].to_numpy(dtype=np.int64)
+    epochs = history["epoch"].to_numpy(dtype=np.int64) + 1
     train = history[f"train_{quantity}"].to_numpy(dtype=np.float64)
     validation = history[f"val_{quantity}"].to_numpy(dtype=np.float64)
     marker = "o" if epochs.size <= 30 else None
@@ -239,7 +295,7 @@ def _curves(
             axes.plot(epochs, values, color=colour, marker=marker, markersize=3.5, linewidth=1.8, label=label)
     headline = quantity.capitalize()
     if best is not None:
-        axes.axvline(epochs[best], color=INK, linewidth=0.9, zorder=1.5, label=f"Best epoch ({epochs[best]})")
+        axes.axvline(epochs[best], color=INK, linewidth=0.9, zorder=1.5, label=_best_label(epochs[best], stages))
         if not np.isnan(validation[best]):
             axes.plot(epochs[best], validation[best], marker="*", markersize=13, color=INK, markeredgecolor=PAPER)
             value = f"{validation[best]:.3f}" if quantity == "loss" else f"{validation[best]:.1%}"
@@ -247,12 +303,27 @@ def _curves(
     axes.set_title(headline, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=16)
     axes.set_xlim(epochs[0] - 0.5, epochs[-1] + 0.5)
     axes.xaxis.set_major_locator(MaxNLocator(integer=True, min_n_ticks=1))
-    axes.set_xlabel("Epoch (from 0)")
     axes.set_ylabel(quantity.capitalize())
-    if measured:
-        axes.legend(fontsize=SMALL_SIZE, framealpha=0.9, edgecolor="none", loc="best")
-    else:
+    if not measured:
         axes.text(0.5, 0.5, "not recorded", transform=axes.transAxes, ha="center", fontsize=TEXT_SIZE, color=MUTED)
+
+
+def _legend_over(axes: Axes, other: Axes) -> None:
+    """Draw one legend for two panels over the first, because in them it would hide curves."""
+    both = [each.get_legend_handles_labels() for each in (other, axes)]
+    handles = {label: handle for found in both for handle, label in zip(*found, strict=True)}
+    if handles:
+        axes.legend(
+            handles=list(handles.values()),
+            loc="lower left",
+            bbox_to_anchor=(0, 1),
+            bbox_transform=offset_copy(axes.transAxes, axes.get_figure(root=True), y=LEGEND_HEIGHT, units="points"),
+            ncols=3,
+            fontsize=SMALL_SIZE,
+            frameon=False,
+            borderaxespad=0,
+            borderpad=0,
+        )
 
 
 def _draw_matrix(axes: Axes, *, shades: NDArray[np.float64], texts: NDArray[np.str_], size: float) -> None:

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -39,6 +40,14 @@ class SearchFolder:
     def has_trials(self) -> bool:
         """Whether the strategy has written its state: then the search is resumed."""
         return (self.path / ORACLE).exists()
+
+    def trial(self, trial_id: str) -> Path:
+        """Return the folder of a trial of keras-tuner, which counts from 0: it is named after its number, from 1.
+
+        A search of an earlier version, whose first trial has the number 0, keeps its folders.
+        """
+        counts_from_0 = any(re.fullmatch("trial_0+", path.name) for path in self.path.glob("trial_0*"))
+        return self.path / f"trial_{trial_id if counts_from_0 else trial_number(trial_id)}"
 
     def remember(self, **values: Any) -> None:
         """Write values into the search's state."""
@@ -124,6 +133,11 @@ class SearchFolder:
         except UserError as error:
             raise UserError(f"{error}; remove the folder {self.path}") from error
         return state if isinstance(state, dict) else None
+
+
+def trial_number(trial_id: str) -> int:
+    """Return the number of a trial, from 1, by which people know it; keras-tuner counts from 0."""
+    return int(trial_id) + 1
 
 
 def damaged_searches(root: Path) -> list[Path]:

@@ -58,7 +58,8 @@ def write_search_report(
         lines.append(f"- Best: {objective} {best_score:.4f}, trial {best['trial']}: `{' '.join(settings)}`")
         if final_page is not None:
             lines.append(f"- Trained again, with its model kept: [its run]({final_page})")
-        save_figure(parallel_coordinates(values, scores, objective=objective), folder, "parallel_coordinates")
+        figure = parallel_coordinates(values, scores, objective=objective, lower_is_better=lower_is_better)
+        save_figure(figure, folder, "parallel_coordinates")
         importance = hyperparameter_importance(values, scores)
         if importance is not None:
             figure = importance_bars(importance, objective=objective, n_trials=len(finished))

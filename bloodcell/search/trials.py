@@ -12,6 +12,7 @@ from bloodcell.config.search import SearchConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.errors import UserError
 from bloodcell.evaluation.outcome import Outcome
+from bloodcell.search.folder import trial_number
 from bloodcell.search.space import overrides_of, probes
 
 
@@ -77,7 +78,12 @@ def trials_table(oracle: keras_tuner.Oracle) -> pd.DataFrame:
         chosen = trial.hyperparameters
         active = {entry.name for entry in chosen.space if chosen.is_active(entry)}
         values = {key: value for key, value in chosen.values.items() if key in active}
-        known = {"trial": name, "status": str(trial.status), "score": trial.score, "overrides": overrides_of(chosen)}
+        known = {
+            "trial": trial_number(name),
+            "status": str(trial.status),
+            "score": trial.score,
+            "overrides": overrides_of(chosen),
+        }
         rows.append(known | values)
     table = pd.DataFrame(rows)
     if len(table):

@@ -106,8 +106,12 @@ class FunctionTuner(BaseTuner):
             trial.message = str(error)
 
 
-def build_oracle(tuner: RandomTuner | BayesianTuner | HyperbandTuner | GridTuner) -> keras_tuner.Oracle:
-    """Return keras-tuner's strategy for a configuration."""
+def build_oracle(
+    tuner: RandomTuner | BayesianTuner | HyperbandTuner | GridTuner,
+    *,
+    trial_folder: Callable[[str], Path] | None = None,
+) -> keras_tuner.Oracle:
+    """Return keras-tuner's strategy for a configuration; ``trial_folder``: from a trial's id to its folder."""
     shared: dict[str, Any] = {
         "objective": keras_tuner.Objective(tuner.objective, direction(tuner.objective)),
         "hyperparameters": hyperparameters(tuner.space),
@@ -129,6 +133,7 @@ def build_oracle(tuner: RandomTuner | BayesianTuner | HyperbandTuner | GridTuner
             # Hyperband adds entries such as the budget.
             made = _crash_safe(oracles.HyperbandOracle)(**shared | {"allow_new_entries": True}, **rungs)
     made.verbose = 0
+    made.trial_folder = trial_folder
     return made
 
 
@@ -136,6 +141,13 @@ def _crash_safe(oracle: type[keras_tuner.Oracle]) -> type[keras_tuner.Oracle]:
     """Return a strategy that writes files atomically and, when resumed, repeats only unfinished trials."""
 
     class CrashSafe(oracle):
+        trial_folder: Callable[[str], Path] | None = None
+
+        def _get_trial_dir(self, trial_id: str) -> str:
+            if self.trial_folder is None:
+                return str(super()._get_trial_dir(trial_id))
+            return str(self.trial_folder(trial_id))
+
         def create_trial(self, tuner_id: str) -> Trial:
             trial = super().create_trial(tuner_id)
             if trial.status == TrialStatus.IDLE:

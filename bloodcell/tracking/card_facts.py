@@ -16,8 +16,8 @@ from bloodcell.errors import UserError
 from bloodcell.evaluation.predictions import label_indices, probabilities_of
 from bloodcell.experiment.images import BY_FILE
 from bloodcell.serving.prediction import ServingParameters
+from bloodcell.tracking.experiment_page import BASELINE
 from bloodcell.tracking.members import manifests_of_folds
-from bloodcell.tracking.run import BASELINE
 from bloodcell.tracking.runs import StoredRun, children_of, run_or_none, search_runs
 
 MAX_ERRORS = (0.05, 0.1)

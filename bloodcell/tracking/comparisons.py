@@ -20,7 +20,7 @@ from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import track
 from bloodcell.errors import UserError
 from bloodcell.evaluation.evidence import why_not_better
-from bloodcell.tracking.run import BASELINE
+from bloodcell.tracking.experiment_page import BASELINE
 from bloodcell.tracking.runs import (
     StoredRun,
     find_run,

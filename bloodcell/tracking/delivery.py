@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -38,6 +39,8 @@ KEY_TAG = "bloodcell.key"
 """The tag with a run's key: a run with this key is not created twice."""
 HEARTBEAT_TAG, HEARTBEAT_EVERY = "bloodcell.heartbeat", 60_000
 """The tag with the time of a sign of life of a running run, and the milliseconds between two."""
+CONTEXTS = {"train": "training", "val": "validation", "test": "test"}
+"""What MLflow calls the use of each split."""
 METRICS_PER_REQUEST, PARAMETERS_PER_REQUEST, TAGS_PER_REQUEST = 1000, 100, 100
 """MLflow's limits."""
 
@@ -217,8 +220,12 @@ class Delivery:
         if dataset is None or dataset == self._sent.get("dataset"):
             return
         manifest = pd.read_parquet(self.folder / "artifacts" / "manifest.parquet")
-        entity = mlflow.data.from_pandas(manifest, **dataset)._to_mlflow_entity()
-        inputs = [DatasetInput(entity, tags=[InputTag(MLFLOW_DATASET_CONTEXT, "training")])]
+        inputs = []
+        for split, rows in manifest.groupby("split"):
+            given = dataset | {"name": _dataset_name(run, str(split))}
+            entity = mlflow.data.from_pandas(rows.reset_index(drop=True), **given)._to_mlflow_entity()
+            context = InputTag(MLFLOW_DATASET_CONTEXT, CONTEXTS.get(str(split), str(split)))
+            inputs.append(DatasetInput(entity, tags=[context]))
         try:
             self._client.log_inputs(str(self.run_id), inputs)
         except MlflowException as error:
@@ -226,7 +233,7 @@ class Delivery:
             if not any(word in str(error).lower() for word in ("unique", "duplicate")):
                 raise
             self._client.log_inputs(str(self.run_id), inputs)
-        self._remember(dataset=dataset)
+        self._remember(dataset=dataset, splits=sorted(map(str, manifest["split"].unique())))
 
     def _send_files(self) -> None:
         """Send files that are new, or have changed."""
@@ -241,7 +248,7 @@ class Delivery:
         self._remember(files=files)
 
     def _send_model(self, run: Mapping[str, Any]) -> None:
-        """Send the model, with the metrics that the run has now."""
+        """Send the model, with the final metrics and the datasets that they are of."""
         folder = self.folder / "model"
         if not run.get("model") or self.model_id is not None:
             return
@@ -255,11 +262,22 @@ class Delivery:
             described.run_id, described.model_id, described.model_uuid = run_id, model_id, model_id
             described.save(str(Path(scratch) / "MLmodel"))
             self._client.log_model_artifacts(model_id, scratch)
-        rows = [_metric(row, model_id=model_id) for row in read_metrics(self.folder) if row["step"] == 0]
+        final = {row["key"]: row for row in read_metrics(self.folder) if row["key"] in run["metrics"]}
+        rows = [_metric(row, model_id=model_id, dataset=self._dataset_of(run, name)) for name, row in final.items()]
         for some_rows in _batches(rows, METRICS_PER_REQUEST):
             self._client.log_batch(run_id, metrics=some_rows)
         self._client.finalize_logged_model(model_id, LoggedModelStatus.READY)
         self._remember(model=True)
+
+    def _dataset_of(self, run: Mapping[str, Any], metric: str) -> tuple[str, str] | None:
+        """Return the name and the digest of the dataset that a metric is of; None if it is of none."""
+        splits: list[str] = self._sent.get("splits", [])
+        for split in ("val", "test"):
+            if split in metric.split("/")[:-1] and splits:
+                # In a cross-validation, validation images are training images, out of fold.
+                found = split if split in splits else "train"
+                return _dataset_name(run, found), run["dataset"]["digest"]
+        return None
 
     def _created_model(self, run: Mapping[str, Any]) -> str:
         """Return the id of the model that the run has in the store, or create it."""
@@ -274,9 +292,10 @@ class Delivery:
         with _without_retries():
             if found is None:
                 parameters = {name: str(value) for name, value in run["parameters"].items()}
-                tags = {KEY_TAG: run["key"]}
+                tags = {KEY_TAG: run["key"], MLFLOW_RUN_NOTE: run["description"]}
+                name = re.sub(r"""[/:.%"']+\s*""", " ", run["name"]).strip() or "model"  # MLflow refuses these
                 found = self._client._create_logged_model(
-                    str(self.experiment_id), "model", run_id, tags=tags, params=parameters, flavor="mlflow.tensorflow"
+                    str(self.experiment_id), name, run_id, tags=tags, params=parameters, flavor="mlflow.tensorflow"
                 )
             self._client.log_outputs(run_id, [LoggedModelOutput(found.model_id, step=0)])
         return str(found.model_id)
@@ -341,8 +360,14 @@ def _state(folder: Path) -> list[int]:
     return [(folder / RUN_FILE).stat().st_mtime_ns, metrics.stat().st_size if metrics.exists() else 0]
 
 
-def _metric(row: Mapping[str, Any], *, model_id: str | None = None) -> Metric:
-    return Metric(row["key"], row["value"], row["time"], row["step"], model_id=model_id)
+def _metric(row: Mapping[str, Any], *, model_id: str | None = None, dataset: tuple[str, str] | None = None) -> Metric:
+    name, digest = dataset or (None, None)
+    more = {"model_id": model_id, "dataset_name": name, "dataset_digest": digest}
+    return Metric(row["key"], row["value"], row["time"], row["step"], **more)
+
+
+def _dataset_name(run: Mapping[str, Any], split: str) -> str:
+    return f"{run['dataset']['name']} {split}"
 
 
 def _batches(items: Sequence[T], size: int) -> Iterator[Sequence[T]]:

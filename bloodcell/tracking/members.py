@@ -16,7 +16,7 @@ from bloodcell.data.leaks import Leakage, find_shared_groups, shared_groups_in_f
 from bloodcell.data.manifest import COLUMNS, ImageSet, digest
 from bloodcell.errors import UserError
 from bloodcell.experiment.images import Prepared, image_folders
-from bloodcell.tracking.run import BASELINE
+from bloodcell.tracking.experiment_page import BASELINE
 from bloodcell.tracking.runs import StoredRun, only_finished, runs_of_study, whole_run
 from bloodcell.tracking.store import Store, existing_store
 from bloodcell.tracking.table_runs import TableRun, is_table, run_of_table

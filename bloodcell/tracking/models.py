@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from mlflow.entities import RunTag
 from mlflow.entities.model_registry import ModelVersion
 from mlflow.exceptions import MlflowException
+from mlflow.pyfunc import PyFuncModel
 
 from bloodcell.errors import UserError
 from bloodcell.evaluation.evidence import why_not_registered
@@ -37,11 +38,14 @@ class StoredModel:
         Classes, calibration and novelty, for prediction.
     example
         The content of an image file.
+    interface
+        The same model with MLflow's interface, which checks what it gets.
     """
 
     model: Any
     serving: ServingParameters
     example: bytes
+    interface: PyFuncModel
 
 
 def model_of(run: StoredRun, *, setting: str) -> str:
@@ -92,9 +96,15 @@ def load_model(
     with _downloaded(address, setting=setting) as folder:
         if check is not None:
             check(load_parameters(folder))
-        example = mlflow.models.Model.load(folder).load_input_example(str(folder))
+        described = mlflow.models.Model.load(folder)
+        example = described.load_input_example(str(folder))
         served = load_folder(folder)
-        return StoredModel(model=served.model, serving=served.serving, example=example[IMAGE].iloc[0])
+        return StoredModel(
+            model=served.model,
+            serving=served.serving,
+            example=example[IMAGE].iloc[0],
+            interface=PyFuncModel(model_meta=described, model_impl=served),
+        )
 
 
 def serving_parameters_of(address: str, *, setting: str) -> ServingParameters:

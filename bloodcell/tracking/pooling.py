@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from bloodcell.evaluation.evidence import SINGLE, ordered
 from bloodcell.tracking.comparisons import ComparedRun
-from bloodcell.tracking.run import BASELINE
+from bloodcell.tracking.experiment_page import BASELINE
 from bloodcell.tracking.runs import StoredRun
 
 
@@ -26,6 +26,14 @@ class Pooled:
         """The names of what limits the runs, see `bloodcell.evaluation.evidence`; of several seeds none is single."""
         names = [name for run in self.stored for name in run.tags.evidence if len(self.runs) == 1 or name != SINGLE]
         return ordered(names)
+
+    @property
+    def is_majority(self) -> bool:
+        """Whether these are a study's baseline of the majority class."""
+        return any(
+            each.name.startswith(BASELINE) and each.parameters.get("backbone.name") == "majority"
+            for each in self.stored
+        )
 
     @property
     def configuration(self) -> Mapping[str, str]:

@@ -10,8 +10,9 @@ from bloodcell.errors import UserError
 from bloodcell.experiment.recorder import FINISHED, read_run, write_run
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.delivery import SENT_FILE, read_sent, recorded_delivery
+from bloodcell.tracking.experiment_page import EXCLUDED_TAG
 from bloodcell.tracking.local_runs import is_written
-from bloodcell.tracking.run import EXCLUDED_TAG, FOLD_TAG
+from bloodcell.tracking.run import FOLD_TAG
 from bloodcell.tracking.runs import run_or_none
 from bloodcell.tracking.store import existing_store, named_if_lost
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import pandas as pd
+from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_IMAGES
 
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
@@ -17,6 +18,7 @@ from bloodcell.serving.prediction import ServingParameters
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.delivery import Delivery
+from bloodcell.tracking.galleries import log_galleries
 from bloodcell.tracking.local_runs import lock_run
 from bloodcell.tracking.machine import process_tags
 from bloodcell.tracking.store import Store, find_store, open_store, recorded_store
@@ -29,10 +31,6 @@ JOB_TAG = "job"
 """The job of a run, except of trainings."""
 TRIAL_TAG = "trial"
 """The trial of a search."""
-BASELINE = "baseline: "
-"""The start of the names of a study's baselines."""
-EXCLUDED_TAG = "aside"
-"""The tag of a run that is not in its study's leaderboard; its value is the reason."""
 AFTER_ERROR = 5.0
 """Seconds to wait, at most, for a store that fails after a run that failed."""
 
@@ -44,7 +42,7 @@ class TrackedRun(Recorder):
 
     Parameters
     ----------
-    folder, name, tags, resume
+    folder, name, tags, resume, draws
         As for `bloodcell.experiment.recorder.Recorder`.
     tracking
         The store, the experiment, and the parent run.
@@ -69,11 +67,11 @@ class TrackedRun(Recorder):
         parent: str | None = None,
         parent_key: str | None = None,
         resume: bool = False,
+        draws: bool = True,
     ) -> None:
         self._lock = lock_run(folder)
-        super().__init__(
-            folder, name=name, tags={**tags, **process_tags(), "output_dir": str(folder.absolute())}, resume=resume
-        )
+        own = {**process_tags(), "output_dir": str(folder.absolute())}
+        super().__init__(folder, name=name, tags={**tags, **own}, resume=resume, draws=draws)
         self.tracking = tracking
         store = find_store(tracking)
         self._run |= {"parent": parent or tracking.parent_run, "parent_key": parent_key}
@@ -134,6 +132,8 @@ class TrackedRun(Recorder):
     def log_artifacts(self) -> None:
         """Wait for the plots, and let the files be delivered."""
         super().log_artifacts()
+        if log_galleries(self.artifacts, key=self._run["key"]):
+            self._run["tags"][MLFLOW_LOGGED_IMAGES] = "True"
         self._run["artifacts"] = True
         self._write()
 
@@ -150,6 +150,7 @@ class TrackedRun(Recorder):
             parent="../..",
             parent_key=self._run["key"],
             resume=resume,
+            draws=self.draws,
         ) as run:
             yield run
 
@@ -182,7 +183,13 @@ def _model_address(folder: Path, store: Store) -> str:
 
 @contextmanager
 def tracked_run(
-    *, tracking: TrackingConfig, name: str, tags: Mapping[str, str], folder: Path, resume: bool = False
+    *,
+    tracking: TrackingConfig,
+    name: str,
+    tags: Mapping[str, str],
+    folder: Path,
+    resume: bool = False,
+    draws: bool = True,
 ) -> Iterator[TrackedRun]:
     """Start a run, see `TrackedRun`; at its end wait for the store, unless this process runs its study, too.
 
@@ -194,7 +201,8 @@ def tracked_run(
     within_study = courier().has_running
     if tracking.sweep_job is None and not within_study:
         end_dead_runs(*open_store(tracking))
-    run = TrackedRun(folder, name=name, tags={**tags, **sweep_mark(tracking)}, tracking=tracking, resume=resume)
+    own = {**tags, **sweep_mark(tracking)}
+    run = TrackedRun(folder, name=name, tags=own, tracking=tracking, resume=resume, draws=draws)
     try:
         with run:
             yield run

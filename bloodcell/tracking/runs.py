@@ -2,6 +2,7 @@
 
 import gc
 import logging
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -360,6 +361,12 @@ def _without_garbage_collection() -> Iterator[None]:
             gc.enable()
 
 
+def _present_names(metrics: Mapping[str, float]) -> dict[str, float]:
+    """Rename the metrics of the majority class in a run of an earlier version: ``baseline/test/accuracy``."""
+    before = re.compile(r"baseline/(val|test)/")
+    return {before.sub(r"\1/majority_class/", name): value for name, value in metrics.items()}
+
+
 def _record(run: Run) -> StoredRun:
     info: Any = run.info
     return StoredRun(
@@ -371,7 +378,7 @@ def _record(run: Run) -> StoredRun:
         parent=run.data.tags.get(MLFLOW_PARENT_RUN_ID),
         tags=RunTags.read(run.data.tags),
         parameters=run.data.params,
-        metrics=run.data.metrics,
+        metrics=_present_names(run.data.metrics),
         description=run.data.tags.get(MLFLOW_RUN_NOTE, ""),
         artifact_uri=info.artifact_uri,
     )

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.errors import HIDDEN, StoreLostError, UserError, one_line, redact
 from bloodcell.tracking.database import prepare_database
+from bloodcell.tracking.experiment_page import experiment_tags
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -286,9 +287,7 @@ def experiment_of(name: str, store: Store, client: "MlflowClient") -> str:
     if found is None:
         try:
             location = store.artifacts and store.artifacts.as_uri()
-            # Otherwise the MLflow UI starts with its pages for language models.
-            tags = {"mlflow.experimentKind": "custom_model_development"}
-            return str(client.create_experiment(name, artifact_location=location, tags=tags))
+            return str(client.create_experiment(name, artifact_location=location, tags=experiment_tags()))
         except MlflowException:
             found = client.get_experiment_by_name(name)  # another process created it
             if found is None:

@@ -15,10 +15,11 @@ from mlflow.entities import RunStatus
 from bloodcell.comparison.leaderboard import MAX_SHOWN, Entry, leaderboard, marked_runs, notes
 from bloodcell.comparison.run_tags import RunTags, common_group_name
 from bloodcell.config.parameters import parameters_of
-from bloodcell.config.quoting import readable_overrides, short_override
+from bloodcell.config.quoting import NAME_LENGTH, readable_overrides, setting_label
 from bloodcell.config.tracking import TrackingConfig
 from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError, one_line, reason_of
+from bloodcell.evaluation.evidence import barring
 from bloodcell.experiment.environment import environment_tags
 from bloodcell.experiment.recorder import FAILED, FINISHED, KILLED, REASON_TAG, read_run, write_run
 from bloodcell.files import atomic_write
@@ -27,8 +28,9 @@ from bloodcell.plots.leaderboard import leaderboard_plot
 from bloodcell.tracking.courier import courier
 from bloodcell.tracking.dead_runs import end_dead_runs
 from bloodcell.tracking.delivery import Delivery, read_sent
+from bloodcell.tracking.experiment_page import EXCLUDED_TAG
 from bloodcell.tracking.local_runs import LOST, close_abandoned, is_written, run_folders
-from bloodcell.tracking.run import EXCLUDED_TAG, TrackedRun, deliver_all, sweep_mark
+from bloodcell.tracking.run import TrackedRun, deliver_all, sweep_mark
 from bloodcell.tracking.runs import StoredRun, children_of
 from bloodcell.tracking.store import Store, find_store, open_store
 from bloodcell.wording import intervals_note
@@ -137,7 +139,8 @@ class Study:
             table.to_csv(self.run.artifacts / "leaderboard.csv", index=False)
             self.run.log_table(table, "leaderboard.json")
             name = common_group_name(entry.tags for entry in entries if entry.status == FINISHED)
-            shown = table.assign(run=marked_runs(table)).head(MAX_SHOWN)
+            can_win = table["evidence"].map(barring) == ""
+            shown = table.assign(run=marked_runs(table), can_win=can_win).head(MAX_SHOWN)
             save_figure(
                 leaderboard_plot(shown, notes=[*notes(table), intervals_note(name)]), self.run.artifacts, "leaderboard"
             )
@@ -216,7 +219,11 @@ def start_study(
     """
     store, experiment_id = open_store(tracking)
     end_dead_runs(store, experiment_id)
-    name = tracking.run_name or f"{kind}: {' × '.join(short_override(override) for override in overrides)}"
+    labels = list(dict.fromkeys(map(setting_label, overrides)))
+    varied = " × ".join(labels)
+    if len(varied) > NAME_LENGTH:
+        varied = f"{labels[0]}, {len(labels) - 1} more settings"
+    name = tracking.run_name or f"{kind}: {varied}"
     facts = {"study": kind, "overrides": " ".join(overrides), **(tags or {})}
     run = TrackedRun(folder, name=name[:250], tags=environment_tags() | facts, tracking=tracking, resume=resume)
     try:

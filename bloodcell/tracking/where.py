@@ -36,7 +36,9 @@ def show_places(tracked: TrackedRun, tracking: TrackingConfig, console: Console)
     console.print(f"MLflow UI      {mlflow_ui(tracking, tracked.store)}", markup=False)
     if models := tracked.models:
         others = " (fold 1; every fold's run has its own)" if len(models) > 1 else ""
-        load = f"mlflow.tensorflow.load_model({models[0]!r}), from {tracked.store.label}{others}"
+        # On a line of its own, a model's address is not broken at 80 columns.
+        console.print(f"Model          {models[0]}", markup=False)
+        load = f"mlflow.tensorflow.load_model(MODEL), from {tracked.store.label}{others}"
         console.print(f"Python         {load}", markup=False)
     console.print(f"Output folder  {tracked.folder}", markup=False)
     if (log := log_file()) is not None:

@@ -5,7 +5,7 @@ import pytest
 from audit.sources import some
 
 from bloodcell.audit.permutation import shuffles
-from bloodcell.audit.shift import detectable_difference, shift
+from bloodcell.audit.shift import _not_compared, detectable_difference, shift
 from bloodcell.cells.measurements import PROPERTIES
 
 
@@ -58,7 +58,9 @@ def test_slides_that_differ_are_no_shift_between_splits():
     assert warned <= 1
 
 
-def test_the_difference_that_would_be_found_is_found_in_four_of_five_sets():
+def test_the_difference_that_would_be_found_is_found_in_four_of_five_sets(monkeypatch):
+    # It is about single properties; the classifier takes ten times as long.
+    monkeypatch.setattr("bloodcell.audit.shift._classifier_test", _not_compared)
     found_in = 0
     for seed in range(20):
         photographs = some(200, seed=seed)

@@ -594,3 +594,10 @@ def test_a_comparison_prints_its_decision(three):
     lines = repr(found).splitlines()
     assert lines[: len(decide(found, costs={}).sentences)] == list(decide(found, costs={}).sentences)
     assert len(repr(found)) < 1500
+
+
+def test_a_given_baseline_is_the_only_trivial_one(three):
+    constant = three["good"].assign(p_A=0.1, p_B=0.2, p_C=0.7)
+    found = compare({"of the training images": constant, "good": three["good"]}, baseline="of the training images")
+    assert found.runs == ("good", "of the training images")
+    assert found.aligned.baseline == "of the training images"

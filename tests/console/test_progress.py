@@ -17,3 +17,10 @@ def test_the_time_that_is_left_is_not_told_from_the_first_item(monkeypatch, caps
         "reading: 4 of 10, about 2 min left",
     ]
     assert lines[-1] == "reading: 10 of 10, about 0 s left"
+
+
+def test_a_phase_is_named_before_it_starts_unless_it_is_one_of_many(capsys):
+    with progress.phase("computing metrics"):
+        assert capsys.readouterr().err == "computing metrics\n"
+    with progress.phase("computing metrics", quiet=True):
+        assert not capsys.readouterr().err

@@ -22,6 +22,19 @@ def two_classes(confidences: list[float]) -> np.ndarray:
     return np.column_stack([first, 1 - first])
 
 
+def test_bins_with_groups_have_intervals_that_count_them():
+    # Twenty images in the last of two bins, one of five wrong: of ten groups, of four groups.
+    labels = np.tile([0, 0, 0, 0, 1], 4)
+    probabilities = two_classes([0.9] * 20)
+    bins = calibration_bins(labels=labels, probabilities=probabilities, n_bins=2, groups=np.arange(20) // 2)
+    assert bins["groups"].tolist() == [0, 10]
+    low, high = bins["accuracy_low"].iloc[1], bins["accuracy_high"].iloc[1]
+    assert 0.4 < low < 0.8 < high < 1
+    assert np.isnan(bins["accuracy_low"].iloc[0])
+    few = calibration_bins(labels=labels, probabilities=probabilities, n_bins=2, groups=np.arange(20) // 5)
+    assert np.isnan(few["accuracy_low"].iloc[1])
+
+
 def test_the_error_is_the_gap_of_each_bin_weighted_by_its_images():
     # In (0.9, 1]: two images, 0.95 sure, half right. In (0.6, 0.7]: one image, 0.65 sure, right.
     bins = calibration_bins(labels=[0, 1, 0], probabilities=two_classes([0.95, 0.95, 0.65]), n_bins=10)

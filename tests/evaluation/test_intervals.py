@@ -8,6 +8,7 @@ from scipy import stats
 from bloodcell.evaluation.intervals import (
     Interval,
     accuracy_intervals,
+    class_intervals,
     collapse_strata,
     difference_variances,
     effective_number,
@@ -16,6 +17,7 @@ from bloodcell.evaluation.intervals import (
     training_half_widths,
     training_variance,
 )
+from bloodcell.evaluation.outcome import group_confusion_of, per_class_of
 from bloodcell.evaluation.predictions import predictions_table
 from bloodcell.evaluation.scores import SCORES, Losses, Predictions, Score
 
@@ -380,3 +382,39 @@ def test_intervals_of_clustered_images_have_about_their_nominal_coverage(groups)
         naive.append(abs(accuracy - 0.5) <= 1.96 * np.sqrt(0.25 / drawn["total"].sum()))
     assert 0.9 <= np.mean(held) <= 0.98
     assert np.mean(naive) < 0.6
+
+
+def test_the_interval_of_a_classs_recall_is_that_of_accuracy_on_its_images():
+    table = table_of(photographs=40, copies=3)
+    classes = sorted(table["label"].unique())
+    found = class_intervals(table, classes=classes)
+    for name, row in zip(classes, found.to_dict("records"), strict=True):
+        of_class = table[table["label"] == name]
+        assert row["groups"] == of_class["group"].nunique()
+        # Jeffreys' interval does not know of the other classes.
+        accuracy = accuracy_intervals(of_class, classes=classes)
+        assert row["recall_low"] == pytest.approx(accuracy["accuracy_low"])
+        assert row["recall_high"] == pytest.approx(accuracy["accuracy_high"])
+
+
+def test_class_intervals_contain_their_metrics_and_are_unknown_for_few_groups():
+    table = table_of(photographs=40, copies=3)
+    classes = sorted(table["label"].unique())
+    metrics = per_class_of(table, classes=classes)
+    for name in ("precision", "recall", "f1"):
+        assert (metrics[f"{name}_low"] <= metrics[name]).all()
+        assert (metrics[name] <= metrics[f"{name}_high"]).all()
+    of_few = per_class_of(table_of(photographs=4, copies=3), classes=classes)
+    assert of_few[["precision_low", "recall_high", "f1_low"]].isna().all(axis=None)
+
+
+def test_groups_are_counted_in_every_cell_that_they_have_an_image_in():
+    table = pd.DataFrame(
+        {
+            "label": ["a", "a", "a", "b"],
+            "group": ["1", "1", "2", "2"],
+            "p_a": [0.9, 0.2, 0.9, 0.1],
+            "p_b": [0.1, 0.8, 0.1, 0.9],
+        }
+    )
+    assert group_confusion_of(table, classes=["a", "b"]).tolist() == [[2, 1], [0, 1]]

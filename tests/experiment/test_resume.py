@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from commands import one_pixel
+from undrawn import one_pixel
 
 from bloodcell.config.keywords import train_config
 from bloodcell.evaluation.outcome import Outcome

@@ -9,7 +9,7 @@ import keras
 import numpy as np
 import pandas as pd
 import pytest
-from commands import one_pixel
+from undrawn import one_pixel
 
 import bloodcell
 from bloodcell.config.keywords import train_config
@@ -23,7 +23,9 @@ SMALL = {"data": SMEARS, "backbone": "colour_histogram", "head": "dense", "finet
 
 @pytest.fixture(scope="module")
 def result(tmp_path_factory):
-    return bloodcell.train(**SMALL, folder=tmp_path_factory.mktemp("train") / "run", quiet=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Pictures, "draw", one_pixel)
+        return bloodcell.train(**SMALL, folder=tmp_path_factory.mktemp("train") / "run", quiet=True)
 
 
 def test_the_result_has_predictions_metrics_model_history_and_figures(result):
@@ -60,7 +62,14 @@ def test_the_folder_has_everything(result):
 
 def test_metrics_have_the_names_of_the_tracking_store(result):
     metrics = json.loads((result.folder / "artifacts" / "metrics.json").read_text(encoding="utf-8"))
-    assert list(metrics) == ["val", "test", "baseline/val", "baseline/test", "calibrated/val", "calibrated/test"]
+    assert list(metrics) == [
+        "val",
+        "test",
+        "val/majority_class",
+        "test/majority_class",
+        "calibrated/val",
+        "calibrated/test",
+    ]
     assert metrics["calibrated/val"]["temperature"] > 0
 
 

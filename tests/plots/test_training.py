@@ -30,8 +30,9 @@ def test_learning_curves_name_the_stages_and_the_best_epoch(texts_of, check_legi
     assert len(figure.axes) == 2
     texts = texts_of(figure)
     assert "Learning curves" in texts
-    assert "Loss: 0.500 in validation at epoch 4" in texts
-    assert "Accuracy: 76.0% in validation at epoch 4" in texts
+    assert "Loss: 0.500 in validation at epoch 5" in texts
+    assert "Accuracy: 76.0% in validation at epoch 5" in texts
+    assert "Best: epoch 5" in texts
     assert any("1  head (learning rate 0.001)" in text and "2  block_13_expand" in text for text in texts)
     check_legible(figure)
 
@@ -47,7 +48,21 @@ def test_learning_curves_draw_the_history():
 
 def test_the_best_epoch_follows_the_monitored_column(texts_of):
     texts = texts_of(learning_curves(history_of(("head", 9, 1e-3)), monitor="val_accuracy"))
-    assert "Accuracy: 80.0% in validation at epoch 6" in texts
+    assert "Accuracy: 80.0% in validation at epoch 7" in texts
+
+
+def test_epochs_count_from_1_over_all_stages_and_the_best_one_has_its_number_in_the_terminal(texts_of):
+    figure = learning_curves(history_of(("head", 3, 1e-3), ("block_13_expand", 4, 1e-5)))
+    for axes in figure.axes:
+        lines = {str(line.get_label()): line for line in axes.get_lines()}
+        assert lines["Validation"].get_xdata().tolist() == [1, 2, 3, 4, 5, 6, 7]
+    # The terminal counts the epochs of each stage.
+    assert "Best: epoch 5 (epoch 2 of stage 2)" in texts_of(figure)
+
+
+def test_learning_curves_say_why_validation_can_be_better_than_training(texts_of):
+    texts = texts_of(learning_curves(history_of(("head", 3, 1e-3))))
+    assert any("dropout" in text and "augmentation" in text for text in texts)
 
 
 def test_a_history_without_validation_has_no_best_epoch(texts_of, check_legible):
@@ -55,7 +70,7 @@ def test_a_history_without_validation_has_no_best_epoch(texts_of, check_legible)
     texts = texts_of(figure)
     assert "Training" in texts
     assert "Validation" not in texts
-    assert not any("est epoch" in text for text in texts)
+    assert not any("Best" in text for text in texts)
     check_legible(figure)
 
 
@@ -63,12 +78,12 @@ def test_a_missing_quantity_is_named(texts_of):
     history = history_of(("head", 3, 1e-3)).assign(train_accuracy=np.nan, val_accuracy=np.nan, learning_rate=np.nan)
     texts = texts_of(learning_curves(history))
     assert "not recorded" in texts
-    assert "1  head" in texts
+    assert any(text.startswith("1  head") and "learning rate" not in text for text in texts)
 
 
 def test_a_falling_learning_rate_is_shown_from_first_to_last(texts_of):
     history = history_of(("head", 3, 1e-3)).assign(learning_rate=[0.001, 0.0005, 0.0001])
-    assert "1  head (learning rate 0.001 → 0.0001)" in texts_of(learning_curves(history))
+    assert any("1  head (learning rate 0.001 → 0.0001)" in text for text in texts_of(learning_curves(history)))
 
 
 def test_a_single_epoch_can_be_drawn(check_legible):
@@ -89,6 +104,18 @@ def test_a_confusion_matrix_shows_counts_and_shares_of_true_classes(texts_of, ch
     assert shares == ["75%", "25%", "–", "–"]
     assert texts_of(figure).count("Predicted") == 2
     check_legible(figure)
+
+
+def test_a_confusion_matrix_shows_groups_beside_images(texts_of, check_legible):
+    matrix, groups = np.array([[1500, 500], [0, 7]]), np.array([[12, 5], [0, 1]])
+    settings = {"classes": ["a", "b"], "title": "Confusion", "group_name": "patient"}
+    figure = confusion_matrix(matrix, groups=groups, **settings)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1,500\n(12)", "500\n(5)", "0\n(0)", "7\n(1)"]
+    assert "Images (patients)" in texts_of(figure)
+    check_legible(figure)
+    # If each image is a group, the number says it.
+    figure = confusion_matrix(matrix, groups=matrix, **settings)
+    assert [text.get_text() for text in figure.axes[0].texts] == ["1,500", "500", "0", "7"]
 
 
 @pytest.mark.parametrize("k", [2, 4, 14])
@@ -121,6 +148,13 @@ def per_class_table() -> pd.DataFrame:
             "recall": [0.5, 0.0, 1.0, 0.2],
             "f1": [0.64, 0.0, 1.0, 0.24],
             "images": [2620, 1, 623, 0],
+            "groups": [83, 1, 20, 0],
+            "precision_low": [0.8, np.nan, 0.9, 0.0],
+            "precision_high": [0.95, np.nan, 1.0, 1.0],
+            "recall_low": [0.4, np.nan, 0.9, np.nan],
+            "recall_high": [0.6, np.nan, 1.0, np.nan],
+            "f1_low": [0.5, np.nan, 0.9, np.nan],
+            "f1_high": [0.7, np.nan, 1.0, np.nan],
         }
     )
 
@@ -131,11 +165,22 @@ def test_class_bars_have_the_lengths_of_the_metrics_and_the_numbers_of_images(te
     widths = [patch.get_width() for patch in axes.patches]
     assert widths == [0.9, 0, 1.0, 0.31, 0.5, 0.0, 1.0, 0.2, 0.64, 0.0, 1.0, 0.24]
     texts = texts_of(figure)
-    assert "EOSINOPHIL2,620 images" in texts
+    assert "EOSINOPHIL2,620 images83 photographs" in texts
     assert "LYMPHOCYTE1 image" in texts
     assert texts.count("undefined") == 1
     assert [text for text in texts if text in {"Precision", "Recall", "F1"}] == ["Precision", "Recall", "F1"]
     check_legible(figure)
+
+
+def test_class_bars_have_intervals_and_an_interval_that_says_nothing_is_unknown(texts_of):
+    figure = per_class_bars(per_class_table(), title="Scores of each class", group_name="patient")
+    (axes,) = figure.axes
+    drawn = [np.asarray(ends)[:, 0] for lines in axes.collections for ends in lines.get_segments() if len(ends)]
+    assert sorted(ends.tolist() for ends in drawn) == [[0.4, 0.6], [0.5, 0.7], [0.8, 0.95], *[[0.9, 1.0]] * 3]
+    texts = texts_of(figure)
+    assert "90.0% (80% to 95%)" in texts
+    assert "31.0% (interval unknown)" in texts  # 0 to 100 %
+    assert any("too few patients" in text for text in texts)
 
 
 def test_the_first_class_is_at_the_top():
@@ -180,7 +225,8 @@ def test_of_many_classes_those_with_the_lowest_f1_are_drawn(texts_of):
     table = pd.DataFrame(
         {"class": [f"class {number}" for number in range(50)], "precision": scores, "recall": scores, "f1": scores}
     )
-    texts = texts_of(per_class_bars(table.assign(images=5), title="By class"))
+    ends = {f"{name}_{end}": np.nan for name in ("precision", "recall", "f1") for end in ("low", "high")}
+    texts = texts_of(per_class_bars(table.assign(images=5, groups=5, **ends), title="By class"))
     assert [text.removesuffix("5 images") for text in texts if text.endswith("5 images")] == [
         f"class {number}" for number in range(49, 29, -1)
     ]

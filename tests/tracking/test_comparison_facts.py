@@ -32,7 +32,7 @@ def picture(tmp_path):
 
 def test_an_image_of_the_set_is_small_and_its_16_bits_are_not_white(picture):
     with Image.open(BytesIO(picture("grey.png"))) as small:
-        assert small.size == (160, 120)
+        assert small.size == (320, 240)
         assert 150 < np.asarray(small).mean() < 160
 
 

@@ -66,7 +66,7 @@ def recorded(tracking, store, tmp_path, monkeypatch) -> Path:
         for epoch in range(3):
             run.log_metrics({f"loss{epoch}": 1 / (epoch + 1)}, prefix="val")
         run.artifacts.mkdir(exist_ok=True)
-        manifest = pd.DataFrame({"path": ["a.jpeg"], "label": ["A"]})
+        manifest = pd.DataFrame({"path": ["a.jpeg", "b.jpeg"], "label": ["A", "B"], "split": ["train", "val"]})
         manifest.to_parquet(run.artifacts / "manifest.parquet")
         run.log_dataset(manifest, name="cells", source=str(tmp_path), digest="0" * 16)
         run.log_table(pd.DataFrame({"fold": [1, 2]}), "folds.json")
@@ -101,9 +101,11 @@ def content(store: Store) -> dict:
             name: [(each.step, each.value, each.timestamp) for each in client.get_metric_history(run.info.run_id, name)]
             for name in run.data.metrics
         },
-        "inputs": [each.dataset.name for each in own.inputs.dataset_inputs],
+        "inputs": sorted(each.dataset.name for each in own.inputs.dataset_inputs),
         "outputs": len(own.outputs.model_outputs),
-        "models": [(str(each.status), sorted((m.key, m.value) for m in each.metrics)) for each in models],
+        "models": [
+            (str(each.status), sorted((m.key, m.value, m.dataset_name) for m in each.metrics)) for each in models
+        ],
         "files": sorted(path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file()),
     }
 
@@ -122,8 +124,10 @@ def test_a_folder_is_delivered_once_and_completely_with_few_calls(recorded, stor
         f"val/loss{epoch}": (0, 1 / (epoch + 1)) for epoch in range(3)
     }
     assert found["files"] == ["folds.csv", "folds.json", "manifest.parquet"]
-    assert (found["inputs"], found["outputs"]) == (["cells"], 1)
-    assert found["models"] == [("READY", [(f"val/loss{epoch}", 1 / (epoch + 1)) for epoch in range(3)])]
+    assert (found["inputs"], found["outputs"]) == (["cells train", "cells val"], 1)
+    (model,) = MlflowClient(store.uri).search_logged_models([delivery.experiment_id])
+    assert (model.name, model.tags["mlflow.note.content"]) == ("a run", "Good")
+    assert found["models"] == [("READY", [(f"val/loss{epoch}", 1 / (epoch + 1), "cells val") for epoch in range(3)])]
     assert found["tags"]["mlflow.note.content"] == "Good"
     calls = client.calls
     Delivery(recorded, store=store).deliver()

@@ -27,7 +27,7 @@ def tracking(tmp_path) -> TrackingConfig:
 def test_two_processes_can_log_the_same_images_at_once(tracking, tmp_path, monkeypatch):
     monkeypatch.setattr(courier.Courier, "add", lambda _, delivery: delivery)
     store, experiment = open_store(tracking)
-    images = pd.DataFrame({"path": ["a.jpeg"], "label": ["A"]})
+    images = pd.DataFrame({"path": ["a.jpeg"], "label": ["A"], "split": ["train"]})
     deliveries = []
     for name in ("one", "two"):
         with TrackedRun(tmp_path / name, name=name, tags={}, tracking=tracking) as run:
@@ -51,7 +51,7 @@ def test_two_processes_can_log_the_same_images_at_once(tracking, tmp_path, monke
     assert other.ident is not None
     runs = MlflowClient(store.uri).search_runs([experiment])
     assert [run.info.status for run in runs] == ["FINISHED"] * 2
-    assert [run.inputs.dataset_inputs[0].dataset.name for run in runs] == ["images"] * 2
+    assert [run.inputs.dataset_inputs[0].dataset.name for run in runs] == ["images train"] * 2
 
 
 @pytest.mark.parametrize(

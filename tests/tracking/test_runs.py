@@ -52,6 +52,16 @@ def test_a_setting_that_was_called_otherwise_before_is_read(config):
     assert run_or_none(kept(config, values)).config == config
 
 
+def test_the_metrics_and_versions_of_an_earlier_version_are_read(config):
+    run_id = kept(config, as_plain(config), **{"version.keras": "3.1"})
+    MlflowClient().log_metric(run_id, "baseline/test/accuracy", 0.25)
+    run = run_or_none(run_id)
+    assert run.metrics == {"test/majority_class/accuracy": 0.25}
+    assert (run.tags.versions, run.tags.version_tag("keras")) == ({"keras": "3.1"}, "version.keras")
+    run = run_or_none(kept(config, as_plain(config), versions="keras 3.15.1, scikit-learn 1.9"))
+    assert (run.tags.versions["scikit-learn"], run.tags.version_tag("keras")) == ("1.9", "versions")
+
+
 def test_of_other_settings_there_is_no_configuration_but_the_run_is_read(config):
     run = run_or_none(kept(config, as_plain(config) | {"of_an_earlier_version": 1}))
     assert run.config is None
