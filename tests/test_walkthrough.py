@@ -23,7 +23,11 @@ FEWER = {
         '"copies": 5': '"copies": 3',
         "epochs=5": "epochs=2",
     },
-    "your_folder": {"range(14)": "range(10)", '"folds": 4': '"folds": 2', '"mobilenetv2", "morphology"': '"morphology"'},
+    "your_folder": {
+        "range(14)": "range(10)",
+        '"folds": 4': '"folds": 2',
+        '"mobilenetv2", "morphology"': '"morphology"',
+    },
 }
 """What the test changes, to take less time."""
 TRAININGS = {"walkthrough": 6, "your_folder": 2}
