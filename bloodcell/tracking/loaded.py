@@ -76,9 +76,9 @@ class LoadedRun:
     def metrics(self) -> pd.DataFrame:
         """Metrics by split and name, with their 95 % intervals and baseline: as `Result.metrics`.
 
-        Undefined metrics are left out, because MLflow has none.
+        Undefined metrics are left out, because MLflow has none, and a loss that is the log loss.
         """
-        return metrics_frame(self._by_split(""), self._by_split("baseline/"))
+        return metrics_frame(self._by_split(""), self._by_split("majority_class/"))
 
     @cached_property
     def history(self) -> pd.DataFrame | None:
@@ -123,7 +123,7 @@ class LoadedRun:
     def __repr__(self) -> str:
         """Return name, id, accuracies with intervals, evidence and address, a line each."""
         lines = [f"{self.name}, run {self.id}"]
-        baselines = self._by_split("baseline/")
+        baselines = self._by_split("majority_class/")
         for split, metrics in self._by_split("").items():
             interval = f" (95 % CI {interval_text(metrics, 'accuracy')})" if "accuracy_low" in metrics else ""
             majority = baselines.get(split, {}).get("accuracy")
@@ -140,16 +140,16 @@ class LoadedRun:
         return experiment_html(
             name=self.name,
             metrics=self._by_split(""),
-            baselines=self._by_split("baseline/"),
+            baselines=self._by_split("majority_class/"),
             figures=self.figures,
             notes=[f"Evidence: {as_text(self.evidence)}"] if self.evidence else [],
             places=[f"run {self.id}", self.address],
             group_name=self.stored.tags.group_name,
         )
 
-    def _by_split(self, prefix: str) -> dict[str, dict[str, float]]:
+    def _by_split(self, within: str) -> dict[str, dict[str, float]]:
         """Return the metrics of each split that has any, by name."""
-        starts = {split: f"{prefix}{split}/" for split in NAMES}
+        starts = {split: f"{split}/{within}" for split in NAMES}
         found = {
             split: {
                 name.removeprefix(start): value

@@ -36,7 +36,7 @@ def test_a_loaded_run_has_what_its_training_recorded(trained, loaded):
     row = loaded.metrics.loc[("test", "accuracy")]
     values = only.data.metrics
     assert row["value"] == values["test/accuracy"]
-    assert row["baseline"] == values["baseline/test/accuracy"]
+    assert row["baseline"] == values["test/majority_class/accuracy"]
     assert row["low"] == values["test/accuracy_low"]
     assert loaded.predictions["split"].unique().tolist() == ["val", "test"]
     pd.testing.assert_frame_equal(loaded.history, pd.read_csv(artifacts / "history.csv"))
