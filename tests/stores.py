@@ -30,6 +30,12 @@ def artifacts_of(run: Run) -> Path:
     return Path(run.info.artifact_uri.removeprefix("file://"))
 
 
+def model_address(run: Run) -> str:
+    """Return MLflow's address of a run's model."""
+    (output,) = run.outputs.model_outputs
+    return f"models:/{output.model_id}"
+
+
 def _use(uri: str) -> None:
     mlflow.set_tracking_uri(uri)
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # which MLflow sets too, for whoever comes next

@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 from commands import run, small_network
 from PIL import Image
-from stores import artifacts_of, runs_in
+from stores import artifacts_of, model_address, runs_in
 
 KINDS = {
     "cropped": ["crop=nucleus", "head=probe", "head.pooling=cell"],
@@ -92,7 +92,7 @@ def predicted_elsewhere(finished, data, tmp_path_factory) -> tuple[dict[str, Any
     """What the models say of some images in a process with their wheel alone, and what was logged of them."""
     tables = {name: pd.read_parquet(finished[name].artifacts / "predictions.parquet") for name in KINDS}
     chosen = tables["cropped"].query("split == 'test'")["path"].iloc[::3].tolist()
-    addresses = {name: f"runs:/{finished[name].run.info.run_id}/model" for name in KINDS}
+    addresses = {name: model_address(finished[name].run) for name in KINDS}
     installed = tmp_path_factory.mktemp("installed")
     wheel, *_ = (finished["workplace"] / "mlruns").rglob("wheels/*.whl")  # the models have the same
     with zipfile.ZipFile(wheel) as files:

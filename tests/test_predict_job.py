@@ -22,7 +22,7 @@ import yaml
 from commands import run
 from mlflow import MlflowClient
 from PIL import Image
-from stores import artifacts_of, runs_in
+from stores import artifacts_of, model_address, runs_in
 
 import bloodcell.cells.novelty
 from bloodcell.data.manifest import SPLITS
@@ -315,8 +315,8 @@ def test_mlflow_serves_the_same_answers_over_http_for_images_in_base64(kept, ans
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    runs_in(kept.folder)  # and with it the store is MLflow's
-    model = mlflow.artifacts.download_artifacts(f"runs:/{kept.run_id}/model", dst_path=str(kept.folder / "served"))
+    address = model_address(next(each for each in runs_in(kept.folder) if each.info.run_id == kept.run_id))
+    model = mlflow.artifacts.download_artifacts(address, dst_path=str(kept.folder / "served"))
     command = ["models", "serve", "-m", model, "--env-manager", "local", "-p", str(port), "-w", "1"]
     server = subprocess.Popen([sys.executable, "-m", "mlflow", *command], cwd=kept.folder)
     try:

@@ -55,7 +55,7 @@ def test_a_sweep_is_one_parent_with_a_child_for_every_combination(swept):
 def test_children_have_distinct_names(swept):
     names = sorted(child.info.run_name for child in swept.children)
     assert swept.parent.info.run_name == "rates"
-    assert names[0] == "batch 16, lr 0.001"
+    assert names[0] == "batch 16, lr 1e-3"
     assert len(set(names)) == 4
 
 
@@ -199,14 +199,11 @@ def test_ui_refuses_a_port_in_use(address, tmp_path):
 def test_the_runs_are_listed_and_compared_in_a_browser(address, swept, tmp_path):
     experiment = swept.parent.info.experiment_id
     finished = [child for child in swept.children if child.info.status == "FINISHED"]
-    baselines = [child.info.run_name for child in swept.children if "baseline" in child.data.tags]
     with opened_page(viewport={"width": 1600, "height": 1000}) as page:
         page.goto(f"{address}/{page_of(experiment)}")
         page.get_by_text("val_interval").first.wait_for()
         page.get_by_text(finished[0].info.run_name).first.wait_for()
-        assert baselines
-        assert not any(page.get_by_text(name).count() for name in (swept.parent.info.run_name, *baselines))
-        assert not page.get_by_text("MLflow Assistant").first.is_visible()
+        assert page.get_by_text(swept.parent.info.run_name, exact=True).count() == 0
         wanted = "%2C".join(f"%22{child.info.run_id}%22" for child in finished)
         page.goto(f"{address}/#/compare-runs?runs=%5B{wanted}%5D&experiments=%5B%22{experiment}%22%5D")
         page.get_by_text("Parallel Coordinates Plot").wait_for()

@@ -14,23 +14,16 @@ SECTION = "gallery"
 """The section of the charts that shows them."""
 
 
-def log_galleries(artifacts: Path, *, key: str) -> int:
-    """Write the galleries among a run's plots as ``MlflowClient.log_image`` names its files; return their number.
+def log_galleries(artifacts: Path) -> int:
+    """Write the galleries among the plots as ``MlflowClient.log_image`` names its files; return their number.
 
     They are files of the run's folder, so that they are delivered once also after an outage.
-
-    Parameters
-    ----------
-    artifacts
-        The folder with ``plots``.
-    key
-        The key of the run.
     """
     plots = [path for path in sorted((artifacts / "plots").glob("*.png")) if path.name.startswith(GALLERIES)]
     for path in plots:
         # The grid opens at step 0, and shows runs side by side that have the same step. A plot that is drawn again
         # replaces its image.
-        name = f"{SECTION}~{path.stem}+step+0+timestamp+0+{uuid.uuid5(uuid.UUID(key), path.stem)}"
+        name = f"{SECTION}~{path.stem}+step+0+timestamp+0+{uuid.uuid5(uuid.NAMESPACE_URL, path.stem)}"
         image = artifacts / "images" / f"{name}.png"
         image.parent.mkdir(exist_ok=True)
         image.unlink(missing_ok=True)

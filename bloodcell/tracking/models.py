@@ -82,7 +82,7 @@ def load_model(
     Parameters
     ----------
     address
-        MLflow's address: ``models:/NAME@ALIAS``, ``models:/ID``, ``runs:/ID/model``, a folder.
+        MLflow's address: ``models:/NAME@ALIAS``, ``models:/ID``, ``runs:/ID/NAME``, a folder.
     setting
         The setting that named it, for messages.
     check

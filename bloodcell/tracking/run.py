@@ -132,7 +132,7 @@ class TrackedRun(Recorder):
     def log_artifacts(self) -> None:
         """Wait for the plots, and let the files be delivered."""
         super().log_artifacts()
-        if log_galleries(self.artifacts, key=self._run["key"]):
+        if log_galleries(self.artifacts):
             self._run["tags"][MLFLOW_LOGGED_IMAGES] = "True"
         self._run["artifacts"] = True
         self._write()

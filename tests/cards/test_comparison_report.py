@@ -148,7 +148,7 @@ def test_the_page_is_sorted_filtered_and_asked_with_mouse_and_keyboard(folder, r
         assert set(page.locator("#errors figure:visible .name").all_inner_texts()) == {str(each) for each in everyone}
         cell = page.locator("#confusion table").nth(1).locator("button[data-predicted='2']").first
         cell.press("Enter")
-        table = report.sources[report.models[1]]
+        table = report.sources[report.models[int(cell.get_attribute("data-model"))]]
         label = int(cell.get_attribute("data-label"))
         own = table.loc[(table["label"] == label) & (table["predicted"] == 2), "source"]
         assert set(page.locator("#errors figure:visible .name").all_inner_texts()) == set(map(str, own))
