@@ -10,7 +10,7 @@ import pytest
 from commands import Completed, run, small, small_network
 from mlflow.entities import Run
 from PIL import Image
-from stores import artifacts_of, look_into, runs_in
+from stores import artifacts_of, look_into, model_address, runs_in
 
 from bloodcell.evaluation.folds import mean_by_image
 from bloodcell.evaluation.intervals import accuracy_intervals
@@ -62,7 +62,7 @@ def test_every_fold_is_a_run_within_the_run_with_everything_of_its_own(twice):
         (own,) = twice.folder.glob(f"outputs/*/*/folds/{number}")
         assert (own / "checkpoints" / "best.weights.h5").is_file()
         assert (own / "artifacts" / "predictions.parquet").is_file()
-        assert mlflow.models.get_model_info(f"runs:/{fold.info.run_id}/model").metadata["classes"]
+        assert mlflow.models.get_model_info(model_address(fold)).metadata["classes"]
     assert "fold" not in twice.parent.data.tags
     assert len({fold.data.tags["seed"] for fold in twice.folds}) == 4
     assert len({fold.data.tags["data_digest"] for fold in [twice.parent, *twice.folds]}) == 5
@@ -116,7 +116,7 @@ def test_the_figures_are_those_of_the_pooled_predictions_and_the_spread_of_the_f
 
 def test_a_refitted_model_is_trained_on_every_training_image_and_predicts_test(bccd, tmp_path):
     again = validated(small(bccd), tmp_path, "head=dense", "split.refit=true", "log_model=true")
-    model = mlflow.tensorflow.load_model(f"runs:/{again.parent.info.run_id}/model")
+    model = mlflow.tensorflow.load_model(model_address(again.parent))
     test = again.predictions.query("split == 'test'")
     pixels = [np.asarray(Image.open(bccd / path))[None] for path in test["path"]]
     probabilities = np.concatenate([model(each) for each in pixels])

@@ -12,7 +12,7 @@ import pytest
 from commands import Completed, run
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from stores import artifacts_of, runs_in
+from stores import artifacts_of, model_address, runs_in
 
 from bloodcell.evaluation.predictions import classes_of, probabilities_of
 from bloodcell.images.reading import read_image
@@ -160,11 +160,11 @@ def test_the_figures_are_those_of_the_predictions(made):
 def test_the_saved_model_gives_the_logged_predictions_for_raw_images(made, method):
     ensemble = made.ensembles[method]
     runs_in(made.folder)  # which has MLflow look into this store
-    model = mlflow.tensorflow.load_model(f"runs:/{ensemble.info.run_id}/model")
+    model = mlflow.tensorflow.load_model(model_address(ensemble))
     table = predictions(ensemble, "test")
     images = np.stack([read_image(made.folder / "cells" / path) for path in table["path"]])
     np.testing.assert_allclose(model.predict(images, verbose=0), probabilities(ensemble, "test"), atol=1e-4)
-    info = mlflow.models.get_model_info(f"runs:/{ensemble.info.run_id}/model")
+    info = mlflow.models.get_model_info(model_address(ensemble))
     assert info.metadata["classes"] == list(classes_of(table))
     assert info.flavors["python_function"]["code"] is None
 

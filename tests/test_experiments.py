@@ -125,7 +125,7 @@ def test_the_command_line_has_the_last_word_on_what_an_experiment_sweeps(monkeyp
 
 def test_the_leakage_study_is_a_parent_run_with_a_run_for_each_split_and_marks_the_leaky_one(leakage):
     completed, parent, random, whole = leakage
-    assert parent.info.run_name == "sweep: split=random,group_holdout"
+    assert parent.info.run_name == "sweep: split"
     assert parent.data.metrics["runs/finished"] == 2
     assert "2 of 2 runs finished" in completed.stdout
     assert [random.info.run_name, whole.info.run_name] == ["random", "group_holdout"]
@@ -155,4 +155,4 @@ def test_a_study_logs_the_intervals_of_its_runs_and_draws_them(leakage):
                 assert low <= value <= high
                 assert high == child.data.metrics[f"{split}/{name}_high"]
     with Image.open(artifacts_of(parent) / "plots" / "leaderboard.png") as picture:
-        assert picture.width > 1000
+        assert picture.width > 500

@@ -99,7 +99,7 @@ def test_a_finished_run_is_not_trained_again_and_another_command_starts_anew(bcc
     before = content(finished)
     completed = run(["train", *settings(bccd), "resume=true"], cwd=finished)
     assert completed.returncode == 0, completed.stderr
-    assert "epoch" not in completed.stderr
+    assert ": epoch " not in completed.stderr
     assert content(finished) == before
     assert run(["train", *settings(bccd), "hyperparameters.seed=5", "resume=true"], cwd=finished).returncode == 0
     assert len(content(finished)) == len(before) + 1

@@ -14,7 +14,7 @@ import yaml
 from commands import run, small, small_network, start
 from mlflow import MlflowClient
 from mlflow.entities import Run
-from stores import artifacts_of, look_into, runs_in
+from stores import artifacts_of, look_into, model_address, runs_in
 
 from bloodcell.evaluation.predictions import label_indices
 from bloodcell.evaluation.temperature import fit_temperature, with_temperature
@@ -219,7 +219,7 @@ def test_a_reloaded_model_predicts_from_raw_images_what_the_run_logged(first, bc
     table = pd.read_parquet(first.artifacts / "predictions.parquet").sample(6, random_state=0)
     logged = table.filter(like="p_").to_numpy()
     images = np.stack([read_image(bccd / path) for path in table["path"]])
-    address = f"runs:/{first.run.info.run_id}/model"
+    address = model_address(first.run)
     keras_model = mlflow.tensorflow.load_model(address)
     np.testing.assert_allclose(keras_model.predict(images, verbose=0), logged, atol=1e-5)
 
@@ -227,7 +227,7 @@ def test_a_reloaded_model_predicts_from_raw_images_what_the_run_logged(first, bc
 def test_a_kept_model_answers_for_image_files_with_calibrated_probabilities(first, bccd, workplace):
     look_into(workplace)
     table = pd.read_parquet(first.artifacts / "predictions.parquet").sample(6, random_state=0)
-    address = f"runs:/{first.run.info.run_id}/model"
+    address = model_address(first.run)
     model = mlflow.pyfunc.load_model(address)
     files = pd.DataFrame({"image": [(bccd / path).read_bytes() for path in table["path"]]})
     temperature = model._model_impl.serving.temperature
@@ -245,7 +245,7 @@ def test_a_kept_model_answers_for_image_files_with_calibrated_probabilities(firs
 
 def test_a_kept_model_knows_its_classes_its_input_and_an_example(first, workplace):
     look_into(workplace)
-    information = mlflow.models.get_model_info(f"runs:/{first.run.info.run_id}/model")
+    information = mlflow.models.get_model_info(model_address(first.run))
     assert information.metadata["classes"] == ["EOSINOPHIL", "LYMPHOCYTE", "MONOCYTE", "NEUTROPHIL"]
     assert information.signature.inputs.to_dict() == [{"type": "binary", "name": "image", "required": True}]
     assert information.saved_input_example_info is not None
