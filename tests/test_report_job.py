@@ -134,9 +134,9 @@ def require_numbers_of_mlflow(output: Path) -> list[dict[str, Any]]:
     for entry in numbers:
         stored = in_mlflow(entry)
         if isinstance(entry["value"], str):
-            versions = [each.rpartition(" ")[2] for each in stored.split(", ")] if entry.get("tag") == "versions" else []
             assert entry["text"] == entry["value"], entry
-            assert entry["value"] in (versions or [stored]), entry
+            of_packages = [each.rpartition(" ")[2] for each in stored.split(", ")]
+            assert entry["value"] in (of_packages if entry.get("tag") == "versions" else [stored]), entry
             continue
         assert entry["value"] == pytest.approx(stored, rel=1e-6, abs=1e-9), entry
         shown, scale = (entry["text"].rstrip(" %"), 100) if entry["text"].endswith("%") else (entry["text"], 1)
