@@ -91,8 +91,8 @@ def risk_against_coverage(curve: pd.DataFrame, *, threshold: Threshold | None, t
         The threshold to mark; None if there is none.
     """
     notes = [
-        "Coverage: the share that gets a prediction; the model leaves the others, of which it is least sure, to "
-        "people. Risk: the share of errors among the predictions. Lower is better; mean risk: over all coverages.",
+        "Coverage: the share of images that get a prediction; people classify the others, the least certain ones. "
+        "Risk: the share of errors among the predictions. Lower is better; mean risk: over all coverages.",
     ]
     figure = new_figure(title=title, width=6.8, height=4.6, notes=notes)
     axes = figure.subplots()
