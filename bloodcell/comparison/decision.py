@@ -4,9 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from bloodcell.comparison.comparing import Comparison, cheapest
+from bloodcell.data.leaks import SPLIT_NAMES
 from bloodcell.wording import abridged, counted
 
-SPLIT_NAMES = {"val": "validation"}
 MAX_NAMES = 4
 """A sentence names at most so many models."""
 
