@@ -189,25 +189,34 @@ def head_rows(
     return _rows(features, samples, chosen, features.places.ravel()), chosen
 
 
-def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0) -> tuple[keras.Model, Dataset, int]:
-    """Return a model for prediction, batches of its inputs in the order of the images, and their number.
+def evaluation_features(learner: Learner, samples: Samples, *, orientation: int = 0) -> Features | None:
+    """Return the features below all stages' boundaries, or None: images are read on the fly.
 
-    Batches are in the order of the images, which are oriented as by `bloodcell.data.orientations.orient`.
+    The last view is the image oriented as by `bloodcell.data.orientations.orient`.
     """
-    classifier, batch_size = learner.classifier, learner.settings.batch_size
+    classifier = learner.classifier
     boundary = lowest_boundary(learner.stages)
-    features = None if classifier.backbone.takes_images else no_features(samples)
     if learner.cache is not None and classifier.has_frozen_part(boundary):
         try:
             flips = Orientations() if orientation else None
-            features = learner.cache.features(
-                samples, boundary=boundary, augmentation=flips, n_views=max(orientation, 1)
-            )
+            return learner.cache.features(samples, boundary=boundary, augmentation=flips, n_views=max(orientation, 1))
         except StoreFullError as error:
             log.warning("features are not stored: %s", error)
+    return None if classifier.backbone.takes_images else no_features(samples)
+
+
+def evaluation_data(
+    learner: Learner, samples: Samples, *, features: Features | None, orientation: int = 0
+) -> tuple[keras.Model, Dataset, int]:
+    """Return a model for prediction, batches of its inputs in the order of the images, and their number.
+
+    ``features`` are those of `evaluation_features`, with the same orientation.
+    """
+    classifier, batch_size = learner.classifier, learner.settings.batch_size
     if features is not None:
         n_batches = -(-len(samples) // _evaluation_batch_size(features))
-        return classifier.trained_part(boundary), _in_order(features, samples, view=-1), n_batches
+        model = classifier.trained_part(lowest_boundary(learner.stages))
+        return model, _in_order(features, samples, view=-1), n_batches
     images = evaluation_batches(samples, batch_size=batch_size, orientation=orientation)
     return classifier.core, images, -(-len(samples) // batch_size)
 

@@ -23,11 +23,18 @@ from bloodcell.signals import raise_if_interrupted
 from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.checkpoints import Checkpoints
 from bloodcell.training.head_epochs import HeadEpochs, has_own_steps
+from bloodcell.training.head_prediction import head_probabilities
 from bloodcell.training.heads import class_weights, fit_standardising, solve_head
 from bloodcell.training.learner import Learner
 from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
-from bloodcell.training.stage_data import StageFeatures, evaluation_data, stage_data, stage_features
+from bloodcell.training.stage_data import (
+    StageFeatures,
+    evaluation_data,
+    evaluation_features,
+    stage_data,
+    stage_features,
+)
 from bloodcell.training.stages import Stage, lowest_boundary
 from bloodcell.training.state import StateFile, TrainingState, assign_values, values_of
 
@@ -150,9 +157,12 @@ def predict(learner: Learner, samples: Samples, *, description: str, orientation
     """Return a trained classifier's probabilities for every image, in order.
 
     Shape (n, n_classes). ``description`` is what progress shows, ``orientation`` that of
-    `bloodcell.training.stage_data.evaluation_data`.
+    `bloodcell.training.stage_data.evaluation_features`.
     """
-    model, batches, total = evaluation_data(learner, samples, orientation=orientation)
+    features = evaluation_features(learner, samples, orientation=orientation)
+    if features is not None and lowest_boundary(learner.stages) is None:
+        return head_probabilities(learner.classifier.head, features, samples, description=description)
+    model, batches, total = evaluation_data(learner, samples, features=features, orientation=orientation)
     # Not batch by batch: Keras would compile the model again for the last, smaller one.
     with closing(track(range(total), description, total=total)) as progress:
         step = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: next(progress, None))
