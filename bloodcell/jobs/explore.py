@@ -7,7 +7,7 @@ Runs or files of predictions of any tool; all runs of a study; images that were 
   bloodcell explore runs=[0a1b] export=fiftyone output=for-fiftyone
 
 The page needs no network, and only this machine can open it, by an address with a secret. Marks are kept in the folder
-`output`, and exported as the files that data.labels_file and data.groups_file take.
+`output`, and exported as the files that data.labels_file, data.exclude_file and data.groups_file take.
 """
 
 import secrets
