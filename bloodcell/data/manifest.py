@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
@@ -41,9 +41,11 @@ class ImageSet:
         day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file, or see
         `bloodcell.images.address.Address.digest`. If images have more than 8 bits a channel, also `BITS`.
     unreadable, other_files
-        One row for each image that was left out: ``path`` and ``reason``; files without an image suffix.
+        One row for each image that cannot be read: ``path`` and ``reason``; files without an image suffix.
     notes
         What a user should know of the images, a sentence each.
+    excluded
+        One row for each image that the user excluded: ``path`` and ``reason``.
     """
 
     root: Path
@@ -52,6 +54,7 @@ class ImageSet:
     unreadable: pd.DataFrame
     other_files: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    excluded: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
 
     def part(self, split: str) -> pd.DataFrame:
         """Return the rows of one split, in the manifest's order."""
