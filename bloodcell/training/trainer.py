@@ -439,6 +439,7 @@ class Training:
         """Save the checkpoints, and the state in a stage after some of its epochs, or before it."""
         self._seconds = self._earlier_seconds + time.perf_counter() - self._started
         finished = stage == len(self._learner.stages)
+        started = time.monotonic()
         self._checkpoints.write()
         self._states.write(
             TrainingState(
@@ -452,7 +453,8 @@ class Training:
                 best_weights=() if finished else self._checkpoints.best_weights,
                 seeds=values_of(self._seeds),
                 optimizer=values_of(optimizer),
-            )
+            ),
+            since=started,
         )
 
 
