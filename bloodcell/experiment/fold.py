@@ -286,11 +286,13 @@ def train_fold(
             views={split: each.views for split, each in held_out.items() if each.views is not None},
             test_sets=images.test_sets,
         )
-        keep_outcome(recorder, outcome, images=images)
+        with recorder.written_once():
+            keep_outcome(recorder, outcome, images=images)
     with phase(f"{reporting.label}measuring speed and size", quiet=reporting.quiet):
         cost = cost_of(learner, seconds=trained.seconds)
-    recorder.tag("features", trained.features)
-    recorder.log_metrics(cost, prefix="cost")
+    with recorder.written_once():
+        recorder.tag("features", trained.features)
+        recorder.log_metrics(cost, prefix="cost")
     model_uri = ""
     if config.log_model:
         model_uri = keep_trained_model(

@@ -102,7 +102,8 @@ class Experiment:
         config, prepared = self.config, self.prepared
         if prepared.leakage.sentence:
             log.warning(prepared.leakage.sentence)
-        keep_inputs(recorder, config, prepared, self.learner)
+        with recorder.written_once():
+            keep_inputs(recorder, config, prepared, self.learner)
         keep_crops(recorder, config, prepared, reporting=reporting)
         carry_out = self._cross_validate if prepared.folds else self._train
         result = carry_out(recorder, reporting=reporting, resume=resume)
