@@ -185,8 +185,8 @@ class ReportFacts:
         Its tables.
     per_class
         The tables ``report/<split>.csv`` by split.
-    unreadable
-        The images that could not be read: ``path, reason``.
+    unreadable, excluded
+        The images that could not be read, and those that the user excluded: ``path, reason``.
     folds
         The runs of a cross-validation's folds.
     models
@@ -207,6 +207,7 @@ class ReportFacts:
     manifest: pd.DataFrame | None
     per_class: Mapping[str, pd.DataFrame]
     unreadable: pd.DataFrame | None
+    excluded: pd.DataFrame | None
     leakage: Leakage | None
     folds: Sequence[ReportRun] = ()
     models: Sequence[str] = ()

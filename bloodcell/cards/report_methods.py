@@ -110,10 +110,15 @@ def flow(facts: ReportFacts) -> Text | None:
     if not facts.parts or "images.unreadable" not in run.parameters:
         return None
     names = [f"images.{part}" for part in facts.parts]
+    counts, by_list = ["images.unreadable", "images.left_out"], None
+    if run.parameters.get("images.excluded", "0") != "0":
+        counts.append("images.excluded")
+        by_list = text(", {n} were on a list of images to exclude", n=run.parameter("images.excluded"))
     left = text(
-        "{unreadable} could not be read and {left_out} had a copy, or images of their {group}, in another split; these "
-        "were left out",
+        "{unreadable} could not be read{by_list} and {left_out} had a copy, or images of their {group}, in another "
+        "split; these were left out",
         unreadable=run.parameter("images.unreadable"),
+        by_list=by_list or "",
         left_out=run.parameter("images.left_out"),
         group=facts.group_name,
     )
@@ -121,7 +126,7 @@ def flow(facts: ReportFacts) -> Text | None:
         [
             text(
                 "Of {found} image files, {left}. The other {used} were used: {parts}.",
-                found=run.parameter(*names, "images.unreadable", "images.left_out"),
+                found=run.parameter(*names, *counts),
                 left=left,
                 used=run.parameter(*names),
                 parts=listed_texts(

@@ -3,7 +3,7 @@
 import functools
 import hashlib
 from collections.abc import Hashable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -43,9 +43,11 @@ class ImageSet:
         day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file, or see
         `bloodcell.images.address.Address.digest`. If images have more than 8 bits a channel, also `BITS`.
     unreadable, other_files
-        One row for each image that was left out: ``path`` and ``reason``; files without an image suffix.
+        One row for each image that cannot be read: ``path`` and ``reason``; files without an image suffix.
     notes
         What a user should know of the images, a sentence each.
+    excluded
+        One row for each image that the user excluded: ``path`` and ``reason``.
     """
 
     root: Path
@@ -54,6 +56,7 @@ class ImageSet:
     unreadable: pd.DataFrame
     other_files: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    excluded: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
 
     def part(self, split: str) -> pd.DataFrame:
         """Return the rows of one split, in the manifest's order."""

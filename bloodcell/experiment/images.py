@@ -186,6 +186,7 @@ def _read(data: DataConfig) -> ImageSet:
         without_classes=data.without_classes,
         pages=data.pages,
         bit_depth=None if data.bit_depth == "auto" else data.bit_depth,
+        exclude_file=data.exclude_file,
     )
     if isinstance(data, SmearsData):
         return load_smears(

@@ -322,6 +322,8 @@ def _left_out(prepared: Prepared) -> list[str]:
     lines = []
     if len(images.unreadable):
         lines.append(f"Excluded, unreadable: {len(images.unreadable)}, listed in the run.")
+    if len(images.excluded):
+        lines.append(f"Excluded by data.exclude_file: {len(images.excluded)}, listed in the run.")
     if images.other_files:
         lines.append(f"Excluded, without an image suffix: {len(images.other_files)}, listed in the log.")
     if count := sum(len(part.left_out) for part in parts):
