@@ -23,7 +23,7 @@ from bloodcell.models.blocks import rate_factors
 from bloodcell.signals import raise_if_interrupted
 from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.checkpoints import Checkpoints
-from bloodcell.training.heads import class_weights, fit_standardising, solve_head
+from bloodcell.training.heads import class_weights, fit_frozen_layers, solve_head
 from bloodcell.training.learner import Learner
 from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
@@ -248,8 +248,8 @@ class _Training:
                 )
             self._inputs[stage.name] = features.description
             if not self._epochs:
-                fit_standardising(learner, features.training, self._train_samples)
-            if number == 0 and learner.solver == "lbfgs":
+                fit_frozen_layers(learner, features.training, self._train_samples)
+            if number == 0 and learner.solver != "gradient":
                 metrics = solve_head(learner, features, self._train_samples, self._val_samples)
                 self.finish_epoch(metrics, stage=stage, learning_rate=0.0)
             else:
