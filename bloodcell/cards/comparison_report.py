@@ -24,8 +24,7 @@ from bloodcell.evaluation.metrics import confusion, per_class
 from bloodcell.evaluation.scores import Predictions, Score
 from bloodcell.files import atomic_write
 from bloodcell.plots import svg as charts
-from bloodcell.plots.svg import rows
-from bloodcell.plots.training import MAX_CLASSES
+from bloodcell.plots.svg import MAX_CLASSES, rows
 from bloodcell.templates import render
 from bloodcell.wording import plural
 
@@ -126,6 +125,40 @@ class Report:
         """The run of the lowest cost that may be the best, for each of `COSTS`; None if the costs are unknown."""
         return {cost: cheapest(self.comparison, self.costs(cost)) for cost in COSTS}
 
+    @cached_property
+    def data(self) -> dict[str, Any]:
+        """The content of ``report.json``; undefined numbers are null."""
+        comparison = self.comparison
+        verdicts = comparison.verdicts.assign(sentence=comparison.sentences)
+        data = {
+            "title": self.title,
+            "summary": list(self.decision.sentences),
+            "warnings": list(self.warnings),
+            "facts": dict(self.facts),
+            "split": comparison.aligned.split,
+            "images": comparison.n_images,
+            "photographs": int(comparison.aligned.images["source"].nunique()),
+            "groups": comparison.n_groups,
+            "group_name": comparison.group_name,
+            "equivalence": comparison.equivalence,
+            "certificate": asdict(comparison.certificate),
+            "estimates": comparison.estimates.to_dict("records"),
+            "verdicts": verdicts.to_dict("records"),
+            "ranking": comparison.ranking.to_dict("records"),
+            "not_worse_than_the_best": comparison.not_worse(),
+            "cheapest": self.cheapest,
+            "wrong_of_all": self.misclassified_by_all,
+            "runs": {
+                run: {
+                    "configuration": dict(each.configuration),
+                    "costs": dict(each.costs),
+                    "run_ids": list(each.run_ids),
+                }
+                for run, each in self.runs.items()
+            },
+        }
+        return dict(plain(data))
+
     def costs(self, cost: str) -> dict[str, float]:
         """Return the known costs of a kind by run."""
         return {run: float(each.costs[cost]) for run, each in self.runs.items() if each.costs.get(cost)}
@@ -138,42 +171,12 @@ def write_report(report: Report, folder: Path) -> None:
     for name, text in (
         ("report.html", render("bloodcell.cards", "comparison_report.html.jinja", values)),
         ("report.md", render("bloodcell.cards", "comparison_report.md.jinja", values)),
-        ("report.json", json.dumps(as_data(report), indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
+        ("report.json", json.dumps(report.data, indent=1, ensure_ascii=False, allow_nan=False) + "\n"),
         ("estimates.csv", report.comparison.estimates.to_csv(index=False)),
         ("verdicts.csv", report.comparison.verdicts.to_csv(index=False)),
     ):
         with atomic_write(folder / name) as partial:
             partial.write_text(text, encoding="utf-8")
-
-
-def as_data(report: Report) -> dict[str, Any]:
-    """Return the content of ``report.json``; undefined numbers are null."""
-    comparison = report.comparison
-    verdicts = comparison.verdicts.assign(sentence=comparison.sentences)
-    data = {
-        "title": report.title,
-        "summary": list(report.decision.sentences),
-        "warnings": list(report.warnings),
-        "facts": dict(report.facts),
-        "split": comparison.aligned.split,
-        "images": comparison.n_images,
-        "photographs": int(comparison.aligned.images["source"].nunique()),
-        "groups": comparison.n_groups,
-        "group_name": comparison.group_name,
-        "equivalence": comparison.equivalence,
-        "certificate": asdict(comparison.certificate),
-        "estimates": comparison.estimates.to_dict("records"),
-        "verdicts": verdicts.to_dict("records"),
-        "ranking": comparison.ranking.to_dict("records"),
-        "not_worse_than_the_best": comparison.not_worse(),
-        "cheapest": report.cheapest,
-        "wrong_of_all": report.misclassified_by_all,
-        "runs": {
-            run: {"configuration": dict(each.configuration), "costs": dict(each.costs), "run_ids": list(each.run_ids)}
-            for run, each in report.runs.items()
-        },
-    }
-    return dict(plain(data))
 
 
 def _explore_command(report: Report) -> str:

@@ -278,7 +278,7 @@ def _common_classes(given: Named) -> tuple[str, ...]:
 
 
 def _chosen_split(given: Named) -> str:
-    known = [set(table["split"].dropna()) - {"train"} for _, table in given if table["split"].notna().any()]
+    known = [set(splits) - {"train"} for _, table in given if (splits := table["split"].dropna().unique()).size]
     common = set.intersection(*known) if known else {"test"}
     if not common:
         names = " and ".join(dict.fromkeys(name for name, _ in given))
@@ -340,7 +340,7 @@ def _leak(table: pd.DataFrame) -> str:
         return ""
     for column, what in (("source", f"copies of {PHOTOGRAPH}"), ("group", "images of group")):
         train, val, test = (
-            set(sides[side][column]) if side in sides else set[str]() for side in ("train", "val", "test")
+            set(sides[side][column].unique()) if side in sides else set[str]() for side in ("train", "val", "test")
         )
         for one, other, where in (
             (train, test, "training and in test"),

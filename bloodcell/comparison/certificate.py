@@ -32,6 +32,8 @@ MIN_COVERAGE = 0.90
 MAX_IMAGES = 4000
 """More images are simulated with proportionally smaller groups, which hardly changes the results."""
 N_SIMULATED = 1000
+SIMULATED_AT_ONCE = 200_000
+"""Simulations times groups in memory at the same time."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,19 +137,28 @@ def _simulate(
     latent = _latent_correlation(accuracy, correlation)
     worse = max(accuracy - DIFFERENCE, 0.01)
     held, different, detected = 0, 0, 0
-    for number in range(n_simulated):
-        beta = bool(number % 2)
-        one, equal, poor = (
-            rng.binomial(
-                images, _group_accuracies(rng, images.size, level, correlation=correlation, latent=latent, beta=beta)
-            )
-            for level in (accuracy, accuracy, worse)
+    at_once = max(SIMULATED_AT_ONCE // images.size, 1)
+    for start in range(0, n_simulated, at_once):
+        right = np.array(
+            [
+                [
+                    rng.binomial(
+                        images,
+                        _group_accuracies(
+                            rng, images.size, level, correlation=correlation, latent=latent, beta=bool(number % 2)
+                        ),
+                    )
+                    for level in (accuracy, accuracy, worse)
+                ]
+                for number in range(start, min(start + at_once, n_simulated))
+            ]
         )
-        low, high = _interval(one, images)
-        held += low <= accuracy <= high
-        different += _p_value(one, equal, images, weights=weights, strata=classes)[0] < SIGNIFICANCE
-        p, difference = _p_value(one, poor, images, weights=weights, strata=classes)
-        detected += p < SIGNIFICANCE and difference > 0
+        for one in right[:, 0]:
+            low, high = _interval(one, images)
+            held += low <= accuracy <= high
+        p, difference = _compared_with_first(right, images, weights=weights, strata=classes)
+        different += int((p[:, 0] < SIGNIFICANCE).sum())
+        detected += int(((p[:, 1] < SIGNIFICANCE) & (difference[:, 1] > 0)).sum())
     return Certificate(
         coverage=held / n_simulated,
         false_differences=different / n_simulated,
@@ -188,19 +199,22 @@ def _interval(right: Integers, images: Integers) -> tuple[float, float]:
     return 1 - high, 1 - low
 
 
-def _p_value(
-    one: Integers, other: Integers, images: Integers, *, weights: Floats, strata: Integers
-) -> tuple[float, float]:
-    """Return the p-value and the difference between two models' accuracies."""
+def _compared_with_first(
+    right: Integers, images: Integers, *, weights: Floats, strata: Integers
+) -> tuple[Floats, Floats]:
+    """Return p-values and differences between the first and each other model of every simulation.
+
+    From the images that are right, shape (simulations, models, groups), to (simulations, models - 1) each.
+    """
+    n, models, _ = right.shape
+    values = right.sum(axis=2) / images.sum()
+    contributions = (right - images * values[:, :, None]) / images.sum()
     scored = [
-        [
-            ScoreByGroup(
-                value=(value := float(right.sum() / images.sum())),
-                contributions=(right - images * value) / images.sum(),
-                weights=weights,
-            )
-        ]
-        for right in (one, other)
+        [ScoreByGroup(value=float(value), contributions=each, weights=weights)]
+        for value, each in zip(values.ravel(), contributions.reshape(n * models, -1), strict=True)
     ]
-    pairs = compare_pairs(scored, strata=strata, max_difference=1.0)
-    return float(pairs.p_value[0]), float(pairs.difference[0])
+    with_first = np.zeros((models, models), dtype=bool)
+    with_first[0] = True
+    among = np.kron(np.eye(n, dtype=bool), with_first)
+    pairs = compare_pairs(scored, strata=strata, max_difference=1.0, among=among)
+    return pairs.p_value.reshape(n, -1), pairs.difference.reshape(n, -1)

@@ -409,6 +409,7 @@ def _estimates(
                 several,
                 training_error=float(error) if len(several) > 1 else 0.0,
                 group_mean=unit == "group_mean",
+                values=own,
             )
             rows.append(
                 {

@@ -25,6 +25,8 @@ def describe_difference(one: pd.DataFrame, other: pd.DataFrame, *, columns: Sequ
     if not one["path"].equals(other["path"]) and (differs := describe_set_difference(other["path"], one["path"])):
         return f"images {differs}"
     for column in columns:
+        if one[column].equals(other[column]):
+            continue
         wrong = np.flatnonzero(one[column].to_numpy() != other[column].to_numpy())
         if wrong.size and not (column in ("source", "group") and same_partition(one[column], other[column])):
             row = wrong[0]

@@ -46,7 +46,7 @@ def checked_table(name: str, table: Any) -> pd.DataFrame:
             )
     names = {column: _texts(table[column]) for column in ("path", "label")}
     others = {column: _texts(table[column]) if column in table.columns else None for column in OPTIONAL}
-    if strange := sorted(set(names["label"]) - set(classes)):
+    if strange := sorted(set(names["label"].unique()) - set(classes)):
         raise UserError(f"{name}: has the label {strange[0]}, but no column {PROBABILITY_PREFIX}{strange[0]}; add it")
     columns = [PROBABILITY_PREFIX + each for each in classes]
     try:
@@ -65,11 +65,11 @@ def _folds(column: "pd.Series[Any]") -> NDArray[Any]:
     return pd.factorize(column.astype(str))[0] if (numbers.isna() & column.notna()).any() else numbers.to_numpy()
 
 
-def _texts(column: "pd.Series[Any]") -> NDArray[np.object_]:
+def _texts(column: "pd.Series[Any]") -> "pd.api.extensions.ExtensionArray":
     """Return names as strings; floats that are whole numbers as integers."""
     if pd.api.types.is_float_dtype(column) and (column == column.round()).all() and column.abs().max() < MAX_WHOLE:
         column = column.astype("int64")
-    return np.asarray(column.astype(str), dtype=object)
+    return column.astype(str).array
 
 
 def _rounded(probabilities: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -117,7 +117,12 @@ def accuracy_intervals(table: pd.DataFrame, *, classes: Sequence[str]) -> dict[s
 
 
 def score_interval(
-    score: Score, predictions: Sequence[Predictions], *, training_error: float = 0.0, group_mean: bool = False
+    score: Score,
+    predictions: Sequence[Predictions],
+    *,
+    training_error: float = 0.0,
+    group_mean: bool = False,
+    values: Sequence[float] | None = None,
 ) -> Interval:
     """Return the 95 % interval of a score.
 
@@ -130,11 +135,14 @@ def score_interval(
         "Construction of confidence limits about effect measures: a general approach", Statistics in Medicine 27, 2008).
     group_mean
         Whether to average the groups' scores; for scores that are a mean over images.
+    values
+        The score of each training, if it is known.
     """
-    values = [
-        score.group_mean(each) if group_mean else score.function(each.labels, each.probabilities)
-        for each in predictions
-    ]
+    if values is None:
+        values = [
+            score.group_mean(each) if group_mean else score.function(each.labels, each.probabilities)
+            for each in predictions
+        ]
     value = float(np.mean(values))
     undefined = Interval(low=float("nan"), high=float("nan"))
     if not np.isfinite(value) or predictions[0].n_groups < FEWEST_GROUPS:
@@ -241,8 +249,8 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
     binary = losses.maximum == 1 and bool(np.isin(losses.values, (0, 1)).all())
     pseudo_errors = PSEUDO_ERRORS[binary] * if_independent * losses.if_wrong
 
-    def quantile(level: float, mean: Floats, square: Floats, square_of_groups: Floats) -> Floats:
-        """Return Jeffreys' quantile from the moments of losses and group means."""
+    def unit_of(mean: Floats, square: Floats, square_of_groups: Floats) -> Floats:
+        """Return one over the effective sample size from the moments of losses and group means."""
         total, between = square - mean**2, square_of_groups - mean**2
         extra = pseudo_errors * losses.if_wrong
         correlation = np.maximum(1 - (total - between) / ((1 - within_share) * total + extra), 0)
@@ -250,29 +258,46 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
         if not binary:
             expected = mean + pseudo_errors
             unit = unit * (total + extra) / (expected * (1 - expected / losses.maximum))
-        if np.isinf(losses.maximum):
-            return np.asarray(unit * special.gammaincinv(mean / unit + 0.5, level))
-        shape = mean / unit + 0.5, (losses.maximum - mean) / unit + 0.5
-        return np.asarray(losses.maximum * special.betaincinv(*shape, level))
+        return np.asarray(unit)
 
     rule_of_three = 1 - (1 - CONFIDENCE) ** (1 / n_groups)
     if not binary:
         moments = [
             np.asarray((losses.weights * each).sum()) for each in (losses.values, losses.values**2, group_means**2)
         ]
-        low, high = (float(quantile(level, *moments)) for level in (1 - LEVEL, LEVEL))
+        mean, unit = moments[0], unit_of(*moments)
+        if np.isinf(losses.maximum):
+            low, high = (float(unit * special.gammaincinv(mean / unit + 0.5, each)) for each in (1 - LEVEL, LEVEL))
+        else:
+            shape = mean / unit + 0.5, (losses.maximum - mean) / unit + 0.5
+            low, high = (float(losses.maximum * special.betaincinv(*shape, each)) for each in (1 - LEVEL, LEVEL))
         least = losses.if_right + rule_of_three * (losses.if_wrong - losses.if_right)
-        return (low if moments[0] > 0 else 0.0), max(high, least)
+        return (low if mean > 0 else 0.0), max(high, least)
 
     def highest(each: Floats, group_means: Floats) -> float:
         wrong = np.flatnonzero(each)
-        if wrong.size == each.size:
-            return 1.0
+        if wrong.size in (0, each.size):
+            return 1.0 if wrong.size else rule_of_three
         wrong = wrong[np.argsort(-group_means[wrong], kind="stable")]
         mean, square_of_groups = np.cumsum([losses.weights[wrong], losses.weights[wrong] * group_means[wrong]], axis=1)
-        return float(max([rule_of_three, *quantile(LEVEL, mean, mean, square_of_groups)]))
+        unit = unit_of(mean, mean, square_of_groups)
+        return max(rule_of_three, highest_quantile(mean / unit + 0.5, (1 - mean) / unit + 0.5))
 
     return 1 - highest(1 - losses.values, 1 - group_means), highest(losses.values, group_means)
+
+
+def highest_quantile(a: Floats, b: Floats) -> float:
+    """Return the highest upper quantile of beta distributions with the shape parameters a and b, shape (n,).
+
+    It is computed of those that can have it: a beta distribution is sub-Gaussian with a variance of at most
+    1 / (4 (a + b + 1)) (Marchal and Arbel, "On the sub-Gaussianity of the Beta and Dirichlet distributions", Electronic
+    Communications in Probability 22, 2017), which bounds its quantile.
+    """
+    bound = a / (a + b) + np.sqrt(-np.log(1 - LEVEL) / (2 * (a + b + 1)))
+    first = int(bound.argmax())
+    least = float(special.betaincinv(a[first], b[first], LEVEL))
+    able = bound >= least
+    return float(special.betaincinv(a[able], b[able], LEVEL).max(initial=least))
 
 
 @cache

@@ -28,11 +28,12 @@ from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.files import atomic_write
-from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.cost import measure_cost
+from bloodcell.models.extractors import FeatureExtractor
 from bloodcell.models.feature_sets import compute_features
 from bloodcell.models.heads import build_head
+from bloodcell.models.kept_backbones import backbone_of
 from bloodcell.models.precision import precision
 from bloodcell.plots.training import Monitor, learning_curves
 from bloodcell.training.determinism import make_deterministic
@@ -108,15 +109,9 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
         If the weights cannot be used, a stage names a missing layer or block, or features cannot be cached.
     """
     settings, head = config.hyperparameters, config.head
-    make_deterministic(backbone_seed)
-    keras.utils.disable_interactive_logging()  # afterwards, because clearing Keras's session enables it again
+    _seed_all(backbone_seed)
     with precision(mixed=settings.mixed_precision):
-        backbone = build_backbone(
-            name=config.backbone.name,
-            input_size=config.backbone.input_size,
-            weights=config.backbone.weights,
-            taps=config.backbone.taps,
-        )
+        backbone = _backbone(config, seed=backbone_seed, stays_frozen=config.stays_frozen)
         if settings.seed != backbone_seed:
             keras.utils.set_random_seed(settings.seed)
         classifier = build_classifier(
@@ -150,6 +145,36 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
         solver=head.solver,
         l2=head.l2,
         steps_per_epoch=config.debug.steps_per_epoch,
+    )
+
+
+def keep_backbone(config: TrainConfig) -> None:
+    """Build the backbone of a configuration for the next `build_learner`: errors are found before images are read.
+
+    Raises
+    ------
+    UserError
+        If the weights cannot be used.
+    """
+    _seed_all(config.hyperparameters.seed)
+    with precision(mixed=config.hyperparameters.mixed_precision):
+        _backbone(config, seed=config.hyperparameters.seed, stays_frozen=True)
+
+
+def _seed_all(seed: int) -> None:
+    make_deterministic(seed)
+    keras.utils.disable_interactive_logging()  # afterwards, because clearing Keras's session enables it again
+
+
+def _backbone(config: TrainConfig, *, seed: int, stays_frozen: bool) -> FeatureExtractor:
+    settings = config.backbone
+    return backbone_of(
+        name=settings.name,
+        input_size=settings.input_size,
+        weights=settings.weights,
+        taps=settings.taps,
+        seed=seed,
+        stays_frozen=stays_frozen,
     )
 
 
@@ -317,7 +342,7 @@ def keep_history(recorder: Recorder, history: pd.DataFrame, *, monitor: Monitor)
 
 def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:
     """Return the cost of a model and of its training (``seconds``)."""
-    cost = asdict(measure_cost(learner.classifier.core)) | {"train_seconds": seconds}
+    cost = asdict(measure_cost(learner.classifier)) | {"train_seconds": seconds}
     if (cache := learner.cache) is not None:
         cost |= {"features_computed": float(cache.n_computed), "feature_seconds": cache.seconds}
     return cost

@@ -24,13 +24,13 @@ from bloodcell.experiment.cross_validation import (
     train_folds,
     whole_split,
 )
-from bloodcell.experiment.fold import build_learner, train_fold
+from bloodcell.experiment.fold import build_learner, keep_backbone, train_fold
 from bloodcell.experiment.images import Prepared, prepare_images
 from bloodcell.experiment.inputs import keep_inputs, tags_of
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import refit
 from bloodcell.experiment.result import Result
-from bloodcell.models.backbones import require_weights
+from bloodcell.models.backbones import needs_weights
 from bloodcell.training.learner import Learner
 
 log = logging.getLogger(__name__)
@@ -168,8 +168,8 @@ def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None)
         If the images or the weights cannot be used, or the split leaks and ``data.on_shared_groups`` does not allow it.
     """
     if prepared is None:
-        settings = config.backbone
-        require_weights(name=settings.name, input_size=settings.input_size, weights=settings.weights)
+        if needs_weights(name=config.backbone.name, weights=config.backbone.weights):
+            keep_backbone(config)
         prepared = prepare_images(config)
     backbone_seed, fold = config.hyperparameters.seed, chosen_fold(config)
     if fold is not None:

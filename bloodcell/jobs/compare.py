@@ -15,7 +15,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from bloodcell.cards.comparison_report import Report, as_data, write_report
+from bloodcell.cards.comparison_report import Report, write_report
 from bloodcell.cards.comparison_table import comparison_table
 from bloodcell.comparison.comparing import Comparison, compare
 from bloodcell.comparison.decision import split_name
@@ -108,7 +108,7 @@ def run(config: CompareConfig, *, output_dir: Path) -> None:
         folder=output.absolute(),
         page=(output / "report.html").absolute(),
         log=log_file(),
-        **as_data(report),
+        **report.data,
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any
 import pandas as pd
 from rich.console import Console
 
-from bloodcell.cards.comparison_report import Report, as_data, write_report
+from bloodcell.cards.comparison_report import Report, write_report
 from bloodcell.comparison.comparing import Comparison, compare
 from bloodcell.comparison.promotion import Decision, decide
 from bloodcell.comparison.run_tags import common_group_name
@@ -100,7 +100,7 @@ def run(config: PromoteConfig, *, output_dir: Path) -> None:
         folder=output.absolute(),
         page=(output / "report.html").absolute(),
         log=log_file(),
-        comparison=as_data(report),
+        comparison=report.data,
     )
     if code := EXIT_CODES[decision.outcome]:
         raise SystemExit(code)

@@ -1,6 +1,7 @@
 """Backbones: any class of ``keras.applications`` without its top, or a set of hand-made features."""
 
 import contextlib
+import functools
 import importlib
 import os
 import socket
@@ -64,6 +65,15 @@ class Network(FeatureExtractor):
     def layers(self) -> list[Any]:  # type: ignore[override]
         """The application's layers, from the input up."""
         return list(self.application.layers)
+
+    def evaluated(self) -> tuple[list[Any], list[Any]]:
+        """Return the same symbolic tensors at every call: Keras traverses all layers to make them."""
+        images, maps = self._evaluated
+        return list(images), list(maps)
+
+    @functools.cached_property
+    def _evaluated(self) -> tuple[list[Any], list[Any]]:
+        return super().evaluated()
 
     def inputs(self) -> list[Any]:
         """Return one new input of images (batch, size, size, 3), float32."""
@@ -148,17 +158,10 @@ def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Seq
     )
 
 
-def require_weights(*, name: str, input_size: int, weights: str | None) -> None:
-    """Check that weights can be used, before images are read for minutes; see `build_backbone`.
-
-    Raises
-    ------
-    UserError
-        If they cannot.
-    """
+def needs_weights(*, name: str, weights: str | None) -> bool:
+    """Return whether weights can be unavailable, so that building a backbone fails; see `build_backbone`."""
     falls_back = weights == "auto" and (name in FEATURE_SETS or application_name(name) in INCLUDED_WEIGHTS)
-    if weights is not None and not falls_back:
-        build_backbone(name=name, input_size=input_size, weights=weights)
+    return weights is not None and not falls_back
 
 
 def _with_weights(name: str, *, input_size: int, weights: str | None) -> tuple[keras.Model, str, str]:

@@ -74,6 +74,11 @@ class FeatureExtractor:
         """
         return []
 
+    def evaluated(self) -> tuple[list[Any], list[Any]]:
+        """Return symbolic inputs, and their `maps` in a model that is not trained."""
+        images = self.inputs()
+        return images, self.maps(images)
+
     def cut(self, boundary: int) -> "Cut":
         """Return the network cut below the layer with this index."""
         raise IndexError(f"{self.name} has no layer {boundary}")

@@ -15,6 +15,8 @@ from bloodcell.evaluation.calibration import CalibrationErrors
 
 N_COLOURS = 8
 """The page's colours for runs, ``--run-0`` to ``--run-7``; more runs repeat them, dashed."""
+MAX_CLASSES = 40
+"""With more classes, pages have no confusion matrix, and plots have one size and show part of the classes by name."""
 DASHES = ("", "6 3", "2 3", "8 3 2 3")
 
 

@@ -36,10 +36,9 @@ from bloodcell.plots.style import (
     tidy,
     widest,
 )
+from bloodcell.plots.svg import MAX_CLASSES
 from bloodcell.wording import PHOTOGRAPH, counted, intervals_note, plural
 
-MAX_CLASSES = 40
-"""With more classes, plots have one size and show part of them by name."""
 N_LISTED = 20
 """Confusions or classes that are then shown by name."""
 

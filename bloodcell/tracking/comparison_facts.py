@@ -2,8 +2,7 @@
 
 import hashlib
 import os
-from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -12,6 +11,7 @@ from importlib.metadata import version
 from io import BytesIO
 from pathlib import Path
 
+import pandas as pd
 from PIL import Image
 
 from bloodcell.cards.comparison_errors import Picture
@@ -27,7 +27,7 @@ from bloodcell.experiment.images import image_folders
 from bloodcell.images.address import address_of
 from bloodcell.images.reading import UnreadableImage, decode_image, read_file
 from bloodcell.tracking.pooling import Pooled
-from bloodcell.tracking.runs import StoredRun
+from bloodcell.tracking.runs import MANIFEST, StoredRun
 from bloodcell.tracking.store import Store
 
 SIZE, QUALITY = (320, 240), 75
@@ -145,15 +145,19 @@ def recorded_images(runs: Sequence[StoredRun]) -> Callable[[str], RecordedImage 
     folders = folders_of(runs)
 
     @cache
-    def recorded() -> dict[str, set[tuple[int, str]]]:
-        """Return the bits and digests of each path."""
-        found: dict[str, set[tuple[int, str]]] = defaultdict(set)
-        for run in runs:
-            with suppress(UserError):
-                bits = bits_by_path(run.manifest)
-                for path, sha256 in zip(run.manifest["path"], run.manifest["sha256"], strict=True):
-                    found[path].add((bits.get(path, 0), sha256))
-        return found
+    def recorded_by(number: int) -> dict[str, tuple[int, str]]:
+        """Return the bits and the digest of each path in the manifest of a run; the first's if they are the same."""
+        try:
+            found = runs[number].read(MANIFEST, _digests)
+        except UserError:
+            return {}
+        return recorded_by(0) if number and found == recorded_by(0) else found
+
+    def recorded(path: str) -> Iterator[tuple[int, str]]:
+        """Yield the bits and digests of a path; the first manifest usually has that of the image, so few are read."""
+        for number in range(len(runs)):
+            if path in recorded_by(number):
+                yield recorded_by(number)[path]
 
     def find(path: str) -> RecordedImage | None:
         for folder in folders:
@@ -161,10 +165,17 @@ def recorded_images(runs: Sequence[StoredRun]) -> Callable[[str], RecordedImage 
             if not file.is_relative_to(folder):  # a table of predictions may name any file
                 continue
             with suppress(UnreadableImage):
-                return _recorded_image(file, recorded().get(path, ()))
+                return _recorded_image(file, recorded(path))
         return None
 
     return find
+
+
+def _digests(manifest: Path) -> dict[str, tuple[int, str]]:
+    """Return the bits and the digest of each path in a manifest."""
+    table = pd.read_parquet(manifest)
+    bits, (paths, digests) = bits_by_path(table), (table[column].to_numpy(object) for column in ("path", "sha256"))
+    return {path: (bits.get(path, 0), digest) for path, digest in zip(paths, digests, strict=True)}
 
 
 def folders_of(runs: Sequence[StoredRun]) -> list[Path]:
@@ -173,7 +184,7 @@ def folders_of(runs: Sequence[StoredRun]) -> list[Path]:
     return [Path(os.path.normpath(folder)) for folder in dict.fromkeys(found)]
 
 
-def _recorded_image(file: Path, recorded: Collection[tuple[int, str]]) -> RecordedImage:
+def _recorded_image(file: Path, recorded: Iterable[tuple[int, str]]) -> RecordedImage:
     """Return the image with one of the recorded bits and digests; UnreadableImage if there is none."""
     address = address_of(file)
     content = read_file(address.file)

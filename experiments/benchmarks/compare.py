@@ -1,6 +1,6 @@
 """The time of a comparison, by the numbers of runs and images.
 
-    uv run python experiments/benchmarks/compare.py 30x12444 15x12444 30x24888
+    uv run python experiments/benchmarks/compare.py 60x12444
 
 For every given number of runs and images, logs runs with predictions (36 images per photograph) to an embedded MLflow
 store, and times ``bloodcell compare experiment=…`` with its six metrics, from the command to its exit.
@@ -43,6 +43,7 @@ def main(sizes: list[tuple[int, int]]) -> None:
             size = f"{runs}x{images}"
             figures |= {
                 f"seconds_{size}": cost.seconds,
+                f"cpu_seconds_{size}": cost.cpu_seconds,
                 f"gib_{size}": cost.gib,
                 f"report_mb_{size}": report.stat().st_size / 1e6,
                 f"by_hand_seconds_{size}": by_hand,

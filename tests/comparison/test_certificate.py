@@ -120,9 +120,10 @@ def test_intervals_and_p_values_of_simulated_counts_are_those_of_answers():
     assert simulations._interval(np.array(right), images) == pytest.approx((expected.low, expected.high), abs=1e-12)
     both = [[score.by_group(answers_of(each, sizes, labels))] for each in (right, other)]
     pairs = compare_pairs(both, strata=np.array(labels), max_difference=1.0)
-    assert simulations._p_value(
-        np.array(right), np.array(other), images, weights=images / 23, strata=np.array(labels)
-    ) == pytest.approx((pairs.p_value[0], pairs.difference[0]))
+    simulated = np.array([[right, other, right], [right, right, other]])
+    p, difference = simulations._compared_with_first(simulated, images, weights=images / 23, strata=np.array(labels))
+    assert p == pytest.approx(np.array([[pairs.p_value[0], 1.0], [1.0, pairs.p_value[0]]]))
+    assert difference == pytest.approx(np.array([[pairs.difference[0], 0.0], [0.0, pairs.difference[0]]]))
 
 
 def test_it_counts_intervals_that_hold_the_truth_and_p_values_that_are_significant(monkeypatch):
@@ -130,7 +131,7 @@ def test_it_counts_intervals_that_hold_the_truth_and_p_values_that_are_significa
     intervals = iter([(0.5, 1.0), (0.0, 0.5), (0.6, 1.0), (0.2, 0.7), (0.4, 0.9)])
     equal = [(0.04, 0.1), (0.05, 0.1), (0.2, 0.0), (0.01, 0.0), (0.5, 0.0)]
     worse = [(0.2, -0.1), (0.01, 0.2), (0.04, 0.0), (0.05, 0.3), (0.03, 1.0)]
-    tests = iter([test for both in zip(equal, worse, strict=True) for test in both])
+    tests = iter(np.stack([equal, worse], axis=1))  # a simulation after another: the memory has room for one
     weighed = []
     drawn, levels = [], []
 
@@ -143,8 +144,11 @@ def test_it_counts_intervals_that_hold_the_truth_and_p_values_that_are_significa
         simulations, "_interval", lambda right, images: drawn.append((right, images)) or next(intervals)
     )
     monkeypatch.setattr(
-        simulations, "_p_value", lambda *_, weights, strata: weighed.append(weights.tolist()) or next(tests)
+        simulations,
+        "_compared_with_first",
+        lambda *_, weights, strata: weighed.append(weights.tolist()) or next(tests)[None].transpose(2, 0, 1),
     )
+    monkeypatch.setattr(simulations, "SIMULATED_AT_ONCE", 5)
     sizes = (1, 3, 996, 1000, 6000)
     known = {"sizes": sizes, "strata": (0,) * 5, "accuracy": 0.5, "correlation": 0.37, "seed": 0}
     found = simulations._simulate(**known, n_simulated=5)

@@ -12,6 +12,7 @@ from bloodcell.evaluation.intervals import (
     collapse_strata,
     difference_variances,
     effective_number,
+    highest_quantile,
     loss_interval,
     score_interval,
     training_half_widths,
@@ -140,6 +141,14 @@ def test_a_model_that_is_always_as_sure_has_an_interval_also_where_all_is_right(
         interval = score_interval(SCORES[name], [answers])
         assert interval.low < SCORES[name].function(labels, sure) < interval.high
         assert interval.low <= truth <= interval.high
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_highest_quantile_is_that_of_all(seed):
+    rng = np.random.default_rng(seed)
+    mean, unit = np.sort(rng.random(500)), rng.uniform(0.001, 0.1, 500)
+    a, b = mean / unit + 0.5, (1 - mean) / unit + 0.5
+    assert highest_quantile(a, b) == stats.beta.ppf(0.975, a, b).max()
 
 
 def test_of_fewer_than_five_groups_there_is_no_interval():

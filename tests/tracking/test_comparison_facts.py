@@ -25,9 +25,14 @@ def picture(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "cells" / "other.png")
     recorded = {path: hashlib.sha256((tmp_path / "cells" / path).read_bytes()).hexdigest() for path in PATHS}
     recorded["other.png"] = "0" * 64
-    manifest = pd.DataFrame({"path": recorded.keys(), "sha256": recorded.values()})
+    changed = recorded | {"grey.png": "1" * 64}  # a run on another file of this name
     config = SimpleNamespace(data=FolderData(train_dir=str(tmp_path / "cells")))
-    return pictures_of({"run": SimpleNamespace(stored=[SimpleNamespace(config=config, manifest=manifest)])})
+    stored = []
+    for number, manifest in enumerate((changed, recorded)):
+        file = tmp_path / f"{number}.parquet"
+        pd.DataFrame({"path": manifest.keys(), "sha256": manifest.values()}).to_parquet(file)
+        stored.append(SimpleNamespace(config=config, read=lambda _, reader, file=file: reader(file)))
+    return pictures_of({"run": SimpleNamespace(stored=stored)})
 
 
 def test_an_image_of_the_set_is_small_and_its_16_bits_are_not_white(picture):

@@ -233,12 +233,6 @@ def test_listeners_are_called_once_per_epoch_in_order(fit):
     pd.testing.assert_frame_equal(pd.DataFrame([epoch for who, epoch in heard if who == "first"]), trained.history)
 
 
-def test_a_checkpoint_is_written_before_listeners_are_called(fit, tmp_path):
-    there: list[bool] = []
-    fit(tiny.classifier(), tiny.head(), listeners=[lambda _: there.append((tmp_path / "best.weights.h5").is_file())])
-    assert there == [True]
-
-
 @pytest.mark.parametrize("way", ["on the fly"])
 def test_mixed_precision_trains_and_its_probabilities_are_in_single_precision(fit, data):
     with precision(mixed=True):
