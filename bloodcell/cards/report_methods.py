@@ -539,7 +539,8 @@ def test_origin(facts: ReportFacts) -> Text | None:
             given = isinstance(config.data, TableData) and not facts.run.parameters.get("data.test_fraction")
             return None if given else (f"Test images were held out, whole {facts.groups}, from the same collection.",)
         case FolderData():
-            return ("The test images are in a folder of their own.",)
+            several = f"{len(facts.test_sets)} folders" if facts.test_sets else "a folder"
+            return (f"The test images are in {several} of their own.",)
     return None
 
 
