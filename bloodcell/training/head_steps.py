@@ -213,7 +213,7 @@ def _functions(kind: _Kind) -> _Functions:
                 x = x if layer == kind.n_layers - 1 else tf.nn.relu(x)
             losses, gradient = ops.SoftmaxCrossEntropyWithLogits(features=x, labels=y)
             penalty = _penalty(kind, weights_now, l2)
-            found = [each.write(number, value) for each, value in zip(found, (x, losses, penalty), strict=True)]
+            written = [each.write(number, value) for each, value in zip(found, (x, losses, penalty), strict=True)]
             gradient *= weight
             updates: list[Any] = []
             for layer in reversed(range(kind.n_layers)):
@@ -237,7 +237,7 @@ def _functions(kind: _Kind) -> _Functions:
                         own = [slot[place] for slot in slots]
                         updates.append(_update(kind, variable, own, each, learning_rate, momentum, powers))
             with tf.control_dependencies(updates):
-                return number + 1, *found
+                return number + 1, *written
 
         _, logits, losses, penalties = tf.while_loop(
             lambda number, *_: number < n_steps, step, (0, *found), parallel_iterations=1
