@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from servers import serving_app
 
+from bloodcell.explorer.cached import thumbnails_dir
 from bloodcell.explorer.features import measured_space
 from bloodcell.explorer.items import ExploredRun, Items, make_items
 from bloodcell.explorer.maps import Maps
@@ -19,7 +20,7 @@ from bloodcell.explorer.marks import Marks
 from bloodcell.explorer.originals import Originals
 from bloodcell.explorer.reading import Readings
 from bloodcell.explorer.server import Explorer, make_app
-from bloodcell.explorer.thumbnails import Thumbnails, thumbnails_dir
+from bloodcell.explorer.thumbnails import Thumbnails
 
 TOKEN = "a-secret-of-the-tests"
 

@@ -117,7 +117,13 @@ def test_only_the_final_training_saves_a_model(searched):
     (final,) = [found for found in runs_in(workplace) if found.info.run_name.endswith(", trained again")]
     assert final.outputs.model_outputs
     assert final.info.run_id in parent_in(workplace).data.tags["mlflow.note.content"]
-    assert not any(trial.outputs and trial.outputs.model_outputs for trial in trials_in(workplace))
+    assert "chosen on these images" in final.data.tags["evidence"].split(", ")
+    trial = trials_in(workplace)[0]
+    assert not (trial.outputs and trial.outputs.model_outputs)
+    for found, what in ((parent_in(workplace), "is a search"), (trial, "is a trial without a model")):
+        refused = run(["register", f"run={found.info.run_id}", "force=true"], cwd=workplace)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert what in refused.stderr
 
 
 def test_a_finished_search_has_nothing_more_to_do(searched):

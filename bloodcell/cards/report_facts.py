@@ -14,7 +14,7 @@ from bloodcell.cards.model_card_training import UNKNOWN, Training
 from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.training import TrainConfig
 from bloodcell.data.leaks import Leakage
-from bloodcell.data.manifest import SPLITS
+from bloodcell.data.manifest import SPLITS, TEST_SET
 from bloodcell.evaluation.predictions import probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.wording import PHOTOGRAPH, plural
@@ -258,6 +258,13 @@ class ReportFacts:
     def parts(self) -> list[str]:
         """The splits with images in the manifest."""
         return [] if self.manifest is None else [each for each in SPLITS if (self.manifest["split"] == each).any()]
+
+    @property
+    def test_sets(self) -> list[str]:
+        """The names of its test sets, if there are several."""
+        if self.manifest is None or TEST_SET not in self.manifest:
+            return []
+        return sorted(set(self.manifest.loc[self.manifest["split"] == "test", TEST_SET].astype(str)))
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -5,6 +5,7 @@ from matplotlib.figure import Figure
 
 from bloodcell.cards.document import words_of
 from bloodcell.cards.report_facts import PARTS, ReportFacts
+from bloodcell.data.manifest import TEST_SET
 from bloodcell.plots.flow import Box, data_flow
 from bloodcell.wording import counted
 
@@ -34,6 +35,7 @@ def flow_figure(facts: ReportFacts) -> Figure | None:
                 lines=[
                     _sizes(facts, rows),
                     *(["each validated in its fold"] if part == "train" and facts.folds else []),
+                    *(_test_sets(facts, rows) if part == "test" else []),
                     f"by class, images ({facts.groups}):",
                     *(
                         f"{label}: {len(of_class):,} ({of_class['group'].nunique():,})"
@@ -78,6 +80,10 @@ def _sizes(facts: ReportFacts, rows: pd.DataFrame) -> str:
     if facts.group_name == "photograph":
         return f"of {photographs}"
     return f"of {photographs}, {counted(rows['group'].nunique(), facts.group_name)}"
+
+
+def _test_sets(facts: ReportFacts, rows: pd.DataFrame) -> list[str]:
+    return [f"{name}: {counted((rows[TEST_SET] == name).sum(), 'image')}" for name in facts.test_sets]
 
 
 def _reasons(images: pd.DataFrame | None) -> list[str]:

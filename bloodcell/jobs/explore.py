@@ -22,6 +22,7 @@ from bloodcell.config.training import StoredFeatures
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.screen import open_in_browser
 from bloodcell.data.csv_files import groups_by_path
+from bloodcell.explorer.cached import thumbnails_dir
 from bloodcell.explorer.embedding import Space
 from bloodcell.explorer.features import measured_space, stored_space
 from bloodcell.explorer.fiftyone import write_fiftyone
@@ -31,7 +32,7 @@ from bloodcell.explorer.marks import Marks
 from bloodcell.explorer.originals import Originals
 from bloodcell.explorer.reading import Readings
 from bloodcell.explorer.server import HOST, Explorer, make_app
-from bloodcell.explorer.thumbnails import Thumbnails, thumbnails_dir
+from bloodcell.explorer.thumbnails import Thumbnails
 from bloodcell.files import require_output_folder
 from bloodcell.images.address import address_of
 from bloodcell.local_server import listening, page_address, serve

@@ -28,6 +28,7 @@ from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import log_errors, log_to
 from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError, reason_of
+from bloodcell.evaluation.evidence import CHOSEN
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.training import prepare_experiment
@@ -192,6 +193,7 @@ class _Search:
             tags={TRIAL_TAG: str(number)},
             parameters={f"trial/{key}": str(value) for key, value in values.items()} | self._choices(overrides),
             objective=lambda outcome: objective_of(outcome, self._objective),
+            evidence=(CHOSEN,),
             draws=False,
         )
         output_dir = self._folder.trial(trial.trial_id) / "run"
@@ -248,7 +250,9 @@ class _Search:
         with log_to(output_dir / "train.log"), log_errors():
             # Not in the leaderboard, which has the trial.
             role = Role(
-                tags={EXCLUDED_TAG: f"trial {trial_number(best.trial_id)} again"}, parameters=self._choices(overrides)
+                tags={EXCLUDED_TAG: f"trial {trial_number(best.trial_id)} again"},
+                parameters=self._choices(overrides),
+                evidence=(CHOSEN,),
             )
             experiment = prepare_experiment(chosen, prepared=self._prepared_for(chosen))
             train(experiment, output_dir=output_dir, role=role, resume=True)

@@ -131,7 +131,7 @@ def test_an_experiment_that_is_no_yaml_is_refused_with_its_line(experiments):
         (["hydra.jop.name=x"], ["hydra.jop.name ", "hydra.job.name?"]),
         (["data.train_dir=x"], ["data.train_dir ", "data=folder", "data=bccd"]),
         (["finetune.stages.0.epochs=3"], ["finetune.stages.0.epochs ", "finetune=staged", "finetune=top"]),
-        (["head=linaer"], ["head=linaer: ", "linear?", "dense, linear, probe"]),
+        (["head=linaer"], ["head=linaer: ", "linear?", "dense, lda, linear, probe, ridge"]),
         (["hydra/launcher=jobli"], ["hydra/launcher=jobli: ", "joblib?", "basic, joblib"]),
         (["head=null"], ["head=null: ", "~GROUP"]),
         (["hyperparameters.learning_rate=-1"], ["hyperparameters.learning_rate=-1: ", "greater than 0"]),
