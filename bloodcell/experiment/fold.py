@@ -37,7 +37,7 @@ from bloodcell.models.kept_backbones import backbone_of, keep_backbone
 from bloodcell.models.precision import precision
 from bloodcell.plots.training import Monitor, learning_curves
 from bloodcell.training.determinism import make_deterministic
-from bloodcell.training.feature_store import FeatureStore, features_dir, require_usable
+from bloodcell.training.feature_store import FeatureStore, features_dir, release_pages, require_usable
 from bloodcell.training.features import FeatureCache
 from bloodcell.training.learner import Learner
 from bloodcell.training.stages import plan_stages
@@ -326,6 +326,7 @@ def train_fold(
         )
     # Last, because it can fail: the model is already saved.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
+        release_pages()
         with phase(f"{reporting.label}explaining predictions", quiet=reporting.quiet):
             pointing = explain_run(recorder, learner.classifier.whole, outcome.val.table, images=images)
         recorder.log_metrics(pointing, prefix="explain")
