@@ -30,8 +30,8 @@ class Result:
     outcome
         The evaluation of each split.
     history
-        A row for each epoch, see `bloodcell.training.trainer.Trained`; in a cross-validation with the column
-        ``fold``.
+        A row for each epoch, see `bloodcell.training.trainer.Trained`, with ``epoch`` from 1; in a cross-validation
+        with the column ``fold``.
     model
         The trained Keras model, from raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes), in the
         order of ``outcome.classes``; None after a cross-validation without ``split.refit``.
@@ -39,6 +39,9 @@ class Result:
         Addresses to load the model, or that of each fold, from; empty strings if no model is saved.
     features
         The origin of the input of each stage, as text.
+    cost
+        The cost of the model and of its training, see `bloodcell.models.cost.Cost`; in a cross-validation without
+        ``split.refit`` that of the first fold.
     """
 
     name: str
@@ -49,6 +52,7 @@ class Result:
     model: Any
     addresses: tuple[str, ...]
     features: str
+    cost: Mapping[str, float]
 
     @property
     def predictions(self) -> pd.DataFrame:
