@@ -17,6 +17,8 @@ POOLING = {
     "cell": "averages over the nucleus and its surroundings",
 }
 
+SOLVERS = {"lbfgs": "L-BFGS", "ridge": "ridge regression", "lda": "linear discriminant analysis"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
@@ -88,11 +90,12 @@ def _head(head: HeadConfig, *, network: bool) -> str:
     )
     pooled = [POOLING[head.pooling]] if network else []
     standardised = ["standardised features"] if head.standardise else []
-    return "; ".join([layers, *pooled, *standardised])
+    projected = [f"{head.projection} principal components"] if head.projection is not None else []
+    return "; ".join([layers, *pooled, *standardised, *projected])
 
 
 def _trained(config: TrainConfig) -> str:
-    solver = f"L-BFGS (L2 {config.head.l2})" if config.head.solver == "lbfgs" else "gradient descent"
+    solver = f"{SOLVERS[config.head.solver]} (L2 {config.head.l2})" if config.head.is_solved else "gradient descent"
     head = f"the head by {solver}"
     if not config.backbone.is_network:
         return head

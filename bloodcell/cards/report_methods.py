@@ -12,12 +12,17 @@ from bloodcell.cards.model_card_training import POOLING
 from bloodcell.cards.report_facts import PARTS, ReportFacts
 from bloodcell.config.data import BccdData, FolderData, SmearsData, TableData
 from bloodcell.config.finetune import GradualPlan, StagedPlan, TopPlan
+from bloodcell.config.model import CLOSED_FORM
 from bloodcell.config.split import CrossValidation
 from bloodcell.config.training import DebugConfig, TrainConfig
 from bloodcell.models.feature_sets import FEATURE_SETS
 from bloodcell.wording import PHOTOGRAPH, listed, plural
 
 CROPS = {"none": "the whole image", "nucleus": "a square around the nucleus, found in the image's colours"}
+CLOSED_FORM_HEADS = {
+    "ridge": "The head was a least-squares fit of the classes with an L2 penalty",
+    "lda": "The head was a linear discriminant analysis, its covariance matrix regularised with a strength",
+}
 OPTIMIZERS = {"adam": "Adam", "adamw": "AdamW", "sgd": "stochastic gradient descent"}
 
 
@@ -217,6 +222,12 @@ def preprocessing(facts: ReportFacts) -> Text | None:
             ("Features were standardised by their mean and standard deviation in training.",)
             if config.head.standardise
             else None,
+            text(
+                "Features were projected to their first {n} principal components in training.",
+                n=facts.run.parameter("head.projection"),
+            )
+            if config.head.projection is not None
+            else None,
         ]
     )
 
@@ -370,6 +381,11 @@ def training(facts: ReportFacts) -> Text | None:
 
 def _of_head(facts: ReportFacts, config: TrainConfig) -> Text:
     run = facts.run
+    if config.head.solver in CLOSED_FORM:
+        what = CLOSED_FORM_HEADS[config.head.solver]
+        if config.head.l2 == "auto":
+            return (f"{what} that was chosen by leaving out groups of the training images.",)
+        return text(f"{what} of {{l2}}.", l2=run.parameter("head.l2"))
     if config.head.solver == "lbfgs":
         return text(
             "The head minimised the cross-entropy with an L2 penalty of {l2} by L-BFGS.",

@@ -1,12 +1,25 @@
 """Settings of a model: crop, backbone and head."""
 
-from typing import Annotated, Literal
+from collections.abc import Callable
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, ValidationError, WrapValidator, model_validator
 from pydantic.dataclasses import dataclass
 
 from bloodcell.config.value_types import STRICT, NonEmpty, PositiveInt, one_of
 from bloodcell.models.applications import application_name
+
+Solver = Literal["gradient", "lbfgs", "ridge", "lda"]
+CLOSED_FORM = ("ridge", "lda")
+"""The solvers of `bloodcell.training.closed_form`, which choose ``head.l2=auto``."""
+
+
+def _number_or_auto(value: Any, validate: Callable[[Any], float | Literal["auto"]]) -> float | Literal["auto"]:
+    """Say what is wrong once, not for each of the two."""
+    try:
+        return validate(value)
+    except ValidationError as error:
+        raise ValueError("must be a number of at least 0, or auto") from error
 
 
 # Imported when needed: the modules that register names import OpenCV.
@@ -63,21 +76,37 @@ class HeadConfig:
     pooling: Literal["average", "max", "both", "cell"] = "average"
     extra_features: tuple[Annotated[str, one_of(_extra_features)], ...] = ()
     standardise: bool = False
+    projection: PositiveInt | None = None
     hidden_units: tuple[PositiveInt, ...] = ()
     dropout: Annotated[float, Field(ge=0, lt=1)] = 0.2
-    l2: Annotated[float, Field(ge=0)] = 0.0
-    solver: Literal["gradient", "lbfgs"] = "gradient"
+    l2: Annotated[Annotated[float, Field(ge=0)] | Literal["auto"], WrapValidator(_number_or_auto)] = 0.0
+    solver: Solver = "gradient"
+
+    @property
+    def is_solved(self) -> bool:
+        """Whether the head is solved, without epochs."""
+        return self.solver != "gradient"
+
+    @property
+    def l2_in_loss(self) -> float:
+        """The L2 penalty in the loss of the cross-entropy; 0 for heads of another loss."""
+        return 0.0 if self.solver in CLOSED_FORM or self.l2 == "auto" else self.l2
 
     @model_validator(mode="after")
     def _can_be_solved(self) -> "HeadConfig":
-        if self.solver == "lbfgs" and self.hidden_units:
+        if self.is_solved and self.hidden_units:
             raise ValueError(
-                f"head.hidden_units={list(self.hidden_units)}: head.solver=lbfgs is only for linear heads; use "
+                f"head.hidden_units={list(self.hidden_units)}: head.solver={self.solver} is only for linear heads; use "
                 "head.hidden_units=[] or head.solver=gradient"
             )
-        if self.solver == "lbfgs" and self.dropout:
+        if self.is_solved and self.dropout:
             raise ValueError(
-                f"head.dropout={self.dropout:g}: head.solver=lbfgs has no dropout; use head.dropout=0 and head.l2, or "
-                "head.solver=gradient"
+                f"head.dropout={self.dropout:g}: head.solver={self.solver} has no dropout; use head.dropout=0 and "
+                "head.l2, or head.solver=gradient"
+            )
+        if self.l2 == "auto" and self.solver not in CLOSED_FORM:
+            raise ValueError(
+                f"head.l2=auto: head.solver={self.solver} needs a number; give one, or use head.solver=ridge or "
+                "head.solver=lda"
             )
         return self

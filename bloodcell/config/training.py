@@ -120,14 +120,14 @@ class TrainConfig:
     def stays_frozen(self) -> bool:
         """Whether the backbone is not trained."""
         if isinstance(self.finetune, TopPlan):
-            return not self.backbone.is_network or self.head.solver == "lbfgs"
+            return not self.backbone.is_network or self.head.is_solved
         return isinstance(self.finetune, FrozenPlan)
 
     @property
     def stops_by_validation(self) -> bool:
         """Whether validation chooses the number of epochs."""
         stopping = self.hyperparameters.early_stopping
-        solved = self.head.solver == "lbfgs" and self.stays_frozen
+        solved = self.head.is_solved and self.stays_frozen
         return not solved and (stopping.restore_best or stopping.patience is not None)
 
     @model_validator(mode="after")
@@ -164,20 +164,21 @@ class TrainConfig:
 
     @model_validator(mode="after")
     def _can_be_solved(self) -> "TrainConfig":
-        if self.head.solver != "lbfgs":
+        solver = self.head.solver
+        if not self.head.is_solved:
             return self
         smoothing = self.hyperparameters.label_smoothing
         if smoothing:
             raise ValueError(
-                f"hyperparameters.label_smoothing={smoothing:g}: head.solver=lbfgs does not support it; use 0 and "
+                f"hyperparameters.label_smoothing={smoothing:g}: head.solver={solver} does not support it; use 0 and "
                 "head.l2, or head.solver=gradient"
             )
         if self.stays_frozen:
             for name in ("mixup", "cutmix", "weight_averaging", "weight_decay"):
                 if value := getattr(self.hyperparameters, name):
                     raise ValueError(
-                        f"hyperparameters.{name}={value:g}: is only for training in epochs, and head.solver=lbfgs has "
-                        "none; use 0 and head.l2, or head.solver=gradient"
+                        f"hyperparameters.{name}={value:g}: is only for training in epochs, and head.solver={solver} "
+                        "has none; use 0 and head.l2, or head.solver=gradient"
                     )
         return self
 

@@ -53,6 +53,8 @@ class Samples:
         Hand-made features of each image, shape (n, k), float32; None: the model takes the image only.
     sources
         The source of each image, as a number, shape (n,), int64; None: unknown.
+    groups
+        The group of each image, as a number, shape (n,), int64; None: each source is one.
     weights
         The weight of each image in validation, shape (n,), float64; None: all the same.
     cells
@@ -69,6 +71,7 @@ class Samples:
     crop: CropName = "none"
     extra_features: NDArray[np.float32] | None = None
     sources: NDArray[np.int64] | None = None
+    groups: NDArray[np.int64] | None = None
     weights: NDArray[np.float64] | None = None
     cells: NDArray[np.float32] | None = None
 
@@ -76,6 +79,11 @@ class Samples:
     def source_ids(self) -> NDArray[np.int64]:
         """The source of each image, shape (n,), int64; if sources are unknown, each image is one."""
         return np.arange(len(self)) if self.sources is None else self.sources
+
+    @property
+    def group_ids(self) -> NDArray[np.int64]:
+        """The group of each image, shape (n,), int64; if groups are unknown, each source is one."""
+        return self.source_ids if self.groups is None else self.groups
 
     @property
     def extra_columns(self) -> NDArray[np.float32]:
@@ -147,6 +155,7 @@ def samples_of(
         extra_features=extra_features,
         cells=cells,
         sources=np.asarray(pd.factorize(rows["source"], sort=True)[0], np.int64),
+        groups=np.asarray(pd.factorize(rows["group"], sort=True)[0], np.int64),
     )
 
 

@@ -260,7 +260,7 @@ def loss_interval(losses: Losses, groups: Integers) -> tuple[float, float]:
             unit = unit * (total + extra) / (expected * (1 - expected / losses.maximum))
         return np.asarray(unit)
 
-    rule_of_three = 1 - (1 - CONFIDENCE) ** (1 / n_groups)
+    rule_of_three: float = 1 - (1 - CONFIDENCE) ** (1 / n_groups)
     if not binary:
         moments = [
             np.asarray((losses.weights * each).sum()) for each in (losses.values, losses.values**2, group_means**2)

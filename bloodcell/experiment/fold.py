@@ -30,10 +30,9 @@ from bloodcell.experiment.recorder import Recorder
 from bloodcell.files import atomic_write
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.cost import measure_cost
-from bloodcell.models.extractors import FeatureExtractor
 from bloodcell.models.feature_sets import compute_features
 from bloodcell.models.heads import build_head
-from bloodcell.models.kept_backbones import backbone_of
+from bloodcell.models.kept_backbones import backbone_of, keep_backbone
 from bloodcell.models.precision import precision
 from bloodcell.plots.training import Monitor, learning_curves
 from bloodcell.training.determinism import make_deterministic
@@ -111,7 +110,14 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
     settings, head = config.hyperparameters, config.head
     _seed_all(backbone_seed)
     with precision(mixed=settings.mixed_precision):
-        backbone = _backbone(config, seed=backbone_seed, stays_frozen=config.stays_frozen)
+        backbone = backbone_of(
+            name=config.backbone.name,
+            input_size=config.backbone.input_size,
+            weights=config.backbone.weights,
+            taps=config.backbone.taps,
+            seed=backbone_seed,
+            stays_frozen=config.stays_frozen,
+        )
         if settings.seed != backbone_seed:
             keras.utils.set_random_seed(settings.seed)
         classifier = build_classifier(
@@ -122,7 +128,8 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
                 hidden_units=head.hidden_units,
                 dropout=head.dropout,
                 standardise=head.standardise,
-                l2=head.l2,
+                projection=head.projection,
+                l2=head.l2_in_loss,
             ),
             interpolation=config.backbone.interpolation,
             crop=config.crop.name,
@@ -148,7 +155,7 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
     )
 
 
-def keep_backbone(config: TrainConfig) -> None:
+def prepare_backbone(config: TrainConfig) -> None:
     """Build the backbone of a configuration for the next `build_learner`: errors are found before images are read.
 
     Raises
@@ -156,9 +163,16 @@ def keep_backbone(config: TrainConfig) -> None:
     UserError
         If the weights cannot be used.
     """
-    _seed_all(config.hyperparameters.seed)
+    seed = config.hyperparameters.seed
+    _seed_all(seed)
     with precision(mixed=config.hyperparameters.mixed_precision):
-        _backbone(config, seed=config.hyperparameters.seed, stays_frozen=True)
+        keep_backbone(
+            name=config.backbone.name,
+            input_size=config.backbone.input_size,
+            weights=config.backbone.weights,
+            taps=config.backbone.taps,
+            seed=seed,
+        )
 
 
 def _seed_all(seed: int) -> None:
@@ -166,24 +180,24 @@ def _seed_all(seed: int) -> None:
     keras.utils.disable_interactive_logging()  # afterwards, because clearing Keras's session enables it again
 
 
-def _backbone(config: TrainConfig, *, seed: int, stays_frozen: bool) -> FeatureExtractor:
-    settings = config.backbone
-    return backbone_of(
-        name=settings.name,
-        input_size=settings.input_size,
-        weights=settings.weights,
-        taps=settings.taps,
-        seed=seed,
-        stays_frozen=stays_frozen,
-    )
-
-
 def samples_for(learner: Learner, config: TrainConfig, images: ImageSet, split: str) -> Samples:
     """Return a split's images for a learner's classifier."""
-    rows, names = images.part(split), learner.classifier.feature_sets
-    files, sha256s = images.files(rows), rows["sha256"].tolist()
+    names = learner.classifier.feature_sets
     # A crop has its cell in the centre.
     keeps_cells = split == "train" and learner.augmentation.displaces and config.crop.name == "none"
+    size, interpolation = config.backbone.input_size, config.backbone.interpolation
+    key = ("samples", split, size, interpolation, config.crop.name, names, keeps_cells)
+    if key not in images.computed:
+        images.computed[key] = _samples(config, images, split, names=names, keeps_cells=keeps_cells)
+    samples: Samples = images.computed[key]
+    return samples
+
+
+def _samples(
+    config: TrainConfig, images: ImageSet, split: str, *, names: tuple[str, ...], keeps_cells: bool
+) -> Samples:
+    rows = images.part(split)
+    files, sha256s = images.files(rows), rows["sha256"].tolist()
     return samples_of(
         images,
         rows,
@@ -273,21 +287,22 @@ def train_fold(
             views={split: each.views for split, each in held_out.items() if each.views is not None},
             test_sets=images.test_sets,
         )
-        keep_outcome(recorder, outcome, images=images)
+        with recorder.written_once():
+            keep_outcome(recorder, outcome, images=images)
     with phase(f"{reporting.label}measuring speed and size", quiet=reporting.quiet):
         cost = cost_of(learner, seconds=trained.seconds)
-    whole = learner.classifier.whole
-    recorder.tag("features", trained.features)
-    recorder.log_metrics(cost, prefix="cost")
+    with recorder.written_once():
+        recorder.tag("features", trained.features)
+        recorder.log_metrics(cost, prefix="cost")
     model_uri = ""
     if config.log_model:
         model_uri = keep_trained_model(
-            recorder, whole, images=images, held_out=outcome.val.table, evidence=outcome.evidence
+            recorder, learner.classifier.whole, images=images, held_out=outcome.val.table, evidence=outcome.evidence
         )
     # Last, because it can fail: the model is already saved.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
         with phase(f"{reporting.label}explaining predictions", quiet=reporting.quiet):
-            pointing = explain_run(recorder, whole, outcome.val.table, images=images)
+            pointing = explain_run(recorder, learner.classifier.whole, outcome.val.table, images=images)
         recorder.log_metrics(pointing, prefix="explain")
     result = FoldResult(
         outcome=outcome,

@@ -62,9 +62,7 @@ def _common_folder(files: Sequence[Path]) -> Path:
     return Path(os.path.commonpath([file.parent.absolute() for file in files])) if files else Path()
 
 
-def _inspect_file(
-    file: Path, digests: FileDigests, known: Mapping[str, Facts]
-) -> tuple[State | None, tuple[Any, ...]]:
+def _inspect_file(file: Path, digests: FileDigests, known: Mapping[str, Facts]) -> tuple[State | None, tuple[Any, ...]]:
     """Return the file's state before it was read, and its digest and facts."""
     state = state_of(file)
     sha256 = digests.find(file, state)

@@ -44,6 +44,8 @@ class Network(FeatureExtractor):
         From images in [0, 255] (batch, size, size, 3) to what ``application`` was trained on.
     input_size
         Height and width in pixels.
+    constant
+        Whether no weight will change.
     """
 
     takes_images: ClassVar[bool] = True
@@ -55,6 +57,7 @@ class Network(FeatureExtractor):
     weights: str
     digest: str
     fallback_reason: str = ""
+    constant: bool = False
 
     @property
     def outputs(self) -> list[Any]:  # type: ignore[override]
@@ -102,6 +105,18 @@ class Network(FeatureExtractor):
     def cut(self, boundary: int) -> Cut:
         """Return the application cut below the layer with this index."""
         return cut_at(self.application, boundary, preprocess=self.preprocess)
+
+    def frozen_digest(self, boundary: int | None) -> str:
+        """Return 16 hexadecimal digits that change with any weight below the boundary."""
+        if not self.constant:
+            return super().frozen_digest(boundary)
+        if boundary not in self._frozen_digests:
+            self._frozen_digests[boundary] = super().frozen_digest(boundary)
+        return self._frozen_digests[boundary]
+
+    @functools.cached_property
+    def _frozen_digests(self) -> dict[int | None, str]:
+        return {}
 
     def summary(self, boundary: int | None) -> list[Block]:
         """Return its blocks: resizing, preprocessing, the frozen layers, the trained layers."""

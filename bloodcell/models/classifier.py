@@ -16,7 +16,6 @@ from bloodcell.models.feature_sets import count_features
 from bloodcell.models.heads import Head
 from bloodcell.models.precision import precision
 from bloodcell.models.preparing import MeasureImages
-from bloodcell.models.weights import digest_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -140,7 +139,7 @@ class Classifier:
 
     def frozen_digest(self, boundary: int | None) -> str:
         """Return 16 hexadecimal digits that change with any weight below the boundary."""
-        return digest_of(self.backbone.frozen_weights(boundary))
+        return self.backbone.frozen_digest(boundary)
 
     def has_frozen_part(self, boundary: int | None) -> bool:
         """Return whether anything below the boundary has weights, so that storing its output saves time."""

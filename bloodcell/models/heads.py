@@ -5,7 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import keras
+import numpy as np
 from keras import layers
+from numpy.typing import NDArray
 
 from bloodcell.models.attention import masked_averages
 
@@ -25,6 +27,9 @@ class Head:
         The two ways of pooling, from (batch, h, w, c) to (batch, c), and the layer that concatenates features.
     standardise
         Scales each feature to mean 0 and variance 1, with statistics of the training images; None: not done.
+    projection
+        A frozen linear layer, from the (scaled) features to the principal components of the training images; None: not
+        done.
     stack
         The remaining layers, to probabilities.
     """
@@ -34,6 +39,7 @@ class Head:
     maximum: keras.Layer
     join: keras.Layer
     standardise: keras.Layer | None
+    projection: keras.Layer | None
     stack: Sequence[keras.Layer]
 
     @property
@@ -88,11 +94,35 @@ class Head:
 
     def classify(self, features: Any) -> Any:
         """Return probabilities (batch, n_classes) from the `used_columns` of pooled features and extra features."""
-        if self.standardise is not None:
-            features = self.standardise(features)
+        for layer in (self.standardise, self.projection):
+            features = features if layer is None else layer(features)
+        return self.classify_projected(features)
+
+    def classify_projected(self, features: Any) -> Any:
+        """Return probabilities (batch, n_classes) from scaled and projected features, see `projected`."""
         for layer in self.stack:
             features = layer(features)
         return features
+
+    def projected(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale and project rows of features, as the head's frozen layers do.
+
+        From shape (n, width) to (n, width), or (n, n_components) with a projection; call
+        `bloodcell.training.heads.fit_frozen_layers` first.
+        """
+        rows = self.scaled(rows)
+        if self.projection is not None:
+            kernel, bias = (np.asarray(each) for each in (self.projection.kernel, self.projection.bias))
+            rows = rows @ kernel + bias
+        return rows
+
+    def scaled(self, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+        """Scale rows of features (n, width) to mean 0 and variance 1, if the head does."""
+        layer = self.standardise
+        if layer is None:
+            return rows
+        mean, variance = (np.asarray(moment) for moment in (layer.moving_mean, layer.moving_variance))
+        return np.asarray((rows - mean) / np.sqrt(variance + layer.epsilon), np.float32)
 
 
 def build_head(
@@ -102,6 +132,7 @@ def build_head(
     hidden_units: Sequence[int] = (),
     dropout: float = 0.0,
     standardise: bool = False,
+    projection: int | None = None,
     l2: float = 0.0,
 ) -> Head:
     """Build a head.
@@ -118,6 +149,9 @@ def build_head(
         Before each dense layer, in [0, 1).
     standardise
         Whether features are scaled to mean 0 and variance 1; `bloodcell.training.heads` sets the statistics.
+    projection
+        The number of principal components to which features are projected; `bloodcell.training.heads` sets them. None:
+        not done.
     l2
         Factor of the sum of the squared weights of all dense layers in the loss, at least 0.
     """
@@ -143,6 +177,11 @@ def build_head(
             center=False, scale=False, epsilon=1e-6, trainable=False, dtype="float32", name="standardise"
         )
         if standardise
+        else None,
+        projection=layers.Dense(
+            projection, kernel_initializer="zeros", trainable=False, dtype="float32", name="projection"
+        )
+        if projection is not None
         else None,
         stack=stack,
     )

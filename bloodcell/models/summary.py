@@ -64,6 +64,6 @@ def summarise(classifier: "Classifier", *, boundary: int | None) -> list[Block]:
         blocks.append(Block("pooling", POOLING[head.pooling], str(width), 0, False))
     if classifier.n_extra:
         blocks.append(Block("measure", "hand-made features", str(classifier.n_extra), 0, False))
-    layers = [*([] if head.standardise is None else [head.standardise]), *head.stack]
+    layers = [*filter(None, (head.standardise, head.projection)), *head.stack]
     heads = [Block.of_layers(each.name, type(each).__name__, [each], trainable=each.trainable) for each in layers]
     return [*blocks, *heads]

@@ -318,17 +318,42 @@ def fit_scale(scores: Floats, labels: Integers, *, weights: Floats | None = None
     labels, weights
         Shape (n,), the class indices, and the weights of the images.
     """
-    images = np.arange(labels.size)
-    known = np.isfinite(scores[images, labels])
-    scores, labels, images = scores[known], labels[known], images[: known.sum()]
-    shares = np.ones(labels.size) if weights is None else weights[known]
-    if not labels.size:
-        return 1.0
 
     def loss(log_scale: float) -> float:
-        return -float(shares @ log_softmax(np.exp(log_scale) * scores, axis=1)[images, labels])
+        return log_loss(np.exp(log_scale) * scores, labels, weights=weights)
 
     return float(np.exp(minimize_scalar(loss, bounds=(-MAX_LOG_SCALE, MAX_LOG_SCALE), method="bounded").x))
+
+
+def log_loss(scores: Floats, labels: Integers, *, weights: Floats | None = None) -> float:
+    """Return the weighted mean log loss of the softmax of scores, as `fit_scale` counts it; 0 without images."""
+    images = np.arange(labels.size)
+    known = np.isfinite(scores[images, labels])
+    losses = -log_softmax(scores[known], axis=1)[images[: known.sum()], labels[known]]
+    shares = np.ones(losses.size) if weights is None else weights[known]
+    return float(shares @ losses / shares.sum()) if losses.size else 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Choice:
+    """A strength, the factor of its scores, and the log loss of the images by heads without their groups."""
+
+    l2: float
+    scale: float
+    log_loss: float
+
+
+def best_strength(prepared: ClosedForm, groups: Integers, strengths: Floats) -> Choice:
+    """Choose the strength of the least log loss by leaving out groups, each with its own scale.
+
+    The arguments are as for `ClosedForm.leave_out`. Only these images are used: no validation image takes part.
+    """
+    choices = []
+    for l2, scores in zip(strengths, prepared.leave_out(groups, strengths), strict=True):
+        scale = fit_scale(scores, prepared.labels, weights=prepared.weights)
+        loss = log_loss(scale * scores, prepared.labels, weights=prepared.weights)
+        choices.append(Choice(l2=float(l2), scale=scale, log_loss=loss))
+    return min(choices, key=lambda choice: choice.log_loss)
 
 
 def _inner_products(rows: Floats, inverse: Floats) -> Floats:

@@ -184,14 +184,21 @@ def _functions(kind: _Kind) -> _Functions:
         slots: Sequence[Sequence[Any]],
     ) -> Any:
         rate, smoothing, l2, decay, momentum = constants
-        targets = _smoothed(targets, smoothing)
-        n_steps = tf.shape(rows)[0]
+        n_steps, size = tf.shape(rows)[0], tf.cast(tf.shape(rows)[1], tf.float32)
+        numbers = tf.cast(first + tf.range(1, n_steps + 1), tf.float32)
         # Reading from these, unlike slicing, copies nothing.
-        batches = [tf.TensorArray(tf.float32, size=n_steps).unstack(each) for each in (rows, targets, weights)]
+        given = [
+            tf.TensorArray(each.dtype, size=n_steps).unstack(each)
+            for each in (
+                *(rows, _smoothed(targets, smoothing), (weights / size)[:, :, None]),
+                *(rates, tf.pow(BETA_1, numbers), tf.pow(BETA_2, numbers)),
+            )
+        ]
+        # What is only counted is counted after the last step: every operation in a step costs microseconds.
+        found = [tf.TensorArray(tf.float32, size=n_steps) for _ in range(3)]
 
-        def step(number: Any, *sums: Any) -> Any:
-            x, y, weight = (each.read(number) for each in batches)
-            size = tf.cast(tf.shape(x)[0], tf.float32)
+        def step(number: Any, *found: Any) -> Any:
+            x, y, weight, learning_rate, *powers = (each.read(number) for each in given)
             weights_now = [_read(kernel) for kernel in kernels]
             x = _scaled(x, scaling)
             inputs = []
@@ -202,15 +209,13 @@ def _functions(kind: _Kind) -> _Functions:
                     )
                     x = tf.nn.experimental.stateless_dropout(x, rate, seed=tf.cast(seed, tf.int32))
                 inputs.append(x)
-                x = tf.matmul(x, kernel) + _read(biases[layer])
+                x = tf.nn.bias_add(tf.matmul(x, kernel), _read(biases[layer]))
                 x = x if layer == kind.n_layers - 1 else tf.nn.relu(x)
             losses, gradient = ops.SoftmaxCrossEntropyWithLogits(features=x, labels=y)
-            correct = tf.cast(tf.equal(tf.argmax(x, axis=1), tf.argmax(y, axis=1)), tf.float32)
-            penalty = l2 * tf.add_n([tf.reduce_sum(tf.square(each)) for each in weights_now]) if kind.l2 else 0.0
-            added = (tf.reduce_sum(losses * weight) + penalty * size, correct, correct * weight)
-            gradient *= (weight / size)[:, None]
+            penalty = _penalty(kind, weights_now, l2)
+            found = [each.write(number, value) for each, value in zip(found, (x, losses, penalty), strict=True)]
+            gradient *= weight
             updates: list[Any] = []
-            now = tf.cast(first + number + 1, tf.float32)
             for layer in reversed(range(kind.n_layers)):
                 of_kernel, of_bias = tf.matmul(inputs[layer], gradient, transpose_a=True), tf.reduce_sum(gradient, 0)
                 if kind.l2:
@@ -223,29 +228,22 @@ def _functions(kind: _Kind) -> _Functions:
                     gradient = ops.ReluGrad(gradients=gradient, features=inputs[layer])
                 # A weight changes in place, so only after everything that uses its present value.
                 with tf.control_dependencies([gradient, of_kernel, x]):
-                    if kind.decay:
-                        kernel = kernels[layer]
-                        decayed = ops.ResourceApplyGradientDescent(
-                            var=kernel, alpha=decay * rates[number], delta=_read(kernel)
-                        )
-                        updates_before = [decayed]
-                    else:
-                        updates_before = []
-                    for place, (variable, each) in (
-                        (layer, (kernels[layer], of_kernel)),
-                        (kind.n_layers + layer, (biases[layer], of_bias)),
+                    before = [_decayed(kernels[layer], decay * learning_rate)] if kind.decay else []
+                with tf.control_dependencies([gradient, of_kernel, x, *before]):
+                    for place, variable, each in (
+                        (layer, kernels[layer], of_kernel),
+                        (kind.n_layers + layer, biases[layer], of_bias),
                     ):
-                        with tf.control_dependencies(updates_before):
-                            own = [slot[place] for slot in slots]
-                            updates.append(_update(kind, variable, own, each, rates[number], momentum, now))
+                        own = [slot[place] for slot in slots]
+                        updates.append(_update(kind, variable, own, each, learning_rate, momentum, powers))
             with tf.control_dependencies(updates):
-                return number + 1, *(total + tf.reduce_sum(each) for total, each in zip(sums, added, strict=True))
+                return number + 1, *found
 
-        zero = tf.constant(0.0)
-        _, *sums = tf.while_loop(
-            lambda number, *_: number < n_steps, step, (0, zero, zero, zero), parallel_iterations=1
+        _, logits, losses, penalties = tf.while_loop(
+            lambda number, *_: number < n_steps, step, (0, *found), parallel_iterations=1
         )
-        return sums
+        weighted = tf.reduce_sum(losses.stack() * weights) + size * tf.reduce_sum(penalties.stack())
+        return weighted, *_correct(logits.stack(), targets, weights)
 
     def evaluate(
         rows: Any,
@@ -263,14 +261,9 @@ def _functions(kind: _Kind) -> _Functions:
             x = tf.matmul(x, kernel) + _read(biases[layer])
             x = x if layer == kind.n_layers - 1 else tf.nn.relu(x)
         losses = tf.nn.softmax_cross_entropy_with_logits(_smoothed(targets, smoothing), x)
-        correct = tf.cast(tf.equal(tf.argmax(x, axis=1), tf.argmax(targets, axis=1)), tf.float32)
-        penalty = l2 * tf.add_n([tf.reduce_sum(tf.square(each)) for each in weights_now]) if kind.l2 else 0.0
         size = tf.cast(tf.shape(rows)[0], tf.float32)
-        return (
-            tf.reduce_sum(losses * weights) + penalty * size,
-            tf.reduce_sum(correct),
-            tf.reduce_sum(correct * weights),
-        )
+        weighted = tf.reduce_sum(losses * weights) + size * _penalty(kind, weights_now, l2)
+        return weighted, *_correct(x, targets, weights)
 
     number, vector = tf.TensorSpec((), tf.float32), tf.TensorSpec((None,), tf.float32)
     table, tables = tf.TensorSpec((None, None), tf.float32), tf.TensorSpec((None, None, None), tf.float32)
@@ -296,9 +289,15 @@ def _functions(kind: _Kind) -> _Functions:
 
 
 def _update(
-    kind: _Kind, variable: Any, slots: Sequence[Any], gradient: Any, rate: Any, momentum: Any, step: Any
+    kind: _Kind,
+    variable: Any,
+    slots: Sequence[Any],
+    gradient: Any,
+    rate: Any,
+    momentum: Any,
+    powers: Sequence[Any],
 ) -> Any:
-    """Return the operation that changes a variable, with the number of the step from 1."""
+    """Return the operation that changes a variable; ``powers``: of Adam's betas, with the number of the step."""
     if kind.optimizer == "descent":
         return ops.ResourceApplyGradientDescent(var=variable, alpha=rate, delta=gradient)
     if kind.optimizer == "momentum":
@@ -309,14 +308,30 @@ def _update(
         var=variable,
         m=first,
         v=second,
-        beta1_power=tf.pow(BETA_1, step),
-        beta2_power=tf.pow(BETA_2, step),
+        beta1_power=powers[0],
+        beta2_power=powers[1],
         lr=rate,
         beta1=BETA_1,
         beta2=BETA_2,
         epsilon=EPSILON,
         grad=gradient,
     )
+
+
+def _decayed(kernel: Any, share: Any) -> Any:
+    return ops.ResourceApplyGradientDescent(var=kernel, alpha=share, delta=_read(kernel))
+
+
+def _penalty(kind: _Kind, kernels: Sequence[Any], l2: Any) -> Any:
+    if not kind.l2:
+        return tf.zeros(())
+    return l2 * tf.add_n([tf.reduce_sum(tf.square(each)) for each in kernels])
+
+
+def _correct(logits: Any, targets: Any, weights: Any) -> tuple[Any, Any]:
+    """Return the number of correct predictions, and the sum of their weights."""
+    correct = tf.cast(tf.equal(tf.argmax(logits, axis=-1), tf.argmax(targets, axis=-1)), tf.float32)
+    return tf.reduce_sum(correct), tf.reduce_sum(correct * weights)
 
 
 def _read(handle: Any) -> Any:

@@ -1,16 +1,24 @@
-"""Computing a head's standardisation, or the weights of a linear head, without epochs."""
+"""Computing a head's standardisation, projection, or the weights of a linear head, without epochs."""
+
+import logging
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import log_softmax
 
+from bloodcell.console.progress import print_status
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import Sampling, source_weights
-from bloodcell.models.classifier import Classifier
+from bloodcell.errors import UserError
+from bloodcell.training.closed_form import NEVER, Choice, ClosedForm, best_strength, closed_form
 from bloodcell.training.features import Features
 from bloodcell.training.learner import Learner
+from bloodcell.training.projection import principal_components
 from bloodcell.training.solver import moments, solve_linear
 from bloodcell.training.stage_data import StageFeatures, head_rows
+
+log = logging.getLogger(__name__)
 
 
 def class_weights(samples: Samples, kind: str, *, sampling: Sampling = "images") -> dict[int, float] | None:
@@ -43,20 +51,29 @@ def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray
     return None if weights is None else np.array([weights[label] for label in samples.labels.tolist()])
 
 
-def fit_standardising(learner: Learner, features: Features | None, samples: Samples) -> None:
-    """Set the means and variances of a head's standardisation from the training images.
+def fit_frozen_layers(learner: Learner, features: Features | None, samples: Samples) -> None:
+    """Set a head's standardisation and projection from the training images.
 
-    Nothing is done if the head does not standardise. The features are as for
-    `bloodcell.training.stage_data.head_rows`.
+    Nothing is done if the head has neither. The features are as for `bloodcell.training.stage_data.head_rows`.
+
+    Raises
+    ------
+    UserError
+        If there are too few features or images for the projection.
     """
-    layer = learner.classifier.head.standardise
-    if layer is None:
+    head = learner.classifier.head
+    if head.standardise is None and head.projection is None:
         return
     rows, chosen = head_rows(learner.classifier, features, samples, batch_size=learner.settings.batch_size)
     weights = image_weights(samples, "none", sampling=learner.settings.sampling)
-    mean, variance = moments(rows, weights=None if weights is None else weights[chosen])
-    layer.moving_mean.assign(mean)
-    layer.moving_variance.assign(variance)
+    weights = None if weights is None else weights[chosen]
+    if head.standardise is not None:
+        mean, variance = moments(rows, weights=weights)
+        head.standardise.moving_mean.assign(mean)
+        head.standardise.moving_variance.assign(variance)
+    if head.projection is not None:
+        kernel, bias = principal_components(head.scaled(rows), int(head.projection.units), weights=weights)
+        head.projection.set_weights([kernel, bias])
 
 
 def solve_head(
@@ -70,7 +87,7 @@ def solve_head(
     Parameters
     ----------
     learner
-        The head of its classifier must be one dense layer; call `fit_standardising` first.
+        The head of its classifier must be one dense layer; call `fit_frozen_layers` first.
     features
         The features of the head's stage.
     train_samples, val_samples
@@ -79,26 +96,29 @@ def solve_head(
     Returns
     -------
     dict
-        ``loss, accuracy, val_loss, val_accuracy``; losses include the L2 penalty, as in Keras.
+        ``loss, accuracy, val_loss, val_accuracy``; losses are cross-entropies, of ``lbfgs`` with the L2 penalty, as in
+        Keras.
     """
-    classifier, settings, l2 = learner.classifier, learner.settings, learner.l2
+    head, settings = learner.classifier.head, learner.settings
     size = settings.batch_size
-    (dense,) = classifier.head.stack
-    rows, chosen = head_rows(classifier, features.training, train_samples, batch_size=size)
+    (dense,) = head.stack
+    rows, chosen = head_rows(learner.classifier, features.training, train_samples, batch_size=size)
     labels = train_samples.labels[chosen]
     weights = image_weights(train_samples, settings.class_weights, sampling=settings.sampling)
-    kernel, bias = solve_linear(
-        rows := _standardised(classifier, rows),
-        labels,
-        n_classes=train_samples.n_classes,
-        l2=l2,
-        weights=None if weights is None else weights[chosen],
-    )
+    weights = None if weights is None else weights[chosen]
+    rows, n_classes = head.projected(rows), train_samples.n_classes
+    if learner.solver in ("ridge", "lda"):
+        groups = train_samples.group_ids[chosen]
+        prepared = closed_form(rows, labels, method=learner.solver, n_classes=n_classes, weights=weights)
+        kernel, bias = _calibrated_head(prepared, groups, learner.l2)
+        penalty = 0.0
+    else:
+        kernel, bias = solve_linear(rows, labels, n_classes=n_classes, l2=float(learner.l2), weights=weights)
+        penalty = float(learner.l2) * float(np.square(kernel).sum())
     dense.set_weights([kernel, bias])
-    penalty = l2 * float(np.square(kernel).sum())
     loss, accuracy = _loss_and_accuracy(rows @ kernel + bias, labels)
-    val_rows, val_chosen = head_rows(classifier, features.validation, val_samples, batch_size=size)
-    val_logits = _standardised(classifier, val_rows) @ kernel + bias
+    val_rows, val_chosen = head_rows(learner.classifier, features.validation, val_samples, batch_size=size)
+    val_logits = head.projected(val_rows) @ kernel + bias
     val_weights = None if val_samples.weights is None else val_samples.weights[val_chosen]
     val_loss, val_accuracy = _loss_and_accuracy(val_logits, val_samples.labels[val_chosen], weights=val_weights)
     return {
@@ -109,12 +129,24 @@ def solve_head(
     }
 
 
-def _standardised(classifier: Classifier, rows: NDArray[np.float32]) -> NDArray[np.float32]:
-    layer = classifier.head.standardise
-    if layer is None:
-        return rows
-    mean, variance = (np.asarray(moment) for moment in (layer.moving_mean, layer.moving_variance))
-    return np.asarray((rows - mean) / np.sqrt(variance + layer.epsilon), np.float32)
+def _calibrated_head(
+    prepared: ClosedForm, groups: NDArray[np.int64], l2: float | Literal["auto"]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return kernel and bias, scaled so that the probabilities without an image's group have the least log loss."""
+    strengths = prepared.strengths if l2 == "auto" else np.array([l2], np.float64)
+    if np.unique(groups).size > 1:
+        choice = best_strength(prepared, groups, strengths)
+    elif l2 == "auto":
+        raise UserError("head.l2=auto: the training images are of one group, and none can be left out; give a number")
+    else:
+        choice = Choice(l2=float(l2), scale=1.0, log_loss=float("nan"))
+    if l2 == "auto":
+        log.info("head.l2=auto: %.4g, with a log loss of %.4f without an image's group", choice.l2, choice.log_loss)
+        print_status(f"head.l2=auto: {choice.l2:.3g} has the least log loss on left-out groups of the training images")
+    solved = prepared.solve(choice.l2)
+    never = solved.bias <= NEVER  # a class without images, which no scale may make possible
+    bias = np.where(never, NEVER, solved.bias * choice.scale)
+    return (solved.kernel * choice.scale).astype(np.float32), bias.astype(np.float32)
 
 
 def _loss_and_accuracy(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bloodcell.config.model import Solver
 from bloodcell.config.training import HyperparametersConfig
 from bloodcell.data.augmentation import Augmentation
 from bloodcell.models.classifier import Classifier
@@ -30,10 +31,10 @@ class Learner:
     n_views
         Number of stored augmented views of an image; each epoch draws one.
     solver
-        How the first stage trains the head: ``gradient`` descent in epochs, or ``lbfgs`` to convergence, which needs a
-        linear head and counts as one epoch.
+        How the first stage trains the head: ``gradient`` descent in epochs; or, of a linear head and as one epoch,
+        ``lbfgs`` to convergence, ``ridge`` or ``lda`` in closed form.
     l2
-        The head's penalty, for ``lbfgs``.
+        The head's penalty, if it is solved; ``auto``: chosen by leaving out groups of the training images.
     steps_per_epoch
         Number of batches of an epoch; None: all images.
     """
@@ -44,6 +45,6 @@ class Learner:
     augmentation: Augmentation
     cache: FeatureCache | None = None
     n_views: int = 1
-    solver: Literal["gradient", "lbfgs"] = "gradient"
-    l2: float = 0.0
+    solver: Solver = "gradient"
+    l2: float | Literal["auto"] = 0.0
     steps_per_epoch: int | None = None

@@ -92,9 +92,9 @@ class StateFile:
         """Return whether enough time has passed since the last writing; see `MAX_SHARE`."""
         return time.monotonic() >= self._due
 
-    def write(self, state: TrainingState) -> None:
-        """Replace the file."""
-        started = time.monotonic()
+    def write(self, state: TrainingState, *, since: float | None = None) -> None:
+        """Replace the file; ``since``: when writing began, as of ``time.monotonic``, if more was written before."""
+        started = time.monotonic() if since is None else since
         facts = {
             **{name: getattr(state, name) for name in FACTS},
             "digest": self._digest,

@@ -24,7 +24,7 @@ from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.checkpoints import Checkpoints
 from bloodcell.training.head_epochs import HeadEpochs, has_own_steps
 from bloodcell.training.head_prediction import head_probabilities
-from bloodcell.training.heads import class_weights, fit_standardising, solve_head
+from bloodcell.training.heads import class_weights, fit_frozen_layers, solve_head
 from bloodcell.training.learner import Learner
 from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
@@ -271,8 +271,8 @@ class Training:
                 resumed = replace(start, optimizer=())  # its variables may be others
             self._inputs[stage.name] = features.description
             if not self._epochs:
-                fit_standardising(learner, features.training, self._train_samples)
-            if number == 0 and learner.solver == "lbfgs":
+                fit_frozen_layers(learner, features.training, self._train_samples)
+            if number == 0 and learner.solver != "gradient":
                 metrics = solve_head(learner, features, self._train_samples, self._val_samples)
                 self.finish_epoch(metrics, stage=stage, learning_rate=0.0)
             else:
@@ -439,6 +439,7 @@ class Training:
         """Save the checkpoints, and the state in a stage after some of its epochs, or before it."""
         self._seconds = self._earlier_seconds + time.perf_counter() - self._started
         finished = stage == len(self._learner.stages)
+        started = time.monotonic()
         self._checkpoints.write()
         self._states.write(
             TrainingState(
@@ -452,7 +453,8 @@ class Training:
                 best_weights=() if finished else self._checkpoints.best_weights,
                 seeds=values_of(self._seeds),
                 optimizer=values_of(optimizer),
-            )
+            ),
+            since=started,
         )
 
 

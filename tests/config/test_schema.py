@@ -14,11 +14,20 @@ def refusal(*overrides):
     return message
 
 
+@pytest.mark.parametrize("override", ["head.l2=some", "head.l2=-1", "head.projection=0"])
+def test_a_strength_is_a_number_or_auto_and_a_projection_has_a_component(override):
+    message = refusal(override)
+    assert message.startswith(f"{override}: ")
+    assert "more error" not in message
+
+
 @pytest.mark.parametrize(
     ("overrides", "setting"),
     [
         (["head=dense", "head.solver=lbfgs"], "head.hidden_units=[256]: "),
         (["head=linear", "head.solver=lbfgs"], "head.dropout=0.2: "),
+        (["head=linear", "head.solver=lda"], "head.dropout=0.2: "),
+        (["head=linear", "head.l2=auto"], "head.l2=auto: "),
         (["head=probe", "hyperparameters.label_smoothing=0.1"], "hyperparameters.label_smoothing=0.1: "),
     ],
 )

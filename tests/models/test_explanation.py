@@ -22,6 +22,7 @@ KINDS = {
         "crop": "nucleus",
         "extra_features": ("colour_histogram",),
         "standardise": True,
+        "projection": 6,
     },
 }
 
@@ -41,12 +42,16 @@ def classifier(
     *, name: str = "MobileNetV2", taps: tuple[str, ...] = (), crop="none", extra_features=(), **head
 ) -> Classifier:
     keras.utils.set_random_seed(3)
-    return build_classifier(
+    made = build_classifier(
         build_backbone(name=name, input_size=SIDE, weights=None, taps=taps),
         build_head(n_classes=3, **head),
         crop=crop,
         extra_features=extra_features,
     )
+    if made.head.projection is not None:
+        kernel = made.head.projection.kernel
+        kernel.assign(keras.random.normal(kernel.shape))
+    return made
 
 
 @pytest.fixture(scope="module", params=KINDS)

@@ -39,6 +39,7 @@ class Plan(NamedTuple):
     blocks: tuple[tuple[str, int], ...] = (("block_3", 2),)
     way: str = "stored"
     standardise: bool = False
+    projection: int | None = None
     mixed: bool = False
     learner: Mapping[str, Any] = MappingProxyType({})
     settings: Mapping[str, Any] = MappingProxyType({})
@@ -67,7 +68,7 @@ PLANS = [
         way="on the fly",
         settings=PHOTOGRAPHS | {"mixup": 0.4, "cutmix": 1.0, "optimizer": "adamw", "monitor": "val_accuracy"},
     ),
-    plan("lbfgs", head=1, standardise=True, learner=LBFGS),
+    plan("lbfgs", head=1, standardise=True, projection=5, learner=LBFGS),
     plan("lbfgs only", pytest.mark.slow, head=1, blocks=(), learner=LBFGS),
     plan("head only", pytest.mark.slow, head=3, blocks=(), settings={"schedule": "cosine"}),
     plan("dropout in frozen blocks", pytest.mark.slow, way="on the fly"),
@@ -99,7 +100,9 @@ def built(plan: Plan, folder: Path) -> Learner:
     make_deterministic(5)
     with precision(mixed=plan.mixed):
         linear = "solver" in plan.learner
-        model = tiny.classifier(dropout=0.0 if linear else 0.3, standardise=plan.standardise)
+        model = tiny.classifier(
+            dropout=0.0 if linear else 0.3, standardise=plan.standardise, projection=plan.projection
+        )
     stages = [tiny.tuning(model, block, epochs, train_statistics=True) for block, epochs in plan.blocks]
     return tiny.learner(
         model,

@@ -65,8 +65,9 @@ def backbone() -> Network:
     )
 
 
-def classifier(*, dropout: float = 0.0, standardise: bool = False) -> Classifier:
-    return build_classifier(backbone(), build_head(n_classes=4, dropout=dropout, standardise=standardise))
+def classifier(*, dropout: float = 0.0, standardise: bool = False, projection: int | None = None) -> Classifier:
+    head = build_head(n_classes=4, dropout=dropout, standardise=standardise, projection=projection)
+    return build_classifier(backbone(), head)
 
 
 def cache(model: Classifier, folder: Path, **changes: Any) -> FeatureCache:
