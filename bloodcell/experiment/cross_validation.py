@@ -221,7 +221,7 @@ def _folds_table(results: Sequence[FoldResult]) -> pd.DataFrame:
                 for split, evaluation in result.outcome.splits.items()
                 for name in ("accuracy", "photograph_accuracy", "photographs")
             },
-            "best_epoch": result.best_epoch,
+            "best_epoch": result.best_epoch + 1,  # as on the terminal
             "train_seconds": result.cost["train_seconds"],
         }
         for number, result in enumerate(results, start=1)

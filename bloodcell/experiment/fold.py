@@ -377,8 +377,13 @@ def predicted(
 
 def keep_history(recorder: Recorder, history: pd.DataFrame, *, monitor: Monitor) -> None:
     """Write ``history.csv``, and draw the learning curves."""
-    history.to_csv(recorder.artifacts / "history.csv", index=False)
+    epochs_from_one(history).to_csv(recorder.artifacts / "history.csv", index=False)
     recorder.draw("learning_curves", learning_curves, history, monitor=monitor)
+
+
+def epochs_from_one(history: pd.DataFrame) -> pd.DataFrame:
+    """Return a history whose epochs count from 1, as on the terminal and in plots."""
+    return history.assign(epoch=history["epoch"] + 1)
 
 
 def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:
