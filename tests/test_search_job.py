@@ -306,3 +306,21 @@ def test_a_baseline_whose_process_was_killed_is_continued(tmp_path, bccd):
     assert completed.returncode == 0, completed.stderr
     (found,) = [each for each in runs_in(tmp_path) if each.info.run_name.startswith("baseline")]
     assert found.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+def test_trials_that_are_trained_side_by_side_equal_those_one_by_one(bccd, tmp_path, tuner):
+    """To the last digit; of a Bayesian search these are proposed before its model is."""
+    chosen = [f"tuner={tuner}", "tuner.max_trials=3", "tuner.final=false", "baselines=[]", "tuner.max_failures=9"]
+    histories = []
+    for at_once in (1, 3):
+        workplace = tmp_path / str(at_once)
+        workplace.mkdir()
+        completed = run(["search", *small_network(bccd), *chosen, f"tuner.at_once={at_once}"], cwd=workplace)
+        assert completed.returncode == 0, completed.stderr
+        files = sorted(workplace.glob("searches/*/trial_*/run/artifacts/history.csv"))
+        histories.append([file.read_text(encoding="utf-8") for file in files])
+        recorded = [trial.data.metrics["epoch/val_loss"] for trial in trials_in(workplace)]
+        assert len(recorded) == 3
+    assert histories[0] == histories[1]
+    assert len(set(histories[0])) == 3

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from bloodcell.config.training import TrainConfig
-from bloodcell.console.progress import track
+from bloodcell.console.progress import SHOW_NOTHING, track
 from bloodcell.experiment.fold import samples_for, training_of
 from bloodcell.experiment.images import Prepared
 from bloodcell.training.learner import Learner
@@ -55,7 +55,11 @@ def train_heads(parts: Sequence[Part], *, description: str, resume: bool) -> Non
             stage_features(
                 part.learner, part.learner.stages[0], train_samples=samples["train"], val_samples=samples["val"]
             )
-            trainings.append(training_of(part.learner, samples, part.prepared, part.config, folder=part.folder))
+            trainings.append(
+                training_of(
+                    *(part.learner, samples, part.prepared, part.config), folder=part.folder, reporting=SHOW_NOTHING
+                )
+            )
     if not trainings:
         return
     with ThreadPoolExecutor(os.cpu_count()) as pool:

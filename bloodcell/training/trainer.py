@@ -289,10 +289,9 @@ class Training:
         steps = -(-len(self._train_samples) // learner.settings.batch_size)
         steps = min(steps, learner.steps_per_epoch or steps)
         self._stage_start = len(self._epochs) - start.stage_epochs
-        name = f"{self._reporting.label}{stage.name}"
         own_steps = stage.boundary is None and features.training is not None and has_own_steps(learner)
         fit = self._fit_head if own_steps else self._fit_keras
-        with closing(EpochProgress(stage=name, quiet=self._reporting.quiet)) as progress:
+        with closing(EpochProgress(stage.name, self._reporting)) as progress:
             fit(number, features, start, steps, progress)
         if learner.settings.early_stopping.restore_best:
             self._checkpoints.restore_best()
