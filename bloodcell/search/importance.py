@@ -52,7 +52,7 @@ def hyperparameter_importance(trials: pd.DataFrame, scores: pd.Series, *, seed: 
     forest = make_pipeline(encode, RandomForestRegressor(300, random_state=seed, n_jobs=1)).fit(ready, scores)
     rng, observed = np.random.default_rng(seed), scores.to_numpy()
     shuffled = [
-        ready.assign(**{name: ready[name].to_numpy()[rng.permutation(len(ready))]})
+        ready.assign(**{str(name): ready[name].to_numpy()[rng.permutation(len(ready))]})
         for name in varied
         for _ in range(N_SHUFFLES)
     ]

@@ -5,7 +5,7 @@ import os
 import shutil
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -50,6 +50,38 @@ def cost_of(command: Sequence[str], *, folder: Path, cache: Path) -> Cost:
     if status:
         raise SystemExit(f"{' '.join(command)}: failed, see above")
     return Cost(seconds=seconds, cpu_seconds=used.ru_utime + used.ru_stime, gib=used.ru_maxrss / 2**20)
+
+
+def in_turn(sides: Mapping[str, Callable[[], Mapping[str, float]]], *, rounds: int) -> dict[str, Any]:
+    """Measure several sides one after the other, several times.
+
+    Parameters
+    ----------
+    sides
+        By name, what measures a side, and returns figures by name.
+    rounds
+        How often each is measured.
+
+    Returns
+    -------
+    dict
+        For each side and figure ``side_figure``, the list of its values in order, and ``loads``, the system's load
+        before each measurement.
+    """
+    found: dict[str, Any] = {"loads": []}
+    for number in range(rounds):
+        for name, measure in sides.items():
+            found["loads"].append(round(os.getloadavg()[0], 1))
+            print(f"round {number + 1} of {rounds}: {name}", file=sys.stderr, flush=True)
+            for figure, value in measure().items():
+                found.setdefault(f"{name}_{figure}", []).append(value)
+    return found
+
+
+def ratios(numerators: Sequence[float], denominators: Sequence[float]) -> list[float]:
+    """Return the smallest and the largest ratio of the rounds, each of one round."""
+    found = [above / below for above, below in zip(numerators, denominators, strict=True)]
+    return [min(found), max(found)]
 
 
 def copy_cache(into: Path) -> None:

@@ -5,8 +5,9 @@
 Both choose pooling, hidden units, dropout, optimizer and learning rate of a head on a frozen MobileNetV2 at 224 pixels,
 on the published notebook's images and split, with 15 epochs per trial. keras-tuner: `keras_tuner.RandomSearch` with a
 model that reads the images. One epoch of each of two trials is timed, including building and tracing the model (about
-1 %); all other epochs and trials are assumed to take as long. bloodcell: the whole command without cached features at
-first, with every trial's plots, predictions and metrics in MLflow. One JSON line has all numbers.
+1 %); all other epochs and trials are assumed to take as long. bloodcell: the whole command with features stored, with
+every trial's predictions and metrics in MLflow, as it is and with `head.projection=512`. Both sides are measured in
+turn, twice, in processes of their own. One JSON line has all numbers, ratios as the smallest and the largest.
 """
 
 import json
@@ -19,25 +20,36 @@ from typing import Any
 import command
 import notebook
 
-TRIALS, TIMED, EPOCHS = 50, 2, 15
+TRIALS, TIMED, EPOCHS, ROUNDS = 50, 2, 15, 2
 
 
-def main(root: Path, weights: Path, n_trials: int = TRIALS) -> None:
+def main(root: Path, weights: Path, n_trials: int = TRIALS, rounds: int = ROUNDS) -> None:
     """Measure both and print the line."""
-    ours = bloodcell(root, weights, n_trials)
-    epoch = plainly(root, weights)
-    theirs = epoch * EPOCHS * n_trials
-    seconds = ours.pop("seconds")
-    figures = {
-        "keras_tuner_seconds": theirs,
-        "bloodcell_seconds": seconds,
-        "ratio": theirs / seconds,
-        "trials": n_trials,
-        "keras_tuner_extrapolated_from": f"1 of {EPOCHS} epochs of {TIMED} of {n_trials} trials",
-        "keras_tuner_epoch_seconds": epoch,
-        **ours,
-    }
+    with tempfile.TemporaryDirectory() as name:
+        scratch = Path(name)
+        command.copy_cache(scratch / "cache")
+        bloodcell(root, weights, 1, scratch)  # stores the features
+        sides = {
+            "keras_tuner": lambda: plainly_in_a_process(root, weights, scratch),
+            "bloodcell": lambda: bloodcell(root, weights, n_trials, scratch),
+            "projected": lambda: bloodcell(root, weights, n_trials, scratch, "head.projection=512"),
+        }
+        figures = command.in_turn(sides, rounds=rounds)
+    plain = [epoch * EPOCHS * n_trials for epoch in figures["keras_tuner_epoch_seconds"]]
+    figures |= {"keras_tuner_seconds": plain, "trials": n_trials}
+    figures["keras_tuner_extrapolated_from"] = f"1 of {EPOCHS} epochs of {TIMED} of {n_trials} trials"
+    for side in ("bloodcell", "projected"):
+        figures[f"{side}_ratio"] = command.ratios(plain, figures[f"{side}_seconds"])
     print(json.dumps(figures))
+
+
+def plainly_in_a_process(root: Path, weights: Path, scratch: Path) -> dict[str, float]:
+    """Run `plainly` in a process of its own."""
+    result = scratch / "plainly.json"
+    paths = [str(each.resolve()) for each in (Path(__file__), root, weights)]
+    cost = command.cost_of([sys.executable, *paths, "plainly", str(result)], folder=scratch, cache=scratch / "none")
+    seconds = json.loads(result.read_text(encoding="utf-8"))
+    return {"epoch_seconds": seconds, "cpu_seconds_of_two_epochs": cost.cpu_seconds}
 
 
 def plainly(root: Path, weights: Path) -> float:
@@ -66,28 +78,28 @@ def plainly(root: Path, weights: Path) -> float:
         return (time.perf_counter() - started) / TIMED
 
 
-def bloodcell(root: Path, weights: Path, n_trials: int) -> dict[str, float]:
-    """Run the command with a cache without features."""
+def bloodcell(root: Path, weights: Path, n_trials: int, scratch: Path, *overrides: str) -> dict[str, float]:
+    """Run the command in a new folder."""
     job = ["search", "tuner=random", f"tuner.max_trials={n_trials}", "experiment=notebook_mobilenetv2"]
     job += ["data=bccd", f"data.root={root.resolve()}", f"backbone.weights={weights.resolve()}"]
-    job += [f"hyperparameters.epochs={EPOCHS}", "hyperparameters.early_stopping.patience=null"]
-    with tempfile.TemporaryDirectory() as name:
-        scratch = Path(name)
-        command.copy_cache(scratch / "cache")
-        cost = command.bloodcell(*job, folder=scratch, cache=scratch / "cache")
-        oracle = command.newest("searches/*/oracle.json", scratch)
-        scores = [
-            json.loads(file.read_text(encoding="utf-8"))["score"]
-            for file in scratch.glob("searches/*/trial_*/trial.json")
-        ]
+    job += [f"hyperparameters.epochs={EPOCHS}", "hyperparameters.early_stopping.patience=null", *overrides]
+    with tempfile.TemporaryDirectory(dir=scratch) as name:
+        folder = Path(name)
+        cost = command.bloodcell(*job, folder=folder, cache=scratch / "cache")
+        files = folder.glob("searches/*/trial_*/trial.json")
+        scores = [json.loads(file.read_text(encoding="utf-8"))["score"] for file in files]
     finished = [score for score in scores if score is not None]
     return {
         "seconds": cost.seconds,
+        "cpu_seconds": cost.cpu_seconds,
+        "gib": cost.gib,
         "finished_trials": len(finished),
-        "ended_trials": len(oracle["end_order"]),
         "best_val_accuracy": max(finished),
     }
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
+    if sys.argv[3:4] == ["plainly"]:
+        Path(sys.argv[4]).write_text(json.dumps(plainly(Path(sys.argv[1]), Path(sys.argv[2]))), encoding="utf-8")
+    else:
+        main(Path(sys.argv[1]), Path(sys.argv[2]), *map(int, sys.argv[3:]))
