@@ -224,6 +224,16 @@ class ReportFacts:
         return self.trainings[0].config if len(self.trainings) == 1 and not self.method else None
 
     @property
+    def first_config(self) -> TrainConfig | None:
+        """The configuration of the run, or of an ensemble's first member: all have the same images and split."""
+        return self.trainings[0].config if self.trainings else None
+
+    @property
+    def n_members(self) -> Number:
+        """The number of an ensemble's members."""
+        return self.run.count_of_runs("members", len(self.trainings))
+
+    @property
     def images_run(self) -> ReportRun:
         """The run that holds the numbers of images: itself, or a member of an ensemble, which has the same images."""
         holding = [each for each in (self.run, *self.members) if "images.unreadable" in each.parameters]

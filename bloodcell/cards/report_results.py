@@ -318,7 +318,7 @@ def limitations(facts: ReportFacts) -> list[Text]:
     ]
     if facts.leakage and facts.leakage.sentence:
         found.append((facts.leakage.sentence,))
-    config = facts.trainings[0].config if facts.trainings else None
+    config = facts.first_config
     if config is not None and config.data.source != "smears":
         found.append(
             (

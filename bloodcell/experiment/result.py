@@ -33,14 +33,17 @@ class Result:
     outcome
         The evaluation of each split.
     history
-        A row for each epoch, see `bloodcell.training.trainer.Trained`; in a cross-validation with the column
-        ``fold``.
+        A row for each epoch, see `bloodcell.training.trainer.Trained`, with ``epoch`` from 1; in a cross-validation
+        with the column ``fold``.
     classifier
         The trained classifier; None after a cross-validation without ``split.refit``.
     addresses
         Addresses to load the model, or that of each fold, from; empty strings if no model is saved.
     features
         The origin of the input of each stage, as text.
+    cost
+        The cost of the model and of its training, see `bloodcell.models.cost.Cost`; in a cross-validation without
+        ``split.refit`` that of the first fold.
     """
 
     name: str
@@ -51,6 +54,7 @@ class Result:
     classifier: Classifier | None
     addresses: tuple[str, ...]
     features: str
+    cost: Mapping[str, float]
 
     @cached_property
     def model(self) -> Any:

@@ -24,7 +24,7 @@ from bloodcell.experiment.cross_validation import (
     train_folds,
     whole_split,
 )
-from bloodcell.experiment.fold import build_learner, prepare_backbone, train_fold
+from bloodcell.experiment.fold import build_learner, epochs_from_one, prepare_backbone, train_fold
 from bloodcell.experiment.images import Prepared, prepare_images
 from bloodcell.experiment.inputs import keep_inputs, tags_of
 from bloodcell.experiment.recorder import Recorder
@@ -126,10 +126,11 @@ class Experiment:
             config=config,
             folder=recorder.folder,
             outcome=trained.outcome,
-            history=trained.history,
+            history=epochs_from_one(trained.history),
             classifier=self.learner.classifier,
             addresses=(trained.model_uri,),
             features=trained.features,
+            cost=trained.cost,
         )
 
     def _cross_validate(self, recorder: Recorder, *, reporting: Reporting, resume: bool) -> Result:
@@ -141,7 +142,7 @@ class Experiment:
         if isinstance(config.split, CrossValidation) and config.split.refit:
             final = refit(recorder, folds, prepared=prepared, config=config, reporting=reporting, resume=resume)
         outcome = keep_cross_validation(recorder, folds, final, prepared=prepared, config=config)
-        histories = [each.history.assign(fold=number) for number, each in enumerate(folds, start=1)]
+        histories = [epochs_from_one(each.history).assign(fold=number) for number, each in enumerate(folds, start=1)]
         return Result(
             name=self.name,
             config=config,
@@ -151,6 +152,7 @@ class Experiment:
             classifier=None if final is None else final.classifier,
             addresses=tuple(each.model_uri for each in ([final] if final else folds)),
             features=folds[0].features,
+            cost=(final or folds[0]).cost,
         )
 
 

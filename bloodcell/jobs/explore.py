@@ -36,15 +36,13 @@ from bloodcell.explorer.thumbnails import Thumbnails
 from bloodcell.files import require_output_folder
 from bloodcell.images.address import address_of
 from bloodcell.local_server import listening, page_address, serve
-from bloodcell.models.feature_sets import FEATURE_SETS
+from bloodcell.models.feature_sets import FEATURE_SETS, MAJORITY
 from bloodcell.tracking.explored import Explainers, originals_of, read_explored
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.training.feature_store import FeatureStore, features_dir
 from bloodcell.wording import counted
 
 FIFTYONE = "fiftyone"
-MAJORITY = "majority"
-"""The features that are none."""
 
 
 def run(config: ExploreConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - it has a folder of its own
