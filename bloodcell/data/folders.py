@@ -53,7 +53,8 @@ def folder_errors() -> Iterator[None]:
 
 def subfolders(folder: Path) -> list[Path]:
     """Return the folders in a folder, sorted, without hidden ones."""
-    return sorted(entry for entry in folder.iterdir() if entry.is_dir() and not is_hidden(entry.name))
+    with os.scandir(folder) as entries:  # it knows which are folders; paths ask for each
+        return sorted(folder / entry.name for entry in entries if not is_hidden(entry.name) and entry.is_dir())
 
 
 def is_hidden(name: str) -> bool:

@@ -97,6 +97,14 @@ class ImageSet:
         return np.asarray(pd.Index(self.classes).get_indexer(pd.Index(rows["label"])), dtype=np.int64)
 
 
+def same_sets(one: ImageSet, other: ImageSet) -> bool:
+    """Return whether two sets have the same images, and the same notes on them."""
+    tables, values = ("manifest", "unreadable", "excluded"), ("root", "classes", "other_files", "notes")
+    return all(getattr(one, name) == getattr(other, name) for name in values) and all(
+        getattr(one, name).equals(getattr(other, name)) for name in tables
+    )
+
+
 def bits_by_path(manifest: pd.DataFrame) -> dict[str, int]:
     """Return the bits of the images that have more than 8 a channel, by their paths."""
     if BITS not in manifest:

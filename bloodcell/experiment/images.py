@@ -40,7 +40,7 @@ from bloodcell.data.leaks import (
     untextured_across,
 )
 from bloodcell.data.loading import KAGGLE_FOLDERS, Policy, load_bccd, load_folders
-from bloodcell.data.manifest import ImageSet, digest
+from bloodcell.data.manifest import ImageSet, digest, same_sets
 from bloodcell.data.smears import load_smears, smears_folder
 from bloodcell.data.splits import (
     RareClasses,
@@ -104,6 +104,20 @@ def prepare_images(config: TrainConfig) -> Prepared:
         If they cannot be used, or the split leaks and ``data.on_shared_groups`` does not allow it.
     """
     images = _load(config.data)
+    if config.data.groups_file is not None:  # it may have changed
+        return _grouped_and_split(images, config)
+    key = repr((config.data, config.split, config.debug))
+    if key not in _last or not same_sets(_last[key][0], images):
+        _last.clear()
+        _last[key] = images, _grouped_and_split(images, config)
+    return _last[key][1]
+
+
+_last: dict[str, tuple[ImageSet, Prepared]] = {}
+"""The images that were prepared last: the runs of a sweep use the same."""
+
+
+def _grouped_and_split(images: ImageSet, config: TrainConfig) -> Prepared:
     has_test, limit = "test" in set(images.manifest["split"]), config.debug.limit_per_class
     if limit is not None:  # before photographs are found, which takes longest
         images = _limited(images, limit if has_test else max(2 * limit, LEAST_LIMITED))

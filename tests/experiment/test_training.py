@@ -1,6 +1,7 @@
 """`bloodcell.train`, as a notebook calls it: no store, no command line."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +15,7 @@ from undrawn import one_pixel
 import bloodcell
 from bloodcell.config.keywords import train_config
 from bloodcell.errors import UserError
+from bloodcell.experiment.images import prepare_images
 from bloodcell.images.reading import read_image
 from bloodcell.plots.drawing import Pictures
 
@@ -163,3 +165,16 @@ assert not [name for name in ("mlflow", "hydra") if name in sys.modules], "by tr
 """
     finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
+
+
+def test_images_are_grouped_and_split_again_only_if_they_changed(bccd: Path, tmp_path: Path) -> None:
+    root = tmp_path / "cells"
+    shutil.copytree(bccd, root)
+    config = train_config(data={"source": "bccd", "root": str(root), "groups": "none"}, split="random")
+    first = prepare_images(config)
+    assert prepare_images(config) is first
+    other = train_config(data={"source": "bccd", "root": str(root), "groups": "none"}, split="notebook")
+    assert prepare_images(other).digest != first.digest
+    (changed, another) = sorted((root / "TRAIN").glob("*/*"))[:2]
+    shutil.copyfile(another, changed)
+    assert prepare_images(config).digest != first.digest
