@@ -5,8 +5,10 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from bloodcell.errors import UserError
+from bloodcell.processes import one_blas_thread
 
 
+@one_blas_thread()
 def principal_components(
     features: NDArray[np.float32], n_components: int, *, weights: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
