@@ -1,12 +1,15 @@
-"""Processes: exit with another process, and joblib's replaced workers."""
+"""Processes: exit with another process, joblib's replaced workers, and threads of linear algebra."""
 
 import functools
 import os
 import threading
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+
+from threadpoolctl import threadpool_limits
 
 
 @functools.cache  # once for each process
@@ -53,3 +56,14 @@ def expect_replaced_workers() -> None:
     result never ends.
     """
     warnings.filterwarnings("ignore", "A worker stopped while some jobs were given to the executor", UserWarning)
+
+
+@contextmanager
+def one_blas_thread() -> Iterator[None]:
+    """Let the linear algebra of NumPy and SciPy use one thread in the block.
+
+    OpenBLAS's threads wait for each other in a loop. If other programs use the cores, many small problems take up to 18
+    times the processor time with two threads.
+    """
+    with threadpool_limits(limits=1, user_api="blas"):
+        yield

@@ -25,6 +25,8 @@ from scipy.linalg import eigh
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax
 
+from bloodcell.processes import one_blas_thread
+
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 Method = Literal["ridge", "lda"]
@@ -91,6 +93,7 @@ class ClosedForm:
         bias = np.where(np.isfinite(biases[0]), biases[0] - self.mean @ kernel, NEVER)
         return LinearHead(kernel=kernel, bias=bias)
 
+    @one_blas_thread()
     def leave_out(self, groups: Integers, strengths: Floats) -> Floats:
         """Return the scores of every image by the head without the image's group, for each strength.
 
@@ -248,6 +251,7 @@ class _Rest:
     removed: Floats
 
 
+@one_blas_thread()
 def closed_form(
     features: NDArray[np.floating],
     labels: Integers,

@@ -10,12 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from bloodcell.console.progress import track
+from bloodcell.processes import one_blas_thread
 from bloodcell.training.closed_form import ClosedForm, Floats, Integers, blocks_of, closed_form
 
 PERMUTED_STRENGTHS = 10
 """Strengths of the permutation test."""
 
 
+@one_blas_thread()
 def permuted_recalls(features: NDArray[np.floating], labels: Integers, *, n: int, seed: int) -> Floats:
     """Return the balanced accuracy of ridge regression without each row, with permuted labels.
 
@@ -56,6 +58,7 @@ def _without_each_row(prepared: ClosedForm, l2: float) -> Floats:
     return np.asarray(without)
 
 
+@one_blas_thread()
 def removal_effects(prepared: ClosedForm, groups: Integers, l2: float, *, of: Sequence[int] | None = None) -> Floats:
     """Return how much the accuracy on the other groups changes if a group is left out of their training, too.
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from bloodcell.errors import UserError
+from bloodcell.processes import one_blas_thread
 
 MAX_KEPT = 8
 """The number of projections that are kept: the trials of a search, and the heads of a sweep, have the same images."""
@@ -16,6 +17,7 @@ PART = 2048
 _kept: dict[bytes, tuple[NDArray[np.float32], NDArray[np.float32]]] = {}
 
 
+@one_blas_thread()
 def principal_components(
     features: NDArray[np.float32], n_components: int, *, weights: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

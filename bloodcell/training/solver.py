@@ -4,6 +4,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
+from bloodcell.processes import one_blas_thread
+
 MAX_ITERATIONS = 1000
 
 
@@ -20,6 +22,7 @@ def moments(
     return mean.astype(np.float32), variance.astype(np.float32)
 
 
+@one_blas_thread()
 def solve_linear(
     features: NDArray[np.float32],
     labels: NDArray[np.int64],
