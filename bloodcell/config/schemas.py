@@ -7,9 +7,10 @@ from pydantic import Field, field_validator, model_validator
 from pydantic.dataclasses import dataclass
 
 from bloodcell.config.data import DataConfig, Folders
+from bloodcell.config.model import BackboneConfig, CropConfig
 from bloodcell.config.search import SearchConfig
 from bloodcell.config.tracking import TrackingConfig
-from bloodcell.config.training import TrainConfig
+from bloodcell.config.training import FeaturesConfig, TrainConfig
 from bloodcell.config.value_types import STRICT, Fraction, NonEmpty, PositiveInt, Seed, one_of
 
 
@@ -83,6 +84,23 @@ class AuditConfig:
     n_permutations: Annotated[int, Field(ge=999)]
     seed: Seed
     tracking: TrackingConfig
+
+
+@dataclass(frozen=True, config=STRICT)
+class ScreenConfig:
+    """The configuration of ``bloodcell screen``."""
+
+    data: DataConfig
+    crop: CropConfig
+    backbone: BackboneConfig
+    features: FeaturesConfig
+    other_backbones: tuple[NonEmpty, ...]
+    poolings: Annotated[tuple[Literal["average", "max", "both"], ...], Field(min_length=1)]
+    method: Literal["ridge", "lda"]
+    permutations: Annotated[int, Field(ge=0)]
+    influence: bool
+    output: NonEmpty | None
+    seed: Seed
 
 
 @dataclass(frozen=True, config=STRICT)
@@ -398,6 +416,7 @@ SCHEMAS: dict[str, type] = {
     "promote": PromoteConfig,
     "register": RegisterConfig,
     "report": ReportConfig,
+    "screen": ScreenConfig,
     "search": SearchConfig,
     "serve": ServeConfig,
     "train": TrainConfig,

@@ -284,9 +284,10 @@ def _require_unicode(setting: str, folder: Path, *named: Path) -> None:
 
 
 def _relative(files: Iterable[Path], listing: _Listing, root: Path) -> list[str]:
-    folder = listing.folder.resolve().relative_to(root)
-    paths = (folder / file.relative_to(listing.folder) for file in files)
-    return [printable(path.as_posix()) for path in paths]
+    # As text: joining thousands of paths takes longer than listing them.
+    before = (listing.folder.resolve().relative_to(root) / "x").as_posix().removesuffix("x")
+    start = len(os.fspath(listing.folder / "x")) - 1
+    return [printable(before + os.fspath(file)[start:].replace(os.sep, "/")) for file in files]
 
 
 def _require_disjoint(listings: Iterable[_Listing]) -> None:

@@ -2,9 +2,10 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import pandas as pd
@@ -36,11 +37,11 @@ from bloodcell.models.kept_backbones import backbone_of, keep_backbone
 from bloodcell.models.precision import precision
 from bloodcell.plots.training import Monitor, learning_curves
 from bloodcell.training.determinism import make_deterministic
-from bloodcell.training.feature_store import FeatureStore, features_dir, require_usable
+from bloodcell.training.feature_store import FeatureStore, features_dir, release_pages, require_usable
 from bloodcell.training.features import FeatureCache
 from bloodcell.training.learner import Learner
 from bloodcell.training.stages import plan_stages
-from bloodcell.training.trainer import predict_orientations, train
+from bloodcell.training.trainer import Epoch, Training, predict_orientations
 
 RESULT_FILE = "result.json"
 """The file in a run's folder with what `bloodcell.experiment.finished.load_fold` finds in no other file."""
@@ -223,6 +224,29 @@ def _cache(features: FeaturesConfig, classifier: Classifier) -> FeatureCache | N
     return FeatureCache(classifier, store=store, engine=features.engine, dtype=features.dtype)
 
 
+def training_of(
+    learner: Learner,
+    samples: Mapping[str, Samples],
+    prepared: Prepared,
+    config: TrainConfig,
+    *,
+    folder: Path,
+    listeners: Sequence[Callable[[Epoch], Any]] | None = None,
+    reporting: Reporting = SHOW_ALL,
+) -> Training:
+    """Return the training of a learner on the samples ``train`` and ``val``, with its state in a run's folder."""
+    digest = experiment_digest(config, data_digest=prepared.digest, weights_digest=learner.classifier.backbone.digest)
+    return Training(
+        learner,
+        train_samples=samples["train"],
+        val_samples=samples["val"],
+        folder=folder / "checkpoints",
+        listeners=listeners,
+        reporting=reporting,
+        digest=digest,
+    )
+
+
 def train_fold(
     recorder: Recorder,
     learner: Learner,
@@ -232,6 +256,7 @@ def train_fold(
     fold: int | None = None,
     reporting: Reporting = SHOW_ALL,
     resume: bool = False,
+    head_is_trained: bool = False,
 ) -> FoldResult:
     """Train on one split, evaluate on validation and test, and record everything except the inputs.
 
@@ -254,23 +279,23 @@ def train_fold(
         How progress is shown.
     resume
         Whether to continue an interrupted training in the recorder's folder, see `bloodcell.training.trainer.train`.
+    head_is_trained
+        Whether `bloodcell.experiment.side_by_side.train_heads` trained it, up to a state in that folder.
     """
     images, settings = prepared.images, config.hyperparameters
     recorder.artifacts.mkdir(parents=True, exist_ok=True)
     evaluated = ("val", "test") if config.evaluate_test else ("val",)
     samples = {split: samples_for(learner, config, images, split) for split in ("train", *evaluated)}
-    trained = train(
+    training = training_of(
         learner,
-        train_samples=samples["train"],
-        val_samples=samples["val"],
-        folder=recorder.folder / "checkpoints",
+        samples,
+        prepared,
+        config,
+        folder=recorder.folder,
         listeners=[recorder.log_epoch],
         reporting=reporting,
-        resume=resume,
-        digest=experiment_digest(
-            config, data_digest=prepared.digest, weights_digest=learner.classifier.backbone.digest
-        ),
     )
+    trained = training.run(training.restore() if resume or head_is_trained else None)
     keep_history(recorder, trained.history, monitor=settings.early_stopping.monitor)
     held_out = {
         split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=reporting.label)
@@ -301,6 +326,7 @@ def train_fold(
         )
     # Last, because it can fail: the model is already saved.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
+        release_pages()
         with phase(f"{reporting.label}explaining predictions", quiet=reporting.quiet):
             pointing = explain_run(recorder, learner.classifier.whole, outcome.val.table, images=images)
         recorder.log_metrics(pointing, prefix="explain")

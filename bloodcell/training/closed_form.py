@@ -133,7 +133,7 @@ class ClosedForm:
     def _residuals(self, rest: "_Rest", strengths: Floats) -> Floats:
         """Return the scores without a block from the residuals with it."""
         rows, truth = self.rows[rest.block], self._one_hot[rest.block]
-        inverse = 1 / (self.values[:, None] + self._penalties(strengths, rest.total))
+        inverse = 1 / (self.values[:, None] + self.penalties(strengths, rest.total))
         kernels = inverse.T[:, :, None] * self._products
         fitted = self._class_totals / self.weights.sum() + rows @ kernels
         hat = (_inner_products(rows, inverse) + 1 / self.weights.sum()) * self.weights[rest.block]
@@ -143,7 +143,7 @@ class ClosedForm:
     def _woodbury(self, rest: "_Rest", strengths: Floats) -> Floats:
         """Return the scores without a block from inner products of its rows and the class means."""
         n = rest.block.size
-        inverse = 1 / (self.values[:, None] + self._penalties(strengths, rest.total))
+        inverse = 1 / (self.values[:, None] + self.penalties(strengths, rest.total))
         inner = _inner_products(np.vstack([self.rows[rest.block], self._class_means]), inverse)
         points = np.vstack([np.eye(n, n + self.n_classes), rest.means])
         removed = rest.removed @ inner
@@ -166,7 +166,7 @@ class ClosedForm:
             targets = self._products - own - rest.total * np.outer(rest.mean, shares)
         else:
             targets = rest.total * rest.class_means.T
-        inverse = 1 / (values[:, None] + self._penalties(strengths, rest.total))
+        inverse = 1 / (values[:, None] + self.penalties(strengths, rest.total))
         if vectors is None:
             kernels = inverse.T[:, :, None] * targets
         else:
@@ -175,7 +175,7 @@ class ClosedForm:
             return kernels, np.where(rest.class_totals > 0, shares - rest.mean @ kernels, -np.inf)
         return kernels, rest.log_shares - (rest.class_means.T * kernels).sum(axis=1) / 2
 
-    def _penalties(self, strengths: Floats, total: float) -> Floats:
+    def penalties(self, strengths: Floats, total: float) -> Floats:
         """Return what is added to the eigenvalues for each strength, shape (s,)."""
         return np.maximum(strengths * total, LEAST_STRENGTH * max(float(self.values.max(initial=0.0)), 1e-300))
 

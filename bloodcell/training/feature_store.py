@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import math
+import mmap
 import os
 import re
 import shutil
@@ -215,6 +216,14 @@ class _Content:
 
 
 _contents: dict[Path, _Content] = {}
+
+
+def release_pages() -> None:
+    """Let the system take the memory of mapped rows, which it would count as this process's; they can still be read."""
+    for content in _contents.values():
+        mapped = getattr(content.rows, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
 
 
 class FeatureTable:

@@ -1,6 +1,7 @@
 """Epochs of a head on stored features."""
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -10,7 +11,7 @@ from bloodcell.training.head_steps import HeadSteps, Sums
 from bloodcell.training.heads import class_weights
 from bloodcell.training.learner import Learner
 from bloodcell.training.optimizers import learning_rates
-from bloodcell.training.stage_data import EVALUATION_BATCH_SIZE, blocks, draw, in_order, one_hot_of
+from bloodcell.training.stage_data import EVALUATION_BATCH_SIZE, blocks, draw, head_rows, in_order, one_hot_of
 from bloodcell.training.stages import Stage
 
 
@@ -60,6 +61,8 @@ class HeadEpochs:
         steps: int,
     ) -> None:
         settings = learner.settings
+        training, train_samples = _projected(learner, training, train_samples)
+        validation, val_samples = _projected(learner, validation, val_samples)
         self._training, self._validation = training, validation
         self._train_samples, self._val_samples = train_samples, val_samples
         self._epochs = Epochs(
@@ -116,3 +119,14 @@ class HeadEpochs:
         if self._val_samples.weights is None:
             return {"loss": sums.loss / n_images, "accuracy": sums.correct / n_images}
         return {"loss": sums.loss / n_images, "accuracy": sums.weighted_correct / float(weight)}
+
+
+def _projected(learner: Learner, features: Features, samples: Samples) -> tuple[Features, Samples]:
+    """Return features as the head projects them, once for all epochs, and samples without those that it includes."""
+    classifier = learner.classifier
+    if classifier.head.projection is None:
+        return features, samples
+    rows, _ = head_rows(classifier, features, samples, batch_size=learner.settings.batch_size)
+    projected = classifier.head.projected(rows)
+    places = np.arange(len(projected)).reshape(features.places.shape)
+    return Features(rows=projected, places=places), replace(samples, extra_features=None)

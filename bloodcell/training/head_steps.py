@@ -49,7 +49,7 @@ class HeadSteps:
     Parameters
     ----------
     head
-        Its weights are trained in place.
+        Its weights are trained in place. If it projects features, rows are those that it has already projected.
     settings
         Optimizer, momentum, weight decay, label smoothing.
     """
@@ -73,15 +73,16 @@ class HeadSteps:
                 n_layers=len(dense),
                 optimizer=optimizer,
                 dropout=bool(dropouts),
-                standardise=head.standardise is not None,
+                standardise=self._scales(head),
                 l2=l2 > 0,
                 decay=settings.weight_decay > 0,
             )
         )
         self._scaling: list[Any] = []
-        if head.standardise is not None:
-            mean, variance = (tf.identity(each.value) for each in _moments(head.standardise))
-            inverse = tf.math.rsqrt(variance + head.standardise.epsilon)
+        if self._scales(head):
+            layer: Any = head.standardise
+            mean, variance = tf.identity(layer.moving_mean.value), tf.identity(layer.moving_variance.value)
+            inverse = tf.math.rsqrt(variance + layer.epsilon)
             self._scaling = [inverse, -mean * inverse]
         self._constants = [
             tf.constant(value, tf.float32)
@@ -152,12 +153,12 @@ class HeadSteps:
         return Sums(*map(float, sums))
 
     @staticmethod
+    def _scales(head: Head) -> bool:
+        return head.standardise is not None and head.projection is None
+
+    @staticmethod
     def _handles(variables: Sequence[Any]) -> list[Any]:
         return [variable.handle for variable in variables]
-
-
-def _moments(layer: keras.layers.BatchNormalization) -> tuple[Any, Any]:
-    return layer.moving_mean, layer.moving_variance
 
 
 class _Functions(NamedTuple):
@@ -213,7 +214,7 @@ def _functions(kind: _Kind) -> _Functions:
                 x = x if layer == kind.n_layers - 1 else tf.nn.relu(x)
             losses, gradient = ops.SoftmaxCrossEntropyWithLogits(features=x, labels=y)
             penalty = _penalty(kind, weights_now, l2)
-            found = [each.write(number, value) for each, value in zip(found, (x, losses, penalty), strict=True)]
+            written = [each.write(number, value) for each, value in zip(found, (x, losses, penalty), strict=True)]
             gradient *= weight
             updates: list[Any] = []
             for layer in reversed(range(kind.n_layers)):
@@ -237,7 +238,7 @@ def _functions(kind: _Kind) -> _Functions:
                         own = [slot[place] for slot in slots]
                         updates.append(_update(kind, variable, own, each, learning_rate, momentum, powers))
             with tf.control_dependencies(updates):
-                return number + 1, *found
+                return number + 1, *written
 
         _, logits, losses, penalties = tf.while_loop(
             lambda number, *_: number < n_steps, step, (0, *found), parallel_iterations=1

@@ -191,7 +191,7 @@ def predict_orientations(
 class Training:
     """A training; the arguments are those of `train`.
 
-    Without ``listeners`` nothing is told of its epochs; whatever continues it does that.
+    Without ``listeners`` nothing is told of its epochs: the training that continues from its state does that.
     """
 
     def __init__(
@@ -201,9 +201,9 @@ class Training:
         train_samples: Samples,
         val_samples: Samples,
         folder: Path,
-        listeners: Sequence[Callable[[Epoch], Any]] | None,
-        reporting: Reporting,
-        digest: str,
+        listeners: Sequence[Callable[[Epoch], Any]] | None = None,
+        reporting: Reporting = SHOW_ALL,
+        digest: str = "",
     ) -> None:
         self._started = time.perf_counter()
         classifier, stopping = learner.classifier, learner.settings.early_stopping
@@ -223,6 +223,7 @@ class Training:
         self._epochs: list[Epoch] = []
         self._stage_start = 0
         self._stepped = ""
+        self._check: Callable[[], None] = raise_if_interrupted
         self._inputs: dict[str, str] = {}
 
     def restore(self) -> TrainingState | None:
@@ -244,13 +245,10 @@ class Training:
         assign_values(self._seeds, state.seeds)
         return state
 
-    @property
-    def has_started(self) -> bool:
-        """Whether the folder has a state of this training."""
-        return self._states.read() is not None
-
-    def run(self, state: TrainingState | None, *, n_stages: int | None = None) -> Trained:
-        """Train from a state on, or from nothing; ``n_stages``: only the first ones, up to their saved state."""
+    def run(self, state: TrainingState | None, *, check: Callable[[], None] = raise_if_interrupted) -> Trained:
+        """Train from a state on, or from nothing; ``check`` is called every few steps, and ends it by an exception."""
+        self._check = check
+        self._started = time.perf_counter()
         self._states.clean(keep=state is not None)
         start = state or TrainingState()
         self._epochs += [Epoch(**attributes) for attributes in start.epochs]
@@ -259,7 +257,7 @@ class Training:
         self._inputs |= start.inputs
         self._earlier_seconds = self._seconds = start.seconds
         learner = self._learner
-        for number, stage in enumerate(learner.stages[start.stage : n_stages], start=start.stage):
+        for number, stage in enumerate(learner.stages[start.stage :], start=start.stage):
             features = stage_features(learner, stage, train_samples=self._train_samples, val_samples=self._val_samples)
             resumed = start if number == start.stage else TrainingState()
             if resumed.stage_epochs and features.description != start.inputs[stage.name]:
@@ -396,8 +394,8 @@ class Training:
         return len(epochs) - 1 - best >= stopping.patience
 
     def stepped(self, stage: Stage) -> None:
-        """End the training after a signal, and log that a stage has started."""
-        raise_if_interrupted()
+        """End the training if it must, and log that a stage has started."""
+        self._check()
         if self._stepped != stage.name:
             log.info("stage %s: first steps done", stage.name)
             self._stepped = stage.name

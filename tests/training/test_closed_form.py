@@ -6,6 +6,7 @@ from scipy.special import log_softmax
 
 from bloodcell.training import closed_form as module
 from bloodcell.training.closed_form import blocks_of, closed_form, fit_scale
+from bloodcell.training.left_out import permuted_recalls, removal_effects
 
 STRENGTHS = np.array([0.01, 0.3, 5.0])
 
@@ -126,3 +127,41 @@ def test_the_scale_makes_probabilities_as_sure_as_they_are_right():
     assert fit_scale(truth / 50, labels) == pytest.approx(50, rel=0.05)
     truth[:5, 2], labels[:5] = -np.inf, 2  # a class that a head did not know
     assert fit_scale(truth / 50, labels) == pytest.approx(50, rel=0.05)
+
+
+def test_recalls_with_permuted_labels_are_those_of_leaving_out_each_row():
+    rng = np.random.default_rng(6)
+    labels = rng.permutation(np.repeat(range(3), (4, 7, 12)))
+    features = rng.normal(size=(23, 40)) + np.eye(3)[labels] @ rng.normal(size=(3, 40))
+    found = permuted_recalls(features, labels, n=3, seed=5)
+    rng = np.random.default_rng(5)
+    for number in range(4):
+        drawn = rng.permutation(labels) if number else labels
+        prepared = closed_form(features, drawn, method="ridge", n_classes=3)
+        strengths = np.geomspace(prepared.strengths[0], prepared.strengths[-1], 10)
+        right = prepared.leave_out(np.arange(23), strengths).argmax(axis=2) == drawn
+        recalls = [right[:, drawn == each].mean(axis=1) for each in range(3)]
+        assert found[number] == pytest.approx(np.mean(recalls, axis=0).max())
+    assert found[0] > found[1:].max()
+
+
+def test_the_effect_of_a_removed_group_is_that_of_refits_without_two():
+    features, labels, groups, weights = images(7, width=30)
+    prepared = closed_form(features, labels, method="ridge", n_classes=4, weights=weights)
+    weights = prepared.weights
+    found = removal_effects(prepared, groups, 0.05, of=[3, 0])
+
+    def right(image_groups: set[int]) -> np.ndarray:
+        """Classify the images of the last group without all of these."""
+        *_, own = sorted(image_groups, key=lambda group: group == tested)
+        kept, out = ~np.isin(groups, list(image_groups)), groups == own
+        l2 = 0.05 * weights.sum() / weights[kept].sum()
+        scores = ridge(features[kept], labels[kept], weights[kept], l2)(features[out])
+        return np.nan_to_num(scores, neginf=0.0).argmax(axis=1) == labels[out]
+
+    for place, removed in enumerate([3, 0]):
+        before, after = [], []
+        for tested in set(range(14)) - {removed}:
+            before.append(right({tested}))
+            after.append(right({removed, tested}))
+        assert found[place] == pytest.approx(np.concatenate(after).mean() - np.concatenate(before).mean(), abs=1e-12)
