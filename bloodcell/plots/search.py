@@ -46,7 +46,7 @@ STAGGER = 9.0
 
 def best_so_far(scores: pd.Series, *, objective: str, lower_is_better: bool) -> Figure:
     """Draw the objective of every trial, float64, NaN if it failed, and the best so far."""
-    figure = new_figure(title=f"{objective} of every trial, and the best so far", width=7.5, height=3.4)
+    figure = new_figure(title=f"{objective} of every trial, and the best so far", width=WIDTH, height=3.0)
     axes = figure.subplots()
     numbers = np.arange(1, len(scores) + 1)
     best = scores.cummin() if lower_is_better else scores.cummax()
@@ -59,7 +59,8 @@ def best_so_far(scores: pd.Series, *, objective: str, lower_is_better: bool) -> 
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     axes.set_xlabel("trial")
     tidy(axes, grid="y")
-    axes.legend(fontsize=SMALL_SIZE, frameon=False, loc="lower right")
+    # Over the panel, where it hides no trial.
+    axes.legend(fontsize=SMALL_SIZE, frameon=False, loc="lower left", bbox_to_anchor=(0, 1), ncols=3, borderaxespad=0)
     return finish(figure)
 
 
