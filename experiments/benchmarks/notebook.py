@@ -5,8 +5,8 @@
 The notebook: Keras's `ImageDataGenerator` and `fit`, a frozen MobileNetV2 at 224 pixels with its head, 15 epochs, then
 TEST. Two epochs are timed; the other 13 are assumed to take as long as the second. bloodcell: the whole command, with
 an empty cache, so that it also finds the photographs; then with photographs known, but without features; then with
-features. Both sides are measured in turn, twice, in processes of their own. One JSON line has all numbers, ratios as the
-smallest and the largest.
+features. Both sides are measured in turn, twice, in processes of their own. One JSON line has all numbers, ratios as
+the smallest and the largest.
 """
 
 import json
