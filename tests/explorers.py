@@ -2,8 +2,6 @@
 
 import http.client
 import json
-import socket
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -12,17 +10,17 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import uvicorn
+from servers import serving_app
 
+from bloodcell.explorer.cached import thumbnails_dir
 from bloodcell.explorer.features import measured_space
-from bloodcell.explorer.guard import Guard
 from bloodcell.explorer.items import ExploredRun, Items, make_items
 from bloodcell.explorer.maps import Maps
 from bloodcell.explorer.marks import Marks
 from bloodcell.explorer.originals import Originals
 from bloodcell.explorer.reading import Readings
 from bloodcell.explorer.server import Explorer, make_app
-from bloodcell.explorer.thumbnails import Thumbnails, thumbnails_dir
+from bloodcell.explorer.thumbnails import Thumbnails
 
 TOKEN = "a-secret-of-the-tests"
 
@@ -97,10 +95,6 @@ def serving(root: Path, folder: Path, *, items: Items | None = None) -> Iterator
         sha256s=items.table["sha256"].tolist(),
         need_digest=False,
     )
-    listening = socket.socket()
-    listening.bind(("127.0.0.1", 0))
-    listening.listen()
-    port = listening.getsockname()[1]
     maps = Maps(items, lambda: measured_space(originals.files(), sets=[]))
     explorer = Explorer(
         items=items,
@@ -112,14 +106,8 @@ def serving(root: Path, folder: Path, *, items: Items | None = None) -> Iterator
         readings=Readings(items, folder),
         heat=lambda run, row, index: originals.pixels(row),
     )
-    app = Guard(make_app(explorer), token=TOKEN, port=port)
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error", lifespan="off"))
-    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
-    thread.start()
     try:
-        yield Asking(port, items)
+        with serving_app(make_app(explorer, token=TOKEN)) as port:
+            yield Asking(port, items)
     finally:
-        server.should_exit = True
-        thread.join()
         maps.close()
-        listening.close()

@@ -1,5 +1,6 @@
 """What is stored, as a user sees it, removes it, and shares it between commands that run at the same time."""
 
+import json
 import os
 import time
 from pathlib import Path
@@ -7,6 +8,7 @@ from pathlib import Path
 import pytest
 from commands import run, small_network, start
 
+from bloodcell.explorer.cached import maps_dir, thumbnails_dir
 from bloodcell.training.feature_store import FeatureStore
 
 N_IMAGES = 60
@@ -72,6 +74,21 @@ def test_all_features_are_removed_and_nothing_else(stored, tmp_path):
     assert completed.returncode == 0, completed.stderr
     assert names(stored) == set()
     assert (stored / "notes.txt").exists()
+
+
+def test_what_the_explorer_has_stored_is_shown_and_removed_by_name(tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    files = [thumbnails_dir() / "0a" / "1b.jpg", maps_dir() / "2c.npy"]
+    for file in files:
+        file.parent.mkdir(parents=True)
+        file.write_bytes(b"12345")
+    shown = json.loads(run(["cache", "--json"], cwd=tmp_path).stdout)
+    assert (shown["thumbnails"]["bytes"], shown["maps"]["bytes"]) == (5, 5)
+    completed = run(["cache", "remove=[thumbnails]"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    assert [file.exists() for file in files] == [False, True]
+    assert run(["cache", "remove=[all]"], cwd=tmp_path).returncode == 0
+    assert not maps_dir().exists()
 
 
 def test_a_name_that_there_is_not_is_refused_and_removes_nothing(stored, tmp_path):

@@ -176,7 +176,7 @@ def test_a_cross_validation_in_a_sweep_is_one_run_of_the_study(bccd, tmp_path):
     assert board["run_id"].tolist() == [whole.info.run_id]
     assert board["val_accuracy"].tolist() == [whole.data.metrics["val/accuracy"]]
     assert "1 of 1 runs finished" in completed.stdout
-    assert "0: fold 1 of 2: head: epoch 1/1" in completed.stderr
+    assert "0: fold 1 of 2: done" in completed.stderr
 
 
 def test_too_few_photographs_for_the_folds_are_refused_with_the_counts(bccd, tmp_path):

@@ -53,6 +53,7 @@ def test_an_exported_model_answers_as_the_original_in_ten_lines_without_bloodcel
     assert facts["exported_bytes"] > 10_000
     assert min(facts["original_bytes"], facts["parity"]["original_ms"], facts["parity"]["exported_ms"]) > 0
     program = folder / f"use_{to}.py"
+    assert len([line for line in program.read_text(encoding="utf-8").splitlines() if line.strip()]) <= 13
     without = "import runpy, sys; sys.modules['bloodcell'] = None; sys.argv = sys.argv[1:]; runpy.run_path(sys.argv[0])"
     shown = subprocess.run(
         [sys.executable, "-c", without, program, network.image], capture_output=True, text=True, check=True

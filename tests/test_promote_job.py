@@ -59,6 +59,10 @@ def promote(folder, *words):
     return run(["promote", *words, "n_resamples=100"], cwd=folder)
 
 
+def challenges(version):
+    return [value for tag, value in version.tags.items() if tag.startswith("challenges.")]
+
+
 def versions(name):
     return sorted(int(each.version) for each in MlflowClient().search_model_versions(f"name='{name}'"))
 
@@ -100,6 +104,7 @@ def test_a_worse_model_is_not_promoted_and_a_better_one_is(folder, ids, best):
     assert "error" not in found
     assert found["comparison"]["split"] == "val"
     assert found["comparison"]["images"] == 40
+    assert (found["challenges"], challenges(best("ranked"))) == (1, ["1"])
     assert Path(found["page"]).is_file()
     assert (versions("ranked"), int(best("ranked").version)) == ([1], 1)
     tags = MlflowClient().get_run(ids["poor"]).data.tags
@@ -115,6 +120,23 @@ def test_a_worse_model_is_not_promoted_and_a_better_one_is(folder, ids, best):
     assert version.tags["promotion_champion_version"] == "2"
     assert version.tags["promotion_champion_run"] == ids["poor"]
     assert version.tags["promotion_verdict"] == found["sentence"]
+    # The second candidate on these images, though the first one's champion was another.
+    assert found["challenges"] == 2
+    assert challenges(MlflowClient().get_model_version("ranked", "2")) == ["2"]
+
+
+def test_an_ensemble_is_a_candidate_and_a_champion(folder, ids, best):
+    completed = run(["ensemble", f"runs=[{ids['good']},{ids['poor']}]", "tracking.run_name=both"], cwd=folder)
+    assert completed.returncode == 0, completed.stderr
+    both = next(each.info.run_id for each in runs_in(folder) if each.info.run_name == "both")
+    assert run(["register", f"run={ids['poor']}", "name=several", "alias=best"], cwd=folder).returncode == 0
+    completed = promote(folder, "model=several", f"candidate={both}")
+    assert completed.returncode == 0, completed.stderr
+    assert best("several").tags["run_id"] == both
+    completed = promote(folder, "model=several", f"candidate={ids['poor']}", "--json")
+    assert completed.returncode == 3, completed.stderr
+    found = json.loads(completed.stdout)
+    assert (found["champion_run"], found["challenges"]) == (both, 2)
 
 
 def test_an_equivalent_model_is_promoted_only_if_it_is_cheaper(folder, ids, best):
@@ -129,6 +151,7 @@ def test_an_equivalent_model_is_promoted_only_if_it_is_cheaper(folder, ids, best
     assert completed.returncode == 0, completed.stderr
     assert "The candidate is cheaper: it has 3 parameters, the champion " in completed.stdout
     assert int(best("cheap").version) == 2
+    assert challenges(MlflowClient().get_model_version("cheap", "1")) == ["1"]  # twice the same candidate
 
 
 def test_the_champion_predicts_only_what_it_was_not_trained_on(folder, ids, best, monkeypatch):

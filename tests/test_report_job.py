@@ -345,7 +345,10 @@ def test_pandoc_reads_the_latex_and_writes_the_docx(folder, single, tmp_path):
 
 
 def test_a_network_is_described_with_its_settings(bccd, tmp_path):
+    excluded = "TRAIN/EOSINOPHIL/_0_0.jpeg"
+    (tmp_path / "exclude.csv").write_text(f"path,reason\n{excluded},not a cell\n", encoding="utf-8")
     words = ["train", *small_network(bccd), "hyperparameters.early_stopping.patience=3", "explain=none"]
+    words.append("data.exclude_file=exclude.csv")
     completed = run(words, cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
     (trained,) = runs_in(tmp_path)
@@ -353,7 +356,8 @@ def test_a_network_is_described_with_its_settings(bccd, tmp_path):
     assert result["share_from_run"] >= 0.6
     look_into(tmp_path)
     held = {entry.get("param") for entry in require_numbers_of_mlflow(tmp_path / "paper")}
-    assert {"backbone.input_size", "hyperparameters.learning_rate", "augmentation.rotation"} <= held
+    assert {"backbone.input_size", "hyperparameters.learning_rate", "images.excluded"} <= held
+    assert "not a cell" in (tmp_path / "paper" / "flow.svg").read_text(encoding="utf-8")
     section = (tmp_path / "paper" / "section.md").read_text(encoding="utf-8")
     assert "the convolutional network VGG16" in section
     assert "initialised at random" in section

@@ -117,7 +117,13 @@ def test_only_the_final_training_saves_a_model(searched):
     (final,) = [found for found in runs_in(workplace) if found.info.run_name.endswith(", trained again")]
     assert final.outputs.model_outputs
     assert final.info.run_id in parent_in(workplace).data.tags["mlflow.note.content"]
-    assert not any(trial.outputs and trial.outputs.model_outputs for trial in trials_in(workplace))
+    assert "chosen on these images" in final.data.tags["evidence"].split(", ")
+    trial = trials_in(workplace)[0]
+    assert not (trial.outputs and trial.outputs.model_outputs)
+    for found, what in ((parent_in(workplace), "is a search"), (trial, "is a trial without a model")):
+        refused = run(["register", f"run={found.info.run_id}", "force=true"], cwd=workplace)
+        assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+        assert what in refused.stderr
 
 
 def test_a_finished_search_has_nothing_more_to_do(searched):
@@ -300,3 +306,21 @@ def test_a_baseline_whose_process_was_killed_is_continued(tmp_path, bccd):
     assert completed.returncode == 0, completed.stderr
     (found,) = [each for each in runs_in(tmp_path) if each.info.run_name.startswith("baseline")]
     assert found.info.status == "FINISHED"
+
+
+@pytest.mark.parametrize("tuner", ["random", "bayesian"])
+def test_trials_that_are_trained_side_by_side_equal_those_one_by_one(bccd, tmp_path, tuner):
+    """To the last digit; of a Bayesian search these are proposed before its model is."""
+    chosen = [f"tuner={tuner}", "tuner.max_trials=3", "tuner.final=false", "baselines=[]", "tuner.max_failures=9"]
+    histories = []
+    for at_once in (1, 3):
+        workplace = tmp_path / str(at_once)
+        workplace.mkdir()
+        completed = run(["search", *small_network(bccd), *chosen, f"tuner.at_once={at_once}"], cwd=workplace)
+        assert completed.returncode == 0, completed.stderr
+        files = sorted(workplace.glob("searches/*/trial_*/run/artifacts/history.csv"))
+        histories.append([file.read_text(encoding="utf-8") for file in files])
+        recorded = [trial.data.metrics["epoch/val_loss"] for trial in trials_in(workplace)]
+        assert len(recorded) == 3
+    assert histories[0] == histories[1]
+    assert len(set(histories[0])) == 3

@@ -9,7 +9,6 @@ import re
 import signal
 import socket
 import threading
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,11 +17,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 import pytest
-import uvicorn
 from browser import needs_browser, opened_page
 from commands import REPOSITORY, run, start
 from mlflow.pyfunc import scoring_server
 from PIL import Image
+from servers import serving_app
 from stores import look_into, runs_in
 
 from bloodcell.serving.app import ServedFacts, make_app
@@ -92,33 +91,16 @@ def app_of(chosen: ChosenModel, *, limits: Limits = LIMITS, card: str | None = N
     return make_app(served, **{"host": "127.0.0.1", "hosts": (), "token": None} | access, limits=limits)
 
 
-@contextmanager
-def serving(app: Any) -> Iterator[int]:
-    """Serve an application from a thread, and give its port."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_config=None, lifespan="off", ws="none"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            while not server.started:
-                time.sleep(0.01)
-            yield listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(30)
-
-
 @pytest.fixture(scope="module")
 def port(chosen):
-    with serving(app_of(chosen)) as port:
+    with serving_app(app_of(chosen)) as port:
         yield port
 
 
 @pytest.fixture(scope="module")
 def guarded(chosen):
     """The port of a server that needs a token."""
-    with serving(app_of(chosen, host="0.0.0.0", hosts=("cells.example.org",), token=TOKEN)) as port:
+    with serving_app(app_of(chosen, host="0.0.0.0", hosts=("cells.example.org",), token=TOKEN)) as port:
         yield port
 
 
@@ -143,7 +125,7 @@ def asking(contents: list[bytes], *, columns: tuple[str, ...] = ("image",), **pa
 
 def test_predict_answers_as_mlflow_models_serve(kept, chosen, port):
     contents = [path.read_bytes() for path in kept.images]
-    with serving(scoring_server.init(chosen.stored.interface)) as other:
+    with serving_app(scoring_server.init(chosen.stored.interface)) as other:
         for body in (
             asking(contents),
             asking(contents, max_error=0.9),
@@ -344,7 +326,7 @@ def test_a_card_from_a_registry_runs_and_loads_nothing(chosen):
 
 
 def ask_page(app: Any) -> str:
-    with serving(app) as port:
+    with serving_app(app) as port:
         return ask(port, "GET", "/").body.decode()
 
 

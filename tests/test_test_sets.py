@@ -1,5 +1,6 @@
 """Several test sets: from folders or a table to metrics, pictures and predictions of each."""
 
+import json
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import pytest
 from commands import run, small
 from stores import runs_in
 
+from bloodcell.config.keywords import train_config
 from bloodcell.data.folder_layout import split_of
+from bloodcell.experiment.baselines import needed_baselines
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +53,13 @@ def test_init_writes_each_test_set_and_training_evaluates_each(bccd, sets, tmp_p
     assert manifest.groupby("split")["test_set"].nunique().to_dict() == {"train": 1, "val": 1, "test": 2}
     assert "test TestB" in mlflow.get_run(only.info.run_id).data.tags["mlflow.note.content"]
 
+    completed = run(["report", f"run={only.info.run_id}", "output=paper"], cwd=tmp_path)
+    assert completed.returncode == 0, completed.stderr
+    numbers = json.loads((tmp_path / "paper" / "numbers.json").read_text(encoding="utf-8"))
+    assert {"test/TestA/accuracy", "test/TestB/accuracy"} <= {each.get("metric") for each in numbers}
+    assert {"TestA", "TestB"} <= {each.get("where", {}).get("test_set") for each in numbers}
+    assert "TestB: 5 images" in (tmp_path / "paper" / "flow.svg").read_text(encoding="utf-8")
+
 
 def test_a_table_names_test_sets_in_its_split(bccd, sets, tmp_path):
     files = sorted(sets.glob("*/*/*.jpeg"))
@@ -72,6 +82,12 @@ def test_folders_are_given_by_name(bccd, sets, tmp_path):
     completed = run(["train", *places, "data.test_dir={a:nowhere}"], cwd=tmp_path)
     assert completed.returncode == 2
     assert completed.stderr.startswith("bloodcell: data.test_dir.a=nowhere: ")
+
+
+def test_runs_on_several_test_sets_share_their_baselines():
+    data = {"source": "folder", "train_dir": "train", "test_dir": {"a": "first", "b": "second"}}
+    both = [train_config(data=data, backbone=name, head="probe") for name in ("morphology", "colour_histogram")]
+    assert [each.name for each in needed_baselines(both)].count("majority") == 1
 
 
 @pytest.mark.parametrize("name", ["TestA", "Test-B", "test_2", "test external", "External_Test", "Testing"])

@@ -41,6 +41,13 @@ CURVES_LABEL = "validation accuracy, %"
 CLASS_METRICS = ("recall", "precision", "f1")
 
 
+def known_costs(measured: Mapping[str, float]) -> dict[str, float]:
+    """Return the costs by the keys of `COSTS` that are known from those that a run measured, by their names."""
+    speed = measured.get("images_per_second")
+    known = {name: measured[name] for name in ("parameters", "flops") if name in measured}
+    return known | ({"milliseconds": 1000 / speed} if speed else {})
+
+
 @dataclass(frozen=True, kw_only=True)
 class RunFacts:
     """The facts on a run besides its predictions.

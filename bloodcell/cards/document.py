@@ -41,6 +41,7 @@ PREAMBLE = r"""% Written by bloodcell. If names have letters of other scripts, c
 \ifPDFTeX
   \usepackage[utf8]{inputenc}
   \usepackage[T1]{fontenc}
+  \IfFileExists{lmodern.sty}{\usepackage{lmodern}}{}
 \else
   \usepackage{fontspec}
 \fi
@@ -280,8 +281,8 @@ def _latex_block(block: Block) -> str:
                 f"  \\par\\smallskip {_latex(block.caption)}\n\\end{{figure}}"
             )
         case Table():
-            # Shares of the line less the space between columns; the first column is often a name.
-            shares = block.widths or [1 / len(block.header)] * len(block.header)
+            # Shares of the line less the space between columns.
+            shares = block.widths or _shares(block)
             columns = "".join(
                 f">{{\\raggedright\\arraybackslash}}p{{\\dimexpr {share:.3f}\\linewidth-2\\tabcolsep\\relax}}"
                 for share in shares
@@ -293,6 +294,17 @@ def _latex_block(block: Block) -> str:
                 f"{' & '.join(map(_latex, block.header))} \\\\\n\\hline\n\\endhead\n{rows}\n\\hline\n"
                 "\\end{longtable}"
             )
+
+
+def _shares(table: Table) -> list[float]:
+    """Return the columns' shares of the line, by their longest words, which LaTeX does not break."""
+
+    def width(word: str) -> float:
+        return sum(1.4 if letter.isupper() else 1 for letter in word)
+
+    columns = zip(table.header, *table.rows, strict=True)
+    widths = [3 + max(width(word) for cell in column for word in words_of(cell).split() or [""]) for column in columns]
+    return [each / sum(widths) for each in widths]
 
 
 def _latex(content: Text) -> str:

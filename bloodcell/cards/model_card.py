@@ -255,9 +255,14 @@ def _data(facts: CardFacts) -> list[tuple[str, str]]:
         ("Digest of images, labels, groups and split", facts.tags.data_digest or UNKNOWN),
         ("Groups", ", and ".join(groups)),
     ]
-    unreadable, left_out = (training.n_unreadable, training.n_left_out) if training else (0, 0)
-    reasons = ((unreadable, "are unreadable"), (left_out, "have a copy in another split"))
-    if left := [f"{number} {why}" for number, why in reasons if number]:
+    reasons = {}
+    if training is not None:
+        reasons = {
+            "are unreadable": training.n_unreadable,
+            "were excluded by a list": training.n_excluded,
+            "have a copy in another split": training.n_left_out,
+        }
+    if left := [f"{number} {why}" for why, number in reasons.items() if number]:
         rows.append(("Excluded images", "; ".join(left)))
     return rows
 

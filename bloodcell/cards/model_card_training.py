@@ -30,8 +30,8 @@ class Training:
         Its settings; None: not logged, or of a version of bloodcell with other settings.
     weight
         Its weight in an ensemble; None: no ensemble, or unknown.
-    n_unreadable, n_left_out
-        The numbers of unreadable images, and of images excluded for a copy in another split.
+    n_unreadable, n_excluded, n_left_out
+        The numbers of unreadable images, of those that the user excluded, and of those with a copy in another split.
     """
 
     name: str
@@ -40,6 +40,7 @@ class Training:
     tags: RunTags = field(default_factory=RunTags)
     weight: float | None = None
     n_unreadable: int = 0
+    n_excluded: int = 0
     n_left_out: int = 0
 
 

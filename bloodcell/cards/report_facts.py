@@ -14,7 +14,7 @@ from bloodcell.cards.model_card_training import UNKNOWN, Training
 from bloodcell.comparison.run_tags import RunTags
 from bloodcell.config.training import TrainConfig
 from bloodcell.data.leaks import Leakage
-from bloodcell.data.manifest import SPLITS
+from bloodcell.data.manifest import SPLITS, TEST_SET
 from bloodcell.evaluation.predictions import probabilities_of
 from bloodcell.evaluation.probabilities import predicted_classes
 from bloodcell.wording import PHOTOGRAPH, plural
@@ -185,8 +185,8 @@ class ReportFacts:
         Its tables.
     per_class
         The tables ``report/<split>.csv`` by split.
-    unreadable
-        The images that could not be read: ``path, reason``.
+    unreadable, excluded
+        The images that could not be read, and those that the user excluded: ``path, reason``.
     folds
         The runs of a cross-validation's folds.
     models
@@ -207,6 +207,7 @@ class ReportFacts:
     manifest: pd.DataFrame | None
     per_class: Mapping[str, pd.DataFrame]
     unreadable: pd.DataFrame | None
+    excluded: pd.DataFrame | None
     leakage: Leakage | None
     folds: Sequence[ReportRun] = ()
     models: Sequence[str] = ()
@@ -221,6 +222,16 @@ class ReportFacts:
     def config(self) -> TrainConfig | None:
         """The configuration of a single training."""
         return self.trainings[0].config if len(self.trainings) == 1 and not self.method else None
+
+    @property
+    def first_config(self) -> TrainConfig | None:
+        """The configuration of the run, or of an ensemble's first member: all have the same images and split."""
+        return self.trainings[0].config if self.trainings else None
+
+    @property
+    def n_members(self) -> Number:
+        """The number of an ensemble's members."""
+        return self.run.count_of_runs("members", len(self.trainings))
 
     @property
     def images_run(self) -> ReportRun:
@@ -257,6 +268,13 @@ class ReportFacts:
     def parts(self) -> list[str]:
         """The splits with images in the manifest."""
         return [] if self.manifest is None else [each for each in SPLITS if (self.manifest["split"] == each).any()]
+
+    @property
+    def test_sets(self) -> list[str]:
+        """The names of its test sets, if there are several."""
+        if self.manifest is None or TEST_SET not in self.manifest:
+            return []
+        return sorted(set(self.manifest.loc[self.manifest["split"] == "test", TEST_SET].astype(str)))
 
     @cached_property
     def tables(self) -> dict[str, pd.DataFrame]:

@@ -5,11 +5,12 @@ from matplotlib.figure import Figure
 
 from bloodcell.cards.document import words_of
 from bloodcell.cards.report_facts import PARTS, ReportFacts
+from bloodcell.data.manifest import TEST_SET
 from bloodcell.plots.flow import Box, data_flow
 from bloodcell.wording import counted
 
 MAX_REASONS = 4
-"""Reasons of unreadable files in the diagram."""
+"""Reasons in the diagram, of unreadable and of excluded files each."""
 
 
 def flow_figure(facts: ReportFacts) -> Figure | None:
@@ -34,6 +35,7 @@ def flow_figure(facts: ReportFacts) -> Figure | None:
                 lines=[
                     _sizes(facts, rows),
                     *(["each validated in its fold"] if part == "train" and facts.folds else []),
+                    *(_test_sets(facts, rows) if part == "test" else []),
                     f"by class, images ({facts.groups}):",
                     *(
                         f"{label}: {len(of_class):,} ({of_class['group'].nunique():,})"
@@ -57,16 +59,19 @@ def _files(facts: ReportFacts, manifest: pd.DataFrame, others: str) -> tuple[Box
             heading="Left out: unknown", lines=[others]
         )
     unreadable, copies = int(values["images.unreadable"]), int(values["images.left_out"])
+    excluded = int(values.get("images.excluded", 0))  # runs of an earlier version have none
     left = [
         f"{counted(unreadable, 'file')} cannot be read",
         *_reasons(facts.unreadable),
+        *([f"{counted(excluded, 'image')} excluded by a list"] if excluded else []),
+        *_reasons(facts.excluded),
         f"{counted(copies, 'image')} with a copy or its {facts.group_name} in another split",
         others,
     ]
-    found = len(manifest) + unreadable + copies
+    n_left = unreadable + excluded + copies
     return (
-        Box(heading=f"{found:,} image files found", lines=[where]),
-        Box(heading=f"{unreadable + copies:,} image files left out", lines=left),
+        Box(heading=f"{len(manifest) + n_left:,} image files found", lines=[where]),
+        Box(heading=f"{n_left:,} image files left out", lines=left),
     )
 
 
@@ -77,8 +82,12 @@ def _sizes(facts: ReportFacts, rows: pd.DataFrame) -> str:
     return f"of {photographs}, {counted(rows['group'].nunique(), facts.group_name)}"
 
 
-def _reasons(unreadable: pd.DataFrame | None) -> list[str]:
-    if unreadable is None or "reason" not in unreadable:
+def _test_sets(facts: ReportFacts, rows: pd.DataFrame) -> list[str]:
+    return [f"{name}: {counted((rows[TEST_SET] == name).sum(), 'image')}" for name in facts.test_sets]
+
+
+def _reasons(images: pd.DataFrame | None) -> list[str]:
+    if images is None or "reason" not in images:
         return []
-    counts = unreadable["reason"].astype(str).value_counts()
+    counts = images["reason"].astype(str).value_counts()
     return [f"  {number} × {reason}" for reason, number in counts.head(MAX_REASONS).items()]

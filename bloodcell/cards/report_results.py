@@ -54,7 +54,8 @@ def performance(facts: ReportFacts) -> Text | None:
     """Return accuracy with its interval, and the baseline's, for each held-out split."""
     if not facts.splits:
         return None
-    return joined([_performance(facts, split) for split in facts.splits])
+    named = facts.test_sets if "test" in facts.splits else []
+    return joined([*(_performance(facts, split) for split in facts.splits), *(_of_test_set(facts, n) for n in named)])
 
 
 def _performance(facts: ReportFacts, split: str) -> Text:
@@ -72,6 +73,16 @@ def _performance(facts: ReportFacts, split: str) -> Text:
         noun=noun,
         photograph=run.interval(f"{split}/photograph_accuracy"),
         baseline=run.metric(f"{split}/majority_class/accuracy"),
+    )
+
+
+def _of_test_set(facts: ReportFacts, name: str) -> Text:
+    run = facts.run
+    return text(
+        "On the test set {name}, accuracy by image was {accuracy} and by photograph {photograph}.",
+        name=name,
+        accuracy=run.interval(f"test/{name}/accuracy"),
+        photograph=run.interval(f"test/{name}/photograph_accuracy"),
     )
 
 
@@ -307,7 +318,7 @@ def limitations(facts: ReportFacts) -> list[Text]:
     ]
     if facts.leakage and facts.leakage.sentence:
         found.append((facts.leakage.sentence,))
-    config = facts.trainings[0].config if facts.trainings else None
+    config = facts.first_config
     if config is not None and config.data.source != "smears":
         found.append(
             (
@@ -333,6 +344,8 @@ def results(facts: ReportFacts) -> list[Block]:
     blocks += [Heading(2, "Performance"), Paragraph(performance(facts) or _not_known("Performance"))]
     if facts.splits:
         blocks.append(_performance_table(facts))
+    if facts.test_sets and "test" in facts.splits:
+        blocks.append(_test_sets_table(facts))
     for split, table in facts.per_class.items():
         blocks.append(_class_table(facts, split, table))
     for split in facts.tables:
@@ -395,6 +408,24 @@ def _performance_table(facts: ReportFacts) -> Table:
         header=header,
         rows=rows,
         widths=widths,
+    )
+
+
+def _test_sets_table(facts: ReportFacts) -> Table:
+    """Return the metrics of each test set; those of groups need enough of them."""
+    measures = {name: label for name, label in MEASURES.items() if name != "group_mean_accuracy"}
+    names = [f"test/{name}/{measure}" for name in facts.test_sets for measure in measures]
+    values = {name: facts.run.interval(name) if name in facts.run.metrics else NONE for name in names}
+    return Table(
+        caption=("Each test set, with 95 % intervals in brackets where they were computed.",),
+        header=[("metric",), *((name,) for name in facts.test_sets)],
+        rows=[
+            [("images",), *(facts.n_images(split="test", test_set=name) for name in facts.test_sets)],
+            *(
+                [(label,), *(values[f"test/{name}/{measure}"] for name in facts.test_sets)]
+                for measure, label in measures.items()
+            ),
+        ],
     )
 
 

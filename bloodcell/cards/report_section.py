@@ -3,7 +3,15 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from bloodcell.cards import report_methods as methods
+from bloodcell.cards import (
+    report_data,
+    report_evaluation,
+    report_model,
+    report_partition,
+    report_software,
+    report_study,
+    report_training,
+)
 from bloodcell.cards.checklist import Filled
 from bloodcell.cards.document import (
     Block,
@@ -27,14 +35,19 @@ ALWAYS = (
 )
 """Questions that every methods section answers, whichever checklist is filled."""
 METHODS: Mapping[str, Sequence[Callable[[ReportFacts], Text | None]]] = {
-    "Data": (methods.goal, methods.data_source, methods.missing, methods.subsets),
-    "Partition": (methods.partition, methods.disjointness, methods.clusters),
-    "Preprocessing and augmentation": (methods.preprocessing, methods.quality, methods.augmentation),
-    "Model": (methods.model, methods.weights, methods.ensembling),
-    "Training": (methods.training,),
-    "Selection": (methods.selection,),
-    "Evaluation": (methods.measures, methods.uncertainty, methods.calibration_method, methods.explained),
-    "Software": (methods.versions, methods.availability, methods.details),
+    "Data": (report_study.goal, report_data.data_source, report_data.missing, report_model.subsets),
+    "Partition": (report_partition.partition, report_partition.disjointness, report_partition.clusters),
+    "Preprocessing and augmentation": (report_model.preprocessing, report_data.quality, report_model.augmentation),
+    "Model": (report_model.model, report_model.weights, report_model.ensembling),
+    "Training": (report_training.training,),
+    "Selection": (report_training.selection,),
+    "Evaluation": (
+        report_evaluation.measures,
+        report_evaluation.uncertainty,
+        report_evaluation.calibration_method,
+        report_evaluation.explained,
+    ),
+    "Software": (report_software.versions, report_software.availability, report_software.details),
 }
 FLOW = "flow"
 """The picture of the data flow, without suffix."""
@@ -120,7 +133,7 @@ def _answered(key: str, answers: Mapping[str, str]) -> Text:
 
 
 def _data_flow(facts: ReportFacts) -> list[Block]:
-    flow = methods.flow(facts)
+    flow = report_data.flow(facts)
     caption = joined([("Data flow.",), flow])
     return [
         Picture(file=FLOW, caption=caption),

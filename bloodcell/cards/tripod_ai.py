@@ -4,7 +4,15 @@ Collins, Moons, Dhiman et al., "TRIPOD+AI statement: updated guidance for report
 regression or machine learning methods", BMJ 385, e078378, 2024.
 """
 
-from bloodcell.cards import report_methods as methods
+from bloodcell.cards import (
+    report_data,
+    report_evaluation,
+    report_model,
+    report_partition,
+    report_software,
+    report_study,
+    report_training,
+)
 from bloodcell.cards import report_results as results
 from bloodcell.cards.checklist import Checklist, Item, Part
 from bloodcell.cards.document import Text, joined, text
@@ -12,17 +20,17 @@ from bloodcell.cards.report_facts import ReportFacts
 
 
 def _abstract(facts: ReportFacts) -> Text | None:
-    return joined([methods.abstract_methods(facts), results.performance(facts)]) or None
+    return joined([report_study.abstract_methods(facts), results.performance(facts)]) or None
 
 
 def _prepared(facts: ReportFacts) -> Text | None:
-    steps = methods.preprocessing(facts)
-    return joined([steps, methods.quality(facts)]) if steps else None
+    steps = report_model.preprocessing(facts)
+    return joined([steps, report_data.quality(facts)]) if steps else None
 
 
 def _partitioned(facts: ReportFacts) -> Text | None:
-    rule = methods.partition(facts)
-    return joined([rule, methods.disjoint(facts)]) if rule else None
+    rule = report_partition.partition(facts)
+    return joined([rule, report_partition.disjoint(facts)]) if rule else None
 
 
 def _outcome(facts: ReportFacts) -> Text | None:
@@ -46,24 +54,30 @@ def _predictors(facts: ReportFacts) -> Text | None:
 
 
 def _model_steps(facts: ReportFacts) -> Text | None:
-    model = methods.model(facts)
+    model = report_model.model(facts)
     steps = [
         model,
-        methods.weights(facts),
-        methods.training(facts),
-        methods.augmentation(facts),
-        methods.selection(facts),
+        report_model.weights(facts),
+        report_training.training(facts),
+        report_model.augmentation(facts),
+        report_training.selection(facts),
     ]
     return joined(steps) if model else None
 
 
 def _all_measures(facts: ReportFacts) -> Text | None:
-    named = methods.measures(facts)
-    return joined([named, methods.uncertainty(facts), methods.calibration_method(facts)]) if named else None
+    named = report_evaluation.measures(facts)
+    return (
+        joined([named, report_evaluation.uncertainty(facts), report_evaluation.calibration_method(facts)])
+        if named
+        else None
+    )
 
 
 def _predicted_how(facts: ReportFacts) -> Text | None:
-    return joined([methods.output(facts), methods.ensembling(facts)]) if facts.config or facts.method else None
+    return (
+        joined([report_model.output(facts), report_model.ensembling(facts)]) if facts.config or facts.method else None
+    )
 
 
 def _performance(facts: ReportFacts) -> Text | None:
@@ -103,7 +117,12 @@ TRIPOD_AI = Checklist(
         "regression or machine learning methods. BMJ 2024;385:e078378, doi 10.1136/bmj-2023-078378"
     ),
     items=(
-        _item(1, TITLE, "Title", Part(asks="a model is developed or evaluated, for whom, for what", run=methods.title)),
+        _item(
+            1,
+            TITLE,
+            "Title",
+            Part(asks="a model is developed or evaluated, for whom, for what", run=report_study.title),
+        ),
         _item(2, TITLE, "Abstract", Part(asks="a structured abstract", run=_abstract)),
         _item(
             3,
@@ -117,7 +136,7 @@ TRIPOD_AI = Checklist(
             4,
             INTRODUCTION,
             "Objectives",
-            Part(asks="aims: development, evaluation or both", run=methods.goal, answer="hypotheses"),
+            Part(asks="aims: development, evaluation or both", run=report_study.goal, answer="hypotheses"),
         ),
         _item(
             5,
@@ -126,7 +145,7 @@ TRIPOD_AI = Checklist(
             Part(
                 label="a",
                 asks="sources, for development and for evaluation",
-                run=methods.data_source,
+                run=report_data.data_source,
                 answer="data_origin",
             ),
             Part(label="b", asks="dates", answer="dates"),
@@ -153,7 +172,7 @@ TRIPOD_AI = Checklist(
             METHODS,
             "Predictors",
             Part(label="a", asks="how they were chosen", run=_predictors),
-            Part(label="b", asks="what they are, and how they are measured", run=methods.preprocessing),
+            Part(label="b", asks="what they are, and how they are measured", run=report_model.preprocessing),
             Part(label="c", asks="who assessed them", not_applicable=_no_subjective_predictors),
         ),
         _item(
@@ -163,15 +182,15 @@ TRIPOD_AI = Checklist(
             Part(asks="the sizes, and how precise they are", run=results.study_size),
             Part(asks="how they were planned", answer="sample_size_reason"),
         ),
-        _item(11, METHODS, "Missing data", Part(asks="how they were handled", run=methods.missing)),
+        _item(11, METHODS, "Missing data", Part(asks="how they were handled", run=report_data.missing)),
         _item(
             12,
             METHODS,
             "Analysis",
             Part(label="a", asks="how the data were used and split", run=_partitioned),
-            Part(label="b", asks="how predictors were rescaled or transformed", run=methods.preprocessing),
+            Part(label="b", asks="how predictors were rescaled or transformed", run=report_model.preprocessing),
             Part(label="c", asks="the kind of model, and all steps of building it", run=_model_steps),
-            Part(label="d", asks="how differences between clusters were handled", run=methods.clusters),
+            Part(label="d", asks="how differences between clusters were handled", run=report_partition.clusters),
             Part(label="e", asks="measures of performance", run=_all_measures),
             Part(label="f", asks="updating after the evaluation", not_applicable=_no_updating),
             Part(label="g", asks="how predictions were computed", run=_predicted_how),
@@ -180,10 +199,10 @@ TRIPOD_AI = Checklist(
             13,
             METHODS,
             "Class imbalance",
-            Part(asks="what was done about it, and recalibration", run=methods.imbalance),
+            Part(asks="what was done about it, and recalibration", run=report_training.imbalance),
         ),
         _item(14, METHODS, "Fairness", Part(asks="what was done for it", answer="fairness")),
-        _item(15, METHODS, "Output", Part(asks="probabilities or classes, and thresholds", run=methods.output)),
+        _item(15, METHODS, "Output", Part(asks="probabilities or classes, and thresholds", run=report_model.output)),
         _item(
             16,
             METHODS,
@@ -200,19 +219,21 @@ TRIPOD_AI = Checklist(
             Part(label="c", asks="the protocol", answer="protocol"),
             Part(label="d", asks="registration", answer="registration"),
             Part(label="e", asks="access to data", answer="data_availability"),
-            Part(label="f", asks="access to code", run=methods.availability, answer="code_availability"),
+            Part(label="f", asks="access to code", run=report_software.availability, answer="code_availability"),
         ),
         _item(19, OPEN, "Involvement", Part(asks="of patients and the public", answer="public_involvement")),
         _item(
             20,
             RESULTS,
             "Participants",
-            Part(label="a", asks="the flow, with numbers", run=methods.flow),
+            Part(label="a", asks="the flow, with numbers", run=report_data.flow),
             Part(label="b", asks="characteristics of the people", answer="demographics"),
             Part(label="c", asks="development compared with evaluation", run=results.comparison_of_splits),
         ),
         _item(21, RESULTS, "Numbers", Part(asks="images and events in each analysis", run=_sizes)),
-        _item(22, RESULTS, "Specification", Part(asks="the full model, for others to use", run=methods.specification)),
+        _item(
+            22, RESULTS, "Specification", Part(asks="the full model, for others to use", run=report_model.specification)
+        ),
         _item(
             23,
             RESULTS,
@@ -232,7 +253,7 @@ TRIPOD_AI = Checklist(
             27,
             DISCUSSION,
             "Use",
-            Part(label="a", asks="how poor or missing input is handled", run=methods.poor_input),
+            Part(label="a", asks="how poor or missing input is handled", run=report_data.poor_input),
             Part(label="b", asks="what users have to do and know", answer="user_interaction"),
             Part(label="c", asks="next steps", answer="next_steps"),
         ),

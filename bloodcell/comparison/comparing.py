@@ -1,7 +1,7 @@
 """The comparison of models by their predictions on the same images."""
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from numbers import Integral, Real
 
@@ -82,6 +82,8 @@ class Comparison:
         Of `certificate`.
     group_name
         The user's word for a group.
+    costs
+        By the name of a cost, such as "parameters", the known costs of runs; see `bloodcell.comparison.decision`.
     """
 
     estimates: pd.DataFrame
@@ -96,6 +98,7 @@ class Comparison:
     n_resamples: int = N_RESAMPLES
     seed: int = 0
     group_name: str = PHOTOGRAPH
+    costs: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     @cached_property
     def certificate(self) -> Certificate:
@@ -181,6 +184,7 @@ def compare(
     classes: Sequence[str] = (),
     groups: Mapping[str, str] | None = None,
     baseline: str | None = None,
+    costs: Mapping[str, Mapping[str, float]] | None = None,
 ) -> Comparison:
     """Compare models: which is better, by how much, or whether the data cannot decide.
 
@@ -216,6 +220,9 @@ def compare(
         How to read the tables of other tools, see `align`.
     baseline
         The name of a table that is the trivial baseline, in place of the majority class of these images.
+    costs
+        By the name of a cost, the known costs of models: ``{"parameters": {"a": 2e6}}``. The cheapest of several that
+        may be the best is the one to use.
 
     Returns
     -------
@@ -299,6 +306,7 @@ def compare(
         n_resamples=n_resamples,
         seed=seed,
         group_name=group_name,
+        costs=costs or {},
     )
 
 

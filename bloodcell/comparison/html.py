@@ -14,7 +14,7 @@ def comparison_text(comparison: Comparison) -> str:
     """Return the decision and the ranking as text, a line each."""
     heading = f"By {metric_heading(comparison)}, {', '.join(comparison.units.values())}:"
     rows = ("  " + "  ".join(cells) for cells in ranked_rows(comparison))
-    return "\n".join([*decide(comparison, costs={}).sentences, heading, *rows])
+    return "\n".join([*decide(comparison, costs=comparison.costs).sentences, heading, *rows])
 
 
 def comparison_html(comparison: Comparison) -> str:
@@ -22,7 +22,7 @@ def comparison_html(comparison: Comparison) -> str:
 
     Names of runs, classes and groups are escaped.
     """
-    headline, *others = decide(comparison, costs={}).sentences
+    headline, *others = decide(comparison, costs=comparison.costs).sentences
     head = "".join(f"<th>{escape(text)}</th>" for text in ("run", *comparison.units.values(), "the best?"))
     rows = "".join(
         f"<tr><th>{escape(name)}</th>{''.join(f'<td>{escape(cell)}</td>' for cell in cells)}</tr>"

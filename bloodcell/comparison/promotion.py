@@ -89,7 +89,9 @@ def _more_groups(comparison: Comparison, row: Row, sentence: str) -> str:
         n_groups = counted(comparison.n_groups, comparison.group_name)
         return f" {n_groups} are too few for reliable intervals: at least {missing} more are needed."
     low, high = row["low"], row["high"]
-    if low * high > 0 or max(abs(low), abs(high)) < comparison.equivalence:
+    # A large difference needs more groups only to be tested: sizes are computed for many groups.
+    is_large = abs(row["difference"]) > (high - low) / 4
+    if low * high > 0 or is_large or max(abs(low), abs(high)) < comparison.equivalence:
         return f" A few more {groups} would probably decide."
     return f" No realistic number of further {groups} would decide."
 

@@ -13,10 +13,12 @@ from typing import Any, TypeVar
 
 import yaml
 from hydra import compose, initialize_config_dir
+from hydra._internal.config_loader_impl import ConfigLoaderImpl
 from hydra._internal.core_plugins.file_config_source import FileConfigSource
 from hydra._internal.sources_registry import SourcesRegistry
 from hydra.core.config_store import ConfigNode, ConfigStore
 from hydra.core.global_hydra import GlobalHydra
+from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.core.plugins import Plugins
 from hydra.errors import HydraException, InstantiationException, MissingConfigException, OverrideParseException
 from hydra.plugins.config_source import ConfigResult
@@ -225,6 +227,48 @@ def _compose(job: str, overrides: Sequence[str] = ()) -> DictConfig:
     started = nullcontext() if inside else initialize_config_dir(str(conf_dir()), version_base=VERSION_BASE)
     with started:
         return compose(config_name=job, overrides=list(overrides), return_hydra_config=True)
+
+
+class VariedConfig:
+    """A job's configuration of which many variants are needed.
+
+    Parameters
+    ----------
+    job, overrides
+        As for `compose_config`.
+    """
+
+    def __init__(self, job: str, overrides: Sequence[str]) -> None:
+        self._job, self._overrides = job, tuple(overrides)
+
+    @functools.cached_property
+    def _composed(self) -> DictConfig:
+        register_experiments(self._job)
+        return _compose(self._job, self._overrides)
+
+    def with_overrides(self, overrides: Sequence[str]) -> Any:
+        """Return what `compose_config` returns for these overrides after the others.
+
+        Values are set in a copy, as Hydra sets them; if an override chooses from a group, or adds or removes a setting,
+        everything is composed again.
+
+        Raises
+        ------
+        UserError
+            If a setting, choice or value is refused.
+        """
+        if all(map(_is_value, overrides)):
+            with suppress(HydraException, OmegaConfBaseException):  # composing everything explains it
+                config = copy.deepcopy(self._composed)
+                parsed = OverridesParser.create().parse_overrides(list(overrides))
+                ConfigLoaderImpl._apply_overrides_to_config(parsed, config)
+                return parse_config(self._job, config)
+        return compose_config(self._job, [*self._overrides, *overrides])
+
+
+def _is_value(override: str) -> bool:
+    """Return whether an override sets a value within a group; groups have no dots in their names."""
+    return re.match(r"[A-Za-z_]\w*(\.\w+)+=", override) is not None
 
 
 def _without_hydra(config: DictConfig) -> DictConfig:

@@ -25,6 +25,7 @@ class ImagesConfig:
     _lists_groups: ClassVar[bool] = False  # whether the images' own table may have groups
     on_bad_image: Literal["error", "skip"] = "error"
     labels_file: NonEmpty | None = None
+    exclude_file: NonEmpty | None = None
     groups: Groups = "recover"
     groups_file: NonEmpty | None = None
     groups_column: NonEmpty = "group"

@@ -37,7 +37,9 @@ def feature_sets() -> list[str]:
 
 
 def _extra_features() -> list[str]:
-    return [name for name in feature_sets() if name != "majority"]
+    from bloodcell.models.feature_sets import MAJORITY
+
+    return [name for name in feature_sets() if name != MAJORITY]
 
 
 def _backbone_name(name: str) -> str:

@@ -57,6 +57,7 @@ class TunerConfig:
     objective: Annotated[str, one_of(_objectives)] = "val/accuracy"
     max_failures: PositiveInt = 3
     workers: PositiveInt = 1
+    at_once: PositiveInt = 8
     final: bool = True
     final_test: bool = False
     seed: Seed = 0
@@ -77,6 +78,7 @@ class BayesianTuner(TunerConfig):
 
     strategy: Literal["bayesian"] = "bayesian"
     max_trials: PositiveInt = 20
+    at_once: PositiveInt = 4
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)

@@ -35,10 +35,13 @@ class Reporting:
         Written before the name of a stage, to distinguish runs.
     quiet
         Show a bar on a terminal and nothing else, because this is one training of many.
+    silent
+        Show nothing at all, because others are trained at the same time.
     """
 
     label: str = ""
     quiet: bool = False
+    silent: bool = False
 
     def of(self, part: str) -> "Reporting":
         """Return the same for a part of the training, named after the label."""
@@ -47,6 +50,7 @@ class Reporting:
 
 SHOW_ALL = Reporting()
 """Progress of a single training: every epoch."""
+SHOW_NOTHING = Reporting(quiet=True, silent=True)
 
 
 KNOWN = 3

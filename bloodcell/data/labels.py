@@ -42,7 +42,8 @@ def correct_labels(images: ImageSet, file: str | Path) -> ImageSet:
     if (twice := table["path"].duplicated()).any():
         raise UserError(f"{setting}: has several labels for {table.loc[twice, 'path'].iloc[0]}; keep one")
     manifest = images.manifest
-    if unknown := sorted(set(table["path"]) - set(manifest["path"]) - set(images.unreadable["path"])):
+    left_out = {*images.unreadable["path"], *images.excluded["path"]}
+    if unknown := sorted(set(table["path"]) - set(manifest["path"]) - left_out):
         raise UserError(f"{setting}: {abridged(unknown)}: no image of the set; give paths relative to {images.root}")
     if strange := sorted(set(table["label"]) - set(images.classes)):
         raise UserError(f"{setting}: {strange[0]!r} is no class; the classes are {', '.join(images.classes)}")

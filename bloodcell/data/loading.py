@@ -1,18 +1,20 @@
 """Load images from folders with one folder per class."""
 
 import os
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import pandas as pd
 
+from bloodcell.data.exclusion import excluded_paths
 from bloodcell.data.folders import files_below, folder_errors, is_hidden, printable, subfolders
 from bloodcell.data.levels import find_levels, unit_of
 from bloodcell.data.manifest import COLUMNS, FOLDER, TEST_SET, ImageSet
 from bloodcell.data.parts import Pages, notes_of, with_depth, with_pages
 from bloodcell.errors import UserError
+from bloodcell.images.address import address_of
 from bloodcell.images.inspection import inspect
 from bloodcell.images.reading import SUFFIXES
 from bloodcell.wording import listed, plural
@@ -58,6 +60,8 @@ class Policy:
         Of files with several pages or frames: the ``first``, or ``all``.
     bit_depth
         Bits a channel that are used of images with more than 8; None: the most that an image of the set uses.
+    exclude_file
+        A CSV file of images that are left out, see `bloodcell.data.exclusion.excluded_paths`; None: no file.
     """
 
     on_bad_image: str = "error"
@@ -65,6 +69,7 @@ class Policy:
     without_classes: Sequence[str] = ()
     pages: Pages = "first"
     bit_depth: int | None = None
+    exclude_file: str | None = None
 
 
 STRICTEST = Policy()
@@ -184,8 +189,12 @@ def checked_images(table: pd.DataFrame, *, root: Path, places: Mapping[str, str]
         If the splits' classes do not fit together, an image cannot be read and the policy does not allow it, or no
         image of a class can be read.
     """
+    known = set(table["path"])
     table = with_classes(table, places, policy)
     table = with_pages(table.join(inspect(table["file"].tolist())), policy.pages)
+    table, excluded = _without_excluded(table, policy, known=known, root=root)
+    if len(excluded):  # a class can have lost all its images
+        table = with_classes(table, places, replace(policy, without_classes=()))
     bad = table["reason"] != ""
     if bad.any() and policy.on_bad_image == "error":
         raise UserError(_bad_images(table[bad]))
@@ -200,7 +209,21 @@ def checked_images(table: pd.DataFrame, *, root: Path, places: Mapping[str, str]
         unreadable=table.loc[bad, ["path", "reason"]].reset_index(drop=True),
         other_files=(),
         notes=(*_notes(table), *notes_of(table[~bad], pages=policy.pages, bit_depth=policy.bit_depth)),
+        excluded=excluded,
     )
+
+
+def _without_excluded(
+    table: pd.DataFrame, policy: Policy, *, known: Collection[str], root: Path
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Return the images that are not excluded, and ``path`` and ``reason`` of the others."""
+    given = {}
+    if policy.exclude_file is not None:
+        given = excluded_paths(policy.exclude_file, known={*known, *table["path"]}, root=root)
+    reasons = table["path"].map(lambda path: given.get(path, given.get(address_of(path).file, "")))
+    out = reasons != ""
+    excluded = table.loc[out, ["path"]].assign(reason=reasons[out])
+    return table[~out].reset_index(drop=True), excluded.reset_index(drop=True)
 
 
 def _notes(table: pd.DataFrame) -> Iterator[str]:
@@ -261,9 +284,10 @@ def _require_unicode(setting: str, folder: Path, *named: Path) -> None:
 
 
 def _relative(files: Iterable[Path], listing: _Listing, root: Path) -> list[str]:
-    folder = listing.folder.resolve().relative_to(root)
-    paths = (folder / file.relative_to(listing.folder) for file in files)
-    return [printable(path.as_posix()) for path in paths]
+    # As text: joining thousands of paths takes longer than listing them.
+    before = (listing.folder.resolve().relative_to(root) / "x").as_posix().removesuffix("x")
+    start = len(os.fspath(listing.folder / "x")) - 1
+    return [printable(before + os.fspath(file)[start:].replace(os.sep, "/")) for file in files]
 
 
 def _require_disjoint(listings: Iterable[_Listing]) -> None:

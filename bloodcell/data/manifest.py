@@ -1,10 +1,12 @@
 """The manifest: the table of images, one row for each."""
 
+import functools
 import hashlib
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Hashable, Mapping
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -41,9 +43,11 @@ class ImageSet:
         day), ``split`` (``train``, ``val`` or ``test``), ``sha256`` of the file, or see
         `bloodcell.images.address.Address.digest`. If images have more than 8 bits a channel, also `BITS`.
     unreadable, other_files
-        One row for each image that was left out: ``path`` and ``reason``; files without an image suffix.
+        One row for each image that cannot be read: ``path`` and ``reason``; files without an image suffix.
     notes
         What a user should know of the images, a sentence each.
+    excluded
+        One row for each image that the user excluded: ``path`` and ``reason``.
     """
 
     root: Path
@@ -52,6 +56,7 @@ class ImageSet:
     unreadable: pd.DataFrame
     other_files: tuple[str, ...]
     notes: tuple[str, ...] = ()
+    excluded: pd.DataFrame = field(default_factory=lambda: pd.DataFrame(columns=["path", "reason"]))
 
     def part(self, split: str) -> pd.DataFrame:
         """Return the rows of one split, in the manifest's order."""
@@ -63,7 +68,12 @@ class ImageSet:
 
     def file(self, path: str) -> Path:
         """Return an image's file, or see `bloodcell.images.address`."""
-        return addressed(self.root / path, self._bits_by_path.get(path, 0))
+        return _addressed_below(self.root, path, self._bits_by_path.get(path, 0))
+
+    @cached_property
+    def computed(self) -> dict[Hashable, Any]:
+        """Values that were computed from these images, by what they are: several trainings use them."""
+        return {}
 
     @property
     def test_sets(self) -> dict[str, str]:
@@ -93,6 +103,11 @@ def bits_by_path(manifest: pd.DataFrame) -> dict[str, int]:
         return {}
     deep = manifest[manifest[BITS] > 0]
     return dict(zip(deep["path"], deep[BITS].astype(int), strict=True))
+
+
+@functools.lru_cache(maxsize=2**16)  # thousands of paths take longer to join than a training of a head
+def _addressed_below(root: Path, path: str, bits: int) -> Path:
+    return addressed(root / path, bits)
 
 
 def addressed(file: Path, bits: int) -> Path:

@@ -103,7 +103,7 @@ def load_smears(
         policy=policy,
     )
     expected = sum(len(photograph.copies) for photograph in plan)
-    if len(images.manifest) + len(images.unreadable) != expected:
+    if len(images.manifest) + len(images.unreadable) + len(images.excluded) != expected:
         raise UserError(f"data=smears: {folder} lacks some of its {expected} images; remove it to render them again")
     return groups_as_sources(listed_groups(images, file=str(folder / "groups.csv"), column="group"))
 

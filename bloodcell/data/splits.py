@@ -9,7 +9,6 @@ both training and validation, so they leak.
 import re
 from collections.abc import Iterable
 from itertools import chain
-from pathlib import PurePosixPath
 from typing import Literal
 
 import numpy as np
@@ -217,7 +216,8 @@ def _by_number(name: str) -> list[tuple[int, str]]:
 
 
 def _folder_and_name(path: str) -> tuple[str, str]:
-    return str(PurePosixPath(path).parent), PurePosixPath(path).name
+    folder, _, name = path.rpartition("/")
+    return folder or ".", name
 
 
 def _splittable(

@@ -160,7 +160,8 @@ def evaluate_outcome(
         )
 
     splits = {}
-    for split, table in tables.items():
+    for split in [FITTED_TO, *(name for name in tables if name != FITTED_TO)]:
+        table = tables[split]
         views_table = (views or {}).get(split)
         names = table["path"].map(test_sets or {}) if split == "test" else pd.Series(dtype=str)
         splits[split] = replace(

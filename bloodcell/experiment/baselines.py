@@ -2,7 +2,6 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bloodcell.config.keywords import train_config
 from bloodcell.config.training import TrainConfig
@@ -47,7 +46,7 @@ def needed_baselines(configs: Sequence[TrainConfig]) -> Iterator[Baseline]:
     configs
         The configurations of a study's runs. A baseline among them is not trained again.
     """
-    distinct: dict[Any, tuple[int, TrainConfig]] = {}
+    distinct: dict[str, tuple[int, TrainConfig]] = {}
     for number, config in enumerate(configs):
         distinct.setdefault(_trained_on(config), (number, config))
     splits = [config.split.name for _, config in distinct.values()]
@@ -74,5 +73,5 @@ def baseline_config(config: TrainConfig, name: str) -> TrainConfig:
     return replace(config, **parts | {"hyperparameters": replace(chosen.hyperparameters, seed=seed)})
 
 
-def _trained_on(config: TrainConfig) -> Any:
-    return config.data, config.split, config.debug
+def _trained_on(config: TrainConfig) -> str:
+    return repr((config.data, config.split, config.debug))  # folders of several test sets have no hash

@@ -20,6 +20,7 @@ from bloodcell.experiment.inputs import keep_images, tags_of
 from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import Refit
+from bloodcell.experiment.side_by_side import Part, train_heads
 from bloodcell.training.learner import Learner
 
 
@@ -76,32 +77,54 @@ def train_folds(
         Whether to continue an interrupted cross-validation in the recorder's folder: finished folds are read from their
         folders, an interrupted one is trained from its last saved epoch on.
     """
-    results: list[FoldResult] = []
     configs, backbone_seed = fold_configs(config, n_folds=len(prepared.folds)), config.hyperparameters.seed
     weights_digest = learner.classifier.backbone.digest  # of all folds
+    numbered = dict(enumerate(zip(prepared.folds, configs, strict=True), start=1))
+    results: dict[int, FoldResult] = {}
+    for number, (part, own) in numbered.items() if resume else ():
+        folder = recorder.fold_folder(number)
+        finished = load_fold(folder, prepared=part, config=own, fold=number, weights_digest=weights_digest)
+        if finished is not None:
+            results[number] = finished
+            if not reporting.quiet:
+                print_status(f"{reporting.label}fold {number} of {len(configs)}: is already finished")
+
+    def learner_of(number: int) -> Learner:
+        own, n_classes = configs[number - 1], len(prepared.images.classes)
+        return learner if number == 1 else build_learner(own, n_classes=n_classes, backbone_seed=backbone_seed)
+
+    left = {number: pair for number, pair in numbered.items() if number not in results}
+    together = learner.only_trains_a_head
+    learners = {number: learner_of(number) for number in left} if together else {}
+    train_heads(
+        [
+            Part(learner=each, prepared=left[number][0], config=left[number][1], folder=recorder.fold_folder(number))
+            for number, each in learners.items()
+        ],
+        description=f"{reporting.label}training heads of folds",
+        resume=resume,
+    )
     countdown = Countdown(noun=f"{reporting.label}fold", objective="val/accuracy", total=len(configs), chooses=False)
-    for number, (part, own) in enumerate(zip(prepared.folds, configs, strict=True), start=1):
-        if resume:
-            folder = recorder.fold_folder(number)
-            finished = load_fold(folder, prepared=part, config=own, fold=number, weights_digest=weights_digest)
-            if finished is not None:
-                results.append(finished)
-                if not reporting.quiet:
-                    print_status(f"{reporting.label}fold {number} of {len(configs)}: is already finished")
-                continue
+    for number, (part, own) in left.items():
         countdown.begin()
-        if number > 1:
-            learner = build_learner(own, n_classes=len(part.images.classes), backbone_seed=backbone_seed)
-        tags = tags_of(own, part, learner.classifier)
+        fold_learner = learners.pop(number) if together else learner_of(number)
+        tags = tags_of(own, part, fold_learner.classifier)
         with recorder.fold(number, n_folds=len(configs), tags=tags, resume=resume) as fold:
             keep_images(fold, own, part)
-            shown = reporting.of(f"fold {number} of {len(configs)}")
-            result = train_fold(fold, learner, prepared=part, config=own, fold=number, reporting=shown, resume=resume)
+            results[number] = train_fold(
+                fold,
+                fold_learner,
+                prepared=part,
+                config=own,
+                fold=number,
+                reporting=reporting.of(f"fold {number} of {len(configs)}"),
+                resume=resume,
+                head_is_trained=together,
+            )
             fold.log_artifacts()
-            results.append(result)
         if not reporting.quiet:
-            countdown.finished(number, "done", result.outcome.val.metrics["accuracy"])
-    return results
+            countdown.finished(number, "done", results[number].outcome.val.metrics["accuracy"])
+    return [results[number] for number in numbered]
 
 
 def keep_cross_validation(
@@ -198,7 +221,7 @@ def _folds_table(results: Sequence[FoldResult]) -> pd.DataFrame:
                 for split, evaluation in result.outcome.splits.items()
                 for name in ("accuracy", "photograph_accuracy", "photographs")
             },
-            "best_epoch": result.best_epoch,
+            "best_epoch": result.best_epoch + 1,  # as on the terminal
             "train_seconds": result.cost["train_seconds"],
         }
         for number, result in enumerate(results, start=1)

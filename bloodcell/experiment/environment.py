@@ -1,5 +1,6 @@
 """The environment of a run: code, packages, machine."""
 
+import functools
 import os
 import platform
 import subprocess
@@ -17,10 +18,15 @@ SOURCE = Path(__file__).resolve().parents[2]
 
 
 def environment_tags() -> dict[str, str]:
-    """Return tags with the code, the packages and the machine of this process.
+    """Return tags with the code, the packages and the machine of this process, as they were at the first call.
 
     An installed package has no ``git_commit`` and ``git_dirty``.
     """
+    return dict(_tags())
+
+
+@functools.cache
+def _tags() -> dict[str, str]:
     versions = []
     for name in PACKAGES:
         with suppress(PackageNotFoundError):  # tables are compared without TensorFlow

@@ -2,9 +2,10 @@
 
 import functools
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import keras
 import pandas as pd
@@ -28,19 +29,19 @@ from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.outcome import keep_outcome
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.files import atomic_write
-from bloodcell.models.backbones import build_backbone
 from bloodcell.models.classifier import Classifier, build_classifier
 from bloodcell.models.cost import measure_cost
 from bloodcell.models.feature_sets import compute_features
 from bloodcell.models.heads import build_head
+from bloodcell.models.kept_backbones import backbone_of, keep_backbone
 from bloodcell.models.precision import precision
 from bloodcell.plots.training import Monitor, learning_curves
 from bloodcell.training.determinism import make_deterministic
-from bloodcell.training.feature_store import FeatureStore, features_dir, require_usable
+from bloodcell.training.feature_store import FeatureStore, features_dir, release_pages, require_usable
 from bloodcell.training.features import FeatureCache
 from bloodcell.training.learner import Learner
 from bloodcell.training.stages import plan_stages
-from bloodcell.training.trainer import predict_orientations, train
+from bloodcell.training.trainer import Epoch, Training, predict_orientations
 
 RESULT_FILE = "result.json"
 """The file in a run's folder with what `bloodcell.experiment.finished.load_fold` finds in no other file."""
@@ -108,14 +109,15 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
         If the weights cannot be used, a stage names a missing layer or block, or features cannot be cached.
     """
     settings, head = config.hyperparameters, config.head
-    make_deterministic(backbone_seed)
-    keras.utils.disable_interactive_logging()  # afterwards, because clearing Keras's session enables it again
+    _seed_all(backbone_seed)
     with precision(mixed=settings.mixed_precision):
-        backbone = build_backbone(
+        backbone = backbone_of(
             name=config.backbone.name,
             input_size=config.backbone.input_size,
             weights=config.backbone.weights,
             taps=config.backbone.taps,
+            seed=backbone_seed,
+            stays_frozen=config.stays_frozen,
         )
         if settings.seed != backbone_seed:
             keras.utils.set_random_seed(settings.seed)
@@ -154,12 +156,49 @@ def build_learner(config: TrainConfig, *, n_classes: int, backbone_seed: int) ->
     )
 
 
+def prepare_backbone(config: TrainConfig) -> None:
+    """Build the backbone of a configuration for the next `build_learner`: errors are found before images are read.
+
+    Raises
+    ------
+    UserError
+        If the weights cannot be used.
+    """
+    seed = config.hyperparameters.seed
+    _seed_all(seed)
+    with precision(mixed=config.hyperparameters.mixed_precision):
+        keep_backbone(
+            name=config.backbone.name,
+            input_size=config.backbone.input_size,
+            weights=config.backbone.weights,
+            taps=config.backbone.taps,
+            seed=seed,
+        )
+
+
+def _seed_all(seed: int) -> None:
+    make_deterministic(seed)
+    keras.utils.disable_interactive_logging()  # afterwards, because clearing Keras's session enables it again
+
+
 def samples_for(learner: Learner, config: TrainConfig, images: ImageSet, split: str) -> Samples:
     """Return a split's images for a learner's classifier."""
-    rows, names = images.part(split), learner.classifier.feature_sets
-    files, sha256s = images.files(rows), rows["sha256"].tolist()
+    names = learner.classifier.feature_sets
     # A crop has its cell in the centre.
     keeps_cells = split == "train" and learner.augmentation.displaces and config.crop.name == "none"
+    size, interpolation = config.backbone.input_size, config.backbone.interpolation
+    key = ("samples", split, size, interpolation, config.crop.name, names, keeps_cells)
+    if key not in images.computed:
+        images.computed[key] = _samples(config, images, split, names=names, keeps_cells=keeps_cells)
+    samples: Samples = images.computed[key]
+    return samples
+
+
+def _samples(
+    config: TrainConfig, images: ImageSet, split: str, *, names: tuple[str, ...], keeps_cells: bool
+) -> Samples:
+    rows = images.part(split)
+    files, sha256s = images.files(rows), rows["sha256"].tolist()
     return samples_of(
         images,
         rows,
@@ -185,6 +224,29 @@ def _cache(features: FeaturesConfig, classifier: Classifier) -> FeatureCache | N
     return FeatureCache(classifier, store=store, engine=features.engine, dtype=features.dtype)
 
 
+def training_of(
+    learner: Learner,
+    samples: Mapping[str, Samples],
+    prepared: Prepared,
+    config: TrainConfig,
+    *,
+    folder: Path,
+    listeners: Sequence[Callable[[Epoch], Any]] | None = None,
+    reporting: Reporting = SHOW_ALL,
+) -> Training:
+    """Return the training of a learner on the samples ``train`` and ``val``, with its state in a run's folder."""
+    digest = experiment_digest(config, data_digest=prepared.digest, weights_digest=learner.classifier.backbone.digest)
+    return Training(
+        learner,
+        train_samples=samples["train"],
+        val_samples=samples["val"],
+        folder=folder / "checkpoints",
+        listeners=listeners,
+        reporting=reporting,
+        digest=digest,
+    )
+
+
 def train_fold(
     recorder: Recorder,
     learner: Learner,
@@ -194,6 +256,7 @@ def train_fold(
     fold: int | None = None,
     reporting: Reporting = SHOW_ALL,
     resume: bool = False,
+    head_is_trained: bool = False,
 ) -> FoldResult:
     """Train on one split, evaluate on validation and test, and record everything except the inputs.
 
@@ -216,23 +279,23 @@ def train_fold(
         How progress is shown.
     resume
         Whether to continue an interrupted training in the recorder's folder, see `bloodcell.training.trainer.train`.
+    head_is_trained
+        Whether `bloodcell.experiment.side_by_side.train_heads` trained it, up to a state in that folder.
     """
     images, settings = prepared.images, config.hyperparameters
     recorder.artifacts.mkdir(parents=True, exist_ok=True)
     evaluated = ("val", "test") if config.evaluate_test else ("val",)
     samples = {split: samples_for(learner, config, images, split) for split in ("train", *evaluated)}
-    trained = train(
+    training = training_of(
         learner,
-        train_samples=samples["train"],
-        val_samples=samples["val"],
-        folder=recorder.folder / "checkpoints",
+        samples,
+        prepared,
+        config,
+        folder=recorder.folder,
         listeners=[recorder.log_epoch],
         reporting=reporting,
-        resume=resume,
-        digest=experiment_digest(
-            config, data_digest=prepared.digest, weights_digest=learner.classifier.backbone.digest
-        ),
     )
+    trained = training.run(training.restore() if resume or head_is_trained else None)
     keep_history(recorder, trained.history, monitor=settings.early_stopping.monitor)
     held_out = {
         split: predicted(learner, samples[split], images, split, config=config, fold=fold, label=reporting.label)
@@ -249,21 +312,23 @@ def train_fold(
             views={split: each.views for split, each in held_out.items() if each.views is not None},
             test_sets=images.test_sets,
         )
-        keep_outcome(recorder, outcome, images=images)
+        with recorder.written_once():
+            keep_outcome(recorder, outcome, images=images)
     with phase(f"{reporting.label}measuring speed and size", quiet=reporting.quiet):
         cost = cost_of(learner, seconds=trained.seconds)
-    whole = learner.classifier.whole
-    recorder.tag("features", trained.features)
-    recorder.log_metrics(cost, prefix="cost")
+    with recorder.written_once():
+        recorder.tag("features", trained.features)
+        recorder.log_metrics(cost, prefix="cost")
     model_uri = ""
     if config.log_model:
         model_uri = keep_trained_model(
-            recorder, whole, images=images, held_out=outcome.val.table, evidence=outcome.evidence
+            recorder, learner.classifier.whole, images=images, held_out=outcome.val.table, evidence=outcome.evidence
         )
     # Last, because it can fail: the model is already saved.
     if is_explained(config, learner.classifier, fold=fold, quiet=reporting.quiet):
+        release_pages()
         with phase(f"{reporting.label}explaining predictions", quiet=reporting.quiet):
-            pointing = explain_run(recorder, whole, outcome.val.table, images=images)
+            pointing = explain_run(recorder, learner.classifier.whole, outcome.val.table, images=images)
         recorder.log_metrics(pointing, prefix="explain")
     result = FoldResult(
         outcome=outcome,
@@ -312,13 +377,18 @@ def predicted(
 
 def keep_history(recorder: Recorder, history: pd.DataFrame, *, monitor: Monitor) -> None:
     """Write ``history.csv``, and draw the learning curves."""
-    history.to_csv(recorder.artifacts / "history.csv", index=False)
+    epochs_from_one(history).to_csv(recorder.artifacts / "history.csv", index=False)
     recorder.draw("learning_curves", learning_curves, history, monitor=monitor)
+
+
+def epochs_from_one(history: pd.DataFrame) -> pd.DataFrame:
+    """Return a history whose epochs count from 1, as on the terminal and in plots."""
+    return history.assign(epoch=history["epoch"] + 1)
 
 
 def cost_of(learner: Learner, *, seconds: float) -> dict[str, float]:
     """Return the cost of a model and of its training (``seconds``)."""
-    cost = asdict(measure_cost(learner.classifier.core)) | {"train_seconds": seconds}
+    cost = asdict(measure_cost(learner.classifier)) | {"train_seconds": seconds}
     if (cache := learner.cache) is not None:
         cost |= {"features_computed": float(cache.n_computed), "feature_seconds": cache.seconds}
     return cost

@@ -9,7 +9,7 @@ from bloodcell.config.parameters import parameters_of
 
 WITHOUT_EFFECT = (
     *("data.root", "data.train_dir", "data.val_dir", "data.test_dir", "data.groups_file", "data.table"),
-    *("data.folder", "data.labels_file"),  # the images' digest counts
+    *("data.folder", "data.labels_file", "data.exclude_file"),  # the images' digest counts
     "backbone.weights",  # the weights' digest counts
     "features.dir",
     *("baselines", "ensemble"),  # other runs

@@ -3,6 +3,7 @@
 import hashlib
 import os
 from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import Path
 
 import pandas as pd
@@ -86,7 +87,7 @@ class Prepared:
     left_out: pd.DataFrame
     folds: "tuple[Prepared, ...]" = ()
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """16 hexadecimal digits that change with any image or its split, in any fold."""
         if not self.folds:
@@ -185,6 +186,7 @@ def _read(data: DataConfig) -> ImageSet:
         without_classes=data.without_classes,
         pages=data.pages,
         bit_depth=None if data.bit_depth == "auto" else data.bit_depth,
+        exclude_file=data.exclude_file,
     )
     if isinstance(data, SmearsData):
         return load_smears(

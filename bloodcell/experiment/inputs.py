@@ -68,6 +68,9 @@ def keep_inputs(recorder: Recorder, config: TrainConfig, prepared: Prepared, lea
     if len(images.unreadable):
         images.unreadable.to_csv(artifacts / "unreadable_images.csv", index=False)
         log.warning("excluded, cannot be read: %s", "; ".join(map(": ".join, images.unreadable.to_numpy())))
+    if len(images.excluded):
+        images.excluded.to_csv(artifacts / "excluded_images.csv", index=False)
+        log.warning("excluded by data.exclude_file: %s", "; ".join(map(": ".join, images.excluded.to_numpy())))
     if images.other_files:
         log.warning("excluded, without an image suffix: %s", ", ".join(images.other_files))
     if not recorder.draws:
@@ -86,7 +89,11 @@ def keep_images(recorder: Recorder, config: TrainConfig, prepared: Prepared) -> 
     if len(prepared.left_out):
         prepared.left_out.to_csv(artifacts / "shared_images.csv", index=False)
         log.warning("excluded, photograph or group in another split: %s", ", ".join(prepared.left_out["path"]))
-    counts = {"images.unreadable": len(images.unreadable), "images.left_out": len(prepared.left_out)}
+    counts = {
+        "images.unreadable": len(images.unreadable),
+        "images.excluded": len(images.excluded),
+        "images.left_out": len(prepared.left_out),
+    }
     for split, rows in images.manifest.groupby("split"):
         counts |= {f"images.{split}": len(rows), f"photographs.{split}": rows["source"].nunique()}
         counts[f"groups.{split}"] = rows["group"].nunique()

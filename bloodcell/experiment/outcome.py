@@ -104,6 +104,8 @@ def _keep_report(
     report.write_text(
         classification_report_text(labels=labels, probabilities=probabilities, classes=classes), encoding="utf-8"
     )
+    if not recorder.draws:
+        return
     counts = confusion_of(table, classes=classes)
     title = f"Confusion matrix ({split}): {counts.trace():,} of {counts.sum():,} images classified correctly"
     recorder.draw(

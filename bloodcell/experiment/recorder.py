@@ -4,7 +4,7 @@ import json
 import math
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -76,6 +76,22 @@ class Recorder:
             "metrics": before.get("metrics", {}),
         }
         self._rows = {(row["key"], row["step"]): row["value"] for row in read_metrics(folder)}
+        self._waiting: list[dict[str, Any]] | None = None
+
+    @contextmanager
+    def written_once(self) -> Iterator[None]:
+        """Write the state of the run and its metrics once, at the end of the block, not after each item."""
+        if self._waiting is not None:
+            yield
+            return
+        self._waiting = []
+        try:
+            yield
+        finally:
+            rows, self._waiting = self._waiting, None
+            if rows:
+                self._write_rows(rows)
+            self._write()
 
     @property
     def folder(self) -> Path:
@@ -202,12 +218,20 @@ class Recorder:
         new = {name: value for name, value in values.items() if self._rows.get((name, step)) != value}
         self._rows |= {(name, step): value for name, value in new.items()}
         rows = [{"key": name, "value": value, "step": step, "time": now()} for name, value in new.items()]
+        if self._waiting is None:
+            self._write_rows(rows)
+        else:
+            self._waiting += rows
+
+    def _write_rows(self, rows: Sequence[Mapping[str, Any]]) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
         path = self.folder / METRICS_FILE
         with named_in_errors(path), path.open("a", encoding="utf-8") as file:
             file.write("".join(f"{json.dumps(row)}\n" for row in rows))
 
     def _write(self) -> None:
+        if self._waiting is not None:
+            return
         write_run(self.folder, self._run)
 
 

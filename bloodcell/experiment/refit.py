@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import keras
 import numpy as np
 import pandas as pd
 
@@ -25,6 +24,7 @@ from bloodcell.experiment.identity import experiment_digest
 from bloodcell.experiment.images import Prepared
 from bloodcell.experiment.keeping import keep_trained_model
 from bloodcell.experiment.recorder import Recorder
+from bloodcell.models.classifier import Classifier
 from bloodcell.training.stages import Stage
 from bloodcell.training.trainer import train
 
@@ -39,15 +39,15 @@ class Refit:
         Its predictions of the test images; None if not evaluated.
     cost
         See `bloodcell.experiment.fold.FoldResult`.
-    model
-        The trained Keras model.
+    classifier
+        The trained classifier.
     model_uri
         The address to load it from; empty if it is not saved.
     """
 
     test: Predicted | None
     cost: dict[str, float]
-    model: keras.Model
+    classifier: Classifier
     model_uri: str
 
 
@@ -111,11 +111,13 @@ def refit(
     if config.evaluate_test:
         unseen = samples_for(learner, config, images, "test")
         test = predicted(learner, unseen, images, "test", config=config, label=reporting.label)
-    whole, model_uri = learner.classifier.whole, ""
+    model_uri = ""
     if config.log_model:
         evidence = ordered((*evidence_of(config), *of_leakage(prepared.leakage.leaky)))
-        model_uri = keep_trained_model(recorder, whole, images=images, held_out=held_out, evidence=evidence)
-    return Refit(test=test, cost=cost, model=whole, model_uri=model_uri)
+        model_uri = keep_trained_model(
+            recorder, learner.classifier.whole, images=images, held_out=held_out, evidence=evidence
+        )
+    return Refit(test=test, cost=cost, classifier=learner.classifier, model_uri=model_uri)
 
 
 def as_long_as_was_best(stages: Sequence[Stage], histories: Sequence[pd.DataFrame], *, restored: bool) -> list[Stage]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from bloodcell.config.training import TrainConfig
 from bloodcell.evaluation.evidence import as_text
 from bloodcell.evaluation.outcome import Outcome
 from bloodcell.experiment.html import NAMES, experiment_html
+from bloodcell.models.classifier import Classifier
+from bloodcell.models.kept_backbones import given_model
 from bloodcell.wording import PHOTOGRAPH, counted
 
 
@@ -30,15 +33,17 @@ class Result:
     outcome
         The evaluation of each split.
     history
-        A row for each epoch, see `bloodcell.training.trainer.Trained`; in a cross-validation with the column
-        ``fold``.
-    model
-        The trained Keras model, from raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes), in the
-        order of ``outcome.classes``; None after a cross-validation without ``split.refit``.
+        A row for each epoch, see `bloodcell.training.trainer.Trained`, with ``epoch`` from 1; in a cross-validation
+        with the column ``fold``.
+    classifier
+        The trained classifier; None after a cross-validation without ``split.refit``.
     addresses
         Addresses to load the model, or that of each fold, from; empty strings if no model is saved.
     features
         The origin of the input of each stage, as text.
+    cost
+        The cost of the model and of its training, see `bloodcell.models.cost.Cost`; in a cross-validation without
+        ``split.refit`` that of the first fold.
     """
 
     name: str
@@ -46,9 +51,19 @@ class Result:
     folder: Path
     outcome: Outcome
     history: pd.DataFrame
-    model: Any
+    classifier: Classifier | None
     addresses: tuple[str, ...]
     features: str
+    cost: Mapping[str, float]
+
+    @cached_property
+    def model(self) -> Any:
+        """The trained Keras model; None after a cross-validation without ``split.refit``.
+
+        From raw RGB images (n, height, width, 3), uint8, to probabilities (n, classes), in the order of
+        ``outcome.classes``.
+        """
+        return None if self.classifier is None else given_model(self.classifier)
 
     @property
     def predictions(self) -> pd.DataFrame:

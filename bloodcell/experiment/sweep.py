@@ -10,6 +10,7 @@ from itertools import product
 from pathlib import Path
 from typing import Any
 
+from bloodcell.cards.comparison_report import COSTS, known_costs
 from bloodcell.comparison.comparing import Comparison, compare
 from bloodcell.config.keywords import train_config
 from bloodcell.config.parameters import as_plain
@@ -61,9 +62,14 @@ class Study:
         if not self.results:
             raise UserError(f"{self.folder}: all trainings failed; see .failed for the reasons")
         outcomes = {name: result.outcome for name, result in self.results.items()}
+        costs = {name: known_costs(result.cost) for name, result in self.results.items()}
         given = {
             "evidence": {name: outcome.evidence for name, outcome in outcomes.items()},
             "group_name": next(iter(outcomes.values())).leakage.group_name,
+            "costs": {
+                label: {name: known[cost] for name, known in costs.items() if cost in known}
+                for cost, label in COSTS.items()
+            },
         }
         return compare({name: outcome.predictions for name, outcome in outcomes.items()}, **given | arguments)
 

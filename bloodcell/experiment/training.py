@@ -24,13 +24,14 @@ from bloodcell.experiment.cross_validation import (
     train_folds,
     whole_split,
 )
-from bloodcell.experiment.fold import build_learner, train_fold
+from bloodcell.experiment.fold import build_learner, epochs_from_one, prepare_backbone, train_fold
 from bloodcell.experiment.images import Prepared, prepare_images
 from bloodcell.experiment.inputs import keep_inputs, tags_of
 from bloodcell.experiment.recorder import Recorder
 from bloodcell.experiment.refit import refit
 from bloodcell.experiment.result import Result
-from bloodcell.models.backbones import require_weights
+from bloodcell.models.backbones import needs_weights
+from bloodcell.models.kept_backbones import give
 from bloodcell.training.learner import Learner
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,8 @@ class Experiment:
         config, prepared = self.config, self.prepared
         if prepared.leakage.sentence:
             log.warning(prepared.leakage.sentence)
-        keep_inputs(recorder, config, prepared, self.learner)
+        with recorder.written_once():
+            keep_inputs(recorder, config, prepared, self.learner)
         keep_crops(recorder, config, prepared, reporting=reporting)
         carry_out = self._cross_validate if prepared.folds else self._train
         result = carry_out(recorder, reporting=reporting, resume=resume)
@@ -124,10 +126,11 @@ class Experiment:
             config=config,
             folder=recorder.folder,
             outcome=trained.outcome,
-            history=trained.history,
-            model=self.learner.classifier.whole,
+            history=epochs_from_one(trained.history),
+            classifier=self.learner.classifier,
             addresses=(trained.model_uri,),
             features=trained.features,
+            cost=trained.cost,
         )
 
     def _cross_validate(self, recorder: Recorder, *, reporting: Reporting, resume: bool) -> Result:
@@ -139,16 +142,17 @@ class Experiment:
         if isinstance(config.split, CrossValidation) and config.split.refit:
             final = refit(recorder, folds, prepared=prepared, config=config, reporting=reporting, resume=resume)
         outcome = keep_cross_validation(recorder, folds, final, prepared=prepared, config=config)
-        histories = [each.history.assign(fold=number) for number, each in enumerate(folds, start=1)]
+        histories = [epochs_from_one(each.history).assign(fold=number) for number, each in enumerate(folds, start=1)]
         return Result(
             name=self.name,
             config=config,
             folder=recorder.folder,
             outcome=outcome,
             history=pd.concat(histories, ignore_index=True),
-            model=None if final is None else final.model,
+            classifier=None if final is None else final.classifier,
             addresses=tuple(each.model_uri for each in ([final] if final else folds)),
             features=folds[0].features,
+            cost=(final or folds[0]).cost,
         )
 
 
@@ -168,8 +172,8 @@ def prepare_experiment(config: TrainConfig, *, prepared: Prepared | None = None)
         If the images or the weights cannot be used, or the split leaks and ``data.on_shared_groups`` does not allow it.
     """
     if prepared is None:
-        settings = config.backbone
-        require_weights(name=settings.name, input_size=settings.input_size, weights=settings.weights)
+        if needs_weights(name=config.backbone.name, weights=config.backbone.weights):
+            prepare_backbone(config)
         prepared = prepare_images(config)
     backbone_seed, fold = config.hyperparameters.seed, chosen_fold(config)
     if fold is not None:
@@ -237,7 +241,10 @@ def train(
         if note and not quiet:
             print_status(note)
     with Recorder(place, name=experiment.name, tags=experiment.tags) as recorder:
-        return experiment.run(recorder, reporting=Reporting(quiet=quiet))
+        result = experiment.run(recorder, reporting=Reporting(quiet=quiet))
+    if result.classifier is not None:
+        give(result.classifier)
+    return result
 
 
 def new_folder(folder: str | Path | None) -> Path:

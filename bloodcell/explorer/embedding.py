@@ -17,7 +17,8 @@ from sklearn.random_projection import GaussianRandomProjection
 
 from bloodcell.cells.novelty import fit_novelty
 from bloodcell.console.quiet import quiet_stderr
-from bloodcell.files import atomic_write, cache_dir
+from bloodcell.explorer.cached import maps_dir
+from bloodcell.files import atomic_write
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ def umap_points(space: Space) -> Floats:
     """Return two coordinates of each image by UMAP, shape (n, 2), NaN for unknown images; cached by content."""
     known = space.points[space.known]
     digest = hashlib.sha256(known.tobytes() + f"{UMAP_NEIGHBOURS} {UMAP_MIN_DIST}".encode()).hexdigest()[:32]
-    path = cache_dir() / "maps" / f"{digest}.npy"
+    path = maps_dir() / f"{digest}.npy"
     found = np.full((len(space.points), 2), np.nan)
     with suppress(OSError, ValueError):
         cached = np.load(path, allow_pickle=False)

@@ -22,8 +22,8 @@ from bloodcell.files import atomic_write
 Kind = Literal["label wrong", "not a cell", "same photograph", "remove"]
 KINDS: tuple[Kind, ...] = get_args(Kind)
 MARKS = "marks.jsonl"
-LABELS, GROUPS, LIST = "labels.csv", "groups.csv", "marks.csv"
-"""The exported files: for ``data.labels_file``, for ``data.groups_file``, and a list of all marks for people."""
+LABELS, EXCLUDED, GROUPS, LIST = "labels.csv", "exclude.csv", "groups.csv", "marks.csv"
+"""The exported files: for the settings ``data.labels_file``, ``exclude_file``, ``groups_file``; and all marks."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,16 +141,18 @@ class Marks:
         }
 
     def export(self) -> dict[str, Path]:
-        """Write `LABELS`, `GROUPS` and `LIST`, and return those that were written by their names.
+        """Write `LABELS`, `EXCLUDED`, `GROUPS` and `LIST`, and return those that were written by their names.
 
-        Labels are of the marked images only. Groups are of all images: those that are copies of one photograph have one
-        photograph, and their groups are joined.
+        Labels and exclusions are of marked images only. Groups are of all images: those that are copies of
+        one photograph have one photograph, and their groups are joined.
         """
         table = self._items.table
         labels = [(path, label) for path, label in self._labels.items() if label]
         tables = {LIST: self._listed()}
         if labels:
             tables[LABELS] = pd.DataFrame(labels, columns=["path", "label"]).sort_values("path")
+        if self._not_cells:
+            tables[EXCLUDED] = pd.DataFrame({"path": sorted(self._not_cells), "reason": "not a cell"})
         if self._same:
             joined = _joined(table, self._same)
             tables[GROUPS] = pd.DataFrame(
@@ -161,7 +163,7 @@ class Marks:
             with atomic_write(self._folder / name) as partial:
                 each.to_csv(partial, index=False)
             written[name] = self._folder / name
-        for name in {LABELS, GROUPS} - set(tables):  # of marks that were taken back
+        for name in {LABELS, EXCLUDED, GROUPS} - set(tables):  # of marks that were taken back
             (self._folder / name).unlink(missing_ok=True)
         return written
 

@@ -18,14 +18,17 @@ from starlette.routing import Route
 from bloodcell.cells.crop import CROPS
 from bloodcell.console.json_output import plain
 from bloodcell.errors import UserError
+from bloodcell.explorer.address import SecretAddress
 from bloodcell.explorer.items import EVIDENCE, SPLITS, Items, as_json
 from bloodcell.explorer.maps import KINDS, Maps
 from bloodcell.explorer.marks import Marks
 from bloodcell.explorer.reading import Readings
 from bloodcell.explorer.thumbnails import SHOWN, Pixels, ReadPixels, Thumbnails, as_jpeg, reduced
 from bloodcell.images.reading import UnreadableImage
+from bloodcell.local_server import Guard
 from bloodcell.templates import render
 
+HOST = "127.0.0.1"
 SCRIPTS = (
     *("main.js", "data.js", "filters.js", "grid.js", "confusion.js", "reliability.js", "agreement.js"),
     *("map.js", "detail.js", "marks.js", "reader.js", "dom.js"),
@@ -68,11 +71,11 @@ class Explorer:
     heat: Heat
 
 
-def make_app(explorer: Explorer) -> Starlette:
-    """Return the application; `bloodcell.explorer.guard.Guard` must be before it."""
+def make_app(explorer: Explorer, *, token: str) -> Guard:
+    """Return the application, whose address has the token."""
     items = gzip.compress(as_json(explorer.items), compresslevel=5)
     page = render("bloodcell.explorer", "page.html.jinja", {"title": explorer.title, "scripts": SCRIPTS})
-    return Starlette(
+    app = Starlette(
         routes=[
             Route("/", _file(page.encode(), "text/html")),
             *(
@@ -93,6 +96,7 @@ def make_app(explorer: Explorer) -> Starlette:
             Route("/reader/{id}/{number:int}", partial(_reader_image, explorer)),
         ],
     )
+    return Guard(SecretAddress(app, token=token), host=HOST)
 
 
 def _resource(name: str) -> bytes:

@@ -10,7 +10,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from bloodcell.files import atomic_write, cache_dir
+from bloodcell.files import atomic_write
 from bloodcell.images.reading import DECODER_VERSION
 
 SIZE = (208, 156)
@@ -57,11 +57,6 @@ class Thumbnails:
         with suppress(OSError), atomic_write(path) as partial:  # a cache that cannot be written is not needed
             partial.write_bytes(made)
         return made
-
-
-def thumbnails_dir() -> Path:
-    """Return the folder of thumbnails in bloodcell's cache."""
-    return cache_dir() / "thumbnails"
 
 
 def reduced(pixels: Pixels, size: tuple[int, int]) -> Pixels:

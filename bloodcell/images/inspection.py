@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import chain
@@ -14,6 +15,7 @@ import PIL
 
 from bloodcell.console.progress import track
 from bloodcell.files import atomic_write, cache_dir
+from bloodcell.images.file_digests import FileDigests, State, state_of
 from bloodcell.images.reading import DECODER_VERSION, UnreadableImage, decode_image, pages_and_bits, read_file
 
 log = logging.getLogger(__name__)
@@ -30,7 +32,7 @@ BATCH = 16
 
 
 def inspect(files: Sequence[Path]) -> pd.DataFrame:
-    """Read every file, and decode those whose content is not in the cache.
+    """Read every file that has changed since it was read, and decode those whose content is not in the cache.
 
     Parameters
     ----------
@@ -44,31 +46,43 @@ def inspect(files: Sequence[Path]) -> pd.DataFrame:
         ``pages`` and ``bits`` as `bloodcell.images.reading.pages_and_bits`.
     """
     known = _load()
+    digests = FileDigests(_common_folder(files))
+    started = time.time_ns()
     batches = [files[start : start + BATCH] for start in range(0, len(files), BATCH)]
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        results = pool.map(lambda batch: [_inspect_file(file, known) for file in batch], batches)
+        results = pool.map(lambda batch: [_inspect_file(file, digests, known) for file in batch], batches)
         found = list(track(chain.from_iterable(results), "reading images", total=len(files)))
-    table = pd.DataFrame(found, columns=["sha256", *FACTS])
+    table = pd.DataFrame([facts for _, facts in found], columns=["sha256", *FACTS])
     _save(known, table)
+    digests.keep(files, [state for state, _ in found], table["sha256"].tolist(), read=started)
     return table
 
 
-def _inspect_file(file: Path, known: Mapping[str, Facts]) -> tuple[Any, ...]:
+def _common_folder(files: Sequence[Path]) -> Path:
+    return Path(os.path.commonpath([file.parent.absolute() for file in files])) if files else Path()
+
+
+def _inspect_file(file: Path, digests: FileDigests, known: Mapping[str, Facts]) -> tuple[State | None, tuple[Any, ...]]:
+    """Return the file's state before it was read, and its digest and facts."""
+    state = state_of(file)
+    sha256 = digests.find(file, state)
+    if sha256 is not None and sha256 in known:
+        return state, (sha256, *known[sha256])
     try:
         data = read_file(file)
         os.fspath(file).encode()
     except UnreadableImage as error:
-        return "", str(error), *ONE_PAGE
+        return None, ("", str(error), *ONE_PAGE)
     except UnicodeEncodeError:
-        return "", "its name is not valid Unicode; rename it", *ONE_PAGE
+        return None, ("", "its name is not valid Unicode; rename it", *ONE_PAGE)
     sha256 = hashlib.sha256(data).hexdigest()
     if sha256 in known:
-        return sha256, *known[sha256]
+        return state, (sha256, *known[sha256])
     try:
         decode_image(data)
     except UnreadableImage as error:
-        return sha256, str(error), *ONE_PAGE
-    return sha256, "", *pages_and_bits(data)
+        return state, (sha256, str(error), *ONE_PAGE)
+    return state, (sha256, "", *pages_and_bits(data))
 
 
 def _cache_file() -> Path:

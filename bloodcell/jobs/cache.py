@@ -1,4 +1,4 @@
-"""Show the disk space of cached features and rendered smears, and remove them.
+"""Show the disk space of cached features, rendered smears, thumbnails and maps, and remove them.
 
 Show everything; remove one cache; remove what was not used for 30 days:
 
@@ -6,8 +6,8 @@ Show everything; remove one cache; remove what was not used for 30 days:
   bloodcell cache remove=[3f2a9c0d1b7e4a56]
   bloodcell cache unused_days=30
 
-`bloodcell cache remove=[smears]` removes the rendered smears, `remove=[all]` everything. What is removed is computed
-again when needed.
+`bloodcell cache remove=[smears]` removes the rendered smears, `[thumbnails,maps]` those of `bloodcell explore`, `[all]`
+all of these. What is removed is computed again when needed. `unused_days` is for features.
 """
 
 import time
@@ -23,10 +23,15 @@ from bloodcell.config.schemas import CacheConfig
 from bloodcell.console.json_output import set_json_result
 from bloodcell.data.smears import remove_smears, smears_dir
 from bloodcell.errors import UserError
+from bloodcell.explorer.cached import maps_dir, thumbnails_dir
+from bloodcell.files import remove_unused
 from bloodcell.training.feature_store import FeatureStore, TableUse, features_dir
 
 DAY = 86400.0
-SMEARS = "smears"
+SMEARS, THUMBNAILS, MAPS = "smears", "thumbnails", "maps"
+FOLDERS = {SMEARS: smears_dir, THUMBNAILS: thumbnails_dir, MAPS: maps_dir}
+"""What can be removed besides features, and its folder."""
+LABELS = {SMEARS: "Rendered smears", THUMBNAILS: "Thumbnails", MAPS: "Maps"}
 
 
 def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothing is written
@@ -37,26 +42,31 @@ def run(config: CacheConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - not
     UserError
         If a name is unknown, or something cannot be removed.
     """
-    folder, smears = features_dir(config.dir), smears_dir()
+    folder = features_dir(config.dir)
     store = FeatureStore(folder)
     uses = store.usage()
     chosen = _chosen(uses, config)
     try:
         kept = [use.name for use in chosen if not store.remove(use.name)]
-        if {"all", SMEARS} & set(config.remove):
-            kept += remove_smears()
+        for name, place in FOLDERS.items():
+            if {"all", name} & set(config.remove):
+                kept += remove_smears() if name == SMEARS else [] if remove_unused(place()) else [name]
     except OSError as error:
         raise UserError(f"remove: {error.filename} cannot be removed ({error.strerror})") from error
     console = Console(highlight=False, soft_wrap=True)
     remaining = store.usage()
     console.print(_table(remaining) if remaining else f"No features in {folder}", markup=bool(remaining))
-    n_bytes = sum(file.stat().st_size for file in smears.rglob("*") if file.is_file())
-    if n_bytes:
-        console.print(f"Rendered smears: {_gigabytes(n_bytes)} in {smears}", markup=False)
+    sizes = {
+        name: sum(file.stat().st_size for file in place().rglob("*") if file.is_file())
+        for name, place in FOLDERS.items()
+    }
+    for name, n_bytes in sizes.items():
+        if n_bytes:
+            console.print(f"{LABELS[name]}: {_gigabytes(n_bytes)} in {FOLDERS[name]()}", markup=False)
     removed = [use for use in chosen if use.name not in kept]
     set_json_result(
         folder=folder.absolute(),
-        smears={"folder": smears.absolute(), "bytes": n_bytes},
+        **{name: {"folder": FOLDERS[name]().absolute(), "bytes": n_bytes} for name, n_bytes in sizes.items()},
         features=[_data(use) for use in remaining],
         removed=[_data(use) for use in removed],
         in_use=kept,
@@ -74,7 +84,7 @@ def _data(use: TableUse) -> dict[str, Any]:
 
 def _chosen(uses: Sequence[TableUse], config: CacheConfig) -> list[TableUse]:
     names = {use.name for use in uses}
-    if unknown := [name for name in config.remove if name not in names | {"all", SMEARS}]:
+    if unknown := [name for name in config.remove if name not in {*names, *FOLDERS, "all"}]:
         raise UserError(f"remove={unknown[0]}: there are no features of this name; `bloodcell cache` lists the names")
     before = None if config.unused_days is None else time.time() - config.unused_days * DAY
     return [

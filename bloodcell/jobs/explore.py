@@ -7,14 +7,13 @@ Runs or files of predictions of any tool; all runs of a study; images that were 
   bloodcell explore runs=[0a1b] export=fiftyone output=for-fiftyone
 
 The page needs no network, and only this machine can open it, by an address with a secret. Marks are kept in the folder
-`output`, and exported as the files that data.labels_file and data.groups_file take.
+`output`, and exported as the files that data.labels_file, data.exclude_file and data.groups_file take.
 """
 
-import socket
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-import uvicorn
 from rich.console import Console
 
 from bloodcell.comparison.run_tags import common_group_name
@@ -23,30 +22,27 @@ from bloodcell.config.training import StoredFeatures
 from bloodcell.console.json_output import set_json_result
 from bloodcell.console.screen import open_in_browser
 from bloodcell.data.csv_files import groups_by_path
-from bloodcell.errors import UserError
+from bloodcell.explorer.cached import thumbnails_dir
 from bloodcell.explorer.embedding import Space
 from bloodcell.explorer.features import measured_space, stored_space
 from bloodcell.explorer.fiftyone import write_fiftyone
-from bloodcell.explorer.guard import Guard, new_token
 from bloodcell.explorer.items import Items, make_items
 from bloodcell.explorer.maps import Maps
 from bloodcell.explorer.marks import Marks
 from bloodcell.explorer.originals import Originals
 from bloodcell.explorer.reading import Readings
-from bloodcell.explorer.server import Explorer, make_app
-from bloodcell.explorer.thumbnails import Thumbnails, thumbnails_dir
+from bloodcell.explorer.server import HOST, Explorer, make_app
+from bloodcell.explorer.thumbnails import Thumbnails
 from bloodcell.files import require_output_folder
 from bloodcell.images.address import address_of
-from bloodcell.models.feature_sets import FEATURE_SETS
+from bloodcell.local_server import listening, page_address, serve
+from bloodcell.models.feature_sets import FEATURE_SETS, MAJORITY
 from bloodcell.tracking.explored import Explainers, originals_of, read_explored
 from bloodcell.tracking.runs import StoredRun
 from bloodcell.training.feature_store import FeatureStore, features_dir
 from bloodcell.wording import counted
 
-HOST = "127.0.0.1"
 FIFTYONE = "fiftyone"
-MAJORITY = "majority"
-"""The features that are none."""
 
 
 def run(config: ExploreConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - it has a folder of its own
@@ -106,8 +102,9 @@ def _serve(
     output: Path,
     console: Console,
 ) -> None:
-    listening = _listening(config.port)
-    port, token = listening.getsockname()[1], new_token()
+    listener = listening(HOST, config.port)
+    listener.listen()
+    token = secrets.token_urlsafe(24)
     maps = Maps(items, lambda: _space(items, originals, stored))
     explorer = Explorer(
         items=items,
@@ -119,9 +116,8 @@ def _serve(
         readings=Readings(items, output),
         heat=Explainers(items, stored, originals).heat,
     )
-    app = Guard(make_app(explorer), token=token, port=port)
-    address = f"http://{HOST}:{port}/{token}/"
-    settings = uvicorn.Config(app, log_level="warning", access_log=False, server_header=False, lifespan="off")
+    app = make_app(explorer, token=token)
+    address = f"{page_address(HOST, listener.getsockname()[1])}{token}/"
     console.print(f"{counted(len(items), 'image')}, {counted(len(items.runs), 'run')}: {address}", markup=False)
     console.print(f"Marks       {output}", markup=False)
     console.print("Ctrl-C ends it.")
@@ -129,26 +125,10 @@ def _serve(
     if config.open:
         open_in_browser(address)
     try:
-        uvicorn.Server(settings).run(sockets=[listening])
-    except KeyboardInterrupt:
-        pass
+        serve(app, listener)
     finally:
         maps.close()
-        listening.close()
     console.print("Ended.")
-
-
-def _listening(port: int) -> socket.socket:
-    """Return a socket that listens on this machine only."""
-    made = socket.socket()
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        made.bind((HOST, port))
-        made.listen()
-    except OSError as error:
-        made.close()
-        raise UserError(f"port={port}: cannot be opened ({error.strerror}); give another port, or port=0") from error
-    return made
 
 
 def _space(items: Items, originals: Originals, stored: Sequence[StoredRun | None]) -> Space | None:

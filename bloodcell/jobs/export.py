@@ -90,7 +90,9 @@ def run(config: ExportConfig, *, output_dir: Path) -> None:
             )
         facts = _facts(config, chosen.name, chosen.run, chosen.stored, parity, folder)
         (folder / "export.json").write_text(json.dumps(facts, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-        values = {"format": config.format, "own_layers": uses_own_layers(model)}
+        # As Python writes it: a class may have any name.
+        classes = ascii(list(chosen.stored.serving.classes))
+        values = {"format": config.format, "classes": classes, "own_layers": uses_own_layers(model)}
         program = render("bloodcell.serving", "use.py.jinja", values)
         (folder / f"use_{config.format}.py").write_text(f"{program}\n", encoding="utf-8")
         shutil.move(folder, output)

@@ -29,7 +29,8 @@ from bloodcell.console.json_output import set_json_result
 from bloodcell.console.logs import log_file
 from bloodcell.errors import UserError
 from bloodcell.files import require_output_folder
-from bloodcell.tracking.comparison_facts import limitations, pictures_of, report_facts, run_facts
+from bloodcell.tracking.challenges import Challenge, find_challenge
+from bloodcell.tracking.comparison_facts import images_digest, limitations, pictures_of, report_facts, run_facts
 from bloodcell.tracking.comparisons import ComparedRun
 from bloodcell.tracking.held_out import HeldOut, held_out_predictions
 from bloodcell.tracking.models import (
@@ -78,10 +79,10 @@ def run(config: PromoteConfig, *, output_dir: Path) -> None:
     model_of(candidate, setting="candidate")
     version = version_with(ALIAS, name=config.model)
     champion = None if version is None else _champion(version, candidate, config)
-    report, decision = _compared(config, candidate, champion, version=version, store=store)
+    report, decision, challenge = _compared(config, candidate, champion, version=version, store=store)
     write_report(report, output)
     with named_if_lost(store, output):
-        new = _keep(config, candidate, decision, champion=version, folder=output)
+        new = _keep(config, candidate, decision, challenge, champion=version, folder=output)
     _show(config, report, decision, new=new, champion=version, folder=output, candidate=candidate)
     set_json_result(
         outcome=decision.outcome,
@@ -93,6 +94,7 @@ def run(config: PromoteConfig, *, output_dir: Path) -> None:
         candidate_run=candidate.id,
         champion_version=version and version.number,
         champion_run=version and version.run_id,
+        challenges=challenge and challenge.number,
         report=_address(candidate),
         tracking=store.label,
         folder=output.absolute(),
@@ -125,7 +127,7 @@ def _compared(
     *,
     version: RegisteredVersion | None,
     store: Store,
-) -> tuple[Report, Decision]:
+) -> tuple[Report, Decision, Challenge | None]:
     """Compare the candidate with the champion, or with the baseline alone."""
     ours = f"{candidate.name} (candidate)"
     theirs = None
@@ -155,6 +157,10 @@ def _compared(
     facts = {name: run_facts(several) for name, several in pooled.items()}
     costs: dict[str, Mapping[str, float]] = {name: each.costs for name, each in facts.items()}
     decision = decide(comparison, candidate=ours, champion=theirs, costs=costs)
+    challenge = None
+    if version is not None:
+        challenge = find_challenge(candidate, version, model=config.model, images=images_digest(comparison))
+        notes.append(challenge.sentence)
     report = Report(
         title=f"Promotion of {candidate.name} to models:/{config.model}@{ALIAS}: {decision.outcome}",
         comparison=comparison,
@@ -163,18 +169,21 @@ def _compared(
         facts={"decision": f"{decision.outcome}. {decision.sentence}"} | report_facts(comparison, store),
         picture=pictures_of(pooled),
     )
-    return report, decision
+    return report, decision, challenge
 
 
 def _keep(
     config: PromoteConfig,
     candidate: StoredRun,
     decision: Decision,
+    challenge: Challenge | None,
     *,
     champion: RegisteredVersion | None,
     folder: Path,
 ) -> int | None:
     """Keep the report and the verdict with the candidate, and promote it if it is; return its version."""
+    if challenge is not None:
+        challenge.count(candidate)
     log_folder(candidate, folder, FOLDER)
     tags = {
         "promotion": decision.outcome,

@@ -13,7 +13,7 @@ The same command resumes an interrupted search. conf/tuner/space/head.yaml expla
 import errno
 import logging
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import replace
 from pathlib import Path
 
@@ -24,13 +24,16 @@ from bloodcell.comparison.leaderboard import OBJECTIVE
 from bloodcell.config.command import Command, chosen_groups
 from bloodcell.config.quoting import NAME_LENGTH, setting_label, short_name
 from bloodcell.config.search import HyperbandTuner, SearchConfig
+from bloodcell.config.tracking import TrackingConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.console.logs import log_errors, log_to
 from bloodcell.console.progress import print_status
 from bloodcell.errors import UserError, reason_of
+from bloodcell.evaluation.evidence import CHOSEN
 from bloodcell.experiment.countdown import Countdown
 from bloodcell.experiment.images import Prepared
-from bloodcell.experiment.training import prepare_experiment
+from bloodcell.experiment.side_by_side import Part, train_heads
+from bloodcell.experiment.training import Experiment, prepare_experiment
 from bloodcell.jobs.train import Role, already_finished, train, train_baselines
 from bloodcell.search.folder import SearchFolder, signature_of, trial_number
 from bloodcell.search.report import write_search_report
@@ -135,10 +138,13 @@ class _Search:
         self._prepared, self._study = prepared, study
         self._parent_run = study if isinstance(study, str) else study.run_id
         self._objective = config.tuner.objective
+        self._experiments: dict[str, Experiment] = {}
         with silent_stdout():
             self.tuner = FunctionTuner(
                 build_oracle(config.tuner, trial_folder=folder.trial),
                 train=self._train,
+                prepare=self._train_heads,
+                at_once=config.tuner.at_once,
                 directory=folder.path.resolve(),
             )
         best = None if is_worker() else best_trial(self.tuner.oracle)
@@ -177,30 +183,64 @@ class _Search:
         finally:
             self._end(status)
 
-    def _train(self, trial: Trial) -> Mapping[str, float]:
-        overrides = overrides_of(trial.hyperparameters)
-        first = sorted(overrides, key=lambda each: setting_label(each) != "lr")
-        number, name = trial_number(trial.trial_id), short_name(first, length=NAME_LENGTH - len("trial 100: "))
-        tracking = replace(
+    def _train_heads(self, trials: Sequence[Trial]) -> None:
+        """Train the heads of several trials side by side; each trial continues from its folder."""
+        self._experiments = {}
+        for trial in trials if len(trials) > 1 else ():
+            with suppress(Exception):  # the trial itself fails with it
+                self._experiments[trial.trial_id] = self._prepare(trial)
+        train_heads(
+            [
+                Part(
+                    learner=experiment.learner,
+                    prepared=experiment.prepared,
+                    config=experiment.config,
+                    folder=self._run_folder(trial_id),
+                )
+                for trial_id, experiment in self._experiments.items()
+                if not experiment.prepared.folds  # which a trial trains side by side itself
+            ],
+            description=f"trials {trial_number(trials[0].trial_id)} to {trial_number(trials[-1].trial_id)}",
+            resume=True,
+        )
+
+    def _prepare(self, trial: Trial) -> Experiment:
+        chosen = self._compose(overrides_of(trial.hyperparameters))
+        config = replace(for_training(chosen), tracking=self._tracking(trial))
+        return prepare_experiment(config, prepared=self._prepared_for(chosen))
+
+    def _tracking(self, trial: Trial) -> TrackingConfig:
+        number = trial_number(trial.trial_id)
+        return replace(
             self._config.tracking,
             parent_run=self._parent_run,
-            run_name=f"trial {number}: {name}",
+            run_name=f"trial {number}: {self._name(trial)}",
             sweep_job=number - 1,
         )
+
+    def _name(self, trial: Trial) -> str:
+        first = sorted(overrides_of(trial.hyperparameters), key=lambda each: setting_label(each) != "lr")
+        return short_name(first, length=NAME_LENGTH - len("trial 100: "))
+
+    def _run_folder(self, trial_id: str) -> Path:
+        return self._folder.trial(trial_id) / "run"
+
+    def _train(self, trial: Trial) -> Mapping[str, float]:
+        overrides = overrides_of(trial.hyperparameters)
+        number, name, tracking = trial_number(trial.trial_id), self._name(trial), self._tracking(trial)
         values = trial.hyperparameters.values
         role = Role(
             tags={TRIAL_TAG: str(number)},
             parameters={f"trial/{key}": str(value) for key, value in values.items()} | self._choices(overrides),
             objective=lambda outcome: objective_of(outcome, self._objective),
+            evidence=(CHOSEN,),
             draws=False,
         )
-        output_dir = self._folder.trial(trial.trial_id) / "run"
+        output_dir = self._run_folder(trial.trial_id)
         self._countdown.begin()
         try:
-            chosen = self._compose(overrides)
             with log_to(output_dir / "train.log"), log_errors():
-                config = replace(for_training(chosen), tracking=tracking)
-                experiment = prepare_experiment(config, prepared=self._prepared_for(chosen))
+                experiment = self._experiments.pop(trial.trial_id, None) or self._prepare(trial)
                 value = already_finished(experiment, output_dir, OBJECTIVE)
                 if value is None:
                     result = train(experiment, output_dir=output_dir, quiet=True, role=role, resume=True)
@@ -248,7 +288,9 @@ class _Search:
         with log_to(output_dir / "train.log"), log_errors():
             # Not in the leaderboard, which has the trial.
             role = Role(
-                tags={EXCLUDED_TAG: f"trial {trial_number(best.trial_id)} again"}, parameters=self._choices(overrides)
+                tags={EXCLUDED_TAG: f"trial {trial_number(best.trial_id)} again"},
+                parameters=self._choices(overrides),
+                evidence=(CHOSEN,),
             )
             experiment = prepare_experiment(chosen, prepared=self._prepared_for(chosen))
             train(experiment, output_dir=output_dir, role=role, resume=True)

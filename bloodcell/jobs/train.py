@@ -70,6 +70,8 @@ class Role:
         Tags and parameters of its run, besides those of every training.
     objective
         From the outcome to the metric ``objective``; None without one.
+    evidence
+        What limits its run, besides what its evaluation finds; see `bloodcell.evaluation.evidence`.
     draws
         Whether its plots are drawn: a search draws those of the best trial, which is trained again.
     """
@@ -77,6 +79,7 @@ class Role:
     tags: Mapping[str, str] = field(default_factory=dict)
     parameters: Mapping[str, Any] = field(default_factory=dict)
     objective: Callable[[Outcome], float] | None = None
+    evidence: tuple[str, ...] = ()
     draws: bool = True
 
 
@@ -182,7 +185,8 @@ def train(
         result = experiment.run(tracked, reporting=reporting, resume=resume)
         if role.objective is not None:
             tracked.log_metrics({OBJECTIVE: role.objective(result.outcome)}, prefix="")
-            tracked.tag(evidence.TAG, evidence.as_text((*result.outcome.evidence, evidence.CHOSEN)))
+        if role.evidence:
+            tracked.tag(evidence.TAG, evidence.as_text((*result.outcome.evidence, *role.evidence)))
     if is_single:
         _show(experiment, result, tracked, command)
     return result
@@ -322,6 +326,8 @@ def _left_out(prepared: Prepared) -> list[str]:
     lines = []
     if len(images.unreadable):
         lines.append(f"Excluded, unreadable: {len(images.unreadable)}, listed in the run.")
+    if len(images.excluded):
+        lines.append(f"Excluded by data.exclude_file: {len(images.excluded)}, listed in the run.")
     if images.other_files:
         lines.append(f"Excluded, without an image suffix: {len(images.other_files)}, listed in the log.")
     if count := sum(len(part.left_out) for part in parts):

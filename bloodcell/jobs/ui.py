@@ -1,7 +1,6 @@
 """Open the MLflow UI of the configured store."""
 
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -16,6 +15,7 @@ from rich.console import Console
 
 from bloodcell.config.schemas import UiConfig
 from bloodcell.errors import UserError
+from bloodcell.local_server import listening
 from bloodcell.tracking.experiment_page import page_of, update_page
 from bloodcell.tracking.store import Store, open_store
 
@@ -39,13 +39,13 @@ def run(config: UiConfig, *, output_dir: Path) -> None:  # noqa: ARG001 - nothin
     if store.is_server:
         console.print(f"The store is a server with its own MLflow UI: {store.label.rstrip('/')}/{page}")
         return
-    _require_free(config.host, config.port)
-    address = f"http://{config.host}:{config.port}"
+    listening(config.host, config.port).close()  # MLflow's own message has many lines
+    address = f"http://{config.host}:{config.port}/"
     with TemporaryFile() as messages:
         server = _serve(store, config, messages)
         try:
             _wait_until_up(server, address, messages)
-            console.print(f"MLflow shows {store.label} at {address}/{page}")
+            console.print(f"MLflow shows {store.label} at {address}{page}")
             console.print("Ctrl-C ends it.")
             server.wait()
         except KeyboardInterrupt:
@@ -71,15 +71,6 @@ def _serve(store: Store, config: UiConfig, messages: IO[bytes]) -> "subprocess.P
     )
 
 
-def _require_free(host: str, port: int) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((host, port))
-        except OSError as error:
-            raise UserError(f"port={port}: cannot be opened on {host} ({error.strerror}); give another port") from error
-
-
 def _wait_until_up(server: "subprocess.Popen[bytes]", address: str, messages: IO[bytes]) -> None:
     until = time.monotonic() + STARTING_S
     while time.monotonic() < until:
@@ -88,7 +79,7 @@ def _wait_until_up(server: "subprocess.Popen[bytes]", address: str, messages: IO
             lines = messages.read().decode(errors="replace").split("\n")
             raise UserError(f"MLflow's server ended: {' '.join(lines[-3:]).strip() or 'no error message'}")
         try:
-            with urllib.request.urlopen(f"{address}/health", timeout=5):
+            with urllib.request.urlopen(f"{address}health", timeout=5):
                 return
         except (urllib.error.URLError, OSError):
             time.sleep(0.2)

@@ -1,6 +1,7 @@
 """Backbones: any class of ``keras.applications`` without its top, or a set of hand-made features."""
 
 import contextlib
+import functools
 import importlib
 import os
 import socket
@@ -43,6 +44,8 @@ class Network(FeatureExtractor):
         From images in [0, 255] (batch, size, size, 3) to what ``application`` was trained on.
     input_size
         Height and width in pixels.
+    constant
+        Whether no weight will change.
     """
 
     takes_images: ClassVar[bool] = True
@@ -54,6 +57,7 @@ class Network(FeatureExtractor):
     weights: str
     digest: str
     fallback_reason: str = ""
+    constant: bool = False
 
     @property
     def outputs(self) -> list[Any]:  # type: ignore[override]
@@ -64,6 +68,15 @@ class Network(FeatureExtractor):
     def layers(self) -> list[Any]:  # type: ignore[override]
         """The application's layers, from the input up."""
         return list(self.application.layers)
+
+    def evaluated(self) -> tuple[list[Any], list[Any]]:
+        """Return the same symbolic tensors at every call: Keras traverses all layers to make them."""
+        images, maps = self._evaluated
+        return list(images), list(maps)
+
+    @functools.cached_property
+    def _evaluated(self) -> tuple[list[Any], list[Any]]:
+        return super().evaluated()
 
     def inputs(self) -> list[Any]:
         """Return one new input of images (batch, size, size, 3), float32."""
@@ -92,6 +105,18 @@ class Network(FeatureExtractor):
     def cut(self, boundary: int) -> Cut:
         """Return the application cut below the layer with this index."""
         return cut_at(self.application, boundary, preprocess=self.preprocess)
+
+    def frozen_digest(self, boundary: int | None) -> str:
+        """Return 16 hexadecimal digits that change with any weight below the boundary."""
+        if not self.constant:
+            return super().frozen_digest(boundary)
+        if boundary not in self._frozen_digests:
+            self._frozen_digests[boundary] = super().frozen_digest(boundary)
+        return self._frozen_digests[boundary]
+
+    @functools.cached_property
+    def _frozen_digests(self) -> dict[int | None, str]:
+        return {}
 
     def summary(self, boundary: int | None) -> list[Block]:
         """Return its blocks: resizing, preprocessing, the frozen layers, the trained layers."""
@@ -148,17 +173,10 @@ def build_backbone(*, name: str, input_size: int, weights: str | None, taps: Seq
     )
 
 
-def require_weights(*, name: str, input_size: int, weights: str | None) -> None:
-    """Check that weights can be used, before images are read for minutes; see `build_backbone`.
-
-    Raises
-    ------
-    UserError
-        If they cannot.
-    """
+def needs_weights(*, name: str, weights: str | None) -> bool:
+    """Return whether weights can be unavailable, so that building a backbone fails; see `build_backbone`."""
     falls_back = weights == "auto" and (name in FEATURE_SETS or application_name(name) in INCLUDED_WEIGHTS)
-    if weights is not None and not falls_back:
-        build_backbone(name=name, input_size=input_size, weights=weights)
+    return weights is not None and not falls_back
 
 
 def _with_weights(name: str, *, input_size: int, weights: str | None) -> tuple[keras.Model, str, str]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import keras
@@ -13,8 +14,8 @@ from bloodcell.models.cut import Inference
 from bloodcell.models.extractors import FeatureExtractor
 from bloodcell.models.feature_sets import count_features
 from bloodcell.models.heads import Head
+from bloodcell.models.precision import precision
 from bloodcell.models.preparing import MeasureImages
-from bloodcell.models.weights import digest_of
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,16 +36,29 @@ class Classifier:
         The model used in training: from images of the input size (batch, size, size, 3), float32 in [0, 255], if the
         backbone takes images, and hand-made features (batch, n_extra), float32, if there are any, to probabilities
         (batch, n_classes), float32.
-    whole
-        The model that is saved: from raw RGB of any size (batch, height, width, 3), uint8, to probabilities. It shares
-        all weights with ``core``.
+    interpolation, crop
+        How ``whole`` resizes and crops images.
     """
 
     backbone: FeatureExtractor
     head: Head
     feature_sets: tuple[str, ...]
     core: keras.Model
-    whole: keras.Model
+    interpolation: str
+    crop: CropName
+
+    @cached_property
+    def whole(self) -> keras.Model:
+        """The model that is saved: from raw RGB of any size (batch, height, width, 3), uint8, to probabilities.
+
+        It shares all weights with ``core``.
+        """
+        with precision(mixed=self.core.dtype_policy.name != "float32"):
+            raw = keras.Input((None, None, 3), dtype="uint8", name="image")
+            prepared = self.backbone.prepare(raw, interpolation=self.interpolation, crop=self.crop)
+            if self.feature_sets:
+                prepared.append(MeasureImages(kinds=self.feature_sets, name="measure")(raw))
+            return keras.Model(raw, self.core(_single(prepared), training=False), name="classifier")
 
     @property
     def n_extra(self) -> int:
@@ -125,7 +139,7 @@ class Classifier:
 
     def frozen_digest(self, boundary: int | None) -> str:
         """Return 16 hexadecimal digits that change with any weight below the boundary."""
-        return digest_of(self.backbone.frozen_weights(boundary))
+        return self.backbone.frozen_digest(boundary)
 
     def has_frozen_part(self, boundary: int | None) -> bool:
         """Return whether anything below the boundary has weights, so that storing its output saves time."""
@@ -168,23 +182,28 @@ def build_classifier(
     """
     feature_sets = tuple(dict.fromkeys((*backbone.feature_sets, *extra_features)))
     inputs, probabilities = _join(backbone, head, count_features(feature_sets))
-    core = keras.Model(inputs, probabilities, name="core")
-    raw = keras.Input((None, None, 3), dtype="uint8", name="image")
-    prepared = backbone.prepare(raw, interpolation=interpolation, crop=crop)
-    if feature_sets:
-        prepared.append(MeasureImages(kinds=feature_sets, name="measure")(raw))
-    whole = keras.Model(raw, core(_single(prepared), training=False), name="classifier")
-    return Classifier(backbone=backbone, head=head, feature_sets=feature_sets, core=core, whole=whole)
+    return Classifier(
+        backbone=backbone,
+        head=head,
+        feature_sets=feature_sets,
+        core=keras.Model(inputs, probabilities, name="core"),
+        interpolation=interpolation,
+        crop=crop,
+    )
 
 
 def _join(
     backbone: FeatureExtractor, head: Head, n_extra: int, *, trained: bool = False, statistics: bool = False
 ) -> tuple[Any, Any]:
     """Return new inputs of a core and its output; see `FeatureExtractor.maps`."""
-    images = backbone.inputs()
+    if trained:
+        images = backbone.inputs()
+        maps = backbone.maps(images, trained=True, train_statistics=statistics)
+    else:
+        images, maps = backbone.evaluated()
     extra = [keras.Input((n_extra,), dtype="float32", name="extra_features")] if n_extra else []
     probabilities = head(
-        backbone.maps(images, trained=trained, train_statistics=statistics),
+        maps,
         masks=cell_masks(images[0]) if head.needs_masks and images else None,
         extra_features=extra[0] if extra else None,
     )

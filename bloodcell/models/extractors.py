@@ -74,6 +74,11 @@ class FeatureExtractor:
         """
         return []
 
+    def evaluated(self) -> tuple[list[Any], list[Any]]:
+        """Return symbolic inputs, and their `maps` in a model that is not trained."""
+        images = self.inputs()
+        return images, self.maps(images)
+
     def cut(self, boundary: int) -> "Cut":
         """Return the network cut below the layer with this index."""
         raise IndexError(f"{self.name} has no layer {boundary}")
@@ -87,9 +92,9 @@ class FeatureExtractor:
         for index, layer in enumerate(self.layers):
             layer.trainable = boundary is not None and index >= boundary
 
-    def frozen_weights(self, boundary: int | None) -> list[NDArray[np.generic]]:
-        """Return the weights of the layers below the boundary, in order."""
-        return [np.asarray(weight) for layer in self.layers[:boundary] for weight in layer.weights]
+    def frozen_digest(self, boundary: int | None) -> str:
+        """Return 16 hexadecimal digits that change with any weight below the boundary."""
+        return digest_of(np.asarray(weight) for layer in self.layers[:boundary] for weight in layer.weights)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,11 +15,14 @@ def _shape_and_texture(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     return np.hstack([measures.cells[:, N_CHROMATICITY:], measures.cytoplasm])
 
 
+MAJORITY = "majority"
+"""The name of the features that are none."""
+
 FEATURE_SETS = {
     each.name: each
     for each in (
         FeatureSet(
-            name="majority",
+            name=MAJORITY,
             description="none: the class frequencies in training",
             n_features=1,
             compute=lambda _: np.zeros(1, np.float32),

@@ -4,6 +4,7 @@ A loaded Keras model is a graph of layers. The parts that `bloodcell.models.clas
 identified by their names and connections.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -81,8 +82,9 @@ class LoadedNetwork:
             )
         above = [output for output in self.application.outputs if id(output) not in map(id, crossing)]
         order = [id(tensor) for tensor in (*crossing, *above)]
+        passed = [each.output for each in _bottlenecks(self.application) if operations.index(each) <= position]
         return Halves(
-            below=keras.Function(self.application.inputs, crossing),
+            below=Chain.through([self.application.inputs, *([tensor] for tensor in passed), crossing]),
             above=keras.Function(crossing, above) if above else None,
             chosen=order.index(id(chosen)),
             outputs=[order.index(id(output)) for output in self.application.outputs],
@@ -105,6 +107,32 @@ class LoadedNetwork:
         return str((merging or through or fine)[-1].name)
 
 
+@dataclass(frozen=True)
+class Chain:
+    """Functions, each of which takes the tensors of the one before.
+
+    Keras keeps every tensor of a function until it returns; a chain needs memory for one of its parts.
+    """
+
+    parts: Sequence[keras.Function]
+
+    @classmethod
+    def through(cls, cuts: Sequence[Sequence[Any]]) -> "Chain":
+        """Return the chain from the first symbolic tensors to the last, by all between."""
+        different = [cuts[0]]
+        for cut in cuts[1:]:
+            if [id(tensor) for tensor in cut] != [id(tensor) for tensor in different[-1]]:
+                different.append(cut)
+        return cls([keras.Function(list(first), list(last)) for first, last in itertools.pairwise(different)])
+
+    def __call__(self, inputs: Sequence[Any]) -> list[Any]:
+        """Return the last tensors from the first."""
+        tensors = list(inputs)
+        for part in self.parts:
+            tensors = part(tensors)
+        return tensors
+
+
 @dataclass(frozen=True, kw_only=True)
 class Halves:
     """An application cut in two.
@@ -121,7 +149,7 @@ class Halves:
         Indices of the application's outputs among them, in order.
     """
 
-    below: keras.Function
+    below: "Chain"
     above: keras.Function | None
     chosen: int
     outputs: Sequence[int]

@@ -20,6 +20,7 @@ from bloodcell.plots.style import (
     VERMILION,
     annotate,
     finish,
+    fold,
     new_figure,
     shortened,
     tidy,
@@ -28,12 +29,19 @@ from bloodcell.plots.style import (
 
 MAX_LINEAR_RATIO = 20
 """Values with a larger ratio of maximum to minimum get a logarithmic scale."""
-MISSING = -0.22
-"""The height of hyperparameters that a trial does not use."""
-AXIS_GAP = 1.35
-"""Between axes, in inches."""
-END_OFFSET = 11.0
+MISSING = -0.34
+"""The place of hyperparameters that a trial does not use, left of all values, which are from 0 to 1."""
+# In inches. Narrow, so that it can be read on a telephone: its 390 pixels show 8 points as 9 pixels.
+WIDTH = 4.7
+NAME_WIDTH = 0.95
+AXIS_GAP = 0.62
+"""Between axes."""
+UNIT = 2.2
+"""Of an axis from 0 to 1, about."""
+END_OFFSET = 4.0
 """Of the labels of an axis's ends, in points."""
+STAGGER = 9.0
+"""Of every second label above the others, where they would meet, in points."""
 
 
 def best_so_far(scores: pd.Series, *, objective: str, lower_is_better: bool) -> Figure:
@@ -60,36 +68,39 @@ def parallel_coordinates(
 ) -> Figure:
     """Draw each trial as a line through its hyperparameters, coloured by its score, the objective.
 
-    ``trials`` has a row per trial and a column per hyperparameter, missing if inactive. Labels are over the lines, in
-    boxes that hide them.
+    ``trials`` has a row per trial and a column per hyperparameter, missing if inactive. Each hyperparameter is a
+    horizontal axis; labels are over the lines, in boxes that hide them.
     """
     names = [str(name) for name in trials]
-    width = max(7.5, AXIS_GAP * (len(names) + 1) + 1.2)
-    figure = new_figure(title=f"Hyperparameters of the trials, coloured by {objective}", width=width, height=4.4)
+    height = AXIS_GAP * (len(names) + 1) + 0.9
+    figure = new_figure(title=f"Hyperparameters of the trials, coloured by {objective}", width=WIDTH, height=height)
     axes = figure.subplots()
     columns = [*(trials[name] for name in names), scores]
-    placed = [_heights(column) for column in columns]
-    places = np.column_stack([heights for heights, _ in placed])
+    placed = [_places(column) for column in columns]
+    places = np.column_stack([found for found, _ in placed])
     low, high = float(scores.min()), float(scores.max())
     scale = ScalarMappable(Normalize(low, high if high > low else low + 1), "viridis")
     order = np.argsort(scores.to_numpy())
     for row in order[::-1] if lower_is_better else order:  # the best are over the others
-        axes.plot(range(len(columns)), places[row], color=scale.to_rgba(scores.iloc[row]), linewidth=1.3, alpha=0.8)
-    for place, (heights, labels) in enumerate(placed):
-        axes.axvline(place, color=FAINT, linewidth=1, zorder=0)
-        if (heights == MISSING).any():
-            _label(axes, "not used", (place, MISSING), offset=0, italic=True)
-        for height, text, offset in labels:
-            _label(axes, text, (place, height), offset=offset)
-    texts = [name.rpartition(".")[2].replace("_", "\n") for name in names]
-    axes.set_xticks(range(len(columns)), [*texts, objective.replace("_", "\n")], fontsize=SMALL_SIZE)
-    axes.set_xlim(-0.4, len(columns) - 0.6)
-    axes.set_ylim(MISSING - 0.08, 1.12)
-    axes.set_yticks([])
+        axes.plot(places[row], range(len(columns)), color=scale.to_rgba(scores.iloc[row]), linewidth=1.3, alpha=0.8)
+    for level, (found, labels) in enumerate(placed):
+        axes.axhline(level, color=FAINT, linewidth=1, zorder=0)
+        if (found == MISSING).any():
+            _label(axes, "not used", (MISSING, level), italic=True)
+        room = UNIT / max(len(labels) - 1, 1) - 0.15
+        crowded = len(labels) > 2 and widest([text for _, text, _ in labels], size=SMALL_SIZE) > room
+        for number, (place, text, side) in enumerate(labels):
+            above = STAGGER * (1 if number % 2 else -1) if crowded else 0
+            _label(axes, text, (place, level), side=side, above=above, inches=(2 if crowded else 1) * room)
+    texts = [name.removesuffix(".name").rpartition(".")[2].replace("_", " ") for name in [*names, objective]]
+    axes.set_yticks(range(len(columns)), [fold(text, inches=NAME_WIDTH, size=SMALL_SIZE) for text in texts])
+    axes.set_ylim(len(columns) - 0.6, -0.4)
+    axes.set_xlim(MISSING - 0.18 if (places == MISSING).any() else -0.22, 1.22)
+    axes.set_xticks([])
     axes.spines[:].set_visible(False)
-    axes.tick_params(axis="x", length=0, labelcolor=INK)
+    axes.tick_params(axis="y", length=0, labelcolor=INK, labelsize=SMALL_SIZE)
     if high > low:
-        bar = figure.colorbar(scale, ax=axes, fraction=0.03, pad=0.02)
+        bar = figure.colorbar(scale, ax=axes, location="bottom", fraction=0.03, pad=0.02, aspect=40)
         bar.set_label(
             f"{objective} ({'lower' if lower_is_better else 'higher'} is better)", fontsize=SMALL_SIZE, color=INK
         )
@@ -98,14 +109,23 @@ def parallel_coordinates(
     return finish(figure)
 
 
-def _label(axes: Axes, text: str, point: tuple[float, float], *, offset: float, italic: bool = False) -> None:
-    """Write a text on an axis, ``offset`` points above a point, in a box that hides the lines behind it."""
+def _label(
+    axes: Axes,
+    text: str,
+    point: tuple[float, float],
+    *,
+    side: int = 0,
+    above: float = 0,
+    inches: float = UNIT,
+    italic: bool = False,
+) -> None:
+    """Write a text on an axis, or left (-1) or right (1) of a point, in a box that hides the lines behind it."""
     axes.annotate(
-        shortened(text, inches=AXIS_GAP - 0.2, size=SMALL_SIZE),
+        shortened(text, inches=inches, size=SMALL_SIZE),
         point,
-        xytext=(0, offset),
+        xytext=(side * END_OFFSET, above),
         textcoords="offset points",
-        ha="center",
+        ha=("center", "left", "right")[side],
         va="center",
         fontsize=SMALL_SIZE,
         fontstyle="italic" if italic else "normal",
@@ -132,8 +152,8 @@ def importance_bars(importance: pd.Series, *, objective: str, n_trials: int) -> 
     return finish(figure)
 
 
-def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str, float]]]:
-    """Return positions on an axis from 0 to 1, or `MISSING`, and its labels with their offsets in points."""
+def _places(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str, int]]]:
+    """Return positions on an axis from 0 to 1, or `MISSING`, and its labels: position, text, and side of the point."""
     if pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values):
         numbers = values.to_numpy(dtype=np.float64)
         known = numbers[np.isfinite(numbers)]
@@ -141,15 +161,15 @@ def _heights(values: pd.Series) -> tuple[np.ndarray, list[tuple[float, str, floa
             logarithmic = known.min() > 0 and known.max() / known.min() > MAX_LINEAR_RATIO
             scaled = np.log(numbers) if logarithmic else numbers
             ends = (np.nanmin(scaled), np.nanmax(scaled))
-            heights = (scaled - ends[0]) / (ends[1] - ends[0])
+            places = (scaled - ends[0]) / (ends[1] - ends[0])
             # Beyond the ends, which show where lines meet the axis.
-            labels = [(0.0, f"{known.min():.3g}", -END_OFFSET), (1.0, f"{known.max():.3g}", END_OFFSET)]
+            labels = [(0.0, f"{known.min():.3g}", -1), (1.0, f"{known.max():.3g}", 1)]
         else:
-            heights = np.where(np.isfinite(numbers), 0.5, np.nan)
-            labels = [(0.5, f"{value:.3g}", 0.0) for value in known[:1]]
+            places = np.where(np.isfinite(numbers), 0.5, np.nan)
+            labels = [(0.5, f"{value:.3g}", 0) for value in known[:1]]
     else:
         kinds = sorted({str(value) for value in values.dropna()})
         where = {kind: number / (len(kinds) - 1) if len(kinds) > 1 else 0.5 for number, kind in enumerate(kinds)}
-        heights = np.array([where[str(value)] if pd.notna(value) else np.nan for value in values])
-        labels = [(height, kind, 0.0) for kind, height in where.items()]
-    return np.where(np.isnan(heights), MISSING, heights), labels
+        places = np.array([where[str(value)] if pd.notna(value) else np.nan for value in values])
+        labels = [(place, kind, 0) for kind, place in where.items()]
+    return np.where(np.isnan(places), MISSING, places), labels

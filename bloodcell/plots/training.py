@@ -89,7 +89,7 @@ def confusion_matrix(
     groups: NDArray[np.integer] | None = None,
     group_name: str = PHOTOGRAPH,
 ) -> Figure:
-    """Draw a confusion matrix as counts and as row percentages; a class without images has dashes for shares.
+    """Draw a confusion matrix with row percentages and counts; a class without images has dashes for shares.
 
     With more than `MAX_CLASSES` classes, draw shades only, in a picture of one size, and the most frequent confusions.
 
@@ -121,37 +121,33 @@ def confusion_matrix(
     size = TEXT_SIZE if k <= 8 else SMALL_SIZE
     labels = [fold(name, inches=2.2, size=size) for name in classes]
     notes: list[str] = []
-    numbers, name = np.array([f"{count:,}" for count in counts.ravel()]).reshape(k, k), "Images"
+    numbers, heading = [f"{count:,}" for count in counts.ravel()], "Row %, images"
     if groups is not None and (groups != counts).any():
-        name = f"Images ({plural(group_name)})"
+        heading += f" ({plural(group_name)})"
         notes = [f"In brackets: {plural(group_name)} with such an image; one can be in several cells."]
-        numbers = np.array([f"{text}\n({n:,})" for text, n in zip(numbers.ravel(), groups.ravel(), strict=True)])
-        numbers = numbers.reshape(k, k)
-    cell_texts = [*numbers.ravel(), "100%"]
-    # A panel must be wide enough for its title.
+        numbers = [f"{text} ({n:,})" for text, n in zip(numbers, groups.ravel(), strict=True)]
+    percents = ["–" if np.isnan(share) else f"{share:.0%}" for share in shares.ravel()]
+    texts = np.array([f"{share}\n{number}" for share, number in zip(percents, numbers, strict=True)]).reshape(k, k)
+    # A panel must be wide enough for its heading.
     min_cell = max(0.65 if k <= 8 else 0.4, 1.9 / k)
-    cell = max(widest(cell_texts, size=size, bold=True) + 0.1, min_cell)
+    cell = max(widest([*numbers, "100%"], size=size, bold=True) + 0.1, min_cell)
     label_width = widest(labels, size=size)
     upright = label_width > cell - 0.08
     side = cell * k
+    # One panel, so that it can be read on a telephone.
     figure = new_figure(
         title=title,
-        width=2 * (side + label_width + 0.75),
+        width=side + label_width + 0.75,
         height=side + (label_width if upright else 0.25) + 1.05,
         layout="compressed",
         notes=notes,
     )
     if isinstance(engine := figure.get_layout_engine(), ConstrainedLayoutEngine):
-        engine.set(h_pad=0.1)  # between the title and those of the panels
-    left, right = figure.subplots(1, 2)
-    percents = np.array(["–" if np.isnan(share) else f"{share:.0%}" for share in shares.ravel()]).reshape(k, k)
-    for axes, heading, shades, texts in (
-        (left, name, counts / max(int(counts.max()), 1), numbers),
-        (right, "Row %", shares, percents),
-    ):
-        axes.set_title(heading, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
-        _draw_matrix(axes, shades=shades, texts=texts, size=size)
-        _label_matrix(axes, labels, upright=upright, size=size)
+        engine.set(h_pad=0.1)  # between the title and the heading
+    axes = figure.subplots()
+    axes.set_title(heading, loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+    _draw_matrix(axes, shades=shares, texts=texts, size=size)
+    _label_matrix(axes, labels, upright=upright, size=size)
     return finish(figure)
 
 
@@ -349,26 +345,26 @@ def _many_classes(
 ) -> Figure:
     """Draw row percentages as shades, and the most frequent confusions as bars."""
     pairs = most_confused(counts, most=N_LISTED)
-    labels = [" → ".join(shortened(classes[index], inches=1.7, size=SMALL_SIZE) for index in pair) for pair in pairs]
-    figure = new_figure(title=title, width=13, height=5.4)
-    left, right = figure.subplots(1, 2, width_ratios=(1, 1))
-    left.set_title(f"Row %, {len(classes)} classes", loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
-    left.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
-    left.set_xticks([])
-    left.set_yticks([])
-    left.set_xlabel("Predicted", fontsize=TEXT_SIZE, color=MUTED)
-    left.set_ylabel("True", fontsize=TEXT_SIZE, color=MUTED)
-    right.set_title("Most frequent confusions: true → predicted", loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
-    tidy(right, grid="x")
+    labels = [" → ".join(shortened(classes[index], inches=1.3, size=SMALL_SIZE) for index in pair) for pair in pairs]
+    figure = new_figure(title=title, width=5.4, height=9.6)
+    upper, lower = figure.subplots(2, 1, height_ratios=(1, 0.8))
+    upper.set_title(f"Row %, {len(classes)} classes", loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+    upper.imshow(np.nan_to_num(shares), cmap="Blues", vmin=0, vmax=1, aspect="equal", interpolation="nearest")
+    upper.set_xticks([])
+    upper.set_yticks([])
+    upper.set_xlabel("Predicted", fontsize=TEXT_SIZE, color=MUTED)
+    upper.set_ylabel("True", fontsize=TEXT_SIZE, color=MUTED)
+    lower.set_title("Most frequent confusions: true → predicted", loc="left", fontsize=TEXT_SIZE + 1, color=INK, pad=8)
+    tidy(lower, grid="x")
     places = np.arange(len(pairs))
-    right.barh(places, [counts[pair] for pair in pairs], color=ORANGE)
+    lower.barh(places, [counts[pair] for pair in pairs], color=ORANGE)
     for place, pair in zip(places, pairs, strict=True):
-        annotate(right, f"{counts[pair]:,}", (float(counts[pair]), float(place)), offset=(4, 0), va="center_baseline")
-    right.set_yticks(places, labels, fontsize=SMALL_SIZE)
-    right.tick_params(axis="y", length=0)
-    right.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
-    right.xaxis.set_major_locator(MaxNLocator(integer=True))
-    right.set_xlabel("Images")
+        annotate(lower, f"{counts[pair]:,}", (float(counts[pair]), float(place)), offset=(4, 0), va="center_baseline")
+    lower.set_yticks(places, labels, fontsize=SMALL_SIZE)
+    lower.tick_params(axis="y", length=0)
+    lower.set_ylim(max(len(pairs), 1) - 0.5, -0.5)
+    lower.xaxis.set_major_locator(MaxNLocator(integer=True))
+    lower.set_xlabel("Images")
     return finish(figure)
 
 

@@ -20,7 +20,7 @@ from bloodcell.errors import UserError
 from bloodcell.files import atomic_write, cache_dir, require_writable
 
 STATE, ORACLE = "search.yaml", "oracle.json"
-CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "final", "final_test", "max_trials")
+CHANGEABLE = ("name", "dir", "overwrite", "max_failures", "workers", "at_once", "final", "final_test", "max_trials")
 """Settings of the tuner that may change when a search is resumed."""
 
 

@@ -2,12 +2,13 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from functools import cached_property
 
 import keras_tuner
 import pandas as pd
 from keras_tuner.engine.trial import Trial
 
-from bloodcell.config.composition import compose_config
+from bloodcell.config.composition import VariedConfig
 from bloodcell.config.search import SearchConfig
 from bloodcell.config.training import TrainConfig
 from bloodcell.errors import UserError
@@ -30,8 +31,12 @@ class Composer:
         UserError
             If it is not valid.
         """
-        composed: SearchConfig = compose_config("search", [*self.overrides, *overrides])
+        composed: SearchConfig = self._varied.with_overrides(overrides)
         return composed
+
+    @cached_property
+    def _varied(self) -> VariedConfig:
+        return VariedConfig("search", self.overrides)
 
 
 def for_training(config: SearchConfig) -> TrainConfig:

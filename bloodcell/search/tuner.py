@@ -4,7 +4,7 @@ import functools
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 from typing import Any
@@ -42,12 +42,22 @@ class FunctionTuner(BaseTuner):
     train
         From a trial to its metrics by name, with the objective. A failed trial raises keras-tuner's
         ``FailedTrialError``; any other error ends the search.
+    prepare
+        Called with the trials that are asked for at once, before each of them is trained.
+    at_once
+        Their number; 1 with workers, since each asks for its own.
     """
 
     def __init__(
-        self, oracle: keras_tuner.Oracle, *, train: Callable[[Trial], Mapping[str, float]], directory: Path
+        self,
+        oracle: keras_tuner.Oracle,
+        *,
+        train: Callable[[Trial], Mapping[str, float]],
+        prepare: Callable[[Sequence[Trial]], None] = lambda _: None,
+        at_once: int = 1,
+        directory: Path,
     ) -> None:
-        self._train = train
+        self._train, self._prepare, self._at_once = train, prepare, at_once
         super().__init__(oracle=oracle, directory=str(directory.parent), project_name=directory.name)
 
     def run(self, *, max_failures: int) -> None:
@@ -65,7 +75,10 @@ class FunctionTuner(BaseTuner):
         """
         try:
             with silent_stdout():
-                self.search()
+                if self._is_distributed():
+                    self.search()  # the chief serves its workers
+                else:
+                    self._search_in_batches()
         except (RuntimeError, grpc.RpcError) as error:
             if "Number of consecutive failures" in str(error):
                 # The chief does not send the reason to workers.
@@ -80,6 +93,30 @@ class FunctionTuner(BaseTuner):
                     "the search's chief does not answer; see its output, and start both again, which resumes the search"
                 ) from error
             raise
+
+    def _search_in_batches(self) -> None:
+        """Ask for trials until the strategy has none, as keras-tuner does, but for several at once."""
+        while trials := self._ask():
+            self._prepare(trials)
+            for trial in trials:
+                self._try_run_and_update_trial(trial)
+                self.on_trial_end(trial)
+
+    def _ask(self) -> list[Trial]:
+        """Return the trials that the strategy proposes now: before their results it may have fewer, or none at all.
+
+        To the strategy these are workers; the Bayesian one assumes a bad result of what is still being trained.
+        """
+        trials: list[Trial] = []
+        for number in range(self._at_once):
+            trial = self.oracle.create_trial(f"{self.tuner_id}-{number}")
+            if trial.status != TrialStatus.RUNNING:
+                break
+            trials.append(trial)
+        return trials
+
+    def _is_distributed(self) -> bool:
+        return "KERASTUNER_ORACLE_IP" in os.environ
 
     def save(self) -> None:
         """Save the strategy's state; the tuner has no state."""

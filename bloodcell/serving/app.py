@@ -13,7 +13,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from bloodcell.serving.access import Access, is_loopback, own_names, refusal
+from bloodcell.local_server import Guard, refusal
+from bloodcell.serving.access import Access
 from bloodcell.serving.answers import answered, as_csv, as_json
 from bloodcell.serving.heat import heat_pictures
 from bloodcell.serving.limits import Deadline, Limits, RefusedRequest, Worker
@@ -50,7 +51,7 @@ class ServedFacts:
     facts: ModelFacts
 
 
-def make_app(served: ServedFacts, *, host: str, hosts: Collection[str], token: str | None, limits: Limits) -> Access:
+def make_app(served: ServedFacts, *, host: str, hosts: Collection[str], token: str | None, limits: Limits) -> Guard:
     """Return the application.
 
     Parameters
@@ -105,7 +106,7 @@ def make_app(served: ServedFacts, *, host: str, hosts: Collection[str], token: s
         *(Route(f"/{name}", _file(name, kind), methods=["GET"]) for name, kind in FILES.items()),
     ]
     app = Starlette(routes=routes, exception_handlers={RefusedRequest: _refused, HTTPException: _not_found})
-    return Access(app, names=own_names(host, hosts), only_loopback=is_loopback(host), token=token)
+    return Guard(app if token is None else Access(app, token=token), host=host, names=hosts)
 
 
 def _asked(model: PyFuncModel, limits: Limits, body: bytes, deadline: Deadline) -> Any:

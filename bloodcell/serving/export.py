@@ -129,26 +129,14 @@ def runner(folder: Path, *, of: Format) -> Run:
             compiled = _required("openvino").Core().compile_model(file, "CPU")
             return lambda images: np.asarray(compiled(images)[0])
         case "tflite":
-            return _of_tflite(_required("ai_edge_litert.interpreter").Interpreter(os.fspath(file)))
+            signature = _required("ai_edge_litert.interpreter").Interpreter(os.fspath(file)).get_signature_runner()
+            return lambda images: next(iter(signature(**{INPUT: images}).values()))
 
 
 def uses_own_layers(model: keras.Model) -> bool:
     """Return whether only bloodcell can load a model."""
     own = (preparing.CropImages, preparing.MeasureImages)
     return any(isinstance(layer, own) for layer in model._flatten_layers())
-
-
-def _of_tflite(interpreter: Any) -> Run:
-    (given,), (result,) = interpreter.get_input_details(), interpreter.get_output_details()
-
-    def run(images: Images) -> NDArray[np.float32]:
-        interpreter.resize_tensor_input(given["index"], images.shape)
-        interpreter.allocate_tensors()
-        interpreter.set_tensor(given["index"], images)
-        interpreter.invoke()
-        return np.asarray(interpreter.get_tensor(result["index"]))
-
-    return run
 
 
 def _function_of(model: keras.Model) -> Any:

@@ -65,6 +65,7 @@ def training_of(run: StoredRun, *, weight: float | None = None) -> Training:
         tags=run.tags,
         weight=weight,
         n_unreadable=int(run.parameters.get("images.unreadable", 0)),
+        n_excluded=int(run.parameters.get("images.excluded", 0)),
         n_left_out=int(run.parameters.get("images.left_out", 0)),
     )
 

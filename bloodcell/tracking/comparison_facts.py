@@ -15,7 +15,7 @@ import pandas as pd
 from PIL import Image
 
 from bloodcell.cards.comparison_errors import Picture
-from bloodcell.cards.comparison_report import RunFacts
+from bloodcell.cards.comparison_report import RunFacts, known_costs
 from bloodcell.comparison.candidates import Aligned
 from bloodcell.comparison.comparing import Comparison
 from bloodcell.comparison.decision import split_name
@@ -39,15 +39,10 @@ def run_facts(several: Pooled, *, with_curve: bool = True) -> RunFacts:
     if not several.stored:
         return RunFacts()
     first = several.stored[0]
-    speed = first.metrics.get("cost/images_per_second")
-    costs = {
-        "parameters": first.metrics.get("cost/parameters"),
-        "flops": first.metrics.get("cost/flops"),
-        "milliseconds": 1000 / speed if speed else None,
-    }
+    measured = {name.removeprefix("cost/"): value for name, value in first.metrics.items()}
     return RunFacts(
         configuration=several.configuration,
-        costs={name: value for name, value in costs.items() if value is not None},
+        costs=known_costs(measured),
         curve=first.curve if with_curve else (),
         run_ids=[each.id for each in several.stored],
     )

@@ -1,10 +1,11 @@
 """Delivering the folder of a run to MLflow: each call sends what the store does not have yet."""
 
+import itertools
 import json
 import os
 import re
 import threading
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path
@@ -41,8 +42,10 @@ HEARTBEAT_TAG, HEARTBEAT_EVERY = "bloodcell.heartbeat", 60_000
 """The tag with the time of a sign of life of a running run, and the milliseconds between two."""
 CONTEXTS = {"train": "training", "val": "validation", "test": "test"}
 """What MLflow calls the use of each split."""
-METRICS_PER_REQUEST, PARAMETERS_PER_REQUEST, TAGS_PER_REQUEST = 1000, 100, 100
-"""MLflow's limits."""
+METRICS_PER_REQUEST, PARAMETERS_PER_REQUEST, TAGS_PER_REQUEST = 800, 100, 100
+"""MLflow's limits; together 1000."""
+DATASETS_KEPT = 30
+"""Sets of images whose description is kept for the next run; the folds of a cross-validation have one each."""
 
 T = TypeVar("T")
 
@@ -207,33 +210,31 @@ class Delivery:
         new_parameters = [Param(*item) for item in parameters.items() - sent.get("parameters", {}).items()]
         rows = [_metric(row) for row in read_metrics(self.folder)]
         count = sent.get("metrics", 0)
-        for some_tags in _batches(new_tags, TAGS_PER_REQUEST):
-            self._client.log_batch(run_id, tags=some_tags)
-        for some_parameters in _batches(new_parameters, PARAMETERS_PER_REQUEST):
-            self._client.log_batch(run_id, params=some_parameters)
-        for some_rows in _batches(rows[count:], METRICS_PER_REQUEST):
-            self._client.log_batch(run_id, metrics=some_rows)
+        requests = itertools.zip_longest(
+            _batches(new_tags, TAGS_PER_REQUEST),
+            _batches(new_parameters, PARAMETERS_PER_REQUEST),
+            _batches(rows[count:], METRICS_PER_REQUEST),
+            fillvalue=(),
+        )
+        for some_tags, some_parameters, some_rows in requests:
+            self._client.log_batch(run_id, tags=some_tags, params=some_parameters, metrics=some_rows)
         self._remember(tags=tags, parameters=parameters, metrics=len(rows), beat=now())
 
     def _send_dataset(self, run: Mapping[str, Any]) -> None:
         dataset = run.get("dataset")
         if dataset is None or dataset == self._sent.get("dataset"):
             return
-        manifest = pd.read_parquet(self.folder / "artifacts" / "manifest.parquet")
-        inputs = []
-        for split, rows in manifest.groupby("split"):
-            given = dataset | {"name": _dataset_name(run, str(split))}
-            entity = mlflow.data.from_pandas(rows.reset_index(drop=True), **given)._to_mlflow_entity()
-            context = InputTag(MLFLOW_DATASET_CONTEXT, CONTEXTS.get(str(split), str(split)))
-            inputs.append(DatasetInput(entity, tags=[context]))
+        manifest = self.folder / "artifacts" / "manifest.parquet"
+        # The digest counts all images; the size, further columns.
+        inputs, splits = _dataset_inputs(manifest, manifest.stat().st_size, **dataset)
         try:
-            self._client.log_inputs(str(self.run_id), inputs)
+            self._client.log_inputs(str(self.run_id), list(inputs))
         except MlflowException as error:
             # MLflow looks for the dataset before it adds it: another process may have added it in between.
             if not any(word in str(error).lower() for word in ("unique", "duplicate")):
                 raise
-            self._client.log_inputs(str(self.run_id), inputs)
-        self._remember(dataset=dataset, splits=sorted(map(str, manifest["split"].unique())))
+            self._client.log_inputs(str(self.run_id), list(inputs))
+        self._remember(dataset=dataset, splits=list(splits))
 
     def _send_files(self) -> None:
         """Send files that are new, or have changed."""
@@ -352,6 +353,28 @@ def read_sent(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError):
         return {}
     return sent if isinstance(sent, dict) and sent.get("key") == (read_run(folder) or {}).get("key") else {}
+
+
+_inputs: dict[Hashable, tuple[tuple[DatasetInput, ...], tuple[str, ...]]] = {}
+
+
+def _dataset_inputs(
+    manifest: Path, size: int, *, name: str, source: str, digest: str
+) -> tuple[tuple[DatasetInput, ...], tuple[str, ...]]:
+    """Return MLflow's description of a manifest's splits, and their names; once for all runs with these images."""
+    key = (size, name, source, digest)
+    if key not in _inputs:
+        inputs, splits = [], []
+        for split, rows in pd.read_parquet(manifest).groupby("split"):
+            given = {"name": f"{name} {split}", "source": source, "digest": digest}
+            entity = mlflow.data.from_pandas(rows.reset_index(drop=True), **given)._to_mlflow_entity()
+            context = InputTag(MLFLOW_DATASET_CONTEXT, CONTEXTS.get(str(split), str(split)))
+            inputs.append(DatasetInput(entity, tags=[context]))
+            splits.append(str(split))
+        _inputs[key] = tuple(inputs), tuple(sorted(splits))
+        while len(_inputs) > DATASETS_KEPT:
+            del _inputs[next(iter(_inputs))]
+    return _inputs[key]
 
 
 def _state(folder: Path) -> list[int]:

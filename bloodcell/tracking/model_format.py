@@ -1,5 +1,7 @@
 """A model in MLflow's format: a folder that MLflow loads and serves, without code to import."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -8,6 +10,7 @@ import mlflow
 import pandas as pd
 from mlflow.models import Model, ModelSignature
 from mlflow.types import ColSpec, DataType, ParamSchema, ParamSpec, Schema
+from mlflow.utils import environment
 
 from bloodcell.evaluation.predictions import PROBABILITY_PREFIX
 from bloodcell.serving import loader
@@ -41,23 +44,24 @@ def save_model(folder: Path, model: Any, *, serving: ServingParameters, example:
     wheel, content = build_wheel()
     saved = Model()
     numbers = ["probability", "novelty", *(PROBABILITY_PREFIX + name for name in serving.classes)]
-    mlflow.pyfunc.save_model(
-        str(folder),
-        loader_module=loader.__name__,
-        mlflow_model=saved,
-        signature=ModelSignature(
-            inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
-            outputs=Schema(
-                [ColSpec(DataType.string, name) for name in ("answer", "why", "predicted")]
-                + [ColSpec(DataType.double, name) for name in numbers]
-                + [ColSpec(DataType.string, "evidence")]
+    with _without_check_of_requirements():
+        mlflow.pyfunc.save_model(
+            str(folder),
+            loader_module=loader.__name__,
+            mlflow_model=saved,
+            signature=ModelSignature(
+                inputs=Schema([ColSpec(DataType.binary, IMAGE)]),
+                outputs=Schema(
+                    [ColSpec(DataType.string, name) for name in ("answer", "why", "predicted")]
+                    + [ColSpec(DataType.double, name) for name in numbers]
+                    + [ColSpec(DataType.string, "evidence")]
+                ),
+                params=ParamSchema([ParamSpec(MAX_ERROR, DataType.double, NO_LIMIT)]),
             ),
-            params=ParamSchema([ParamSpec(MAX_ERROR, DataType.double, NO_LIMIT)]),
-        ),
-        input_example=pd.DataFrame({IMAGE: [example]}),
-        pip_requirements=[*(f"{package}=={version(package)}" for package in PACKAGES), f"{WHEELS}/{wheel}"],
-        uv_project_path=str(folder),  # otherwise MLflow adds the uv project in the working folder
-    )
+            input_example=pd.DataFrame({IMAGE: [example]}),
+            pip_requirements=[*(f"{package}=={version(package)}" for package in PACKAGES), f"{WHEELS}/{wheel}"],
+            uv_project_path=str(folder),  # otherwise MLflow adds the uv project in the working folder
+        )
     (folder / WHEELS).mkdir()
     (folder / WHEELS / wheel).write_bytes(content)
     (folder / KERAS_FILE).parent.mkdir()
@@ -75,3 +79,17 @@ def save_model(folder: Path, model: Any, *, serving: ServingParameters, example:
     )
     saved.metadata = {"classes": list(serving.classes), DIGESTS: digests_of(folder)}
     saved.save(str(folder / "MLmodel"))
+
+
+@contextmanager
+def _without_check_of_requirements() -> Iterator[None]:
+    """Keep MLflow from comparing a model's requirements with the installed packages: they are those.
+
+    It would read the metadata of all installed packages, which takes longer than saving the model.
+    """
+    check = environment.warn_dependency_requirement_mismatches
+    environment.warn_dependency_requirement_mismatches = lambda _: None
+    try:
+        yield
+    finally:
+        environment.warn_dependency_requirement_mismatches = check

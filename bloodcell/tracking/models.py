@@ -63,6 +63,12 @@ def model_of(run: StoredRun, *, setting: str) -> str:
             f"{setting}={run.id}: is a cross-validation with one model per fold; train "
             f"with split.refit=true, or give the run of a fold, such as {run.folds[0].id}"
         )
+    if run.tags.study:
+        raise UserError(
+            f"{setting}={run.id}: is a {run.tags.study}, which has no model; give one of its runs that has one"
+        )
+    if run.tags.trial:
+        raise UserError(f"{setting}={run.id}: is a trial without a model; give the best trial, trained again")
     raise UserError(f"{setting}={run.id}: has no model; train with log_model=true")
 
 

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from bloodcell.evaluation.evidence import SINGLE, ordered
+from bloodcell.models.feature_sets import MAJORITY
 from bloodcell.tracking.comparisons import ComparedRun
 from bloodcell.tracking.experiment_page import BASELINE
 from bloodcell.tracking.runs import StoredRun
@@ -31,8 +32,7 @@ class Pooled:
     def is_majority(self) -> bool:
         """Whether these are a study's baseline of the majority class."""
         return any(
-            each.name.startswith(BASELINE) and each.parameters.get("backbone.name") == "majority"
-            for each in self.stored
+            each.name.startswith(BASELINE) and each.parameters.get("backbone.name") == MAJORITY for each in self.stored
         )
 
     @property

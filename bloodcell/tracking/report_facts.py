@@ -130,6 +130,7 @@ def _facts(run: StoredRun, store: Store) -> ReportFacts:
         manifest=manifest,
         per_class={split: table for split, table in tables.items() if table is not None},
         unreadable=_table(run, "unreadable_images.csv"),
+        excluded=_table(run, "excluded_images.csv"),
         leakage=found_leakage(run, trainings, manifest, predictions),
         folds=[_run(fold, store) for fold in run.folds],
         models=run.models,

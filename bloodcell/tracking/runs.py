@@ -152,7 +152,7 @@ class StoredRun:
 
     @cached_property
     def curve(self) -> list[tuple[float, float]]:
-        """Pairs of epoch and validation accuracy; of a cross-validation the mean, up to the shortest fold."""
+        """Pairs of epoch, from 1, and validation accuracy; of a cross-validation the mean, up to the shortest fold."""
         runs = [self] if EPOCH_ACCURACY in self.metrics else self.folds
         values: dict[int, list[float]] = {}
         for run in runs:
@@ -160,7 +160,7 @@ class StoredRun:
                 values.setdefault(each.step, []).append(each.value)
         # A mean of fewer folds would not be comparable.
         return [
-            (float(step), sum(several) / len(several))
+            (float(step + 1), sum(several) / len(several))
             for step, several in sorted(values.items())
             if len(several) == len(runs)
         ]

@@ -9,6 +9,6 @@ def make_deterministic(seed: int) -> None:
 
     Keras's automatic layer names restart too, so a second run in one process builds an identical model.
     """
-    keras.backend.clear_session()
+    keras.backend.clear_session(free_memory=False)  # a collection of all garbage takes longer than building a head
     keras.utils.set_random_seed(seed)
     tf.config.experimental.enable_op_determinism()

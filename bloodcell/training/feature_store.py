@@ -17,6 +17,7 @@ import hashlib
 import json
 import logging
 import math
+import mmap
 import os
 import re
 import shutil
@@ -44,6 +45,11 @@ FILES = {"recipe.json", "rows", "index"}
 ATTEMPTS = 10
 MIN_FREE = 1e9
 """Bytes of the disk that stay free."""
+
+MAX_CONTENTS = 4
+"""Tables of which this process keeps the index, the last used."""
+READ_BYTES = 2**24
+"""Bytes that are read at a time to check rows."""
 
 Key = tuple[bytes, int]
 """The SHA-256 of an image's content, and the number of its view."""
@@ -195,6 +201,31 @@ class FeatureStore:
             return False
 
 
+class _Content:
+    """The rows of a table, the place of each key, checksums, and which rows were checked and are whole."""
+
+    def __init__(
+        self,
+        state: tuple[tuple[int, ...], ...],
+        rows: NDArray[Any],
+        places: Mapping[Key, int],
+        sums: NDArray[np.uint32],
+    ) -> None:
+        self.state, self.rows, self.places, self.sums = state, rows, places, sums
+        self.is_checked, self.is_whole = np.zeros((2, len(sums)), bool)
+
+
+_contents: dict[Path, _Content] = {}
+
+
+def release_pages() -> None:
+    """Let the system take the memory of mapped rows, which it would count as this process's; they can still be read."""
+    for content in _contents.values():
+        mapped = getattr(content.rows, "_mmap", None)
+        if mapped is not None and hasattr(mmap, "MADV_DONTNEED"):
+            mapped.madvise(mmap.MADV_DONTNEED)
+
+
 class FeatureTable:
     """The rows of one recipe. See `FeatureStore.table`."""
 
@@ -233,20 +264,51 @@ class FeatureTable:
         places
             Shape (len(keys),): indices into ``rows``; -1 if a row is missing or damaged.
         """
-        records, rows = self._records(), self._rows()
-        records = records[: len(rows)]
-        known = {
-            (record[:32], int.from_bytes(record[32:36], "little")): place
-            for place, record in enumerate(_split(records, RECORD.itemsize))
-            if zlib.crc32(record[:CHECKED]) == int.from_bytes(record[CHECKED:], "little")
-        }
-        sums = records["row_sum"]
-        places = np.array([known.get(key, -1) for key in keys], np.int64)
-        for place in np.unique(places[places >= 0]):
-            if zlib.crc32(rows[place]) != sums[place]:
-                log.warning("row %d of %s is damaged and will be computed again", place, self._folder)
-                places[places == place] = -1
-        return rows, places
+        content = self._content()
+        places = np.array([content.places.get(key, -1) for key in keys], np.int64)
+        self._check(content, np.unique(places[places >= 0]))
+        places[places >= 0] = np.where(content.is_whole[places[places >= 0]], places[places >= 0], -1)
+        return content.rows, places
+
+    def _content(self) -> "_Content":
+        """Return the rows and the index; those of an earlier call if the files have not changed."""
+        state = tuple(_state_of(self._folder / part) for part in ("rows", "index"))
+        content = _contents.get(self._folder)
+        if content is None or content.state != state:
+            records, rows = self._records(), self._rows()
+            records = records[: len(rows)]
+            known = {
+                (record[:32], int.from_bytes(record[32:36], "little")): place
+                for place, record in enumerate(_split(records, RECORD.itemsize))
+                if zlib.crc32(record[:CHECKED]) == int.from_bytes(record[CHECKED:], "little")
+            }
+            content = _Content(state, rows, known, records["row_sum"])
+        _contents.pop(self._folder, None)
+        _contents[self._folder] = content
+        while len(_contents) > MAX_CONTENTS:
+            del _contents[next(iter(_contents))]
+        return content
+
+    def _check(self, content: "_Content", places: NDArray[np.int64]) -> None:
+        """Compare rows with their checksums, unless it was done before.
+
+        They are read, not mapped: the pages of a mapping would stay in memory.
+        """
+        unchecked = places[~content.is_checked[places]]
+        if not unchecked.size:
+            return
+        size = self._width * self._dtype.itemsize
+        at_once = max(1, READ_BYTES // size)
+        with (self._folder / "rows").open("rb") as file:
+            for start in np.unique(unchecked // at_once) * at_once:
+                file.seek(int(start) * size)
+                data = memoryview(file.read(at_once * size))
+                for place in unchecked[(unchecked >= start) & (unchecked < start + at_once)]:
+                    offset = int(place - start) * size
+                    content.is_whole[place] = zlib.crc32(data[offset : offset + size]) == content.sums[place]
+        content.is_checked[unchecked] = True
+        for place in unchecked[~content.is_whole[unchecked]]:
+            log.warning("row %d of %s is damaged and will be computed again", place, self._folder)
 
     @contextmanager
     def adding(self) -> Iterator[bool]:
@@ -305,6 +367,14 @@ class FeatureTable:
             if n_rows := path.stat().st_size // size:  # an empty file cannot be mapped
                 return np.memmap(path, self._dtype, mode="r", shape=(n_rows, self._width))
         return np.empty((0, self._width), self._dtype)
+
+
+def _state_of(path: Path) -> tuple[int, ...]:
+    """Return what changes with a file; empty if it does not exist."""
+    with suppress(FileNotFoundError):
+        state = path.stat()
+        return state.st_size, state.st_mtime_ns, state.st_ino
+    return ()
 
 
 def _record_use(path: Path) -> None:

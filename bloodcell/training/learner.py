@@ -48,3 +48,9 @@ class Learner:
     solver: Solver = "gradient"
     l2: float | Literal["auto"] = 0.0
     steps_per_epoch: int | None = None
+
+    @property
+    def only_trains_a_head(self) -> bool:
+        """Whether it trains nothing but a head on stored features."""
+        stored = self.cache is not None or not self.classifier.backbone.takes_images
+        return stored and len(self.stages) == 1

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import keras
+import numpy as np
+from numpy.typing import NDArray
 
 from bloodcell.config.training import HyperparametersConfig
 
@@ -86,6 +88,19 @@ _OPTIMIZERS: dict[str, Any] = {
     "sgd": keras.optimizers.SGD,
 }
 _SCALED: dict[str, Any] = {"adam": ScaledAdam, "adamw": ScaledAdamW, "sgd": ScaledSGD}
+
+
+def learning_rates(settings: HyperparametersConfig, *, learning_rate: float, total_steps: int) -> NDArray[np.float32]:
+    """Return the learning rate of every step of a stage, (total_steps,), as `build_optimizer` schedules it."""
+    warmup_steps = round(settings.warmup * total_steps)
+    steps = np.arange(total_steps, dtype=np.float32)
+    rates = np.full(total_steps, learning_rate, np.float32)
+    if settings.schedule == "cosine":
+        share = (steps - warmup_steps) / np.float32(max(total_steps - warmup_steps, 1))
+        rates *= np.float32(0.5) * (1 + np.cos(np.float32(np.pi) * np.minimum(share, 1)))
+    if warmup_steps:
+        rates = np.where(steps < warmup_steps, learning_rate * steps / np.float32(warmup_steps), rates)
+    return np.asarray(rates, np.float32)
 
 
 def last_learning_rate(optimizer: keras.optimizers.Optimizer) -> float:

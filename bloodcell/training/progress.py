@@ -7,7 +7,7 @@ from typing import Any
 import keras
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 
-from bloodcell.console.progress import INTERVAL, stderr_console
+from bloodcell.console.progress import INTERVAL, SHOW_ALL, Reporting, stderr_console
 
 WIDE = 140
 """Width of a terminal, in characters, from which the bar also shows metrics."""
@@ -20,14 +20,14 @@ class EpochProgress(keras.callbacks.Callback):
     ----------
     stage
         The stage's name.
-    quiet
-        Show no line for each epoch.
+    reporting
+        What is shown, and its label.
     """
 
-    def __init__(self, *, stage: str, quiet: bool = False) -> None:
+    def __init__(self, stage: str, reporting: Reporting = SHOW_ALL) -> None:
         super().__init__()
-        self._stage = stage
-        self._quiet = quiet
+        self._stage = f"{reporting.label}{stage}"
+        self._quiet, self._silent = reporting.quiet, reporting.silent
         self._console = stderr_console()
         self._progress: Progress | None = None
         self._task: TaskID | None = None
@@ -37,7 +37,7 @@ class EpochProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         """Draw the bar."""
-        if not self._console.is_terminal:
+        if self._silent or not self._console.is_terminal:
             return
         columns = [TextColumn("{task.description}"), BarColumn(bar_width=20), TimeRemainingColumn()]
         if self._console.width >= WIDE:  # otherwise only each epoch's line has the metrics
@@ -64,7 +64,7 @@ class EpochProgress(keras.callbacks.Callback):
                 batch=f"batch {batch + 1}/{steps}",
                 metrics=f"{metrics}  {self._last}",
             )
-        elif time.monotonic() - self._printed > INTERVAL:
+        elif not self._silent and time.monotonic() - self._printed > INTERVAL:
             self._print(f"{self._of_epochs()}  batch {batch + 1}/{steps}  {metrics}")
             self._printed = time.monotonic()
 

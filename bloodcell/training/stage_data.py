@@ -189,25 +189,34 @@ def head_rows(
     return _rows(features, samples, chosen, features.places.ravel()), chosen
 
 
-def evaluation_data(learner: Learner, samples: Samples, *, orientation: int = 0) -> tuple[keras.Model, Dataset, int]:
-    """Return a model for prediction, batches of its inputs in the order of the images, and their number.
+def evaluation_features(learner: Learner, samples: Samples, *, orientation: int = 0) -> Features | None:
+    """Return the features below all stages' boundaries, or None: images are read on the fly.
 
-    Batches are in the order of the images, which are oriented as by `bloodcell.data.orientations.orient`.
+    The last view is the image oriented as by `bloodcell.data.orientations.orient`.
     """
-    classifier, batch_size = learner.classifier, learner.settings.batch_size
+    classifier = learner.classifier
     boundary = lowest_boundary(learner.stages)
-    features = None if classifier.backbone.takes_images else no_features(samples)
     if learner.cache is not None and classifier.has_frozen_part(boundary):
         try:
             flips = Orientations() if orientation else None
-            features = learner.cache.features(
-                samples, boundary=boundary, augmentation=flips, n_views=max(orientation, 1)
-            )
+            return learner.cache.features(samples, boundary=boundary, augmentation=flips, n_views=max(orientation, 1))
         except StoreFullError as error:
             log.warning("features are not stored: %s", error)
+    return None if classifier.backbone.takes_images else no_features(samples)
+
+
+def evaluation_data(
+    learner: Learner, samples: Samples, *, features: Features | None, orientation: int = 0
+) -> tuple[keras.Model, Dataset, int]:
+    """Return a model for prediction, batches of its inputs in the order of the images, and their number.
+
+    ``features`` are those of `evaluation_features`, with the same orientation.
+    """
+    classifier, batch_size = learner.classifier, learner.settings.batch_size
     if features is not None:
         n_batches = -(-len(samples) // _evaluation_batch_size(features))
-        return classifier.trained_part(boundary), _in_order(features, samples, view=-1), n_batches
+        model = classifier.trained_part(lowest_boundary(learner.stages))
+        return model, _in_order(features, samples, view=-1), n_batches
     images = evaluation_batches(samples, batch_size=batch_size, orientation=orientation)
     return classifier.core, images, -(-len(samples) // batch_size)
 
@@ -224,24 +233,59 @@ def feature_batches(features: Features, samples: Samples, epochs: Epochs) -> Dat
         ``epochs.number`` times ``epochs.steps`` batches of features (batch, width) and one-hot labels (batch,
         n_classes), both float32.
     """
-
-    def drawn(number: int) -> NDArray[np.int64]:
-        n_samples, n_views = features.places.shape
-        rng = np.random.default_rng([epochs.seed, number])
-        if epochs.sampling == "photographs":
-            order = source_order(samples, seed=epochs.seed, epoch=number)
-        else:
-            order = rng.permutation(n_samples)
-        order = order[: epochs.steps * epochs.batch_size]
-        views: NDArray[np.int64] = rng.integers(0, n_views, size=(len(order),))
-        return np.stack([order, features.places[order, views]])
-
-    batches = _batches([drawn(number) for number in epochs.numbers], features, samples, batch_size=epochs.batch_size)
+    drawn = [draw(features, samples, epochs, number) for number in epochs.numbers]
+    batches = _batches(drawn, features, samples, batch_size=epochs.batch_size)
     return _finished(replace(epochs, cutmix=0.0).mixed(batches), n_batches=epochs.number * epochs.steps)
 
 
+def draw(features: Features, samples: Samples, epochs: Epochs, number: int) -> NDArray[np.int64]:
+    """Return the indices of the samples of an epoch, and of their rows, shape (2, n)."""
+    n_samples, n_views = features.places.shape
+    rng = np.random.default_rng([epochs.seed, number])
+    if epochs.sampling == "photographs":
+        order = source_order(samples, seed=epochs.seed, epoch=number)
+    else:
+        order = rng.permutation(n_samples)
+    order = order[: epochs.steps * epochs.batch_size]
+    views: NDArray[np.int64] = rng.integers(0, n_views, size=(len(order),))
+    return np.stack([order, features.places[order, views]])
+
+
+def blocks(
+    drawn: NDArray[np.int64], features: Features, samples: Samples, *, batch_size: int
+) -> Iterator[tuple[NDArray[np.float32], NDArray[np.int64]]]:
+    """Yield batches, several at a time: rows (batches, batch, width), and the indices of the samples (batches, batch).
+
+    Parameters
+    ----------
+    drawn
+        The indices of samples and of their rows, shape (2, n), such as from `draw`.
+    features, samples
+        The features and their images.
+    batch_size
+        Samples per batch; the last batch may have fewer.
+    """
+    chosen, places = drawn
+    width = features.rows.shape[1] + samples.extra_columns.shape[1]
+    # Several batches at a time: passing single batches to TensorFlow takes longer than training.
+    at_once = max(1, MAX_BYTES // max(batch_size * width * 4, 1)) * batch_size
+    n_full = len(chosen) // batch_size * batch_size
+    for start in range(0, n_full, at_once):
+        part = slice(start, min(start + at_once, n_full))
+        rows = _rows(features, samples, chosen[part], places[part])
+        yield rows.reshape(-1, batch_size, width), chosen[part].reshape(-1, batch_size)
+    if n_full < len(chosen):
+        part = slice(n_full, None)
+        yield _rows(features, samples, chosen[part], places[part])[None], chosen[part][None]
+
+
+def in_order(features: Features, *, view: int = 0) -> NDArray[np.int64]:
+    """Return what `draw` returns, of one view of every sample in order."""
+    return np.stack([np.arange(len(features.places)), features.places[:, view]])
+
+
 def _in_order(features: Features, samples: Samples, *, view: int = 0) -> Dataset:
-    everything = np.stack([np.arange(len(samples)), features.places[:, view]])
+    everything = in_order(features, view=view)
     batch_size = _evaluation_batch_size(features)
     batches = _batches([everything], features, samples, batch_size=batch_size)
     finished = _finished(batches, n_batches=-(-len(samples) // batch_size))
@@ -254,39 +298,23 @@ def _evaluation_batch_size(features: Features) -> int:
 
 
 def _batches(epochs: Sequence[NDArray[np.int64]], features: Features, samples: Samples, *, batch_size: int) -> Dataset:
-    """Return batches of features and one-hot labels.
+    """Return batches of features and one-hot labels; no batch spans two of the ``epochs``, each as for `blocks`."""
+    one_hot = one_hot_of(samples)
 
-    Parameters
-    ----------
-    epochs
-        For each epoch the indices of samples and of their rows, shape (2, n); no batch spans two epochs.
-    features, samples
-        The features and their images.
-    batch_size
-        Samples per batch; the last batch of an epoch may have fewer.
-    """
-    one_hot = np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
+    def batches() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
+        for drawn in epochs:
+            for rows, chosen in blocks(drawn, features, samples, batch_size=batch_size):
+                yield rows, one_hot[chosen]
+
     width = features.rows.shape[1] + samples.extra_columns.shape[1]
-    # Several batches at a time: passing single batches to TensorFlow takes longer than training.
-    at_once = max(1, MAX_BYTES // (batch_size * width * 4))
-
-    def blocks() -> Iterator[tuple[NDArray[np.float32], NDArray[np.float32]]]:
-        for chosen, places in epochs:
-            n_full = len(chosen) // batch_size
-            for start in range(0, n_full, at_once):
-                part = slice(start * batch_size, min(start + at_once, n_full) * batch_size)
-                rows = _rows(features, samples, chosen[part], places[part])
-                yield (
-                    rows.reshape(-1, batch_size, width),
-                    one_hot[chosen[part]].reshape(-1, batch_size, one_hot.shape[1]),
-                )
-            if len(chosen) % batch_size:
-                part = slice(n_full * batch_size, None)
-                yield _rows(features, samples, chosen[part], places[part])[None], one_hot[chosen[part]][None]
-
     signature = tuple(tf.TensorSpec((None, None, size), tf.float32) for size in (width, one_hot.shape[1]))
-    made = tf.data.Dataset.from_generator(blocks, output_signature=signature)
+    made = tf.data.Dataset.from_generator(batches, output_signature=signature)
     return made.flat_map(lambda *several: tf.data.Dataset.from_tensor_slices(several))
+
+
+def one_hot_of(samples: Samples) -> NDArray[np.float32]:
+    """Return one-hot labels (n, n_classes)."""
+    return np.asarray(np.eye(samples.n_classes)[samples.labels], np.float32)
 
 
 def _finished(batches: Dataset, *, n_batches: int) -> Dataset:

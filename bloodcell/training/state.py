@@ -19,6 +19,8 @@ log = logging.getLogger(__name__)
 
 ARRAYS = ("weights", "best_weights", "seeds", "optimizer")
 """The attributes of a state that are lists of arrays."""
+FACTS = ("stage", "stage_epochs", "epochs", "inputs", "reported", "seconds")
+"""The other attributes."""
 MAX_SHARE = 0.05
 """The largest share of a training's time that writing its states after epochs takes, about."""
 Arrays = Sequence[NDArray[np.generic]]
@@ -38,6 +40,8 @@ class TrainingState:
         The attributes of every finished `bloodcell.training.trainer.Epoch`.
     inputs
         See `bloodcell.training.trainer.Trained`.
+    reported
+        The number of epochs that listeners have been told of.
     seconds
         Time of the training so far.
     weights, best_weights
@@ -53,6 +57,7 @@ class TrainingState:
     stage_epochs: int = 0
     epochs: Sequence[Mapping[str, Any]] = ()
     inputs: Mapping[str, str] = field(default_factory=dict)
+    reported: int = 0
     seconds: float = 0.0
     weights: Arrays = ()
     best_weights: Arrays = ()
@@ -87,11 +92,11 @@ class StateFile:
         """Return whether enough time has passed since the last writing; see `MAX_SHARE`."""
         return time.monotonic() >= self._due
 
-    def write(self, state: TrainingState) -> None:
-        """Replace the file."""
-        started = time.monotonic()
+    def write(self, state: TrainingState, *, since: float | None = None) -> None:
+        """Replace the file; ``since``: when writing began, as of ``time.monotonic``, if more was written before."""
+        started = time.monotonic() if since is None else since
         facts = {
-            **{name: getattr(state, name) for name in ("stage", "stage_epochs", "epochs", "inputs", "seconds")},
+            **{name: getattr(state, name) for name in FACTS},
             "digest": self._digest,
         }
         arrays = {f"{name}/{place}": each for name in ARRAYS for place, each in enumerate(getattr(state, name))}

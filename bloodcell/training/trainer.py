@@ -1,4 +1,4 @@
-"""The trainer: one Keras ``fit`` per stage."""
+"""The trainer: heads on stored features with `HeadEpochs`, every other stage with Keras's ``fit``."""
 
 import functools
 import logging
@@ -14,7 +14,6 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from bloodcell.config.training import HyperparametersConfig
 from bloodcell.console.progress import SHOW_ALL, Reporting, track
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import equal_source_weights
@@ -23,11 +22,19 @@ from bloodcell.models.blocks import rate_factors
 from bloodcell.signals import raise_if_interrupted
 from bloodcell.training.averaging import AveragedWeights
 from bloodcell.training.checkpoints import Checkpoints
+from bloodcell.training.head_epochs import HeadEpochs, has_own_steps
+from bloodcell.training.head_prediction import head_probabilities
 from bloodcell.training.heads import class_weights, fit_frozen_layers, solve_head
 from bloodcell.training.learner import Learner
 from bloodcell.training.optimizers import build_optimizer, last_learning_rate
 from bloodcell.training.progress import EpochProgress
-from bloodcell.training.stage_data import StageFeatures, evaluation_data, stage_data, stage_features
+from bloodcell.training.stage_data import (
+    StageFeatures,
+    evaluation_data,
+    evaluation_features,
+    stage_data,
+    stage_features,
+)
 from bloodcell.training.stages import Stage, lowest_boundary
 from bloodcell.training.state import StateFile, TrainingState, assign_values, values_of
 
@@ -134,7 +141,7 @@ def train(
     UserError
         If the loss is not finite.
     """
-    training = _Training(
+    training = Training(
         learner,
         train_samples=train_samples,
         val_samples=val_samples,
@@ -150,9 +157,12 @@ def predict(learner: Learner, samples: Samples, *, description: str, orientation
     """Return a trained classifier's probabilities for every image, in order.
 
     Shape (n, n_classes). ``description`` is what progress shows, ``orientation`` that of
-    `bloodcell.training.stage_data.evaluation_data`.
+    `bloodcell.training.stage_data.evaluation_features`.
     """
-    model, batches, total = evaluation_data(learner, samples, orientation=orientation)
+    features = evaluation_features(learner, samples, orientation=orientation)
+    if features is not None and lowest_boundary(learner.stages) is None:
+        return head_probabilities(learner.classifier.head, features, samples, description=description)
+    model, batches, total = evaluation_data(learner, samples, features=features, orientation=orientation)
     # Not batch by batch: Keras would compile the model again for the last, smaller one.
     with closing(track(range(total), description, total=total)) as progress:
         step = keras.callbacks.LambdaCallback(on_predict_batch_end=lambda *_, **__: next(progress, None))
@@ -178,8 +188,11 @@ def predict_orientations(
     return np.stack([predict(learner, samples, description=name, orientation=i) for i, name in enumerate(names)])
 
 
-class _Training:
-    """A training; the arguments are those of `train`."""
+class Training:
+    """A training; the arguments are those of `train`.
+
+    Without ``listeners`` nothing is told of its epochs: the training that continues from its state does that.
+    """
 
     def __init__(
         self,
@@ -188,9 +201,9 @@ class _Training:
         train_samples: Samples,
         val_samples: Samples,
         folder: Path,
-        listeners: Sequence[Callable[[Epoch], Any]],
-        reporting: Reporting,
-        digest: str,
+        listeners: Sequence[Callable[[Epoch], Any]] | None = None,
+        reporting: Reporting = SHOW_ALL,
+        digest: str = "",
     ) -> None:
         self._started = time.perf_counter()
         classifier, stopping = learner.classifier, learner.settings.early_stopping
@@ -208,6 +221,9 @@ class _Training:
         self._checkpoints = Checkpoints(model=trained_part, folder=folder, monitor=stopping.monitor)
         self._states = StateFile(folder / "state.npz", digest=digest)
         self._epochs: list[Epoch] = []
+        self._stage_start = 0
+        self._stepped = ""
+        self._check: Callable[[], None] = raise_if_interrupted
         self._inputs: dict[str, str] = {}
 
     def restore(self) -> TrainingState | None:
@@ -229,11 +245,15 @@ class _Training:
         assign_values(self._seeds, state.seeds)
         return state
 
-    def run(self, state: TrainingState | None) -> Trained:
-        """Train from a state on, or from nothing."""
+    def run(self, state: TrainingState | None, *, check: Callable[[], None] = raise_if_interrupted) -> Trained:
+        """Train from a state on, or from nothing; ``check`` is called every few steps, and ends it by an exception."""
+        self._check = check
+        self._started = time.perf_counter()
         self._states.clean(keep=state is not None)
         start = state or TrainingState()
         self._epochs += [Epoch(**attributes) for attributes in start.epochs]
+        for epoch in self._epochs[start.reported :]:
+            self._report(epoch)
         self._inputs |= start.inputs
         self._earlier_seconds = self._seconds = start.seconds
         learner = self._learner
@@ -246,6 +266,7 @@ class _Training:
                     "of a training that was not interrupted",
                     *(stage.name, features.description, start.inputs[stage.name]),
                 )
+                resumed = replace(start, optimizer=())  # its variables may be others
             self._inputs[stage.name] = features.description
             if not self._epochs:
                 fit_frozen_layers(learner, features.training, self._train_samples)
@@ -264,9 +285,57 @@ class _Training:
 
     def _fit(self, number: int, features: StageFeatures, start: TrainingState) -> None:
         """Train the stage with this number, after the epochs and with the optimizer of the state."""
-        learner, settings, stage = self._learner, self._learner.settings, self._learner.stages[number]
-        steps = -(-len(self._train_samples) // settings.batch_size)
+        learner, stage = self._learner, self._learner.stages[number]
+        steps = -(-len(self._train_samples) // learner.settings.batch_size)
         steps = min(steps, learner.steps_per_epoch or steps)
+        self._stage_start = len(self._epochs) - start.stage_epochs
+        own_steps = stage.boundary is None and features.training is not None and has_own_steps(learner)
+        fit = self._fit_head if own_steps else self._fit_keras
+        with closing(EpochProgress(stage.name, self._reporting)) as progress:
+            fit(number, features, start, steps, progress)
+        if learner.settings.early_stopping.restore_best:
+            self._checkpoints.restore_best()
+
+    def _fit_head(
+        self, number: int, features: StageFeatures, start: TrainingState, steps: int, progress: EpochProgress
+    ) -> None:
+        stage = self._learner.stages[number]
+        assert features.training is not None
+        assert features.validation is not None
+        epochs = HeadEpochs(
+            self._learner,
+            stage,
+            training=features.training,
+            validation=features.validation,
+            train_samples=self._train_samples,
+            val_samples=self._val_samples,
+            steps=steps,
+        )
+        if start.optimizer:
+            epochs.steps.state = start.optimizer
+        n_epochs = stage.stop_after or stage.epochs
+
+        def stepped(done: int, metrics: dict[str, float]) -> None:
+            self.stepped(stage)
+            progress.on_train_batch_end(done - 1, metrics)
+
+        progress.set_params({"epochs": n_epochs, "steps": steps})
+        progress.on_train_begin()
+        for epoch in range(start.stage_epochs, n_epochs):
+            progress.on_epoch_begin(epoch)
+            metrics = epochs.train(len(self._epochs), first_step=epoch * steps, progress=stepped)
+            metrics |= {f"val_{name}": value for name, value in epochs.validate().items()}
+            self.finish_epoch(metrics, stage=stage, learning_rate=float(epochs.rates[(epoch + 1) * steps - 1]))
+            progress.on_epoch_end(epoch, metrics)
+            if self.is_over:
+                break
+            if epoch + 1 < n_epochs and self._states.is_due():
+                self._save_state(stage=number, stage_epochs=epoch + 1, optimizer=epochs.steps.state)
+
+    def _fit_keras(
+        self, number: int, features: StageFeatures, start: TrainingState, steps: int, progress: EpochProgress
+    ) -> None:
+        learner, settings, stage = self._learner, self._learner.settings, self._learner.stages[number]
         data = stage_data(
             learner,
             stage,
@@ -295,32 +364,56 @@ class _Training:
         if start.optimizer:
             data.model.optimizer.build(data.model.trainable_variables)
             assign_values(data.model.optimizer.variables, start.optimizer)
-        earlier = self._epochs[len(self._epochs) - start.stage_epochs :]
-        name = f"{self._reporting.label}{stage.name}"
-        with closing(EpochProgress(stage=name, quiet=self._reporting.quiet)) as progress:
-            data.model.fit(
-                data.training,
-                steps_per_epoch=steps,
-                initial_epoch=len(earlier),
-                epochs=stage.stop_after or stage.epochs,
-                validation_data=data.validation,
-                class_weight=class_weights(self._train_samples, settings.class_weights, sampling=settings.sampling),
-                callbacks=[
-                    _EpochEnd(self, stage),
-                    progress,
-                    *_early_stopping(settings, earlier),
-                    # At the end of an epoch, callbacks before it see the averaged weights, those after it do not.
-                    *([AveragedWeights()] if settings.weight_averaging else []),
-                    _StateSaver(functools.partial(self._save_state, stage=number), self._states),
-                ],
-                verbose=0,
-                shuffle=False,  # the pipeline shuffles
-            )
-        if settings.early_stopping.restore_best:
-            self._checkpoints.restore(self._checkpoints.best)
+        data.model.fit(
+            data.training,
+            steps_per_epoch=steps,
+            initial_epoch=start.stage_epochs,
+            epochs=stage.stop_after or stage.epochs,
+            validation_data=data.validation,
+            class_weight=class_weights(self._train_samples, settings.class_weights, sampling=settings.sampling),
+            callbacks=[
+                _EpochEnd(self, stage),
+                progress,
+                # At the end of an epoch, callbacks before it see the averaged weights, those after it do not.
+                *([AveragedWeights()] if settings.weight_averaging else []),
+                _StateSaver(functools.partial(self._save_state, stage=number), self._states),
+            ],
+            verbose=0,
+            shuffle=False,  # the pipeline shuffles
+        )
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the stage ends before its last epoch: none of ``patience`` epochs was better than one before them."""
+        stopping, epochs = self._learner.settings.early_stopping, self._epochs[self._stage_start :]
+        if stopping.patience is None:
+            return False
+        values = np.array([getattr(epoch, stopping.monitor) for epoch in epochs])
+        best = int(np.argmin(values) if stopping.monitor == "val_loss" else np.argmax(values))
+        return len(epochs) - 1 - best >= stopping.patience
+
+    def stepped(self, stage: Stage) -> None:
+        """End the training if it must, and log that a stage has started."""
+        self._check()
+        if self._stepped != stage.name:
+            log.info("stage %s: first steps done", stage.name)
+            self._stepped = stage.name
 
     def finish_epoch(self, metrics: dict[str, float], *, stage: Stage, learning_rate: float) -> None:
-        """Record an epoch with its ``loss, accuracy, val_loss, val_accuracy``: first save the checkpoint."""
+        """Keep the weights after an epoch, and record its ``loss, accuracy, val_loss, val_accuracy``.
+
+        Raises
+        ------
+        UserError
+            If a loss is not finite.
+        """
+        # If the last step made the weights infinite, only the validation loss shows it.
+        loss = next((metrics[name] for name in ("loss", "val_loss") if not np.isfinite(metrics[name])), None)
+        if loss is not None:
+            raise UserError(
+                f"hyperparameters.learning_rate: the loss of stage {stage.name} became {loss} at a learning rate of "
+                f"{stage.learning_rate:g}; lower it"
+            )
         number = len(self._epochs)
         epoch = Epoch(
             epoch=number,
@@ -330,57 +423,55 @@ class _Training:
             val_loss=metrics["val_loss"],
             val_accuracy=metrics["val_accuracy"],
             learning_rate=learning_rate,
-            best=self._checkpoints.save(number, metrics),
+            best=self._checkpoints.keep(number, metrics),
         )
         self._epochs.append(epoch)
-        for listener in self._listeners:
+        self._report(epoch)
+
+    def _report(self, epoch: Epoch) -> None:
+        for listener in self._listeners or ():
             listener(epoch)
 
     def _save_state(self, *, stage: int, stage_epochs: int = 0, optimizer: Sequence[Any] = ()) -> None:
-        """Save the state in a stage after some of its epochs, or before it."""
+        """Save the checkpoints, and the state in a stage after some of its epochs, or before it."""
         self._seconds = self._earlier_seconds + time.perf_counter() - self._started
         finished = stage == len(self._learner.stages)
+        started = time.monotonic()
+        self._checkpoints.write()
         self._states.write(
             TrainingState(
                 stage=stage,
                 stage_epochs=stage_epochs,
                 epochs=[asdict(epoch) for epoch in self._epochs],
                 inputs=self._inputs,
+                reported=0 if self._listeners is None else len(self._epochs),
                 seconds=self._seconds,
                 weights=() if finished else values_of(self._weights),
                 best_weights=() if finished else self._checkpoints.best_weights,
                 seeds=values_of(self._seeds),
                 optimizer=values_of(optimizer),
-            )
+            ),
+            since=started,
         )
 
 
 class _EpochEnd(keras.callbacks.Callback):
-    """Checks the loss of every epoch of a stage and records it; ends the training after a signal."""
+    """Records every epoch of a stage, and ends the stage early or the training after a signal."""
 
-    def __init__(self, training: _Training, stage: Stage) -> None:
+    def __init__(self, training: Training, stage: Stage) -> None:
         super().__init__()
         self._training, self._stage = training, stage
-        self._stepped = False
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002
-        """Log that training has started, and end it after a signal."""
-        raise_if_interrupted()
-        if not self._stepped:
-            log.info("stage %s: first steps done", self._stage.name)
-            self._stepped = True
+        """End the training after a signal."""
+        self._training.stepped(self._stage)
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:  # noqa: ARG002 - Keras's hook
         metrics = {name: float(value) for name, value in (logs or {}).items()}
-        # If the last step made the weights infinite, only the validation loss shows it.
-        loss = next((metrics[name] for name in ("loss", "val_loss") if not np.isfinite(metrics[name])), None)
-        if loss is not None:
-            raise UserError(
-                f"hyperparameters.learning_rate: the loss of stage {self._stage.name} became "
-                f"{loss} at a learning rate of {self._stage.learning_rate:g}; lower it"
-            )
         rate = last_learning_rate(self.model.optimizer)
         self._training.finish_epoch(metrics, stage=self._stage, learning_rate=rate)
+        if self._training.is_over:
+            self.model.stop_training = True
 
 
 class _StateSaver(keras.callbacks.Callback):
@@ -397,25 +488,3 @@ class _StateSaver(keras.callbacks.Callback):
         is_last = self.model.stop_training or epoch + 1 == self.params["epochs"]
         if not is_last and self._states.is_due():
             self._save(stage_epochs=epoch + 1, optimizer=self.model.optimizer.variables)
-
-
-class _EarlyStopping(keras.callbacks.EarlyStopping):
-    """Keras's early stopping, which has also seen a stage's epochs before an interruption."""
-
-    def __init__(self, *, earlier: Sequence[Epoch], **settings: Any) -> None:
-        super().__init__(**settings)
-        self._earlier = earlier
-
-    def on_train_begin(self, logs: dict[str, float] | None = None) -> None:
-        """Begin, and count the earlier epochs."""
-        super().on_train_begin(logs)
-        for number, epoch in enumerate(self._earlier):
-            self.on_epoch_end(number, {self.monitor: getattr(epoch, self.monitor)})
-
-
-def _early_stopping(settings: HyperparametersConfig, earlier: Sequence[Epoch]) -> list[keras.callbacks.Callback]:
-    stopping = settings.early_stopping
-    if stopping.patience is None:
-        return []
-    mode = "min" if stopping.monitor == "val_loss" else "max"
-    return [_EarlyStopping(earlier=earlier, monitor=stopping.monitor, patience=stopping.patience, mode=mode)]

@@ -3,6 +3,7 @@
 import html
 import re
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations
 
 import numpy as np
@@ -258,9 +259,9 @@ def test_a_decision_names_few_of_many_models():
     assert decision.headline == "No clear winner: any of the 24 models may be the best by accuracy (95 % confidence)."
     first = ", ".join(found.ranking["run"].iloc[:4])
     assert decision.advice == f"Use any of them: {first} and 20 more."
-    assert decide(found, costs={"parameters": {"m07": 10.0, "m03": 20.0}}).advice == (
-        "Use m07: the cheapest of them (10 parameters)."
-    )
+    costs = {"parameters": {"m07": 10.0, "m03": 20.0}}
+    assert decide(found, costs=costs).advice == "Use m07: the cheapest of them (10 parameters)."
+    assert "Use m07: the cheapest of them (10 parameters)." in repr(replace(found, costs=costs))
 
 
 def test_a_model_is_equivalent_to_itself_but_not_to_one_with_the_same_classes_and_other_probabilities():

@@ -7,7 +7,7 @@ from hydra.core.config_store import ConfigStore
 from omegaconf import OmegaConf
 
 import bloodcell.config.composition
-from bloodcell.config.composition import compose_config, parse_config
+from bloodcell.config.composition import VariedConfig, compose_config, parse_config
 from bloodcell.config.conf_files import conf_dir, experiments_dir
 from bloodcell.config.data import FolderData
 from bloodcell.config.finetune import StagedPlan
@@ -251,3 +251,28 @@ def test_the_advice_on_quotes_works_when_pasted_into_a_shell(value):
     (advice,) = re.findall(r"(?:is text, write|for text) (.+)", str(refused.value))
     pasted = subprocess.run(["sh", "-c", f"printf %s {advice}"], capture_output=True, text=True, check=True).stdout
     assert compose_config("train", ["data=bccd", pasted]).data.root == value
+
+
+@pytest.mark.parametrize(
+    "further",
+    [
+        ["head.dropout=0.3", "hyperparameters.learning_rate=0.003", "head.hidden_units=[64]"],
+        ["head=probe", "hyperparameters.seed=7"],
+        ["finetune=staged", "backbone=xception"],
+        [],
+    ],
+)
+def test_a_varied_configuration_is_that_of_all_overrides(further: list[str]) -> None:
+    overrides = ["data=smears", "hyperparameters.epochs=3"]
+    varied = VariedConfig("search", overrides)
+    assert varied.with_overrides(["head.dropout=0.1"]).head.dropout == 0.1
+    assert varied.with_overrides(further) == compose_config("search", [*overrides, *further])
+
+
+@pytest.mark.parametrize("wrong", ["head.dropou=0.3", "head.dropout=3", "head.dropout=[", "head=none_such"])
+def test_an_error_in_a_varied_configuration_is_explained_as_in_a_command(wrong: str) -> None:
+    with pytest.raises(UserError) as expected:
+        compose_config("search", [wrong])
+    with pytest.raises(UserError) as found:
+        VariedConfig("search", []).with_overrides([wrong])
+    assert str(found.value) == str(expected.value)

@@ -2,21 +2,27 @@
 
 import pytest
 from commands import run, small
-from stores import runs_in
+from stores import artifacts_of, runs_in
 
 from bloodcell.data.labels import correct_labels
 from bloodcell.data.loading import load_bccd
 from bloodcell.errors import UserError
 
-FIRST, SECOND = "TRAIN/EOSINOPHIL/_0_0.jpeg", "TRAIN/EOSINOPHIL/_1_0.jpeg"
+FIRST, SECOND, THIRD = (f"TRAIN/EOSINOPHIL/_{number}_0.jpeg" for number in range(3))
 
 
-def test_a_run_with_corrected_labels_says_so(bccd, tmp_path):
+def test_a_run_says_which_labels_were_corrected_and_which_images_excluded(bccd, tmp_path):
     (tmp_path / "labels.csv").write_text(f"path,label\n{FIRST},MONOCYTE\n{SECOND},EOSINOPHIL\n")
-    completed = run(["train", *small(bccd), "data.labels_file=labels.csv"], cwd=tmp_path)
+    (tmp_path / "exclude.csv").write_text(f"path,reason\n{SECOND},no cell\n{THIRD},\n")
+    files = ["data.labels_file=labels.csv", "data.exclude_file=exclude.csv"]
+    completed = run(["train", *small(bccd), *files], cwd=tmp_path)
     assert completed.returncode == 0, completed.stderr
-    assert "note: 1 label of 60 changed by labels.csv" in completed.stderr
+    assert "note: 1 label of 58 changed by labels.csv" in completed.stderr
+    assert "Excluded by data.exclude_file: 2, listed in the run." in completed.stdout
     (only,) = runs_in(tmp_path)
+    assert (only.data.params["images.excluded"], only.data.params["images.unreadable"]) == ("2", "0")
+    listed = (artifacts_of(only) / "excluded_images.csv").read_text(encoding="utf-8")
+    assert listed == f"path,reason\n{SECOND},no cell\n{THIRD},listed in exclude.csv\n"
     assert (only.data.tags["labels_file"], only.data.tags["labels_changed"]) == ("labels.csv", "1")
 
 

@@ -38,6 +38,7 @@ def test_a_study_compares_its_results_and_shows_the_ranking_the_baseline_and_wha
     assert set(study.comparison.ranking["run"]) == {"colour_histogram", "morphology", MAJORITY}
     by_f1 = study.compare(metrics=["macro_f1"], split="test")
     assert by_f1.n_images == 40
+    assert by_f1.costs["parameters"]["morphology"] == study["morphology"].cost["parameters"] > 0
     page = study._repr_html_()
     assert study.comparison._repr_html_() in page
     assert "no-such-file.h5" in page

@@ -33,7 +33,7 @@ def test_the_result_has_predictions_metrics_model_history_and_figures(result):
     row = result.metrics.loc[("test", "accuracy")]
     assert row["low"] <= row["value"] <= row["high"]
     assert 0 <= row["baseline"] <= 1
-    assert result.history["epoch"].tolist() == [0, 1]
+    assert result.history["epoch"].tolist() == [1, 2]
     assert {"confusion_val", "confusion_test", "learning_curves"} <= set(result.figures)
     assert all(path.is_file() for path in result.figures.values())
 
@@ -93,6 +93,7 @@ def test_a_result_shows_itself(result):
     text, html = repr(result), result._repr_html_()
     accuracy = f"{result.metrics.loc[('val', 'accuracy'), 'value']:.3f}"
     assert accuracy in text
+    assert text.index("Validation accuracy") < text.index("Test accuracy")
     assert str(result.folder) in text
     assert accuracy in html
     assert html.count("data:image/png;base64,") == 2
@@ -115,6 +116,7 @@ def test_a_cross_validation_has_the_folds_within_its_folder(tmp_path, monkeypatc
     assert result.model is not None
     assert "accuracy_fold_std" in result.metrics.loc["val"].index
     folds = pd.read_csv(result.folder / "artifacts" / "folds.csv")
+    assert set(folds["best_epoch"]) <= set(result.history["epoch"]) == {1, 2}
     assert folds["val_accuracy"].tolist() == [fold.val.metrics["accuracy"] for fold in result.outcome.folds]
     for number in (1, 2):
         run = json.loads((result.folder / "folds" / str(number) / "run.json").read_text(encoding="utf-8"))

@@ -6,7 +6,7 @@ from explorers import explored
 
 from bloodcell.config.keywords import train_config
 from bloodcell.experiment.images import load_images
-from bloodcell.explorer.marks import GROUPS, LABELS, LIST, MARKS, Marks
+from bloodcell.explorer.marks import EXCLUDED, GROUPS, LABELS, LIST, MARKS, Marks
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +30,14 @@ def test_marks_that_are_taken_back_are_not_exported(items, tmp_path):
     marks = Marks(items, tmp_path)
     marks.add("label wrong", [0, 1], items.classes[2])
     marks.add("same photograph", [0, 1, 2])
-    assert set(marks.export()) == {LABELS, GROUPS, LIST}
+    marks.add("not a cell", [1])
+    assert set(marks.export()) == {LABELS, EXCLUDED, GROUPS, LIST}
     marks.add("remove", [0, 1])
     assert marks.as_json() == {"label_wrong": {}, "not_a_cell": [], "same_photograph": []}
     assert set(marks.export()) == {LIST}
     assert not (tmp_path / LABELS).exists()
     assert not (tmp_path / GROUPS).exists()
+    assert not (tmp_path / EXCLUDED).exists()
 
 
 @pytest.mark.parametrize(
@@ -64,18 +66,21 @@ def test_a_training_reads_what_is_exported(items, bccd, tmp_path):
     marks.add("label wrong", [wrong], other)
     marks.add("same photograph", train[1:3])
     marks.add("same photograph", train[2:4])
+    marks.add("not a cell", train[5:7])
     written = marks.export()
     settings = {
         "labels_file": str(written[LABELS]),
+        "exclude_file": str(written[EXCLUDED]),
         "groups": "column",
         "groups_file": str(written[GROUPS]),
         "group_name": "photograph",
     }
     config = train_config(data={"source": "bccd", "root": str(bccd), **settings}, backbone="majority", head="probe")
-    manifest = load_images(config.data).manifest.set_index("path")
-    paths = items.table["path"]
+    images, paths = load_images(config.data), items.table["path"]
+    assert dict(images.excluded.to_numpy()) == dict.fromkeys(paths[train[5:7]], "not a cell")
+    manifest = images.manifest.set_index("path")
     assert manifest["label"][paths[wrong]] == other
     assert manifest["group"][paths[train[1:4]]].nunique() == 1
     assert manifest["source"][paths[train[1:4]]].nunique() == 1
-    assert manifest["group"].nunique() == len(items) - 2
-    assert set(pd.read_csv(written[LIST])["mark"]) == {"label wrong", "same photograph"}
+    assert manifest["group"].nunique() == len(items) - 4
+    assert set(pd.read_csv(written[LIST])["mark"]) == {"label wrong", "not a cell", "same photograph"}

@@ -1,14 +1,16 @@
 import hashlib
 import logging
+import os
+import time
 from pathlib import Path
 
 import pytest
 from PIL import Image
 
 from bloodcell.files import cache_dir
-from bloodcell.images import inspection
+from bloodcell.images import file_digests, inspection
 from bloodcell.images.inspection import inspect
-from bloodcell.images.reading import decode_image
+from bloodcell.images.reading import decode_image, read_file
 
 
 @pytest.fixture(autouse=True)
@@ -41,8 +43,73 @@ def decoded(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 def memory() -> Path:
-    (file,) = cache_dir().iterdir()
+    (file,) = (path for path in cache_dir().iterdir() if path.is_file())
     return file
+
+
+@pytest.fixture
+def read(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the files that have been read, as it grows; no file counts as recently changed."""
+    seen: list[Path] = []
+
+    def read(file: Path) -> bytes:
+        seen.append(file)
+        return read_file(file)
+
+    monkeypatch.setattr(inspection, "read_file", read)
+    return seen
+
+
+def test_a_file_that_has_not_changed_is_not_read_again(
+    files: list[Path], read: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_digests, "TICK", -(10**10))
+    first = inspect(files)
+    assert set(read) == set(files)
+    read.clear()
+    assert inspect(files).equals(first)
+    assert read == []
+
+
+def test_a_file_changed_in_place_is_read_again_even_if_size_and_time_of_change_are_the_same(
+    files: list[Path], read: list[Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(file_digests, "TICK", -(10**10))
+    inspect(files)
+    before = files[0].stat()
+    content = bytearray(files[0].read_bytes())
+    content[-1] ^= 1
+    time.sleep(0.02)  # longer than a tick of the file system's clock
+    files[0].write_bytes(content)
+    os.utime(files[0], ns=(before.st_atime_ns, before.st_mtime_ns))
+    read.clear()
+    table = inspect(files)
+    assert read == files[:1]
+    assert table["sha256"][0] == hashlib.sha256(content).hexdigest()
+
+
+def test_a_file_that_was_changed_just_before_it_was_read_is_read_again(files: list[Path], read: list[Path]) -> None:
+    inspect(files)
+    read.clear()
+    inspect(files)
+    assert set(read) == set(files)
+
+
+def test_a_torn_table_of_digests_is_made_again(
+    files: list[Path], read: list[Path], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(file_digests, "TICK", -(10**10))
+    first = inspect(files)
+    (table,) = (cache_dir() / "files").iterdir()
+    table.write_bytes(b"PAR1")
+    read.clear()
+    assert inspect(files).equals(first)
+    assert set(read) == set(files)
+    (record,) = caplog.records
+    assert str(table) in record.message
+    read.clear()
+    inspect(files)
+    assert read == []
 
 
 def test_every_file_has_its_digest_and_its_flaw(files: list[Path]) -> None:

@@ -30,9 +30,9 @@ def drawn(scores: list[float]) -> Figure:
 def test_a_colour_bar_has_the_scores_range_and_says_what_is_better(check_legible):
     figure = drawn([0.5, 0.7, 0.6, 0.8])
     _, bar = figure.axes
-    assert bar.get_ylim() == pytest.approx((0.5, 0.8))
-    assert "val_accuracy" in bar.get_ylabel()
-    assert "higher" in bar.get_ylabel()
+    assert bar.get_xlim() == pytest.approx((0.5, 0.8))
+    assert "val_accuracy" in bar.get_xlabel()
+    assert "higher" in bar.get_xlabel()
     check_legible(figure)
 
 
@@ -49,8 +49,8 @@ def test_no_line_is_seen_through_a_label():
 def test_a_trial_without_a_hyperparameter_goes_through_not_used():
     axes = drawn([0.5, 0.7, 0.6, 0.8]).axes[0]
     (not_used,) = [text for text in axes.texts if text.get_text() == "not used"]
-    place, height = not_used.xy
-    assert [line.get_ydata()[place] == height for line in axes.get_lines()[:4]].count(True) == 1
+    place, level = not_used.xy
+    assert [line.get_xdata()[level] == place for line in axes.get_lines()[:4]].count(True) == 1
 
 
 def test_trials_of_one_score_have_no_colour_bar(check_legible):

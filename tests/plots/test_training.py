@@ -99,10 +99,9 @@ def test_many_stages_with_long_names_stay_legible(check_legible, texts_of):
 
 def test_a_confusion_matrix_shows_counts_and_shares_of_true_classes(texts_of, check_legible):
     figure = confusion_matrix(np.array([[1500, 500], [0, 0]]), classes=["a", "b"], title="Confusion")
-    counts, shares = ([text.get_text() for text in axes.texts] for axes in figure.axes)
-    assert counts == ["1,500", "500", "0", "0"]
-    assert shares == ["75%", "25%", "–", "–"]
-    assert texts_of(figure).count("Predicted") == 2
+    (axes,) = figure.axes
+    assert [text.get_text() for text in axes.texts] == ["75%\n1,500", "25%\n500", "–\n0", "–\n0"]
+    assert texts_of(figure).count("Predicted") == 1
     check_legible(figure)
 
 
@@ -110,12 +109,15 @@ def test_a_confusion_matrix_shows_groups_beside_images(texts_of, check_legible):
     matrix, groups = np.array([[1500, 500], [0, 7]]), np.array([[12, 5], [0, 1]])
     settings = {"classes": ["a", "b"], "title": "Confusion", "group_name": "patient"}
     figure = confusion_matrix(matrix, groups=groups, **settings)
-    assert [text.get_text() for text in figure.axes[0].texts] == ["1,500\n(12)", "500\n(5)", "0\n(0)", "7\n(1)"]
-    assert "Images (patients)" in texts_of(figure)
+    assert [text.get_text() for text in figure.axes[0].texts] == [
+        *("75%\n1,500 (12)", "25%\n500 (5)"),
+        *("0%\n0 (0)", "100%\n7 (1)"),
+    ]
+    assert "Row %, images (patients)" in texts_of(figure)
     check_legible(figure)
     # If each image is a group, the number says it.
     figure = confusion_matrix(matrix, groups=matrix, **settings)
-    assert [text.get_text() for text in figure.axes[0].texts] == ["1,500", "500", "0", "7"]
+    assert figure.axes[0].texts[0].get_text() == "75%\n1,500"
 
 
 @pytest.mark.parametrize("k", [2, 4, 14])
@@ -125,7 +127,7 @@ def test_a_confusion_matrix_of_any_size_is_legible(k, check_legible, texts_of):
     check_legible(figure)
     if k >= 4:
         shown = [text.replace(" ", "") for text in texts_of(figure)]
-        assert shown.count(classes[3].replace(" ", "")) == 4
+        assert shown.count(classes[3].replace(" ", "")) == 2
 
 
 def test_the_numbers_of_a_confusion_matrix_contrast_with_their_cells():
@@ -204,7 +206,7 @@ def test_a_saved_figure_is_a_png_of_at_least_a_thousand_pixels(tmp_path):
         assert len(picture.convert("RGB").getcolors(1 << 20)) > 10
 
 
-def test_many_classes_are_shades_in_a_picture_of_one_size_beside_the_most_frequent_confusions(texts_of, check_legible):
+def test_many_classes_are_shades_in_a_picture_of_one_size_over_the_most_frequent_confusions(texts_of, check_legible):
     sizes = set()
     for k in (41, 300):
         matrix = np.eye(k, dtype=int) * 9

@@ -33,7 +33,9 @@ def test_the_best_and_the_last_epoch_are_saved(model, tmp_path, monitor, values,
     is_best = []
     for epoch, value in enumerate(values):
         become(model, epoch)
-        is_best.append(checkpoints.save(epoch, {monitor: value}))
+        is_best.append(checkpoints.keep(epoch, {monitor: value}))
+    checkpoints.write()
+    assert model.get_weights()[0].item() == len(values) - 1
     assert (kept(model, checkpoints.best), kept(model, checkpoints.last)) == (best, len(values) - 1)
     assert checkpoints.best_epoch == best
     assert [is_best[epoch] for epoch in (0, best)] == [True, True]
@@ -42,27 +44,30 @@ def test_the_best_and_the_last_epoch_are_saved(model, tmp_path, monitor, values,
 
 
 def test_the_first_of_equally_good_epochs_is_the_best(model, checkpoints):
-    assert [checkpoints.save(epoch, {"val_loss": 1.0}) for epoch in range(3)] == [True, False, False]
+    assert [checkpoints.keep(epoch, {"val_loss": 1.0}) for epoch in range(3)] == [True, False, False]
     assert checkpoints.best_epoch == 0
 
 
 def test_only_the_two_files_are_written(checkpoints):
     for epoch in range(2):
-        checkpoints.save(epoch, {"val_loss": -epoch})
+        checkpoints.keep(epoch, {"val_loss": -epoch})
+        checkpoints.write()
     assert {file.name for file in checkpoints.best.parent.iterdir()} == {"best.weights.h5", "last.weights.h5"}
 
 
 def test_a_failed_write_does_not_damage_the_old_checkpoint(model, checkpoints, monkeypatch):
     become(model, 5)
-    checkpoints.save(0, {"val_loss": 1.0})
+    checkpoints.keep(0, {"val_loss": 1.0})
+    checkpoints.write()
 
     def fill_the_disk(path, **_):
         path.write_bytes(b"half")
         raise OSError("No space left on device")
 
     become(model, 6)
+    checkpoints.keep(1, {"val_loss": 0.5})
     monkeypatch.setattr(model, "save_weights", fill_the_disk)
     with pytest.raises(OSError, match="No space left"):
-        checkpoints.save(1, {"val_loss": 0.5})
+        checkpoints.write()
     assert (kept(model, checkpoints.best), kept(model, checkpoints.last)) == (5, 5)
     assert len(list(checkpoints.best.parent.iterdir())) == 2

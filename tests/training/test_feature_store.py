@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bloodcell.training.feature_store import RECORD, FeatureStore, FeatureTable, StoreFullError
+from bloodcell.training.feature_store import RECORD, FeatureStore, FeatureTable, StoreFullError, release_pages
 
 WIDTH = 6
 RECIPE = {"backbone": "Tiny", "boundary": "pooled"}
@@ -303,3 +303,11 @@ except OSError as error:
     assert shown[0] == "0"
     assert shown[1].startswith(str(store._folder))
     assert shown[2] == "13"
+
+
+def test_rows_can_be_read_after_their_pages_were_released(store):
+    table = table_of(store)
+    fill(table, 1, 2)
+    mapped, places = table.find(keys(1, 2))
+    release_pages()
+    np.testing.assert_array_equal(mapped[places], rows(1, 2))

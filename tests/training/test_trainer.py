@@ -233,12 +233,6 @@ def test_listeners_are_called_once_per_epoch_in_order(fit):
     pd.testing.assert_frame_equal(pd.DataFrame([epoch for who, epoch in heard if who == "first"]), trained.history)
 
 
-def test_a_checkpoint_is_written_before_listeners_are_called(fit, tmp_path):
-    there: list[bool] = []
-    fit(tiny.classifier(), tiny.head(), listeners=[lambda _: there.append((tmp_path / "best.weights.h5").is_file())])
-    assert there == [True]
-
-
 @pytest.mark.parametrize("way", ["on the fly"])
 def test_mixed_precision_trains_and_its_probabilities_are_in_single_precision(fit, data):
     with precision(mixed=True):
@@ -399,3 +393,10 @@ def test_validation_can_count_each_photograph_once(fit, data, solver, l2):
     assert row["val_loss"] - penalty == pytest.approx(np.average(losses, weights=weights), rel=1e-4)
     assert row["val_accuracy"] == pytest.approx(np.average(right, weights=weights), rel=1e-4)
     assert row["val_loss"] - penalty != pytest.approx(losses.mean(), rel=1e-5)
+
+
+def test_a_head_on_projected_features_is_trained_on_what_its_model_computes(fit, data):
+    classifier = tiny.classifier(standardise=True, projection=5)
+    history = fit(classifier, tiny.head(6, 0.05)).history
+    assert val_loss(classifier, data) == pytest.approx(history["val_loss"].min(), rel=1e-4)
+    assert history["train_loss"].iloc[-1] < history["train_loss"].iloc[0] - 0.05

@@ -56,7 +56,7 @@ async function update(request) {
 async function save() {
   try {
     const written = await post("export");
-    const settings = { "labels.csv": "data.labels_file", "groups.csv": "data.groups=column data.groups_file" };
+    const settings = { "labels.csv": "data.labels_file", "exclude.csv": "data.exclude_file", "groups.csv": "data.groups=column data.groups_file" };
     const lines = Object.entries(written).map(([name, path]) => (settings[name] ? `${settings[name]}=${path}` : path));
     byId("mark-state").replaceChildren("Written: ", ...lines.flatMap((line) => [el("code", {}, line), " "]));
     announce(`${number(lines.length)} files written`);
