@@ -205,7 +205,6 @@ class Training:
         reporting: Reporting = SHOW_ALL,
         digest: str = "",
     ) -> None:
-        self._started = time.perf_counter()
         classifier, stopping = learner.classifier, learner.settings.early_stopping
         if stopping.counts == "photographs":
             weights = equal_source_weights(val_samples.source_ids)

@@ -262,7 +262,9 @@ def test_without_resume_a_training_starts_from_nothing(data, tmp_path):
 def test_seconds_are_those_of_all_sessions(data, tmp_path, monkeypatch):
     plan = Plan(head=2, blocks=())
     clock = itertools.count()
-    monkeypatch.setattr(_trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(clock))))
+    monkeypatch.setattr(
+        _trainer, "time", SimpleNamespace(perf_counter=lambda: float(next(clock)), monotonic=time.monotonic)
+    )
     with pytest.raises(Kill):
         trained(plan, data, tmp_path, listeners=[killed_in(2)[1]])
     assert trained(plan, data, tmp_path, resume=True).trained.seconds == 1 + 1
