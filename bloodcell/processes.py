@@ -63,7 +63,21 @@ def one_blas_thread() -> Iterator[None]:
     """Let the linear algebra of NumPy and SciPy use one thread in the block.
 
     OpenBLAS's threads wait for each other in a loop. If other programs use the cores, many small problems take up to 18
-    times the processor time with two threads.
+    times the processor time with two threads. The limit is one of the process: it ends with the last of the blocks that
+    threads are in at the same time.
     """
-    with threadpool_limits(limits=1, user_api="blas"):
+    with _blas_lock:
+        _blas_limits.append(threadpool_limits(limits=1, user_api="blas") if not _blas_limits else None)
+    try:
         yield
+    finally:
+        with _blas_lock:
+            first = _blas_limits[0]
+            _blas_limits.pop()
+            if not _blas_limits and first is not None:
+                first.restore_original_limits()
+
+
+_blas_lock = threading.Lock()
+_blas_limits: list[threadpool_limits | None] = []
+"""One entry for each block of `one_blas_thread`; the first has the limits from before."""

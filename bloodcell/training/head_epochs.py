@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 
 from bloodcell.data.pipeline import Epochs, Samples
+from bloodcell.processes import one_blas_thread
 from bloodcell.training.features import Features
 from bloodcell.training.head_steps import HeadSteps, Sums
 from bloodcell.training.heads import class_weights
@@ -121,6 +122,7 @@ class HeadEpochs:
         return {"loss": sums.loss / n_images, "accuracy": sums.weighted_correct / float(weight)}
 
 
+@one_blas_thread()
 def _projected(learner: Learner, features: Features, samples: Samples) -> tuple[Features, Samples]:
     """Return features as the head projects them, once for all epochs, and samples without those that it includes."""
     classifier = learner.classifier

@@ -11,6 +11,7 @@ from bloodcell.console.progress import print_status
 from bloodcell.data.pipeline import Samples
 from bloodcell.data.sampling import Sampling, source_weights
 from bloodcell.errors import UserError
+from bloodcell.processes import one_blas_thread
 from bloodcell.training.closed_form import NEVER, Choice, ClosedForm, best_strength, closed_form
 from bloodcell.training.features import Features
 from bloodcell.training.learner import Learner
@@ -51,6 +52,7 @@ def image_weights(samples: Samples, kind: str, *, sampling: Sampling) -> NDArray
     return None if weights is None else np.array([weights[label] for label in samples.labels.tolist()])
 
 
+@one_blas_thread()
 def fit_frozen_layers(learner: Learner, features: Features | None, samples: Samples) -> None:
     """Set a head's standardisation and projection from the training images.
 
@@ -76,6 +78,7 @@ def fit_frozen_layers(learner: Learner, features: Features | None, samples: Samp
         head.projection.set_weights([kernel, bias])
 
 
+@one_blas_thread()
 def solve_head(
     learner: Learner,
     features: StageFeatures,
