@@ -83,7 +83,7 @@ class Trained:
         The origin of the input of each stage's model, by the stage's name.
     seconds
         How long it took, computing features included; after an interruption, the time up to the saved state and the
-        time since.
+        time since. What is trained side by side takes longer, because others use the same cores.
     """
 
     history: pd.DataFrame
