@@ -78,7 +78,7 @@ def test_a_killed_cross_validation_keeps_its_finished_folds(bccd, tmp_path):
     (tmp_path / "whole").mkdir()
     (tmp_path / "killed").mkdir()
     assert run(arguments, cwd=tmp_path / "whole").returncode == 0
-    killed(arguments, tmp_path / "killed", after="fold 2 of 3: head: epoch 2/")
+    killed(arguments, tmp_path / "killed", after="fold 2 of 3: computing metrics")
     (folder,) = (tmp_path / "killed").glob("outputs/*/*")
     first = (folder / "folds" / "1" / "result.json").stat().st_mtime_ns
     completed = run([*arguments, "resume=true"], cwd=tmp_path / "killed")
