@@ -56,7 +56,7 @@ def guess(recorder, learner, *, prepared, config, **_):
     return FoldResult(
         outcome=outcome,
         cost={},
-        history=pd.DataFrame(),
+        history=pd.DataFrame({"epoch": [0]}),
         best_epoch=0,
         features="",
         model_uri="",
