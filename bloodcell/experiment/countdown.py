@@ -47,9 +47,9 @@ class Countdown:
         self._seconds: list[float] = []
         self._started = 0.0
 
-    def begin(self) -> None:
-        """Start the time of a training."""
-        self._started = time.monotonic()
+    def begin(self, *, earlier: float = 0.0) -> None:
+        """Start the time of a training, of which some seconds have passed before."""
+        self._started = time.monotonic() - earlier
 
     def finished(self, number: int, name: str, value: float) -> None:
         """Report the value of a training; the first has number 1."""

@@ -96,7 +96,7 @@ def train_folds(
     left = {number: pair for number, pair in numbered.items() if number not in results}
     together = learner.only_trains_a_head
     learners = {number: learner_of(number) for number in left} if together else {}
-    train_heads(
+    share = train_heads(
         [
             Part(learner=each, prepared=left[number][0], config=left[number][1], folder=recorder.fold_folder(number))
             for number, each in learners.items()
@@ -106,7 +106,7 @@ def train_folds(
     )
     countdown = Countdown(noun=f"{reporting.label}fold", objective="val/accuracy", total=len(configs), chooses=False)
     for number, (part, own) in left.items():
-        countdown.begin()
+        countdown.begin(earlier=share)
         fold_learner = learners.pop(number) if together else learner_of(number)
         tags = tags_of(own, part, fold_learner.classifier)
         with recorder.fold(number, n_folds=len(configs), tags=tags, resume=resume) as fold:

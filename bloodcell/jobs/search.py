@@ -139,6 +139,7 @@ class _Search:
         self._parent_run = study if isinstance(study, str) else study.run_id
         self._objective = config.tuner.objective
         self._experiments: dict[str, Experiment] = {}
+        self._share = 0.0
         with silent_stdout():
             self.tuner = FunctionTuner(
                 build_oracle(config.tuner, trial_folder=folder.trial),
@@ -189,7 +190,7 @@ class _Search:
         for trial in trials if len(trials) > 1 else ():
             with suppress(Exception):  # the trial itself fails with it
                 self._experiments[trial.trial_id] = self._prepare(trial)
-        train_heads(
+        self._share = train_heads(
             [
                 Part(
                     learner=experiment.learner,
@@ -237,7 +238,7 @@ class _Search:
             draws=False,
         )
         output_dir = self._run_folder(trial.trial_id)
-        self._countdown.begin()
+        self._countdown.begin(earlier=self._share)
         try:
             with log_to(output_dir / "train.log"), log_errors():
                 experiment = self._experiments.pop(trial.trial_id, None) or self._prepare(trial)
