@@ -57,16 +57,10 @@ def train_heads(parts: Sequence[Part], *, description: str, resume: bool) -> flo
     trainings = []
     for part in parts:
         if part.learner.only_trains_a_head:
-            samples = {split: samples_for(part.learner, part.config, part.prepared.images, split) for split in SPLITS}
-            # Computed here, one after the other, if they are not stored.
-            stage_features(
-                part.learner, part.learner.stages[0], train_samples=samples["train"], val_samples=samples["val"]
-            )
-            trainings.append(
-                training_of(
-                    *(part.learner, samples, part.prepared, part.config), folder=part.folder, reporting=SHOW_NOTHING
-                )
-            )
+            try:
+                trainings.append(_training(part))
+            except Exception:
+                log.debug("features of a head that is trained beside others", exc_info=True)
     if not trainings:
         return 0.0
     with ThreadPoolExecutor(os.cpu_count()) as pool:
@@ -80,7 +74,13 @@ def train_heads(parts: Sequence[Part], *, description: str, resume: bool) -> flo
     return (time.monotonic() - started) / len(parts)
 
 
-SPLITS = ("train", "val")
+def _training(part: Part) -> Training:
+    """Return the training of a part, whose features are stored."""
+    learner = part.learner
+    samples = {split: samples_for(learner, part.config, part.prepared.images, split) for split in ("train", "val")}
+    # Computed here, one after the other, if they are not stored.
+    stage_features(learner, learner.stages[0], train_samples=samples["train"], val_samples=samples["val"])
+    return training_of(learner, samples, part.prepared, part.config, folder=part.folder, reporting=SHOW_NOTHING)
 
 
 class _StoppedError(Exception):

@@ -20,6 +20,8 @@ from bloodcell.models.heads import Head
 Rows = NDArray[np.float32]
 BETA_1, BETA_2, EPSILON = 0.9, 0.999, 1e-7
 """Of Adam, as in Keras (Kingma and Ba 2015)."""
+N_SLOTS = {"adam": 2, "momentum": 1, "descent": 0}
+"""The variables that an optimizer has for each weight."""
 ops = tf.raw_ops
 
 
@@ -63,10 +65,9 @@ class HeadSteps:
         l2 = float(penalty.l2) if penalty else 0.0
         self._n_steps = 0
         optimizer = "adam" if settings.optimizer != "sgd" else "momentum" if settings.momentum else "descent"
-        n_slots = {"adam": 2, "momentum": 1, "descent": 0}[optimizer]
         self._slots = [
             [tf.Variable(tf.zeros_like(variable), trainable=False) for variable in (*self._kernels, *self._biases)]
-            for _ in range(n_slots)
+            for _ in range(N_SLOTS[optimizer])
         ]
         self._functions = _functions(
             _Kind(
@@ -169,7 +170,6 @@ class _Functions(NamedTuple):
 @functools.cache
 def _functions(kind: _Kind) -> _Functions:
     """Return the functions for heads of a kind."""
-    n_slots = {"adam": 2, "momentum": 1, "descent": 0}[kind.optimizer]
 
     def train(
         rows: Any,
@@ -277,7 +277,7 @@ def _functions(kind: _Kind) -> _Functions:
             train,
             input_signature=(
                 *(tables, tables, table, vector, step),
-                *(constants, scaling, seeds, handles, handles, [handles * 2] * n_slots),
+                *(constants, scaling, seeds, handles, handles, [handles * 2] * N_SLOTS[kind.optimizer]),
             ),
             autograph=False,
         ),

@@ -12,7 +12,9 @@ import pytest
 from undrawn import one_pixel
 
 from bloodcell.config.keywords import train_config
+from bloodcell.errors import UserError
 from bloodcell.evaluation.outcome import Outcome
+from bloodcell.experiment import side_by_side
 from bloodcell.experiment.cross_validation import train_folds
 from bloodcell.experiment.finished import load_fold
 from bloodcell.experiment.recorder import Recorder
@@ -149,6 +151,18 @@ def test_a_cross_validation_that_was_killed_equals_one_that_was_not(tmp_path, he
     pd.testing.assert_frame_equal(resumed.history, undisturbed.history, check_exact=True)
     for one, other in zip(resumed.model.get_weights(), undisturbed.model.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_what_cannot_be_trained_side_by_side_is_trained_one_by_one(tmp_path, monkeypatch):
+    together = run(experiment(), tmp_path / "together")
+
+    def fail(*_, **__):
+        raise UserError("features.dir: cannot be written")
+
+    monkeypatch.setattr(side_by_side, "stage_features", fail)
+    alone = run(experiment(), tmp_path / "alone")
+    pd.testing.assert_frame_equal(alone.history, together.history, check_exact=True)
+    assert_same_outcome(alone.outcome, together.outcome)
 
 
 def test_a_finished_cross_validation_is_read_without_training(tmp_path, heard):
